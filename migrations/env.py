@@ -1,0 +1,46 @@
+"""Run Alembic's revisions, for `taskdb migrate` and for the alembic command of a checkout."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
+from taskdb_cli.models import metadata
+
+OPTIONS = {
+    "target_metadata": metadata(),
+    "version_table": VERSION_TABLE,
+    "transaction_per_migration": True,
+    # The database may hold tables of other owners.
+    "include_name": lambda name, kind, _parents: kind != "table" or name in OUR_TABLES,
+}
+
+
+def run_offline() -> None:
+    """Write the SQL instead of running it."""
+    context.configure(dialect_name=context.config.attributes["dialect"], literal_binds=True, **OPTIONS)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_online() -> None:
+    """Run over the connection that the caller opened, or over one to the configured database."""
+    connection = context.config.attributes.get("connection")
+    if connection is None:
+        from taskdb_cli.config import load_settings
+
+        with load_settings().database().migration() as connection:
+            _run(connection)
+    else:
+        _run(connection)
+
+
+def _run(connection: Connection) -> None:
+    context.configure(connection=connection, render_as_batch=connection.dialect.name == "sqlite", **OPTIONS)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    run_offline()
+else:
+    run_online()

@@ -1,0 +1,150 @@
+"""The command line: `taskdb NOUN VERB` is the function VERB of the module NOUN in this package.
+
+Nothing here imports SQLModel, SQLAlchemy, Alembic or psycopg at the top: help, completion and usage
+errors must not wait for them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from taskdb_cli import __version__
+from taskdb_cli.cli import migrate, task, user
+from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.errors import ExitCode, Interrupted, InvalidInput, StorageFailed, TaskdbError
+from taskdb_cli.output import write_json
+
+_JSON_OPTIONS = {("-o", "json"), ("--output", "json")}
+
+app = typer.Typer(
+    name="taskdb",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.add_typer(user.app, name="user")
+app.add_typer(task.app, name="task")
+app.add_typer(migrate.app, name="migrate")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"taskdb {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="The manual, with every exit code and setting, is the README.")
+def main(
+    ctx: typer.Context,
+    *,
+    database_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="postgresql://… or sqlite:///PATH. [env: TASKDB_DATABASE_URL]"),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="A dotenv file, instead of the nearest .env. [env: TASKDB_ENV_FILE]"
+        ),
+    ] = None,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log to stderr: -v events, -vv SQL too.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error. [env: TASKDB_DEBUG]")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Administer users and their tasks, in SQLite or PostgreSQL."""
+    ctx.obj = Invocation(
+        database_url=database_url, env_file=env_file, verbosity=-1 if quiet else verbose, debug=debug
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; every failure ends here as one line on stderr."""
+    _prepare_streams()
+    try:
+        code = app(args=list(arguments), prog_name="taskdb", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted. Python must not complain again when it closes the stream.
+        sys.stdout = None
+        return ExitCode.OK
+    except Exception as exc:  # noqa: BLE001 (the boundary)
+        return _report(_ours(exc), exc, arguments)
+    except KeyboardInterrupt as exc:
+        return _report(Interrupted("interrupted"), exc, arguments)
+    if code == ExitCode.INTERRUPTED:
+        return _report(Interrupted("interrupted"), None, arguments)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _ours(error: Exception) -> TaskdbError:
+    match error:
+        case TaskdbError():
+            return error
+        case TyperException():
+            return _usage_error(error)
+        case Abort():
+            return Interrupted("interrupted")
+        case OSError():
+            return StorageFailed(_os_error(error))
+        case _:
+            detail = str(error).strip().partition("\n")[0]
+            return TaskdbError(
+                f"unexpected {type(error).__name__}: {detail}",
+                "this is a bug; --debug shows where it happened",
+            )
+
+
+def _prepare_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    # Asked before the command line is parsed, because the parser's own errors are to be JSON too.
+    words = list(arguments[: list(arguments).index("--")] if "--" in arguments else arguments)
+    given = {"--output=json", "-ojson"} & set(words)
+    return bool(given) or any(pair in _JSON_OPTIONS for pair in pairwise(words))
+
+
+def _debugging(arguments: Sequence[str]) -> bool:
+    return "--debug" in arguments or os.environ.get("TASKDB_DEBUG", "0") not in ("", "0")
+
+
+def _usage_error(error: TyperException) -> InvalidInput:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "taskdb"
+    message = error.format_message().rstrip(".").replace("\n", " ")
+    return InvalidInput(message[:1].lower() + message[1:], f"'{command} --help' shows what it takes")
+
+
+def _os_error(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else "cannot read or write: "
+    return f"{place}{error.strerror or error}"
+
+
+def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence[str]) -> int:
+    if cause is not None and _debugging(arguments):
+        # The default formatting shows no local variables, so no password either.
+        traceback.print_exception(cause)
+    if _wants_json(arguments):
+        body = {"code": error.code, "message": error.message, "hint": error.hint}
+        write_json({"error": body}, sys.stderr)
+    else:
+        typer.echo(f"error: {error.message}{f' ({error.hint})' if error.hint else ''}", err=True)
+    return error.exit_code

@@ -1,0 +1,37 @@
+"""What the shell offers when a person presses Tab."""
+
+from __future__ import annotations
+
+import typer
+
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+
+MOST_OFFERED = 50
+
+
+def complete_priorities(incomplete: str) -> list[str]:
+    """Offer the priorities that begin as typed."""
+    return [priority.word for priority in TaskPriority if priority.word.startswith(incomplete)]
+
+
+def complete_statuses(incomplete: str) -> list[str]:
+    """Offer the statuses, and the words for several of them, that begin as typed."""
+    return [word for word in (*TaskStatus, "open", "closed") if word.startswith(incomplete)]
+
+
+def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the e-mail addresses that begin as typed; nothing when there is no database to ask."""
+    from taskdb_cli.config import load_settings
+    from taskdb_cli.errors import TaskdbError
+    from taskdb_cli.services import user as service
+
+    given = ctx.find_root().params
+    try:
+        database = load_settings(
+            database_url=given.get("database_url"), env_file=given.get("env_file")
+        ).database()
+        found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=MOST_OFFERED))
+    except TaskdbError:
+        # A message in the middle of a command line that is being typed helps nobody.
+        return []
+    return [user.email for user in found]

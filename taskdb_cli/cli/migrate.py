@@ -1,0 +1,106 @@
+"""taskdb migrate: bring the schema of a database up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.cli.options import Output, Yes
+from taskdb_cli.cli.rendering import show_json, show_records
+from taskdb_cli.output import REVISIONS, Format
+
+if TYPE_CHECKING:
+    from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.services.migrate import SchemaStatus
+
+app = typer.Typer(help="Upgrade the schema, or look at it.", invoke_without_command=True)
+
+Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go.", show_default=True)]
+
+
+@app.callback(epilog="Example: taskdb migrate")
+def main(ctx: typer.Context) -> None:
+    """Upgrade the database to the newest revision, or do what the subcommand says."""
+    if ctx.invoked_subcommand is None:
+        _upgrade(invocation(ctx), "head")
+
+
+@app.command(epilog="Example: taskdb migrate up 0001")
+def up(ctx: typer.Context, revision: Revision = "head") -> None:
+    """Upgrade to a revision; an embedded database that is missing is made."""
+    _upgrade(invocation(ctx), revision)
+
+
+@app.command(epilog="Example: taskdb migrate down -1 --yes")
+def down(ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False) -> None:
+    """Downgrade to an older revision, by default by one; what the newer one added is lost."""
+    from taskdb_cli.services import migrate as service
+
+    run = invocation(ctx)
+    run.confirm(f"downgrade {run.maintained.backend.place} to {revision}, losing data", yes=yes)
+    before = service.downgrade(run.maintained, to=revision)
+    run.say(f"downgraded {_journey(run, before)}")
+
+
+@app.command(epilog="Example: taskdb migrate status -o json")
+def status(ctx: typer.Context, *, output: Output = None) -> None:
+    """Show the current revision, the newest one, and the steps between; change nothing."""
+    from taskdb_cli.services import migrate as service
+
+    run = invocation(ctx)
+    found = service.status(run.maintained)
+    if output is Format.JSON:
+        show_json(
+            {
+                "current": found.current,
+                "head": found.head,
+                "pending": [step.record() for step in found.pending],
+            }
+        )
+        return
+    run.say(f"current {found.current or 'none'}, head {found.head}, {len(found.pending)} pending")
+    show_records([step.record() for step in found.pending], REVISIONS, output)
+
+
+@app.command(epilog="Example: taskdb migrate history")
+def history(ctx: typer.Context, *, output: Output = None) -> None:
+    """List every revision, oldest first, and whether the database has it."""
+    from taskdb_cli.services import migrate as service
+
+    found = service.history(invocation(ctx).maintained)
+    show_records([step.record() for step in found], REVISIONS, output)
+
+
+@app.command(epilog="Example: taskdb migrate check && echo in order")
+def check(ctx: typer.Context) -> None:
+    """Exit 0 if the schema is at the newest revision and as the models say, else 6 with the reason."""
+    from taskdb_cli.services import migrate as service
+
+    run = invocation(ctx)
+    found = service.check(run.maintained)
+    run.say(f"the schema is at revision {found.head}, as it should be")
+
+
+@app.command(epilog="Example: taskdb migrate sql 0001:head > review.sql")
+def sql(ctx: typer.Context, revisions: Annotated[str, typer.Argument(metavar="[RANGE]")] = "head") -> None:
+    """Print the SQL of an upgrade from nothing, or of a range FROM:TO, for review; touch nothing."""
+    from taskdb_cli.services import migrate as service
+
+    backend = invocation(ctx).maintained.backend
+    typer.echo(service.offline_sql(backend.dialect, revision_range=revisions), nl=False)
+
+
+def _upgrade(run: Invocation, revision: str) -> None:
+    from taskdb_cli.services import migrate as service
+
+    before = service.upgrade(run.maintained, to=revision)
+    run.say(f"upgraded {_journey(run, before)}")
+
+
+def _journey(run: Invocation, before: SchemaStatus) -> str:
+    from taskdb_cli.services import migrate as service
+
+    now = service.status(run.maintained).current
+    return f"{run.maintained.backend.place} from {before.current or 'nothing'} to {now or 'nothing'}"

@@ -1,0 +1,38 @@
+"""Each argument and option that several commands share, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taskdb_cli.cli.completion import complete_users
+from taskdb_cli.output import Format
+
+UserArgument = Annotated[
+    str, typer.Argument(metavar="USER", help="An id or an e-mail address.", autocompletion=complete_users)
+]
+UserArguments = Annotated[
+    list[str],
+    typer.Argument(metavar="USER...", help="Ids or e-mail addresses.", autocompletion=complete_users),
+]
+TaskArguments = Annotated[list[int], typer.Argument(metavar="ID...", help="The ids of tasks.")]
+
+Output = Annotated[
+    Format | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="How to print; a terminal gets a table, anything else gets tsv.",
+        show_default=False,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
+IfVersion = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Change it only if it is at this version.", show_default=False),
+]
+IfNotExists = Annotated[
+    bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
+]

@@ -1,0 +1,230 @@
+"""taskdb task: what users have to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from taskdb_cli.cli.completion import complete_priorities, complete_users
+from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.options import (
+    DryRun,
+    IfNotExists,
+    IfVersion,
+    Output,
+    TaskArguments,
+    Yes,
+)
+from taskdb_cli.cli.rendering import show_json, show_record, show_records
+from taskdb_cli.cli.task_filters import (
+    PriorityFilter,
+    Sort,
+    StatusFilter,
+    UserFilter,
+    read_filter,
+)
+from taskdb_cli.models.vocabulary import TaskStatus
+from taskdb_cli.output import TASKS, Format, Record
+from taskdb_cli.when import parse_when
+
+app = typer.Typer(help="Create, list, change and delete tasks.", no_args_is_help=True)
+
+Description = Annotated[str | None, typer.Option(help="More text; '' removes it.", show_default=False)]
+Status = Annotated[TaskStatus | None, typer.Option(help="Where the task stands.", show_default=False)]
+Priority = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PRIORITY",
+        help="low, medium (a new task's default), high or urgent.",
+        autocompletion=complete_priorities,
+        show_default=False,
+    ),
+]
+Due = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHEN",
+        help="2026-12-01, '+3d', 'friday', 'tomorrow 17:00', or 'none'.",
+        show_default=False,
+    ),
+]
+
+
+@app.command(epilog="Example: taskdb task create --user ann@example.com 'Write the report' --due friday")
+def create(
+    ctx: typer.Context,
+    title: Annotated[str, typer.Argument(help="What is to be done, on one line.")],
+    *,
+    user: Annotated[
+        str, typer.Option(metavar="USER", help="The owner: an id or e-mail.", autocompletion=complete_users)
+    ],
+    description: Description = None,
+    status: Status = None,
+    priority: Priority = None,
+    due: Due = None,
+    external_id: Annotated[
+        str | None, typer.Option(help="The task's id elsewhere, unique per user.", show_default=False)
+    ] = None,
+    if_not_exists: IfNotExists = False,
+    output: Output = None,
+) -> None:
+    """Create a task."""
+    from taskdb_cli.models.task import TaskCreate
+    from taskdb_cli.services import task as service
+    from taskdb_cli.services.validation import validate
+
+    run = invocation(ctx)
+    values = {"title": title, "external_id": external_id, **_given(run, description, status, priority, due)}
+    given = validate(TaskCreate, values)
+    make = service.create_unless_exists if if_not_exists else service.create
+    show_record(run.database.write(lambda session: make(session, user, given, now=run.now)), TASKS, output)
+
+
+@app.command(
+    "list", epilog="Example: taskdb task list --user ann@example.com --status open --sort -priority,due"
+)
+def list_(
+    ctx: typer.Context,
+    *,
+    user: UserFilter = None,
+    status: StatusFilter = None,
+    priority: PriorityFilter = None,
+    sort: Sort = "-created",
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 means all.")] = 50,
+    output: Output = None,
+) -> None:
+    """List tasks, filtered and sorted."""
+    from taskdb_cli.services import task as service
+    from taskdb_cli.services.query import TaskSort
+
+    run = invocation(ctx)
+    order = TaskSort.parse(sort)
+    filter = read_filter(user, status, priority)
+    if limit == 0:
+        with run.database.stream(lambda session: service.stream(session, filter, order)) as records:
+            show_records(records, TASKS, output)
+        return
+    page = run.database.read(lambda session: service.find(session, filter, order, limit=limit))
+    show_records(page.records, TASKS, output)
+    if page.more:
+        run.say(f"the first {limit} tasks are shown; --limit 0 shows all")
+
+
+@app.command(epilog="Example: taskdb task show 7 -o json")
+def show(
+    ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output = None
+) -> None:
+    """Show one task."""
+    from taskdb_cli.services import task as service
+
+    show_record(invocation(ctx).database.read(lambda session: service.get(session, id)), TASKS, output)
+
+
+@app.command(epilog="Example: taskdb task update 7 8 --priority high --due none")
+def update(
+    ctx: typer.Context,
+    ids: TaskArguments,
+    *,
+    title: Annotated[str | None, typer.Option(help="A new title.", show_default=False)] = None,
+    description: Description = None,
+    status: Status = None,
+    priority: Priority = None,
+    due: Due = None,
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="USER", help="A new owner.", autocompletion=complete_users, show_default=False),
+    ] = None,
+    if_version: IfVersion = None,
+    output: Output = None,
+) -> None:
+    """Change tasks, all or nothing; what is not named stays."""
+    from taskdb_cli.models.task import TaskUpdate
+    from taskdb_cli.services import task as service
+    from taskdb_cli.services.validation import validate
+
+    run = invocation(ctx)
+    values = _given(run, description, status, priority, due)
+    given = validate(TaskUpdate, values | ({"title": title} if title is not None else {}))
+    changed = run.database.write(
+        lambda session: service.change(session, ids, given, now=run.now, owner=user, if_version=if_version)
+    )
+    _show_changed(changed, output)
+
+
+@app.command(epilog="Example: taskdb task start 7")
+def start(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+    """Mark tasks as in progress, all or nothing."""
+    _set_status(ctx, ids, TaskStatus.IN_PROGRESS, output)
+
+
+@app.command(epilog="Example: taskdb task done 7 8 9")
+def done(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+    """Mark tasks as done, all or nothing; one that is done already keeps its time."""
+    _set_status(ctx, ids, TaskStatus.DONE, output)
+
+
+@app.command(epilog="Example: taskdb task reopen 7")
+def reopen(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+    """Mark tasks as to do again, all or nothing."""
+    _set_status(ctx, ids, TaskStatus.TODO, output)
+
+
+@app.command(epilog="Example: taskdb task cancel 7")
+def cancel(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+    """Mark tasks as cancelled, all or nothing."""
+    _set_status(ctx, ids, TaskStatus.CANCELLED, output)
+
+
+@app.command(epilog="Example: taskdb task delete 7 8 --yes")
+def delete(
+    ctx: typer.Context,
+    ids: TaskArguments,
+    *,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Delete tasks, all or nothing."""
+    from taskdb_cli.services import task as service
+
+    run = invocation(ctx)
+    if not (yes or dry_run):
+        records = run.database.read(lambda session: service.get_all(session, ids))
+        run.confirm(f"delete {_describe(records)}", yes=yes)
+    gone = run.database.write(lambda session: service.remove(session, ids), dry_run=dry_run)
+    run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
+    if output is Format.JSON:
+        show_json({"tasks_deleted": [record["id"] for record in gone], "dry_run": dry_run})
+
+
+def _set_status(ctx: typer.Context, ids: list[int], status: TaskStatus, output: Format | None) -> None:
+    from taskdb_cli.services import task as service
+
+    run = invocation(ctx)
+    changed = run.database.write(lambda session: service.set_status(session, ids, status, now=run.now))
+    _show_changed(changed, output)
+
+
+def _show_changed(records: Sequence[Record], output: Format | None) -> None:
+    if len(records) == 1:
+        show_record(records[0], TASKS, output)
+    else:
+        show_records(records, TASKS, output)
+
+
+def _describe(records: Sequence[Record]) -> str:
+    if len(records) == 1:
+        return f"task {records[0]['id']}, {records[0]['title']!r}"
+    return f"{len(records)} tasks ({', '.join(str(record['id']) for record in records)})"
+
+
+def _given(
+    run: Invocation, description: str | None, status: str | None, priority: str | None, due: str | None
+) -> dict[str, object]:
+    values: dict[str, object] = {"description": description, "status": status, "priority": priority}
+    values = {field: value for field, value in values.items() if value is not None}
+    if due is not None:
+        values["due_at"] = None if due == "none" else parse_when(due, now=run.now, end_of_day=True)
+    return values

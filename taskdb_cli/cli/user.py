@@ -1,0 +1,156 @@
+"""taskdb user: people who own tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskdb_cli.cli.completion import complete_users
+from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.options import DryRun, IfNotExists, IfVersion, Output, UserArgument, UserArguments, Yes
+from taskdb_cli.cli.rendering import show_json, show_record, show_records
+from taskdb_cli.output import USERS
+
+if TYPE_CHECKING:
+    from taskdb_cli.services.user import Deletion
+
+app = typer.Typer(help="Create, list, change and delete users.", no_args_is_help=True)
+
+
+@app.command(epilog="Example: taskdb user create --email ann@example.com --name Ann")
+def create(
+    ctx: typer.Context,
+    *,
+    email: Annotated[str, typer.Option(help="The address, unique; case is not kept.")],
+    name: Annotated[str, typer.Option(help="What the user is called.")],
+    inactive: Annotated[bool, typer.Option("--inactive", help="Mark the user as inactive.")] = False,
+    if_not_exists: IfNotExists = False,
+    output: Output = None,
+) -> None:
+    """Create a user, and the embedded database if there is none yet."""
+    from taskdb_cli.models.user import UserCreate, user_record
+    from taskdb_cli.services import user as service
+    from taskdb_cli.services.validation import validate
+
+    run = invocation(ctx)
+    given = validate(UserCreate, {"email": email, "name": name, "is_active": not inactive})
+    make = service.create_unless_exists if if_not_exists else service.create
+    user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
+    show_record(user_record(user), USERS, output)
+
+
+@app.command("list", epilog="Example: taskdb user list --active -o json")
+def list_(
+    ctx: typer.Context,
+    *,
+    active: Annotated[
+        bool | None, typer.Option("--active/--inactive", help="Only these.", show_default=False)
+    ] = None,
+    output: Output = None,
+) -> None:
+    """List users in the order of their ids."""
+    from taskdb_cli.models.user import user_record
+    from taskdb_cli.services import user as service
+
+    found = invocation(ctx).database.read(lambda session: service.find(session, active=active))
+    show_records(map(user_record, found), USERS, output)
+
+
+@app.command(epilog="Example: taskdb user show ann@example.com -o json")
+def show(ctx: typer.Context, user: UserArgument, *, output: Output = None) -> None:
+    """Show one user."""
+    from taskdb_cli.models.user import user_record
+    from taskdb_cli.services import user as service
+
+    found = invocation(ctx).database.read(lambda session: service.get(session, user))
+    show_record(user_record(found), USERS, output)
+
+
+@app.command(epilog="Example: taskdb user update ann@example.com --name 'Ann Lee' --inactive")
+def update(
+    ctx: typer.Context,
+    user: UserArgument,
+    *,
+    email: Annotated[str | None, typer.Option(help="A new address.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="A new name.", show_default=False)] = None,
+    active: Annotated[
+        bool | None,
+        typer.Option("--active/--inactive", help="Whether the user is active.", show_default=False),
+    ] = None,
+    if_version: IfVersion = None,
+    output: Output = None,
+) -> None:
+    """Change a user; what is not named stays."""
+    from taskdb_cli.models.user import UserUpdate, user_record
+    from taskdb_cli.services import user as service
+    from taskdb_cli.services.validation import validate
+
+    run = invocation(ctx)
+    values = {"email": email, "name": name, "is_active": active}
+    given = validate(UserUpdate, {field: value for field, value in values.items() if value is not None})
+    changed = run.database.write(
+        lambda session: service.change(session, user, given, now=run.now, if_version=if_version)
+    )
+    show_record(user_record(changed), USERS, output)
+
+
+@app.command(epilog="Example: taskdb user delete ann@example.com --reassign-to bob@example.com --yes")
+def delete(
+    ctx: typer.Context,
+    users: UserArguments,
+    *,
+    reassign_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER",
+            help="Give the tasks to this user instead of deleting them.",
+            autocompletion=complete_users,
+            show_default=False,
+        ),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Delete users and their tasks, all or nothing."""
+    from taskdb_cli.services import user as service
+
+    run = invocation(ctx)
+    if not dry_run:
+        _confirm_deletion(run, users, reassign_to, yes=yes)
+    done = run.database.write(
+        lambda session: service.remove(session, users, now=run.now, reassign_to=reassign_to), dry_run=dry_run
+    )
+    run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(done)}")
+    _print_deletion(done, output, dry_run=dry_run)
+
+
+def _confirm_deletion(run: Invocation, refs: list[str], reassign_to: str | None, *, yes: bool) -> None:
+    from taskdb_cli.services import user as service
+
+    if not yes:
+        found = run.database.read(
+            lambda session: service.preview_deletion(session, refs, reassign_to=reassign_to)
+        )
+        run.confirm(f"delete {_describe(found)}", yes=yes)
+
+
+def _describe(deletion: Deletion) -> str:
+    who = ", ".join(user.email for user in deletion.users)
+    tasks = f"{deletion.tasks} task{'' if deletion.tasks == 1 else 's'}"
+    if deletion.reassigned_to is not None:
+        return f"{who}, giving {tasks} to {deletion.reassigned_to.email}"
+    return f"{who} and {tasks}"
+
+
+def _print_deletion(deletion: Deletion, output: str | None, *, dry_run: bool) -> None:
+    if output == "json":
+        moved = deletion.reassigned_to is not None
+        body = {
+            "users": [user.id for user in deletion.users],
+            "tasks_deleted": 0 if moved else deletion.tasks,
+            "tasks_reassigned": deletion.tasks if moved else 0,
+            "dry_run": dry_run,
+        }
+        show_json(body)

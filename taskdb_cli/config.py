@@ -1,0 +1,175 @@
+"""Settings: an option wins over the environment, that over a dotenv file, that over the default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taskdb_cli.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from taskdb_cli.database import Database
+
+ENVIRONMENT_VARIABLES = {
+    "TASKDB_DATABASE_URL": "the database",
+    "TASKDB_DIRECT_URL": "its direct endpoint, when the above is a pooler's",
+    "DATABASE_URL": "the database, when TASKDB_DATABASE_URL is not set",
+    "DATABASE_URL_UNPOOLED": "its direct endpoint, in the same way",
+    "TASKDB_ENV_FILE": "the dotenv file, instead of the nearest .env",
+    "TASKDB_CONNECT_TIMEOUT": "seconds that connecting may take",
+    "TASKDB_DEBUG": "anything but 0 shows the traceback of an unexpected error",
+}
+"""Every variable that taskdb reads, and what it sets."""
+
+_URL_VARIABLES = {
+    "TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL",
+    "DATABASE_URL": "DATABASE_URL_UNPOOLED",
+}
+_LONGEST_TIMEOUT = 600
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a command needs to know about where it runs."""
+
+    database_url: URL
+    direct_url: URL
+    connect_timeout: int
+
+    def database(self) -> Database:
+        """Return the database of these settings, not connected yet."""
+        return self._database(self.database_url)
+
+    def direct_database(self) -> Database:
+        """Return the same database by its direct endpoint, past any pooler."""
+        return self._database(self.direct_url)
+
+    def _database(self, url: URL) -> Database:
+        from taskdb_cli.database import Database
+
+        return Database(url, connect_timeout=self.connect_timeout)
+
+
+def load_settings(
+    *,
+    database_url: str | None = None,
+    env_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings; the arguments are the options that the user gave.
+
+    Raises InvalidConfiguration that names the variable at fault, and never shows a password.
+    """
+    given = os.environ if environment is None else environment
+    path = env_file or (Path(given["TASKDB_ENV_FILE"]) if given.get("TASKDB_ENV_FILE") else None)
+    file = _read_env_file(path)
+    url, direct_url = _choose_urls(database_url, given, file)
+    merged = {**file, **{name: value for name, value in given.items() if value}}
+    return Settings(
+        database_url=url,
+        direct_url=direct_url,
+        connect_timeout=_seconds(merged, "TASKDB_CONNECT_TIMEOUT", default=15),
+    )
+
+
+def parse_url(text: str, source: str) -> URL:
+    """Return the URL with the driver that taskdb uses; `source` says in an error where it came from."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text.strip())
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError):
+        # The text itself may hold a password: it is not repeated.
+        raise InvalidConfiguration(
+            f"{source} is not a database URL",
+            "write postgresql://user:password@host/database or sqlite:///path/to/file",
+        ) from None
+    if backend in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return url.set(drivername="sqlite")
+    raise InvalidConfiguration(
+        f"{source} names the database engine {backend}", "taskdb works on postgresql:// and sqlite:///"
+    )
+
+
+def default_database_path() -> Path:
+    """Return where the embedded database is kept, unless a setting says otherwise."""
+    from platformdirs import user_data_path
+
+    return user_data_path("taskdb", appauthor=False) / "taskdb.sqlite3"
+
+
+def _choose_urls(
+    option: str | None, environment: Mapping[str, str], file: Mapping[str, str]
+) -> tuple[URL, URL]:
+    """Return the database's URL and its direct one, both from the first layer that names a database.
+
+    They are never mixed from two layers: what is restored must be what is read.
+    """
+    if option:
+        url = parse_url(option, "--database-url")
+        return url, _without_pooler(url)
+    for layer, origin in ((environment, "the environment"), (file, "the dotenv file")):
+        for name, direct_name in _URL_VARIABLES.items():
+            if layer.get(name):
+                return _pair(layer, name, direct_name, origin)
+    url = parse_url(f"sqlite:///{default_database_path()}", "the default")
+    return url, url
+
+
+def _pair(layer: Mapping[str, str], name: str, direct_name: str, origin: str) -> tuple[URL, URL]:
+    url = parse_url(layer[name], f"{name} in {origin}")
+    if not layer.get(direct_name):
+        return url, _without_pooler(url)
+    direct = parse_url(layer[direct_name], f"{direct_name} in {origin}")
+    if not _same_database(url, direct):
+        raise InvalidConfiguration(
+            f"{name} and {direct_name} in {origin} name two databases",
+            f"make them the pooled and the direct address of one, or unset {direct_name}",
+        )
+    return url, direct
+
+
+def _without_pooler(url: URL) -> URL:
+    """Return the direct endpoint of a Neon database: the host without `-pooler`."""
+    endpoint, dot, domain = (url.host or "").partition(".")
+    return url.set(host=endpoint.removesuffix("-pooler") + dot + domain) if url.host else url
+
+
+def _same_database(url: URL, direct: URL) -> bool:
+    if (url.get_backend_name(), url.database) != (direct.get_backend_name(), direct.database):
+        return False
+    # Elsewhere a pooler may well have another host than its server; Neon's differ by the suffix only.
+    neon = [str(each.host).endswith(".neon.tech") for each in (url, direct)]
+    return neon == [False, False] or _without_pooler(url).host == direct.host
+
+
+def _read_env_file(path: Path | None) -> dict[str, str]:
+    from dotenv import dotenv_values, find_dotenv
+
+    if path is not None and not path.is_file():
+        raise InvalidConfiguration(f"there is no dotenv file {path}", "check --env-file and TASKDB_ENV_FILE")
+    found = path or find_dotenv(usecwd=True)
+    if not found:
+        return {}
+    try:
+        return {name: value for name, value in dotenv_values(found).items() if value}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidConfiguration(f"the dotenv file {found} cannot be read: {exc}") from exc
+
+
+def _seconds(values: Mapping[str, str], name: str, *, default: int) -> int:
+    text = values.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LONGEST_TIMEOUT):
+        raise InvalidConfiguration(f"{name} must be a number of seconds from 1 to {_LONGEST_TIMEOUT}")
+    return int(text)

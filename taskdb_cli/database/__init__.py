@@ -1,0 +1,136 @@
+"""The database: one engine, and one transaction for each unit of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.schema import Table
+from sqlmodel import Session
+
+from taskdb_cli.database.backend import Backend
+from taskdb_cli.errors import InvalidConfiguration, TaskdbError
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 15
+"""Seconds that opening a connection may take, unless a setting says otherwise."""
+
+
+class Database:
+    """A database of users and tasks on either engine.
+
+    It connects when it is first used, and holds no connection between two units of work.
+    """
+
+    def __init__(self, url: URL, *, connect_timeout: int = CONNECT_TIMEOUT) -> None:
+        """Raise InvalidConfiguration for a URL of another engine, or one that names no database."""
+        self.url = url
+        self.backend = _backend(url, connect_timeout)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine, made on first use."""
+        return self.backend.create_engine()
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one transaction that only reads, and return what it returns.
+
+        Raises DatabaseMissing, DatabaseUnavailable and the other errors of `taskdb_cli.errors`.
+        """
+        with self._session(self.backend.read_options) as session:
+            return work(session)
+
+    def write(self, work: Callable[[Session], T], *, dry_run: bool = False) -> T:
+        """Run `work` in one transaction and commit it; return what it returns.
+
+        Any exception rolls everything back, and so does `dry_run` at the end. `work` must have no
+        effect outside its session. Raises as `read` does.
+        """
+        with self._session(self.backend.write_options) as session:
+            result = work(session)
+            if not dry_run:
+                session.commit()
+            return result
+
+    @contextmanager
+    def stream(self, work: Callable[[Session], Iterator[T]]) -> Iterator[Iterator[T]]:
+        """Open one transaction that only reads, in which what `work` yields can be taken row by row."""
+        with self._session(self.backend.read_options) as session:
+            yield work(session)
+
+    @contextmanager
+    def _session(self, options: Mapping[str, Any]) -> Iterator[Session]:
+        with (
+            self.connect(options) as connection,
+            Session(
+                connection, expire_on_commit=False, autoflush=False, info={"backend": self.backend}
+            ) as session,
+        ):
+            yield session
+
+    @contextmanager
+    def connect(self, options: Mapping[str, Any] | None = None) -> Iterator[Connection]:
+        """Open a connection whose errors are ours; nothing is committed unless the caller does it."""
+        self.backend.require()
+        with self.translating(), self.engine.connect() as connection:
+            connection.execution_options(**(options or {}))
+            yield connection
+
+    @contextmanager
+    def migration(self) -> Iterator[Connection]:
+        """Open a connection that migrates alone, as `Backend.migration` says, with errors of ours."""
+        self.backend.require()
+        with self.translating(), self.backend.migration(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turn the errors of the driver into ours."""
+        try:
+            yield
+        except self.backend.error_types as exc:
+            raise self._ours(exc) from exc
+
+    def _ours(self, error: Exception) -> TaskdbError:
+        if not self.backend.is_schema_fault(error):
+            return self.backend.translate(error)
+        from taskdb_cli.database.schema import diagnose
+
+        # The failed transaction answers nothing more: ask over a connection of its own.
+        with self.translating(), self.engine.connect() as connection:
+            return diagnose(connection)
+
+
+def bulk_insert(
+    session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Insert rows by the engine's fastest way (COPY on PostgreSQL), at constant memory."""
+    _backend_of(session).bulk_insert(session.connection(), table, columns, rows)
+
+
+def violated_constraint(session: Session, error: IntegrityError) -> str:
+    """Return the name of the constraint that a statement broke, as the models name it."""
+    return _backend_of(session).violated_constraint(error.orig)
+
+
+def _backend_of(session: Session) -> Backend:
+    backend: Backend = session.info["backend"]
+    return backend
+
+
+def _backend(url: URL, connect_timeout: int) -> Backend:
+    engine = url.get_backend_name()
+    if engine == "sqlite":
+        from taskdb_cli.database.sqlite import SQLite
+
+        return SQLite(url)
+    if engine == "postgresql":
+        from taskdb_cli.database.postgresql import PostgreSQL
+
+        return PostgreSQL(url, connect_timeout=connect_timeout)
+    raise InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {engine}")

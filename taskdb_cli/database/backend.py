@@ -1,0 +1,67 @@
+"""What the rest of taskdb asks of an engine, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.sql.schema import Table
+
+from taskdb_cli.errors import TaskdbError
+
+
+class Backend(Protocol):
+    """Everything that only one engine knows."""
+
+    place: str
+    """The database as a person would name it, without a password."""
+
+    dialect: str
+    """SQLAlchemy's name of the engine."""
+
+    read_options: ClassVar[Mapping[str, Any]]
+    """Execution options of a transaction that only reads."""
+
+    write_options: ClassVar[Mapping[str, Any]]
+    """Execution options of a transaction that may write."""
+
+    error_types: tuple[type[Exception], ...]
+    """What the driver raises, wrapped by SQLAlchemy or bare."""
+
+    def create_engine(self) -> Engine:
+        """Return an engine that opens a connection when it is asked for one, and keeps none."""
+
+    def require(self) -> None:
+        """Raise DatabaseMissing when there is no database to connect to, without connecting."""
+
+    def create(self) -> bool:
+        """Make an empty database when it is missing and this engine can; return whether it did."""
+
+    def translate(self, error: Exception) -> TaskdbError:
+        """Return ours for an error of the driver."""
+
+    def violated_constraint(self, error: BaseException | None) -> str:
+        """Return the name of the constraint that a statement broke."""
+
+    def is_schema_fault(self, error: Exception) -> bool:
+        """Return whether the statement failed because a table or column is not there."""
+
+    def bulk_insert(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Insert rows by the engine's fastest way, at constant memory, in the connection's transaction."""
+
+    def migration(self, engine: Engine) -> AbstractContextManager[Connection]:
+        """Open a connection that migrates alone; nobody else migrates while it is open.
+
+        On leaving without an error all is committed.
+        """
+
+    def scratch(self, connection: Connection) -> AbstractContextManager[tuple[Connection, str | None]]:
+        """Open an empty schema of this engine that vanishes afterwards, to build the models in."""
+
+    def column_facts(self, column: ReflectedColumn) -> str:
+        """Describe a reflected column by what must not drift."""

@@ -1,0 +1,207 @@
+"""Everything that only PostgreSQL knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.schema import Table
+
+from taskdb_cli.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    DataCorrupt,
+    InvalidConfiguration,
+    InvalidInput,
+    NotFound,
+    StorageFailed,
+    TaskdbError,
+)
+from taskdb_cli.models.types import IsTimestamp, NoUppercase, OneLine, PlainText
+
+MIGRATION_LOCK = 0x7461736B6462
+"""The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
+
+_LATER = "try again later"
+
+# The classes and codes are those of PostgreSQL's documentation, appendix A.
+_BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
+    "08": (DatabaseUnavailable, _LATER),
+    "57P": (DatabaseUnavailable, _LATER),
+    "53300": (DatabaseUnavailable, "the server has no connection to spare: " + _LATER),
+    "57014": (DatabaseUnavailable, "the statement took too long: " + _LATER),
+    "55P03": (DatabaseUnavailable, "another session holds the lock: " + _LATER),
+    "40": (DatabaseUnavailable, "another transaction was in the way: " + _LATER),
+    "53100": (StorageFailed, "make room on the server's disk"),
+    "25006": (StorageFailed, "connect to the primary server, or to a role that may write"),
+    "42501": (TaskdbError, "grant the role of the database URL what it needs"),
+    "23505": (Conflict, ""),
+    "23503": (NotFound, ""),
+    "23": (InvalidInput, ""),
+    "22": (InvalidInput, ""),
+    "XX001": (DataCorrupt, "restore the database from a backup"),
+    "XX002": (DataCorrupt, "rebuild the index, or restore the database from a backup"),
+}
+
+
+class PostgreSQL:
+    """A database on a server."""
+
+    dialect = "postgresql"
+    read_options: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
+    write_options: ClassVar[Mapping[str, Any]] = {}
+    error_types: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
+
+    def __init__(self, url: URL, *, connect_timeout: int) -> None:
+        self.url = url
+        self.connect_timeout = connect_timeout
+        host = url.query.get("host") or url.host or "the local socket"
+        self.server = f"{host}:{url.query.get('port') or url.port or 5432}"
+        self.place = f"{self.server}/{url.database or ''}"
+
+    def create_engine(self) -> Engine:
+        """Return an engine whose transactions are in UTC, as psycopg needs to read the year 1."""
+        pooled = (self.url.host or "").partition(".")[0].endswith("-pooler")
+        engine = create_engine(
+            self.url,
+            poolclass=NullPool,
+            hide_parameters=True,
+            # Looking for the hstore extension would cost a query for each connection.
+            use_native_hstore=False,
+            connect_args={
+                "connect_timeout": self.connect_timeout,
+                "fallback_application_name": "taskdb",
+                # A prepared statement may get a generic plan, which reads far more than its own would.
+                "prepare_threshold": None,
+            }
+            # A pooler hands out sessions that are not ours to set: it refuses `options`.
+            | ({} if pooled else {"options": "-c TimeZone=UTC"}),
+        )
+        if pooled:
+            event.listen(engine, "begin", _set_local_utc)
+        return engine
+
+    def require(self) -> None:
+        """Leave it to the server to say that a database is missing."""
+
+    def create(self) -> bool:
+        """Leave it to the server's owner to make a database."""
+        return False
+
+    def translate(self, error: Exception) -> TaskdbError:
+        """Classify by SQLSTATE; an error without one comes from the connection itself."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        state = getattr(cause, "sqlstate", None)
+        if state is None:
+            return self._translate_connection(cause)
+        family, hint = next(
+            (_BY_SQLSTATE[key] for key in (state, state[:3], state[:2]) if key in _BY_SQLSTATE),
+            (TaskdbError, ""),
+        )
+        diagnosis = getattr(cause, "diag", None)
+        text = getattr(diagnosis, "message_primary", None) or str(cause)
+        return family(f"PostgreSQL at {self.place}: {_first_line(text)}", hint)
+
+    def _translate_connection(self, cause: BaseException | None) -> TaskdbError:
+        reason = _first_line(str(cause)).removesuffix(".")
+        if isinstance(cause, psycopg.ProgrammingError):
+            return InvalidConfiguration(f"the database URL is not usable: {reason}", "check its parameters")
+        # libpq repeats the address in front of the reason.
+        reason = reason.rpartition(" failed: ")[2].removeprefix("connection failed: ")
+        return DatabaseUnavailable(
+            f"cannot connect to PostgreSQL at {self.place}: {reason}",
+            "check that the server runs and that the database URL is right",
+        )
+
+    def violated_constraint(self, error: BaseException | None) -> str:
+        """Return the name that the server gives with the error."""
+        return getattr(getattr(error, "diag", None), "constraint_name", None) or ""
+
+    def is_schema_fault(self, error: Exception) -> bool:
+        """Recognize an undefined table, column or schema."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return getattr(cause, "sqlstate", None) in ("42P01", "42703", "3F000")
+
+    def bulk_insert(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Insert by COPY."""
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        with raw.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    @contextmanager
+    def migration(self, engine: Engine) -> Iterator[Connection]:
+        """Hold an advisory lock, by a session of its own, while each revision commits by itself."""
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
+            guard.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+            with engine.connect() as connection:
+                yield connection
+                connection.commit()
+
+    @contextmanager
+    def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:
+        """Build in the session's temporary schema, in a transaction that is rolled back."""
+        with connection.begin_nested() as nested:
+            connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
+            connection.exec_driver_sql("CREATE TEMPORARY TABLE taskdb_scratch () ON COMMIT DROP")
+            schema = connection.exec_driver_sql(
+                "SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()"
+            ).scalar_one()
+            yield connection, schema
+            nested.rollback()
+
+    def column_facts(self, column: ReflectedColumn) -> str:
+        """Describe a column by its type, collation, nullability and identity."""
+        collation = getattr(column["type"], "collation", None)
+        identity = column.get("identity")
+        return " ".join(
+            [
+                str(column["type"]),
+                f"COLLATE {collation}" if collation else "",
+                "" if column["nullable"] else "NOT NULL",
+                f"IDENTITY {'ALWAYS' if identity['always'] else 'BY DEFAULT'}" if identity else "",
+            ]
+        )
+
+
+def _set_local_utc(connection: Connection) -> None:
+    connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+@compiles(NoUppercase, "postgresql")
+def _no_uppercase(element: NoUppercase, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.clauses)} !~ '[A-Z]'"
+
+
+@compiles(OneLine, "postgresql")
+def _one_line(element: OneLine, compiler: SQLCompiler, **options: Any) -> str:
+    return rf"{compiler.process(element.clauses)} !~ '[\u0001-\u001f\u007f-\u009f]'"
+
+
+@compiles(PlainText, "postgresql")
+def _plain_text(element: PlainText, compiler: SQLCompiler, **options: Any) -> str:
+    return rf"{compiler.process(element.clauses)} !~ '[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]'"
+
+
+@compiles(IsTimestamp, "postgresql")
+def _is_timestamp(element: IsTimestamp, compiler: SQLCompiler, **options: Any) -> str:
+    field = compiler.process(element.clauses)
+    return f"{field} >= '0001-01-01 00:00:00+00' AND {field} < '10000-01-01 00:00:00+00'"

@@ -1,0 +1,90 @@
+"""Which schema a database holds: its revision, and how that compares with what this version needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnClause, Connection, column, inspect, select, table
+
+from taskdb_cli.errors import SchemaAhead, SchemaBehind, SchemaDrift, SchemaError, SchemaForeign
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+VERSION_TABLE = "taskdb_alembic_version"
+"""Alembic's own table; not its default name, because the database may belong to an application too."""
+
+OUR_TABLES = frozenset({"users", "tasks"})
+
+
+def migrations_directory() -> Path:
+    """Return where the revisions are: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration, which needs no file."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+    return config
+
+
+def revisions() -> ScriptDirectory:
+    """Return the revisions that this version knows."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(alembic_config())
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision that a database is at, or None when it has never been migrated.
+
+    Raises SchemaForeign when it holds tables of our names that no migration of ours made.
+    """
+    tables = set(inspect(connection).get_table_names())
+    if VERSION_TABLE in tables:
+        version: ColumnClause[str] = column("version_num")
+        return connection.scalar(select(version).select_from(table(VERSION_TABLE, version)))
+    if taken := sorted(OUR_TABLES & tables):
+        raise SchemaForeign(
+            f"the database has a table {' and '.join(taken)} that taskdb did not make",
+            "give taskdb a database, or a PostgreSQL schema, of its own",
+        )
+    return None
+
+
+def compare_revision(current: str | None) -> SchemaError | None:
+    """Return what is wrong with being at that revision, or None at head."""
+    known = revisions()
+    head = known.get_current_head()
+    if current == head:
+        return None
+    if current is None:
+        return SchemaBehind("the database has no tables yet", "make them with 'taskdb migrate'")
+    if current in {revision.revision for revision in known.walk_revisions()}:
+        return SchemaBehind(
+            f"the database is at revision {current}, and this version needs {head}",
+            "upgrade it with 'taskdb migrate'",
+        )
+    return SchemaAhead(
+        f"the database is at revision {current}, which this version does not know",
+        "a newer taskdb made it: upgrade taskdb",
+    )
+
+
+def diagnose(connection: Connection) -> SchemaError:
+    """Return why a statement failed on the schema."""
+    try:
+        problem = compare_revision(current_revision(connection))
+    except SchemaForeign as foreign:
+        return foreign
+    return problem or SchemaDrift(
+        "the database is at the right revision, but its tables differ from it",
+        "'taskdb migrate check' names the differences",
+    )

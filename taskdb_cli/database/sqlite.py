@@ -1,0 +1,267 @@
+"""Everything that only SQLite knows."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
+from sqlalchemy.sql.schema import Table
+from sqlalchemy.types import TypeEngine
+
+from taskdb_cli.errors import (
+    Conflict,
+    DatabaseMissing,
+    DatabaseUnavailable,
+    DataCorrupt,
+    InvalidConfiguration,
+    InvalidInput,
+    SchemaForeign,
+    StorageFailed,
+    TaskdbError,
+)
+from taskdb_cli.models.types import (
+    BigNumber,
+    Flag,
+    IsTimestamp,
+    NoUppercase,
+    OneLine,
+    PlainText,
+    SmallNumber,
+)
+
+BUSY_TIMEOUT = 15.0
+"""Seconds to wait for another process's write lock."""
+
+_STORAGE_FAULTS = {
+    sqlite3.SQLITE_READONLY: "is read-only",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
+    sqlite3.SQLITE_IOERR: "cannot be read or written",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_PERM: "may not be opened",
+    sqlite3.SQLITE_AUTH: "may not be opened",
+}
+
+
+class SQLite:
+    """A database in a file of this machine."""
+
+    dialect = "sqlite"
+    read_options: ClassVar[Mapping[str, Any]] = {}
+    write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
+    error_types: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
+
+    def __init__(self, url: URL) -> None:
+        """Raise InvalidConfiguration for a URL that names no file."""
+        if not url.database or url.database == ":memory:":
+            raise InvalidConfiguration(
+                "a SQLite URL must name a file: sqlite:///relative/path or sqlite:////absolute/path"
+            )
+        if url.query or url.host:
+            raise InvalidConfiguration(
+                "a SQLite URL takes a path and nothing else: sqlite:///relative/path or sqlite:////absolute/path"
+            )
+        self.path = Path(os.path.abspath(url.database))  # noqa: PTH100 (keep symlinks)
+        self.place = str(self.path)
+
+    def create_engine(self) -> Engine:
+        """Return an engine whose connections obey foreign keys and begin transactions explicitly."""
+        engine = create_engine("sqlite://", creator=self._open, poolclass=NullPool, hide_parameters=True)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def _open(self) -> sqlite3.Connection:
+        # mode=rw: a file that vanished is an error here, never a new empty database.
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            # Python would otherwise begin transactions by itself, late and only before some statements.
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def require(self) -> None:
+        """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for a directory."""
+        try:
+            if self.path.is_dir():
+                raise InvalidConfiguration(
+                    f"{self.path} is a directory", "name a file: sqlite:///directory/taskdb.sqlite3"
+                )
+            size = self.path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            raise DatabaseMissing(self.path) from None
+        except OSError as exc:
+            raise StorageFailed(f"{self.path} cannot be opened: {exc.strerror}") from exc
+        if size == 0:
+            raise DatabaseMissing(self.path)
+
+    def create(self) -> bool:
+        """Make the file, for its owner alone, in WAL mode; return False if it holds something already."""
+        try:
+            self.require()
+        except DatabaseMissing:
+            pass
+        else:
+            return False
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            with closing(self._open()) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as exc:
+            raise self.translate(exc) from exc
+        except OSError as exc:
+            raise StorageFailed(
+                f"{self.path} cannot be created: {exc.strerror}", "choose another place with --database-url"
+            ) from exc
+        return True
+
+    def translate(self, error: Exception) -> TaskdbError:
+        """Classify by SQLite's result code, of which the low byte names the family."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return DatabaseUnavailable(
+                f"{self.path} is locked by another process", "try again when it has finished"
+            )
+        if code == sqlite3.SQLITE_NOTADB:
+            return SchemaForeign(f"{self.path} is not a SQLite database", "check the path in --database-url")
+        if code == sqlite3.SQLITE_CORRUPT:
+            return DataCorrupt(f"{self.path} is damaged: {cause}", "restore it from a backup")
+        if code in _STORAGE_FAULTS:
+            return StorageFailed(
+                f"{self.path} {_STORAGE_FAULTS[code]}",
+                "check the disk, and the permissions of the file and its directory",
+            )
+        if code == sqlite3.SQLITE_CONSTRAINT:
+            family = Conflict if "UNIQUE" in str(cause) else InvalidInput
+            return family(f"the database refused the change: {cause}")
+        return TaskdbError(f"{self.path}: {cause}")
+
+    def violated_constraint(self, error: BaseException | None) -> str:
+        """Return the name of the constraint that a statement broke.
+
+        SQLite names CHECKs itself; for a unique constraint it lists the columns, from which the name
+        follows by our convention; the one foreign key is that of a task's user.
+        """
+        kind, _, what = str(error).partition(" constraint failed")
+        what = what.removeprefix(": ")
+        if kind == "UNIQUE":
+            table = what.partition(".")[0]
+            return "_".join([table, *(name.partition(".")[2] for name in what.split(", ")), "key"])
+        if kind == "FOREIGN KEY":
+            return "tasks_user_id_fkey"
+        return what
+
+    def is_schema_fault(self, error: Exception) -> bool:
+        """Recognize a missing table or column; SQLite has no code of its own for them, only the words."""
+        message = str(error.orig if isinstance(error, DBAPIError) else error)
+        return "no such table" in message or "no such column" in message or "has no column" in message
+
+    def bulk_insert(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Insert by one prepared statement, fed from the iterator."""
+        names = ", ".join(columns)
+        marks = ", ".join("?" * len(columns))
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        processors = [
+            table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+            for name in columns
+        ]
+        raw.executemany(
+            f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 (names of our own tables)
+            (
+                [process(value) if process else value for process, value in zip(processors, row, strict=True)]
+                for row in rows
+            ),
+        )
+
+    @contextmanager
+    def migration(self, engine: Engine) -> Iterator[Connection]:
+        """Hold the write lock around the whole chain, so that it applies entirely or not at all.
+
+        Foreign keys are off meanwhile, because rebuilding a table drops it, and that would cascade;
+        they are checked before the commit.
+        """
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            raw.execute("PRAGMA foreign_keys = OFF")
+            with connection.execution_options(**self.write_options).begin():
+                yield connection
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+                if broken:
+                    raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
+
+    @contextmanager
+    def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:
+        """Open a database in memory."""
+        engine = create_engine("sqlite://", poolclass=NullPool)
+        with engine.begin() as scratch:
+            yield scratch, None
+
+    def column_facts(self, column: ReflectedColumn) -> str:
+        """Describe a column by its type and nullability."""
+        return f"{column['type']}{'' if column['nullable'] else ' NOT NULL'}"
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+@compiles(BigNumber, "sqlite")
+@compiles(SmallNumber, "sqlite")
+@compiles(Flag, "sqlite")
+def _integer(type_: TypeEngine[Any], compiler: TypeCompiler, **options: Any) -> str:
+    # A STRICT table knows one integer type.
+    return "INTEGER"
+
+
+@compiles(NoUppercase, "sqlite")
+def _no_uppercase(element: NoUppercase, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.clauses)} NOT GLOB '*[A-Z]*'"
+
+
+@compiles(OneLine, "sqlite")
+def _one_line(element: OneLine, compiler: SQLCompiler, **options: Any) -> str:
+    return _without(compiler.process(element.clauses), "char(1) || '-' || char(31, 127) || '-' || char(159)")
+
+
+@compiles(PlainText, "sqlite")
+def _plain_text(element: PlainText, compiler: SQLCompiler, **options: Any) -> str:
+    allowed = "char(1) || '-' || char(8, 11, 12, 14) || '-' || char(31, 127) || '-' || char(159)"
+    return _without(compiler.process(element.clauses), allowed)
+
+
+def _without(field: str, characters: str) -> str:
+    # GLOB and length() stop at NUL, so that it is looked for by itself.
+    return f"instr({field}, char(0)) = 0 AND {field} NOT GLOB '*[' || {characters} || ']*'"
+
+
+@compiles(IsTimestamp, "sqlite")
+def _is_timestamp(element: IsTimestamp, compiler: SQLCompiler, **options: Any) -> str:
+    # strftime turns 2026-02-30 into March 2nd, so that a date which is not real differs from itself.
+    field = compiler.process(element.clauses)
+    return (
+        f"substr({field}, 1, 19) IS strftime('%Y-%m-%dT%H:%M:%S', substr({field}, 1, 19))"
+        f" AND substr({field}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'"
+        f" AND {field} >= '0001'"
+    )

@@ -1,0 +1,182 @@
+"""Every way in which taskdb fails, and the exit code that each one carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of the command line, which scripts may rely on."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    UNAVAILABLE = 5
+    SCHEMA = 6
+    CORRUPT = 7
+    INCOMPLETE = 8
+    REFUSED = 9
+    UNKNOWN = 10
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class TaskdbError(Exception):
+    """The root of all expected failures.
+
+    `message` says what happened to what, in one line; `hint` names the next step, or is empty.
+    """
+
+    exit_code = ExitCode.FAILURE
+    code = "failure"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidInput(TaskdbError):
+    """A value that the caller gave breaks a rule of the data."""
+
+    exit_code = ExitCode.USAGE
+    code = "usage"
+
+
+class InvalidConfiguration(InvalidInput):
+    """A setting, an environment variable or a dotenv file is unusable."""
+
+
+class InvalidRecords(InvalidInput):
+    """An imported file has records that break a rule; nothing was imported."""
+
+
+class NotFound(TaskdbError):
+    """What the caller named does not exist."""
+
+    exit_code = ExitCode.NOT_FOUND
+    code = "not_found"
+
+
+class UserNotFound(NotFound):
+    """No user has this id or e-mail address."""
+
+    def __init__(self, ref: object) -> None:
+        super().__init__(f"user {ref} not found", "'taskdb user list' shows the users")
+
+
+class TaskNotFound(NotFound):
+    """No task has one of these ids."""
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        missing = list(ids)
+        noun = "task" if len(missing) == 1 else "tasks"
+        numbers = ", ".join(str(id) for id in missing)
+        super().__init__(f"{noun} {numbers} not found", "'taskdb task list' shows the tasks")
+
+
+class DatabaseMissing(NotFound):
+    """The SQLite file does not exist, or is empty."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"no database at {path}",
+            "'taskdb migrate' or 'taskdb user create' makes one; "
+            "for another place, set TASKDB_DATABASE_URL or --database-url",
+        )
+
+
+class Conflict(TaskdbError):
+    """The change contradicts what is stored."""
+
+    exit_code = ExitCode.CONFLICT
+    code = "conflict"
+
+
+class EmailTaken(Conflict):
+    """Another user has this e-mail address."""
+
+    def __init__(self, email: str) -> None:
+        super().__init__(
+            f"a user with the e-mail address {email} exists already",
+            "choose another address; 'user create --if-not-exists' accepts the existing user",
+        )
+
+
+class ExternalIdTaken(Conflict):
+    """The user has a task with this external id."""
+
+    def __init__(self, external_id: str | None, user: object) -> None:
+        name = "one of these external ids" if external_id is None else f"external id {external_id}"
+        super().__init__(
+            f"user {user} has a task with {name} already",
+            "an external id is unique per user",
+        )
+
+
+class StaleVersion(Conflict):
+    """The record has changed since the version that the caller saw."""
+
+    def __init__(self, noun: str, id: int | None, *, expected: int, current: int) -> None:
+        super().__init__(
+            f"{noun} {id} is at version {current}, not {expected}",
+            f"look at it again with 'taskdb {noun} show {id}'",
+        )
+
+
+class DatabaseUnavailable(TaskdbError):
+    """The database could not be reached, timed out or stayed locked."""
+
+    exit_code = ExitCode.UNAVAILABLE
+    code = "unavailable"
+
+
+class SchemaError(TaskdbError):
+    """The database does not hold the schema that this version works on."""
+
+    exit_code = ExitCode.SCHEMA
+    code = "schema"
+
+
+class SchemaBehind(SchemaError):
+    """The database is at an older revision than this version needs."""
+
+
+class SchemaAhead(SchemaError):
+    """The database is at a revision that this version does not know."""
+
+
+class SchemaForeign(SchemaError):
+    """The database is not one of taskdb's."""
+
+
+class SchemaDrift(SchemaError):
+    """The live schema differs from the models."""
+
+
+class DataCorrupt(TaskdbError):
+    """Stored data failed verification."""
+
+    exit_code = ExitCode.CORRUPT
+    code = "corrupt"
+
+
+class StorageFailed(TaskdbError):
+    """A disk is full, read-only or broken."""
+
+
+class Refused(TaskdbError):
+    """A confirmation was needed and was not given."""
+
+    exit_code = ExitCode.REFUSED
+    code = "refused"
+
+
+class Interrupted(TaskdbError):
+    """The user or the system stopped the command."""
+
+    exit_code = ExitCode.INTERRUPTED
+    code = "interrupted"

@@ -1,0 +1,99 @@
+"""Field types of the Create and Update schemas: what a caller may give, and why not.
+
+Each type refuses what the constraint of the same column would refuse, with a reason that a
+person can act on. The constraints in the database stay the authority.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+
+EMAIL_LENGTH = 254
+NAME_LENGTH = 200
+TITLE_LENGTH = 500
+EXTERNAL_ID_LENGTH = 200
+DESCRIPTION_LENGTH = 20_000
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_characters(value: str, forbidden: re.Pattern[str]) -> None:
+    if _SURROGATE.search(value):
+        raise ValueError("is not valid UTF-8")
+    if found := forbidden.search(value):
+        raise ValueError(f"holds the control character U+{ord(found[0]):04X}")
+
+
+def _refuse_length(value: str, longest: int) -> None:
+    if len(value) > longest:
+        raise ValueError(f"has {len(value)} characters; at most {longest} fit")
+
+
+def _one_line(longest: int) -> AfterValidator:
+    def validate(value: str) -> str:
+        if not value.strip(" "):
+            raise ValueError("is empty")
+        _refuse_characters(value, _CONTROL)
+        _refuse_length(value, longest)
+        return value
+
+    return AfterValidator(validate)
+
+
+def _description(value: str) -> str | None:
+    _refuse_characters(value, _CONTROL_BUT_LINES)
+    _refuse_length(value, DESCRIPTION_LENGTH)
+    return value or None
+
+
+def normalize_email(value: str) -> str:
+    """Return the address as it is stored: checked, normalized and lower-cased.
+
+    The syntax is that of RFC 5321 and RFC 6531 as `email-validator` reads them; DNS is not asked.
+    Raises ValueError for anything else.
+    """
+    from email_validator import EmailNotValidError, validate_email
+
+    _refuse_characters(value, _CONTROL)
+    try:
+        checked = validate_email(value, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as exc:
+        raise ValueError(f"is not an e-mail address: {str(exc).rstrip('.')}") from exc
+    email = checked.normalized.lower()
+    _refuse_length(email, EMAIL_LENGTH)
+    return email
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999") from None
+
+
+def _status(value: object) -> object:
+    if isinstance(value, str) and value not in set(TaskStatus):
+        raise ValueError(f"must be one of {', '.join(TaskStatus)}, not {value!r}")
+    return value
+
+
+def _priority(value: object) -> object:
+    return TaskPriority.from_word(value) if isinstance(value, str) else value
+
+
+Email = Annotated[str, AfterValidator(normalize_email)]
+Name = Annotated[str, _one_line(NAME_LENGTH)]
+Title = Annotated[str, _one_line(TITLE_LENGTH)]
+ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH)]
+Description = Annotated[str, AfterValidator(_description)]
+Status = Annotated[TaskStatus, BeforeValidator(_status)]
+Priority = Annotated[TaskPriority, BeforeValidator(_priority)]
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]

@@ -1,0 +1,146 @@
+"""Column types and constraint expressions that both tables share.
+
+How a type or an expression is written on one engine is said in `taskdb_cli.database`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Dialect, SmallInteger, Text, func
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import column
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
+
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+
+MAX_ID = 2**63 - 1
+"""The largest identity that either engine can hold."""
+
+
+class BigNumber(BigInteger):
+    """A whole number of 64 bits."""
+
+
+class SmallNumber(SmallInteger):
+    """A whole number of 16 bits or more."""
+
+
+class Flag(Boolean):
+    """A truth value."""
+
+
+class TextTimestamp(TypeDecorator[datetime]):
+    """A UTC time as text of one fixed width, so that its text order is its time order."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """Write the time as YYYY-MM-DDTHH:MM:SS.ffffffZ."""
+        if value is None:
+            return None
+        return value.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        """Read the time back with its zone."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class StatusText(TypeDecorator[TaskStatus]):
+    """A status as its word."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: TaskStatus | None, dialect: Dialect) -> str | None:
+        """Write the word."""
+        return None if value is None else value.value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> TaskStatus | None:
+        """Read the word as a status."""
+        return None if value is None else TaskStatus(value)
+
+
+class PriorityNumber(TypeDecorator[TaskPriority]):
+    """A priority as its number."""
+
+    impl = SmallNumber
+    cache_ok = True
+
+    def process_bind_param(self, value: TaskPriority | None, dialect: Dialect) -> int | None:
+        """Write the number."""
+        return None if value is None else int(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> TaskPriority | None:
+        """Read the number as a priority."""
+        return None if value is None else TaskPriority(value)
+
+
+def text_type() -> TypeEngine[str]:
+    """Return the type of a text, which both engines compare by code point."""
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def status_type() -> TypeEngine[TaskStatus]:
+    """Return the type of a status."""
+    return StatusText().with_variant(StatusText(collation="C"), "postgresql")
+
+
+def timestamp_type() -> TypeEngine[datetime]:
+    """Return the type of a point in time, kept in UTC with microseconds."""
+    return DateTime(timezone=True).with_variant(TextTimestamp(), "sqlite")
+
+
+class NoUppercase(FunctionElement[bool]):
+    """True when a text holds none of the letters A to Z."""
+
+    inherit_cache = True
+
+
+class OneLine(FunctionElement[bool]):
+    """True when a text holds no control character at all."""
+
+    inherit_cache = True
+
+
+class PlainText(FunctionElement[bool]):
+    """True when a text holds no control character other than tab, newline and carriage return."""
+
+    inherit_cache = True
+
+
+class IsTimestamp(FunctionElement[bool]):
+    """True when a column holds a real point in time between the years 1 and 9999."""
+
+    inherit_cache = True
+
+
+def check(table: str, rule: str, expression: ColumnElement[bool]) -> CheckConstraint:
+    """Return the CHECK constraint `{table}_{rule}`."""
+    return CheckConstraint(expression, name=f"{table}_{rule}")
+
+
+def one_line_rules(table: str, name: str, longest: int) -> list[CheckConstraint]:
+    """Return the rules of a short text: not blank, at most `longest` characters, on one line."""
+    field = column(name, Text)
+    return [
+        check(table, f"{name}_not_blank", func.trim(field) != ""),
+        check(table, f"{name}_length", func.length(field) <= longest),
+        check(table, f"{name}_one_line", OneLine(field)),
+    ]
+
+
+def plain_text_rules(table: str, name: str, longest: int) -> list[CheckConstraint]:
+    """Return the rules of a long text: at most `longest` characters, free of control characters."""
+    field = column(name, Text)
+    return [
+        check(table, f"{name}_length", func.length(field) <= longest),
+        check(table, f"{name}_plain_text", PlainText(field)),
+    ]
+
+
+def timestamp_rules(table: str, *names: str) -> list[CheckConstraint]:
+    """Return the rules that keep these columns real points in time."""
+    return [check(table, f"{name}_timestamp", IsTimestamp(column(name))) for name in names]

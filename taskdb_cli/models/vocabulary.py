@@ -1,0 +1,61 @@
+"""The words that every layer shares: field names, statuses and priorities."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+USER_FIELDS = ("id", "email", "name", "is_active", "version", "created_at", "updated_at")
+"""The fields of a user's record, in the order of every format."""
+
+TASK_FIELDS = (
+    "id",
+    "user_id",
+    "user",
+    "external_id",
+    "title",
+    "description",
+    "status",
+    "priority",
+    "due_at",
+    "completed_at",
+    "version",
+    "created_at",
+    "updated_at",
+)
+"""The fields of a task's record, in the order of every format; `user` is the owner's e-mail address."""
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands."""
+
+    TODO = "todo"
+    IN_PROGRESS = "in_progress"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATUSES = frozenset({TaskStatus.TODO, TaskStatus.IN_PROGRESS})
+CLOSED_STATUSES = frozenset(TaskStatus) - OPEN_STATUSES
+
+
+class TaskPriority(IntEnum):
+    """How much a task matters; stored as a number, so that it sorts by meaning."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    URGENT = 4
+
+    @property
+    def word(self) -> str:
+        """The name that people and files use."""
+        return self.name.lower()
+
+    @classmethod
+    def from_word(cls, word: str) -> TaskPriority:
+        """Return the priority of that name; raise ValueError, naming the valid ones, for another."""
+        try:
+            return cls[word.upper()]
+        except KeyError:
+            words = ", ".join(priority.word for priority in cls)
+            raise ValueError(f"must be one of {words}") from None

@@ -1,0 +1,146 @@
+"""Records to text: a table for people, and four formats for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from typing import Any, TextIO
+
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS, TaskPriority
+
+Record = Mapping[str, Any]
+
+
+class Format(StrEnum):
+    """How records are written."""
+
+    TABLE = "table"
+    TSV = "tsv"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+@dataclass(frozen=True)
+class View:
+    """Which fields of a kind of record the formats show."""
+
+    fields: Sequence[str]
+    columns: Sequence[str]
+
+
+USERS = View(USER_FIELDS, ("id", "email", "name", "is_active"))
+TASKS = View(TASK_FIELDS, ("id", "status", "priority", "due_at", "user", "title"))
+
+REVISIONS = View(*[("revision", "date", "applied", "message")] * 2)
+
+
+def default_format(stream: TextIO) -> Format:
+    """Return a table for a terminal, and tab-separated values for anything else."""
+    return Format.TABLE if stream.isatty() else Format.TSV
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as every format writes it: times in RFC 3339 and UTC, enums by their names."""
+    if isinstance(value, datetime):
+        return timestamp(value)
+    if isinstance(value, TaskPriority):
+        return value.word
+    if isinstance(value, Enum):
+        return value.value
+    return value
+
+
+def timestamp(value: datetime) -> str:
+    """Return a time in RFC 3339, in UTC, with no fraction or six digits."""
+    return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """Return the record with every value plain."""
+    return {field: to_plain(value) for field, value in record.items()}
+
+
+def write_json(value: object, stream: TextIO) -> None:
+    """Write one JSON value, indented, on lines of its own."""
+    json.dump(value, stream, ensure_ascii=False, indent=2)
+    stream.write("\n")
+
+
+def write_json_array(records: Iterable[Record], stream: TextIO) -> None:
+    """Write a JSON array, one record at a time."""
+    separator = "[\n"
+    for record in records:
+        text = json.dumps(plain(record), ensure_ascii=False, indent=2)
+        stream.write(separator + "  " + text.replace("\n", "\n  "))
+        separator = ",\n"
+    stream.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def write_ndjson(records: Iterable[Record], stream: TextIO) -> None:
+    """Write one JSON object a line."""
+    stream.writelines(
+        json.dumps(plain(record), ensure_ascii=False, separators=(",", ":")) + "\n" for record in records
+    )
+
+
+def write_csv(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
+    """Write CSV (RFC 4180, but with newline line ends) with a header; what is absent is empty."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(fields)
+    for record in records:
+        writer.writerow([_csv_cell(to_plain(record[field])) for field in fields])
+
+
+def write_tsv(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
+    r"""Write one record a line, fields between tabs; `\t`, `\n`, `\r` and `\\` stand for themselves."""
+    stream.writelines(
+        "\t".join(_tsv_cell(to_plain(record[field])) for field in fields) + "\n" for record in records
+    )
+
+
+_TSV_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def _tsv_cell(value: object) -> str:
+    return _csv_cell(value).translate(_TSV_ESCAPES)
+
+
+def _csv_cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def write_records(records: Iterable[Record], view: View, format: Format, stream: TextIO) -> None:
+    """Write any number of records: all fields, but only the view's columns as a table or TSV."""
+    if format is Format.TABLE:
+        from taskdb_cli.tables import print_table
+
+        print_table(records, view, stream)
+    elif format is Format.JSON:
+        write_json_array(records, stream)
+    elif format is Format.NDJSON:
+        write_ndjson(records, stream)
+    elif format is Format.CSV:
+        write_csv(records, view.fields, stream)
+    else:
+        write_tsv(records, view.columns, stream)
+
+
+def write_record(record: Record, view: View, format: Format, stream: TextIO) -> None:
+    """Write one record: as `write_records`, but JSON is an object and a table shows every field."""
+    if format is Format.TABLE:
+        from taskdb_cli.tables import print_detail
+
+        print_detail(record, stream)
+    elif format is Format.JSON:
+        write_json(plain(record), stream)
+    else:
+        write_records([record], view, format, stream)

@@ -1,0 +1,180 @@
+"""Users: make, find, change and delete them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import CursorResult, delete, func, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from taskdb_cli.database import violated_constraint
+from taskdb_cli.errors import EmailTaken, ExternalIdTaken, InvalidInput, StaleVersion, UserNotFound
+from taskdb_cli.models.fields import normalize_email
+from taskdb_cli.models.task import Task
+from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.models.user import User, UserCreate, UserUpdate
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """Which users go, and what becomes of how many tasks."""
+
+    users: list[User]
+    tasks: int
+    reassigned_to: User | None = None
+
+
+def create(session: Session, given: UserCreate, *, now: datetime) -> User:
+    """Make a user; raise EmailTaken when another user has the address."""
+    user = User(
+        email=given.email,
+        name=given.name,
+        is_active=given.is_active,
+        created_at=given.created_at or now,
+        updated_at=given.updated_at or now,
+    )
+    _flush_user(session, user)
+    return user
+
+
+def create_unless_exists(session: Session, given: UserCreate, *, now: datetime) -> User:
+    """Make a user, or return the one that has the address already, as it is."""
+    try:
+        with session.begin_nested():
+            return create(session, given, now=now)
+    except EmailTaken:
+        return get(session, given.email)
+
+
+def get(session: Session, ref: str, *, lock: bool = False) -> User:
+    """Return the user with that id or e-mail address; raise UserNotFound.
+
+    With `lock` no other transaction can change or delete the user, or give them a task, until this
+    one ends.
+    """
+    if ref.isascii() and ref.isdecimal():
+        if int(ref) > MAX_ID:
+            raise UserNotFound(ref)
+        condition = col(User.id) == int(ref)
+    else:
+        try:
+            condition = col(User.email) == normalize_email(ref)
+        except ValueError:
+            raise UserNotFound(ref) from None
+    query = select(User).where(condition)
+    user = session.exec(query.with_for_update() if lock else query).one_or_none()
+    if user is None:
+        raise UserNotFound(ref)
+    return user
+
+
+def find(session: Session, *, active: bool | None = None, limit: int | None = None) -> list[User]:
+    """Return users in the order of their ids, all of them or only those active or inactive."""
+    query = select(User).order_by(col(User.id)).limit(limit)
+    if active is not None:
+        query = query.where(col(User.is_active) == active)
+    return list(session.exec(query))
+
+
+def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:
+    """Return the first users, by address, whose e-mail address begins so."""
+    query = select(User).where(col(User.email).startswith(prefix.lower(), autoescape=True))
+    return list(session.exec(query.order_by(col(User.email)).limit(limit)))
+
+
+def change(
+    session: Session, ref: str, given: UserUpdate, *, now: datetime, if_version: int | None = None
+) -> User:
+    """Change the fields that are given; without a difference nothing is written.
+
+    Raises UserNotFound, EmailTaken, or StaleVersion when the user is not at `if_version`.
+    """
+    user = get(session, ref, lock=True)
+    if if_version is not None and user.version != if_version:
+        raise StaleVersion("user", user.id, expected=if_version, current=user.version)
+    changes = {
+        field: value
+        for field, value in given.model_dump(exclude_unset=True).items()
+        if getattr(user, field) != value
+    }
+    if changes:
+        for field, value in changes.items():
+            setattr(user, field, value)
+        user.version += 1
+        user.updated_at = now
+        _flush_user(session, user)
+    return user
+
+
+def preview_deletion(session: Session, refs: Sequence[str], *, reassign_to: str | None = None) -> Deletion:
+    """Return what `remove` would do to how many tasks, without changing anything."""
+    heir = get(session, reassign_to) if reassign_to is not None else None
+    users = _distinct(session, refs, lock=False)
+    owned = col(Task.user_id).in_([user.id for user in users])
+    count = session.exec(select(func.count()).select_from(Task).where(owned)).one()
+    return Deletion(users, count, heir)
+
+
+def remove(
+    session: Session, refs: Sequence[str], *, now: datetime, reassign_to: str | None = None
+) -> Deletion:
+    """Delete users with their tasks, or give the tasks to another user first; all or nothing.
+
+    The users are locked first, so that no task can be given to them meanwhile.
+    Raises UserNotFound, and ExternalIdTaken when the new owner has a task of the same external id.
+    """
+    heir = get(session, reassign_to, lock=True) if reassign_to is not None else None
+    users = _distinct(session, refs, lock=True)
+    ids = [user.id for user in users]
+    if heir is None:
+        tasks = _delete_tasks(session, ids)
+    elif heir.id in ids:
+        raise InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
+    else:
+        tasks = _reassign_tasks(session, ids, heir, now)
+    session.exec(delete(User).where(col(User.id).in_(ids)))
+    return Deletion(users, tasks, heir)
+
+
+def _distinct(session: Session, refs: Sequence[str], *, lock: bool) -> list[User]:
+    users = {user.id: user for user in (get(session, ref) for ref in refs)}
+    if lock:
+        # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
+        users = {id: get(session, str(id), lock=True) for id in sorted(users)}
+    return list(users.values())
+
+
+def _delete_tasks(session: Session, owners: Sequence[int]) -> int:
+    # ON DELETE CASCADE would do it, but would not say how many.
+    locked = select(Task.id).where(col(Task.user_id).in_(owners)).order_by(col(Task.id)).with_for_update()
+    result: CursorResult[tuple[()]] = session.exec(delete(Task).where(col(Task.id).in_(locked)))
+    return result.rowcount
+
+
+def _reassign_tasks(session: Session, owners: Sequence[int], heir: User, now: datetime) -> int:
+    locked = select(Task.id).where(col(Task.user_id).in_(owners)).order_by(col(Task.id)).with_for_update()
+    statement = (
+        update(Task)
+        .where(col(Task.id).in_(locked))
+        .values(user_id=heir.id, version=Task.version + 1, updated_at=now)
+    )
+    try:
+        result: CursorResult[tuple[()]] = session.exec(statement)
+    except IntegrityError as exc:
+        if violated_constraint(session, exc) == "tasks_user_id_external_id_key":
+            raise ExternalIdTaken(None, heir.email) from exc
+        raise
+    return result.rowcount
+
+
+def _flush_user(session: Session, user: User) -> None:
+    session.add(user)
+    try:
+        session.flush()
+    except IntegrityError as exc:
+        if violated_constraint(session, exc) == "users_email_key":
+            raise EmailTaken(user.email) from exc
+        raise

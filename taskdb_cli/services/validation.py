@@ -1,0 +1,41 @@
+"""Build a schema from values that came from outside, with errors that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import ValidationError
+from sqlmodel import SQLModel
+
+from taskdb_cli.errors import InvalidInput
+
+Schema = TypeVar("Schema", bound=SQLModel)
+
+
+def validate(schema: type[Schema], values: Mapping[str, object]) -> Schema:
+    """Return the schema holding these values.
+
+    Raises InvalidInput that names every field at fault and why.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as exc:
+        raise InvalidInput("; ".join(reasons(exc))) from exc
+
+
+def reasons(error: ValidationError) -> list[str]:
+    """Return one phrase for each field at fault: its name and why."""
+    return [_reason(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+
+
+def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    field = ".".join(map(str, place))
+    if kind == "missing":
+        return f"{field} is missing"
+    if kind == "extra_forbidden":
+        return f"{field} is not a known field"
+    text = message.removeprefix("Value error, ")
+    if not field:
+        return text
+    return f"{field} {text}" if kind == "value_error" else f"{field}: {text}"

