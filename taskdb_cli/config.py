@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _URL_VARIABLES = {
     "DATABASE_URL": "DATABASE_URL_UNPOOLED",
 }
 _LONGEST_TIMEOUT = 600
+_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,13 @@ def parse_url(text: str, source: str) -> URL:
     try:
         url = make_url(text.strip())
         backend = url.get_backend_name()
+        _require_plausible(text, url)
     except (ArgumentError, ValueError):
         # The text itself may hold a password: it is not repeated.
         raise InvalidConfiguration(
             f"{source} is not a database URL",
-            "write postgresql://user:password@host/database or sqlite:///path/to/file",
+            "write postgresql://user:password@host/database or sqlite:///path/to/file; "
+            "in a password write @ as %40",
         ) from None
     if backend in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
@@ -98,6 +102,16 @@ def parse_url(text: str, source: str) -> URL:
     raise InvalidConfiguration(
         f"{source} names the database engine {backend}", "taskdb works on postgresql:// and sqlite:///"
     )
+
+
+def _require_plausible(text: str, url: URL) -> None:
+    if url.port is not None and not 1 <= url.port <= _HIGHEST_PORT:
+        raise ValueError("there is no such port")
+    if min(text.strip() + (url.database or "")) < " ":
+        raise ValueError("a control character, which no name holds")
+    # An unescaped @ in a password would pass the rest of the password off as the host, which is shown.
+    if url.get_backend_name() != "sqlite" and text.count("@") > (url.username is not None):
+        raise ValueError("an @ is not escaped")
 
 
 def default_database_path() -> Path:
@@ -114,7 +128,7 @@ def _choose_urls(
 
     They are never mixed from two layers: what is restored must be what is read.
     """
-    if option:
+    if option is not None:
         url = parse_url(option, "--database-url")
         return url, _without_pooler(url)
     for layer, origin in ((environment, "the environment"), (file, "the dotenv file")):
@@ -145,7 +159,8 @@ def _without_pooler(url: URL) -> URL:
 
 
 def _same_database(url: URL, direct: URL) -> bool:
-    if (url.get_backend_name(), url.database) != (direct.get_backend_name(), direct.database):
+    names = [(each.get_backend_name(), each.query.get("dbname", each.database)) for each in (url, direct)]
+    if names[0] != names[1]:
         return False
     # Elsewhere a pooler may well have another host than its server; Neon's differ by the suffix only.
     neon = [str(each.host).endswith(".neon.tech") for each in (url, direct)]
@@ -170,6 +185,6 @@ def _seconds(values: Mapping[str, str], name: str, *, default: int) -> int:
     text = values.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LONGEST_TIMEOUT):
+    if not (re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= _LONGEST_TIMEOUT):
         raise InvalidConfiguration(f"{name} must be a number of seconds from 1 to {_LONGEST_TIMEOUT}")
     return int(text)
