@@ -96,12 +96,21 @@ def parse_url(text: str, source: str) -> URL:
             "in a password write @ as %40",
         ) from None
     if backend in ("postgres", "postgresql"):
-        return url.set(drivername="postgresql+psycopg")
+        return _with_password_in_place(url.set(drivername="postgresql+psycopg"))
     if backend == "sqlite":
         return url.set(drivername="sqlite")
     raise InvalidConfiguration(
         f"{source} names the database engine {backend}", "taskdb works on postgresql:// and sqlite:///"
     )
+
+
+def _with_password_in_place(url: URL) -> URL:
+    # SQLAlchemy hides a password when it prints a URL, but not one that is given as a parameter.
+    given = url.query.get("password")
+    if not given:
+        return url
+    password = given if isinstance(given, str) else given[-1]
+    return url.set(password=password).difference_update_query(["password"])
 
 
 def _require_plausible(text: str, url: URL) -> None:
