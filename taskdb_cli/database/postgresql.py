@@ -77,17 +77,23 @@ class PostgreSQL:
             # Looking for the hstore extension would cost a query for each connection.
             use_native_hstore=False,
             connect_args={
-                "connect_timeout": self.connect_timeout,
+                # What the URL itself says goes before the setting.
+                "connect_timeout": self.url.query.get("connect_timeout", self.connect_timeout),
                 "fallback_application_name": "taskdb",
                 # A prepared statement may get a generic plan, which reads far more than its own would.
                 "prepare_threshold": None,
             }
             # A pooler hands out sessions that are not ours to set: it refuses `options`.
-            | ({} if pooled else {"options": "-c TimeZone=UTC"}),
+            | ({} if pooled else {"options": self._options()}),
         )
         if pooled:
             event.listen(engine, "begin", _set_local_utc)
         return engine
+
+    def _options(self) -> str:
+        # The URL may have options of its own, such as a search_path or Neon's endpoint.
+        given = self.url.query.get("options", ())
+        return " ".join([*([given] if isinstance(given, str) else given), "-c TimeZone=UTC"])
 
     def require(self) -> None:
         """Leave it to the server to say that a database is missing."""
@@ -163,6 +169,10 @@ class PostgreSQL:
             ).scalar_one()
             yield connection, schema
             nested.rollback()
+
+    def table_facts(self, connection: Connection, table: str) -> str:
+        """Describe a table by nothing more: it has no options that matter."""
+        return "there"
 
     def column_facts(self, column: ReflectedColumn) -> str:
         """Describe a column by its type, collation, nullability and identity."""
