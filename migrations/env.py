@@ -3,21 +3,23 @@
 from alembic import context
 from sqlalchemy import Connection
 
+from taskdb_cli.config import load_settings
+from taskdb_cli.database import Database
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
 from taskdb_cli.models import metadata
 
 OPTIONS = {
     "target_metadata": metadata(),
     "version_table": VERSION_TABLE,
-    "transaction_per_migration": True,
     # The database may hold tables of other owners.
     "include_name": lambda name, kind, _parents: kind != "table" or name in OUR_TABLES,
 }
 
 
 def run_offline() -> None:
-    """Write the SQL instead of running it."""
-    context.configure(dialect_name=context.config.attributes["dialect"], literal_binds=True, **OPTIONS)
+    """Write the SQL instead of running it, for the caller's dialect or the configured database's."""
+    dialect = context.config.attributes.get("dialect") or configured().backend.dialect
+    context.configure(dialect_name=dialect, literal_binds=True, **OPTIONS)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -26,12 +28,17 @@ def run_online() -> None:
     """Run over the connection that the caller opened, or over one to the configured database."""
     connection = context.config.attributes.get("connection")
     if connection is None:
-        from taskdb_cli.config import load_settings
-
-        with load_settings().database().migration() as connection:
+        database = configured()
+        database.backend.create()
+        with database.migration() as connection:
             _run(connection)
     else:
         _run(connection)
+
+
+def configured() -> Database:
+    """Return the database that `taskdb migrate` would work on."""
+    return load_settings().direct_database()
 
 
 def _run(connection: Connection) -> None:

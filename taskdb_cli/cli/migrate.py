@@ -33,7 +33,10 @@ def up(ctx: typer.Context, revision: Revision = "head") -> None:
     _upgrade(invocation(ctx), revision)
 
 
-@app.command(epilog="Example: taskdb migrate down -1 --yes")
+# Otherwise -1 would be an option.
+@app.command(
+    context_settings={"ignore_unknown_options": True}, epilog="Example: taskdb migrate down -1 --yes"
+)
 def down(ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False) -> None:
     """Downgrade to an older revision, by default by one; what the newer one added is lost."""
     from taskdb_cli.services import migrate as service

@@ -85,8 +85,12 @@ class Database:
     def migration(self) -> Iterator[Connection]:
         """Open a connection that migrates alone, as `Backend.migration` says, with errors of ours."""
         self.backend.require()
-        with self.translating(), self.backend.migration(self.engine) as connection:
-            yield connection
+        try:
+            with self.backend.migration(self.engine) as connection:
+                yield connection
+        except self.backend.error_types as exc:
+            # A migration that misses a table is at fault itself: that the schema is behind is no news.
+            raise self.backend.translate(exc) from exc
 
     @contextmanager
     def translating(self) -> Iterator[None]:

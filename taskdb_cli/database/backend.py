@@ -63,5 +63,8 @@ class Backend(Protocol):
     def scratch(self, connection: Connection) -> AbstractContextManager[tuple[Connection, str | None]]:
         """Open an empty schema of this engine that vanishes afterwards, to build the models in."""
 
+    def table_facts(self, connection: Connection, table: str) -> str:
+        """Describe a table by the options that must not drift, its columns and constraints apart."""
+
     def column_facts(self, column: ReflectedColumn) -> str:
         """Describe a reflected column by what must not drift."""

@@ -151,7 +151,7 @@ class PostgreSQL:
 
     @contextmanager
     def migration(self, engine: Engine) -> Iterator[Connection]:
-        """Hold an advisory lock, by a session of its own, while each revision commits by itself."""
+        """Hold an advisory lock, by a session of its own, around the one transaction of the whole chain."""
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
             guard.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
             with engine.connect() as connection:
@@ -175,7 +175,7 @@ class PostgreSQL:
         return "there"
 
     def column_facts(self, column: ReflectedColumn) -> str:
-        """Describe a column by its type, collation, nullability and identity."""
+        """Describe a column by its type, collation, nullability, default and identity."""
         collation = getattr(column["type"], "collation", None)
         identity = column.get("identity")
         return " ".join(
@@ -183,6 +183,7 @@ class PostgreSQL:
                 str(column["type"]),
                 f"COLLATE {collation}" if collation else "",
                 "" if column["nullable"] else "NOT NULL",
+                f"DEFAULT {column['default']}" if column["default"] else "",
                 f"IDENTITY {'ALWAYS' if identity['always'] else 'BY DEFAULT'}" if identity else "",
             ]
         )

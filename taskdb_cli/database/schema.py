@@ -48,9 +48,11 @@ def current_revision(connection: Connection) -> str | None:
     Raises SchemaForeign when it holds tables of our names that no migration of ours made.
     """
     tables = set(inspect(connection).get_table_names())
-    if VERSION_TABLE in tables:
-        version: ColumnClause[str] = column("version_num")
-        return connection.scalar(select(version).select_from(table(VERSION_TABLE, version)))
+    version: ColumnClause[str] = column("version_num")
+    if VERSION_TABLE in tables and (
+        current := connection.scalar(select(version).select_from(table(VERSION_TABLE, version)))
+    ):
+        return current
     if taken := sorted(OUR_TABLES & tables):
         raise SchemaForeign(
             f"the database has a table {' and '.join(taken)} that taskdb did not make",

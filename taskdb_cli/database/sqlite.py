@@ -218,9 +218,20 @@ class SQLite:
         with engine.begin() as scratch:
             yield scratch, None
 
+    def table_facts(self, connection: Connection, table: str) -> str:
+        """Describe a table by whether it is STRICT, and whether it never gives out an id twice."""
+        row = connection.exec_driver_sql(
+            "SELECT strict, sql LIKE '%AUTOINCREMENT%'"
+            " FROM pragma_table_list(?) JOIN sqlite_master USING (name)",
+            (table,),
+        ).one()
+        words = [word for word, present in zip(("STRICT", "AUTOINCREMENT"), row, strict=True) if present]
+        return " ".join(words) or "neither STRICT nor AUTOINCREMENT"
+
     def column_facts(self, column: ReflectedColumn) -> str:
-        """Describe a column by its type and nullability."""
-        return f"{column['type']}{'' if column['nullable'] else ' NOT NULL'}"
+        """Describe a column by its type, nullability and default."""
+        default = f" DEFAULT {column['default']}" if column["default"] else ""
+        return f"{column['type']}{'' if column['nullable'] else ' NOT NULL'}{default}"
 
 
 def _begin(connection: Connection) -> None:

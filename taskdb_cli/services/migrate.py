@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -57,27 +58,22 @@ def upgrade(database: Database, *, to: str = "head") -> SchemaStatus:
     """
     from alembic import command
 
+    _require_known(to)
     database.backend.create()
-    with database.migration() as connection:
+    with database.migration() as connection, _resolving(to):
         before = _status(connection)
-        command.upgrade(_config(connection), _known(to, "up"))
+        command.upgrade(_config(connection), to)
         return before
 
 
 def downgrade(database: Database, *, to: str = "-1") -> SchemaStatus:
     """Take a database back to an older revision, by default by one step; return its status before."""
     from alembic import command
-    from alembic.util.exc import CommandError
 
-    with database.migration() as connection:
+    _require_known(to)
+    with database.migration() as connection, _resolving(to):
         before = _status(connection)
-        try:
-            command.downgrade(_config(connection), _known(to, "down"))
-        except CommandError as exc:
-            raise InvalidInput(
-                f"there is no revision {to} below {before.current or 'an empty database'}",
-                "'taskdb migrate history' lists the revisions",
-            ) from exc
+        command.downgrade(_config(connection), to)
         return before
 
 
@@ -91,10 +87,12 @@ def status(database: Database) -> SchemaStatus:
 
 
 def history(database: Database) -> list[Revision]:
-    """Return every known revision, oldest first, and whether the database has it."""
+    """Return every known revision, oldest first, and whether the database has it.
+
+    Raises SchemaForeign, or SchemaAhead for a database of which that cannot be said.
+    """
     with database.connect() as connection:
-        current = current_revision(connection)
-    return _chain(current)
+        return _chain(_status(connection).current)
 
 
 def check(database: Database) -> SchemaStatus:
@@ -118,17 +116,15 @@ def check(database: Database) -> SchemaStatus:
 def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     """Return the SQL that an upgrade would run, for review; touch nothing."""
     from alembic import command
-    from alembic.util.exc import CommandError
 
+    ends = revision_range.split(":")
+    if len(ends) > 2 or not all(ends):  # noqa: PLR2004 (a range has two)
+        raise InvalidInput(f"{revision_range!r} is not a range of revisions", "write FROM:TO, or TO")
     config = alembic_config()
     config.output_buffer = buffer = StringIO()
     config.attributes["dialect"] = dialect
-    try:
+    with _resolving(revision_range):
         command.upgrade(config, revision_range, sql=True)
-    except CommandError as exc:
-        raise InvalidInput(
-            f"no such range of revisions: {revision_range}", "'taskdb migrate history' lists the revisions"
-        ) from exc
     return buffer.getvalue()
 
 
@@ -138,30 +134,38 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-def _known(revision: str, direction: str) -> str:
+def _require_known(revision: str) -> None:
+    if not revision:
+        raise InvalidInput("no revision was named", "'taskdb migrate history' lists the revisions")
+    if not revision.startswith(("+", "-")):
+        with _resolving(revision):
+            revisions().get_revision(revision)
+
+
+@contextmanager
+def _resolving(revision: str) -> Iterator[None]:
+    """Turn Alembic's refusal of a revision that is not on the way into ours."""
     from alembic.util.exc import CommandError
 
-    if revision in ("head", "base") or revision.startswith(("+", "-")):
-        return revision
     try:
-        revisions().get_revision(revision)
-    except CommandError:
+        yield
+    except CommandError as exc:
         raise InvalidInput(
-            f"there is no revision {revision} to go {direction} to",
+            f"{revision!r} is not a revision on this way: {exc}",
             "'taskdb migrate history' lists the revisions",
-        ) from None
-    return revision
+        ) from exc
 
 
 def _status(connection: Connection, *, refuse_ahead: bool = True) -> SchemaStatus:
     current = current_revision(connection)
     problem = compare_revision(current)
-    if refuse_ahead and isinstance(problem, SchemaAhead):
-        raise problem
     head = revisions().get_current_head()
     assert head is not None
-    known = not isinstance(problem, SchemaAhead)
-    return SchemaStatus(current, head, [step for step in _chain(current) if known and not step.applied])
+    if isinstance(problem, SchemaAhead):
+        if refuse_ahead:
+            raise problem
+        return SchemaStatus(current, head, [])
+    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
 
 
 def _chain(current: str | None) -> list[Revision]:
@@ -178,10 +182,10 @@ def _revision(step: Script, applied: bool) -> Revision:
 
 def _differences(connection: Connection, backend: Backend) -> Iterator[str]:
     tables = OUR_TABLES & set(inspect(connection).get_table_names())
-    live = dict(_facts(inspect(connection), backend, tables))
+    live = dict(_facts(connection, backend, tables))
     with backend.scratch(connection) as (scratch, schema):
         metadata().create_all(scratch, checkfirst=False)
-        wanted = dict(_facts(inspect(scratch), backend, OUR_TABLES, schema))
+        wanted = dict(_facts(scratch, backend, OUR_TABLES, schema))
     for name in sorted(wanted.keys() | live.keys()):
         if name not in live:
             yield f"{name} is missing"
@@ -192,10 +196,15 @@ def _differences(connection: Connection, backend: Backend) -> Iterator[str]:
 
 
 def _facts(
-    inspector: Inspector, backend: Backend, tables: Collection[str], schema: str | None = None
+    connection: Connection, backend: Backend, tables: Collection[str], schema: str | None = None
 ) -> Iterator[tuple[str, str]]:
+    inspector: Inspector = inspect(connection)
     for table in tables:
-        yield f"table {table}", "there"
+        yield f"table {table}", backend.table_facts(connection, table)
+        yield (
+            f"primary key of {table}",
+            f"{inspector.get_pk_constraint(table, schema)['constrained_columns']}",
+        )
         for column in inspector.get_columns(table, schema):
             yield f"column {table}.{column['name']}", backend.column_facts(column)
         for rule in inspector.get_check_constraints(table, schema):

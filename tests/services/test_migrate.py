@@ -1,0 +1,411 @@
+"""Where a database stands on its chain of revisions, and how it gets elsewhere."""
+
+import shutil
+from io import StringIO
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import inspect
+
+from taskdb_cli.database import schema
+from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE, migrations_directory, revisions
+from taskdb_cli.errors import (
+    DatabaseMissing,
+    InvalidInput,
+    SchemaAhead,
+    SchemaBehind,
+    SchemaDrift,
+    SchemaForeign,
+    TaskdbError,
+)
+from taskdb_cli.services import migrate
+from tests.conftest import open_database
+from tests.schemas import execute, insert_rows, rebuild, set_revision, write_revision
+
+HEAD = revisions().get_current_head()
+
+OURS = {*OUR_TABLES, VERSION_TABLE}
+
+
+@pytest.fixture
+def chain(tmp_path, monkeypatch):
+    """A copy of the migrations to add revisions to."""
+    directory = tmp_path / "migrations"
+    shutil.copytree(migrations_directory(), directory, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(schema, "migrations_directory", lambda: directory)
+    return directory
+
+
+def tables(database):
+    """The names of all tables."""
+    with database.engine.connect() as connection:
+        return set(inspect(connection).get_table_names())
+
+
+def test_there_is_one_chain():
+    """The revisions have one base, one head, and no branch between; each says what it does and when."""
+    script = revisions()
+    assert len(script.get_heads()) == len(script.get_bases()) == 1
+    for revision in script.walk_revisions():
+        assert not revision.is_branch_point
+        assert not revision.is_merge_point
+    for step in migrate._chain(None):
+        assert step.message
+        assert step.date.startswith("20")
+
+
+def test_up_down_up(empty_url):
+    """An empty database goes to head, back to nothing and to head again, and then equals the models."""
+    database = open_database(empty_url)
+    before = migrate.upgrade(database)
+    assert (before.current, before.head) == (None, HEAD)
+    assert [step.revision for step in before.pending][-1] == HEAD
+    assert tables(database) == OURS | ({"sqlite_sequence"} & tables(database))
+    migrate.check(database)
+    insert_rows(empty_url)
+    assert migrate.downgrade(database, to="base").current == HEAD
+    assert not tables(database) & OUR_TABLES
+    assert migrate.status(database).current is None
+    assert migrate.upgrade(database).current is None
+    assert migrate.check(database).current == HEAD
+    assert execute(empty_url, "SELECT count(*) FROM tasks") == [(0,)]
+
+
+def test_upgrading_at_head_changes_nothing(database, url):
+    """A second upgrade is no error and keeps the rows."""
+    insert_rows(url)
+    assert migrate.upgrade(database).pending == []
+    assert execute(url, "SELECT title FROM tasks") == [("Write",)]
+
+
+def test_upgrade_keeps_the_rows(database, url, chain):
+    """A revision that rebuilds a parent table keeps its rows and those of its children."""
+    insert_rows(url)
+    rebuild_users = """
+        with op.batch_alter_table("users") as batch:
+            batch.add_column(sa.Column("phone", sa.Text))
+            batch.drop_constraint("users_version_positive", type_="check")
+    """
+    write_revision(chain, "9001", after=HEAD, upgrade=rebuild_users)
+    assert [step.revision for step in migrate.upgrade(database).pending] == ["9001"]
+    assert execute(url, "SELECT name, phone, title FROM users JOIN tasks ON user_id = users.id") == [
+        ("Ann", None, "Write")
+    ]
+    migrate.downgrade(database)
+    assert migrate.status(database).current == HEAD
+
+
+@pytest.mark.parametrize(
+    "fault", ['op.execute("INSERT INTO no_such_table VALUES (1)")', 'raise RuntimeError("x")']
+)
+def test_a_revision_that_fails_leaves_nothing_behind(database, url, chain, fault):
+    """When a revision fails, it and those applied just before it are undone, in schema and rows."""
+    insert_rows(url)
+    write_revision(chain, "9001", after=HEAD, upgrade='op.create_table("first", sa.Column("id", sa.Integer))')
+    half = f"""
+        op.create_table("half", sa.Column("id", sa.Integer))
+        op.execute("DELETE FROM tasks")
+        op.drop_table("tasks")
+        {fault}
+    """
+    write_revision(chain, "9002", after="9001", upgrade=half)
+    before = tables(database)
+    with pytest.raises((TaskdbError, RuntimeError)) as caught:
+        migrate.upgrade(database)
+    assert not isinstance(caught.value, SchemaBehind)
+    assert tables(database) == before
+    assert migrate.status(database).current == HEAD
+    assert execute(url, "SELECT title FROM tasks") == [("Write",)]
+
+
+def test_a_downgrade_that_fails_leaves_nothing_behind(database, url, chain):
+    """When the way back fails, the database stays where it was."""
+    write_revision(
+        chain,
+        "9001",
+        after=HEAD,
+        upgrade='op.create_table("extra", sa.Column("id", sa.Integer))',
+        downgrade='op.drop_table("extra")\nop.drop_table("no_such_table")',
+    )
+    migrate.upgrade(database)
+    with pytest.raises(TaskdbError):
+        migrate.downgrade(database)
+    assert "extra" in tables(database)
+    assert migrate.status(database).current == "9001"
+
+
+def test_a_migration_that_would_orphan_rows_is_undone(database, url, chain):
+    """A revision that loses parents of rows is refused as a whole, on an engine that checks so late too."""
+    insert_rows(url)
+    write_revision(chain, "9001", after=HEAD, upgrade='op.execute("UPDATE tasks SET user_id = 99")')
+    with pytest.raises(TaskdbError):
+        migrate.upgrade(database)
+    assert migrate.status(database).current == HEAD
+    assert execute(url, "SELECT count(*) FROM tasks JOIN users ON users.id = user_id") == [(1,)]
+
+
+def test_status_and_history_of_a_database_behind(database, chain):
+    """The steps to come are pending in status, and not applied in history."""
+    write_revision(chain, "9001", after=HEAD, upgrade="pass")
+    write_revision(chain, "9002", after="9001", upgrade="pass")
+    found = migrate.status(database)
+    assert (found.current, found.head) == (HEAD, "9002")
+    assert [step.revision for step in found.pending] == ["9001", "9002"]
+    assert [(step.revision, step.applied) for step in migrate.history(database)][-3:] == [
+        (HEAD, True),
+        ("9001", False),
+        ("9002", False),
+    ]
+    assert migrate.history(database)[-1].message == "Revision 9002"
+    with pytest.raises(SchemaBehind, match=r"at revision .* needs 9002"):
+        migrate.check(database)
+    migrate.upgrade(database, to="+1")
+    assert [step.revision for step in migrate.status(database).pending] == ["9002"]
+
+
+def test_a_database_ahead_is_left_alone(database, url):
+    """A revision that only a newer taskdb knows can be looked at, and nothing else."""
+    set_revision(url, "f00d")
+    found = migrate.status(database)
+    assert (found.current, found.head, found.pending) == ("f00d", HEAD, [])
+    for attempt in (migrate.check, migrate.history, migrate.upgrade, migrate.downgrade):
+        with pytest.raises(SchemaAhead, match="f00d") as caught:
+            attempt(database)
+        assert "upgrade taskdb" in caught.value.hint
+    assert execute(url, f"SELECT version_num FROM {VERSION_TABLE}") == [("f00d",)]
+
+
+@pytest.mark.parametrize("stamped", [False, True])
+def test_foreign_tables_are_left_alone(empty_url, stamped):
+    """A database with tables of our names that we did not make is refused by every operation."""
+    statements = ["CREATE TABLE tasks (x integer)", "INSERT INTO tasks VALUES (1)"]
+    if stamped:
+        statements.append(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
+    execute(empty_url, *statements)
+    database = open_database(empty_url)
+    for attempt in (
+        migrate.check,
+        migrate.status,
+        migrate.history,
+        migrate.upgrade,
+        migrate.downgrade,
+    ):
+        with pytest.raises(SchemaForeign, match="a table tasks that taskdb did not make") as caught:
+            attempt(database)
+        assert "of its own" in caught.value.hint
+    assert execute(empty_url, "SELECT x FROM tasks") == [(1,)]
+    assert "users" not in tables(database)
+
+
+def test_another_applications_migrations_are_left_alone(empty_url):
+    """Tables of an application, Alembic's own among them, survive our way up and down."""
+    execute(
+        empty_url,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_version VALUES ('theirs')",
+        "CREATE TABLE orders (id integer)",
+        "INSERT INTO orders VALUES (7)",
+    )
+    database = open_database(empty_url)
+    migrate.upgrade(database)
+    migrate.check(database)
+    migrate.downgrade(database, to="base")
+    assert execute(empty_url, "SELECT version_num FROM alembic_version") == [("theirs",)]
+    assert execute(empty_url, "SELECT id FROM orders") == [(7,)]
+
+
+NO_CHECK = r"CONSTRAINT tasks_priority_known CHECK \(.*?\),"
+DROP = "ALTER TABLE tasks DROP CONSTRAINT"
+FOREIGN_KEY = "FOREIGN KEY (user_id) REFERENCES users (id)"
+
+# What somebody did by hand: a name, how on SQLite and on PostgreSQL, and what the check says of it.
+DRIFTS = [
+    (
+        "a constraint dropped",
+        ("tasks", NO_CHECK, ""),
+        "ALTER TABLE tasks DROP CONSTRAINT tasks_priority_known",
+        "constraint tasks_priority_known is missing",
+    ),
+    (
+        "a constraint weakened",
+        ("tasks", "priority BETWEEN 1 AND 4", "priority BETWEEN 1 AND 9"),
+        f"{DROP} tasks_priority_known, ADD CONSTRAINT tasks_priority_known CHECK (priority BETWEEN 1 AND 9)",
+        "constraint tasks_priority_known is ",
+    ),
+    (
+        "a constraint added",
+        ("tasks", NO_CHECK, r"\g<0> CONSTRAINT by_hand CHECK (priority > 0),"),
+        "ALTER TABLE tasks ADD CONSTRAINT by_hand CHECK (priority > 0)",
+        "constraint by_hand is not of taskdb",
+    ),
+    (
+        "the foreign key dropped",
+        ("tasks", r"CONSTRAINT tasks_user_id_fkey .*?,", ""),
+        "ALTER TABLE tasks DROP CONSTRAINT tasks_user_id_fkey",
+        "constraint tasks_user_id_fkey is missing",
+    ),
+    (
+        "the cascade dropped",
+        ("tasks", " ON DELETE CASCADE", ""),
+        f"{DROP} tasks_user_id_fkey, ADD CONSTRAINT tasks_user_id_fkey {FOREIGN_KEY}",
+        "constraint tasks_user_id_fkey is ",
+    ),
+    (
+        "a unique constraint dropped",
+        ("users", r"CONSTRAINT users_email_key UNIQUE \(email\),", ""),
+        "ALTER TABLE users DROP CONSTRAINT users_email_key",
+        "constraint users_email_key is missing",
+    ),
+    (
+        "the primary key dropped",
+        ("tasks", " PRIMARY KEY AUTOINCREMENT", ""),
+        "ALTER TABLE tasks DROP CONSTRAINT tasks_pkey",
+        "primary key of tasks is [], not ['id']",
+    ),
+    (
+        "a column added",
+        "ALTER TABLE tasks ADD COLUMN note TEXT",
+        "ALTER TABLE tasks ADD COLUMN note TEXT",
+        "column tasks.note is not of taskdb",
+    ),
+    (
+        "a column renamed",
+        "ALTER TABLE tasks RENAME COLUMN title TO label",
+        "ALTER TABLE tasks RENAME COLUMN title TO label",
+        "column tasks.title is missing",
+    ),
+    (
+        "a column that may be null",
+        ("tasks", "title TEXT NOT NULL", "title TEXT"),
+        "ALTER TABLE tasks ALTER COLUMN title DROP NOT NULL",
+        "column tasks.title is ",
+    ),
+    (
+        "a column of another type",
+        ("tasks", "version INTEGER", "version ANY"),
+        "ALTER TABLE tasks ALTER COLUMN version TYPE bigint",
+        "column tasks.version is ",
+    ),
+    (
+        "a column with a default",
+        ("tasks", "version INTEGER", "version INTEGER DEFAULT 1"),
+        "ALTER TABLE tasks ALTER COLUMN version SET DEFAULT 1",
+        "column tasks.version is ",
+    ),
+    (
+        "ids that the engine does not give out",
+        ("users", " AUTOINCREMENT", ""),
+        "ALTER TABLE users ALTER COLUMN id DROP IDENTITY",
+        "users",
+    ),
+    (
+        "values of any type, or text in another order",
+        ("users", r"\sSTRICT", ""),
+        'ALTER TABLE users ALTER COLUMN name TYPE text COLLATE "default"',
+        "users",
+    ),
+    (
+        "an index added",
+        "CREATE INDEX by_hand ON tasks (title)",
+        "CREATE INDEX by_hand ON tasks (title)",
+        "index by_hand is not of taskdb",
+    ),
+    ("a table dropped", "DROP TABLE tasks", "DROP TABLE tasks", "table tasks is missing"),
+]
+
+
+@pytest.mark.parametrize(
+    ("on_sqlite", "on_postgresql", "words"),
+    [drift[1:] for drift in DRIFTS],
+    ids=[drift[0] for drift in DRIFTS],
+)
+def test_drift_is_named(database, url, on_sqlite, on_postgresql, words):
+    """Every change that was made by hand is found and named, and nothing else is."""
+    migrate.check(database)
+    if url.drivername != "sqlite":
+        execute(url, on_postgresql)
+    elif isinstance(on_sqlite, str):
+        execute(url, on_sqlite)
+    else:
+        rebuild(url, *on_sqlite)
+    with pytest.raises(SchemaDrift) as caught:
+        migrate.check(database)
+    assert words in caught.value.message
+    assert "by hand" in caught.value.hint
+
+
+def test_a_table_rebuilt_as_it_was_is_no_drift(empty_url, engine):
+    """The same table made anew, by the SQL of its own definition, equals the models."""
+    execute_script(empty_url, migrate.offline_sql("sqlite" if engine == "sqlite" else "postgresql"))
+    database = open_database(empty_url)
+    assert migrate.check(database).current == HEAD
+
+
+def execute_script(url, script):
+    """Run SQL as a reviewer would, statement by statement."""
+    execute(url, *[statement for statement in script.split(";\n") if statement.strip()])
+
+
+def test_looking_changes_nothing(empty_url):
+    """Status, history and check leave an empty database empty."""
+    database = open_database(empty_url)
+    database.backend.create()
+    assert migrate.status(database).current is None
+    assert not any(step.applied for step in migrate.history(database))
+    with pytest.raises(SchemaBehind, match="no tables yet"):
+        migrate.check(database)
+    assert tables(database) == set()
+
+
+@pytest.mark.parametrize("revision", ["nonsense", "+99", "+x", "0001:head", "", "--yess", "-x"])
+def test_an_unknown_revision_is_refused(database, empty_url, revision):
+    """A revision that does not exist is bad input, in each direction, before anything is made."""
+    for move in (migrate.upgrade, migrate.downgrade):
+        with pytest.raises(InvalidInput):
+            move(database, to=revision)
+    assert migrate.check(database).current == HEAD
+
+
+def test_an_unknown_revision_makes_no_file(tmp_path):
+    """A mistyped revision does not leave an empty SQLite database behind."""
+    from sqlalchemy import make_url
+
+    path = tmp_path / "d.sqlite3"
+    with pytest.raises(InvalidInput):
+        migrate.upgrade(open_database(make_url(f"sqlite:///{path}")), to="nonsense")
+    assert not path.exists()
+    with pytest.raises(DatabaseMissing):
+        migrate.status(open_database(make_url(f"sqlite:///{path}")))
+
+
+def test_downgrading_below_nothing_is_refused(database):
+    """More steps down than the database has taken are bad input, and change nothing."""
+    with pytest.raises(InvalidInput):
+        migrate.downgrade(database, to="-99")
+    assert migrate.check(database).current == HEAD
+
+
+def test_sql_of_a_range(chain):
+    """A range gives the steps between two revisions only."""
+    write_revision(chain, "9001", after=HEAD, upgrade='op.execute("SELECT 9001")')
+    for dialect in ("sqlite", "postgresql"):
+        text = migrate.offline_sql(dialect, revision_range=f"{HEAD}:head")
+        assert "SELECT 9001" in text
+        assert "CREATE TABLE" not in text
+        assert "SELECT 9001" not in migrate.offline_sql(dialect, revision_range=HEAD)
+
+
+@pytest.mark.parametrize("revision_range", ["nonsense", "a:b", "0001:", ":0001", "a:b:c", "", ":", "-1"])
+def test_sql_of_no_range_is_refused(revision_range):
+    """What is no range of revisions is bad input."""
+    with pytest.raises(InvalidInput):
+        migrate.offline_sql("sqlite", revision_range=revision_range)
+
+
+def test_autogenerate_finds_nothing_to_do(isolated, url, monkeypatch):
+    """Alembic, as a maintainer runs it in a checkout, sees no difference between models and head."""
+    monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
+    said = StringIO()
+    command.check(Config(migrations_directory().parent / "alembic.ini", stdout=said))
+    assert "No new upgrade operations" in said.getvalue()
