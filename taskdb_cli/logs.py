@@ -12,10 +12,14 @@ def configure(verbosity: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     level = _LEVELS.get(verbosity, logging.DEBUG)
-    # The engines hide parameters, which may be anybody's text.
-    names = ["taskdb", "alembic.runtime", *(["sqlalchemy.engine"] if level == logging.DEBUG else [])]
-    for name in names:
+    levels = {
+        "taskdb": level,
+        "alembic.runtime": max(level, logging.INFO),
+        # The engines hide parameters, which may be anybody's text; below INFO they would log rows.
+        "sqlalchemy.engine": logging.INFO if level == logging.DEBUG else logging.WARNING,
+    }
+    for name, least in levels.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(max(level, logging.INFO) if name != "taskdb" else level)
+        logger.setLevel(least)
         logger.propagate = False
