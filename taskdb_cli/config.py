@@ -179,15 +179,18 @@ def _same_database(url: URL, direct: URL) -> bool:
 def _read_env_file(path: Path | None) -> dict[str, str]:
     from dotenv import dotenv_values, find_dotenv
 
-    if path is not None and not path.is_file():
-        raise InvalidConfiguration(f"there is no dotenv file {path}", "check --env-file and TASKDB_ENV_FILE")
     found = path or find_dotenv(usecwd=True)
     if not found:
         return {}
     try:
-        return {name: value for name, value in dotenv_values(found).items() if value}
+        # dotenv itself takes a missing file for an empty one.
+        with Path(found).open(encoding="utf-8") as stream:
+            return {name: value for name, value in dotenv_values(stream=stream).items() if value}
     except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidConfiguration(f"the dotenv file {found} cannot be read: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise InvalidConfiguration(
+            f"the dotenv file {found} cannot be read: {reason}", "check --env-file and TASKDB_ENV_FILE"
+        ) from exc
 
 
 def _seconds(values: Mapping[str, str], name: str, *, default: int) -> int:

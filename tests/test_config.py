@@ -1,5 +1,6 @@
 """Settings: where each comes from, and what is refused."""
 
+import os
 import re
 from pathlib import Path
 
@@ -154,6 +155,20 @@ def test_the_command_line_takes_a_dotenv_file(bare_taskdb, tmp_path):
     assert str(tmp_path / "cwd" / "from-file.sqlite3") in result.err
 
 
+def test_a_dotenv_file_can_be_a_pipe():
+    """A password manager can write the settings into a process substitution."""
+    read, write = os.pipe()
+    os.write(write, b"DATABASE_URL=postgresql://pipe/d\n")
+    os.close(write)
+    assert names(env_file=Path(f"/dev/fd/{read}"))[0] == "pipe/d"
+    os.close(read)
+
+
+def test_an_impossible_path_of_a_dotenv_file_is_an_error(bare_taskdb):
+    """A path that no file can have is refused like a file that is missing."""
+    bare_taskdb("--env-file", "long" * 2000, "user", "list", expect=ExitCode.USAGE)
+
+
 @pytest.mark.parametrize("content", [None, "directory", b"A=\xff\xfe", b"DATABASE_URL=postgresql://h\0/d"])
 def test_an_unusable_dotenv_file_is_an_error(bare_taskdb, monkeypatch, content):
     """A dotenv file that was named and is missing, no file, or no text is refused by its name."""
@@ -163,7 +178,7 @@ def test_an_unusable_dotenv_file_is_an_error(bare_taskdb, monkeypatch, content):
     elif content is not None:
         path.write_bytes(content)
     message = refused(env_file=path, environment={})
-    assert str(path) in message or "dotenv file" in message
+    assert str(path) in message or "in the dotenv file" in message
     bare_taskdb("--env-file", path, "user", "list", expect=ExitCode.USAGE)
     monkeypatch.setenv("TASKDB_ENV_FILE", str(path))
     bare_taskdb("user", "list", expect=ExitCode.USAGE)
