@@ -114,9 +114,10 @@ class SQLITE:
 
     @staticmethod
     def timestamp(column: str) -> str:
+        second = f"substr({column}, 1, 19)"
         return (
-            f"substr({column}, 1, 19) IS strftime('%Y-%m-%dT%H:%M:%S', substr({column}, 1, 19))"
-            f" AND substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'"
+            f"substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND instr({column}, char(0)) = 0"
+            f" AND {second} IS strftime('%Y-%m-%dT%H:%M:%S', {second}, '+0 days')"
             f" AND {column} >= '0001'"
         )
 

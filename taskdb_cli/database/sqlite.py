@@ -269,10 +269,12 @@ def _without(field: str, characters: str) -> str:
 
 @compiles(IsTimestamp, "sqlite")
 def _is_timestamp(element: IsTimestamp, compiler: SQLCompiler, **options: Any) -> str:
-    # strftime turns 2026-02-30 into March 2nd, so that a date which is not real differs from itself.
+    # A modifier makes every strftime turn 2026-02-30 into March 2nd, so that a date which is not real
+    # differs from itself. The form comes first: strftime must not see 'now', which it raises on.
     field = compiler.process(element.clauses)
+    second = f"substr({field}, 1, 19)"
     return (
-        f"substr({field}, 1, 19) IS strftime('%Y-%m-%dT%H:%M:%S', substr({field}, 1, 19))"
-        f" AND substr({field}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'"
+        f"substr({field}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND instr({field}, char(0)) = 0"
+        f" AND {second} IS strftime('%Y-%m-%dT%H:%M:%S', {second}, '+0 days')"
         f" AND {field} >= '0001'"
     )
