@@ -1,0 +1,341 @@
+"""Every rule of the data, tried with plain SQL that goes around the services."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from sqlmodel import select
+
+from taskdb_cli.models import metadata
+from taskdb_cli.models.task import Task
+from taskdb_cli.models.user import User
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+from tests.conftest import SERVERS, open_database
+
+REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
+SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+
+TIME = "2026-11-22T12:30:15.123456Z"
+USER = {
+    "email": "ann@example.com",
+    "name": "Ann",
+    "is_active": True,
+    "version": 1,
+    "created_at": TIME,
+    "updated_at": TIME,
+}
+TASK = {
+    "user_id": 1,
+    "external_id": "x-1",
+    "title": "Write",
+    "description": "Two\nlines",
+    "status": "todo",
+    "priority": 2,
+    "due_at": TIME,
+    "completed_at": None,
+    "version": 1,
+    "created_at": TIME,
+    "updated_at": TIME,
+}
+ROWS = {"users": USER, "tasks": TASK}
+FRESH = {"users": {"email": "bob@example.com"}, "tasks": {"external_id": "x-2"}}
+"""What a second row needs to be different in."""
+
+
+def one_line(table, column, longest, letter="a"):
+    """Values that break the three rules of a short text."""
+    characters = "\x01\t\n\r\x1f\x7f\x80\x9f"
+    return {
+        f"{table}_{column}_not_blank": [{column: text} for text in ("", " ", "   ")],
+        f"{table}_{column}_length": [{column: letter * (longest + 1)}],
+        f"{table}_{column}_one_line": [{column: f"a{character}b"} for character in characters],
+    }
+
+
+def timestamps(texts):
+    """The same texts for every column that holds a time."""
+    columns = ["users_created_at", "users_updated_at"]
+    columns += [f"tasks_{name}_at" for name in ("due", "completed", "created", "updated")]
+    return {
+        f"{name}_timestamp": [
+            {name.partition("_")[2]: text, **({"status": "done"} if "completed" in name else {})}
+            for text in texts
+        ]
+        for name in columns
+    }
+
+
+# For each constraint, what makes an otherwise fine row break it and no other one.
+REFUSALS = {
+    "users_email_key": [{"email": "ann@example.com"}],
+    "users_email_lower": [{"email": "bob@Example.com"}, {"email": "Z@example.com"}],
+    **one_line("users", "email", 254),
+    **one_line("users", "name", 200),
+    "users_version_positive": [{"version": 0}, {"version": -1}],
+    "tasks_user_id_fkey": [{"user_id": 2}, {"user_id": 0}],
+    "tasks_user_id_external_id_key": [{"external_id": "x-1"}],
+    **one_line("tasks", "external_id", 200),
+    **one_line("tasks", "title", 500, letter="\N{GRINNING FACE}"),
+    "tasks_description_length": [{"description": "a" * 20_001}],
+    "tasks_description_plain_text": [
+        {"description": f"a{character}b"} for character in "\x01\x08\x0b\x0c\x0e\x1f\x7f\x80\x9f"
+    ],
+    "tasks_status_known": [{"status": word} for word in ("", "open", "Todo", "todo ")],
+    "tasks_priority_known": [{"priority": number} for number in (0, 5, -1)],
+    "tasks_completed_when_done": [
+        {"status": "done", "completed_at": None},
+        *({"status": status, "completed_at": TIME} for status in ("todo", "in_progress", "cancelled")),
+    ],
+    "tasks_version_positive": [{"version": 0}, {"version": -1}],
+}
+
+SQLITE_REFUSALS = {
+    "users_is_active_flag": [{"is_active": 2}, {"is_active": -1}],
+    # Functions of SQLite's C library stop at NUL, which must not hide what follows it.
+    **{
+        f"{name}_one_line": [{name.partition("_")[2]: text} for text in ("a\x00b", "\x00")]
+        for name in ("users_email", "users_name", "tasks_title", "tasks_external_id")
+    },
+    "tasks_description_plain_text": [{"description": "a\x00b"}],
+    **timestamps(
+        [
+            "",
+            "now",
+            "2026-11-22",
+            "2026-11-22 12:30:15.123456Z",
+            "2026-11-22T12:30:15Z",
+            "2026-11-22T12:30:15.123Z",
+            "2026-11-22T12:30:15.123456",
+            "2026-11-22T12:30:15.123456+00:00",
+            "2026-11-22T12:30:15.123456Z ",
+            "2026-11-22T12:30:15.123456Z\x00!",
+            "2026-02-30T00:00:00.000000Z",
+            "2025-02-29T00:00:00.000000Z",
+            "2026-13-01T00:00:00.000000Z",
+            "2026-11-22T24:00:00.000000Z",
+            "2026-11-22T12:60:00.000000Z",
+            "2026-11-22T12:30:60.000000Z",
+            "0000-01-01T00:00:00.000000Z",
+            "-001-01-01T00:00:00.000000Z",
+            "10000-01-01T00:00:00.000000Z",
+        ]
+    ),
+}
+
+POSTGRESQL_REFUSALS = timestamps(
+    ["infinity", "-infinity", "0001-12-31 23:59:59.999999+00 BC", "10000-01-01 00:00:00+00"]
+)
+
+
+@dataclass
+class PlainSQL:
+    """Runs statements by the driver, each in a transaction of its own."""
+
+    connection: object
+    marker: str
+
+    def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        with closing(self.connection.cursor()) as cursor:
+            try:
+                cursor.execute(statement.replace("?", self.marker), values)
+                rows = cursor.fetchall() if cursor.description else []
+                self.connection.commit()
+            except BaseException:
+                self.connection.rollback()
+                raise
+            return rows
+
+    def insert(self, table: str, **changes: object) -> None:
+        row = {**ROWS[table], **changes}
+        marks = ", ".join("?" * len(row))
+        self.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
+
+
+@pytest.fixture
+def sql(database, engine):
+    """Plain SQL on a database that holds the user and the task that every case starts from."""
+    with closing(database.engine.raw_connection()) as connection:
+        plain = PlainSQL(connection, "?" if engine == "sqlite" else "%s")
+        plain.insert("users")
+        plain.insert("tasks")
+        yield plain
+
+
+def assert_refused(sql: PlainSQL, database, constraint: str, breaches: list[dict[str, object]]) -> None:
+    table = constraint.partition("_")[0]
+    for breach in breaches:
+        with pytest.raises(REFUSED) as refusal:
+            sql.insert(table, **(FRESH[table] | breach))
+        assert database.backend.violated_constraint(refusal.value) == constraint, breach
+    assert sql.execute(f"SELECT count(*) FROM {table}") == [(1,)]
+
+
+@pytest.mark.parametrize("constraint", REFUSALS)
+def test_refused(sql, database, constraint):
+    """The database itself refuses a row that breaks a rule, and names the rule."""
+    assert_refused(sql, database, constraint, REFUSALS[constraint])
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize("constraint", SQLITE_REFUSALS)
+def test_refused_by_sqlite(sql, database, constraint):
+    """SQLite refuses what PostgreSQL's types cannot even hold."""
+    assert_refused(sql, database, constraint, SQLITE_REFUSALS[constraint])
+
+
+@POSTGRESQL_ONLY
+@pytest.mark.parametrize("constraint", POSTGRESQL_REFUSALS)
+def test_refused_by_postgresql(sql, database, constraint):
+    """PostgreSQL refuses times that Python cannot hold."""
+    assert_refused(sql, database, constraint, POSTGRESQL_REFUSALS[constraint])
+
+
+def test_every_constraint_has_a_case():
+    """A constraint of the models that no case tries fails here."""
+    named = {
+        str(constraint.name)
+        for table in metadata().sorted_tables
+        for constraint in table.constraints
+        if constraint.name
+    }
+    assert named == {*REFUSALS, *SQLITE_REFUSALS}
+    assert {*POSTGRESQL_REFUSALS} <= {*SQLITE_REFUSALS}
+
+
+REQUIRED = {
+    table: [
+        column.name
+        for column in metadata().tables[table].columns
+        if not column.nullable and not column.primary_key
+    ]
+    for table in ROWS
+}
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_null_refused(sql, table):
+    """A column that must have a value refuses NULL."""
+    for column in REQUIRED[table]:
+        with pytest.raises(REFUSED, match=f"(?i)null.*{column}"):
+            sql.insert(table, **(FRESH[table] | {column: None}))
+
+
+def test_required_columns():
+    """The columns that may be NULL are the ones that a task need not have."""
+    optional = {
+        f"{table}.{column.name}"
+        for table in ROWS
+        for column in metadata().tables[table].columns
+        if column.nullable
+    }
+    assert optional == {"tasks.external_id", "tasks.description", "tasks.due_at", "tasks.completed_at"}
+
+
+WRONG_TYPES = [
+    ("users", "email", b"bob@example.com"),
+    ("users", "is_active", "yes"),
+    ("users", "version", "one"),
+    ("users", "version", 1.5),
+    ("users", "created_at", b"2026"),
+    ("tasks", "user_id", "ann"),
+    ("tasks", "title", b"Write"),
+    ("tasks", "priority", "high"),
+]
+
+
+@SQLITE_ONLY
+def test_wrong_types_refused_by_sqlite(sql):
+    """Tables are STRICT: SQLite refuses a value of another type than the column's."""
+    for table, column, value in WRONG_TYPES:
+        with pytest.raises(sqlite3.IntegrityError, match=f"cannot store .* in .* column {table}.{column}"):
+            sql.insert(table, **(FRESH[table] | {column: value}))
+
+
+def test_external_id_is_unique_per_user(sql):
+    """Two users may have the same external id, and a user any number of tasks without one."""
+    sql.insert("users", email="bob@example.com")
+    sql.insert("tasks", user_id=2)
+    sql.insert("tasks", external_id=None)
+    sql.insert("tasks", external_id=None)
+    assert sql.execute("SELECT count(*) FROM tasks") == [(4,)]
+
+
+def test_orphan_refused_on_update(sql):
+    """A task cannot be given to a user who does not exist."""
+    with pytest.raises(REFUSED):
+        sql.execute("UPDATE tasks SET user_id = ?", 99)
+
+
+def test_delete_cascades(sql):
+    """Deleting a user by plain SQL deletes their tasks, and nobody else's."""
+    sql.insert("users", email="bob@example.com")
+    sql.insert("tasks", user_id=2, title="Bob's")
+    sql.execute("DELETE FROM users WHERE id = ?", 1)
+    assert sql.execute("SELECT title FROM tasks") == [("Bob's",)]
+
+
+@pytest.mark.parametrize("table", ["users", "tasks"])
+def test_ids_are_not_reused(sql, table):
+    """The id of a deleted row is never given to another one."""
+    sql.insert(table, **FRESH[table])
+    sql.execute(f"DELETE FROM {table} WHERE id = ?", 2)
+    sql.insert(table, **FRESH[table])
+    assert sql.execute(f"SELECT max(id) FROM {table}") == [(3,)]
+
+
+FACES = "\N{GRINNING FACE}" * 500
+EXTREMES = [
+    datetime(1, 1, 1, tzinfo=UTC),
+    datetime(1, 1, 1, microsecond=1, tzinfo=UTC),
+    datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("moment", EXTREMES, ids=str)
+def test_extremes_come_back_equal(database, moment):
+    """The longest texts and the first and last microsecond are accepted and come back as they went in."""
+    user = User(
+        email="a" * 242 + "@example.com",
+        name="n" * 200,
+        is_active=False,
+        version=2**31 - 1,
+        created_at=moment,
+        updated_at=moment,
+    )
+    database.write(lambda session: session.add(user))
+    task = Task(
+        user_id=user.id,
+        external_id="\u00a0" + "e" * 199,
+        title=FACES,
+        description="\t\r\n" + FACES * 39,
+        status=TaskStatus.DONE,
+        priority=TaskPriority.URGENT,
+        due_at=moment,
+        completed_at=moment,
+        created_at=moment,
+        updated_at=moment,
+    )
+    database.write(lambda session: session.add(task))
+    stored = open_database(database.url)
+    assert stored.read(lambda session: session.exec(select(User)).one()) == user
+    assert stored.read(lambda session: session.exec(select(Task)).one()) == task
+
+
+def test_other_unicode_is_kept(database, sql):
+    """A text with no control character is kept as it came."""
+    for text in ("\u00a0", "\u200b", "\u2028", "e\u0301", "\ufeff", "\ufffe", "'; --", "{}"):
+        sql.execute("UPDATE tasks SET title = ?, description = ?", text, text)
+        task = database.read(lambda session: session.exec(select(Task)).one())
+        assert (task.title, task.description) == (text, text)
+
+
+def test_times_are_read_in_utc(database, sql):
+    """A time that plain SQL wrote is read with its zone, which is UTC."""
+    due = database.read(lambda session: session.exec(select(Task)).one()).due_at
+    assert due == datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
+    assert due.utcoffset() == timedelta(0)
