@@ -82,9 +82,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def migration(self) -> Iterator[Connection]:
-        """Open a connection that migrates alone, as `Backend.migration` says, with errors of ours."""
-        self.backend.require()
+    def migration(self, *, create: bool = False) -> Iterator[Connection]:
+        """Open a connection that migrates alone, as `Backend.migration` says, with errors of ours.
+
+        A database that is missing is made first with `create`, where the engine can.
+        """
+        if create:
+            self.backend.create()
+        else:
+            self.backend.require()
         try:
             with self.backend.migration(self.engine) as connection:
                 yield connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -112,7 +112,11 @@ class SQLite:
             raise DatabaseMissing(self.path)
 
     def create(self) -> bool:
-        """Make the file, for its owner alone, in WAL mode; return False if it holds something already."""
+        """Make the file, for its owner alone; return False if it holds something already.
+
+        It stays empty, and so as good as missing, until the migration that fills it commits: whoever
+        else comes meanwhile starts to make it too, and waits for that.
+        """
         try:
             self.require()
         except DatabaseMissing:
@@ -122,10 +126,6 @@ class SQLite:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(self._open()) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.Error as exc:
-            raise self.translate(exc) from exc
         except OSError as exc:
             raise StorageFailed(
                 f"{self.path} cannot be created: {exc.strerror}", "choose another place with --database-url"
@@ -199,7 +199,8 @@ class SQLite:
         """Hold the write lock around the whole chain, so that it applies entirely or not at all.
 
         Foreign keys are off meanwhile, because rebuilding a table drops it, and that would cascade;
-        they are checked before the commit.
+        they are checked before the commit. WAL mode is kept in the file; it is set last, because that
+        makes the file of a new database no longer empty.
         """
         with engine.connect() as connection:
             raw = connection.connection.driver_connection
@@ -210,6 +211,7 @@ class SQLite:
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
                     raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
+            raw.execute("PRAGMA journal_mode = WAL")
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:

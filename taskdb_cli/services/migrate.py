@@ -59,8 +59,7 @@ def upgrade(database: Database, *, to: str = "head") -> SchemaStatus:
     from alembic import command
 
     _require_known(to)
-    database.backend.create()
-    with database.migration() as connection, _resolving(to):
+    with database.migration(create=True) as connection, _resolving(to):
         before = _status(connection)
         command.upgrade(_config(connection), to)
         return before
