@@ -1,0 +1,44 @@
+"""The command line as a process of its own, for what only a process can show."""
+
+import os
+import subprocess
+import sys
+
+# The superuser may write everywhere: give that up, as one program's start allows.
+WITHOUT_PRIVILEGE = """
+import ctypes
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+if os.geteuid() == 0:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+"""
+
+# A write beyond the limit fails as one on a full disk does. Python ignores the signal that comes with it.
+WITHOUT_SPACE = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+"""
+
+
+def command(*arguments: object, first: str = "") -> list[str]:
+    """Return the arguments of a process that runs some Python first and then becomes taskdb."""
+    words = [str(argument) for argument in arguments]
+    if not first:
+        return [sys.executable, "-m", "taskdb_cli", *words]
+    become = "os.execv(sys.executable, [sys.executable, '-m', 'taskdb_cli', *sys.argv[1:]])"
+    code = f"import os, sys\n{first}\n{become}"
+    return [sys.executable, "-c", code, *words]
+
+
+def run_process(*arguments: object, first: str = "", **options: object) -> subprocess.CompletedProcess[str]:
+    """Run taskdb to its end with nothing on stdin, and return what it left behind."""
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    done = subprocess.run(
+        command(*arguments, first=first),
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        **options,
+    )
+    assert "Traceback" not in (done.stderr or ""), done.stderr
+    return done
