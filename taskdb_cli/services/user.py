@@ -17,6 +17,8 @@ from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
 
+MAX_ID_DIGITS = len(str(MAX_ID))
+
 
 @dataclass(frozen=True)
 class Deletion:
@@ -56,7 +58,8 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     one ends.
     """
     if ref.isascii() and ref.isdecimal():
-        if int(ref) > MAX_ID:
+        # int() itself refuses some thousands of digits.
+        if len(ref) > MAX_ID_DIGITS or int(ref) > MAX_ID:
             raise UserNotFound(ref)
         condition = col(User.id) == int(ref)
     else:
@@ -110,9 +113,8 @@ def change(
 
 
 def preview_deletion(session: Session, refs: Sequence[str], *, reassign_to: str | None = None) -> Deletion:
-    """Return what `remove` would do to how many tasks, without changing anything."""
-    heir = get(session, reassign_to) if reassign_to is not None else None
-    users = _distinct(session, refs, lock=False)
+    """Return what `remove` would do to how many tasks, without changing anything; raise as it does."""
+    users, heir = _involved(session, refs, reassign_to)
     owned = col(Task.user_id).in_([user.id for user in users])
     count = session.exec(select(func.count()).select_from(Task).where(owned)).one()
     return Deletion(users, count, heir)
@@ -124,27 +126,31 @@ def remove(
     """Delete users with their tasks, or give the tasks to another user first; all or nothing.
 
     The users are locked first, so that no task can be given to them meanwhile.
-    Raises UserNotFound, and ExternalIdTaken when the new owner has a task of the same external id.
+    Raises UserNotFound, InvalidInput when the new owner goes too, and ExternalIdTaken when they have a
+    task of the same external id.
     """
-    heir = get(session, reassign_to, lock=True) if reassign_to is not None else None
-    users = _distinct(session, refs, lock=True)
+    users, heir = _involved(session, refs, reassign_to)
     ids = [user.id for user in users]
-    if heir is None:
-        tasks = _delete_tasks(session, ids)
-    elif heir.id in ids:
-        raise InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
-    else:
-        tasks = _reassign_tasks(session, ids, heir, now)
+    _lock(session, ids if heir is None else [*ids, heir.id])
+    tasks = _delete_tasks(session, ids) if heir is None else _reassign_tasks(session, ids, heir, now)
     session.exec(delete(User).where(col(User.id).in_(ids)))
     return Deletion(users, tasks, heir)
 
 
-def _distinct(session: Session, refs: Sequence[str], *, lock: bool) -> list[User]:
+def _involved(
+    session: Session, refs: Sequence[str], reassign_to: str | None
+) -> tuple[list[User], User | None]:
+    heir = get(session, reassign_to) if reassign_to is not None else None
     users = {user.id: user for user in (get(session, ref) for ref in refs)}
-    if lock:
-        # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
-        users = {id: get(session, str(id), lock=True) for id in sorted(users)}
-    return list(users.values())
+    if heir is not None and heir.id in users:
+        raise InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
+    return list(users.values()), heir
+
+
+def _lock(session: Session, ids: Sequence[int]) -> None:
+    # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
+    for id in sorted(ids):
+        get(session, str(id), lock=True)
 
 
 def _delete_tasks(session: Session, owners: Sequence[int]) -> int:
@@ -171,10 +177,12 @@ def _reassign_tasks(session: Session, owners: Sequence[int], heir: User, now: da
 
 
 def _flush_user(session: Session, user: User) -> None:
+    # A failed flush takes the attributes with it.
+    email = user.email
     session.add(user)
     try:
         session.flush()
     except IntegrityError as exc:
         if violated_constraint(session, exc) == "users_email_key":
-            raise EmailTaken(user.email) from exc
+            raise EmailTaken(email) from exc
         raise
