@@ -148,7 +148,7 @@ def _load(session: Session, ids: Sequence[int], *, lock: bool) -> list[tuple[Tas
     query = (
         select(Task, User.email)
         .join(User, col(Task.user_id) == col(User.id))
-        .where(col(Task.id).in_([id for id in wanted if id <= MAX_ID]))
+        .where(col(Task.id).in_([id for id in wanted if 0 < id <= MAX_ID]))
     )
     if lock:
         query = query.order_by(col(Task.id)).with_for_update(of=Task)
