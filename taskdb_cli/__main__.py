@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -10,8 +11,11 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         from taskdb_cli import __version__
 
-        sys.stdout.write(f"taskdb {__version__}\n")
-        return
+        # What goes wrong here goes wrong below as well, where it is told as every error.
+        with suppress(OSError, AttributeError):
+            sys.stdout.write(f"taskdb {__version__}\n")
+            sys.stdout.flush()
+            return
     from taskdb_cli.cli import run
 
     sys.exit(run(sys.argv[1:]))

@@ -20,6 +20,7 @@ from typer.exceptions import Abort, TyperException
 from taskdb_cli import __version__
 from taskdb_cli.cli import migrate, task, user
 from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import ExitCode, Interrupted, InvalidInput, StorageFailed, TaskdbError
 from taskdb_cli.output import write_json
 
@@ -27,7 +28,7 @@ _JSON_OPTIONS = {("-o", "json"), ("--output", "json")}
 
 app = typer.Typer(
     name="taskdb",
-    no_args_is_help=True,
+    cls=HelpfulGroup,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -74,13 +75,16 @@ def main(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; every failure ends here as one line on stderr."""
-    _prepare_streams()
     try:
+        _prepare_streams()
         code = app(args=list(arguments), prog_name="taskdb", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has what it wanted. Python must not complain again when it closes the stream.
-        sys.stdout = None
+    except (BrokenPipeError, SystemExit) as exc:
+        # Typer leaves with 1 when a pipe is closed under it.
+        if not isinstance(exc if isinstance(exc, OSError) else exc.__context__, BrokenPipeError):
+            raise
+        # The reader has what it wanted, as `head` has.
+        _let_go_of_stdout()
         return ExitCode.OK
     except Exception as exc:  # noqa: BLE001 (the boundary)
         return _report(_ours(exc), exc, arguments)
@@ -109,7 +113,19 @@ def _ours(error: Exception) -> TaskdbError:
             )
 
 
+def _let_go_of_stdout() -> None:
+    """Drop what stdout cannot take, or Python would complain once more when it closes the stream."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _prepare_streams() -> None:
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
+    if sys.stdout is None:
+        raise StorageFailed("stdout is closed", "send it to /dev/null if nobody is to read it")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -139,6 +155,8 @@ def _os_error(error: OSError) -> str:
 
 
 def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence[str]) -> int:
+    if sys.stdout is not None:
+        _let_go_of_stdout()
     if cause is not None and _debugging(arguments):
         # The default formatting shows no local variables, so no password either.
         traceback.print_exception(cause)

@@ -1,10 +1,11 @@
-"""Each argument and option that several commands share, declared once."""
+"""What several commands share: each argument and option, declared once, and their kind of group."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.output import Format
@@ -36,3 +37,11 @@ IfVersion = Annotated[
 IfNotExists = Annotated[
     bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
 ]
+
+
+class HelpfulGroup(TyperGroup):
+    """A group of commands that shows its help when none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take nothing at all for --help."""
+        return super().parse_args(ctx, args or ["--help"])

@@ -11,6 +11,7 @@ from taskdb_cli.cli.completion import complete_priorities, complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import (
     DryRun,
+    HelpfulGroup,
     IfNotExists,
     IfVersion,
     Output,
@@ -29,7 +30,7 @@ from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.output import TASKS, Format, Record
 from taskdb_cli.when import parse_when
 
-app = typer.Typer(help="Create, list, change and delete tasks.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
 
 Description = Annotated[str | None, typer.Option(help="More text; '' removes it.", show_default=False)]
 Status = Annotated[TaskStatus | None, typer.Option(help="Where the task stands.", show_default=False)]

@@ -8,14 +8,23 @@ import typer
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
-from taskdb_cli.cli.options import DryRun, IfNotExists, IfVersion, Output, UserArgument, UserArguments, Yes
+from taskdb_cli.cli.options import (
+    DryRun,
+    HelpfulGroup,
+    IfNotExists,
+    IfVersion,
+    Output,
+    UserArgument,
+    UserArguments,
+    Yes,
+)
 from taskdb_cli.cli.rendering import show_json, show_record, show_records
 from taskdb_cli.output import USERS
 
 if TYPE_CHECKING:
     from taskdb_cli.services.user import Deletion
 
-app = typer.Typer(help="Create, list, change and delete users.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, change and delete users.", cls=HelpfulGroup)
 
 
 @app.command(epilog="Example: taskdb user create --email ann@example.com --name Ann")
