@@ -29,8 +29,7 @@ def run_online() -> None:
     connection = context.config.attributes.get("connection")
     if connection is None:
         database = configured()
-        database.backend.create()
-        with database.migration() as connection:
+        with database.migration(create=True) as connection:
             _run(connection)
     else:
         _run(connection)
