@@ -32,6 +32,7 @@ _PRIORITY_STYLES = {
 }
 _TITLES = {"id": "ID", "due_at": "Due", "email": "E-mail", "is_active": "Active"}
 _COUNTED_DAYS = 14
+_ELASTIC = frozenset({"title", "user", "name", "email", "message"})
 
 
 def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
@@ -41,13 +42,13 @@ def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
         table.add_column(
             _TITLES.get(column, column.capitalize()),
             justify="right" if column == "id" else "left",
-            no_wrap=True,
+            # Rich shrinks the columns that may wrap, the widest first; their cells do not wrap all the same.
+            no_wrap=column not in _ELASTIC,
             overflow="ellipsis",
-            ratio=None,
         )
     now = datetime.now(UTC)
     for record in records:
-        table.add_row(*(_cell(column, record, now) for column in view.columns))
+        table.add_row(*(_line(_cell(column, record, now)) for column in view.columns))
     _console(stream).print(table)
 
 
@@ -91,6 +92,11 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
         return _time_cell(field, value, record, now)
     style = _STYLES.get(field, lambda _: "")(value)
     return Text(str(to_plain(value)), style=style)
+
+
+def _line(cell: Text) -> Text:
+    cell.no_wrap = True
+    return cell
 
 
 def _time_cell(field: str, value: datetime, record: Record, now: datetime) -> Text:
