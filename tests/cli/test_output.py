@@ -162,6 +162,8 @@ def terminal(*arguments, **environment):
     """Run on a terminal of 60 columns until the end; return what it showed and the exit code."""
     words = command(*arguments)
     env = {**os.environ, "TERM": "xterm-256color", **environment}
+    # It would overrule the size of the terminal.
+    env.pop("COLUMNS", None)
     child = pexpect.spawn(words[0], words[1:], env=env, dimensions=(24, 60), encoding="utf-8", timeout=60)
     shown = child.read()
     child.close()
@@ -180,6 +182,8 @@ def test_terminal_gets_a_table(taskdb, database):
     assert styles <= {"0", "1", "2"}, "only bold, dim and their end"
     lines = re.sub(r"\x1b\[[0-9;]*m", "", plain).strip().splitlines()
     assert lines[0].split() == ["ID", "Status", "Priority", "Due", "User", "Title"]
+    assert re.match(r" *3 +todo +medium +ann@\S+ +\[bold\]x", lines[2])
+    assert len(lines) == 5
     assert max(map(len, lines)) <= 60
     assert "[bold]x" in plain
 
