@@ -370,16 +370,16 @@ def test_every_fault_is_named():
         validate(UserCreate, {"email": "x", "name": ""})
 
 
-@pytest.mark.parametrize(
-    "email",
-    [
-        "a.b+c@example.com",
-        "\u00e9l\u00e8ve@example.com",
-        "x@b\u00fccher.example",
-        "a@localhost.test",
-        "a" * 64 + "@example.com",
-    ],
-)
-def test_valid_addresses(database, email):
+ADDRESSES = [
+    "a.b+c@example.com",
+    "\u00e9l\u00e8ve@example.com",
+    "x@b\u00fccher.example",
+    "a@localhost.test",
+    "a" * 64 + "@example.com",
+]
+
+
+def test_valid_addresses(database):
     """An address that is stored is found again as it was typed."""
-    assert add_user(database, email) == get(database, email)
+    for email in ADDRESSES:
+        assert add_user(database, email) == get(database, email)
