@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 
 
@@ -28,10 +28,12 @@ class TaskdbError(Exception):
     """The root of all expected failures.
 
     `message` says what happened to what, in one line; `hint` names the next step, or is empty.
+    `details` are for programs: what the message sums up, one by one.
     """
 
     exit_code = ExitCode.FAILURE
     code = "failure"
+    details: Sequence[Mapping[str, str]] = ()
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -59,6 +61,13 @@ class NotFound(TaskdbError):
 
     exit_code = ExitCode.NOT_FOUND
     code = "not_found"
+
+
+class FileMissing(NotFound):
+    """The file to read does not exist."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"no file at {path}", "check the path; '-' reads standard input")
 
 
 class UserNotFound(NotFound):

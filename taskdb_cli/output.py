@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,10 +90,10 @@ def write_ndjson(records: Iterable[Record], stream: TextIO) -> None:
 
 def write_csv(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
     """Write CSV (RFC 4180, but with newline line ends) with a header; what is absent is empty."""
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(fields)
+    stream.write(",".join(fields) + "\n")
     for record in records:
-        writer.writerow([_csv_cell(to_plain(record[field])) for field in fields])
+        cells = (_quoted(_csv_cell(to_plain(record[field]))) for field in fields)
+        stream.write(",".join(cells) + "\n")
 
 
 def write_tsv(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
@@ -108,6 +108,14 @@ _TSV_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"
 
 def _tsv_cell(value: object) -> str:
     return _csv_cell(value).translate(_TSV_ESCAPES)
+
+
+# csv.writer would leave a carriage return bare when lines end with a newline, and no reader takes that.
+_QUOTED_IN_CSV = re.compile('[",\r\n]')
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _QUOTED_IN_CSV.search(cell) else cell
 
 
 def _csv_cell(value: object) -> str:

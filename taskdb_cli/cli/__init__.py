@@ -161,7 +161,9 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
         # The default formatting shows no local variables, so no password either.
         traceback.print_exception(cause)
     if _wants_json(arguments):
-        body = {"code": error.code, "message": error.message, "hint": error.hint}
+        body: dict[str, object] = {"code": error.code, "message": error.message, "hint": error.hint}
+        if error.details:
+            body["details"] = error.details
         write_json({"error": body}, sys.stderr)
     else:
         typer.echo(f"error: {error.message}{f' ({error.hint})' if error.hint else ''}", err=True)

@@ -26,7 +26,19 @@ from taskdb_cli.cli.task_filters import (
     UserFilter,
     read_filter,
 )
-from taskdb_cli.models.vocabulary import TaskStatus
+from taskdb_cli.cli.transfer import (
+    CountsOutput,
+    ExportFormat,
+    ExportOutput,
+    FileArgument,
+    FromTaskFile,
+    IfExisting,
+    TaskFileFormat,
+    import_file,
+    parse_time,
+    print_export,
+)
+from taskdb_cli.models.vocabulary import Existing, TaskStatus
 from taskdb_cli.output import TASKS, Format, Record
 from taskdb_cli.when import parse_when
 
@@ -198,6 +210,67 @@ def delete(
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
     if output is Format.JSON:
         show_json({"tasks_deleted": [record["id"] for record in gone], "dry_run": dry_run})
+
+
+@app.command("import", epilog="Example: taskdb task import tasks.csv --user ann@example.com --dry-run")
+def import_(
+    ctx: typer.Context,
+    file: FileArgument,
+    *,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER",
+            help="Give all tasks to this user, whatever the file says.",
+            autocompletion=complete_users,
+            show_default=False,
+        ),
+    ] = None,
+    source: FromTaskFile = TaskFileFormat.AUTO,
+    existing: IfExisting = Existing.UPDATE,
+    dry_run: DryRun = False,
+    output: CountsOutput = None,
+) -> None:
+    """Import tasks from CSV, JSON, NDJSON or Taskwarrior's export, all or nothing.
+
+    A task whose user has one of the same external id is updated if it differs.
+    """
+    from taskdb_cli.services.transfer.tasks import import_tasks, read_tasks
+
+    run = invocation(ctx)
+    import_file(
+        run,
+        file,
+        source,
+        read=lambda source, report, progress: read_tasks(
+            source, parse_time=parse_time, owned=user is not None, report=report, progress=progress
+        ),
+        bring_in=lambda session, batch: import_tasks(
+            session, batch, owner=user, existing=existing, now=run.now
+        ),
+        dry_run=dry_run,
+        output=output,
+    )
+
+
+@app.command(epilog="Example: taskdb task export --user ann@example.com -o csv > tasks.csv")
+def export(
+    ctx: typer.Context,
+    *,
+    user: UserFilter = None,
+    status: StatusFilter = None,
+    priority: PriorityFilter = None,
+    sort: Sort = "id",
+    output: ExportOutput = ExportFormat.NDJSON,
+) -> None:
+    """Print all matching tasks, in a format that import reads."""
+    from taskdb_cli.services import task as service
+    from taskdb_cli.services.query import TaskSort
+
+    order = TaskSort.parse(sort)
+    filter = read_filter(user, status, priority)
+    with invocation(ctx).database.stream(lambda session: service.stream(session, filter, order)) as records:
+        print_export(records, TASKS, output)
 
 
 def _set_status(ctx: typer.Context, ids: list[int], status: TaskStatus, output: Format | None) -> None:

@@ -19,6 +19,19 @@ from taskdb_cli.cli.options import (
     Yes,
 )
 from taskdb_cli.cli.rendering import show_json, show_record, show_records
+from taskdb_cli.cli.transfer import (
+    CountsOutput,
+    ExportFormat,
+    ExportOutput,
+    FileArgument,
+    FromUserFile,
+    IfExisting,
+    UserFileFormat,
+    import_file,
+    parse_time,
+    print_export,
+)
+from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output import USERS
 
 if TYPE_CHECKING:
@@ -133,6 +146,42 @@ def delete(
     )
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(done)}")
     _print_deletion(done, output, dry_run=dry_run)
+
+
+@app.command("import", epilog="Example: taskdb user import users.csv --existing skip")
+def import_(
+    ctx: typer.Context,
+    file: FileArgument,
+    *,
+    source: FromUserFile = UserFileFormat.AUTO,
+    existing: IfExisting = Existing.UPDATE,
+    dry_run: DryRun = False,
+    output: CountsOutput = None,
+) -> None:
+    """Import users from CSV, JSON or NDJSON, all or nothing; the e-mail address tells who is who."""
+    from taskdb_cli.services.transfer.users import import_users, read_users
+
+    run = invocation(ctx)
+    import_file(
+        run,
+        file,
+        source,
+        read=lambda source, report, progress: read_users(
+            source, parse_time=parse_time, report=report, progress=progress
+        ),
+        bring_in=lambda session, batch: import_users(session, batch, existing=existing, now=run.now),
+        dry_run=dry_run,
+        output=output,
+    )
+
+
+@app.command(epilog="Example: taskdb user export -o csv > users.csv")
+def export(ctx: typer.Context, *, output: ExportOutput = ExportFormat.NDJSON) -> None:
+    """Print all users, in a format that import reads."""
+    from taskdb_cli.services import user as service
+
+    with invocation(ctx).database.stream(service.stream) as records:
+        print_export(records, USERS, output)
 
 
 def _confirm_deletion(run: Invocation, refs: list[str], reassign_to: str | None, *, yes: bool) -> None:

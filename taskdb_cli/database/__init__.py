@@ -123,6 +123,11 @@ def bulk_insert(
     _backend_of(session).bulk_insert(session.connection(), table, columns, rows)
 
 
+def lock_table(session: Session, table: Table) -> None:
+    """Keep other transactions from changing the table until this one ends; they can read it."""
+    _backend_of(session).lock_table(session.connection(), table)
+
+
 def violated_constraint(session: Session, error: IntegrityError) -> str:
     """Return the name of the constraint that a statement broke, as the models name it."""
     return _backend_of(session).violated_constraint(error.orig)

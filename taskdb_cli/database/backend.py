@@ -54,6 +54,9 @@ class Backend(Protocol):
     ) -> None:
         """Insert rows by the engine's fastest way, at constant memory, in the connection's transaction."""
 
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """Keep other transactions from changing the table until the connection's one ends."""
+
     def migration(self, engine: Engine) -> AbstractContextManager[Connection]:
         """Open a connection that migrates alone; nobody else migrates while it is open.
 

@@ -149,6 +149,10 @@ class PostgreSQL:
             for row in rows:
                 copy.write_row(row)
 
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """Take the lock that writers wait for, but not those who only lock rows."""
+        connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
+
     @contextmanager
     def migration(self, engine: Engine) -> Iterator[Connection]:
         """Hold an advisory lock, by a session of its own, around the one transaction of the whole chain."""

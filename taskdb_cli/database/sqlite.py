@@ -194,6 +194,9 @@ class SQLite:
             ),
         )
 
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """Leave it at the lock that whoever writes holds on the whole database."""
+
     @contextmanager
     def migration(self, engine: Engine) -> Iterator[Connection]:
         """Hold the write lock around the whole chain, so that it applies entirely or not at all.

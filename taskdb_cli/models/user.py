@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
+from pydantic import StrictBool
 from sqlalchemy import Column, Identity, Integer, UniqueConstraint
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
@@ -55,7 +56,7 @@ class UserCreate(SQLModel):
 
     email: Email
     name: Name
-    is_active: bool = True
+    is_active: StrictBool = True
     created_at: Moment | None = None
     updated_at: Moment | None = None
 

@@ -59,3 +59,19 @@ class TaskPriority(IntEnum):
         except KeyError:
             words = ", ".join(priority.word for priority in cls)
             raise ValueError(f"must be one of {words}") from None
+
+
+class FileFormat(StrEnum):
+    """How a file of records is written."""
+
+    CSV = "csv"
+    JSON = "json"
+    NDJSON = "ndjson"
+    TASKWARRIOR = "taskwarrior"
+
+
+class Existing(StrEnum):
+    """What an import does with a record that is there already but differs."""
+
+    UPDATE = "update"
+    SKIP = "skip"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CursorResult, delete, func, update
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +17,13 @@ from taskdb_cli.models.fields import normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
+from taskdb_cli.models.vocabulary import USER_FIELDS
+
+Record = Mapping[str, Any]
+"""A user's record: its fields by the names of `USER_FIELDS`, in that order."""
+
+STREAM_ROWS = 1000
+"""How many rows a stream fetches at a time."""
 
 MAX_ID_DIGITS = len(str(MAX_ID))
 
@@ -80,6 +88,13 @@ def find(session: Session, *, active: bool | None = None, limit: int | None = No
     if active is not None:
         query = query.where(col(User.is_active) == active)
     return list(session.exec(query))
+
+
+def stream(session: Session) -> Iterator[Record]:
+    """Yield the record of every user, in the order of their ids, at constant memory."""
+    query = select(*(getattr(User, name) for name in USER_FIELDS)).order_by(col(User.id))
+    for row in session.execute(query.execution_options(yield_per=STREAM_ROWS)):
+        yield dict(zip(USER_FIELDS, row, strict=True))
 
 
 def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:

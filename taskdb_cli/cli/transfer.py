@@ -1,0 +1,214 @@
+"""What the import and export commands share: the file, the progress bar, the report of problems."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
+
+import typer
+
+from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.rendering import show_json, show_records
+from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
+from taskdb_cli.models.vocabulary import Existing, FileFormat
+from taskdb_cli.output import Format, Record, View
+from taskdb_cli.when import parse_iso
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.progress import Progress
+    from sqlmodel import Session
+
+    from taskdb_cli.services.transfer.batch import Batch, Outcome, Problem
+    from taskdb_cli.services.transfer.reading import Source
+
+STDIN = "standard input"
+MOST_DETAILS = 1000
+PATIENCE = 1.0
+"""Seconds that work may take before a progress bar shows."""
+
+
+class UserFileFormat(StrEnum):
+    """The formats that users are imported from."""
+
+    AUTO = "auto"
+    CSV = FileFormat.CSV
+    JSON = FileFormat.JSON
+    NDJSON = FileFormat.NDJSON
+
+
+class TaskFileFormat(StrEnum):
+    """The formats that tasks are imported from."""
+
+    AUTO = "auto"
+    CSV = FileFormat.CSV
+    JSON = FileFormat.JSON
+    NDJSON = FileFormat.NDJSON
+    TASKWARRIOR = FileFormat.TASKWARRIOR
+
+
+class ExportFormat(StrEnum):
+    """The formats of an export, each of which an import reads."""
+
+    NDJSON = Format.NDJSON
+    JSON = Format.JSON
+    CSV = Format.CSV
+
+
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
+FromUserFile = Annotated[
+    UserFileFormat, typer.Option("--from", help="The file's format; auto looks at its name and beginning.")
+]
+FromTaskFile = Annotated[
+    TaskFileFormat, typer.Option("--from", help="The file's format; auto looks at its name and beginning.")
+]
+IfExisting = Annotated[
+    Existing, typer.Option("--existing", help="What becomes of a record that is there but differs.")
+]
+CountsOutput = Annotated[
+    Format | None,
+    typer.Option("--output", "-o", help="json prints the counts on stdout too.", show_default=False),
+]
+ExportOutput = Annotated[ExportFormat, typer.Option("--output", "-o", help="The format.")]
+
+
+def import_file(
+    run: Invocation,
+    path: str,
+    format: UserFileFormat | TaskFileFormat,
+    *,
+    read: Callable[[Source, Callable[[Problem], None], Callable[[int], None]], Batch],
+    bring_in: Callable[[Session, Batch], Outcome],
+    dry_run: bool,
+    output: Format | None,
+) -> None:
+    """Import a file and say what that did; raise InvalidRecords after reporting every bad record."""
+    from taskdb_cli.services.transfer.reading import Source
+
+    details: list[dict[str, str]] = []
+
+    def report(problem: Problem) -> None:
+        if output is not Format.JSON:
+            typer.echo(f"{name}:{problem.place}: {problem.reason}", err=True)
+        elif len(details) < MOST_DETAILS:
+            details.append({"place": problem.place, "reason": problem.reason})
+
+    with _opened(path) as (file, name), _progress(run, file) as progress:
+        source = Source.open(file, name, None if format == "auto" else FileFormat(format))
+        try:
+            with closing(read(source, report, progress)) as batch:
+                outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
+        except InvalidRecords as exc:
+            exc.details = details
+            raise
+    run.say(f"{'dry run: ' if dry_run else ''}{_describe(outcome, source)}")
+    if output is Format.JSON:
+        show_json({"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged})
+
+
+def print_export(records: Iterable[Record], view: View, output: ExportFormat) -> None:
+    """Print records as an import reads them."""
+    show_records(records, view, Format(output))
+
+
+def parse_time(text: str, end_of_day: bool) -> datetime:
+    """Read a time in a file as the command line reads an ISO time."""
+    return parse_iso(text, end_of_day=end_of_day)
+
+
+def _bring_in(
+    run: Invocation, batch: Batch, bring_in: Callable[[Session, Batch], Outcome], *, dry_run: bool
+) -> Outcome:
+    # A database is made only for what will be written to it.
+    writes = not (dry_run or batch.invalid)
+    database = run.database_made_if_missing() if writes else run.database
+    try:
+        return database.write(lambda session: bring_in(session, batch), dry_run=dry_run)
+    except DatabaseMissing:
+        batch.require_all_valid()
+        raise
+
+
+def _describe(outcome: Outcome, source: Source) -> str:
+    parts = [f"{outcome.created} created, {outcome.updated} updated, {outcome.unchanged} unchanged"]
+    if outcome.without_external_id:
+        parts.append(f"{outcome.without_external_id} have no external id: another import creates them again")
+    if source.format is FileFormat.TASKWARRIOR:
+        from taskdb_cli.services.transfer.taskwarrior import LEFT_BEHIND
+
+        parts.append(f"left behind, as Taskwarrior computes them: {' and '.join(LEFT_BEHIND)}")
+    return "; ".join(parts)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
+    if path == "-":
+        if sys.stdin is None:
+            raise InvalidInput(f"there is no {STDIN}")
+        with _spooled(sys.stdin.buffer) as file:
+            yield file, STDIN
+        return
+    try:
+        file = open(path, "rb")  # noqa: PTH123, SIM115 (closed below)
+    except FileNotFoundError:
+        raise FileMissing(path) from None
+    with file:
+        if file.seekable():
+            yield file, path
+            return
+        with _spooled(file) as copy:
+            yield copy, path
+
+
+@contextmanager
+def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
+    # The beginning is looked at before it is read, and a pipe goes by only once.
+    with TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy)
+        copy.seek(0)
+        yield cast("BinaryIO", copy)
+
+
+@contextmanager
+def _progress(run: Invocation, file: BinaryIO) -> Iterator[Callable[[int], None]]:
+    if not sys.stderr.isatty() or run.verbosity < 0:
+        yield lambda _: None
+        return
+    size = file.seek(0, 2)
+    file.seek(0)
+    began = time.monotonic()
+    bar = _bar()
+    task = bar.add_task("reading", total=size)
+
+    def advance(done: int) -> None:
+        bar.update(task, completed=done)
+        if done >= size:
+            bar.update(task, description="writing", total=None)
+        if time.monotonic() - began > PATIENCE:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

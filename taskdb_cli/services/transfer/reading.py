@@ -1,0 +1,258 @@
+"""Records out of a file, one after the other, whatever its format."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.models.vocabulary import FileFormat
+
+CHUNK = 1 << 16
+LONGEST_RECORD = 1 << 22
+"""How many bytes one record may take; it is far more than the longest valid one needs."""
+
+TASKWARRIOR_KEYS = frozenset({"uuid", "entry", "description"})
+
+_EXTENSIONS = {
+    ".csv": FileFormat.CSV,
+    ".ndjson": FileFormat.NDJSON,
+    ".jsonl": FileFormat.NDJSON,
+}
+_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NOT_AN_OBJECT = "is not a JSON object"
+_JSON = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which fields a kind of record knows, and which it must have."""
+
+    known: Collection[str]
+    required: Collection[str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record at its place in the file: its values, or why it has none."""
+
+    number: int
+    values: dict[str, Any] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read records from, at its beginning, and what people call it."""
+
+    file: BinaryIO
+    name: str
+    format: FileFormat
+    unit: str
+
+    @classmethod
+    def open(cls, file: BinaryIO, name: str, format: FileFormat | None) -> Source:
+        """Look at the beginning of a seekable file; without a format, find out which it is.
+
+        Raises InvalidInput, naming the file, for one that is not text in UTF-8 or is empty.
+        """
+        head = file.read(CHUNK)
+        file.seek(0)
+        if head.startswith(_UTF16_BOMS) or b"\0" in head[:4]:
+            raise InvalidInput(f"{name} is not UTF-8 text", "save it as UTF-8")
+        beginning = head.removeprefix(codecs.BOM_UTF8).lstrip()
+        format = format or _detect(file, name, beginning)
+        in_lines = format is FileFormat.CSV or (
+            format is not FileFormat.JSON and not beginning.startswith(b"[")
+        )
+        if format is FileFormat.NDJSON and beginning.startswith(b"["):
+            raise InvalidInput(
+                f"{name} holds a JSON array, not one object a line", "read it with --from json"
+            )
+        if not in_lines and not beginning.startswith(b"["):
+            raise InvalidInput(f"{name} is not a JSON array of objects")
+        return cls(file, name, format, "line" if in_lines else "record")
+
+    def records(self, shape: Shape) -> Iterator[Found]:
+        """Yield every record from the beginning, at constant memory; stop where reading on makes no sense."""
+        self.file.seek(0)
+        if self.format is FileFormat.CSV:
+            return _read_csv(self.file, shape)
+        if self.unit == "record":
+            return _read_array(self.file)
+        return _read_objects(self.file, separator="," if self.format is FileFormat.TASKWARRIOR else "")
+
+
+def _detect(file: BinaryIO, name: str, beginning: bytes) -> FileFormat:
+    known = _EXTENSIONS.get(PurePath(name).suffix.lower())
+    if known is FileFormat.CSV:
+        return known
+    if not beginning and known is None:
+        raise InvalidInput(f"{name} is empty", "name the format with --from if that is right")
+    if beginning.startswith(b"["):
+        return _taskwarrior_or(FileFormat.JSON, _read_array(file))
+    if beginning.startswith(b"{"):
+        # One object over several lines is no list of records: reading it as an array says so.
+        first = next(_read_objects(file, separator=","))
+        alone = known is None and first.values is None
+        return _taskwarrior_or(FileFormat.JSON if alone else FileFormat.NDJSON, iter([first]))
+    if PurePath(name).suffix.lower() == ".json":
+        return FileFormat.JSON
+    return known or FileFormat.CSV
+
+
+def _taskwarrior_or(format: FileFormat, records: Iterator[Found]) -> FileFormat:
+    values = next((found.values or {} for found in records), {})
+    recognized = values.keys() >= TASKWARRIOR_KEYS and "title" not in values
+    return FileFormat.TASKWARRIOR if recognized else format
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    line = file.readline(LONGEST_RECORD).removeprefix(codecs.BOM_UTF8)
+    while line:
+        yield line
+        line = file.readline(LONGEST_RECORD)
+
+
+def _text(data: bytes) -> str:
+    # What is not UTF-8 becomes surrogates, which no field accepts: so the record and field get named.
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _read_objects(file: BinaryIO, *, separator: str) -> Iterator[Found]:
+    for number, line in enumerate(_lines(file), 1):
+        if len(line) >= LONGEST_RECORD:
+            yield Found(number, reason=f"is longer than {LONGEST_RECORD} bytes")
+            return
+        text = _text(line).strip(" \t\r\n")
+        if separator:
+            text = text.removesuffix(separator)
+        if text:
+            yield _parse(number, text)
+
+
+def _parse(number: int, text: str) -> Found:
+    try:
+        return _found(number, json.loads(text))
+    except ValueError as exc:
+        return Found(number, reason=_not_json(exc))
+    except RecursionError:
+        return Found(number, reason="is nested too deeply")
+
+
+def _found(number: int, value: object) -> Found:
+    return Found(number, value) if isinstance(value, dict) else Found(number, reason=_NOT_AN_OBJECT)
+
+
+def _not_json(error: ValueError) -> str:
+    detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return f"is not valid JSON: {detail[:1].lower()}{detail[1:]}"
+
+
+class _Text:
+    """The text of a file from some point on, as far as it has been read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
+        self.buffer = ""
+        self.position = 0
+        self.ended = False
+
+    def read_on(self) -> None:
+        chunk = self._file.read(CHUNK)
+        self.ended = not chunk
+        self.buffer = self.buffer[self.position :] + self._decode(chunk, final=self.ended)
+        self.position = 0
+
+    def next_character(self) -> str:
+        """Return the next character that is not white space, without taking it; '' at the end."""
+        while True:
+            match = _SPACE.match(self.buffer, self.position)
+            assert match is not None
+            self.position = match.end()
+            if self.position < len(self.buffer) or self.ended:
+                return self.buffer[self.position : self.position + 1]
+            self.read_on()
+
+    def next_value(self) -> object:
+        """Take one JSON value; raise ValueError for anything else."""
+        while True:
+            try:
+                value, end = _JSON.raw_decode(self.buffer, self.position)
+                if end < len(self.buffer) or self.ended:
+                    self.position = end
+                    return value
+            except ValueError:
+                # Perhaps it goes on beyond what has been read.
+                if self.ended or len(self.buffer) - self.position > LONGEST_RECORD:
+                    raise
+            self.read_on()
+
+
+def _read_array(file: BinaryIO) -> Iterator[Found]:
+    text = _Text(file)
+    text.next_character()
+    text.position += 1
+    number = 0
+    while text.next_character() != "]":
+        number += 1
+        try:
+            yield _found(number, text.next_value())
+        except ValueError as exc:
+            yield Found(
+                number, reason=_not_json(exc) if text.next_character() else "is missing: the array has no end"
+            )
+            return
+        except RecursionError:
+            yield Found(number, reason="is nested too deeply")
+            return
+        if (separator := text.next_character()) == ",":
+            text.position += 1
+        elif separator != "]":
+            yield Found(number, reason="is not followed by a comma or the end of the array")
+            return
+    text.position += 1
+    if text.next_character():
+        yield Found(number, reason="is the last of the array, but the file goes on behind it")
+
+
+def _read_csv(file: BinaryIO, shape: Shape) -> Iterator[Found]:
+    rows = csv.reader(map(_text, _lines(file)), strict=True)
+    number = 1
+    try:
+        header = next(rows, [])
+        if reason := _header_fault(header, shape):
+            yield Found(number, reason=reason)
+            return
+        number = rows.line_num + 1
+        for row in rows:
+            if row:
+                yield _row(number, header, row)
+            number = rows.line_num + 1
+    except csv.Error as exc:
+        yield Found(number, reason=f"is not valid CSV: {str(exc).partition(' - ')[0]}")
+
+
+def _header_fault(header: Sequence[str], shape: Shape) -> str:
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        return f"names the column {twice[0]} twice"
+    unknown = [name for name in header if name not in shape.known]
+    if unknown or not header:
+        return f"must name the columns: {unknown[0] if unknown else 'nothing'!r} is not a known field"
+    if missing := [name for name in shape.required if name not in header]:
+        return f"names no column {missing[0]}"
+    return ""
+
+
+def _row(number: int, header: Sequence[str], row: Sequence[str]) -> Found:
+    if len(row) != len(header):
+        return Found(number, reason=f"has {len(row)} cells, but there are {len(header)} columns")
+    return Found(number, {name: cell or None for name, cell in zip(header, row, strict=True)})

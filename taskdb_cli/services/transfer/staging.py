@@ -1,0 +1,58 @@
+"""The temporary table that an import goes through, and what both kinds of records ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Insert, MetaData, Select, Table, Update, func, select
+from sqlmodel import Session
+
+from taskdb_cli.database import bulk_insert
+from taskdb_cli.models.types import BigNumber
+from taskdb_cli.services.transfer.batch import Row
+
+FETCHED_ROWS = 1000
+
+
+def staging_table(*columns: Column[Any]) -> Table:
+    """Return the definition of a temporary table; `number` is the place of the record in its file."""
+    return Table("taskdb_import", MetaData(), Column("number", BigNumber), *columns, prefixes=["TEMPORARY"])
+
+
+@contextmanager
+def staged(session: Session, table: Table, rows: Iterable[Row]) -> Iterator[None]:
+    """Make the table and fill it; it is gone afterwards."""
+    connection = session.connection()
+    table.create(connection, checkfirst=False)
+    bulk_insert(session, table, list(table.c.keys()), rows)
+    yield
+    # After an error the rollback takes the table away.
+    table.drop(connection, checkfirst=False)
+
+
+def repeated(session: Session, table: Table, *key: ColumnElement[Any]) -> Iterator[tuple[int, int]]:
+    """Yield the number of each row whose key an earlier row has, and the number of the first one."""
+    first = func.min(table.c.number).over(partition_by=key)
+    numbered = select(table.c.number, first.label("first")).where(*(part.is_not(None) for part in key))
+    ranked = numbered.subquery()
+    query = select(ranked).where(ranked.c.number > ranked.c.first).order_by(ranked.c.number)
+    yield from fetch(session, query)
+
+
+def fetch(session: Session, query: Select[Any]) -> Iterator[Any]:
+    """Yield the rows of a query at constant memory."""
+    yield from session.execute(query.execution_options(yield_per=FETCHED_ROWS))
+
+
+def count(session: Session, query: Select[Any]) -> int:
+    """Return how many rows a query has, without fetching them; a locking query locks them all."""
+    rows: int = session.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    return rows
+
+
+def change(session: Session, statement: Insert | Update) -> int:
+    """Run a statement and return how many rows it changed."""
+    result = session.connection().execute(statement)
+    return result.rowcount
