@@ -23,6 +23,7 @@ DESCRIPTION_LENGTH = 20_000
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_STATUSES = frozenset(TaskStatus)
 
 
 def _refuse_characters(value: str, forbidden: re.Pattern[str]) -> None:
@@ -80,7 +81,7 @@ def _utc(value: datetime) -> datetime:
 
 
 def _status(value: object) -> object:
-    if isinstance(value, str) and value not in set(TaskStatus):
+    if isinstance(value, str) and value not in _STATUSES:
         raise ValueError(f"must be one of {', '.join(TaskStatus)}, not {value!r}")
     return value
 

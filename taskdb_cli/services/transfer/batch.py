@@ -97,14 +97,9 @@ class Batch:
 
     def require_all_valid(self, refused: int = 0) -> None:
         """Raise InvalidRecords if a record was invalid, or `refused` of them once they met the others."""
-        invalid = self.invalid + refused
-        if invalid:
-            total = self.valid + self.invalid
-            noun = "record" if total == 1 else "records"
-            raise InvalidRecords(
-                f"{invalid} of {total} {noun} cannot be imported, so nothing was",
-                "correct the file and import it again",
-            )
+        if invalid := self.invalid + refused:
+            records = "record is" if invalid == 1 else "records are"
+            raise InvalidRecords(f"{invalid} {records} invalid; nothing was imported", "correct the file")
 
     def _flush(self) -> None:
         if self._pending:

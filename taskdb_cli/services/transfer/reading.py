@@ -28,6 +28,7 @@ _EXTENSIONS = {
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NOT_AN_OBJECT = "is not a JSON object"
+_CUT_OFF = "is cut off: the file ends before the array does"
 _JSON = json.JSONDecoder()
 
 
@@ -196,6 +197,12 @@ class _Text:
                     raise
             self.read_on()
 
+    def ends_at(self, error: ValueError) -> bool:
+        """Return whether a value was wrong only because nothing more came."""
+        if not (self.ended and isinstance(error, json.JSONDecodeError)):
+            return False
+        return error.msg.startswith("Unterminated string") or error.pos >= len(self.buffer.rstrip())
+
 
 def _read_array(file: BinaryIO) -> Iterator[Found]:
     text = _Text(file)
@@ -207,9 +214,7 @@ def _read_array(file: BinaryIO) -> Iterator[Found]:
         try:
             yield _found(number, text.next_value())
         except ValueError as exc:
-            yield Found(
-                number, reason=_not_json(exc) if text.next_character() else "is missing: the array has no end"
-            )
+            yield Found(number, reason=_CUT_OFF if text.ends_at(exc) else _not_json(exc))
             return
         except RecursionError:
             yield Found(number, reason="is nested too deeply")
@@ -244,9 +249,10 @@ def _read_csv(file: BinaryIO, shape: Shape) -> Iterator[Found]:
 def _header_fault(header: Sequence[str], shape: Shape) -> str:
     if twice := sorted({name for name in header if header.count(name) > 1}):
         return f"names the column {twice[0]} twice"
-    unknown = [name for name in header if name not in shape.known]
-    if unknown or not header:
-        return f"must name the columns: {unknown[0] if unknown else 'nothing'!r} is not a known field"
+    if not header:
+        return "must name the columns, but is empty"
+    if unknown := [name for name in header if name not in shape.known]:
+        return f"must name the columns: {unknown[0]!r} is not a known field"
     if missing := [name for name in shape.required if name not in header]:
         return f"names no column {missing[0]}"
     return ""
@@ -254,5 +260,6 @@ def _header_fault(header: Sequence[str], shape: Shape) -> str:
 
 def _row(number: int, header: Sequence[str], row: Sequence[str]) -> Found:
     if len(row) != len(header):
-        return Found(number, reason=f"has {len(row)} cells, but there are {len(header)} columns")
+        many = "many" if len(row) > len(header) else "few"
+        return Found(number, reason=f"has too {many} cells: {len(row)}, but there are {len(header)} columns")
     return Found(number, {name: cell or None for name, cell in zip(header, row, strict=True)})

@@ -32,11 +32,13 @@ def staged(session: Session, table: Table, rows: Iterable[Row]) -> Iterator[None
     table.drop(connection, checkfirst=False)
 
 
-def repeated(session: Session, table: Table, *key: ColumnElement[Any]) -> Iterator[tuple[int, int]]:
+def repeated(
+    session: Session, table: Table, *key: ColumnElement[Any], among: ColumnElement[bool] | None = None
+) -> Iterator[tuple[int, int]]:
     """Yield the number of each row whose key an earlier row has, and the number of the first one."""
     first = func.min(table.c.number).over(partition_by=key)
     numbered = select(table.c.number, first.label("first")).where(*(part.is_not(None) for part in key))
-    ranked = numbered.subquery()
+    ranked = (numbered if among is None else numbered.where(among)).subquery()
     query = select(ranked).where(ranked.c.number > ranked.c.first).order_by(ranked.c.number)
     yield from fetch(session, query)
 
@@ -54,5 +56,6 @@ def count(session: Session, query: Select[Any]) -> int:
 
 def change(session: Session, statement: Insert | Update) -> int:
     """Run a statement and return how many rows it changed."""
-    result = session.connection().execute(statement)
+    # Otherwise PostgreSQL's count of an INSERT is not kept.
+    result = session.connection().execute(statement.execution_options(preserve_rowcount=True))
     return result.rowcount

@@ -136,7 +136,8 @@ def _refuse_unfit(session: Session, batch: Batch) -> int:
     for number, email in fetch(session, strangers.where(_user.id.is_(None)).order_by(_new.number)):
         batch.report(number, f"user {email} does not exist")
         refused += 1
-    for number, first in repeated(session, _staging, _new.email, _new.external_id):
+    known = _new.email.in_(select(_user.email))
+    for number, first in repeated(session, _staging, _new.email, _new.external_id, among=known):
         batch.report(number, f"external_id is that of {batch.place(first)} too")
         refused += 1
     return refused

@@ -1,0 +1,219 @@
+"""Batches of records brought into a database, on every engine."""
+
+import io
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import astuple
+
+import pytest
+from conftest import NOW, open_database
+from sqlalchemy import event, text
+
+from taskdb_cli.errors import InvalidRecords, UserNotFound
+from taskdb_cli.models.user import UserCreate
+from taskdb_cli.models.vocabulary import Existing
+from taskdb_cli.services import task, user
+from taskdb_cli.services.query import TaskFilter, TaskSort
+from taskdb_cli.services.transfer.reading import Source
+from taskdb_cli.services.transfer.tasks import import_tasks, read_tasks
+from taskdb_cli.services.transfer.users import import_users, read_users
+from taskdb_cli.when import parse_iso
+
+ANN = "ann@example.com"
+
+
+@contextmanager
+def batch_of(records, read=read_tasks, report=print, **options):
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    source = Source.open(io.BytesIO(lines.encode()), "file.ndjson", None)
+    options |= {"parse_time": lambda text, end: parse_iso(text, end_of_day=end), "progress": lambda _: None}
+    with closing(read(source, report=report, **options)) as batch:
+        yield batch
+
+
+def bring_in_tasks(database, records, *, existing=Existing.UPDATE, owner=ANN):
+    with batch_of(records, owned=owner is not None) as batch:
+        return database.write(
+            lambda session: import_tasks(session, batch, owner=owner, existing=existing, now=NOW)
+        )
+
+
+def bring_in_users(database, records, *, existing=Existing.UPDATE):
+    with batch_of(records, read_users) as batch:
+        return database.write(lambda session: import_users(session, batch, existing=existing, now=NOW))
+
+
+def titles(database):
+    everything = (TaskFilter(), TaskSort.parse("id"))
+    with database.stream(lambda session: task.stream(session, *everything)) as records:
+        return [record["title"] for record in records]
+
+
+def numbered(count, title="task"):
+    return [{"external_id": str(number), "title": f"{title} {number}"} for number in range(count)]
+
+
+@pytest.fixture
+def ann(database):
+    """The database, with a user to own tasks."""
+    given = UserCreate(email=ANN, name="Ann")
+    database.write(lambda session: user.create(session, given, now=NOW))
+    return database
+
+
+def test_order_of_the_file(ann):
+    """New tasks get their ids in the order of the file, over several batches of rows."""
+    outcome = bring_in_tasks(ann, numbered(2500))
+    assert astuple(outcome) == (2500, 0, 0, 0)
+    assert titles(ann) == [record["title"] for record in numbered(2500)]
+
+
+def test_statements_do_not_grow_with_the_file(ann):
+    """An import runs as many statements for a thousand records as for one."""
+
+    def statements(records):
+        seen = []
+        event.listen(ann.engine, "before_cursor_execute", lambda *hook: seen.append(hook[2]))
+        bring_in_tasks(ann, records)
+        return len(seen)
+
+    bring_in_tasks(ann, numbered(1000))
+    few = statements(numbered(1, "changed"))
+    assert few < 15
+    assert statements(numbered(1000, "changed again")) == few
+
+
+def test_nothing_stays_behind(ann):
+    """The temporary table is gone after an import, so that one session can do several."""
+    with batch_of(numbered(1), owned=True) as batch:
+
+        def twice(session):
+            return [
+                import_tasks(session, batch, owner=ANN, existing=Existing.UPDATE, now=NOW) for _ in range(2)
+            ]
+
+        assert [outcome.created for outcome in ann.write(twice)] == [1, 0]
+
+
+def test_a_transaction_that_failed_can_start_over(ann):
+    """The same batch can be brought in again after its transaction was lost."""
+    with batch_of(numbered(3), owned=True) as batch:
+
+        def bring_in(session):
+            return import_tasks(session, batch, owner=ANN, existing=Existing.UPDATE, now=NOW)
+
+        def fail(session):
+            bring_in(session)
+            raise ConnectionError
+
+        with pytest.raises(ConnectionError):
+            ann.write(fail)
+        assert titles(ann) == []
+        assert ann.write(bring_in).created == 3
+
+
+def test_an_unknown_owner(ann):
+    """An owner who does not exist fails the whole import."""
+    with pytest.raises(UserNotFound):
+        bring_in_tasks(ann, numbered(1), owner="bob@example.com")
+
+
+def test_an_invalid_record_stops_the_valid_ones(ann):
+    """No task is made when any record was invalid, however good the rest."""
+    with pytest.raises(InvalidRecords, match=r"^1 record is invalid; nothing was imported$"):
+        bring_in_tasks(ann, [*numbered(2), {"title": ""}])
+    assert titles(ann) == []
+
+
+def test_problems_are_reported_once(ann):
+    """A record of an unknown user is one problem, even if its external id is repeated too."""
+    problems = []
+    records = [{**record, "user": "bob@example.com"} for record in numbered(1) * 2]
+    with (
+        batch_of(records, owned=False, report=problems.append) as batch,
+        pytest.raises(InvalidRecords, match=r"^2 records are invalid"),
+    ):
+        ann.write(lambda s: import_tasks(s, batch, owner=None, existing=Existing.UPDATE, now=NOW))
+    assert [problem.place for problem in problems] == ["line 1", "line 2"]
+
+
+@pytest.mark.parametrize("field", ["title", "description", "status", "priority", "due_at", "completed_at"])
+def test_each_difference_is_an_update(ann, field):
+    """A difference in any one field updates the task, and its version goes up by one."""
+    base = {
+        "external_id": "x", "title": "a", "description": "b", "status": "done", "priority": "low",
+        "due_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-02T00:00:00Z",
+    }  # fmt: skip
+    other = {
+        "title": "A", "description": None, "status": "todo", "priority": "urgent", "due_at": None,
+        "completed_at": "2026-01-02T00:00:00.000001Z",
+    }  # fmt: skip
+    bring_in_tasks(ann, [base])
+    assert astuple(bring_in_tasks(ann, [base])) == (0, 0, 1, 0)
+    changed = base | {field: other[field]}
+    if field == "status":
+        del changed["completed_at"]
+    assert astuple(bring_in_tasks(ann, [changed])) == (0, 1, 0, 0)
+    assert astuple(bring_in_tasks(ann, [changed])) == (0, 0, 1, 0)
+    record = ann.read(lambda session: task.get(session, 1))
+    assert record["version"] == 2
+    assert record["updated_at"] == NOW
+
+
+def test_tasks_of_others_are_left_alone(ann):
+    """An update touches the task of that user, not another's of the same external id."""
+    bring_in_users(ann, [{"email": "bob@example.com", "name": "Bob"}])
+    bring_in_tasks(ann, numbered(1, "ann"))
+    bring_in_tasks(ann, numbered(1, "bob"), owner="bob@example.com")
+    bring_in_tasks(ann, numbered(1, "bobby"), owner="bob@example.com")
+    assert titles(ann) == ["ann 0", "bobby 0"]
+
+
+@pytest.mark.parametrize("kind", ["tasks", "users"])
+def test_concurrent_imports_of_one_file(ann, url, kind):
+    """Two imports of the same file at once make each record once: one of them finds the other's."""
+    users = [{"email": f"user{number}@example.com", "name": "X"} for number in range(300)]
+    start = threading.Barrier(2)
+
+    def bring_in():
+        database = open_database(url)
+        start.wait()
+        if kind == "tasks":
+            return bring_in_tasks(database, numbered(300))
+        return bring_in_users(database, users)
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [future.result() for future in [pool.submit(bring_in) for _ in range(2)]]
+    assert sorted(astuple(outcome) for outcome in outcomes) == [(0, 0, 300, 0), (300, 0, 0, 0)]
+    table = ann.read(lambda session: session.execute(text(f"SELECT count(*) FROM {kind}")).scalar_one())
+    assert table == (300 if kind == "tasks" else 301)
+
+
+def test_a_second_import_waits_for_the_first(ann, url):
+    """An import that begins while another one is not committed yet sees what that one made."""
+    inside = threading.Event()
+
+    def slow(session):
+        with batch_of(numbered(5), owned=True) as batch:
+            outcome = import_tasks(session, batch, owner=ANN, existing=Existing.UPDATE, now=NOW)
+        inside.set()
+        # The other one is under way by now, or comes later: it must not matter which.
+        return outcome
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(lambda: open_database(url).write(slow))
+        inside.wait(30)
+        second = pool.submit(bring_in_tasks, open_database(url), numbered(5, "other"))
+        assert astuple(first.result()) == (5, 0, 0, 0)
+        assert astuple(second.result()) == (0, 5, 0, 0)
+
+
+def test_user_flag_that_is_left_out_stays(database):
+    """A user who is inactive stays so when a record says nothing about it."""
+    bring_in_users(database, [{"email": ANN, "name": "Ann", "is_active": False}])
+    assert astuple(bring_in_users(database, [{"email": ANN, "name": "Ann"}])) == (0, 0, 1, 0)
+    assert astuple(bring_in_users(database, [{"email": ANN, "name": "Anna"}])) == (0, 1, 0, 0)
+    found = database.read(lambda session: user.get(session, ANN))
+    assert (found.name, found.is_active, found.version, found.updated_at) == ("Anna", False, 2, NOW)

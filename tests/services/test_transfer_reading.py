@@ -1,0 +1,284 @@
+"""Records out of files: every fault of a file or a record, without any database."""
+
+import csv
+import io
+import json
+import tracemalloc
+from contextlib import closing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.models.vocabulary import FileFormat
+from taskdb_cli.output import TASKS, Format, write_records
+from taskdb_cli.services.transfer.reading import CHUNK, LONGEST_RECORD, Source
+from taskdb_cli.services.transfer.tasks import read_tasks
+from taskdb_cli.services.transfer.users import read_users
+from taskdb_cli.when import parse_iso
+
+GOOD = '{"title":"good"}'
+ISO = "is not an ISO 8601 time such as 2026-12-01T17:00:00Z"
+REAL = "is not a real point in time between the years 1 and 9999"
+STATUSES = "status must be one of todo, in_progress, done, cancelled"
+PRIORITIES = "priority must be one of low, medium, high, urgent"
+CSV, JSON, NDJSON, TASKWARRIOR = FileFormat
+
+
+def parse_time(text, end_of_day):
+    return parse_iso(text, end_of_day=end_of_day)
+
+
+def read(content, format=None, *, kind=read_tasks, **options):
+    """Return the rows and the problems of a file."""
+    data = content.encode() if isinstance(content, str) else content
+    source = Source.open(io.BytesIO(data), "file", format)
+    problems = []
+    options |= {"owned": True} if kind is read_tasks else {}
+    with closing(
+        kind(source, parse_time=parse_time, report=problems.append, progress=lambda _: None, **options)
+    ) as batch:
+        rows = list(batch.rows())
+        assert batch.valid == len(rows)
+        assert batch.invalid == len(problems)
+    return rows, [f"{problem.place}: {problem.reason}" for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("format", "content", "problem"),
+    [
+        (CSV, "title\n\x00\n", "line 2: title holds the control character U+0000"),
+        (CSV, b"title\nfine\n\xff\n", "line 3: title is not valid UTF-8"),
+        (CSV, 'title\n"two\nlines"\n', "line 2: title holds the control character U+000A"),
+        (CSV, 'title,description\n"a","b\nb"\n,c\n', "line 4: title is missing"),
+        (CSV, "title\n   \n", "line 2: title is empty"),
+        (CSV, "title,status\na,b,c\n", "line 2: has too many cells: 3, but there are 2 columns"),
+        (CSV, "title,status\na\n", "line 2: has too few cells: 1, but there are 2 columns"),
+        (CSV, "title\n" + 501 * "x", "line 2: title has 501 characters; at most 500 fit"),
+        (CSV, 'title\n"\n', "line 2: is not valid CSV: unexpected end of data"),
+        (CSV, 'title\n"a"b\n', "line 2: is not valid CSV: ',' expected after '\"'"),
+        (CSV, "title\na\rb\n", "line 2: is not valid CSV: new-line character seen in unquoted field"),
+        (CSV, 'title\n"' + 200_000 * "x", "line 2: is not valid CSV: field larger than field limit (131072)"),
+        (CSV, "", "line 1: must name the columns, but is empty"),
+        (CSV, "Buy milk,todo\n", "line 1: must name the columns: 'Buy milk' is not a known field"),
+        (CSV, "title,\n", "line 1: must name the columns: '' is not a known field"),
+        (CSV, "title,title\n", "line 1: names the column title twice"),
+        (CSV, "status\ntodo\n", "line 1: names no column title"),
+        (CSV, "title,status\na,open\n", f"line 2: {STATUSES}, not 'open'"),
+        (CSV, "title,priority\na,2\n", f"line 2: {PRIORITIES}"),
+        (CSV, "title,due_at\na,tomorrow\n", f"line 2: due_at {ISO}"),
+        (CSV, "title,due_at\na,2026-02-30\n", f"line 2: due_at {REAL}"),
+        (NDJSON, GOOD + "\n{\n", "line 2: is not valid JSON: expecting property name enclosed"),
+        (NDJSON, '"title"\n', "line 1: is not a JSON object"),
+        (NDJSON, '{"title":5}\n', "line 1: title: Input should be a valid string"),
+        (NDJSON, '{"title":null}\n', "line 1: title is missing"),
+        (NDJSON, '{"title":"a","priority":2}\n', f"line 1: {PRIORITIES}"),
+        (NDJSON, '{"title":"a","due_at":1764608400}\n', f"line 1: due_at {ISO}"),
+        (NDJSON, '{"title":"\\ud800"}\n', "line 1: title is not valid UTF-8"),
+        (NDJSON, '{"title":"a","x\\ny":1}\n', r"line 1: x\ny is not a known field"),
+        (NDJSON, '{"title":"a","status":"todo\\u001b"}\n', rf"line 1: {STATUSES}, not 'todo\x1b'"),
+        (
+            NDJSON,
+            '{"title":"a","completed_at":"2026-01-01"}',
+            "line 1: completed_at is set, but the status is todo, not done",
+        ),
+        (NDJSON, GOOD + "\n" + "9" * 5000, "line 2: is not valid JSON: exceeds the limit (4300 digits)"),
+        (NDJSON, '{"title":' + 100_000 * "[", "line 1: is nested too deeply"),
+        (NDJSON, "x" * LONGEST_RECORD, f"line 1: is longer than {LONGEST_RECORD} bytes"),
+        (JSON, f"[{GOOD},3]", "record 2: is not a JSON object"),
+        (JSON, f'[{GOOD},{{"title":"b', "record 2: is cut off: the file ends before the array does"),
+        (JSON, f"[{GOOD},", "record 2: is cut off: the file ends before the array does"),
+        (JSON, f"[{GOOD}", "record 1: is not followed by a comma or the end of the array"),
+        (JSON, f"[{GOOD} {GOOD}]", "record 1: is not followed by a comma or the end of the array"),
+        (JSON, f"[{GOOD}] x", "record 1: is the last of the array, but the file goes on behind it"),
+        (JSON, f"[{GOOD},x]", "record 2: is not valid JSON: expecting value"),
+        (JSON, 100_000 * "[", "record 1: is nested too deeply"),
+        (JSON, '[{"title":"\\ud800"}]', "record 1: title is not valid UTF-8"),
+        (JSON, b'[{"title":"\xc3"}]', "record 1: title is not valid UTF-8"),
+        (
+            TASKWARRIOR,
+            '{"description":"a","status":"open"}',
+            "line 1: status must be one of pending, waiting, recurring, completed, deleted, not 'open'",
+        ),
+        (
+            TASKWARRIOR,
+            '[{"description":"a","status":"pending","due":"2026-12-01"}]',
+            "record 1: due is not a time such as 20180914T103257Z",
+        ),
+        (
+            TASKWARRIOR,
+            '[{"description":"a","status":"pending","due":"20261301T000000Z"}]',
+            "record 1: due is not a time such as 20180914T103257Z",
+        ),
+        (TASKWARRIOR, '{"status":"pending"}', "line 1: title is missing"),
+    ],
+)  # fmt: skip
+def test_a_bad_record(format, content, problem):
+    """Every kind of bad record is one problem, with its place and a reason on one line."""
+    _, problems = read(content, format)
+    assert len(problems) == 1
+    assert problems[0].startswith(problem)
+    assert "\n" not in problems[0]
+
+
+def test_a_bad_line_does_not_hide_the_next_one():
+    """Reading goes on after a bad line, and the good records are kept."""
+    rows, problems = read('{"title":"a"}\n{\n{"title":""}\n{"title":"b"}\n', NDJSON)
+    assert [row[0] for row in rows] == [1, 4]
+    assert [problem.partition(":")[0] for problem in problems] == ["line 2", "line 3"]
+
+
+def test_a_long_reason_is_cut():
+    """A reason does not repeat a file's own text without end."""
+    _, problems = read(json.dumps({"title": "a", "x" * 10_000: 1}), NDJSON)
+    assert len(problems[0]) < 600
+
+
+@pytest.mark.parametrize(
+    "data", ["[]".encode(code) for code in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")]
+)
+@pytest.mark.parametrize("format", [None, CSV, JSON, NDJSON])
+def test_other_encodings(data, format):
+    """A file in UTF-16 or UTF-32 is refused as a whole."""
+    with pytest.raises(InvalidInput, match=r"^file is not UTF-8 text$"):
+        Source.open(io.BytesIO(data), "file", format)
+
+
+@pytest.mark.parametrize("gap", [CHUNK - 30, CHUNK - 10, CHUNK - 3, CHUNK, 3 * CHUNK])
+def test_records_across_chunks(gap):
+    """A record of a JSON array is whole wherever the file is cut into chunks."""
+    first = {"title": "é\U0001f600" * 3, "description": "x" * 100}
+    text = "[" + " " * gap + json.dumps(first, ensure_ascii=False) + "," + GOOD + "]"
+    rows, problems = read(text, JSON)
+    assert problems == []
+    assert [row[3] for row in rows] == [first["title"], "good"]
+
+
+def test_memory_is_constant():
+    """A large file of any format is read without being held in memory."""
+    for format in (CSV, NDJSON, JSON):
+        data = many(format, 20_000)
+        tracemalloc.start()
+        source = Source.open(io.BytesIO(data), "file", format)
+        with closing(
+            read_tasks(source, parse_time=parse_time, owned=True, report=print, progress=lambda _: None)
+        ) as batch:
+            assert sum(1 for _ in batch.rows()) == 20_000
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3_000_000 < len(data)
+
+
+def many(format, count):
+    record = {"title": "A title", "description": "x" * 150}
+    if format is CSV:
+        return (",".join(record) + "\n" + count * (",".join(record.values()) + "\n")).encode()
+    text = json.dumps(record)
+    return (count * (text + "\n") if format is NDJSON else "[" + ",\n".join(count * [text]) + "]").encode()
+
+
+def test_taskwarrior_attributes_become_text():
+    """What has no field here is in the description: annotations, project, tags, and any other attribute."""
+    theirs = {
+        "id": 7, "urgency": 3.5, "uuid": "u", "description": "Title", "status": "waiting",
+        "entry": "20260101T000000Z", "modified": "20260102T000000Z", "wait": "20270101T000000Z",
+        "project": "home.garden", "tags": ["a", "b"], "depends": "x,y", "recur": "weekly", "priority": "X",
+        "estimate": 0, "empty": "", "none": None, "nested": {"k": [1, "é"]},
+        "annotations": [{"entry": "20260103T000000Z", "description": "first\nline"}, "odd"],
+    }  # fmt: skip
+    rows, problems = read(json.dumps([theirs]), TASKWARRIOR)
+    assert problems == []
+    assert rows[0][5] == (
+        "2026-01-03 00:00:00 UTC: first\nline\nodd\n\n"
+        "project: home.garden\ntags: a, b\ndepends: x,y\nestimate: 0\n"
+        'nested: {"k": [1, "é"]}\npriority: X\nrecur: weekly\nstatus: waiting\nwait: 2027-01-01 00:00:00 UTC'
+    )
+    assert rows[0][6] == "todo"
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "completed"),
+    [
+        ({"status": "pending"}, "todo", None),
+        ({"status": "pending", "start": "20260101T000000Z"}, "in_progress", None),
+        ({"status": "recurring"}, "todo", None),
+        ({"status": "completed", "end": "20260101T000000Z"}, "done", 2026),
+        ({"status": "completed"}, "done", None),
+        ({"status": "deleted", "end": "20260101T000000Z"}, "cancelled", None),
+    ],
+)
+def test_taskwarrior_status(values, status, completed):
+    """Each of Taskwarrior's statuses has one of ours; the end of a deleted task is kept as text."""
+    rows, problems = read(json.dumps([{"description": "a", **values}]), TASKWARRIOR)
+    assert problems == []
+    _, _, _, _, _, description, found, _, _, _, moment, _, _ = rows[0]
+    assert found == status
+    assert (moment and moment.year) == completed
+    if status == "cancelled":
+        assert description == "end: 2026-01-01 00:00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("x" * 500, "x" * 500),
+        ("x" * 501, "x" * 499 + "…"),
+        ("first\nsecond", "first…"),
+        ("\r\n  \n a\tb\r\nc", " a b…"),
+    ],
+)
+def test_taskwarrior_long_description(text, title):
+    """A description that is too long for a title, or has several lines, is cut there and kept whole below."""
+    rows, _ = read(json.dumps([{"description": text, "status": "pending", "project": "p"}]), TASKWARRIOR)
+    assert rows[0][3] == title
+    assert rows[0][5] == ("project: p" if title == text else f"{text}\n\nproject: p")
+
+
+def test_user_flags():
+    """Users of CSV are active or not by the words true and false alone."""
+    rows, problems = read(
+        "email,name,is_active\na@example.com,A,true\nb@example.com,B,false\nc@example.com,C,\n"
+        "d@example.com,D,yes\n",
+        CSV,
+        kind=read_users,
+    )
+    assert [row[3] for row in rows] == [True, False, None]
+    assert problems == ["line 5: is_active: Input should be a valid boolean"]
+
+
+ONE_LINE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
+    lambda text: text.strip(" ")
+)
+MANY_LINES = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\t\n\r",;\\'), min_size=1, max_size=40
+)
+
+
+@given(
+    texts=st.lists(st.tuples(st.none() | ONE_LINE, ONE_LINE, st.none() | MANY_LINES), max_size=4),
+    format=st.sampled_from([Format.CSV, Format.JSON, Format.NDJSON]),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_text_survives(texts, format):
+    """Whatever text the rules of the data allow comes back from every format as it was."""
+    records = [
+        dict.fromkeys(TASKS.fields) | {"external_id": external_id, "title": title, "description": description}
+        for external_id, title, description in texts
+    ]
+    stream = io.StringIO(newline="")
+    write_records(records, TASKS, format, stream)
+    rows, problems = read(stream.getvalue(), FileFormat(format))
+    assert problems == []
+    assert [(row[2], row[3], row[5]) for row in rows] == texts
+
+
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2)))
+@settings(max_examples=100, deadline=None)
+def test_csv_as_others_read_it(cells):
+    """Python's csv module reads our CSV as it was."""
+    stream = io.StringIO(newline="")
+    view = type(TASKS)(("a", "b"), ())
+    write_records([dict(zip("ab", row, strict=True)) for row in cells], view, Format.CSV, stream)
+    stream.seek(0)
+    assert list(csv.reader(stream, strict=True))[1:] == cells
