@@ -72,6 +72,8 @@ def read(content, format=None, *, kind=read_tasks, **options):
         (NDJSON, GOOD + "\n{\n", "line 2: is not valid JSON: expecting property name enclosed"),
         (NDJSON, '"title"\n', "line 1: is not a JSON object"),
         (NDJSON, '{"title":5}\n', "line 1: title: Input should be a valid string"),
+        (NDJSON, '{"title":"a","title":"b"}\n', "line 1: is not valid JSON: names title twice"),
+        (JSON, '[{"title":"a","title":"b"}]\n', "record 1: is not valid JSON: names title twice"),
         (NDJSON, '{"title":null}\n', "line 1: title is missing"),
         (NDJSON, '{"title":"a","priority":2}\n', f"line 1: {PRIORITIES}"),
         (NDJSON, '{"title":"a","due_at":1764608400}\n', f"line 1: due_at {ISO}"),

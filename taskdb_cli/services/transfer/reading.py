@@ -29,7 +29,6 @@ _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NOT_AN_OBJECT = "is not a JSON object"
 _CUT_OFF = "is cut off: the file ends before the array does"
-_JSON = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,17 @@ class Source:
         return _read_objects(self.file, separator="," if self.format is FileFormat.TASKWARRIOR else "")
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"names {next(name for name in names if names.count(name) > 1)} twice")
+    return values
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 def _detect(file: BinaryIO, name: str, beginning: bytes) -> FileFormat:
     known = _EXTENSIONS.get(PurePath(name).suffix.lower())
     if known is FileFormat.CSV:
@@ -141,7 +151,7 @@ def _read_objects(file: BinaryIO, *, separator: str) -> Iterator[Found]:
 
 def _parse(number: int, text: str) -> Found:
     try:
-        return _found(number, json.loads(text))
+        return _found(number, _JSON.decode(text))
     except ValueError as exc:
         return Found(number, reason=_not_json(exc))
     except RecursionError:
