@@ -11,6 +11,7 @@ from taskdb_cli.models import metadata
 OPTIONS = {
     "target_metadata": metadata(),
     "version_table": VERSION_TABLE,
+    "transaction_per_migration": True,
     # The database may hold tables of other owners.
     "include_name": lambda name, kind, _parents: kind != "table" or name in OUR_TABLES,
 }
@@ -29,7 +30,7 @@ def run_online() -> None:
     connection = context.config.attributes.get("connection")
     if connection is None:
         database = configured()
-        with database.migration(create=True) as connection:
+        with database.migration(create=True) as (connection, _):
             _run(connection)
     else:
         _run(connection)

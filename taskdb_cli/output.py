@@ -34,6 +34,7 @@ class View:
 
 
 USERS = View(USER_FIELDS, ("id", "email", "name", "is_active"))
+USERS_WITH_COUNTS = View((*USER_FIELDS, "tasks"), (*USERS.columns, "tasks"))
 TASKS = View(TASK_FIELDS, ("id", "status", "priority", "due_at", "user", "title"))
 
 REVISIONS = View(*[("revision", "date", "applied", "message")] * 2)
@@ -60,9 +61,9 @@ def timestamp(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
-def plain(record: Record) -> dict[str, Any]:
-    """Return the record with every value plain."""
-    return {field: to_plain(value) for field, value in record.items()}
+def plain(record: Record, fields: Sequence[str]) -> dict[str, Any]:
+    """Return these fields of the record, with every value plain."""
+    return {field: to_plain(record[field]) for field in fields}
 
 
 def write_json(value: object, stream: TextIO) -> None:
@@ -71,20 +72,21 @@ def write_json(value: object, stream: TextIO) -> None:
     stream.write("\n")
 
 
-def write_json_array(records: Iterable[Record], stream: TextIO) -> None:
+def write_json_array(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
     """Write a JSON array, one record at a time."""
     separator = "[\n"
     for record in records:
-        text = json.dumps(plain(record), ensure_ascii=False, indent=2)
+        text = json.dumps(plain(record, fields), ensure_ascii=False, indent=2)
         stream.write(separator + "  " + text.replace("\n", "\n  "))
         separator = ",\n"
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def write_ndjson(records: Iterable[Record], stream: TextIO) -> None:
+def write_ndjson(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
     """Write one JSON object a line."""
     stream.writelines(
-        json.dumps(plain(record), ensure_ascii=False, separators=(",", ":")) + "\n" for record in records
+        json.dumps(plain(record, fields), ensure_ascii=False, separators=(",", ":")) + "\n"
+        for record in records
     )
 
 
@@ -133,9 +135,9 @@ def write_records(records: Iterable[Record], view: View, format: Format, stream:
 
         print_table(records, view, stream)
     elif format is Format.JSON:
-        write_json_array(records, stream)
+        write_json_array(records, view.fields, stream)
     elif format is Format.NDJSON:
-        write_ndjson(records, stream)
+        write_ndjson(records, view.fields, stream)
     elif format is Format.CSV:
         write_csv(records, view.fields, stream)
     else:
@@ -149,6 +151,6 @@ def write_record(record: Record, view: View, format: Format, stream: TextIO) -> 
 
         print_detail(record, stream)
     elif format is Format.JSON:
-        write_json(plain(record), stream)
+        write_json(plain(record, view.fields), stream)
     else:
         write_records([record], view, format, stream)

@@ -6,6 +6,9 @@ from taskdb_cli.database import Database
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.services import task, user
+from taskdb_cli.services.listing import Record
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS, TaskFilter, UserFilter
 from tests.conftest import NOW
 
 
@@ -23,11 +26,17 @@ def add_task(database: Database, owner: str = "ann@example.com", title: str = "W
 
 def emails(database: Database) -> list[str]:
     """Return the addresses of all users, in the order of their ids."""
-    return [found.email for found in database.read(user.find)]
+    return [found["email"] for found in user_records(database)]
+
+
+def user_records(database: Database, **filters: Any) -> list[Record]:
+    """Return the records of the matching users, in the order of their ids."""
+    everything = UserFilter(**filters), Order.parse("id", USER_SORT_KEYS)
+    return database.read(lambda session: user.find(session, *everything, limit=1000)).records
 
 
 def titles(database: Database) -> list[str]:
     """Return the titles of all tasks, in the order of their ids."""
-    everything = task.TaskFilter(), task.TaskSort.parse("id")
+    everything = TaskFilter(), Order.parse("id", TASK_SORT_KEYS)
     page = database.read(lambda session: task.find(session, *everything, limit=1000))
     return [record["title"] for record in page.records]

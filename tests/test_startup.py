@@ -17,7 +17,11 @@ REPORT = """
 import atexit, json, os, runpy, sys
 def report():
     os.write(int(os.environ["REPORT_FD"]), json.dumps(sorted(sys.modules)).encode())
+def leave(code, leave=os._exit):
+    report()
+    leave(code)
 atexit.register(report)
+os._exit = leave
 sys.argv = ["taskdb", *sys.argv[1:]]
 runpy.run_module("taskdb_cli", run_name="__main__")
 """

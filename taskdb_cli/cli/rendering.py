@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from taskdb_cli.output import Format, Record, View, default_format, write_json, write_record, write_records
+
+if TYPE_CHECKING:
+    from taskdb_cli.database.plan import Plan
 
 
 def show_records(records: Iterable[Record], view: View, output: Format | None) -> None:
@@ -21,3 +25,20 @@ def show_record(record: Record, view: View, output: Format | None) -> None:
 def show_json(value: object) -> None:
     """Print a report that is not a record."""
     write_json(value, sys.stdout)
+
+
+def show_count(number: int, output: Format | None) -> None:
+    """Print how many records match."""
+    if output is Format.JSON:
+        show_json({"count": number})
+    else:
+        sys.stdout.write(f"{number}\n")
+
+
+def show_plans(plans: Sequence[Plan], output: Format | None) -> None:
+    """Print the SQL of each query, the engine's plan for it, and what that means in words."""
+    if output is Format.JSON:
+        show_json([{"sql": plan.sql, "plan": plan.lines, "summary": plan.summary()} for plan in plans])
+        return
+    for plan in plans:
+        sys.stdout.write("\n".join([plan.sql, "", *plan.lines, "", plan.summary(), ""]) + "\n")

@@ -18,14 +18,9 @@ from taskdb_cli.cli.options import (
     TaskArguments,
     Yes,
 )
-from taskdb_cli.cli.rendering import show_json, show_record, show_records
-from taskdb_cli.cli.task_filters import (
-    PriorityFilter,
-    Sort,
-    StatusFilter,
-    UserFilter,
-    read_filter,
-)
+from taskdb_cli.cli.paging import After, Count, Explain, Fields, Limit, Listing, choose_fields
+from taskdb_cli.cli.rendering import show_count, show_json, show_plans, show_record, show_records
+from taskdb_cli.cli.task_filters import TaskFilterOptions, takes_task_filter
 from taskdb_cli.cli.transfer import (
     CountsOutput,
     ExportFormat,
@@ -65,6 +60,16 @@ Due = Annotated[
 ]
 
 
+Sort = Annotated[
+    str,
+    typer.Option(
+        metavar="KEYS",
+        help="id, title, status, priority, due, created, updated, completed, user; "
+        "comma-separated, '-' in front for descending.",
+    ),
+]
+
+
 @app.command(epilog="Example: taskdb task create --user ann@example.com 'Write the report' --due friday")
 def create(
     ctx: typer.Context,
@@ -98,31 +103,48 @@ def create(
 @app.command(
     "list", epilog="Example: taskdb task list --user ann@example.com --status open --sort -priority,due"
 )
+@takes_task_filter
 def list_(
     ctx: typer.Context,
     *,
-    user: UserFilter = None,
-    status: StatusFilter = None,
-    priority: PriorityFilter = None,
+    filter: TaskFilterOptions,
     sort: Sort = "-created",
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 means all.")] = 50,
+    limit: Limit = 50,
+    after: After = None,
+    fields: Fields = None,
+    count: Count = False,
+    explain: Explain = False,
     output: Output = None,
 ) -> None:
     """List tasks, filtered and sorted."""
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.query import TaskSort
+    from taskdb_cli.services.ordering import Order
+    from taskdb_cli.services.query import TASK_SORT_KEYS
 
     run = invocation(ctx)
-    order = TaskSort.parse(sort)
-    filter = read_filter(user, status, priority)
-    if limit == 0:
-        with run.database.stream(lambda session: service.stream(session, filter, order)) as records:
-            show_records(records, TASKS, output)
-        return
-    page = run.database.read(lambda session: service.find(session, filter, order, limit=limit))
-    show_records(page.records, TASKS, output)
-    if page.more:
-        run.say(f"the first {limit} tasks are shown; --limit 0 shows all")
+    order, view = Order.parse(sort, TASK_SORT_KEYS), choose_fields(TASKS, fields)
+    listing = Listing.begin(run, after, {"sort": sort, **filter.typed()})
+    wanted, position = filter.read(listing.now), listing.after
+    if explain:
+        show_plans(
+            run.database.read(
+                lambda session: service.explain(
+                    session, wanted, order, limit=limit, after=position, count=count
+                )
+            ),
+            output,
+        )
+    elif count:
+        show_count(run.database.read(lambda session: service.count(session, wanted)), output)
+    else:
+        listing.show(
+            run,
+            view,
+            output,
+            limit,
+            page=lambda session: service.find(session, wanted, order, limit=limit, after=position),
+            stream=lambda session: service.stream(session, wanted, order, after=position),
+        )
 
 
 @app.command(epilog="Example: taskdb task show 7 -o json")
@@ -254,22 +276,22 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb task export --user ann@example.com -o csv > tasks.csv")
+@takes_task_filter
 def export(
     ctx: typer.Context,
     *,
-    user: UserFilter = None,
-    status: StatusFilter = None,
-    priority: PriorityFilter = None,
+    filter: TaskFilterOptions,
     sort: Sort = "id",
     output: ExportOutput = ExportFormat.NDJSON,
 ) -> None:
     """Print all matching tasks, in a format that import reads."""
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.query import TaskSort
+    from taskdb_cli.services.ordering import Order
+    from taskdb_cli.services.query import TASK_SORT_KEYS
 
-    order = TaskSort.parse(sort)
-    filter = read_filter(user, status, priority)
-    with invocation(ctx).database.stream(lambda session: service.stream(session, filter, order)) as records:
+    run = invocation(ctx)
+    order, wanted = Order.parse(sort, TASK_SORT_KEYS), filter.read(run.now)
+    with run.database.stream(lambda session: service.stream(session, wanted, order)) as records:
         print_export(records, TASKS, output)
 
 

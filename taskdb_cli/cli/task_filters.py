@@ -1,63 +1,106 @@
-"""The options that say which tasks are meant, shared by list and export."""
+"""The options that say which tasks are meant, declared once for every command that takes them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskdb_cli.cli.completion import complete_priorities, complete_statuses, complete_users
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import CLOSED_STATUSES, OPEN_STATUSES, TaskPriority, TaskStatus
+from taskdb_cli.when import parse_when
 
 if TYPE_CHECKING:
     from taskdb_cli.services.query import TaskFilter
 
-UserFilter = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--user", metavar="USER", help="Only theirs; repeat for several.", autocompletion=complete_users
-    ),
-]
-StatusFilter = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--status",
-        metavar="STATUS",
-        help="todo, in_progress, done, cancelled, open or closed; repeat for several.",
-        autocompletion=complete_statuses,
-    ),
-]
-PriorityFilter = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--priority",
-        metavar="PRIORITY",
-        help="low, medium, high or urgent; repeat for several.",
-        autocompletion=complete_priorities,
-    ),
-]
-Sort = Annotated[
-    str,
-    typer.Option(
-        metavar="KEYS",
-        help="id, title, status, priority, due, created, updated, completed, user; "
-        "comma-separated, '-' in front for descending.",
-    ),
-]
+
+def _time(help: str) -> Any:
+    return typer.Option(metavar="WHEN", help=help, show_default=False)
 
 
-def read_filter(
-    users: list[str] | None, statuses: list[str] | None, priorities: list[str] | None
-) -> TaskFilter:
-    """Return the filter that the options describe; raise InvalidInput naming the valid words."""
-    from taskdb_cli.services.query import TaskFilter
+@dataclass(frozen=True)
+class TaskFilterOptions:
+    """The filter as it was typed."""
 
-    return TaskFilter(
-        users=tuple(users or ()),
-        statuses=frozenset[TaskStatus]().union(*map(_statuses, statuses or ())),
-        priorities=frozenset(map(_priority, priorities or ())),
-    )
+    user: Annotated[
+        list[str] | None,
+        typer.Option(metavar="USER", help="Only theirs; repeat for several.", autocompletion=complete_users),
+    ] = None
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATUS",
+            help="todo, in_progress, done, cancelled, open or closed; repeat for several.",
+            autocompletion=complete_statuses,
+        ),
+    ] = None
+    priority: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PRIORITY",
+            help="low, medium, high or urgent; repeat for several.",
+            autocompletion=complete_priorities,
+        ),
+    ] = None
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Title or description holds it.", show_default=False)
+    ] = ""
+    overdue: Annotated[bool, typer.Option("--overdue", help="Open, and due before now.")] = False
+    no_due: Annotated[bool, typer.Option("--no-due", help="Without a due date.")] = False
+    due_before: Annotated[str | None, _time("Due before then.")] = None
+    due_after: Annotated[str | None, _time("Due then or later.")] = None
+    created_before: Annotated[str | None, _time("Created before then.")] = None
+    created_after: Annotated[str | None, _time("Created then or later.")] = None
+    updated_before: Annotated[str | None, _time("Last changed before then.")] = None
+    updated_after: Annotated[str | None, _time("Last changed then or later.")] = None
+    completed_before: Annotated[str | None, _time("Completed before then.")] = None
+    completed_after: Annotated[str | None, _time("Completed then or later.")] = None
+
+    def typed(self) -> dict[str, Any]:
+        """Return what was typed, which a cursor is bound to."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    def read(self, now: datetime) -> TaskFilter:
+        """Return the filter that is meant at that time; raise InvalidInput for a word that is not known."""
+        from taskdb_cli.services.query import TaskFilter
+
+        times = {
+            name: parse_when(text, now=now, end_of_day=False)
+            for name, text in asdict(self).items()
+            if name.endswith(("_before", "_after")) and text is not None
+        }
+        return TaskFilter(
+            users=tuple(self.user or ()),
+            statuses=frozenset[TaskStatus]().union(*map(_statuses, self.status or ())),
+            priorities=frozenset(map(_priority, self.priority or ())),
+            search=self.search,
+            no_due=self.no_due,
+            overdue_at=now if self.overdue else None,
+            **times,
+        )
+
+
+def takes_task_filter(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the filter options, and pass what was typed as its argument `filter`."""
+    own = inspect.signature(command, eval_str=True)
+    options = inspect.signature(TaskFilterOptions, eval_str=True).parameters
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        typed = TaskFilterOptions(**{name: given.pop(name) for name in options})
+        command(filter=typed, **given)
+
+    kept = [parameter for parameter in own.parameters.values() if parameter.name != "filter"]
+    added = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in options.values()]
+    with_options.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *added]}
+    return with_options
 
 
 def _statuses(word: str) -> frozenset[TaskStatus]:

@@ -18,7 +18,8 @@ from taskdb_cli.cli.options import (
     UserArguments,
     Yes,
 )
-from taskdb_cli.cli.rendering import show_json, show_record, show_records
+from taskdb_cli.cli.paging import After, Count, Fields, Limit, Listing, choose_fields
+from taskdb_cli.cli.rendering import show_count, show_json, show_record
 from taskdb_cli.cli.transfer import (
     CountsOutput,
     ExportFormat,
@@ -32,7 +33,7 @@ from taskdb_cli.cli.transfer import (
     print_export,
 )
 from taskdb_cli.models.vocabulary import Existing
-from taskdb_cli.output import USERS
+from taskdb_cli.output import USERS, USERS_WITH_COUNTS
 
 if TYPE_CHECKING:
     from taskdb_cli.services.user import Deletion
@@ -62,21 +63,55 @@ def create(
     show_record(user_record(user), USERS, output)
 
 
-@app.command("list", epilog="Example: taskdb user list --active -o json")
+@app.command("list", epilog="Example: taskdb user list --active --sort name --with-counts")
 def list_(
     ctx: typer.Context,
     *,
     active: Annotated[
         bool | None, typer.Option("--active/--inactive", help="Only these.", show_default=False)
     ] = None,
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Address or name holds it.", show_default=False)
+    ] = "",
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="KEYS",
+            help="id, email, name, created, updated; comma-separated, '-' in front for descending.",
+        ),
+    ] = "id",
+    limit: Limit = 50,
+    after: After = None,
+    fields: Fields = None,
+    count: Count = False,
+    with_counts: Annotated[bool, typer.Option("--with-counts", help="Show how many tasks each has.")] = False,
     output: Output = None,
 ) -> None:
-    """List users in the order of their ids."""
-    from taskdb_cli.models.user import user_record
+    """List users, filtered and sorted."""
     from taskdb_cli.services import user as service
+    from taskdb_cli.services.ordering import Order
+    from taskdb_cli.services.query import USER_SORT_KEYS, UserFilter
 
-    found = invocation(ctx).database.read(lambda session: service.find(session, active=active))
-    show_records(map(user_record, found), USERS, output)
+    run = invocation(ctx)
+    order = Order.parse(sort, USER_SORT_KEYS)
+    view = choose_fields(USERS_WITH_COUNTS if with_counts else USERS, fields)
+    listing = Listing.begin(run, after, {"sort": sort, "active": active, "search": search})
+    wanted, position = UserFilter(active, search), listing.after
+    if count:
+        show_count(run.database.read(lambda session: service.count(session, wanted)), output)
+        return
+    listing.show(
+        run,
+        view,
+        output,
+        limit,
+        page=lambda session: service.find(
+            session, wanted, order, limit=limit, after=position, with_counts=with_counts
+        ),
+        stream=lambda session: service.stream(
+            session, wanted, order, after=position, with_counts=with_counts
+        ),
+    )
 
 
 @app.command(epilog="Example: taskdb user show ann@example.com -o json")
@@ -179,8 +214,13 @@ def import_(
 def export(ctx: typer.Context, *, output: ExportOutput = ExportFormat.NDJSON) -> None:
     """Print all users, in a format that import reads."""
     from taskdb_cli.services import user as service
+    from taskdb_cli.services.ordering import Order
+    from taskdb_cli.services.query import USER_SORT_KEYS, UserFilter
 
-    with invocation(ctx).database.stream(service.stream) as records:
+    order = Order.parse("id", USER_SORT_KEYS)
+    with invocation(ctx).database.stream(
+        lambda session: service.stream(session, UserFilter(), order)
+    ) as records:
         print_export(records, USERS, output)
 
 

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection, Engine, Select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
 from taskdb_cli.database.backend import Backend
+from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import InvalidConfiguration, TaskdbError
 
 T = TypeVar("T")
@@ -82,8 +83,8 @@ class Database:
             yield connection
 
     @contextmanager
-    def migration(self, *, create: bool = False) -> Iterator[Connection]:
-        """Open a connection that migrates alone, as `Backend.migration` says, with errors of ours.
+    def migration(self, *, create: bool = False) -> Iterator[tuple[Connection, Connection]]:
+        """Open the connections of one who migrates alone, as `Backend.migration` says, with errors of ours.
 
         A database that is missing is made first with `create`, where the engine can.
         """
@@ -92,8 +93,8 @@ class Database:
         else:
             self.backend.require()
         try:
-            with self.backend.migration(self.engine) as connection:
-                yield connection
+            with self.backend.migration(self.engine) as connections:
+                yield connections
         except self.backend.error_types as exc:
             # A migration that misses a table is at fault itself: that the schema is behind is no news.
             raise self.backend.translate(exc) from exc
@@ -126,6 +127,11 @@ def bulk_insert(
 def lock_table(session: Session, table: Table) -> None:
     """Keep other transactions from changing the table until this one ends; they can read it."""
     _backend_of(session).lock_table(session.connection(), table)
+
+
+def explain(session: Session, queries: Sequence[Select[Any]]) -> list[Plan]:
+    """Run queries and return how the engine did it."""
+    return [_backend_of(session).explain(session.connection(), query) for query in queries]
 
 
 def violated_constraint(session: Session, error: IntegrityError) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import TaskdbError
 
 
@@ -57,10 +58,14 @@ class Backend(Protocol):
     def lock_table(self, connection: Connection, table: Table) -> None:
         """Keep other transactions from changing the table until the connection's one ends."""
 
-    def migration(self, engine: Engine) -> AbstractContextManager[Connection]:
+    def explain(self, connection: Connection, query: Select[Any]) -> Plan:
+        """Run a query and return how the engine did it."""
+
+    def migration(self, engine: Engine) -> AbstractContextManager[tuple[Connection, Connection]]:
         """Open a connection that migrates alone; nobody else migrates while it is open.
 
-        On leaving without an error all is committed.
+        The second connection is for looking around before: the first must be left for Alembic to
+        begin its transactions on. On leaving without an error all is committed.
         """
 
     def scratch(self, connection: Connection) -> AbstractContextManager[tuple[Connection, str | None]]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -31,6 +33,12 @@ MIGRATION_LOCK = 0x7461736B6462
 """The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
 
 _LATER = "try again later"
+
+MIGRATION_WAIT = 60.0
+"""Seconds to wait for somebody else's migration."""
+
+MIGRATION_POLL = 0.1
+"""Seconds between two looks at whether it is over."""
 
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
@@ -56,7 +64,11 @@ class PostgreSQL:
     """A database on a server."""
 
     dialect = "postgresql"
-    read_options: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
+    # All statements of a listing see one snapshot; a transaction that only reads cannot fail for it.
+    read_options: ClassVar[Mapping[str, Any]] = {
+        "postgresql_readonly": True,
+        "isolation_level": "REPEATABLE READ",
+    }
     write_options: ClassVar[Mapping[str, Any]] = {}
     error_types: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
 
@@ -153,14 +165,36 @@ class PostgreSQL:
         """Take the lock that writers wait for, but not those who only lock rows."""
         connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
 
+    def explain(self, connection: Connection, query: Select[Any]) -> Plan:
+        """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
+        sql = literal_sql(connection, query)
+        [measured] = connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
+        ).scalar_one()
+        lines = tuple(connection.exec_driver_sql(f"EXPLAIN {sql}").scalars())
+        steps = list(_steps(measured["Plan"]))
+        sorts = [step for step in steps if step["Node Type"] in ("Sort", "Incremental Sort")]
+        rows = sum(child["Actual Rows"] * child["Actual Loops"] for step in sorts for child in step["Plans"])
+        reached = tuple(_reached(step) for step in steps if "Relation Name" in step or "Index Name" in step)
+        return Plan(sql.replace("%%", "%"), lines, reached, round(rows) if sorts else None)
+
     @contextmanager
-    def migration(self, engine: Engine) -> Iterator[Connection]:
-        """Hold an advisory lock, by a session of its own, around the one transaction of the whole chain."""
+    def migration(self, engine: Engine) -> Iterator[tuple[Connection, Connection]]:
+        """Hold an advisory lock, by a session of its own, while each revision commits by itself."""
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
-            guard.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+            self._lock_migrations(guard)
             with engine.connect() as connection:
-                yield connection
+                yield connection, guard
                 connection.commit()
+
+    def _lock_migrations(self, guard: Connection) -> None:
+        # Asked for again and again: a session that waits for the lock inside a statement holds a
+        # snapshot, for which a concurrent index build of whoever has the lock would wait in turn.
+        deadline = time.monotonic() + MIGRATION_WAIT
+        while not guard.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"somebody else is migrating {self.place}", _LATER)
+            time.sleep(MIGRATION_POLL)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:
@@ -191,6 +225,19 @@ class PostgreSQL:
                 f"IDENTITY {'ALWAYS' if identity['always'] else 'BY DEFAULT'}" if identity else "",
             ]
         )
+
+
+def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _steps(child)
+
+
+def _reached(step: dict[str, Any]) -> str:
+    if index := step.get("Index Name"):
+        return f"{step.get('Relation Name', 'bitmap')}: index {index}"
+    found = "rows of the bitmap" if step["Node Type"] == "Bitmap Heap Scan" else "every row"
+    return f"{step['Relation Name']}: {found}"
 
 
 def _set_local_utc(connection: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -18,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
 from sqlalchemy.sql.schema import Table
 from sqlalchemy.types import TypeEngine
 
+from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.errors import (
     Conflict,
     DatabaseMissing,
@@ -197,8 +199,18 @@ class SQLite:
     def lock_table(self, connection: Connection, table: Table) -> None:
         """Leave it at the lock that whoever writes holds on the whole database."""
 
+    def explain(self, connection: Connection, query: Select[Any]) -> Plan:
+        """Ask for the query plan, which tells of a sort but not of how many rows: they are counted."""
+        sql = literal_sql(connection, query)
+        lines = tuple(row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
+        sorts = any("USE TEMP B-TREE FOR" in line and "ORDER BY" in line for line in lines)
+        everything = query.order_by(None).limit(None).subquery()
+        count = select(func.count()).select_from(everything)
+        reached = tuple(_reached(line) for line in lines if line.startswith(("SEARCH", "SCAN")))
+        return Plan(sql, lines, reached, connection.execute(count).scalar_one() if sorts else None)
+
     @contextmanager
-    def migration(self, engine: Engine) -> Iterator[Connection]:
+    def migration(self, engine: Engine) -> Iterator[tuple[Connection, Connection]]:
         """Hold the write lock around the whole chain, so that it applies entirely or not at all.
 
         Foreign keys are off meanwhile, because rebuilding a table drops it, and that would cascade;
@@ -210,7 +222,7 @@ class SQLite:
             assert isinstance(raw, sqlite3.Connection)
             raw.execute("PRAGMA foreign_keys = OFF")
             with connection.execution_options(**self.write_options).begin():
-                yield connection
+                yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
                     raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
@@ -237,6 +249,13 @@ class SQLite:
         """Describe a column by its type, nullability and default."""
         default = f" DEFAULT {column['default']}" if column["default"] else ""
         return f"{column['type']}{'' if column['nullable'] else ' NOT NULL'}{default}"
+
+
+def _reached(line: str) -> str:
+    table = line.split()[1]
+    if match := re.search(r"USING (?:COVERING )?INDEX (\w+)", line):
+        return f"{table}: index {match[1]}"
+    return f"{table}: primary key" if "PRIMARY KEY" in line else f"{table}: every row"
 
 
 def _begin(connection: Connection) -> None:

@@ -56,7 +56,7 @@ class StatusText(TypeDecorator[TaskStatus]):
 
     def process_bind_param(self, value: TaskStatus | None, dialect: Dialect) -> str | None:
         """Write the word."""
-        return None if value is None else value.value
+        return None if value is None else str(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> TaskStatus | None:
         """Read the word as a status."""

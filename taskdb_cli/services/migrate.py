@@ -59,8 +59,8 @@ def upgrade(database: Database, *, to: str = "head") -> SchemaStatus:
     from alembic import command
 
     _require_known(to)
-    with database.migration(create=True) as connection, _resolving(to):
-        before = _status(connection)
+    with database.migration(create=True) as (connection, observer), _resolving(to):
+        before = _status(observer)
         command.upgrade(_config(connection), to)
         return before
 
@@ -70,8 +70,8 @@ def downgrade(database: Database, *, to: str = "-1") -> SchemaStatus:
     from alembic import command
 
     _require_known(to)
-    with database.migration() as connection, _resolving(to):
-        before = _status(connection)
+    with database.migration() as (connection, observer), _resolving(to):
+        before = _status(observer)
         command.downgrade(_config(connection), to)
         return before
 
@@ -216,4 +216,6 @@ def _facts(
                 f"{key['constrained_columns']} to {key['referred_table']}, {key['options']}",
             )
         for index in inspector.get_indexes(table, schema):
-            yield f"index {index['name']}", f"{index['column_names']} {index['unique']}"
+            options = index.get("dialect_options", {})
+            where = [str(text) for option, text in options.items() if option.endswith("_where")]
+            yield f"index {index['name']}", f"{index['column_names']} {index['unique']} {where}"

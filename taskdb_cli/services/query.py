@@ -1,109 +1,176 @@
-"""Which tasks, and in which order: one filter and one sort for every command that lists."""
+"""Which tasks and users, and in which order: one filter and one set of sort keys for all that list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, UnaryExpression, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlalchemy.sql.elements import SQLCoreOperations
-from sqlmodel import Session, col
+from sqlmodel import col
 
-from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
-from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskPriority, TaskStatus
-from taskdb_cli.services.user import get as get_user
+from taskdb_cli.models.vocabulary import OPEN_STATUSES, TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
+from taskdb_cli.services.ordering import SortKey
+
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def fold(text: str) -> str:
+    """Return the text with A to Z in lower case, as `lower()` does on both engines here."""
+    return text.translate(_ASCII_LOWER)
 
 
 @dataclass(frozen=True)
 class TaskFilter:
-    """Which tasks are meant; what is empty does not restrict."""
+    """Which tasks are meant; what is empty does not restrict. Before is exclusive, after inclusive."""
 
     users: tuple[str, ...] = ()
     statuses: frozenset[TaskStatus] = frozenset()
     priorities: frozenset[TaskPriority] = frozenset()
+    search: str = ""
+    no_due: bool = False
+    overdue_at: datetime | None = None
+    due_before: datetime | None = None
+    due_after: datetime | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    updated_before: datetime | None = None
+    updated_after: datetime | None = None
+    completed_before: datetime | None = None
+    completed_after: datetime | None = None
 
-    def conditions(self, session: Session) -> list[ColumnElement[bool]]:
-        """Return the WHERE clause, as conditions that must all hold; raise UserNotFound."""
-        found: list[ColumnElement[bool]] = []
+    def conditions(self, owners: Sequence[int]) -> list[ColumnElement[bool]]:
+        """Return the WHERE clause, as conditions that must all hold; `owners` are the users' ids."""
+        found = [*self._sets(owners), *self._ranges()]
+        if self.no_due:
+            found.append(col(Task.due_at).is_(None))
+        if self.overdue_at is not None:
+            found += [_status_in(OPEN_STATUSES), col(Task.due_at) < self.overdue_at]
+        if self.search:
+            found.append(_holds(self.search, Task.title, Task.description))
+        return found
+
+    def _sets(self, owners: Sequence[int]) -> Iterable[ColumnElement[bool]]:
         if self.users:
-            found.append(_one_of(Task.user_id, sorted({get_user(session, ref).id for ref in self.users})))
+            yield col(Task.user_id) == owners[0] if len(owners) == 1 else col(Task.user_id).in_(owners)
         if self.statuses:
-            found.append(_one_of(Task.status, sorted(self.statuses)))
+            yield _status_in(self.statuses)
         if self.priorities:
-            found.append(_one_of(Task.priority, sorted(self.priorities)))
+            wanted = sorted(self.priorities)
+            yield col(Task.priority) == wanted[0] if len(wanted) == 1 else col(Task.priority).in_(wanted)
+
+    def _ranges(self) -> Iterable[ColumnElement[bool]]:
+        for column, before, after in (
+            (Task.due_at, self.due_before, self.due_after),
+            (Task.created_at, self.created_before, self.created_after),
+            (Task.updated_at, self.updated_before, self.updated_after),
+            (Task.completed_at, self.completed_before, self.completed_after),
+        ):
+            if before is not None:
+                yield col(column) < before
+            if after is not None:
+                yield col(column) >= after
+
+
+@dataclass(frozen=True)
+class UserFilter:
+    """Which users are meant; what is empty does not restrict."""
+
+    active: bool | None = None
+    search: str = ""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the WHERE clause, as conditions that must all hold."""
+        found: list[ColumnElement[bool]] = []
+        if self.active is not None:
+            found.append(col(User.is_active) == self.active)
+        if self.search:
+            found.append(_holds(self.search, User.email, User.name))
         return found
 
 
-@dataclass(frozen=True)
-class SortKey:
-    """One key of an order."""
-
-    name: str
-    descending: bool = False
+def _field(column: Any, name: str, *, nullable: bool = False) -> SortKey:
+    return SortKey(column, lambda record: record[name], nullable)
 
 
-# Texts sort by code point with ASCII case folded, which is what lower() does on both engines here.
-_SORT_EXPRESSIONS: dict[str, SQLCoreOperations[Any]] = {
-    "id": col(Task.id),
-    "title": func.lower(col(Task.title)),
-    "status": col(Task.status),
-    "priority": col(Task.priority),
-    "due": col(Task.due_at),
-    "created": col(Task.created_at),
-    "updated": col(Task.updated_at),
-    "completed": col(Task.completed_at),
-    "user": func.lower(col(User.email)),
+def _text(column: Any, name: str) -> SortKey:
+    return SortKey(func.lower(column, type_=column.type), lambda record: fold(record[name]))
+
+
+TASK_SORT_KEYS = {
+    "id": _field(col(Task.id), "id"),
+    "title": _text(col(Task.title), "title"),
+    "status": _field(col(Task.status), "status"),
+    "priority": _field(col(Task.priority), "priority"),
+    "due": _field(col(Task.due_at), "due_at", nullable=True),
+    "created": _field(col(Task.created_at), "created_at"),
+    "updated": _field(col(Task.updated_at), "updated_at"),
+    "completed": _field(col(Task.completed_at), "completed_at", nullable=True),
+    "user": _field(col(User.email), "user"),
 }
+"""What tasks can be sorted by. An address needs no folding: it is stored in lower case."""
+
+USER_SORT_KEYS = {
+    "id": _field(col(User.id), "id"),
+    "email": _field(col(User.email), "email"),
+    "name": _text(col(User.name), "name"),
+    "created": _field(col(User.created_at), "created_at"),
+    "updated": _field(col(User.updated_at), "updated_at"),
+}
+"""What users can be sorted by."""
 
 
-@dataclass(frozen=True)
-class TaskSort:
-    """An order of tasks; `id` breaks ties, and what is absent comes last either way."""
-
-    keys: tuple[SortKey, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> TaskSort:
-        """Read comma-separated keys, each with a leading `-` for descending.
-
-        Raises InvalidInput that names the valid keys.
-        """
-        keys = [
-            SortKey(word.strip().removeprefix("-"), word.strip().startswith("-")) for word in text.split(",")
-        ]
-        names = [key.name for key in keys]
-        for name in names:
-            if name not in _SORT_EXPRESSIONS:
-                raise InvalidInput(
-                    f"cannot sort by {name or 'nothing'}", f"sort keys are {', '.join(_SORT_EXPRESSIONS)}"
-                )
-            if names.count(name) > 1:
-                raise InvalidInput(f"{name} is given twice as a sort key", "name each key once")
-        return cls(tuple(keys))
-
-    def order(self) -> list[UnaryExpression[Any]]:
-        """Return the ORDER BY clause."""
-        keys = self.keys if any(key.name == "id" for key in self.keys) else (*self.keys, SortKey("id"))
-        return [_directed(key) for key in keys]
+def constant_keys(filter: TaskFilter) -> list[SortKey]:
+    """Return the sort keys by which all matching tasks are equal."""
+    single = {"user": filter.users, "status": filter.statuses, "priority": filter.priorities}
+    return [TASK_SORT_KEYS[name] for name, wanted in single.items() if len(wanted) == 1]
 
 
-def task_rows(session: Session, filter: TaskFilter, sort: TaskSort) -> Select[Any]:
-    """Return the query of the matching tasks' records, in order; raise UserNotFound."""
+def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
+    """Return the query of the matching tasks' records, in no order."""
     fields = [
         col(User.email).label("user") if name == "user" else col(getattr(Task, name)) for name in TASK_FIELDS
     ]
     joined = select(*fields).join_from(Task, User, col(Task.user_id) == col(User.id))
-    return joined.where(*filter.conditions(session)).order_by(*sort.order())
+    return joined.where(*filter.conditions(owners))
 
 
-def _directed(key: SortKey) -> UnaryExpression[Any]:
-    expression = _SORT_EXPRESSIONS[key.name]
-    return (expression.desc() if key.descending else expression.asc()).nulls_last()
+def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Select[int]:
+    """Return the query of how many tasks match."""
+    return select(func.count()).select_from(Task).where(*filter.conditions(owners))
 
 
-def _one_of(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
-    wanted: Sequence[Any] = list(values)
-    return col(column) == wanted[0] if len(wanted) == 1 else col(column).in_(wanted)
+def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
+    """Return the query of the matching users' records, in no order, with their numbers of tasks if asked."""
+    fields = [col(getattr(User, name)) for name in USER_FIELDS]
+    if not with_counts:
+        return select(*fields).where(*filter.conditions())
+    counts = (
+        select(col(Task.user_id).label("owner"), func.count().label("tasks"))
+        .group_by(col(Task.user_id))
+        .subquery()
+    )
+    joined = select(*fields, func.coalesce(counts.c.tasks, 0).label("tasks"))
+    return joined.outerjoin(counts, counts.c.owner == User.id).where(*filter.conditions())
+
+
+def user_count_query(filter: UserFilter) -> Select[int]:
+    """Return the query of how many users match."""
+    return select(func.count()).select_from(User).where(*filter.conditions())
+
+
+def _status_in(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
+    # Written into the SQL, because a partial index answers only for statuses that the planner sees.
+    wanted = sorted(statuses)
+    if len(wanted) == 1:
+        return col(Task.status) == bindparam(None, wanted[0], literal_execute=True)
+    return col(Task.status).in_(bindparam(None, wanted, expanding=True, literal_execute=True))
+
+
+def _holds(text: str, *columns: SQLCoreOperations[Any] | str | None) -> ColumnElement[bool]:
+    pattern = fold(text)
+    return or_(*[func.lower(column).contains(pattern, autoescape=True) for column in columns])

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import Select, delete
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from taskdb_cli.database import explain as explain_queries
 from taskdb_cli.database import violated_constraint
+from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, UserNotFound
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
+from taskdb_cli.services import listing
 from taskdb_cli.services import user as users
-from taskdb_cli.services.query import TaskFilter, TaskSort, task_rows
-
-Record = Mapping[str, Any]
-"""A task's record: its fields by the names of `TASK_FIELDS`, in that order."""
-
-STREAM_ROWS = 1000
-"""How many rows a stream fetches at a time."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some records, and whether more follow."""
-
-    records: list[Record]
-    more: bool
+from taskdb_cli.services.listing import Page, Record
+from taskdb_cli.services.ordering import Order, Position
+from taskdb_cli.services.query import TaskFilter, constant_keys, task_count_query, task_query
 
 
 def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
@@ -65,16 +55,41 @@ def get_all(session: Session, ids: Sequence[int]) -> list[Record]:
     return [task_record(task, email) for task, email in _load(session, ids, lock=False)]
 
 
-def find(session: Session, filter: TaskFilter, sort: TaskSort, *, limit: int) -> Page:
-    """Return the first matching records; raise UserNotFound for a user the filter names."""
-    rows = session.execute(task_rows(session, filter, sort).limit(limit + 1)).all()
-    return Page([_record(row) for row in rows[:limit]], more=len(rows) > limit)
+def find(
+    session: Session, filter: TaskFilter, order: Order, *, limit: int, after: Position | None = None
+) -> Page:
+    """Return one page of matching records; raise UserNotFound for a user that the filter names."""
+    query, order = _listed(session, filter, order)
+    return listing.page(session, query, order, TASK_FIELDS, limit=limit, after=after)
 
 
-def stream(session: Session, filter: TaskFilter, sort: TaskSort) -> Iterator[Record]:
-    """Yield every matching record at constant memory."""
-    query = task_rows(session, filter, sort).execution_options(yield_per=STREAM_ROWS)
-    yield from map(_record, session.execute(query))
+def stream(
+    session: Session, filter: TaskFilter, order: Order, *, after: Position | None = None
+) -> Iterator[Record]:
+    """Yield every matching record at constant memory; raise UserNotFound."""
+    query, order = _listed(session, filter, order)
+    return listing.stream(session, query, order, TASK_FIELDS, after=after)
+
+
+def explain(
+    session: Session,
+    filter: TaskFilter,
+    order: Order,
+    *,
+    limit: int,
+    after: Position | None = None,
+    count: bool = False,
+) -> list[Plan]:
+    """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
+    if count:
+        return explain_queries(session, [task_count_query(filter, _owners(session, filter))])
+    query, order = _listed(session, filter, order)
+    return explain_queries(session, listing.queries(query, order, limit=limit, after=after))
+
+
+def count(session: Session, filter: TaskFilter) -> int:
+    """Return how many tasks match; raise UserNotFound."""
+    return session.scalars(task_count_query(filter, _owners(session, filter))).one()
 
 
 def change(
@@ -121,8 +136,12 @@ def task_record(task: Task, owner: str) -> Record:
     return {field: owner if field == "user" else getattr(task, field) for field in TASK_FIELDS}
 
 
-def _record(row: Iterable[Any]) -> Record:
-    return dict(zip(TASK_FIELDS, row, strict=True))
+def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
+    return task_query(filter, _owners(session, filter)), order.without(constant_keys(filter))
+
+
+def _owners(session: Session, filter: TaskFilter) -> list[int]:
+    return sorted({users.get(session, ref).id for ref in filter.users})
 
 
 def _insert(session: Session, user: User, given: TaskCreate, now: datetime) -> Record:

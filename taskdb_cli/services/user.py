@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CursorResult, delete, func, update
 from sqlalchemy.exc import IntegrityError
@@ -18,12 +17,10 @@ from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
 from taskdb_cli.models.vocabulary import USER_FIELDS
-
-Record = Mapping[str, Any]
-"""A user's record: its fields by the names of `USER_FIELDS`, in that order."""
-
-STREAM_ROWS = 1000
-"""How many rows a stream fetches at a time."""
+from taskdb_cli.services import listing
+from taskdb_cli.services.listing import Page, Record
+from taskdb_cli.services.ordering import Order, Position
+from taskdb_cli.services.query import UserFilter, user_count_query, user_query
 
 MAX_ID_DIGITS = len(str(MAX_ID))
 
@@ -82,19 +79,40 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     return user
 
 
-def find(session: Session, *, active: bool | None = None, limit: int | None = None) -> list[User]:
-    """Return users in the order of their ids, all of them or only those active or inactive."""
-    query = select(User).order_by(col(User.id)).limit(limit)
-    if active is not None:
-        query = query.where(col(User.is_active) == active)
-    return list(session.exec(query))
+def find(
+    session: Session,
+    filter: UserFilter,
+    order: Order,
+    *,
+    limit: int,
+    after: Position | None = None,
+    with_counts: bool = False,
+) -> Page:
+    """Return one page of matching records, with each user's number of tasks if asked."""
+    query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
+    return listing.page(session, query, order, fields, limit=limit, after=after)
 
 
-def stream(session: Session) -> Iterator[Record]:
-    """Yield the record of every user, in the order of their ids, at constant memory."""
-    query = select(*(getattr(User, name) for name in USER_FIELDS)).order_by(col(User.id))
-    for row in session.execute(query.execution_options(yield_per=STREAM_ROWS)):
-        yield dict(zip(USER_FIELDS, row, strict=True))
+def stream(
+    session: Session,
+    filter: UserFilter,
+    order: Order,
+    *,
+    after: Position | None = None,
+    with_counts: bool = False,
+) -> Iterator[Record]:
+    """Yield every matching record at constant memory, with each user's number of tasks if asked."""
+    query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
+    return listing.stream(session, query, order, fields, after=after)
+
+
+def count(session: Session, filter: UserFilter) -> int:
+    """Return how many users match."""
+    return session.scalars(user_count_query(filter)).one()
+
+
+def _fields(with_counts: bool) -> tuple[str, ...]:
+    return (*USER_FIELDS, "tasks") if with_counts else USER_FIELDS
 
 
 def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:

@@ -183,7 +183,8 @@ def test_terminal_gets_a_table(taskdb, database):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", plain).strip().splitlines()
     assert lines[0].split() == ["ID", "Status", "Priority", "Due", "User", "Title"]
     assert re.match(r" *3 +todo +medium +ann@\S+ +\[bold\]x", lines[2])
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert lines[-1] == "3 shown, and that is all"
     assert max(map(len, lines)) <= 60
     assert "[bold]x" in plain
 

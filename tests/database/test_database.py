@@ -11,11 +11,11 @@ from sqlalchemy import text
 
 from taskdb_cli.database import sqlite
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
-from taskdb_cli.models.user import UserCreate
+from taskdb_cli.models.user import UserCreate, user_record
 from taskdb_cli.services import user as service
 from tests.conftest import NOW, SERVERS, connect, open_database
 from tests.processes import WITHOUT_PRIVILEGE, WITHOUT_SPACE, command, run_process
-from tests.samples import add_task, add_user, emails, titles
+from tests.samples import add_task, add_user, emails, titles, user_records
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
@@ -29,7 +29,7 @@ def create_ann(session):
 def test_write_commits(database):
     """What a write returns is committed, and others see it."""
     created = database.write(create_ann)
-    assert open_database(database.url).read(service.find) == [created]
+    assert user_records(open_database(database.url)) == [user_record(created)]
 
 
 def test_write_rolls_back_on_any_exception(database):

@@ -7,7 +7,8 @@ import pytest
 from taskdb_cli.errors import InvalidInput, UserNotFound
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.query import TaskFilter, TaskSort
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
 from tests.conftest import NOW
 from tests.samples import add_task, add_user
 
@@ -36,7 +37,7 @@ def tasks(database):
 
 
 def ids(database, sort="id", **filters):
-    given = TaskFilter(**filters), TaskSort.parse(sort)
+    given = TaskFilter(**filters), Order.parse(sort, TASK_SORT_KEYS)
     page = database.read(lambda session: service.find(session, *given, limit=100))
     return [record["id"] for record in page.records]
 
@@ -45,21 +46,21 @@ ORDERS = {
     "id": [1, 2, 3, 4, 5],
     "-id": [5, 4, 3, 2, 1],
     "title": [2, 1, 3, 5, 4],
-    "-title": [4, 5, 1, 3, 2],
+    "-title": [4, 5, 3, 1, 2],
     "status": [5, 2, 4, 1, 3],
-    "-status": [1, 3, 4, 2, 5],
+    "-status": [3, 1, 4, 2, 5],
     "priority": [1, 3, 4, 5, 2],
-    "-priority": [2, 3, 4, 5, 1],
+    "-priority": [2, 5, 4, 3, 1],
     "due": [3, 1, 5, 2, 4],
-    "-due": [1, 5, 3, 2, 4],
+    "-due": [5, 1, 3, 4, 2],
     "created": [2, 1, 3, 4, 5],
-    "-created": [5, 1, 3, 4, 2],
+    "-created": [5, 4, 3, 1, 2],
     "updated": [4, 1, 2, 5, 3],
-    "-updated": [3, 1, 2, 5, 4],
+    "-updated": [3, 5, 2, 1, 4],
     "completed": [2, 1, 3, 4, 5],
-    "-completed": [2, 1, 3, 4, 5],
+    "-completed": [2, 5, 4, 3, 1],
     "user": [2, 3, 5, 1, 4],
-    "-user": [1, 4, 2, 3, 5],
+    "-user": [4, 1, 5, 3, 2],
     "user,-due": [5, 3, 2, 1, 4],
     " -priority , due ,-id": [2, 3, 5, 4, 1],
 }
@@ -94,7 +95,7 @@ def test_titles_sort_by_code_point(database):
     for title in titles:
         add_task(database, title=title)
     page = database.read(
-        lambda session: service.find(session, TaskFilter(), TaskSort.parse("title"), limit=100)
+        lambda session: service.find(session, TaskFilter(), Order.parse("title", TASK_SORT_KEYS), limit=100)
     )
     assert [record["title"] for record in page.records] == folded
 
@@ -115,7 +116,7 @@ def test_titles_sort_by_code_point(database):
 def test_bad_sort(text, message):
     """A sort that makes no sense is refused, and the keys are named."""
     with pytest.raises(InvalidInput) as refusal:
-        TaskSort.parse(text)
+        Order.parse(text, TASK_SORT_KEYS)
     assert refusal.value.message == message
     assert refusal.value.hint
 

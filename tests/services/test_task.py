@@ -7,12 +7,13 @@ import pytest
 from taskdb_cli.errors import ExternalIdTaken, InvalidInput, StaleVersion, TaskNotFound, UserNotFound
 from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+from taskdb_cli.services import listing
 from taskdb_cli.services import task as service
-from taskdb_cli.services import user as users
-from taskdb_cli.services.query import TaskFilter, TaskSort
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
 from taskdb_cli.services.validation import validate
 from tests.conftest import NOW
-from tests.samples import add_task, add_user, titles
+from tests.samples import add_task, add_user, emails, titles
 
 LATER = NOW + timedelta(days=1)
 LATEST = NOW + timedelta(days=2)
@@ -238,18 +239,18 @@ def test_remove(database, ann):
     gone = database.write(lambda session: service.remove(session, [3, 1, 3]))
     assert [record["title"] for record in gone] == ["C", "A"]
     assert titles(database) == ["B"]
-    assert database.read(users.find) == [ann]
+    assert emails(database) == [ann.email]
 
 
 def test_find_and_stream(database, ann):
     """A page says whether more follows, and a stream gives all."""
     for title in "ABC":
         add_task(database, title=title)
-    everything = TaskFilter(), TaskSort.parse("-id")
+    everything = TaskFilter(), Order.parse("-id", TASK_SORT_KEYS)
 
     def find(limit):
         page = database.read(lambda session: service.find(session, *everything, limit=limit))
-        return [record["title"] for record in page.records], page.more
+        return [record["title"] for record in page.records], page.next is not None
 
     assert find(2) == (["C", "B"], True)
     assert find(3) == (["C", "B", "A"], False)
@@ -261,11 +262,11 @@ def test_find_and_stream(database, ann):
 
 def test_stream_of_more_than_a_fetch(database, ann, monkeypatch):
     """A stream goes on after what it fetches at a time."""
-    monkeypatch.setattr(service, "STREAM_ROWS", 2)
+    monkeypatch.setattr(listing, "STREAM_ROWS", 2)
     for title in "ABCDE":
         add_task(database, title=title)
     with database.stream(
-        lambda session: service.stream(session, TaskFilter(), TaskSort.parse("id"))
+        lambda session: service.stream(session, TaskFilter(), Order.parse("id", TASK_SORT_KEYS))
     ) as records:
         assert "".join(record["title"] for record in records) == "ABCDE"
 

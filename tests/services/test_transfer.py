@@ -15,7 +15,8 @@ from taskdb_cli.errors import InvalidRecords, UserNotFound
 from taskdb_cli.models.user import UserCreate
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.services import task, user
-from taskdb_cli.services.query import TaskFilter, TaskSort
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
 from taskdb_cli.services.transfer.reading import Source
 from taskdb_cli.services.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.services.transfer.users import import_users, read_users
@@ -46,7 +47,7 @@ def bring_in_users(database, records, *, existing=Existing.UPDATE):
 
 
 def titles(database):
-    everything = (TaskFilter(), TaskSort.parse("id"))
+    everything = (TaskFilter(), Order.parse("id", TASK_SORT_KEYS))
     with database.stream(lambda session: task.stream(session, *everything)) as records:
         return [record["title"] for record in records]
 

@@ -1,0 +1,104 @@
+"""Fill a database with users and tasks of a given number: `python benchmarks/build.py URL 1000000`.
+
+The data are the same on every run and engine. One user has a tenth of all tasks, but at most 100 000;
+the others share the rest evenly. Secondary indexes are built after the rows, as a restore would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.progress import track
+from sqlalchemy import text
+
+from taskdb_cli.config import parse_url
+from taskdb_cli.database import Database, bulk_insert
+from taskdb_cli.models.task import Task
+from taskdb_cli.models.user import User
+from taskdb_cli.services import migrate
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+"""The time that the data are made for: a tenth of the open tasks was due before it."""
+
+BATCH = 100_000
+BIG_USER_SHARE = 10
+BIGGEST = 100_000
+_YEARS = timedelta(days=3 * 365)
+_WORDS = [
+    "report",
+    "invoice",
+    "backup",
+    "review",
+    "deploy",
+    "meeting",
+    "budget",
+    "migration",
+    "call",
+    "draft",
+]
+_COLUMNS = (
+    "user_id", "external_id", "title", "description", "status", "priority",
+    "due_at", "completed_at", "version", "created_at", "updated_at",
+)  # fmt: skip
+
+
+def build(database: Database, tasks: int) -> None:
+    """Make the tables, the users and the tasks, and only then the indexes."""
+    migrate.upgrade(database, to="0001")
+    users = max(10, min(10_000, tasks // 1000))
+    database.write(lambda session: bulk_insert(session, User.__table__, _USER_COLUMNS, _users(users)))
+    big = min(BIGGEST, tasks // BIG_USER_SHARE)
+    for start in track(range(0, tasks, BATCH), description=f"{tasks:,} tasks", disable=None):
+        rows = _tasks(range(start, min(start + BATCH, tasks)), users, big, tasks)
+        database.write(lambda session, rows=rows: bulk_insert(session, Task.__table__, _COLUMNS, rows))
+    migrate.upgrade(database)
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE" if database.backend.dialect == "sqlite" else "VACUUM ANALYZE"))
+
+
+_USER_COLUMNS = ("email", "name", "is_active", "version", "created_at", "updated_at")
+
+
+def _users(count: int) -> Iterator[tuple[Any, ...]]:
+    for number in range(count):
+        yield f"user{number}@example.com", f"User {number}", True, 1, NOW - _YEARS, NOW - _YEARS
+
+
+def _tasks(numbers: range, users: int, big: int, total: int) -> Iterator[tuple[Any, ...]]:
+    chance = random.Random(numbers.start)
+    every = total // big
+    for number in numbers:
+        owner = 1 if number % every == 0 else chance.randrange(2, users + 1)
+        created = NOW - _YEARS * (1 - number / total)
+        yield owner, None, *_content(chance, number, created)
+
+
+def _content(chance: random.Random, number: int, created: datetime) -> tuple[Any, ...]:
+    status = chance.choices(["todo", "in_progress", "done", "cancelled"], [30, 10, 54, 6])[0]
+    updated = created + (NOW - created) * chance.random()
+    due = created + timedelta(minutes=chance.randrange(90 * 24 * 60)) if chance.random() < 0.7 else None
+    if due is not None and status in ("todo", "in_progress") and chance.random() < 0.9:
+        due = NOW + timedelta(minutes=chance.randrange(90 * 24 * 60))
+    return (
+        f"{chance.choice(_WORDS).capitalize()} {chance.choice(_WORDS)} {number}",
+        None if chance.random() < 0.5 else f"About the {chance.choice(_WORDS)} of {number}",
+        status,
+        chance.choices([1, 2, 3, 4], [20, 50, 20, 10])[0],
+        due,
+        updated if status == "done" else None,
+        1,
+        created,
+        updated,
+    )
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("url")
+    arguments.add_argument("tasks", type=int)
+    given = arguments.parse_args()
+    build(Database(parse_url(given.url, "URL")), given.tasks)

@@ -1,0 +1,91 @@
+"""Pages of a listing on the command line: where to begin, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taskdb_cli.cli.rendering import show_records
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.output import Format, Record, View
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.services.listing import Page
+    from taskdb_cli.services.ordering import Position
+
+Limit = Annotated[int, typer.Option("--limit", min=0, help="How many at most; 0 means all.")]
+After = Annotated[
+    str | None,
+    typer.Option(metavar="CURSOR", help="Go on where the last page ended.", show_default=False),
+]
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", help="Only these fields, comma-separated, in that order.", show_default=False
+    ),
+]
+Count = Annotated[bool, typer.Option("--count", help="Print only how many match.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Print the SQL and how the engine runs it.")]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One listing as it was typed: what a cursor of it is bound to, and where this page begins."""
+
+    typed: dict[str, Any]
+    now: datetime
+    after: Position | None
+
+    @classmethod
+    def begin(cls, run: Invocation, after: str | None, typed: dict[str, Any]) -> Listing:
+        """Return the listing from its start, or from a cursor, whose first page says what now is.
+
+        Raises InvalidInput for a cursor that is damaged or belongs to another listing.
+        """
+        if after is None:
+            return cls(typed, run.now, None)
+        from taskdb_cli.services.cursor import Cursor
+
+        cursor = Cursor.decode(after, typed)
+        return cls(typed, cursor.now, cursor.position)
+
+    def show(
+        self,
+        run: Invocation,
+        view: View,
+        output: Format | None,
+        limit: int,
+        *,
+        page: Callable[[Session], Page],
+        stream: Callable[[Session], Iterator[Record]],
+    ) -> None:
+        """Print one page and how to get the next, or everything as a stream if the limit is 0."""
+        if limit == 0:
+            with run.database.stream(stream) as records:
+                show_records(records, view, output)
+            return
+        found = run.database.read(page)
+        show_records(found.records, view, output)
+        if found.next is not None:
+            from taskdb_cli.services.cursor import Cursor
+
+            run.say(f"{len(found.records)} shown, more follow; --limit 0 shows all")
+            run.say(f"next: --after {Cursor(found.next, self.now).encode(self.typed)}")
+
+
+def choose_fields(view: View, names: str | None) -> View:
+    """Return the view with only the named fields; raise InvalidInput naming the valid ones."""
+    if names is None:
+        return view
+    chosen = tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        if name not in view.fields:
+            raise InvalidInput(f"there is no field {name!r}", f"fields are {', '.join(view.fields)}")
+    return View(chosen, chosen)

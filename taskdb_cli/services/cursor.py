@@ -1,0 +1,66 @@
+"""Cursors: where the next page begins, as a word to hand back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.services.ordering import Position
+
+_CHECKSUM_BYTES = 6
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The position of a page's last row, and the time that its first page was asked at.
+
+    It is no secret. The checksum finds damage; `listing` binds it to the sort and filters that it
+    was made for.
+    """
+
+    position: Position
+    now: datetime
+
+    def encode(self, listing: object) -> str:
+        """Return the cursor as text for a URL or a shell; `listing` is what the caller asked for."""
+        values = [_encode(value) for value in self.position]
+        body = json.dumps([values, self.now.isoformat()], ensure_ascii=False, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(_checksum(body, listing) + body).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str, listing: object) -> Cursor:
+        """Read a cursor back; raise InvalidInput if it is damaged, or was made for another listing."""
+        try:
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raw = b""
+        checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+        if not body or checksum != _checksum(body, listing):
+            raise InvalidInput(
+                "the cursor is damaged, or was made by a listing with another sort or other filters",
+                "give --after with the very options that printed it, or start again without it",
+            )
+        values, now = json.loads(body)
+        return cls(tuple(_decode(value) for value in values), datetime.fromisoformat(now))
+
+
+def _checksum(body: bytes, listing: object) -> bytes:
+    asked = json.dumps(listing, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(hashlib.sha256(asked).digest() + body).digest()[:_CHECKSUM_BYTES]
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"t": value.isoformat()}
+    return value.value if isinstance(value, Enum) else value
+
+
+def _decode(value: Any) -> Any:
+    return datetime.fromisoformat(value["t"]) if isinstance(value, dict) else value

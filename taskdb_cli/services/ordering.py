@@ -1,0 +1,145 @@
+"""Orders of records, and pages of them by keyset: a page begins after the last row of the one before.
+
+Unlike OFFSET a page costs the same however deep it lies, and rows that come or go between two pages
+neither repeat a row nor hide one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, literal, or_, tuple_
+
+from taskdb_cli.errors import InvalidInput
+
+Position = tuple[Any, ...]
+"""Where a row stands in an order: its value for each key, and its id."""
+
+
+@dataclass(frozen=True, eq=False)
+class SortKey:
+    """Something to sort by: its expression in SQL, and its value in a record."""
+
+    expression: ColumnElement[Any]
+    value: Callable[[Mapping[str, Any]], Any]
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Directed:
+    """A sort key and its direction; what is absent comes last either way."""
+
+    key: SortKey
+    descending: bool
+
+    def term(self) -> ColumnElement[Any]:
+        """Return the ORDER BY term."""
+        expression = self.key.expression
+        directed = expression.desc() if self.descending else expression.asc()
+        return directed.nulls_last() if self.key.nullable else directed
+
+    def beyond(self, value: Any) -> ColumnElement[bool]:
+        """Return the condition that a row comes after that value by this key alone."""
+        expression = self.key.expression
+        bound = literal(value, expression.type)
+        further = expression < bound if self.descending else expression > bound
+        return or_(further, expression.is_(None)) if self.key.nullable else further
+
+    def without_nulls(self) -> Directed:
+        """Return the same key where a condition excludes its nulls."""
+        return Directed(SortKey(self.key.expression, self.key.value), self.descending)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A contiguous part of an order, which one index can deliver sorted."""
+
+    conditions: tuple[ColumnElement[bool], ...]
+    keys: tuple[Directed, ...]
+
+    def apply(self, query: Select[Any]) -> Select[Any]:
+        """Return the query of this part alone, in order."""
+        return query.where(*self.conditions).order_by(*[key.term() for key in self.keys])
+
+
+@dataclass(frozen=True)
+class Order:
+    """A total order of records: some keys, then the id, in the direction of the last of them."""
+
+    keys: tuple[Directed, ...]
+
+    @classmethod
+    def parse(cls, text: str, known: Mapping[str, SortKey]) -> Order:
+        """Read comma-separated keys, each with a leading `-` for descending.
+
+        Raises InvalidInput that names the valid keys.
+        """
+        words = [word.strip() for word in text.split(",")]
+        names = [word.removeprefix("-") for word in words]
+        for name in names:
+            if name not in known:
+                raise InvalidInput(f"cannot sort by {name or 'nothing'}", f"sort keys are {', '.join(known)}")
+            if names.count(name) > 1:
+                raise InvalidInput(f"{name} is given twice as a sort key", "name each key once")
+        keys = [Directed(known[name], word.startswith("-")) for name, word in zip(names, words, strict=True)]
+        if "id" not in names:
+            keys.append(Directed(known["id"], keys[-1].descending))
+        return cls(tuple(keys))
+
+    def without(self, constant: Collection[SortKey]) -> Order:
+        """Return the same order of rows that are all equal by these keys, which then need no sorting."""
+        return Order(tuple(directed for directed in self.keys if directed.key not in constant))
+
+    def position(self, record: Mapping[str, Any]) -> Position:
+        """Return where a record stands."""
+        return tuple(directed.key.value(record) for directed in self.keys)
+
+    def segments(self, after: Position | None = None) -> Iterator[Segment]:
+        """Yield the parts of the order that lie after a position, in order.
+
+        Rows without a value for the first key are a part of their own at the end: an index gives
+        them in order, while a condition with OR, or NULLS LAST on a descending key, would make the
+        database sort every row.
+        """
+        fixed: tuple[ColumnElement[bool], ...] = ()
+        for index, directed in enumerate(self.keys):
+            keys, rest = self.keys[index:], after[index:] if after is not None else None
+            if not directed.key.nullable:
+                yield Segment((*fixed, *_after(keys, rest)), keys)
+                return
+            expression = directed.key.expression
+            if rest is None or rest[0] is not None:
+                valued = (directed.without_nulls(), *keys[1:])
+                yield Segment((*fixed, expression.is_not(None), *_after(valued, rest)), valued)
+                after = None
+            fixed = (*fixed, expression.is_(None))
+
+
+def _after(keys: Sequence[Directed], values: Position | None) -> list[ColumnElement[bool]]:
+    """Return the conditions that a row comes after these values."""
+    if values is None:
+        return []
+    one_way = len({directed.descending for directed in keys}) == 1
+    if one_way and not any(directed.key.nullable for directed in keys):
+        # A row comparison is what an index can be entered with directly.
+        row = tuple_(*[directed.key.expression for directed in keys])
+        bounds = [literal(value, d.key.expression.type) for d, value in zip(keys, values, strict=True)]
+        return [row < tuple_(*bounds) if keys[0].descending else row > tuple_(*bounds)]
+    first = keys[0].key.expression
+    bound = literal(values[0], first.type)
+    # The first condition is implied by the second, but it alone tells where to enter the index.
+    return [first <= bound if keys[0].descending else first >= bound, _lexicographic(keys, values)]
+
+
+def _lexicographic(keys: Sequence[Directed], values: Position) -> ColumnElement[bool]:
+    directed, value = keys[0], values[0]
+    expression = directed.key.expression
+    if value is None:
+        # Nothing comes after null by this key: only the later keys decide.
+        return and_(expression.is_(None), _lexicographic(keys[1:], values[1:]))
+    if len(keys) == 1:
+        return directed.beyond(value)
+    same = expression == literal(value, expression.type)
+    return or_(directed.beyond(value), and_(same, _lexicographic(keys[1:], values[1:])))
