@@ -31,12 +31,16 @@ class View:
 
     fields: Sequence[str]
     columns: Sequence[str]
+    table: Sequence[str] = ()
+    """The columns of a table, where they are not those of TSV."""
 
 
 USERS = View(USER_FIELDS, ("id", "email", "name", "is_active"))
 USERS_WITH_COUNTS = View((*USER_FIELDS, "tasks"), (*USERS.columns, "tasks"))
 TASKS = View(TASK_FIELDS, ("id", "status", "priority", "due_at", "user", "title"))
 
+TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, ("id", "status", "priority", "due_at", "title"))
+FIGURES = View(("figure", "value"), ("figure", "value"))
 REVISIONS = View(*[("revision", "date", "applied", "message")] * 2)
 
 
@@ -129,7 +133,7 @@ def _csv_cell(value: object) -> str:
 
 
 def write_records(records: Iterable[Record], view: View, format: Format, stream: TextIO) -> None:
-    """Write any number of records: all fields, but only the view's columns as a table or TSV."""
+    """Write any number of records: all fields, but only some columns as a table or TSV."""
     if format is Format.TABLE:
         from taskdb_cli.tables import print_table
 

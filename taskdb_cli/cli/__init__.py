@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from taskdb_cli import __version__
-from taskdb_cli.cli import migrate, task, user
+from taskdb_cli.cli import migrate, stats, task, user
 from taskdb_cli.cli.invocation import Invocation
 from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import ExitCode, Interrupted, InvalidInput, StorageFailed, TaskdbError
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.add_typer(user.app, name="user")
 app.add_typer(task.app, name="task")
 app.add_typer(migrate.app, name="migrate")
+app.command(epilog="Example: taskdb stats --user ann@example.com")(stats.stats)
 
 
 def _show_version(wanted: bool) -> None:

@@ -72,12 +72,14 @@ class Listing:
                 show_records(records, view, output)
             return
         found = run.database.read(page)
-        show_records(found.records, view, output)
+        shown = show_records(found.records, view, output)
         if found.next is not None:
             from taskdb_cli.services.cursor import Cursor
 
             run.say(f"{len(found.records)} shown, more follow; --limit 0 shows all")
             run.say(f"next: --after {Cursor(found.next, self.now).encode(self.typed)}")
+        elif shown is Format.TABLE:
+            run.say(f"{len(found.records)} shown, and that is all" if found.records else "nothing matches")
 
 
 def choose_fields(view: View, names: str | None) -> View:

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from taskdb_cli.database.plan import Plan
 
 
-def show_records(records: Iterable[Record], view: View, output: Format | None) -> None:
-    """Print records in the format that was asked for, or the one that suits stdout."""
-    write_records(records, view, output or default_format(sys.stdout), sys.stdout)
+def show_records(records: Iterable[Record], view: View, output: Format | None) -> Format:
+    """Print records in the format that was asked for, or the one that suits stdout; return which."""
+    format = output or default_format(sys.stdout)
+    write_records(records, view, format, sys.stdout)
+    return format
 
 
 def show_record(record: Record, view: View, output: Format | None) -> None:

@@ -34,7 +34,7 @@ from taskdb_cli.cli.transfer import (
     print_export,
 )
 from taskdb_cli.models.vocabulary import Existing, TaskStatus
-from taskdb_cli.output import TASKS, Format, Record
+from taskdb_cli.output import TASKS, TASKS_OF_ONE, Format, Record
 from taskdb_cli.when import parse_when
 
 app = typer.Typer(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
@@ -122,7 +122,9 @@ def list_(
     from taskdb_cli.services.query import TASK_SORT_KEYS
 
     run = invocation(ctx)
-    order, view = Order.parse(sort, TASK_SORT_KEYS), choose_fields(TASKS, fields)
+    order = Order.parse(sort, TASK_SORT_KEYS)
+    # The tasks of one user need no column that says so in every row.
+    view = choose_fields(TASKS_OF_ONE if len(filter.user or ()) == 1 else TASKS, fields)
     listing = Listing.begin(run, after, {"sort": sort, **filter.typed()})
     wanted, position = filter.read(listing.now), listing.after
     if explain:

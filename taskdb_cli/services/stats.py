@@ -1,0 +1,97 @@
+"""Numbers about tasks: how many stand where, and how fast they come and go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, func, select
+from sqlmodel import Session, col
+
+from taskdb_cli.models.task import Task
+from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
+from taskdb_cli.services import task as tasks
+from taskdb_cli.services import user as users
+from taskdb_cli.services.listing import Record
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
+
+
+@dataclass(frozen=True)
+class Week:
+    """How many tasks were created and completed in the week that begins at `start`."""
+
+    start: datetime
+    created: int
+    completed: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The numbers of all tasks, or of one user's."""
+
+    by_status: dict[TaskStatus, int]
+    by_priority: dict[TaskPriority, int]
+    overdue: int
+    weeks: list[Week]
+    oldest_open: Record | None
+
+    @property
+    def total(self) -> int:
+        """How many tasks there are."""
+        return sum(self.by_status.values())
+
+
+def collect(session: Session, owner: str | None, *, now: datetime, boundaries: Sequence[datetime]) -> Stats:
+    """Return the numbers; each week reaches from one of the `boundaries` to the next.
+
+    Raises UserNotFound.
+    """
+    whose = [col(Task.user_id) == users.get(session, owner).id] if owner is not None else []
+    names = (owner,) if owner is not None else ()
+    by_creation = Order.parse("created", TASK_SORT_KEYS)
+    oldest = tasks.find(session, TaskFilter(users=names, statuses=OPEN_STATUSES), by_creation, limit=1)
+    statuses, priorities = _distribution(session, whose)
+    return Stats(
+        by_status={status: statuses[status] for status in TaskStatus},
+        by_priority={priority: priorities[priority] for priority in TaskPriority},
+        overdue=tasks.count(session, TaskFilter(users=names, overdue_at=now)),
+        weeks=_weeks(session, whose, boundaries),
+        oldest_open=oldest.records[0] if oldest.records else None,
+    )
+
+
+def _distribution(
+    session: Session, whose: Sequence[ColumnElement[bool]]
+) -> tuple[Counter[TaskStatus], Counter[TaskPriority]]:
+    statuses: Counter[TaskStatus] = Counter()
+    priorities: Counter[TaskPriority] = Counter()
+    keys = (col(Task.status), col(Task.priority))
+    for status, priority, number in session.execute(
+        select(*keys, func.count()).where(*whose).group_by(*keys)
+    ):
+        statuses[status] += number
+        priorities[priority] += number
+    return statuses, priorities
+
+
+def _weeks(
+    session: Session, whose: Sequence[ColumnElement[bool]], boundaries: Sequence[datetime]
+) -> list[Week]:
+    created = _count_between(session, whose, col(Task.created_at), boundaries)
+    completed = _count_between(session, whose, col(Task.completed_at), boundaries)
+    return [Week(*week) for week in zip(boundaries[:-1], created, completed, strict=True)]
+
+
+def _count_between(
+    session: Session, whose: Sequence[ColumnElement[bool]], moment: Any, boundaries: Sequence[datetime]
+) -> list[int]:
+    counts = [
+        func.count(case(((moment >= start) & (moment < end), 1))) for start, end in pairwise(boundaries)
+    ]
+    within = (moment >= boundaries[0], moment < boundaries[-1])
+    return list(session.execute(select(*counts).where(*whose, *within)).one())
