@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def metadata() -> MetaData:
-    """Return the definition of every table, which migrations and checks compare with."""
-    from taskdb_cli.models.task import Task
+    """Return the definition of every table and index, which migrations and checks compare with."""
+    from taskdb_cli.models.indexes import INDEXES
     from taskdb_cli.models.user import User
 
-    assert Task.metadata is User.metadata
+    assert all(index.table.metadata is User.metadata for index in INDEXES if index.table is not None)
     return User.metadata

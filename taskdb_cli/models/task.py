@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import ClassVar, Self
 
 from pydantic import field_validator, model_validator
-from sqlalchemy import Column, ForeignKey, Identity, Index, Integer, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, Identity, Integer, UniqueConstraint
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
@@ -32,9 +32,7 @@ from taskdb_cli.models.types import (
     timestamp_rules,
     timestamp_type,
 )
-from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
-
-_OPEN = column("status").in_(sorted(status.value for status in OPEN_STATUSES))
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 
 
 class Task(SQLModel, table=True):
@@ -55,13 +53,6 @@ class Task(SQLModel, table=True):
         ),
         check("tasks", "version_positive", column("version") >= 1),
         *timestamp_rules("tasks", "due_at", "completed_at", "created_at", "updated_at"),
-        Index("tasks_user_created", "user_id", "created_at", "id"),
-        Index("tasks_user_due", "user_id", "due_at", "id"),
-        Index("tasks_user_updated", "user_id", "updated_at", "id"),
-        Index("tasks_user_priority", "user_id", "priority", "id"),
-        Index("tasks_user_status_due", "user_id", "status", "due_at", "id"),
-        Index("tasks_created", "created_at", "id"),
-        Index("tasks_open_due", "due_at", "id", postgresql_where=_OPEN, sqlite_where=_OPEN),
         {"sqlite_autoincrement": True, "sqlite_strict": True},
     )
 
@@ -88,7 +79,7 @@ class Task(SQLModel, table=True):
 class TaskCreate(SQLModel):
     """What a caller gives to make a task, its owner apart."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "defer_build": True}
 
     external_id: ExternalId | None = None
     title: Title
@@ -115,7 +106,7 @@ class TaskCreate(SQLModel):
 class TaskUpdate(SQLModel):
     """What a caller gives to change a task; a field that is absent stays as it is."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "defer_build": True}
 
     title: Title = Field(default=None)
     description: Description | None = None

@@ -52,7 +52,7 @@ class User(SQLModel, table=True):
 class UserCreate(SQLModel):
     """What a caller gives to make a user."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "defer_build": True}
 
     email: Email
     name: Name
@@ -64,7 +64,7 @@ class UserCreate(SQLModel):
 class UserUpdate(SQLModel):
     """What a caller gives to change a user; a field that is absent stays as it is."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "defer_build": True}
 
     email: Email = Field(default=None)
     name: Name = Field(default=None)
