@@ -1,4 +1,4 @@
-"""Fill a database with users and tasks of a given number: `python benchmarks/build.py URL 1000000`.
+"""Fill databases with users and tasks: `python benchmarks/build.py --engine postgresql --tasks 1000000`.
 
 The data are the same on every run and engine. One user has a tenth of all tasks, but at most 100 000;
 the others share the rest evenly. Secondary indexes are built after the rows, as a restore would.
@@ -6,16 +6,16 @@ the others share the rest evenly. Secondary indexes are built after the rows, as
 
 from __future__ import annotations
 
-import argparse
 import random
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rich.progress import track
+from databases import argument_parser, databases
+from measuring import track
 from sqlalchemy import text
 
-from taskdb_cli.config import parse_url
 from taskdb_cli.database import Database, bulk_insert
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
@@ -28,18 +28,10 @@ BATCH = 100_000
 BIG_USER_SHARE = 10
 BIGGEST = 100_000
 _YEARS = timedelta(days=3 * 365)
-_WORDS = [
-    "report",
-    "invoice",
-    "backup",
-    "review",
-    "deploy",
-    "meeting",
-    "budget",
-    "migration",
-    "call",
-    "draft",
-]
+_WORDS = (
+    "report", "invoice", "backup", "review", "deploy",
+    "meeting", "budget", "migration", "call", "draft",
+)  # fmt: skip
 _COLUMNS = (
     "user_id", "external_id", "title", "description", "status", "priority",
     "due_at", "completed_at", "version", "created_at", "updated_at",
@@ -52,7 +44,7 @@ def build(database: Database, tasks: int) -> None:
     users = max(10, min(10_000, tasks // 1000))
     database.write(lambda session: bulk_insert(session, User.__table__, _USER_COLUMNS, _users(users)))
     big = min(BIGGEST, tasks // BIG_USER_SHARE)
-    for start in track(range(0, tasks, BATCH), description=f"{tasks:,} tasks", disable=None):
+    for start in track(range(0, tasks, BATCH), f"{tasks:,} tasks, {database.backend.dialect}"):
         rows = _tasks(range(start, min(start + BATCH, tasks)), users, big, tasks)
         database.write(lambda session, rows=rows: bulk_insert(session, Task.__table__, _COLUMNS, rows))
     migrate.upgrade(database)
@@ -96,9 +88,20 @@ def _content(chance: random.Random, number: int, created: datetime) -> tuple[Any
     )
 
 
+def main() -> None:
+    """Build each database that the options name, unless it holds something already."""
+    given = argument_parser(__doc__).parse_args()
+    sizes = given.tasks * (1 if given.url else len(given.engine))
+    with databases(given) as found:
+        if len(sizes) != len(found):
+            sys.exit("error: as many --tasks as --url, please")
+        for database, tasks in zip(found, sizes, strict=True):
+            if database.backend.create() or migrate.status(database).current is None:
+                build(database, tasks)
+            else:
+                place = database.backend.place
+                sys.stderr.write(f"{place} holds something already; delete it to build it anew\n")
+
+
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("url")
-    arguments.add_argument("tasks", type=int)
-    given = arguments.parse_args()
-    build(Database(parse_url(given.url, "URL")), given.tasks)
+    main()

@@ -1,0 +1,232 @@
+"""Measure every form of `taskdb task list` beside hand-written SQL: `python benchmarks/listing.py`.
+
+Run build.py first. It reads only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from databases import argument_parser, count_tasks, databases, describe
+from forms import COUNT, FORMS, LIMIT, USER, USER_ID, Form, Raw, explained, server_ms
+from measuring import add_output_option, median_ms, report, table, track
+from sqlmodel import Session
+
+from taskdb_cli.database import Database
+from taskdb_cli.services import task as service
+from taskdb_cli.services.listing import STREAM_ROWS
+from taskdb_cli.services.ordering import Order, Position
+from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
+
+STREAMED = 100_000
+EXPORTED = 1_000_000
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one page, or one count, took in milliseconds; PostgreSQL says what it took itself."""
+
+    options: str
+    page: str
+    rows: int
+    raw: float
+    service: float
+    reached: str
+    planning: float | None = None
+    execution: float | None = None
+    pinned: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """The service's time in terms of the hand-written SQL's."""
+        return self.service / self.raw
+
+    @property
+    def in_database(self) -> float:
+        """The server's own time, or on SQLite, which has no server, that of the raw driver."""
+        return self.raw if self.execution is None else self.execution
+
+
+def main() -> None:
+    """Measure each database, and report."""
+    parser = argument_parser(__doc__, tasks=[10_000, 1_000_000])
+    add_output_option(parser)
+    given = parser.parse_args()
+    sections: dict[str, str] = {}
+    by_size: dict[str, list[tuple[int, list[Figures]]]] = {}
+    with databases(given) as found:
+        for database in found:
+            tasks = count_tasks(database)
+            heading = describe(database, tasks)
+            figures = database.read(lambda session, heading=heading: measure(session, heading))
+            sections[heading] = _forms_table(figures)
+            by_size.setdefault(database.backend.dialect, []).append((tasks, figures))
+            sections[f"{heading}: everything"] = _everything(database, tasks)
+    for engine, measured in by_size.items():
+        if len(measured) > 1:
+            sections[f"Growth with size: {engine}"] = _growth_table(
+                sorted(measured, key=lambda each: each[0])
+            )
+    report(sections, given.output)
+
+
+def measure(session: Session, heading: str) -> list[Figures]:
+    """Measure the first and a deep page of every form, and the count."""
+    found = [figures for form in track(FORMS, heading) for figures in _pages(session, form)]
+    return [*found, _count(session)]
+
+
+def _pages(session: Session, form: Form) -> Iterator[Figures]:
+    raw = Raw(session)
+    [[rows]] = raw.fetch(form.count(), {"user": USER_ID})
+    yield _page(session, form, rows, None)
+    if rows and (position := form.find_position(session, rows)):
+        yield _page(session, form, rows, position)
+
+
+def _page(session: Session, form: Form, rows: int, position: Position | None) -> Figures:
+    raw, order = Raw(session), Order.parse(form.sort, TASK_SORT_KEYS)
+
+    def by_service() -> list[Any]:
+        return list(service.find(session, form.filter, order, limit=LIMIT, after=position).records)
+
+    by_hand = [row[0] for row in raw.page(form, position)]
+    assert [record["id"] for record in by_service()] == by_hand, f"{form.options}: other rows"
+    queries, reached = explained(session, form, position)
+    taken = median_ms({"raw": lambda: raw.page(form, position), "service": by_service})
+    planning, execution = _server_medians(session, queries)
+    page = "first" if position is None else "deep"
+    return Figures(
+        form.options, page, rows, taken["raw"], taken["service"], reached, planning, execution, form.pinned
+    )
+
+
+def _count(session: Session) -> Figures:
+    raw = Raw(session)
+    taken = median_ms(
+        {"raw": lambda: raw.count(COUNT), "service": lambda: service.count(session, COUNT.filter)}
+    )
+    order = Order.parse(COUNT.sort, TASK_SORT_KEYS)
+    [plan] = service.explain(session, COUNT.filter, order, limit=LIMIT, count=True)
+    planning, execution = _server_medians(session, [plan.sql])
+    rows = raw.count(COUNT)
+    return Figures(
+        COUNT.options, "-", rows, taken["raw"], taken["service"], plan.summary(), planning, execution
+    )
+
+
+def _server_medians(session: Session, queries: list[str]) -> tuple[float | None, float | None]:
+    if not Raw(session).is_postgresql:
+        return None, None
+    taken = median_ms(
+        {
+            "planning": lambda: server_ms(session, queries)[0],
+            "execution": lambda: server_ms(session, queries)[1],
+        },
+        most=15,
+    )
+    return taken["planning"], taken["execution"]
+
+
+def _forms_table(figures: list[Figures]) -> str:
+    server = figures[0].execution is not None
+    headers = ["form", "page", "rows", *(["server: plan", "server: run"] if server else [])]
+    headers += ["raw SQL", "service", "service / raw", "how the rows were reached"]
+    rows = [
+        [
+            f"`{each.options}`",
+            each.page,
+            each.rows,
+            *([each.planning, each.execution] if server else []),
+            each.raw,
+            each.service,
+            each.ratio,
+            each.reached,
+        ]
+        for each in figures
+    ]
+    return table(headers, rows)
+
+
+def _growth_table(measured: list[tuple[int, list[Figures]]]) -> str:
+    sizes = [f"{tasks:,}".replace(",", " ") for tasks, _ in measured]
+    by_form: dict[tuple[str, str], dict[str, float]] = {}
+    for size, (_, figures) in zip(sizes, measured, strict=True):
+        for each in figures:
+            by_form.setdefault((each.options, each.page), {})[size] = each.in_database
+    steps = list(pairwise(sizes))
+    headers = ["form", "page", *sizes, *(f"{larger} / {smaller}" for smaller, larger in steps)]
+    rows = [
+        [f"`{options}`", page, *(taken[size] for size in sizes), *(taken[b] / taken[a] for a, b in steps)]
+        for (options, page), taken in by_form.items()
+        if len(taken) == len(sizes)
+    ]
+    return table(headers, rows)
+
+
+def _everything(database: Database, tasks: int) -> str:
+    """Measure a stream of many rows beside the driver's, and the memory of an export by the command."""
+    rows: list[list[object]] = []
+    taken = database.read(_streams)
+    if taken:
+        ratio = taken["service"] / taken["raw"]
+        rows += [
+            [f"{STREAMED} rows, raw driver", f"{taken['raw']:.0f} ms"],
+            [f"{STREAMED} rows, service", f"{taken['service']:.0f} ms, {ratio:.2f} x raw"],
+        ]
+    if tasks == EXPORTED:
+        seconds, peak = _export(database)
+        rows += [
+            ["`task list --limit 0 -o ndjson`, all tasks", f"{seconds:.1f} s"],
+            ["its peak resident memory", f"{peak / MEGABYTE:.0f} MB"],
+        ]
+    return table(["what", "figure"], rows)
+
+
+def _streams(session: Session) -> Mapping[str, float]:
+    raw, order = Raw(session), Order.parse("id", TASK_SORT_KEYS)
+    wanted = TaskFilter(users=(USER,))
+    if service.count(session, wanted) < STREAMED:
+        return {}
+    form = Form("", wanted, "id", "t.user_id = %(user)s", "t.id", "")
+    query = raw.sql(next(form.queries(deep=False)).replace(f"LIMIT {LIMIT + 1}", f"LIMIT {STREAMED}"))
+
+    def by_hand() -> None:
+        cursor = raw.connection.cursor(**({"name": "streamed"} if raw.is_postgresql else {}))
+        if raw.is_postgresql:
+            cursor.itersize = STREAM_ROWS
+        cursor.execute(query, {"user": USER_ID})
+        deque(cursor, maxlen=0)
+        cursor.close()
+
+    def by_service() -> None:
+        deque(service.stream(session, wanted, order), maxlen=0)
+
+    return median_ms({"raw": by_hand, "service": by_service}, most=15, seconds=20)
+
+
+def _export(database: Database) -> tuple[float, int]:
+    """Return the seconds and the peak memory of a process that lists everything."""
+    url = database.url.set(drivername=database.backend.dialect).render_as_string(hide_password=False)
+    command = [sys.executable, "-m", "taskdb_cli", "--database-url", url]
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "task", "list", "--limit", "0", "-o", "ndjson"], stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, "the listing failed"
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
