@@ -5,6 +5,7 @@ How a type or an expression is written on one engine is said in `taskdb_cli.data
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Dialect, SmallInteger, Text, func
@@ -17,6 +18,21 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 
 MAX_ID = 2**63 - 1
 """The largest identity that either engine can hold."""
+
+# A listing calls a result processor for each value: hence a plain function or a look-up, where
+# `process_result_value` would cost three calls.
+_STATUSES: dict[str | None, TaskStatus | None] = {
+    None: None,
+    **{status.value: status for status in TaskStatus},
+}
+_PRIORITIES: dict[int | None, TaskPriority | None] = {
+    None: None,
+    **{each.value: each for each in TaskPriority},
+}
+
+
+def _read_time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 class BigNumber(BigInteger):
@@ -43,9 +59,9 @@ class TextTimestamp(TypeDecorator[datetime]):
             return None
         return value.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:
         """Read the time back with its zone."""
-        return None if value is None else datetime.fromisoformat(value)
+        return _read_time
 
 
 class StatusText(TypeDecorator[TaskStatus]):
@@ -58,9 +74,11 @@ class StatusText(TypeDecorator[TaskStatus]):
         """Write the word."""
         return None if value is None else str(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> TaskStatus | None:
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[str | None], TaskStatus | None]:
         """Read the word as a status."""
-        return None if value is None else TaskStatus(value)
+        return _STATUSES.__getitem__
 
 
 class PriorityNumber(TypeDecorator[TaskPriority]):
@@ -73,9 +91,11 @@ class PriorityNumber(TypeDecorator[TaskPriority]):
         """Write the number."""
         return None if value is None else int(value)
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> TaskPriority | None:
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[int | None], TaskPriority | None]:
         """Read the number as a priority."""
-        return None if value is None else TaskPriority(value)
+        return _PRIORITIES.__getitem__
 
 
 def text_type() -> TypeEngine[str]:

@@ -38,7 +38,7 @@ def page(
     records: list[Record] = []
     for segment in order.segments(after):
         wanted = limit + 1 - len(records)
-        rows = session.execute(segment.apply(query).limit(wanted)).all()
+        rows = session.connection().execute(segment.apply(query).limit(wanted)).all()
         records += [dict(zip(fields, row, strict=True)) for row in rows]
         if len(records) > limit:
             return Page(records[:limit], order.position(records[limit - 1]))
@@ -63,6 +63,6 @@ def stream(
 ) -> Iterator[Record]:
     """Yield every record after a position, at constant memory."""
     for segment in order.segments(after):
-        rows = session.execute(segment.apply(query).execution_options(yield_per=STREAM_ROWS))
-        for row in rows:
+        part = segment.apply(query).execution_options(yield_per=STREAM_ROWS)
+        for row in session.connection().execute(part):
             yield dict(zip(fields, row, strict=True))

@@ -141,7 +141,7 @@ def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[
 
 
 def _owners(session: Session, filter: TaskFilter) -> list[int]:
-    return sorted({users.get(session, ref).id for ref in filter.users})
+    return sorted({users.get_id(session, ref) for ref in filter.users})
 
 
 def _insert(session: Session, user: User, given: TaskCreate, now: datetime) -> Record:

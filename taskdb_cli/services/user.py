@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import CursorResult, delete, func, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -62,21 +62,19 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     With `lock` no other transaction can change or delete the user, or give them a task, until this
     one ends.
     """
-    if ref.isascii() and ref.isdecimal():
-        # int() itself refuses some thousands of digits.
-        if len(ref) > MAX_ID_DIGITS or int(ref) > MAX_ID:
-            raise UserNotFound(ref)
-        condition = col(User.id) == int(ref)
-    else:
-        try:
-            condition = col(User.email) == normalize_email(ref)
-        except ValueError:
-            raise UserNotFound(ref) from None
-    query = select(User).where(condition)
+    query = select(User).where(_named(ref))
     user = session.exec(query.with_for_update() if lock else query).one_or_none()
     if user is None:
         raise UserNotFound(ref)
     return user
+
+
+def get_id(session: Session, ref: str) -> int:
+    """Return the id of the user with that id or e-mail address; raise UserNotFound."""
+    id = session.connection().scalar(select(User.id).where(_named(ref)))
+    if id is None:
+        raise UserNotFound(ref)
+    return id
 
 
 def find(
@@ -168,6 +166,18 @@ def remove(
     tasks = _delete_tasks(session, ids) if heir is None else _reassign_tasks(session, ids, heir, now)
     session.exec(delete(User).where(col(User.id).in_(ids)))
     return Deletion(users, tasks, heir)
+
+
+def _named(ref: str) -> ColumnElement[bool]:
+    if ref.isascii() and ref.isdecimal():
+        # int() itself refuses some thousands of digits.
+        if len(ref) > MAX_ID_DIGITS or int(ref) > MAX_ID:
+            raise UserNotFound(ref)
+        return col(User.id) == int(ref)
+    try:
+        return col(User.email) == normalize_email(ref)
+    except ValueError:
+        raise UserNotFound(ref) from None
 
 
 def _involved(
