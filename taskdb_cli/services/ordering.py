@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, literal, or_, tuple_
+from sqlalchemy import ColumnElement, Select, literal, tuple_
 
 from taskdb_cli.errors import InvalidInput
 
@@ -39,13 +39,6 @@ class Directed:
         expression = self.key.expression
         directed = expression.desc() if self.descending else expression.asc()
         return directed.nulls_last() if self.key.nullable else directed
-
-    def beyond(self, value: Any) -> ColumnElement[bool]:
-        """Return the condition that a row comes after that value by this key alone."""
-        expression = self.key.expression
-        bound = literal(value, expression.type)
-        further = expression < bound if self.descending else expression > bound
-        return or_(further, expression.is_(None)) if self.key.nullable else further
 
     def without_nulls(self) -> Directed:
         """Return the same key where a condition excludes its nulls."""
@@ -99,47 +92,39 @@ class Order:
     def segments(self, after: Position | None = None) -> Iterator[Segment]:
         """Yield the parts of the order that lie after a position, in order.
 
-        Rows without a value for the first key are a part of their own at the end: an index gives
-        them in order, while a condition with OR, or NULLS LAST on a descending key, would make the
-        database sort every row.
+        One index delivers a part sorted. In a condition with OR, or with NULLS LAST on a descending
+        key, no index can be entered at the position, and the database would sort every row. Hence
+        rows without a value for a key are a part of their own; and where one row comparison cannot
+        say what comes after, rows that equal the position by the first key are one, too.
         """
-        fixed: tuple[ColumnElement[bool], ...] = ()
-        for index, directed in enumerate(self.keys):
-            keys, rest = self.keys[index:], after[index:] if after is not None else None
-            if not directed.key.nullable:
-                yield Segment((*fixed, *_after(keys, rest)), keys)
-                return
-            expression = directed.key.expression
-            if rest is None or rest[0] is not None:
-                valued = (directed.without_nulls(), *keys[1:])
-                yield Segment((*fixed, expression.is_not(None), *_after(valued, rest)), valued)
-                after = None
-            fixed = (*fixed, expression.is_(None))
+        yield from _segments((), self.keys, after)
 
 
-def _after(keys: Sequence[Directed], values: Position | None) -> list[ColumnElement[bool]]:
-    """Return the conditions that a row comes after these values."""
-    if values is None:
-        return []
+def _segments(
+    fixed: tuple[ColumnElement[bool], ...], keys: tuple[Directed, ...], after: Position | None
+) -> Iterator[Segment]:
+    first, expression = keys[0], keys[0].key.expression
+    if first.key.nullable:
+        if after is None or after[0] is not None:
+            yield from _segments((*fixed, expression.is_not(None)), (first.without_nulls(), *keys[1:]), after)
+            after = None
+        yield from _segments((*fixed, expression.is_(None)), keys[1:], after[1:] if after else None)
+    elif after is None:
+        yield Segment(fixed, keys)
+    elif _comparable(keys):
+        yield Segment((*fixed, _row_after(keys, after)), keys)
+    else:
+        bound = literal(after[0], expression.type)
+        yield from _segments((*fixed, expression == bound), keys[1:], after[1:])
+        yield Segment((*fixed, expression < bound if first.descending else expression > bound), keys)
+
+
+def _comparable(keys: Sequence[Directed]) -> bool:
     one_way = len({directed.descending for directed in keys}) == 1
-    if one_way and not any(directed.key.nullable for directed in keys):
-        # A row comparison is what an index can be entered with directly.
-        row = tuple_(*[directed.key.expression for directed in keys])
-        bounds = [literal(value, d.key.expression.type) for d, value in zip(keys, values, strict=True)]
-        return [row < tuple_(*bounds) if keys[0].descending else row > tuple_(*bounds)]
-    first = keys[0].key.expression
-    bound = literal(values[0], first.type)
-    # The first condition is implied by the second, but it alone tells where to enter the index.
-    return [first <= bound if keys[0].descending else first >= bound, _lexicographic(keys, values)]
+    return one_way and not any(directed.key.nullable for directed in keys)
 
 
-def _lexicographic(keys: Sequence[Directed], values: Position) -> ColumnElement[bool]:
-    directed, value = keys[0], values[0]
-    expression = directed.key.expression
-    if value is None:
-        # Nothing comes after null by this key: only the later keys decide.
-        return and_(expression.is_(None), _lexicographic(keys[1:], values[1:]))
-    if len(keys) == 1:
-        return directed.beyond(value)
-    same = expression == literal(value, expression.type)
-    return or_(directed.beyond(value), and_(same, _lexicographic(keys[1:], values[1:])))
+def _row_after(keys: Sequence[Directed], values: Position) -> ColumnElement[bool]:
+    row = tuple_(*[directed.key.expression for directed in keys])
+    bounds = [literal(value, d.key.expression.type) for d, value in zip(keys, values, strict=True)]
+    return row < tuple_(*bounds) if keys[0].descending else row > tuple_(*bounds)
