@@ -10,15 +10,16 @@ import random
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from databases import argument_parser, databases
 from measuring import track
 from sqlalchemy import text
+from sqlmodel import Session
 
 from taskdb_cli.database import Database, bulk_insert
-from taskdb_cli.models.task import Task
-from taskdb_cli.models.user import User
+from taskdb_cli.models import metadata
 from taskdb_cli.services import migrate
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -42,14 +43,20 @@ def build(database: Database, tasks: int) -> None:
     """Make the tables, the users and the tasks, and only then the indexes."""
     migrate.upgrade(database, to="0001")
     users = max(10, min(10_000, tasks // 1000))
-    database.write(lambda session: bulk_insert(session, User.__table__, _USER_COLUMNS, _users(users)))
+    database.write(partial(_insert, table="users", columns=_USER_COLUMNS, rows=_users(users)))
     big = min(BIGGEST, tasks // BIG_USER_SHARE)
     for start in track(range(0, tasks, BATCH), f"{tasks:,} tasks, {database.backend.dialect}"):
         rows = _tasks(range(start, min(start + BATCH, tasks)), users, big, tasks)
-        database.write(lambda session, rows=rows: bulk_insert(session, Task.__table__, _COLUMNS, rows))
+        database.write(partial(_insert, table="tasks", columns=_COLUMNS, rows=rows))
     migrate.upgrade(database)
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE" if database.backend.dialect == "sqlite" else "VACUUM ANALYZE"))
+
+
+def _insert(
+    session: Session, *, table: str, columns: tuple[str, ...], rows: Iterator[tuple[Any, ...]]
+) -> None:
+    bulk_insert(session, metadata().tables[table], columns, rows)
 
 
 _USER_COLUMNS = ("email", "name", "is_active", "version", "created_at", "updated_at")

@@ -1,0 +1,180 @@
+"""Measure what each secondary index of tasks speeds up and costs: `python benchmarks/indexes.py`.
+
+Run build.py first. Every change is rolled back, yet use no database that others are working on.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from build import NOW
+from databases import argument_parser, count_tasks, databases, describe
+from forms import COUNT, FORMS, USER_ID, Form, Raw
+from measuring import add_output_option, median_ms, report, table, track
+from sqlalchemy import text
+from sqlmodel import Session
+
+from taskdb_cli.database import Database
+from taskdb_cli.models.indexes import INDEXES
+from taskdb_cli.services import user as users
+
+T = TypeVar("T")
+
+TURNS = 7
+INSERTED = 10_000
+UPDATED = 2_000
+LEAVING_USER = "500"
+PURPOSES = (
+    ("tasks_user_created", "--user --sort -created"),
+    ("tasks_user_due", "--user --sort due"),
+    ("tasks_user_updated", "--user --sort -updated"),
+    ("tasks_user_priority", "--user --sort -priority"),
+    ("tasks_user_status_due", "--user --status todo --sort due"),
+    ("tasks_user_status_due", "--user --status done --count"),
+    ("tasks_created", "--sort -created"),
+    ("tasks_open_due", "--overdue --sort due"),
+)
+_SAMPLE = (
+    "CREATE TEMPORARY TABLE sample AS"
+    f" SELECT * FROM tasks WHERE status = 'todo' AND id % 7 = 0 LIMIT {INSERTED}"
+)
+_INSERT = (
+    "INSERT INTO tasks"
+    " (user_id, title, description, status, priority, due_at, version, created_at, updated_at)"
+    " SELECT user_id, title, description, status, priority, due_at, 1, :now, :now FROM sample"
+)
+_UPDATE = (
+    "UPDATE tasks SET status = 'in_progress', version = version + 1, updated_at = :now"
+    f" WHERE id IN (SELECT id FROM sample LIMIT {UPDATED})"
+)
+
+
+def main() -> None:
+    """Measure each database, and report."""
+    parser = argument_parser(__doc__, tasks=[1_000_000])
+    add_output_option(parser)
+    given = parser.parse_args()
+    sections: dict[str, str] = {}
+    with databases(given) as found:
+        for database in found:
+            heading = describe(database, count_tasks(database))
+            sections[heading] = _purposes_table(database, f"{heading}: reading")
+            sections[f"{heading}: writing"] = _costs_table(database, f"{heading}: writing")
+    report(sections, given.output)
+
+
+def without(database: Database, dropped: Iterable[str], work: Callable[[Session], T]) -> T:
+    """Run `work` in a transaction in which these indexes are dropped, and roll everything back."""
+
+    def drop_and_work(session: Session) -> T:
+        for name in dropped:
+            session.connection().exec_driver_sql(f"DROP INDEX {name}")
+        return work(session)
+
+    return database.write(drop_and_work, dry_run=True)
+
+
+def _purposes_table(database: Database, heading: str) -> str:
+    forms = {form.options: form for form in (*FORMS, COUNT)}
+    rows = []
+    for name, options in track(PURPOSES, heading):
+        read = _reader(forms[options])
+        there, gone = without(database, (), read), without(database, [name], read)
+        rows.append([name, _megabytes(database, name), f"`{options}`", there, gone, f"{gone / there:.1f}"])
+    return table(["index", "MB", "form", "with", "without", "without / with"], rows)
+
+
+def _reader(form: Form) -> Callable[[Session], float]:
+    """Return what measures a deep page of a form, or its count, by hand-written SQL."""
+
+    def read(session: Session) -> float:
+        raw = Raw(session)
+        if form is COUNT:
+            return median_ms({"count": lambda: raw.count(form)})["count"]
+        [[rows]] = raw.fetch(form.count(), {"user": USER_ID})
+        position = form.find_position(session, rows)
+        return median_ms({"page": lambda: raw.page(form, position)})["page"]
+
+    return read
+
+
+def _costs_table(database: Database, heading: str) -> str:
+    names = [str(index.name) for index in INDEXES]
+    rows = [_costs(database, name, [name]) for name in track(names, heading)]
+    rows.append(_costs(database, "all of them", names))
+    return table(["index", "insert 10 000", "without", "ratio", "update 2 000", "without", "ratio"], rows) + (
+        "\n" + _deletion_table(database, names)
+    )
+
+
+def _costs(database: Database, label: str, dropped: Sequence[str]) -> list[object]:
+    there, gone = _in_turn(database, dropped, _write)
+    _vacuum(database)
+    (insert, update), (bare_insert, bare_update) = there, gone
+    ratios = f"{insert / bare_insert:.2f}", f"{update / bare_update:.2f}"
+    return [label, insert, bare_insert, ratios[0], update, bare_update, ratios[1]]
+
+
+def _deletion_table(database: Database, names: Sequence[str]) -> str:
+    [there], [gone] = _in_turn(database, names, _delete_user)
+    [number] = database.read(
+        lambda session: [users.preview_deletion(session, [LEAVING_USER]).tasks]  # the same on every run
+    )
+    row = [f"a user with {number} tasks", there, gone, f"{there / gone:.2f}"]
+    return table(["delete", "all indexes", "no secondary index", "ratio"], [row])
+
+
+def _in_turn(
+    database: Database, dropped: Sequence[str], work: Callable[[Session], Sequence[float]]
+) -> tuple[list[float], list[float]]:
+    """Run `work` with all indexes and without some, in turn; return the medians of its milliseconds."""
+    there, gone = [], []
+    for _ in range(TURNS):
+        there.append(without(database, (), work))
+        gone.append(without(database, dropped, work))
+    return _medians(there), _medians(gone)
+
+
+def _medians(taken: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def _write(session: Session) -> Sequence[float]:
+    session.execute(text(_SAMPLE))
+    return [_timed(session, statement) for statement in (_INSERT, _UPDATE)]
+
+
+def _timed(session: Session, statement: str) -> float:
+    now = NOW if Raw(session).is_postgresql else "2026-11-22T12:00:00.000000Z"
+    start = time.perf_counter()
+    session.execute(text(statement), {"now": now})
+    return (time.perf_counter() - start) * 1000
+
+
+def _delete_user(session: Session) -> Sequence[float]:
+    start = time.perf_counter()
+    users.remove(session, [LEAVING_USER], now=NOW)
+    return [(time.perf_counter() - start) * 1000]
+
+
+def _vacuum(database: Database) -> None:
+    # PostgreSQL keeps the rows that were rolled back until they are vacuumed.
+    if database.backend.dialect == "postgresql":
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM tasks"))
+
+
+def _megabytes(database: Database, index: str) -> int:
+    size = "pg_relation_size(:name)"
+    if database.backend.dialect == "sqlite":
+        size = "sum(pgsize) FROM dbstat WHERE name = :name"
+    with database.connect() as connection:
+        taken = int(connection.execute(text(f"SELECT {size}"), {"name": index}).scalar_one())
+        return round(taken / 1024 / 1024)
+
+
+if __name__ == "__main__":
+    main()
