@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 from databases import argument_parser, count_tasks, databases, describe
-from forms import COUNT, FORMS, LIMIT, USER, USER_ID, Form, Raw, explained, server_ms
+from forms import COUNT, FORMS, LIMIT, USER, USER_ID, Form, Raw, database_ms, explained
 from measuring import add_output_option, median_ms, report, table, track
 from sqlmodel import Session
 
@@ -35,7 +35,7 @@ MEGABYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Figures:
-    """What one page, or one count, took in milliseconds; PostgreSQL says what it took itself."""
+    """What one page, or one count, took in milliseconds."""
 
     options: str
     page: str
@@ -43,19 +43,14 @@ class Figures:
     raw: float
     service: float
     reached: str
-    planning: float | None = None
-    execution: float | None = None
+    planning: float
+    execution: float
     pinned: bool = False
 
     @property
     def ratio(self) -> float:
         """The service's time in terms of the hand-written SQL's."""
         return self.service / self.raw
-
-    @property
-    def in_database(self) -> float:
-        """The server's own time, or on SQLite, which has no server, that of the raw driver."""
-        return self.raw if self.execution is None else self.execution
 
 
 def main() -> None:
@@ -106,7 +101,7 @@ def _page(session: Session, form: Form, rows: int, position: Position | None) ->
     assert [record["id"] for record in by_service()] == by_hand, f"{form.options}: other rows"
     queries, reached = explained(session, form, position)
     taken = median_ms({"raw": lambda: raw.page(form, position), "service": by_service})
-    planning, execution = _server_medians(session, queries)
+    planning, execution = _database_medians(session, queries)
     page = "first" if position is None else "deep"
     return Figures(
         form.options, page, rows, taken["raw"], taken["service"], reached, planning, execution, form.pinned
@@ -120,23 +115,19 @@ def _count(session: Session) -> Figures:
     )
     order = Order.parse(COUNT.sort, TASK_SORT_KEYS)
     [plan] = service.explain(session, COUNT.filter, order, limit=LIMIT, count=True)
-    planning, execution = _server_medians(session, [plan.sql])
+    planning, execution = _database_medians(session, [plan.sql])
     rows = raw.count(COUNT)
     return Figures(
         COUNT.options, "-", rows, taken["raw"], taken["service"], plan.summary(), planning, execution
     )
 
 
-def _server_medians(session: Session, queries: list[str]) -> tuple[float | None, float | None]:
-    if not Raw(session).is_postgresql:
-        return None, None
-    taken = median_ms(
-        {
-            "planning": lambda: server_ms(session, queries)[0],
-            "execution": lambda: server_ms(session, queries)[1],
-        },
-        most=15,
-    )
+def _database_medians(session: Session, queries: list[str]) -> tuple[float, float]:
+    parts = {
+        "planning": lambda: database_ms(session, queries)[0],
+        "execution": lambda: database_ms(session, queries)[1],
+    }
+    taken = median_ms(parts, most=15)
     return taken["planning"], taken["execution"]
 
 
@@ -150,8 +141,8 @@ def _goals_table(figures: list[Figures]) -> str:
     ]
     rows: list[list[object]] = []
     for kind, goal, found in kinds:
-        slowest = max(found, key=lambda each: each.in_database)
-        figure = f"{slowest.in_database:.2f} ms (`{slowest.options}`, {slowest.page})"
+        slowest = max(found, key=lambda each: each.execution)
+        figure = f"{slowest.execution:.2f} ms (`{slowest.options}`, {slowest.page})"
         rows.append([f"{kind}: in the database", f"< {goal} ms", figure])
     ratios = sorted(each.ratio for each in full if each.pinned)
     figure = f"median {statistics.median(ratios):.2f}, highest {ratios[-1]:.2f}"
@@ -160,23 +151,12 @@ def _goals_table(figures: list[Figures]) -> str:
 
 
 def _forms_table(figures: list[Figures]) -> str:
-    server = figures[0].execution is not None
-    headers = ["form", "page", "rows", *(["server: plan", "server: run"] if server else [])]
-    headers += ["raw SQL", "service", "service / raw", "how the rows were reached"]
+    headers = ["form", "page", "rows", "planned", "run", "raw SQL", "service", "service / raw"]
     rows = [
-        [
-            f"`{each.options}`",
-            each.page,
-            each.rows,
-            *([each.planning, each.execution] if server else []),
-            each.raw,
-            each.service,
-            each.ratio,
-            each.reached,
-        ]
-        for each in figures
+        [f"`{e.options}`", e.page, e.rows, e.planning, e.execution, e.raw, e.service, e.ratio, e.reached]
+        for e in figures
     ]
-    return table(headers, rows)
+    return table([*headers, "how the rows were reached"], rows)
 
 
 def _growth_table(measured: list[tuple[int, list[Figures]]]) -> str:
@@ -184,7 +164,7 @@ def _growth_table(measured: list[tuple[int, list[Figures]]]) -> str:
     by_form: dict[tuple[str, str], dict[str, float]] = {}
     for size, (_, figures) in zip(sizes, measured, strict=True):
         for each in figures:
-            by_form.setdefault((each.options, each.page), {})[size] = each.in_database
+            by_form.setdefault((each.options, each.page), {})[size] = each.execution
     steps = list(pairwise(sizes))
     headers = ["form", "page", *sizes, *(f"{larger} / {smaller}" for smaller, larger in steps)]
     rows = [
