@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from dataclasses import astuple
 
 import pytest
-from conftest import NOW, open_database
 from sqlalchemy import event, text
 
 from taskdb_cli.errors import InvalidRecords, UserNotFound
@@ -21,6 +20,7 @@ from taskdb_cli.services.transfer.reading import Source
 from taskdb_cli.services.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.services.transfer.users import import_users, read_users
 from taskdb_cli.when import parse_iso
+from tests.conftest import NOW, open_database
 
 ANN = "ann@example.com"
 
