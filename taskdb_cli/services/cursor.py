@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from dataclasses import dataclass
@@ -32,15 +31,12 @@ class Cursor:
         """Return the cursor as text for a URL or a shell; `listing` is what the caller asked for."""
         values = [_encode(value) for value in self.position]
         body = json.dumps([values, self.now.isoformat()], ensure_ascii=False, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(_checksum(body, listing) + body).decode().rstrip("=")
+        return _to_text(_checksum(body, listing) + body)
 
     @classmethod
     def decode(cls, text: str, listing: object) -> Cursor:
         """Read a cursor back; raise InvalidInput if it is damaged, or was made for another listing."""
-        try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
-            raw = b""
+        raw = _from_text(text)
         checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
         if not body or checksum != _checksum(body, listing):
             raise InvalidInput(
@@ -49,6 +45,19 @@ class Cursor:
             )
         values, now = json.loads(body)
         return cls(tuple(_decode(value) for value in values), datetime.fromisoformat(now))
+
+
+def _to_text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _from_text(text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return b""
+    # Some damage decodes to the same bytes: spare bits of the last character, + for -, padding.
+    return raw if _to_text(raw) == text else b""
 
 
 def _checksum(body: bytes, listing: object) -> bytes:
