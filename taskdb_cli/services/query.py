@@ -12,10 +12,14 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import col
 
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
 from taskdb_cli.services.ordering import SortKey
+
+SEARCH_LENGTH = 10_000
+"""How many characters can be looked for; SQLite takes no pattern of more than 50 000 bytes."""
 
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -45,7 +49,10 @@ class TaskFilter:
     completed_after: datetime | None = None
 
     def conditions(self, owners: Sequence[int]) -> list[ColumnElement[bool]]:
-        """Return the WHERE clause, as conditions that must all hold; `owners` are the users' ids."""
+        """Return the WHERE clause, as conditions that must all hold; `owners` are the users' ids.
+
+        Raises InvalidInput for a search text that no database can look for.
+        """
         found = [*self._sets(owners), *self._ranges()]
         if self.no_due:
             found.append(col(Task.due_at).is_(None))
@@ -85,7 +92,7 @@ class UserFilter:
     search: str = ""
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the WHERE clause, as conditions that must all hold."""
+        """Return the WHERE clause, as conditions that must all hold; raise InvalidInput as for tasks."""
         found: list[ColumnElement[bool]] = []
         if self.active is not None:
             found.append(col(User.is_active) == self.active)
@@ -178,5 +185,9 @@ def _status_in(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
 
 
 def _holds(text: str, *columns: SQLCoreOperations[Any] | str | None) -> ColumnElement[bool]:
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
+    if len(text) > SEARCH_LENGTH:
+        raise InvalidInput(f"the search text has {len(text)} characters", f"at most {SEARCH_LENGTH} work")
     pattern = fold(text)
     return or_(*[func.lower(column).contains(pattern, autoescape=True) for column in columns])
