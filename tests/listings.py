@@ -41,7 +41,7 @@ def add_tasks(session: Session, rows: Iterable[Sequence[Any]]) -> None:
     bulk_insert(session, Task.__table__, _TASK_COLUMNS, rows)
 
 
-def make_row(
+def make_row(  # noqa: PLR0917 (each may be left out)
     owner: int = 1,
     title: str = "Task",
     description: str | None = None,
@@ -98,7 +98,7 @@ def in_order(records: Iterable[dict[str, Any]], sort: str) -> list[dict[str, Any
         field = FIELDS.get(name, name)
         valued = [record for record in found if record[field] is not None]
         absent = [record for record in found if record[field] is None]
-        valued.sort(key=lambda record: _comparable(record[field]), reverse=word.startswith("-"))  # noqa: B023
+        valued.sort(key=lambda record: _comparable(record[field]), reverse=word.startswith("-"))
         found = valued + absent
     return found
 

@@ -78,8 +78,9 @@ class Order:
                 raise InvalidInput(f"{name} is given twice as a sort key", "name each key once")
         keys = [Directed(known[name], word.startswith("-")) for name, word in zip(names, words, strict=True)]
         if "id" not in names:
-            keys.append(Directed(known["id"], keys[-1].descending))
-        return cls(tuple(keys))
+            return cls((*keys, Directed(known["id"], keys[-1].descending)))
+        # Ids differ: a key behind them decides nothing.
+        return cls(tuple(keys[: names.index("id") + 1]))
 
     def without(self, constant: Collection[SortKey]) -> Order:
         """Return the same order of rows that are all equal by these keys, which then need no sorting."""
@@ -108,7 +109,7 @@ def _segments(
         if after is None or after[0] is not None:
             yield from _segments((*fixed, expression.is_not(None)), (first.without_nulls(), *keys[1:]), after)
             after = None
-        yield from _segments((*fixed, expression.is_(None)), keys[1:], after[1:] if after else None)
+        yield from _absent((*fixed, expression.is_(None)), first, keys[1:], after[1:] if after else None)
     elif after is None:
         yield Segment(fixed, keys)
     elif _comparable(keys):
@@ -117,6 +118,22 @@ def _segments(
         bound = literal(after[0], expression.type)
         yield from _segments((*fixed, expression == bound), keys[1:], after[1:])
         yield Segment((*fixed, expression < bound if first.descending else expression > bound), keys)
+
+
+def _absent(
+    fixed: tuple[ColumnElement[bool], ...],
+    absent: Directed,
+    keys: tuple[Directed, ...],
+    after: Position | None,
+) -> Iterator[Segment]:
+    """Yield the parts of rows that are null by a key.
+
+    Where they go by id alone the null key is named first in their order: otherwise PostgreSQL would not
+    see that an index on that key and the id has them in order.
+    """
+    named = (Directed(absent.without_nulls().key, keys[0].descending),) if len(keys) == 1 else ()
+    for part in _segments(fixed, keys, after):
+        yield Segment(part.conditions, (*named, *part.keys))
 
 
 def _comparable(keys: Sequence[Directed]) -> bool:
