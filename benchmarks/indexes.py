@@ -5,25 +5,28 @@ Run build.py first. Every change is rolled back, yet use no database that others
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from statistics import median
 from typing import TypeVar
 
 from build import NOW
 from databases import argument_parser, count_tasks, databases, describe
-from forms import COUNT, FORMS, USER_ID, Form, Raw
-from measuring import add_output_option, median_ms, report, table, track
+from forms import COUNT, FORMS, LIMIT, USER_ID, Form, Raw
+from measuring import add_output_option, median_ms, ratio, report, table, track
 from sqlalchemy import text
 from sqlmodel import Session
 
 from taskdb_cli.database import Database
 from taskdb_cli.models.indexes import INDEXES
+from taskdb_cli.services import task as service
 from taskdb_cli.services import user as users
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS
 
 T = TypeVar("T")
 
-TURNS = 7
+TURNS = 9
 INSERTED = 10_000
 UPDATED = 2_000
 LEAVING_USER = "500"
@@ -33,6 +36,7 @@ PURPOSES = (
     ("tasks_user_updated", "--user --sort -updated"),
     ("tasks_user_priority", "--user --sort -priority"),
     ("tasks_user_status_due", "--user --status todo --sort due"),
+    ("tasks_user_status_due", "--user --sort status,due"),
     ("tasks_user_status_due", "--user --status done --count"),
     ("tasks_created", "--sort -created"),
     ("tasks_open_due", "--overdue --sort due"),
@@ -55,6 +59,7 @@ _UPDATE = (
 def main() -> None:
     """Measure each database, and report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
+    parser.add_argument("--reading-only", action="store_true", help="leave out what the indexes cost")
     add_output_option(parser)
     given = parser.parse_args()
     sections: dict[str, str] = {}
@@ -62,7 +67,8 @@ def main() -> None:
         for database in found:
             heading = describe(database, count_tasks(database))
             sections[heading] = _purposes_table(database, f"{heading}: reading")
-            sections[f"{heading}: writing"] = _costs_table(database, f"{heading}: writing")
+            if not given.reading_only:
+                sections[f"{heading}: writing"] = _costs_table(database, f"{heading}: writing")
     report(sections, given.output)
 
 
@@ -88,15 +94,16 @@ def _purposes_table(database: Database, heading: str) -> str:
 
 
 def _reader(form: Form) -> Callable[[Session], float]:
-    """Return what measures a deep page of a form, or its count, by hand-written SQL."""
+    """Return what measures the service at a deep page of a form, or at its count."""
 
     def read(session: Session) -> float:
-        raw = Raw(session)
         if form is COUNT:
-            return median_ms({"count": lambda: raw.count(form)})["count"]
-        [[rows]] = raw.fetch(form.count(), {"user": USER_ID})
-        position = form.find_position(session, rows)
-        return median_ms({"page": lambda: raw.page(form, position)})["page"]
+            return median_ms({"": lambda: service.count(session, form.filter)})[""]
+        [[rows]] = Raw(session).fetch(form.count(), {"user": USER_ID})
+        position, order = form.find_position(session, rows), Order.parse(form.sort, TASK_SORT_KEYS)
+        return median_ms(
+            {"": lambda: service.find(session, form.filter, order, limit=LIMIT, after=position)}
+        )[""]
 
     return read
 
@@ -111,35 +118,31 @@ def _costs_table(database: Database, heading: str) -> str:
 
 
 def _costs(database: Database, label: str, dropped: Sequence[str]) -> list[object]:
-    there, gone = _in_turn(database, dropped, _write)
+    insert, update = _in_turn(database, dropped, _write)
     _vacuum(database)
-    (insert, update), (bare_insert, bare_update) = there, gone
-    ratios = f"{insert / bare_insert:.2f}", f"{update / bare_update:.2f}"
-    return [label, insert, bare_insert, ratios[0], update, bare_update, ratios[1]]
+    return [label, *insert, *update]
 
 
 def _deletion_table(database: Database, names: Sequence[str]) -> str:
-    [there], [gone] = _in_turn(database, names, _delete_user)
+    [deletion] = _in_turn(database, names, _delete_user)
     [number] = database.read(
         lambda session: [users.preview_deletion(session, [LEAVING_USER]).tasks]  # the same on every run
     )
-    row = [f"a user with {number} tasks", there, gone, f"{there / gone:.2f}"]
+    row = [f"a user with {number} tasks", *deletion]
     return table(["delete", "all indexes", "no secondary index", "ratio"], [row])
 
 
 def _in_turn(
     database: Database, dropped: Sequence[str], work: Callable[[Session], Sequence[float]]
-) -> tuple[list[float], list[float]]:
-    """Run `work` with all indexes and without some, in turn; return the medians of its milliseconds."""
-    there, gone = [], []
-    for _ in range(TURNS):
-        there.append(without(database, (), work))
-        gone.append(without(database, dropped, work))
-    return _medians(there), _medians(gone)
+) -> list[tuple[float, float, str]]:
+    """Run `work` with all indexes and without some, in turn.
 
-
-def _medians(taken: Sequence[Sequence[float]]) -> list[float]:
-    return [statistics.median(column) for column in zip(*taken, strict=True)]
+    Return for each of its times the medians of both, and the median of their ratios, which a machine
+    that others use disturbs least.
+    """
+    turns = [(without(database, (), work), without(database, dropped, work)) for _ in range(TURNS)]
+    there, gone = (list(zip(*side, strict=True)) for side in zip(*turns, strict=True))
+    return [(median(a), median(b), f"{ratio(a, b):.2f}") for a, b in zip(there, gone, strict=True)]
 
 
 def _write(session: Session) -> Sequence[float]:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,7 +20,7 @@ from typing import Any
 
 from databases import argument_parser, count_tasks, databases, describe
 from forms import COUNT, FORMS, LIMIT, USER, USER_ID, Form, Raw, database_ms, explained
-from measuring import add_output_option, median_ms, report, table, track
+from measuring import Works, add_output_option, median_ms, ratio, report, table, times_ms, track
 from sqlmodel import Session
 
 from taskdb_cli.database import Database
@@ -42,15 +43,21 @@ class Figures:
     rows: int
     raw: float
     service: float
-    reached: str
+    ratio: float
     planning: float
     execution: float
+    reached: str
+    queries: list[str]
     pinned: bool = False
 
-    @property
-    def ratio(self) -> float:
-        """The service's time in terms of the hand-written SQL's."""
-        return self.service / self.raw
+
+@dataclass(frozen=True)
+class Measured:
+    """One database and its figures."""
+
+    database: Database
+    tasks: int
+    figures: list[Figures]
 
 
 def main() -> None:
@@ -59,7 +66,7 @@ def main() -> None:
     add_output_option(parser)
     given = parser.parse_args()
     sections: dict[str, str] = {}
-    by_size: dict[str, list[tuple[int, list[Figures]]]] = {}
+    by_engine: dict[str, list[Measured]] = {}
     with databases(given) as found:
         for database in found:
             tasks = count_tasks(database)
@@ -67,13 +74,12 @@ def main() -> None:
             figures = database.read(partial(measure, heading=heading))
             sections[f"{heading}: goals"] = _goals_table(figures)
             sections[f"{heading}: every form"] = _forms_table(figures)
-            by_size.setdefault(database.backend.dialect, []).append((tasks, figures))
-            sections[f"{heading}: everything"] = _everything(database, tasks)
-    for engine, measured in by_size.items():
-        if len(measured) > 1:
-            sections[f"Growth with size: {engine}"] = _growth_table(
-                sorted(measured, key=lambda each: each[0])
-            )
+            by_engine.setdefault(database.backend.dialect, []).append(Measured(database, tasks, figures))
+            if rows := _everything(database, tasks):
+                sections[f"{heading}: everything"] = table(["what", "figure"], rows)
+        for engine, measured in by_engine.items():
+            if len(measured) > 1:
+                sections[f"Growth with size: {engine}"] = _growth_table(measured)
     report(sections, given.output)
 
 
@@ -100,26 +106,29 @@ def _page(session: Session, form: Form, rows: int, position: Position | None) ->
     by_hand = [row[0] for row in raw.page(form, position)]
     assert [record["id"] for record in by_service()] == by_hand, f"{form.options}: other rows"
     queries, reached = explained(session, form, position)
-    taken = median_ms({"raw": lambda: raw.page(form, position), "service": by_service})
-    planning, execution = _database_medians(session, queries)
+    works: Works = {"raw": lambda: raw.page(form, position), "service": by_service}
     page = "first" if position is None else "deep"
     return Figures(
-        form.options, page, rows, taken["raw"], taken["service"], reached, planning, execution, form.pinned
-    )
+        form.options, page, rows, *_compare(works), *_database_medians(session, queries), reached, queries,
+        form.pinned,
+    )  # fmt: skip
 
 
 def _count(session: Session) -> Figures:
     raw = Raw(session)
-    taken = median_ms(
-        {"raw": lambda: raw.count(COUNT), "service": lambda: service.count(session, COUNT.filter)}
-    )
     order = Order.parse(COUNT.sort, TASK_SORT_KEYS)
     [plan] = service.explain(session, COUNT.filter, order, limit=LIMIT, count=True)
-    planning, execution = _database_medians(session, [plan.sql])
-    rows = raw.count(COUNT)
+    works: Works = {"raw": lambda: raw.count(COUNT), "service": lambda: service.count(session, COUNT.filter)}
     return Figures(
-        COUNT.options, "-", rows, taken["raw"], taken["service"], plan.summary(), planning, execution
-    )
+        COUNT.options, "-", raw.count(COUNT), *_compare(works), *_database_medians(session, [plan.sql]),
+        plan.summary(), [plan.sql],
+    )  # fmt: skip
+
+
+def _compare(works: Works) -> tuple[float, float, float]:
+    taken = times_ms(works)
+    raw, ours = taken["raw"], taken["service"]
+    return statistics.median(raw), statistics.median(ours), ratio(ours, raw)
 
 
 def _database_medians(session: Session, queries: list[str]) -> tuple[float, float]:
@@ -159,31 +168,50 @@ def _forms_table(figures: list[Figures]) -> str:
     return table([*headers, "how the rows were reached"], rows)
 
 
-def _growth_table(measured: list[tuple[int, list[Figures]]]) -> str:
-    sizes = [f"{tasks:,}".replace(",", " ") for tasks, _ in measured]
-    by_form: dict[tuple[str, str], dict[str, float]] = {}
-    for size, (_, figures) in zip(sizes, measured, strict=True):
-        for each in figures:
-            by_form.setdefault((each.options, each.page), {})[size] = each.execution
-    steps = list(pairwise(sizes))
-    headers = ["form", "page", *sizes, *(f"{larger} / {smaller}" for smaller, larger in steps)]
-    rows = [
-        [f"`{options}`", page, *(taken[size] for size in sizes), *(taken[b] / taken[a] for a, b in steps)]
-        for (options, page), taken in by_form.items()
-        if len(taken) == len(sizes)
-    ]
-    return table(headers, rows)
+def _growth_table(measured: list[Measured]) -> str:
+    """Run the queries of each form on all sizes in turn."""
+    measured = sorted(measured, key=lambda each: each.tasks)
+    sizes = [f"{each.tasks:,}".replace(",", " ") for each in measured]
+    by_form = [{(f.options, f.page): f for f in each.figures} for each in measured]
+    forms = [form for form in by_form[0] if all(form in found for found in by_form)]
+    rows, growths = [], []
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(each.database.stream(_itself)) for each in measured]
+        opened = [next(session) for session in sessions]
+        for form in track(forms, "growth"):
+            queries = [found[form].queries for found in by_form]
+            works = {
+                size: partial(_execution, session, query)
+                for size, session, query in zip(sizes, opened, queries, strict=True)
+            }
+            taken = times_ms(works)
+            steps = [ratio(taken[larger], taken[smaller]) for smaller, larger in pairwise(sizes)]
+            if by_form[0][form].pinned:
+                growths.append(steps[-1])
+            rows.append([f"`{form[0]}`", form[1], *map(statistics.median, taken.values()), *steps])
+    last = f"{sizes[-1]} / {sizes[-2]}"
+    summary = f"{last}, pinned forms: median {statistics.median(growths):.2f}, highest {max(growths):.2f}.\n"
+    headers = ["form", "page", *sizes, *(f"{larger} / {smaller}" for smaller, larger in pairwise(sizes))]
+    return f"{table(headers, rows)}\n{summary}"
 
 
-def _everything(database: Database, tasks: int) -> str:
+def _itself(session: Session) -> Iterator[Session]:
+    yield session
+
+
+def _execution(session: Session, queries: list[str]) -> float:
+    return database_ms(session, queries)[1]
+
+
+def _everything(database: Database, tasks: int) -> list[list[object]]:
     """Measure a stream of many rows beside the driver's, and the memory of an export by the command."""
     rows: list[list[object]] = []
     taken = database.read(_streams)
     if taken:
-        ratio = taken["service"] / taken["raw"]
+        raw, ours = taken["raw"], taken["service"]
         rows += [
-            [f"{STREAMED} rows, raw driver", f"{taken['raw']:.0f} ms"],
-            [f"{STREAMED} rows, service", f"{taken['service']:.0f} ms, {ratio:.2f} x raw"],
+            [f"{STREAMED} rows, raw driver", f"{statistics.median(raw):.0f} ms"],
+            [f"{STREAMED} rows, service", f"{statistics.median(ours):.0f} ms, {ratio(ours, raw):.2f} x raw"],
         ]
     if tasks == EXPORTED:
         seconds, peak = _export(database)
@@ -191,10 +219,10 @@ def _everything(database: Database, tasks: int) -> str:
             ["`task list --limit 0 -o ndjson`, all tasks", f"{seconds:.1f} s"],
             ["its peak resident memory", f"{peak / MEGABYTE:.0f} MB"],
         ]
-    return table(["what", "figure"], rows)
+    return rows
 
 
-def _streams(session: Session) -> Mapping[str, float]:
+def _streams(session: Session) -> Mapping[str, list[float]]:
     raw, order = Raw(session), Order.parse("id", TASK_SORT_KEYS)
     wanted = TaskFilter(users=(USER,))
     if service.count(session, wanted) < STREAMED:
@@ -213,7 +241,7 @@ def _streams(session: Session) -> Mapping[str, float]:
     def by_service() -> None:
         deque(service.stream(session, wanted, order), maxlen=0)
 
-    return median_ms({"raw": by_hand, "service": by_service}, most=15, seconds=20)
+    return times_ms({"raw": by_hand, "service": by_service}, most=15, seconds=20)
 
 
 def _export(database: Database) -> tuple[float, int]:

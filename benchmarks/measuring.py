@@ -18,7 +18,13 @@ Works = Mapping[str, Callable[[], object]]
 
 
 def median_ms(works: Works, *, most: int = 30, least: int = 3, seconds: float = 1.5) -> dict[str, float]:
-    """Run the works in turn, again and again for some seconds; return the median milliseconds of each.
+    """Run the works in turn, as `times_ms` does; return the median milliseconds of each."""
+    taken = times_ms(works, most=most, least=least, seconds=seconds)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def times_ms(works: Works, *, most: int = 30, least: int = 3, seconds: float = 1.5) -> dict[str, list[float]]:
+    """Run the works in turn, again and again for some seconds; return the milliseconds of each turn.
 
     In turn, because a machine that others use is now fast, now slow: only what ran side by side
     compares. What a work returns as a float is its own measurement; else its time is taken.
@@ -35,7 +41,12 @@ def median_ms(works: Works, *, most: int = 30, least: int = 3, seconds: float = 
             measured = work()
             elapsed = (time.perf_counter() - start) * 1000
             taken[name].append(measured if isinstance(measured, float) else elapsed)
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return taken
+
+
+def ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """Return the median of the ratios of each turn, which disturbances by others move least."""
+    return statistics.median(a / b for a, b in zip(times, others, strict=True))
 
 
 def track(items: Sequence[T], description: str) -> Iterator[T]:

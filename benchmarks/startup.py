@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from databases import argument_parser, count_tasks, databases, describe
-from measuring import add_output_option, median_ms, report, table, track
+from measuring import add_output_option, ratio, report, table, times_ms, track
 
 from taskdb_cli.database import Database
 
@@ -51,8 +52,9 @@ def _compare_list(database: Database, line: str, turns: int) -> list[object]:
 
 def _compare(command: list[str], other: list[str], turns: int, code: int = 0) -> list[object]:
     works = {"taskdb": _runner(command, code), "bare": _runner(other, 0)}
-    taken = median_ms(works, most=turns, least=turns)
-    return [taken["taskdb"], taken["bare"], f"{taken['taskdb'] / taken['bare']:.2f}"]
+    taken = times_ms(works, most=turns, least=turns)
+    taskdb, bare = taken["taskdb"], taken["bare"]
+    return [median(taskdb), median(bare), f"{ratio(taskdb, bare):.2f}"]
 
 
 def _runner(command: list[str], code: int) -> Callable[[], None]:
