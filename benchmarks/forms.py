@@ -70,12 +70,16 @@ class Form:
         return f"SELECT count(*) FROM tasks t WHERE {self.where}"
 
     def find_position(self, session: Session, rows: int) -> Position | None:
-        """Return where the deep page begins, in a list of so many rows."""
+        """Return where the deep page begins in a list of so many rows; None if without a due date.
+
+        For such a place one would write another condition by hand.
+        """
         where = f"{self.where} AND t.due_at IS NOT NULL" if self.tail else self.where
         offset = int(rows * self.deep)
         query = f"SELECT t.id FROM tasks t WHERE {where} ORDER BY {self.order} LIMIT 1 OFFSET {offset}"
         found = Raw(session).fetch(query, {"user": USER_ID})
-        return self.reduced_order.position(service.get(session, found[0][0])) if found else None
+        position = self.reduced_order.position(service.get(session, found[0][0])) if found else (None,)
+        return None if None in position else position
 
 
 class Raw:
