@@ -43,7 +43,7 @@ PURPOSES = (
 )
 _SAMPLE = (
     "CREATE TEMPORARY TABLE sample AS"
-    f" SELECT * FROM tasks WHERE status = 'todo' AND id % 7 = 0 LIMIT {INSERTED}"
+    f" SELECT * FROM tasks WHERE status = 'todo' AND id % 7 = 0 ORDER BY id LIMIT {INSERTED}"
 )
 _INSERT = (
     "INSERT INTO tasks"
@@ -66,6 +66,7 @@ def main() -> None:
     with databases(given) as found:
         for database in found:
             heading = describe(database, count_tasks(database))
+            _vacuum(database)
             sections[heading] = _purposes_table(database, f"{heading}: reading")
             if not given.reading_only:
                 sections[f"{heading}: writing"] = _costs_table(database, f"{heading}: writing")
