@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from taskdb_cli.services.listing import Page
     from taskdb_cli.services.ordering import Position
 
-Limit = Annotated[int, typer.Option("--limit", min=0, help="How many at most; 0 means all.")]
+MOST_ROWS = 10**9
+"""The highest limit, well within what either engine can count to."""
+
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=0, max=MOST_ROWS, help="How many at most; 0 means all.")
+]
 After = Annotated[
     str | None,
     typer.Option(metavar="CURSOR", help="Go on where the last page ended.", show_default=False),

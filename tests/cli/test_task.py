@@ -134,6 +134,14 @@ def test_list_says_when_there_is_more(taskdb, database):
     assert taskdb("task", "list", "--limit", "3").err == ""
 
 
+def test_list_takes_long_limits_and_searches(taskdb, database):
+    """The largest limit and the longest text to search for are no trouble to either engine."""
+    add_task(database)
+    taskdb("task", "list", "--limit", 10**9)
+    assert taskdb("task", "list", "--search", "\N{GRINNING FACE}" * 10_000).out == ""
+    assert taskdb("task", "list", "--search", "%" * 10_000).out == ""
+
+
 def test_update(taskdb, database):
     """What is named changes, for every id; what is not stays."""
     for title in "ABC":
@@ -283,6 +291,10 @@ def test_unknown_task_and_owner(taskdb, database):
         (["list", "--sort", ""], "cannot sort by nothing"),
         (["list", "--sort", "\udcff"], "cannot sort by"),
         (["list", "--limit", "-1"], "'--limit'"),
+        (["list", "--limit", "9" * 19], "'--limit'"),
+        (["list", "--limit", str(2**63 - 1)], "'--limit'"),
+        (["list", "--search", "\udcff"], "is not valid UTF-8"),
+        (["list", "--search", "\N{GRINNING FACE}" * 10_001], "the search text has 10001 characters"),
     ],
 )
 def test_bad_input(taskdb, database, arguments, named):
