@@ -33,6 +33,7 @@ from taskdb_cli.cli.transfer import (
     parse_time,
     print_export,
 )
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskStatus
 from taskdb_cli.output import TASKS, TASKS_OF_ONE, Format, Record
 from taskdb_cli.when import parse_when
@@ -93,6 +94,8 @@ def create(
     from taskdb_cli.services import task as service
     from taskdb_cli.services.validation import validate
 
+    if if_not_exists and not external_id:
+        raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
     values = {"title": title, "external_id": external_id, **_given(run, description, status, priority, due)}
     given = validate(TaskCreate, values)

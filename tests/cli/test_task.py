@@ -276,6 +276,7 @@ def test_unknown_task_and_owner(taskdb, database):
         (["create", "--user", "1", "A", "--due", "soon"], "'soon' is not a time"),
         (["create", "--user", "1"], "missing argument 'title'"),
         (["create", "A"], "missing option '--user'"),
+        (["create", "--user", "1", "A", "--if-not-exists"], "external id"),
         (["update", "1", "--title", " "], "title is empty"),
         (["update", "1", "--priority", ""], "priority must be one of"),
         (["update", "1", "--due", ""], "'' is not a time"),
