@@ -159,6 +159,8 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
         file = open(path, "rb")  # noqa: PTH123, SIM115 (closed below)
     except FileNotFoundError:
         raise FileMissing(path) from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a directory", "name a file; '-' reads standard input") from None
     with file:
         if file.seekable():
             yield file, path

@@ -337,10 +337,12 @@ def test_dry_run_writes_nothing(ann, noun):
 
 
 def test_a_missing_file(ann):
-    """A file that does not exist exits 3, and one that cannot be read 1; both are named."""
+    """A file that does not exist exits 3, and a directory 2; both are named."""
     assert "no file at none.csv" in ann("task", "import", "none.csv", *ANN, expect=3).err
     Path("directory").mkdir()
-    assert ann("task", "import", "directory", *ANN, expect=1).err == "error: directory: Is a directory\n"
+    assert ann("task", "import", "directory", *ANN, expect=2).err == (
+        "error: directory is a directory (name a file; '-' reads standard input)\n"
+    )
 
 
 def test_users(taskdb):
