@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.vocabulary import FileFormat
+from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.output import TASKS, Format, write_records
 from taskdb_cli.services.transfer.reading import CHUNK, LONGEST_RECORD, Source
 from taskdb_cli.services.transfer.tasks import read_tasks
@@ -22,6 +22,8 @@ GOOD = '{"title":"good"}'
 ISO = "is not an ISO 8601 time such as 2026-12-01T17:00:00Z"
 REAL = "is not a real point in time between the years 1 and 9999"
 STATUSES = "status must be one of todo, in_progress, done, cancelled"
+COMMAS = "must have commas between the columns"
+KNOWN = f"these are: {', '.join(TASK_FIELDS)}"
 PRIORITIES = "priority must be one of low, medium, high, urgent"
 CSV, JSON, NDJSON, TASKWARRIOR = FileFormat
 
@@ -61,10 +63,15 @@ def read(content, format=None, *, kind=read_tasks, **options):
         (CSV, "title\na\rb\n", "line 2: is not valid CSV: new-line character seen in unquoted field"),
         (CSV, 'title\n"' + 200_000 * "x", "line 2: is not valid CSV: field larger than field limit (131072)"),
         (CSV, "", "line 1: must name the columns, but is empty"),
-        (CSV, "Buy milk,todo\n", "line 1: must name the columns: 'Buy milk' is not a known field"),
-        (CSV, "title,\n", "line 1: must name the columns: '' is not a known field"),
+        (CSV, "Buy milk,todo\n", f"line 1: must name the columns: 'Buy milk' is not a known field ({KNOWN})"),
+        (CSV, "Title\n", f"line 1: must name the columns: 'Title' is not a known field ({KNOWN})"),
+        (CSV, "title;status\na;todo\n", f"line 1: {COMMAS}"),
+        (CSV, "sep=;\ntitle;status\n", f"line 1: {COMMAS}"),
+        (CSV, "title\tstatus\na\ttodo\n", f"line 1: {COMMAS}"),
+        (CSV, "title,\n", "line 1: has no name for column 2"),
+        (CSV, "title,status,,\n", "line 1: has no name for column 3"),
         (CSV, "title,title\n", "line 1: names the column title twice"),
-        (CSV, "status\ntodo\n", "line 1: names no column title"),
+        (CSV, "status\ntodo\n", "line 1: must name a column title"),
         (CSV, "title,status\na,open\n", f"line 2: {STATUSES}, not 'open'"),
         (CSV, "title,priority\na,2\n", f"line 2: {PRIORITIES}"),
         (CSV, "title,due_at\na,tomorrow\n", f"line 2: due_at {ISO}"),
@@ -238,9 +245,9 @@ def test_taskwarrior_long_description(text, title):
 
 
 def test_user_flags():
-    """Users of CSV are active or not by the words true and false alone."""
+    """Users of CSV are active or not by the words true and false alone, which a spreadsheet writes large."""
     rows, problems = read(
-        "email,name,is_active\na@example.com,A,true\nb@example.com,B,false\nc@example.com,C,\n"
+        "email,name,is_active\na@example.com,A,true\nb@example.com,B,FALSE\nc@example.com,C,\n"
         "d@example.com,D,yes\n",
         CSV,
         kind=read_users,

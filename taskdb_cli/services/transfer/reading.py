@@ -27,6 +27,7 @@ _EXTENSIONS = {
 }
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE = re.compile(r"[ \t\r\n]*")
+_OTHER_SEPARATOR = re.compile("[;\t]")
 _NOT_AN_OBJECT = "is not a JSON object"
 _CUT_OFF = "is cut off: the file ends before the array does"
 
@@ -244,7 +245,7 @@ def _read_csv(file: BinaryIO, shape: Shape) -> Iterator[Found]:
     number = 1
     try:
         header = next(rows, [])
-        if reason := _header_fault(header, shape):
+        if reason := next(_header_faults(header, shape), ""):
             yield Found(number, reason=reason)
             return
         number = rows.line_num + 1
@@ -256,16 +257,20 @@ def _read_csv(file: BinaryIO, shape: Shape) -> Iterator[Found]:
         yield Found(number, reason=f"is not valid CSV: {str(exc).partition(' - ')[0]}")
 
 
-def _header_fault(header: Sequence[str], shape: Shape) -> str:
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        return f"names the column {twice[0]} twice"
+def _header_faults(header: Sequence[str], shape: Shape) -> Iterator[str]:
     if not header:
-        return "must name the columns, but is empty"
+        yield "must name the columns, but is empty"
+    if len(header) == 1 and _OTHER_SEPARATOR.search(header[0]):
+        yield "must have commas between the columns"
+    if "" in header:
+        yield f"has no name for column {header.index('') + 1}"
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        yield f"names the column {twice[0]} twice"
     if unknown := [name for name in header if name not in shape.known]:
-        return f"must name the columns: {unknown[0]!r} is not a known field"
+        fields = ", ".join(shape.known)
+        yield f"must name the columns: {unknown[0]!r} is not a known field (these are: {fields})"
     if missing := [name for name in shape.required if name not in header]:
-        return f"names no column {missing[0]}"
-    return ""
+        yield f"must name a column {missing[0]}"
 
 
 def _row(number: int, header: Sequence[str], row: Sequence[str]) -> Found:

@@ -27,7 +27,7 @@ from taskdb_cli.services.transfer.staging import change, count, repeated, staged
 
 _TIMES = {"created_at": False, "updated_at": False}
 _NOT_TAKEN_OVER = ("id", "version", "tasks")
-_SHAPE = Shape({*USER_FIELDS, "tasks"}, ("email", "name"))
+_SHAPE = Shape((*USER_FIELDS, "tasks"), ("email", "name"))
 _FLAGS = {"true": True, "false": False}
 
 _staging = staging_table(
@@ -81,8 +81,8 @@ def import_users(session: Session, batch: Batch, *, existing: Existing, now: dat
 def _row(values: dict[str, Any], parse_time: ParseTime) -> Row:
     active = values.get("is_active")
     if isinstance(active, str):
-        # CSV knows no other truth values than these words.
-        values["is_active"] = _FLAGS.get(active, active)
+        # CSV knows no other truth values than these words, and spreadsheets write them in capitals.
+        values["is_active"] = _FLAGS.get(active.lower(), active)
     user = check_record(UserCreate, values, _TIMES, parse_time)
     active = user.is_active if "is_active" in user.model_fields_set else None
     return user.email, user.name, active, user.created_at, user.updated_at
