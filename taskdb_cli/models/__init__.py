@@ -1,7 +1,7 @@
 """The tables, their rules, and the shape of a record.
 
 This package imports nothing by itself, so that the command line can offer the words of
-`enums` without paying for SQLModel.
+`vocabulary` without paying for SQLModel.
 """
 
 from __future__ import annotations
