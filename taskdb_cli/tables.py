@@ -47,23 +47,21 @@ _STYLES: dict[str, Callable[[Any], str]] = {
 _NEAR_DAYS = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 
 
-def print_table(records: Iterable[Record], view: View, stream: TextIO) -> int:
-    """Print one row a record, fitted to the terminal's width, at constant memory; return how many.
+def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
+    """Print one row a record, fitted to the terminal's width, at constant memory.
 
     The first rows decide how wide the columns are. Without any row nothing is printed.
     """
     console, now, columns = _console(stream), datetime.now(UTC), view.table or view.columns
     chunks = _chunks([_cell(column, record, now) for column in columns] for record in records)
-    shown = 0
     widths: list[int] = []
     for chunk in chunks:
+        first = not widths
         widths = widths or _widths(columns, chunk, console.width)
-        table = _table(columns, widths, header=shown == 0, expand=stream.isatty())
+        table = _table(columns, widths, header=first, expand=stream.isatty())
         for row in chunk:
             table.add_row(*row)
         console.print(table)
-        shown += len(chunk)
-    return shown
 
 
 def print_detail(record: Record, stream: TextIO) -> None:

@@ -73,8 +73,7 @@ class Listing:
     ) -> None:
         """Print one page and how to get the next, or everything as a stream if the limit is 0."""
         if limit == 0:
-            with run.database.stream(stream) as records:
-                show_records(records, view, output)
+            _show_all(run, view, output, stream)
             return
         found = run.database.read(page)
         shown = show_records(found.records, view, output)
@@ -84,7 +83,27 @@ class Listing:
             run.say(f"{len(found.records)} shown, more follow; --limit 0 shows all")
             run.say(f"next: --after {Cursor(found.next, self.now).encode(self.typed)}")
         elif shown is Format.TABLE:
-            run.say(f"{len(found.records)} shown, and that is all" if found.records else "nothing matches")
+            _say_end(run, len(found.records))
+
+
+def _show_all(
+    run: Invocation, view: View, output: Format | None, stream: Callable[[Session], Iterator[Record]]
+) -> None:
+    number = 0
+    with run.database.stream(stream) as records:
+
+        def counted() -> Iterator[Record]:
+            nonlocal number
+            for number, record in enumerate(records, 1):  # noqa: B007 (read when all are shown)
+                yield record
+
+        shown = show_records(counted(), view, output)
+    if shown is Format.TABLE:
+        _say_end(run, number)
+
+
+def _say_end(run: Invocation, number: int) -> None:
+    run.say(f"{number} shown, and that is all" if number else "nothing matches")
 
 
 def choose_fields(view: View, names: str | None) -> View:

@@ -189,6 +189,17 @@ def test_terminal_gets_a_table(taskdb, database):
     assert "[bold]x" in plain
 
 
+@SQLITE_ONLY
+def test_terminal_is_told_the_end_of_a_list(taskdb, database):
+    """On a terminal a list of everything ends as a page does, also when there is nothing to show."""
+    for limit in ("0", "50"):
+        shown, _ = terminal("task", "list", "--limit", limit)
+        assert shown.splitlines()[-1] == "2 shown, and that is all"
+        shown, _ = terminal("task", "list", "--limit", limit, "--search", "nowhere")
+        assert shown == "nothing matches\r\n"
+    assert taskdb("task", "list", "--limit", "0").err == ""
+
+
 @pytest.fixture
 def prompt(taskdb, url):
     """A deletion that asks on a terminal, with the question shown."""
