@@ -44,7 +44,7 @@ def down(ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False) -> 
     run = invocation(ctx)
     run.confirm(f"downgrade {run.maintained.backend.place} to {revision}, losing data", yes=yes)
     before = service.downgrade(run.maintained, to=revision)
-    run.say(f"downgraded {_journey(run, before)}")
+    _say_journey(run, "downgraded", before)
 
 
 @app.command(epilog="Example: taskdb migrate status -o json")
@@ -99,11 +99,12 @@ def _upgrade(run: Invocation, revision: str) -> None:
     from taskdb_cli.services import migrate as service
 
     before = service.upgrade(run.maintained, to=revision)
-    run.say(f"upgraded {_journey(run, before)}")
+    _say_journey(run, "upgraded", before)
 
 
-def _journey(run: Invocation, before: SchemaStatus) -> str:
+def _say_journey(run: Invocation, moved: str, before: SchemaStatus) -> None:
     from taskdb_cli.services import migrate as service
 
-    now = service.status(run.maintained).current
-    return f"{run.maintained.backend.place} from {before.current or 'nothing'} to {now or 'nothing'}"
+    start, end = before.current or "nothing", service.status(run.maintained).current or "nothing"
+    place = run.maintained.backend.place
+    run.say(f"{place} is at {end} already" if start == end else f"{moved} {place} from {start} to {end}")

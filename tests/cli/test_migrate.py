@@ -39,6 +39,13 @@ def test_up_down_up(empty_taskdb):
     assert empty_taskdb("user", "list").out == ""
 
 
+def test_nothing_to_do_is_said(taskdb):
+    """A migration that has nothing to do claims no upgrade and no downgrade."""
+    for arguments in (("migrate",), ("migrate", "up", "0001"), ("migrate", "down", HEAD, "--yes")):
+        assert taskdb(*arguments).err.endswith(f" is at {HEAD} already\n")
+        assert "graded" not in taskdb(*arguments).err
+
+
 def test_down_takes_a_number_of_steps(taskdb):
     """`down -1` is one step, as the help says, and needs no `--` in front."""
     steps = len(list(revisions().walk_revisions()))
