@@ -146,8 +146,16 @@ def _debugging(arguments: Sequence[str]) -> bool:
 def _usage_error(error: TyperException) -> InvalidInput:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "taskdb"
-    message = error.format_message().rstrip(".").replace("\n", " ")
-    return InvalidInput(message[:1].lower() + message[1:], f"'{command} --help' shows what it takes")
+    hint = f"'{command} --help' shows what it takes"
+    option = getattr(error, "option_name", None)
+    if context and option in _options_of(context.find_root()):
+        hint = f"'taskdb {option}' goes before '{command.removeprefix('taskdb ')}'"
+    message = error.format_message().rstrip(".").replace("\n", " ").replace("Value error, ", "")
+    return InvalidInput(message[:1].lower() + message[1:], hint)
+
+
+def _options_of(context: typer.Context) -> set[str]:
+    return {option for parameter in context.command.params for option in parameter.opts}
 
 
 def _os_error(error: OSError) -> str:

@@ -113,6 +113,21 @@ def test_usage_errors(bare_taskdb, arguments):
     assert "--help' shows what it takes" in failed.err
 
 
+@pytest.mark.parametrize("option", ["--database-url=x", "--env-file=x", "-v", "-q", "--version"])
+def test_global_option_in_a_wrong_place(bare_taskdb, option):
+    """A global option behind the command is told where it belongs."""
+    name = option.partition("=")[0]
+    assert bare_taskdb("user", "list", option, expect=2).err == (
+        f"error: no such option: {name} ('taskdb {name}' goes before 'user list')\n"
+    )
+
+
+def test_unknown_choice(bare_taskdb):
+    """A value that is none of the choices is told with the choices, and in no words of the parser's."""
+    failed = bare_taskdb("user", "list", "-o", "xml", expect=2)
+    assert failed.err.startswith("error: invalid value for '--output' / '-o': 'xml' is not one of 'table'")
+
+
 @SQLITE_ONLY
 def test_unexpected_error(taskdb, monkeypatch):
     """A bug is told in one line too."""
