@@ -61,7 +61,7 @@ def to_plain(value: Any) -> Any:
 
 
 def timestamp(value: datetime) -> str:
-    """Return a time in RFC 3339, in UTC, with no fraction or six digits."""
+    """Return a time as 2026-12-01T17:00:00Z, with microseconds if it has any."""
     return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 

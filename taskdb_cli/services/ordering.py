@@ -1,6 +1,6 @@
 """Orders of records, and pages of them by keyset: a page begins after the last row of the one before.
 
-Unlike OFFSET a page costs the same however deep it lies, and rows that come or go between two pages
+The depth of a page does not slow it down, as OFFSET would, and rows that come or go between two pages
 neither repeat a row nor hide one.
 """
 

@@ -72,7 +72,7 @@ def test_sorts(database, tasks):
 
 
 def test_titles_sort_by_code_point(database):
-    """Titles sort by code point with ASCII case folded, whatever the server's locale."""
+    """Only the case of A to Z is no matter to the order of titles, whatever the server's locale."""
     add_user(database)
     titles = [
         "!",
