@@ -89,8 +89,9 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
     console.print(table)
     console.print(_weeks(stats.weeks))
     if stats.oldest_open is not None:
-        age = (now - stats.oldest_open["created_at"]).days
-        line = f"oldest open: task {stats.oldest_open['id']}, {age} days old, "
+        age = max((now - stats.oldest_open["created_at"]).days, 0)
+        days = f"{age:,} day{'' if age == 1 else 's'}"
+        line = f"oldest open: task {stats.oldest_open['id']}, {days} old, "
         console.print(Text(line + stats.oldest_open["title"]), no_wrap=True, overflow="ellipsis")
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -198,6 +199,19 @@ def test_terminal_is_told_the_end_of_a_list(taskdb, database):
         shown, _ = terminal("task", "list", "--limit", limit, "--search", "nowhere")
         assert shown == "nothing matches\r\n"
     assert taskdb("task", "list", "--limit", "0").err == ""
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize(
+    ("age", "said"), [(-40, "0 days"), (0, "0 days"), (25, "1 day"), (49, "2 days"), (24_000, "1,000 days")]
+)
+def test_age_of_the_oldest_task(taskdb, url, age, said):
+    """The table of stats says how many days the oldest open task has waited."""
+    database = open_database(url)
+    add_user(database, "bob@example.com")
+    add_task(database, "bob@example.com", created_at=datetime.now(UTC) - timedelta(hours=age))
+    shown = taskdb("stats", "--user", "bob@example.com", "-o", "table").out
+    assert f", {said} old, Write" in shown
 
 
 @pytest.fixture
