@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from taskdb_cli import signals
+
 GARBAGE_THRESHOLD = 300_000
 """How many objects may pile up before a collection; importing everything makes a third of them."""
 
@@ -27,9 +29,15 @@ def main() -> NoReturn:
             sys.stdout.flush()
             leave(0)
     gc.set_threshold(GARBAGE_THRESHOLD)
-    from taskdb_cli.cli import run
+    signals.listen()
+    try:
+        from taskdb_cli.cli import run
 
-    leave(run(sys.argv[1:]))
+        leave(run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        # Before the boundary of the command line was there, or after it.
+        sys.stderr.write("error: interrupted\n")
+        leave(signals.exit_code())
 
 
 def leave(code: int) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from taskdb_cli.database import Database
+    from taskdb_cli.database.options import Options, Pool
 
 ENVIRONMENT_VARIABLES = {
     "TASKDB_DATABASE_URL": "the database",
@@ -22,7 +23,15 @@ ENVIRONMENT_VARIABLES = {
     "DATABASE_URL": "the database, when TASKDB_DATABASE_URL is not set",
     "DATABASE_URL_UNPOOLED": "its direct endpoint, in the same way",
     "TASKDB_ENV_FILE": "the dotenv file, instead of the nearest .env",
+    "TASKDB_POOLED": "1 if a pooler such as PgBouncer hands out the sessions",
+    "TASKDB_POOL_SIZE": "connections that a long-lived process keeps",
+    "TASKDB_POOL_OVERFLOW": "connections that it may open beyond them",
+    "TASKDB_POOL_TIMEOUT": "seconds that it waits for one of them",
     "TASKDB_CONNECT_TIMEOUT": "seconds that connecting may take",
+    "TASKDB_STATEMENT_TIMEOUT": "seconds that a statement may take, 0 for no limit",
+    "TASKDB_LOCK_TIMEOUT": "seconds that a statement waits for another's lock, 0 for no limit",
+    "TASKDB_RETRY_BUDGET": "seconds that work is tried again after a passing fault",
+    "TASKDB_SLOW_QUERY_MS": "milliseconds after which a statement is logged as slow, 0 for never",
     "TASKDB_DEBUG": "anything but 0 shows the traceback of an unexpected error",
 }
 """Every variable that taskdb reads, and what it sets."""
@@ -32,6 +41,8 @@ _URL_VARIABLES = {
     "DATABASE_URL": "DATABASE_URL_UNPOOLED",
 }
 _LONGEST_TIMEOUT = 600
+_DAY = 86_400
+_MOST_CONNECTIONS = 1000
 _HIGHEST_PORT = 65535
 
 
@@ -41,20 +52,30 @@ class Settings:
 
     database_url: URL
     direct_url: URL
-    connect_timeout: int
+    options: Options
+    pool: Pool
 
-    def database(self) -> Database:
-        """Return the database of these settings, not connected yet."""
-        return self._database(self.database_url)
+    def database(self, *, long_lived: bool = False) -> Database:
+        """Return the database of these settings, not connected yet.
 
-    def direct_database(self) -> Database:
-        """Return the same database by its direct endpoint, past any pooler."""
-        return self._database(self.direct_url)
-
-    def _database(self, url: URL) -> Database:
+        A process that runs many units of work keeps a pool of connections for them if it is `long_lived`.
+        """
         from taskdb_cli.database import Database
 
-        return Database(url, connect_timeout=self.connect_timeout)
+        return Database(self.database_url, replace(self.options, pool=self.pool if long_lived else None))
+
+    def direct_database(self) -> Database:
+        """Return the same database by its direct endpoint, past any pooler.
+
+        Raises InvalidConfiguration when only a pooler's address is known, whose sessions can hold no lock.
+        """
+        from taskdb_cli.database import Database
+
+        if self.options.pooled and self.direct_url == self.database_url:
+            raise InvalidConfiguration(
+                "this needs the direct address of the database, past the pooler", "set TASKDB_DIRECT_URL too"
+            )
+        return Database(self.direct_url, replace(self.options, pooled=False))
 
 
 def load_settings(
@@ -75,8 +96,38 @@ def load_settings(
     return Settings(
         database_url=url,
         direct_url=direct_url,
-        connect_timeout=_seconds(merged, "TASKDB_CONNECT_TIMEOUT", default=15),
+        options=_read_options(merged, url),
+        pool=_read_pool(merged),
     )
+
+
+def _read_options(values: Mapping[str, str], url: URL) -> Options:
+    from taskdb_cli.database.options import Options
+
+    usual, longest = Options(), _LONGEST_TIMEOUT
+    return Options(
+        connect_timeout=_number(values, "TASKDB_CONNECT_TIMEOUT", usual.connect_timeout, 1, longest),
+        statement_timeout=_number(values, "TASKDB_STATEMENT_TIMEOUT", usual.statement_timeout, 0, _DAY),
+        lock_timeout=_number(values, "TASKDB_LOCK_TIMEOUT", usual.lock_timeout, 0, _DAY),
+        retry_budget=_number(values, "TASKDB_RETRY_BUDGET", usual.retry_budget, 0, longest),
+        pooled=bool(_number(values, "TASKDB_POOLED", int(_is_neon_pooler(url)), 0, 1)),
+        slow_query_ms=_number(values, "TASKDB_SLOW_QUERY_MS", usual.slow_query_ms, 0, _DAY * 1000),
+    )
+
+
+def _read_pool(values: Mapping[str, str]) -> Pool:
+    from taskdb_cli.database.options import Pool
+
+    usual = Pool()
+    return Pool(
+        size=_number(values, "TASKDB_POOL_SIZE", usual.size, 1, _MOST_CONNECTIONS),
+        overflow=_number(values, "TASKDB_POOL_OVERFLOW", usual.overflow, 0, _MOST_CONNECTIONS),
+        timeout=_number(values, "TASKDB_POOL_TIMEOUT", usual.timeout, 1, _LONGEST_TIMEOUT),
+    )
+
+
+def _is_neon_pooler(url: URL) -> bool:
+    return (url.host or "").partition(".")[0].endswith("-pooler")
 
 
 def parse_url(text: str, source: str) -> URL:
@@ -193,10 +244,10 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
         ) from exc
 
 
-def _seconds(values: Mapping[str, str], name: str, *, default: int) -> int:
+def _number(values: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     text = values.get(name)
     if text is None:
         return default
-    if not (re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= _LONGEST_TIMEOUT):
-        raise InvalidConfiguration(f"{name} must be a number of seconds from 1 to {_LONGEST_TIMEOUT}")
+    if not (re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most):
+        raise InvalidConfiguration(f"{name} must be a number from {least} to {most}")
     return int(text)

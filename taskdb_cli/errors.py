@@ -137,10 +137,42 @@ class StaleVersion(Conflict):
 
 
 class DatabaseUnavailable(TaskdbError):
-    """The database could not be reached, timed out or stayed locked."""
+    """The database could not be reached, timed out or stayed locked; nothing was changed."""
 
     exit_code = ExitCode.UNAVAILABLE
     code = "unavailable"
+    passing = False
+    """Whether the same work may well succeed if it is done again at once."""
+    cost: float = 0
+    """Seconds that another attempt may take before it fails in the same way."""
+
+
+class TransactionConflict(DatabaseUnavailable):
+    """Another transaction was in the way, and this one was rolled back."""
+
+    passing = True
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection broke before the transaction was committed."""
+
+    passing = True
+
+
+class ConnectionFailed(DatabaseUnavailable):
+    """No connection could be opened."""
+
+    def __init__(self, message: str, hint: str, *, passing: bool, cost: float) -> None:
+        super().__init__(message, hint)
+        self.passing = passing
+        self.cost = cost
+
+
+class OutcomeUnknown(TaskdbError):
+    """The connection broke at the commit, and nobody could say whether it took effect."""
+
+    exit_code = ExitCode.UNKNOWN
+    code = "unknown"
 
 
 class SchemaError(TaskdbError):

@@ -25,11 +25,15 @@ from sqlalchemy import URL, make_url
 
 from taskdb_cli.cli import run
 from taskdb_cli.database import Database
+from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate
 
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
+
+IMPATIENT = Options(lock_timeout=1, retry_budget=2)
+"""A test that waits for what will not come should not wait for long."""
 
 _external = os.environ.get("TASKDB_TEST_DATABASE_URL")
 SERVERS = ("server",) if _external else tuple(f"postgresql{version}" for version in POSTGRESQL_VERSIONS)
@@ -174,7 +178,7 @@ def database(url: URL) -> Database:
 
 
 def open_database(url: URL) -> Database:
-    return Database(url if url.drivername == "sqlite" else sqlalchemy_url(url))
+    return Database(url if url.drivername == "sqlite" else sqlalchemy_url(url), IMPATIENT)
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,8 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("TASKDB_LOCK_TIMEOUT", str(IMPATIENT.lock_timeout))
+    monkeypatch.setenv("TASKDB_RETRY_BUDGET", str(IMPATIENT.retry_budget))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
 

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from taskdb_cli import __version__
+from taskdb_cli import __version__, signals
 from taskdb_cli.cli import migrate, stats, task, user
 from taskdb_cli.cli.invocation import Invocation
 from taskdb_cli.cli.options import HelpfulGroup
@@ -176,4 +176,4 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
         write_json({"error": body}, sys.stderr)
     else:
         typer.echo(f"error: {error.message}{f' ({error.hint})' if error.hint else ''}", err=True)
-    return error.exit_code
+    return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code

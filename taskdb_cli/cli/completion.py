@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
@@ -27,9 +29,10 @@ def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
 
     given = ctx.find_root().params
     try:
-        database = load_settings(
-            database_url=given.get("database_url"), env_file=given.get("env_file")
-        ).database()
+        settings = load_settings(database_url=given.get("database_url"), env_file=given.get("env_file"))
+        # A person is waiting with a finger on the key.
+        hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, retry_budget=0)
+        database = replace(settings, options=hasty).database()
         found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=MOST_OFFERED))
     except TaskdbError:
         # A message in the middle of a command line that is being typed helps nobody.

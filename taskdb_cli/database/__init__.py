@@ -13,74 +13,144 @@ from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
 from taskdb_cli.database.backend import Backend
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
-from taskdb_cli.errors import InvalidConfiguration, TaskdbError
+from taskdb_cli.database.retry import persist
+from taskdb_cli.database.watch import watch
+from taskdb_cli.errors import (
+    ConnectionLost,
+    DatabaseUnavailable,
+    Interrupted,
+    InvalidConfiguration,
+    OutcomeUnknown,
+    TaskdbError,
+)
 
 T = TypeVar("T")
-
-CONNECT_TIMEOUT = 15
-"""Seconds that opening a connection may take, unless a setting says otherwise."""
 
 
 class Database:
     """A database of users and tasks on either engine.
 
-    It connects when it is first used, and holds no connection between two units of work.
+    It connects when it is first used. Unless its options name a pool, it holds no connection between
+    two units of work.
     """
 
-    def __init__(self, url: URL, *, connect_timeout: int = CONNECT_TIMEOUT) -> None:
+    def __init__(self, url: URL, options: Options | None = None) -> None:
         """Raise InvalidConfiguration for a URL of another engine, or one that names no database."""
         self.url = url
-        self.backend = _backend(url, connect_timeout)
+        self.options = options or Options()
+        self.backend = _backend(url, self.options)
 
     @cached_property
     def engine(self) -> Engine:
         """The engine, made on first use."""
-        return self.backend.create_engine()
+        engine = self.backend.create_engine()
+        watch(engine, self.options.slow_query_ms)
+        return engine
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction that only reads, and return what it returns.
 
-        Raises DatabaseMissing, DatabaseUnavailable and the other errors of `taskdb_cli.errors`.
+        On a passing fault it is run again, while the retry budget lasts. Raises DatabaseMissing,
+        DatabaseUnavailable and the other errors of `taskdb_cli.errors`.
         """
-        with self._session(self.backend.read_options) as session:
-            return work(session)
+
+        def attempt() -> T:
+            with self._session(self.backend.read_options) as session:
+                return work(session)
+
+        return persist(attempt, budget=self.options.retry_budget)
 
     def write(self, work: Callable[[Session], T], *, dry_run: bool = False) -> T:
         """Run `work` in one transaction and commit it; return what it returns.
 
-        Any exception rolls everything back, and so does `dry_run` at the end. `work` must have no
-        effect outside its session. Raises as `read` does.
+        Any exception rolls everything back, and so does `dry_run` at the end. On a passing fault it
+        is run again, so that `work` must have no effect outside its session; but never after a commit
+        that may have taken effect. Raises as `read` does, and OutcomeUnknown.
         """
-        with self._session(self.backend.write_options) as session:
-            result = work(session)
-            if not dry_run:
-                session.commit()
-            return result
+
+        def attempt() -> T:
+            with self._session(self.backend.write_options) as session:
+                result = work(session)
+                if not dry_run:
+                    self._commit(session)
+                return result
+
+        return persist(attempt, budget=self.options.retry_budget)
 
     @contextmanager
     def stream(self, work: Callable[[Session], Iterator[T]]) -> Iterator[Iterator[T]]:
-        """Open one transaction that only reads, in which what `work` yields can be taken row by row."""
-        with self._session(self.backend.read_options) as session:
+        """Open one transaction that only reads, in which what `work` yields can be taken row by row.
+
+        Opening the connection is tried again on a passing fault; what is being taken is not.
+        """
+        with (
+            self.connect(self.backend.read_options) as connection,
+            self._session_on(connection) as session,
+        ):
             yield work(session)
 
     @contextmanager
-    def _session(self, options: Mapping[str, Any]) -> Iterator[Session]:
-        with (
-            self.connect(options) as connection,
-            Session(
-                connection, expire_on_commit=False, autoflush=False, info={"backend": self.backend}
-            ) as session,
-        ):
-            yield session
-
-    @contextmanager
     def connect(self, options: Mapping[str, Any] | None = None) -> Iterator[Connection]:
-        """Open a connection whose errors are ours; nothing is committed unless the caller does it."""
+        """Open a connection whose errors are ours; nothing is committed unless the caller does it.
+
+        Opening it is tried again on a passing fault.
+        """
         self.backend.require()
-        with self.translating(), self.engine.connect() as connection:
+        with self.translating(), self._open_patiently() as connection:
             connection.execution_options(**(options or {}))
             yield connection
+
+    def _open(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except self.backend.error_types as exc:
+            raise self.backend.translate_connecting(exc) from exc
+
+    def _open_patiently(self) -> Connection:
+        return persist(self._open, budget=self.options.retry_budget)
+
+    @contextmanager
+    def _session(self, options: Mapping[str, Any]) -> Iterator[Session]:
+        self.backend.require()
+        with self.translating(), self._open() as connection:
+            connection.execution_options(**options)
+            with self._session_on(connection) as session:
+                yield session
+
+    def _session_on(self, connection: Connection) -> Session:
+        return Session(connection, expire_on_commit=False, autoflush=False, info={"backend": self.backend})
+
+    def _commit(self, session: Session) -> None:
+        transaction = self.backend.transaction_id(session.connection())
+        try:
+            session.commit()
+        except self.backend.error_types as exc:
+            if not isinstance(ours := self.backend.translate(exc), ConnectionLost):
+                raise
+            if not self._committed(transaction):
+                raise ours from exc
+        except KeyboardInterrupt as exc:
+            done = self._committed(transaction)
+            raise Interrupted(f"interrupted; the change was {'made before' if done else 'not made'}") from exc
+
+    def _committed(self, transaction: str | None) -> bool:
+        """Return whether a transaction of which the answer was lost took effect; raise OutcomeUnknown."""
+        if transaction is None:
+            return False
+
+        def ask() -> bool:
+            with self.translating(), self._open() as connection:
+                return self.backend.is_committed(connection, transaction)
+
+        try:
+            return persist(ask, budget=self.options.retry_budget)
+        except DatabaseUnavailable as exc:
+            raise OutcomeUnknown(
+                f"the connection to {self.backend.place} broke while the change was being committed",
+                f"look whether it is there before you try again; {self.backend.how_to_ask(transaction)}",
+            ) from exc
 
     @contextmanager
     def migration(self, *, create: bool = False) -> Iterator[tuple[Connection, Connection]]:
@@ -93,8 +163,8 @@ class Database:
         else:
             self.backend.require()
         try:
-            with self.backend.migration(self.engine) as connections:
-                yield connections
+            with self.backend.migration(self._open_patiently) as pair:
+                yield pair
         except self.backend.error_types as exc:
             # A migration that misses a table is at fault itself: that the schema is behind is no news.
             raise self.backend.translate(exc) from exc
@@ -144,14 +214,14 @@ def _backend_of(session: Session) -> Backend:
     return backend
 
 
-def _backend(url: URL, connect_timeout: int) -> Backend:
+def _backend(url: URL, options: Options) -> Backend:
     engine = url.get_backend_name()
     if engine == "sqlite":
         from taskdb_cli.database.sqlite import SQLite
 
-        return SQLite(url)
+        return SQLite(url, options)
     if engine == "postgresql":
         from taskdb_cli.database.postgresql import PostgreSQL
 
-        return PostgreSQL(url, connect_timeout=connect_timeout)
+        return PostgreSQL(url, options)
     raise InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {engine}")

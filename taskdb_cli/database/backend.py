@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
@@ -41,6 +41,18 @@ class Backend(Protocol):
     def create(self) -> bool:
         """Make an empty database when it is missing and this engine can; return whether it did."""
 
+    def translate_connecting(self, error: Exception) -> TaskdbError:
+        """Return ours for an error of the driver while a connection was being opened."""
+
+    def transaction_id(self, connection: Connection) -> str | None:
+        """Return what the running transaction can be asked for by later; None if it wrote nothing."""
+
+    def is_committed(self, connection: Connection, transaction: str) -> bool:
+        """Return whether a transaction took effect; raise DatabaseUnavailable if nobody knows yet."""
+
+    def how_to_ask(self, transaction: str) -> str:
+        """Say how a person finds out whether a transaction took effect."""
+
     def translate(self, error: Exception) -> TaskdbError:
         """Return ours for an error of the driver."""
 
@@ -61,7 +73,9 @@ class Backend(Protocol):
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run a query and return how the engine did it."""
 
-    def migration(self, engine: Engine) -> AbstractContextManager[tuple[Connection, Connection]]:
+    def migration(
+        self, connect: Callable[[], Connection]
+    ) -> AbstractContextManager[tuple[Connection, Connection]]:
         """Open a connection that migrates alone; nobody else migrates while it is open.
 
         The second connection is for looking around before: the first must be left for Alembic to

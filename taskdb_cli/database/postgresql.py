@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, ClassVar
 
 import psycopg
@@ -12,13 +14,17 @@ from psycopg import sql
 from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.errors import (
     Conflict,
+    ConnectionFailed,
+    ConnectionLost,
     DatabaseUnavailable,
     DataCorrupt,
     InvalidConfiguration,
@@ -26,6 +32,7 @@ from taskdb_cli.errors import (
     NotFound,
     StorageFailed,
     TaskdbError,
+    TransactionConflict,
 )
 from taskdb_cli.models.types import IsTimestamp, NoUppercase, OneLine, PlainText
 
@@ -33,6 +40,19 @@ MIGRATION_LOCK = 0x7461736B6462
 """The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
 
 _LATER = "try again later"
+
+POOL_RECYCLE = 240
+"""Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
+
+_PASSING_REFUSALS = (
+    "starting up",
+    "shutting down",
+    "recovery",
+    "too many clients",
+    "remaining connection slots",
+    "too many connections",
+    "no more connections allowed",
+)
 
 MIGRATION_WAIT = 60.0
 """Seconds to wait for somebody else's migration."""
@@ -42,12 +62,15 @@ MIGRATION_POLL = 0.1
 
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
-    "08": (DatabaseUnavailable, _LATER),
-    "57P": (DatabaseUnavailable, _LATER),
-    "53300": (DatabaseUnavailable, "the server has no connection to spare: " + _LATER),
-    "57014": (DatabaseUnavailable, "the statement took too long: " + _LATER),
-    "55P03": (DatabaseUnavailable, "another session holds the lock: " + _LATER),
-    "40": (DatabaseUnavailable, "another transaction was in the way: " + _LATER),
+    "08": (ConnectionLost, _LATER),
+    "57P": (ConnectionLost, _LATER),
+    "25P03": (ConnectionLost, _LATER),
+    "57014": (
+        DatabaseUnavailable,
+        "the statement took too long: raise TASKDB_STATEMENT_TIMEOUT, or " + _LATER,
+    ),
+    "55P03": (TransactionConflict, "another session holds the lock: " + _LATER),
+    "40": (TransactionConflict, "another transaction was in the way: " + _LATER),
     "53100": (StorageFailed, "make room on the server's disk"),
     "25006": (StorageFailed, "connect to the primary server, or to a role that may write"),
     "42501": (TaskdbError, "grant the role of the database URL what it needs"),
@@ -70,42 +93,72 @@ class PostgreSQL:
         "isolation_level": "REPEATABLE READ",
     }
     write_options: ClassVar[Mapping[str, Any]] = {}
-    error_types: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
+    error_types: tuple[type[Exception], ...] = (DBAPIError, PoolTimeoutError, psycopg.Error)
 
-    def __init__(self, url: URL, *, connect_timeout: int) -> None:
+    def __init__(self, url: URL, options: Options) -> None:
         self.url = url
-        self.connect_timeout = connect_timeout
+        self.options = options
         host = url.query.get("host") or url.host or "the local socket"
         self.server = f"{host}:{url.query.get('port') or url.port or 5432}"
         self.place = f"{self.server}/{url.database or ''}"
+        self._local = is_local(url)
+        self._connected_before = False
 
     def create_engine(self) -> Engine:
         """Return an engine whose transactions are in UTC, as psycopg needs to read the year 1."""
-        pooled = (self.url.host or "").partition(".")[0].endswith("-pooler")
         engine = create_engine(
-            self.url,
-            poolclass=NullPool,
-            hide_parameters=True,
-            # Looking for the hstore extension would cost a query for each connection.
-            use_native_hstore=False,
-            connect_args={
-                # What the URL itself says goes before the setting.
-                "connect_timeout": self.url.query.get("connect_timeout", self.connect_timeout),
-                "fallback_application_name": "taskdb",
-                # A prepared statement may get a generic plan, which reads far more than its own would.
-                "prepare_threshold": None,
-            }
-            # A pooler hands out sessions that are not ours to set: it refuses `options`.
-            | ({} if pooled else {"options": self._options()}),
+            self.url, hide_parameters=True, connect_args=self._connect_arguments(), **self._pooling()
         )
-        if pooled:
-            event.listen(engine, "begin", _set_local_utc)
+        event.listen(engine, "connect", self._note_connected)
+        if self.options.pooled:
+            event.listen(engine, "begin", self._set_locally)
         return engine
 
-    def _options(self) -> str:
-        # The URL may have options of its own, such as a search_path or Neon's endpoint.
-        given = self.url.query.get("options", ())
-        return " ".join([*([given] if isinstance(given, str) else given), "-c TimeZone=UTC"])
+    def _connect_arguments(self) -> dict[str, Any]:
+        # What the URL itself says goes before the settings.
+        arguments: dict[str, Any] = {
+            "connect_timeout": self.url.query.get("connect_timeout", self.options.connect_timeout),
+            "fallback_application_name": "taskdb",
+            # A prepared statement may get a generic plan, which reads far more than its own would;
+            # and a pooler would hand it to a session that does not know it.
+            "prepare_threshold": None,
+        }
+        if not self._local and "sslmode" not in self.url.query and "PGSSLMODE" not in os.environ:
+            arguments["sslmode"] = "require"
+        if not self.options.pooled:
+            given = self.url.query.get("options", ())
+            settings = [f"-c {name}={value}" for name, value in self._session_settings().items()]
+            arguments["options"] = " ".join([*([given] if isinstance(given, str) else given), *settings])
+        return arguments
+
+    def _pooling(self) -> dict[str, Any]:
+        # Looking for the hstore extension would cost a query for each connection.
+        arguments: dict[str, Any] = {"use_native_hstore": False}
+        if (pool := self.options.pool) is None:
+            return arguments | {"poolclass": NullPool}
+        return arguments | {
+            "pool_size": pool.size,
+            "max_overflow": pool.overflow,
+            "pool_timeout": pool.timeout,
+            "pool_pre_ping": True,
+            "pool_recycle": POOL_RECYCLE,
+        }
+
+    def _session_settings(self) -> dict[str, str]:
+        return {
+            "TimeZone": "UTC",
+            "statement_timeout": f"{self.options.statement_timeout}s",
+            "lock_timeout": f"{self.options.lock_timeout}s",
+        }
+
+    def _set_locally(self, connection: Connection) -> None:
+        # In a pooler's session a setting lasts for the transaction only; one statement sets them all.
+        settings = self._session_settings()
+        calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
+        connection.exec_driver_sql(f"SELECT {calls}", tuple(chain(*settings.items())))
+
+    def _note_connected(self, *_: Any) -> None:
+        self._connected_before = True
 
     def require(self) -> None:
         """Leave it to the server to say that a database is missing."""
@@ -119,7 +172,7 @@ class PostgreSQL:
         cause = error.orig if isinstance(error, DBAPIError) else error
         state = getattr(cause, "sqlstate", None)
         if state is None:
-            return self._translate_connection(cause)
+            return self._translate_lost(cause)
         family, hint = next(
             (_BY_SQLSTATE[key] for key in (state, state[:3], state[:2]) if key in _BY_SQLSTATE),
             (TaskdbError, ""),
@@ -128,16 +181,61 @@ class PostgreSQL:
         text = getattr(diagnosis, "message_primary", None) or str(cause)
         return family(f"PostgreSQL at {self.place}: {_first_line(text)}", hint)
 
-    def _translate_connection(self, cause: BaseException | None) -> TaskdbError:
+    def _translate_lost(self, cause: BaseException | None) -> TaskdbError:
+        if isinstance(cause, psycopg.ProgrammingError):
+            return TaskdbError(f"PostgreSQL at {self.place}: {_first_line(str(cause))}")
+        reason = _first_line(str(cause)).removesuffix(".")
+        return ConnectionLost(f"the connection to PostgreSQL at {self.place} broke: {reason}", _LATER)
+
+    def translate_connecting(self, error: Exception) -> TaskdbError:
+        """Say why there is no connection, and whether there may be one soon.
+
+        The server's own words decide, because libpq gives no SQLSTATE for a connection that failed.
+        """
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(error, PoolTimeoutError):
+            return DatabaseUnavailable(
+                f"all {self._most_connections()} connections to {self.place} are in use",
+                "raise TASKDB_POOL_SIZE, or try again later",
+            )
         reason = _first_line(str(cause)).removesuffix(".")
         if isinstance(cause, psycopg.ProgrammingError):
             return InvalidConfiguration(f"the database URL is not usable: {reason}", "check its parameters")
         # libpq repeats the address in front of the reason.
         reason = reason.rpartition(" failed: ")[2].removeprefix("connection failed: ")
-        return DatabaseUnavailable(
+        return ConnectionFailed(
             f"cannot connect to PostgreSQL at {self.place}: {reason}",
             "check that the server runs and that the database URL is right",
+            passing=self._may_connect_soon(reason),
+            cost=self.options.connect_timeout if "timeout" in reason else 0,
         )
+
+    def _may_connect_soon(self, reason: str) -> bool:
+        if "FATAL" in reason:
+            return any(words in reason for words in _PASSING_REFUSALS)
+        # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
+        return not self._local or self._connected_before
+
+    def _most_connections(self) -> int:
+        pool = self.options.pool
+        return pool.size + pool.overflow if pool else 1
+
+    def transaction_id(self, connection: Connection) -> str | None:
+        """Return the transaction's id, which the server remembers for a long while."""
+        return connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()::text").scalar()
+
+    def is_committed(self, connection: Connection, transaction: str) -> bool:
+        """Ask the server, which may not have noticed yet that the other session is gone."""
+        status = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (transaction,)).scalar()
+        if status in ("committed", "aborted"):
+            return bool(status == "committed")
+        if status is None:
+            raise DatabaseUnavailable(f"{self.place} no longer knows transaction {transaction}")
+        raise TransactionConflict(f"transaction {transaction} is still running on {self.place}", _LATER)
+
+    def how_to_ask(self, transaction: str) -> str:
+        """Name the query that the server answers."""
+        return f"ask the server with: SELECT pg_xact_status('{transaction}')"
 
     def violated_constraint(self, error: BaseException | None) -> str:
         """Return the name that the server gives with the error."""
@@ -179,11 +277,16 @@ class PostgreSQL:
         return Plan(sql.replace("%%", "%"), lines, reached, round(rows) if sorts else None)
 
     @contextmanager
-    def migration(self, engine: Engine) -> Iterator[tuple[Connection, Connection]]:
-        """Hold an advisory lock, by a session of its own, while each revision commits by itself."""
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
+    def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:
+        """Hold an advisory lock, by a session of its own, while each revision commits by itself.
+
+        A statement may take as long as it needs: building an index of a large table does.
+        """
+        with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
             self._lock_migrations(guard)
-            with engine.connect() as connection:
+            with connect() as connection:
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.commit()
                 yield connection, guard
                 connection.commit()
 
@@ -240,8 +343,10 @@ def _reached(step: dict[str, Any]) -> str:
     return f"{step['Relation Name']}: {found}"
 
 
-def _set_local_utc(connection: Connection) -> None:
-    connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
+def is_local(url: URL) -> bool:
+    """Return whether a URL names a socket or a loopback address."""
+    host = str(url.query.get("host") or url.host or "")
+    return not host or host.startswith(("/", "127.")) or host in ("localhost", "::1")
 
 
 def _first_line(text: str) -> str:

@@ -5,31 +5,48 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event, func, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    QueuePool,
+    Select,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.engine.base import RootTransaction
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
 from sqlalchemy.sql.schema import Table
 from sqlalchemy.types import TypeEngine
 
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
+from taskdb_cli.database.retry import persist
 from taskdb_cli.errors import (
     Conflict,
     DatabaseMissing,
     DatabaseUnavailable,
     DataCorrupt,
+    Interrupted,
     InvalidConfiguration,
     InvalidInput,
     SchemaForeign,
     StorageFailed,
     TaskdbError,
+    TransactionConflict,
 )
 from taskdb_cli.models.types import (
     BigNumber,
@@ -41,9 +58,19 @@ from taskdb_cli.models.types import (
     SmallNumber,
 )
 
-BUSY_TIMEOUT = 15.0
-"""Seconds to wait for another process's write lock."""
+BUSY_TIMEOUT = 0.5
+"""Seconds that SQLite waits for a lock by itself; it cannot be interrupted meanwhile, so that the
+longer wait is left to the retries of the unit of work."""
 
+INTERRUPTIBLE_STEPS = 10_000
+"""After so many of its steps a statement lets Python handle signals."""
+
+_FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
+    sqlite3.SQLITE_BUSY: (TransactionConflict, "is locked by another process", "try again later"),
+    sqlite3.SQLITE_LOCKED: (TransactionConflict, "is locked by another process", "try again later"),
+    sqlite3.SQLITE_INTERRUPT: (Interrupted, "was left alone: interrupted", ""),
+    sqlite3.SQLITE_NOTADB: (SchemaForeign, "is not a SQLite database", "check the path in --database-url"),
+}
 _STORAGE_FAULTS = {
     sqlite3.SQLITE_READONLY: "is read-only",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
@@ -60,9 +87,9 @@ class SQLite:
     dialect = "sqlite"
     read_options: ClassVar[Mapping[str, Any]] = {}
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
-    error_types: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
+    error_types: tuple[type[Exception], ...] = (DBAPIError, PoolTimeoutError, sqlite3.Error)
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, options: Options) -> None:
         """Raise InvalidConfiguration for a URL that names no file."""
         if not url.database or url.database == ":memory:":
             raise InvalidConfiguration(
@@ -74,12 +101,23 @@ class SQLite:
             )
         self.path = Path(os.path.abspath(url.database))  # noqa: PTH100 (keep symlinks)
         self.place = str(self.path)
+        self.options = options
 
     def create_engine(self) -> Engine:
         """Return an engine whose connections obey foreign keys and begin transactions explicitly."""
-        engine = create_engine("sqlite://", creator=self._open, poolclass=NullPool, hide_parameters=True)
+        engine = create_engine("sqlite://", creator=self._open, hide_parameters=True, **self._pooling())
         event.listen(engine, "begin", _begin)
         return engine
+
+    def _pooling(self) -> dict[str, Any]:
+        if (pool := self.options.pool) is None:
+            return {"poolclass": NullPool}
+        return {
+            "poolclass": QueuePool,
+            "pool_size": pool.size,
+            "max_overflow": pool.overflow,
+            "pool_timeout": pool.timeout,
+        }
 
     def _open(self) -> sqlite3.Connection:
         # mode=rw: a file that vanished is an error here, never a new empty database.
@@ -92,6 +130,8 @@ class SQLite:
             check_same_thread=False,
         )
         try:
+            # What a signal raises in here ends the statement, which would otherwise run to its end.
+            connection.set_progress_handler(lambda: 0, INTERRUPTIBLE_STEPS)
             connection.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             connection.close()
@@ -134,16 +174,33 @@ class SQLite:
             ) from exc
         return True
 
+    def translate_connecting(self, error: Exception) -> TaskdbError:
+        """Tell a pool that has run dry from what is wrong with the file."""
+        if isinstance(error, PoolTimeoutError):
+            return DatabaseUnavailable(
+                f"all connections to {self.path} are in use", "raise TASKDB_POOL_SIZE, or try again later"
+            )
+        return self.translate(error)
+
+    def transaction_id(self, connection: Connection) -> str | None:
+        """Return None: there is no connection that could break between a commit and its answer."""
+        return None
+
+    def is_committed(self, connection: Connection, transaction: str) -> bool:
+        """Never asked."""
+        raise AssertionError(transaction)
+
+    def how_to_ask(self, transaction: str) -> str:
+        """Never asked."""
+        raise AssertionError(transaction)
+
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLite's result code, of which the low byte names the family."""
         cause = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return DatabaseUnavailable(
-                f"{self.path} is locked by another process", "try again when it has finished"
-            )
-        if code == sqlite3.SQLITE_NOTADB:
-            return SchemaForeign(f"{self.path} is not a SQLite database", "check the path in --database-url")
+        if code in _FAULTS:
+            family, words, hint = _FAULTS[code]
+            return family(f"{self.path} {words}", hint)
         if code == sqlite3.SQLITE_CORRUPT:
             return DataCorrupt(f"{self.path} is damaged: {cause}", "restore it from a backup")
         if code in _STORAGE_FAULTS:
@@ -210,23 +267,29 @@ class SQLite:
         return Plan(sql, lines, reached, connection.execute(count).scalar_one() if sorts else None)
 
     @contextmanager
-    def migration(self, engine: Engine) -> Iterator[tuple[Connection, Connection]]:
+    def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:
         """Hold the write lock around the whole chain, so that it applies entirely or not at all.
 
         Foreign keys are off meanwhile, because rebuilding a table drops it, and that would cascade;
         they are checked before the commit. WAL mode is kept in the file; it is set last, because that
         makes the file of a new database no longer empty.
         """
-        with engine.connect() as connection:
+        with connect() as connection:
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
             raw.execute("PRAGMA foreign_keys = OFF")
-            with connection.execution_options(**self.write_options).begin():
+            with persist(lambda: self._begin_writing(connection), budget=self.options.retry_budget):
                 yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
                     raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
             raw.execute("PRAGMA journal_mode = WAL")
+
+    def _begin_writing(self, connection: Connection) -> RootTransaction:
+        try:
+            return connection.execution_options(**self.write_options).begin()
+        except self.error_types as exc:
+            raise self.translate(exc) from exc
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:

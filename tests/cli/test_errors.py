@@ -45,6 +45,7 @@ def test_codes_of_errors():
         (6, "schema"),
         (7, "corrupt"),
         (9, "refused"),
+        (10, "unknown"),
         (130, "interrupted"),
     }
 

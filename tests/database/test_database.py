@@ -329,15 +329,15 @@ def test_read_only_server(url, taskdb):
 
 @POSTGRESQL_ONLY
 @pytest.mark.parametrize(
-    ("setting", "reason"), [("lock_timeout", "lock timeout"), ("statement_timeout", "statement timeout")]
+    ("lock", "statement", "reason"), [("1", "0", "lock timeout"), ("0", "1", "statement timeout")]
 )
-def test_locked_table(url, taskdb, setting, reason):
-    """A statement that waits longer than the server allows is worth trying again later."""
-    with connect(url) as other:
-        other.execute(f"ALTER DATABASE \"{url.database}\" SET {setting} = '20ms'")
-        with other.transaction():
-            other.execute("LOCK TABLE users")
-            failed = taskdb("user", "list", expect=5)
+def test_locked_table(url, taskdb, monkeypatch, lock, statement, reason):
+    """A statement that waits longer than the settings allow is worth trying again later."""
+    monkeypatch.setenv("TASKDB_LOCK_TIMEOUT", lock)
+    monkeypatch.setenv("TASKDB_STATEMENT_TIMEOUT", statement)
+    with connect(url) as other, other.transaction():
+        other.execute("LOCK TABLE users")
+        failed = taskdb("user", "list", expect=5)
     assert reason in failed.err
     assert "try again later" in failed.err
 

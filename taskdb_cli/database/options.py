@@ -1,0 +1,32 @@
+"""How a database is reached, and for how long anything may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Connections that a long-lived process keeps open and shares among its threads."""
+
+    size: int = 5
+    overflow: int = 5
+    """How many more may be opened at a time of need."""
+    timeout: int = 10
+    """Seconds to wait for one of them."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The limits of every connection; times are in seconds, and 0 means none where it is allowed."""
+
+    connect_timeout: int = 15
+    statement_timeout: int = 300
+    lock_timeout: int = 10
+    retry_budget: int = 30
+    """How long a unit of work may be tried again after it failed on a passing fault."""
+    pooled: bool = False
+    """Whether a pooler hands out the sessions, which are then not ours to set."""
+    pool: Pool | None = None
+    """Without one, each unit of work opens a connection and closes it."""
+    slow_query_ms: int = 1000
