@@ -143,7 +143,7 @@ def test_locked_sqlite(database, taskdb, monkeypatch):
         other.execute("BEGIN IMMEDIATE")
         taskdb("user", "list")
         refused = taskdb("user", "create", "--email", "ann@example.com", "--name", "Ann", expect=5)
-    assert refused.err == (f"error: {path} is locked by another process (try again when it has finished)\n")
+    assert refused.err == (f"error: {path} is locked by another process (try again later)\n")
 
 
 def test_not_a_sqlite_database(tmp_path, bare_taskdb):
@@ -329,12 +329,12 @@ def test_read_only_server(url, taskdb):
 
 @POSTGRESQL_ONLY
 @pytest.mark.parametrize(
-    ("lock", "statement", "reason"), [("1", "0", "lock timeout"), ("0", "1", "statement timeout")]
+    ("limits", "reason"), [(("1", "0"), "lock timeout"), (("0", "1"), "statement timeout")]
 )
-def test_locked_table(url, taskdb, monkeypatch, lock, statement, reason):
+def test_locked_table(url, taskdb, monkeypatch, limits, reason):
     """A statement that waits longer than the settings allow is worth trying again later."""
-    monkeypatch.setenv("TASKDB_LOCK_TIMEOUT", lock)
-    monkeypatch.setenv("TASKDB_STATEMENT_TIMEOUT", statement)
+    for name, seconds in zip(("TASKDB_LOCK_TIMEOUT", "TASKDB_STATEMENT_TIMEOUT"), limits, strict=True):
+        monkeypatch.setenv(name, seconds)
     with connect(url) as other, other.transaction():
         other.execute("LOCK TABLE users")
         failed = taskdb("user", "list", expect=5)
