@@ -19,7 +19,6 @@ from taskdb_cli.database.retry import persist
 from taskdb_cli.database.watch import watch
 from taskdb_cli.errors import (
     ConnectionLost,
-    DatabaseUnavailable,
     Interrupted,
     InvalidConfiguration,
     OutcomeUnknown,
@@ -123,6 +122,8 @@ class Database:
         return Session(connection, expire_on_commit=False, autoflush=False, info={"backend": self.backend})
 
     def _commit(self, session: Session) -> None:
+        # A transaction has no id before it writes, and what is still to be written would come too late.
+        session.flush()
         transaction = self.backend.transaction_id(session.connection())
         try:
             session.commit()
@@ -132,6 +133,8 @@ class Database:
             if not self._committed(transaction):
                 raise ours from exc
         except KeyboardInterrupt as exc:
+            if transaction is None:
+                raise
             done = self._committed(transaction)
             raise Interrupted(f"interrupted; the change was {'made before' if done else 'not made'}") from exc
 
@@ -146,7 +149,7 @@ class Database:
 
         try:
             return persist(ask, budget=self.options.retry_budget)
-        except DatabaseUnavailable as exc:
+        except (TaskdbError, KeyboardInterrupt) as exc:
             raise OutcomeUnknown(
                 f"the connection to {self.backend.place} broke while the change was being committed",
                 f"look whether it is there before you try again; {self.backend.how_to_ask(transaction)}",

@@ -44,6 +44,9 @@ _LATER = "try again later"
 POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
 
+FUTURE_TRANSACTION = "22023"
+"""What the server answers about a transaction id that it has not given out, as far as it remembers."""
+
 _PASSING_REFUSALS = (
     "starting up",
     "shutting down",
@@ -226,7 +229,13 @@ class PostgreSQL:
 
     def is_committed(self, connection: Connection, transaction: str) -> bool:
         """Ask the server, which may not have noticed yet that the other session is gone."""
-        status = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (transaction,)).scalar()
+        try:
+            status = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (transaction,)).scalar()
+        except DBAPIError as exc:
+            if getattr(exc.orig, "sqlstate", None) != FUTURE_TRANSACTION:
+                raise
+            # It crashed before anything of the transaction was on its disk.
+            return False
         if status in ("committed", "aborted"):
             return bool(status == "committed")
         if status is None:
