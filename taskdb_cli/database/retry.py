@@ -27,28 +27,32 @@ def persist(attempt: Callable[[], T], *, budget: float) -> T:
     from the beginning of the first attempt. Raises what the last attempt raised.
     """
     begin = time.monotonic()
+
+    def is_spent(error: BaseException | None) -> bool:
+        cost = error.cost if isinstance(error, DatabaseUnavailable) else 0
+        return time.monotonic() - begin + cost >= budget
+
     try:
         return attempt()
     except DatabaseUnavailable as error:
-        if not error.passing:
+        if not error.passing or is_spent(error):
             raise
         _tell(error)
     # Only now: nothing that works at once should wait for this import.
     import tenacity
 
-    def exhausted(state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        cost = error.cost if isinstance(error, DatabaseUnavailable) else 0
-        return time.monotonic() - begin + cost > budget
-
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_passing),
-        stop=exhausted,
+        stop=lambda state: is_spent(_error(state)),
         wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
-        before_sleep=lambda state: _tell(state.outcome.exception() if state.outcome else None),
+        before_sleep=lambda state: _tell(_error(state)),
         reraise=True,
     )
     return retrying(attempt)
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
 
 
 def _is_passing(error: BaseException) -> bool:
