@@ -1,0 +1,148 @@
+"""Ctrl-C and SIGTERM at every place where a command may wait: one line, and nothing changed."""
+
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from itertools import takewhile
+from time import monotonic
+
+import pexpect
+import pytest
+
+from tests.conftest import SERVERS, connect
+from tests.processes import command
+from tests.samples import add_user, emails
+
+SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+CREATE = ("user", "create", "--email", "bob@example.com", "--name", "Bob")
+
+
+@pytest.fixture
+def start(taskdb, monkeypatch) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the command as a process on the test's database; it waits for locks and for longer."""
+    monkeypatch.setenv("TASKDB_LOCK_TIMEOUT", "60")
+    monkeypatch.setenv("TASKDB_RETRY_BUDGET", "60")
+    started = []
+
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Look again and again until something is so; fail when it takes unreasonably long."""
+    deadline = monotonic() + 30
+    while not condition():
+        assert monotonic() < deadline, "it never came to that"
+
+
+def interrupted(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
+    """Send the signal, and return what the process leaves behind."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+@POSTGRESQL_ONLY
+@SIGNALS
+def test_waiting_for_a_lock(url, database, start, number, code):
+    """A statement that waits for a lock is cancelled on the server at once."""
+    add_user(database)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with connect(url) as other, connect(url) as observer, other.transaction():
+        other.execute("SELECT FROM users FOR UPDATE")
+        process = start("user", "update", "1", "--name", "Bob")
+        wait_until(lambda: observer.execute(f"{waiting} AND wait_event_type = 'Lock'").fetchone() == (1,))
+        assert interrupted(process, number) == (code, "", "error: interrupted\n")
+        wait_until(lambda: observer.execute(f"{waiting} AND application_name = 'taskdb'").fetchone() == (0,))
+        assert other.execute("SELECT name FROM users").fetchone() == ("Ann",)
+
+
+@SQLITE_ONLY
+@SIGNALS
+def test_long_statement_of_sqlite(url, start, number, code):
+    """A statement that SQLite would run for ever ends."""
+    with closing(sqlite3.connect(url.database, isolation_level=None, timeout=0)) as other:
+        other.executescript(
+            "PRAGMA journal_mode = DELETE; ALTER TABLE tasks RENAME TO some;"
+            " CREATE VIEW tasks AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+            " SELECT some.* FROM n LEFT JOIN some ON some.id = n.i;"
+        )
+
+        def is_read() -> bool:
+            # Whoever reads keeps others from having the file for themselves.
+            try:
+                other.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                return True
+            other.execute("ROLLBACK")
+            return False
+
+        process = start("task", "list", "--search", "nothing")
+        wait_until(is_read)
+        left = interrupted(process, number)
+    assert left[:2] == (code, "")
+    assert left[2].startswith("error: ")
+    assert left[2].endswith("interrupted\n")
+    assert left[2].count("\n") == 1
+
+
+@SQLITE_ONLY
+@SIGNALS
+def test_waiting_for_sqlite(url, database, start, number, code):
+    """A command that waits for another process to let go of the file gives up."""
+    with closing(sqlite3.connect(url.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        process = start("--verbose", *CREATE)
+        log = list(takewhile(lambda line: "trying again" not in line, process.stderr))
+        returncode, out, err = interrupted(process, number)
+    errors = [line for line in err.splitlines() if "trying again" not in line]
+    assert (returncode, out, errors) == (code, "", ["error: interrupted"]), log
+    assert emails(database) == []
+
+
+@SIGNALS
+def test_waiting_for_an_answer(database, taskdb, number, code):
+    """A command that asks before it destroys something can be left, and holds no connection meanwhile."""
+    add_user(database)
+    words = command("user", "delete", "1")
+    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=30)
+    child.expect(r"\[y/N\] ")
+    child.kill(number)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.before.split() == ["error:", "interrupted"]
+    assert child.exitstatus == code
+    assert emails(database) == ["ann@example.com"]
+
+
+@POSTGRESQL_ONLY
+def test_no_connection_while_asking(url, database, taskdb):
+    """No connection is held while a person thinks."""
+    add_user(database)
+    words = command("user", "delete", "1")
+    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=30)
+    child.expect(r"\[y/N\] ")
+    with connect(url) as observer:
+        held = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskdb'"
+        wait_until(lambda: observer.execute(f"{held} AND datname = current_database()").fetchone() == (0,))
+    child.sendline("n")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 9
