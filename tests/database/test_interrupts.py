@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from itertools import takewhile
+from pathlib import Path
 from time import monotonic
 
 import pexpect
@@ -50,6 +51,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = monotonic() + 30
     while not condition():
         assert monotonic() < deadline, "it never came to that"
+
+
+def is_asleep(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
 
 
 def interrupted(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
@@ -124,6 +129,8 @@ def test_waiting_for_an_answer(database, taskdb, number, code):
     words = command("user", "delete", "1")
     child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=30)
     child.expect(r"\[y/N\] ")
+    # A signal between the prompt and the read behind it would wait for the answer, as Python handles them.
+    wait_until(lambda: is_asleep(child.pid))
     child.kill(number)
     child.expect(pexpect.EOF)
     child.close()
