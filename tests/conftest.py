@@ -2,7 +2,7 @@
 
 The servers are real: PostgreSQL 16 and 18 come with a package from PyPI and are started once, by the
 process that starts the tests. TASKDB_TEST_DATABASE_URL names another server to use instead; its role
-must be allowed to create databases.
+must be allowed to create databases. A PgBouncer, where it is installed, stands in front of PostgreSQL 18.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from taskdb_cli.cli import run
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate
+from tests.pooler import PGBOUNCER, start_pooler
 
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
@@ -38,6 +39,15 @@ IMPATIENT = Options(lock_timeout=1, retry_budget=2)
 _external = os.environ.get("TASKDB_TEST_DATABASE_URL")
 SERVERS = ("server",) if _external else tuple(f"postgresql{version}" for version in POSTGRESQL_VERSIONS)
 ENGINES = ("sqlite", *SERVERS)
+POOLED = pytest.param(
+    "pgbouncer",
+    marks=pytest.mark.skipif(
+        PGBOUNCER is None and os.environ.get("CI") != "true", reason="pgbouncer is not installed"
+    ),
+)
+"""PostgreSQL 18 as an engine that the command line reaches through a pooler."""
+
+POOLERS = () if _external else (POOLED,)
 
 _numbers = itertools.count()
 _root_key = pytest.StashKey[Path]()
@@ -59,6 +69,17 @@ def pytest_configure(config: pytest.Config) -> None:
         _make_template(plain_url(url), f"{TEMPLATE}_{os.getpid()}")
         config.stash[_stop_key].insert(0, _dropper(plain_url(url), f"{TEMPLATE}_{os.getpid()}"))
         urls[name] = url
+    if not _external:
+        urls["pgbouncer"] = urls[SERVERS[-1]]
+        if PGBOUNCER is not None:
+            pooler, stop = start_pooler(
+                PGBOUNCER,
+                plain_url(urls["pgbouncer"]),
+                root,
+                owner=root / f"pg{POSTGRESQL_VERSIONS[-1]}",
+            )
+            config.stash[_stop_key].insert(0, stop)
+            urls["pooler"] = pooler.render_as_string()
     sqlite = f"sqlite:///{root}/template.sqlite3"
     migrate.upgrade(Database(make_url(sqlite)))
     config.stash[_urls_key] = {**urls, "sqlite": sqlite, "template": f"{TEMPLATE}_{os.getpid()}"}
@@ -235,7 +256,32 @@ def bare_taskdb(
 
 
 @pytest.fixture
-def taskdb(bare_taskdb: TaskdbCommand, monkeypatch: pytest.MonkeyPatch, url: URL) -> TaskdbCommand:
+def pooled(urls: dict[str, str]) -> Callable[[URL], URL]:
+    """Makes the pooler's address of a database of PostgreSQL 18."""
+    if "pooler" not in urls:
+        pytest.fail("pgbouncer is not installed, which is an error where CI is true")
+    return lambda url: plain_url(urls["pooler"]).set(database=url.database)
+
+
+@pytest.fixture
+def use(
+    engine: str, isolated: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[URL], None]:
+    """Makes a database of the engine the command line's; the URL is the direct one."""
+
+    def use(url: URL) -> None:
+        text = url.render_as_string(hide_password=False)
+        if engine == "pgbouncer":
+            monkeypatch.setenv("TASKDB_POOLED", "1")
+            monkeypatch.setenv("TASKDB_DIRECT_URL", text)
+            text = request.getfixturevalue("pooled")(url).render_as_string()
+        monkeypatch.setenv("TASKDB_DATABASE_URL", text)
+
+    return use
+
+
+@pytest.fixture
+def taskdb(bare_taskdb: TaskdbCommand, use: Callable[[URL], None], url: URL) -> TaskdbCommand:
     """The command line on the migrated database of the engine."""
-    monkeypatch.setenv("TASKDB_DATABASE_URL", url.render_as_string(hide_password=False))
+    use(url)
     return bare_taskdb

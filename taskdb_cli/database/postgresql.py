@@ -126,13 +126,18 @@ class PostgreSQL:
             # and a pooler would hand it to a session that does not know it.
             "prepare_threshold": None,
         }
-        if not self._local and "sslmode" not in self.url.query and "PGSSLMODE" not in os.environ:
+        if not self._local and not self._says_how_to_encrypt():
             arguments["sslmode"] = "require"
         if not self.options.pooled:
             given = self.url.query.get("options", ())
             settings = [f"-c {name}={value}" for name, value in self._session_settings().items()]
             arguments["options"] = " ".join([*([given] if isinstance(given, str) else given), *settings])
         return arguments
+
+    def _says_how_to_encrypt(self) -> bool:
+        # With the system's roots libpq checks the host's name by itself, and refuses any weaker mode.
+        roots = self.url.query.get("sslrootcert", os.environ.get("PGSSLROOTCERT"))
+        return "sslmode" in self.url.query or "PGSSLMODE" in os.environ or roots == "system"
 
     def _pooling(self) -> dict[str, Any]:
         # Looking for the hstore extension would cost a query for each connection.
@@ -353,9 +358,10 @@ def _reached(step: dict[str, Any]) -> str:
 
 
 def is_local(url: URL) -> bool:
-    """Return whether a URL names a socket or a loopback address."""
-    host = str(url.query.get("host") or url.host or "")
-    return not host or host.startswith(("/", "127.")) or host in ("localhost", "::1")
+    """Return whether all hosts of a URL, or those of libpq's default, are sockets or loopback addresses."""
+    given = url.query.get("host") or url.host or os.environ.get("PGHOST", "")
+    hosts = given.split(",") if isinstance(given, str) else given
+    return all(not host or host.startswith(("/", "127.")) or host in ("localhost", "::1") for host in hosts)
 
 
 def _first_line(text: str) -> str:

@@ -20,9 +20,9 @@ CREATE_ANN = ("user", "create", "--email", "ann@example.com", "--name", "Ann")
 
 
 @pytest.fixture
-def empty_taskdb(bare_taskdb: TaskdbCommand, monkeypatch: pytest.MonkeyPatch, empty_url) -> TaskdbCommand:
+def empty_taskdb(bare_taskdb: TaskdbCommand, use, empty_url) -> TaskdbCommand:
     """The command line on a database that no migration has touched."""
-    monkeypatch.setenv("TASKDB_DATABASE_URL", empty_url.render_as_string(hide_password=False))
+    use(empty_url)
     return bare_taskdb
 
 
@@ -81,12 +81,12 @@ def test_history_lists_every_revision(taskdb):
     assert all(row["applied"] for row in rows)
 
 
-def test_sql_is_what_migrate_does(taskdb, new_url, monkeypatch):
+def test_sql_is_what_migrate_does(taskdb, new_url, use):
     """The printed SQL makes, when it is run by hand, a database that passes the check."""
     script = taskdb("migrate", "sql").out
     by_hand = new_url(migrated=False)
     execute(by_hand, *[statement for statement in script.split(";\n") if statement.strip()])
-    monkeypatch.setenv("TASKDB_DATABASE_URL", by_hand.render_as_string(hide_password=False))
+    use(by_hand)
     taskdb("migrate", "check")
 
 
