@@ -1,6 +1,10 @@
 """Run Alembic's revisions, for `taskdb migrate` and for the alembic command of a checkout."""
 
+import logging
+from typing import Any
+
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection
 
 from taskdb_cli.config import load_settings
@@ -8,10 +12,21 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
 from taskdb_cli.models import metadata
 
+_log = logging.getLogger("taskdb.migrate")
+
+
+def log_step(*, step: MigrationInfo, **_: Any) -> None:
+    """Tell the log of a revision that was applied or taken back."""
+    way = "upgrade" if step.is_upgrade else "downgrade"
+    extra = {"revision": step.up_revision_id, "direction": way}
+    _log.info("%s: revision %s", way, step.up_revision_id, extra=extra)
+
+
 OPTIONS = {
     "target_metadata": metadata(),
     "version_table": VERSION_TABLE,
     "transaction_per_migration": True,
+    "on_version_apply": log_step,
     # The database may hold tables of other owners.
     "include_name": lambda name, kind, _parents: kind != "table" or name in OUR_TABLES,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ ENVIRONMENT_VARIABLES = {
     "TASKDB_LOCK_TIMEOUT": "seconds that a statement waits for another's lock, 0 for no limit",
     "TASKDB_RETRY_BUDGET": "seconds that work is tried again after a passing fault",
     "TASKDB_SLOW_QUERY_MS": "milliseconds after which a statement is logged as slow, 0 for never",
+    "TASKDB_LOG_FILE": "a file that events are logged to, in addition to stderr",
+    "TASKDB_LOG_FORMAT": "how a line of the log is written: text or json",
     "TASKDB_DEBUG": "anything but 0 shows the traceback of an unexpected error",
 }
 """Every variable that taskdb reads, and what it sets."""
@@ -46,6 +49,35 @@ _MOST_CONNECTIONS = 1000
 _HIGHEST_PORT = 65535
 
 
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Where the log goes besides stderr, and how its lines are written."""
+
+    file: Path | None = None
+    format: LogFormat = LogFormat.TEXT
+
+    @classmethod
+    def read(
+        cls, values: Mapping[str, str], *, file: Path | None = None, format: LogFormat | None = None
+    ) -> LogSettings:
+        """Read the variables; the arguments are the options that the user gave.
+
+        Raises InvalidConfiguration for a format that does not exist.
+        """
+        named = values.get("TASKDB_LOG_FILE")
+        word = format or values.get("TASKDB_LOG_FORMAT") or LogFormat.TEXT
+        if word not in tuple(LogFormat):
+            raise InvalidConfiguration(f"TASKDB_LOG_FORMAT must be one of {', '.join(LogFormat)}")
+        return cls(file or (Path(named) if named else None), LogFormat(word))
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that a command needs to know about where it runs."""
@@ -54,6 +86,7 @@ class Settings:
     direct_url: URL
     options: Options
     pool: Pool
+    log: LogSettings = field(default_factory=LogSettings)
 
     def database(self, *, long_lived: bool = False) -> Database:
         """Return the database of these settings, not connected yet.
@@ -82,6 +115,8 @@ def load_settings(
     *,
     database_url: str | None = None,
     env_file: Path | None = None,
+    log_file: Path | None = None,
+    log_format: LogFormat | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Read the settings; the arguments are the options that the user gave.
@@ -98,6 +133,7 @@ def load_settings(
         direct_url=direct_url,
         options=_read_options(merged, url),
         pool=_read_pool(merged),
+        log=LogSettings.read(merged, file=log_file, format=log_format),
     )
 
 

@@ -19,8 +19,9 @@ from typer.exceptions import Abort, TyperException
 
 from taskdb_cli import __version__, signals
 from taskdb_cli.cli import migrate, stats, task, user
-from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import HelpfulGroup
+from taskdb_cli.config import LogFormat
 from taskdb_cli.errors import ExitCode, Interrupted, InvalidInput, StorageFailed, TaskdbError
 from taskdb_cli.output import write_json
 
@@ -64,21 +65,38 @@ def main(
     ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error. [env: TASKDB_DEBUG]")] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Log events to this file too. [env: TASKDB_LOG_FILE]"),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="How lines of the log are written. [env: TASKDB_LOG_FORMAT]", show_default=False),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
-    ctx.obj = Invocation(
-        database_url=database_url, env_file=env_file, verbosity=-1 if quiet else verbose, debug=debug
-    )
+    found = invocation(ctx)
+    found.database_url, found.env_file = database_url, env_file
+    found.verbosity, found.debug = -1 if quiet else verbose, debug
+    found.log_file, found.log_format = log_file, log_format
+    found.open_journal()
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; every failure ends here as one line on stderr."""
+    this = Invocation()
+    code = _run(arguments, this)
+    this.journal.close(code)
+    return code
+
+
+def _run(arguments: Sequence[str], this: Invocation) -> int:
     try:
         _prepare_streams()
-        code = app(args=list(arguments), prog_name="taskdb", standalone_mode=False)
+        code = app(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as exc:
         # Typer leaves with 1 when a pipe is closed under it.

@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from taskdb_cli.cli.journal import Journal
 from taskdb_cli.errors import DatabaseMissing, Refused
 
 if TYPE_CHECKING:
-    from taskdb_cli.config import Settings
+    from taskdb_cli.config import LogFormat, Settings
     from taskdb_cli.database import Database
+
+
+T = TypeVar("T")
 
 
 @dataclass
 class Invocation:
     """The global options, and what follows from them once a command asks."""
 
-    database_url: str | None
-    env_file: Path | None
-    verbosity: int
-    debug: bool
+    database_url: str | None = None
+    env_file: Path | None = None
+    verbosity: int = 0
+    debug: bool = False
+    log_file: Path | None = None
+    log_format: LogFormat | None = None
+    journal: Journal = field(default_factory=Journal)
+
+    def open_journal(self) -> None:
+        """Log from the beginning if the options or the environment ask for more than warnings.
+
+        Raises InvalidConfiguration for a log file that cannot be opened, before anything is done.
+        """
+        if self.log_file or self.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
+            from taskdb_cli.config import LogSettings
+
+            settings = LogSettings.read(os.environ, file=self.log_file, format=self.log_format)
+            self.journal.open(settings, self.verbosity)
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, read on first use."""
+        """The settings, read on first use; from then on there is a log, of warnings at least."""
         from taskdb_cli.config import load_settings
 
-        return load_settings(database_url=self.database_url, env_file=self.env_file)
+        settings = load_settings(
+            database_url=self.database_url,
+            env_file=self.env_file,
+            log_file=self.log_file,
+            log_format=self.log_format,
+        )
+        self.journal.open(settings.log, self.verbosity)
+        return settings
 
     @cached_property
     def database(self) -> Database:
         """The database, not connected yet."""
-        from taskdb_cli.logs import configure
-
-        configure(self.verbosity)
         return self.settings.database()
 
     @cached_property
     def maintained(self) -> Database:
         """The database by its direct endpoint, for work that a pooler cannot carry."""
-        from taskdb_cli.logs import configure
-
-        configure(self.verbosity)
         return self.settings.direct_database()
 
     @cached_property
@@ -65,6 +86,13 @@ class Invocation:
             migrate.upgrade(self.database)
             self.say(f"created {self.database.backend.place}")
         return self.database
+
+    def counting(self, rows: Iterable[T]) -> Iterator[T]:
+        """Pass rows on, and let the log know how many there were."""
+        self.journal.rows = 0
+        for row in rows:
+            self.journal.rows += 1
+            yield row
 
     def say(self, message: str) -> None:
         """Tell the person something on stderr, unless they want quiet."""

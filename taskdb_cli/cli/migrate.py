@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.invocation import invocation
-from taskdb_cli.cli.options import Output, Yes
+from taskdb_cli.cli.options import NotingGroup, Output, Yes
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output import REVISIONS, Format
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
     from taskdb_cli.services.migrate import SchemaStatus
 
-app = typer.Typer(help="Upgrade the schema, or look at it.", invoke_without_command=True)
+app = typer.Typer(cls=NotingGroup, help="Upgrade the schema, or look at it.", invoke_without_command=True)
 
 Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go.", show_default=True)]
 

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from taskdb_cli.cli.completion import complete_users
+from taskdb_cli.cli.invocation import Invocation
 from taskdb_cli.output import Format
 
 UserArgument = Annotated[
@@ -39,7 +40,18 @@ IfNotExists = Annotated[
 ]
 
 
-class HelpfulGroup(TyperGroup):
+class NotingGroup(TyperGroup):
+    """A group of commands that lets the log know which of them runs."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command as ever."""
+        found = super().resolve_command(ctx, args)
+        if isinstance(ctx.obj, Invocation):
+            ctx.obj.journal.command = f"{ctx.command_path} {found[0]}"
+        return found
+
+
+class HelpfulGroup(NotingGroup):
     """A group of commands that shows its help when none is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

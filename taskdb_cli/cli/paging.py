@@ -76,7 +76,7 @@ class Listing:
             _show_all(run, view, output, stream)
             return
         found = run.database.read(page)
-        shown = show_records(found.records, view, output)
+        shown = show_records(run.counting(found.records), view, output)
         if found.next is not None:
             from taskdb_cli.services.cursor import Cursor
 
@@ -97,7 +97,7 @@ def _show_all(
             for number, record in enumerate(records, 1):  # noqa: B007 (read when all are shown)
                 yield record
 
-        shown = show_records(counted(), view, output)
+        shown = show_records(run.counting(counted()), view, output)
     if shown is Format.TABLE:
         _say_end(run, number)
 

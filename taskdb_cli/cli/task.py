@@ -234,6 +234,7 @@ def delete(
         records = run.database.read(lambda session: service.get_all(session, ids))
         run.confirm(f"delete {_describe(records)}", yes=yes)
     gone = run.database.write(lambda session: service.remove(session, ids), dry_run=dry_run)
+    run.journal.rows = len(gone)
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
     if output is Format.JSON:
         show_json({"tasks_deleted": [record["id"] for record in gone], "dry_run": dry_run})
@@ -297,7 +298,7 @@ def export(
     run = invocation(ctx)
     order, wanted = Order.parse(sort, TASK_SORT_KEYS), filter.read(run.now)
     with run.database.stream(lambda session: service.stream(session, wanted, order)) as records:
-        print_export(records, TASKS, output)
+        print_export(run.counting(records), TASKS, output)
 
 
 def _set_status(ctx: typer.Context, ids: list[int], status: TaskStatus, output: Format | None) -> None:

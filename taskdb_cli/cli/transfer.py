@@ -108,6 +108,7 @@ def import_file(
         except InvalidRecords as exc:
             exc.details = details
             raise
+    run.journal.rows = outcome.created + outcome.updated + outcome.unchanged
     run.say(f"{'dry run: ' if dry_run else ''}{_describe(outcome, source)}")
     if output is Format.JSON:
         show_json({"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged})

@@ -218,10 +218,9 @@ def export(ctx: typer.Context, *, output: ExportOutput = ExportFormat.NDJSON) ->
     from taskdb_cli.services.query import USER_SORT_KEYS, UserFilter
 
     order = Order.parse("id", USER_SORT_KEYS)
-    with invocation(ctx).database.stream(
-        lambda session: service.stream(session, UserFilter(), order)
-    ) as records:
-        print_export(records, USERS, output)
+    run = invocation(ctx)
+    with run.database.stream(lambda session: service.stream(session, UserFilter(), order)) as records:
+        print_export(run.counting(records), USERS, output)
 
 
 def _confirm_deletion(run: Invocation, refs: list[str], reassign_to: str | None, *, yes: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -26,6 +28,10 @@ from taskdb_cli.errors import (
 )
 
 T = TypeVar("T")
+
+# A program that uses taskdb as a library and configures no logging hears nothing.
+logging.getLogger("taskdb").addHandler(logging.NullHandler())
+_log = logging.getLogger("taskdb.connect")
 
 
 class Database:
@@ -102,10 +108,21 @@ class Database:
             yield connection
 
     def _open(self) -> Connection:
+        begun = time.perf_counter()
         try:
-            return self.engine.connect()
+            connection = self.engine.connect()
         except self.backend.error_types as exc:
+            self._log_connecting("failed to connect", begun)
             raise self.backend.translate_connecting(exc) from exc
+        self._log_connecting("connected", begun)
+        return connection
+
+    def _log_connecting(self, outcome: str, begun: float) -> None:
+        elapsed = (time.perf_counter() - begun) * 1000
+        # A pool has most connections ready: taking one is no event.
+        level = logging.DEBUG if self.options.pool else logging.INFO
+        extra = {"place": self.backend.place, "duration_ms": round(elapsed)}
+        _log.log(level, "%s: %s in %.0f ms", self.backend.place, outcome, elapsed, extra=extra)
 
     def _open_patiently(self) -> Connection:
         return persist(self._open, budget=self.options.retry_budget)

@@ -21,6 +21,7 @@ from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
+from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     Conflict,
     ConnectionFailed,
@@ -269,7 +270,11 @@ class PostgreSQL:
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
             sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
         )
-        with raw.cursor() as cursor, cursor.copy(statement) as copy:
+        with (
+            watching(statement.as_string(raw), self.options.slow_query_ms),
+            raw.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
             for row in rows:
                 copy.write_row(row)
 

@@ -60,4 +60,4 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _tell(error: BaseException | None) -> None:
-    _log.info("trying again: %s", error)
+    _log.info("trying again: %s", error, extra={"error": type(error).__name__})

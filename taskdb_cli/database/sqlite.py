@@ -35,6 +35,7 @@ from sqlalchemy.types import TypeEngine
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
+from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     Conflict,
     DatabaseMissing,
@@ -245,13 +246,13 @@ class SQLite:
             table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
             for name in columns
         ]
-        raw.executemany(
-            f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 (names of our own tables)
-            (
-                [process(value) if process else value for process, value in zip(processors, row, strict=True)]
-                for row in rows
-            ),
+        statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 (names of our own tables)
+        values = (
+            [process(value) if process else value for process, value in zip(processors, row, strict=True)]
+            for row in rows
         )
+        with watching(statement, self.options.slow_query_ms):
+            raw.executemany(statement, values)
 
     def lock_table(self, connection: Connection, table: Table) -> None:
         """Leave it at the lock that whoever writes holds on the whole database."""

@@ -1,0 +1,82 @@
+"""What the log is told about one run of the command line."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taskdb_cli.errors import ExitCode, InvalidConfiguration
+
+if TYPE_CHECKING:
+    from taskdb_cli.config import LogSettings
+
+
+@dataclass
+class Journal:
+    """The run as the log sees it: which command, for how long, and how it ended.
+
+    Until it is opened it costs nothing; logging is not even imported.
+    """
+
+    id: str = field(default_factory=lambda: os.urandom(4).hex())
+    command: str = "taskdb"
+    rows: int | None = None
+    begun: float = field(default_factory=time.perf_counter)
+    settings: LogSettings | None = None
+    """Those that it was opened with."""
+
+    def open(self, settings: LogSettings, verbosity: int) -> None:
+        """Log from now on; raise InvalidConfiguration if the log file cannot be opened."""
+        if settings == self.settings:
+            return
+        from taskdb_cli.config import LogFormat
+        from taskdb_cli.logs import configure
+
+        configure(verbosity, run=self.id, file=settings.file, as_json=settings.format is LogFormat.JSON)
+        self.settings = settings
+
+    def close(self, code: int) -> None:
+        """Log how the run ended, without a word of what the user wrote, and close the file."""
+        if self.settings is None and not self._open_for_failure(code):
+            return
+        import logging
+
+        from taskdb_cli.logs import reset
+
+        elapsed = (time.perf_counter() - self.begun) * 1000
+        outcome = _name(code)
+        event = {
+            "command": self.command,
+            "duration_ms": round(elapsed),
+            "exit_code": code,
+            "outcome": outcome,
+        }
+        if self.rows is not None:
+            event["rows"] = self.rows
+        rows = "" if self.rows is None else f", {self.rows} rows"
+        logging.getLogger("taskdb.command").info(
+            "%s: %s (%d) in %.0f ms%s", self.command, outcome, code, elapsed, rows, extra=event
+        )
+        reset()
+
+    def _open_for_failure(self, code: int) -> bool:
+        # The command line was not understood, so that only the environment says where the log is.
+        if code == ExitCode.OK or not os.environ.get("TASKDB_LOG_FILE"):
+            return False
+        from taskdb_cli.config import LogSettings
+
+        try:
+            self.open(LogSettings.read(os.environ), 0)
+        except InvalidConfiguration:
+            # The person has an error to read already.
+            return False
+        return True
+
+
+def _name(code: int) -> str:
+    try:
+        return ExitCode(code).name.lower()
+    except ValueError:
+        return "failure"
