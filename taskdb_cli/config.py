@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,33 +48,26 @@ _MOST_CONNECTIONS = 1000
 _HIGHEST_PORT = 65535
 
 
-class LogFormat(StrEnum):
-    """How a line of the log is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 @dataclass(frozen=True)
 class LogSettings:
     """Where the log goes besides stderr, and how its lines are written."""
 
     file: Path | None = None
-    format: LogFormat = LogFormat.TEXT
+    as_json: bool = False
 
     @classmethod
     def read(
-        cls, values: Mapping[str, str], *, file: Path | None = None, format: LogFormat | None = None
+        cls, values: Mapping[str, str], *, file: Path | None = None, format: str | None = None
     ) -> LogSettings:
         """Read the variables; the arguments are the options that the user gave.
 
         Raises InvalidConfiguration for a format that does not exist.
         """
         named = values.get("TASKDB_LOG_FILE")
-        word = format or values.get("TASKDB_LOG_FORMAT") or LogFormat.TEXT
-        if word not in tuple(LogFormat):
-            raise InvalidConfiguration(f"TASKDB_LOG_FORMAT must be one of {', '.join(LogFormat)}")
-        return cls(file or (Path(named) if named else None), LogFormat(word))
+        word = format or values.get("TASKDB_LOG_FORMAT") or "text"
+        if word not in ("text", "json"):
+            raise InvalidConfiguration("TASKDB_LOG_FORMAT must be text or json")
+        return cls(file or (Path(named) if named else None), word == "json")
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,7 @@ def load_settings(
     database_url: str | None = None,
     env_file: Path | None = None,
     log_file: Path | None = None,
-    log_format: LogFormat | None = None,
+    log_format: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Read the settings; the arguments are the options that the user gave.

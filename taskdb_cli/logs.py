@@ -99,7 +99,9 @@ class _JsonLines(_Lines):
             "message": record.getMessage(),
             "run": self.run,
         }
-        return json.dumps({**dict(self.fields(record)), **line}, ensure_ascii=False, default=str)
+        # First and for certain what every line has.
+        everything = line | dict(self.fields(record)) | line
+        return json.dumps(everything, ensure_ascii=False, default=str)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -20,8 +20,8 @@ from typer.exceptions import Abort, TyperException
 from taskdb_cli import __version__, signals
 from taskdb_cli.cli import migrate, stats, task, user
 from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
-from taskdb_cli.config import LogFormat
 from taskdb_cli.errors import ExitCode, Interrupted, InvalidInput, StorageFailed, TaskdbError
 from taskdb_cli.output import write_json
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from taskdb_cli.cli.journal import Journal
+from taskdb_cli.cli.journal import Journal, LogFormat
 from taskdb_cli.errors import DatabaseMissing, Refused
 
 if TYPE_CHECKING:
-    from taskdb_cli.config import LogFormat, Settings
+    from taskdb_cli.config import Settings
     from taskdb_cli.database import Database
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from taskdb_cli.errors import ExitCode, InvalidConfiguration
 
 if TYPE_CHECKING:
     from taskdb_cli.config import LogSettings
+
+
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @dataclass
@@ -31,10 +39,9 @@ class Journal:
         """Log from now on; raise InvalidConfiguration if the log file cannot be opened."""
         if settings == self.settings:
             return
-        from taskdb_cli.config import LogFormat
         from taskdb_cli.logs import configure
 
-        configure(verbosity, run=self.id, file=settings.file, as_json=settings.format is LogFormat.JSON)
+        configure(verbosity, run=self.id, file=settings.file, as_json=settings.as_json)
         self.settings = settings
 
     def close(self, code: int) -> None:
@@ -55,7 +62,7 @@ class Journal:
         }
         if self.rows is not None:
             event["rows"] = self.rows
-        rows = "" if self.rows is None else f", {self.rows} rows"
+        rows = "" if self.rows is None else f", {self.rows} row{'' if self.rows == 1 else 's'}"
         logging.getLogger("taskdb.command").info(
             "%s: %s (%d) in %.0f ms%s", self.command, outcome, code, elapsed, rows, extra=event
         )
