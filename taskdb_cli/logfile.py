@@ -95,7 +95,10 @@ def _open_private(path: str, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | os.O_EXCL, OWNER_ONLY)
     except FileExistsError:
-        return os.open(path, flags, OWNER_ONLY)
+        # A named pipe that nobody reads would otherwise be waited for.
+        descriptor = os.open(path, flags | os.O_NONBLOCK, OWNER_ONLY)
+        os.set_blocking(descriptor, True)
+        return descriptor
     # The umask may have taken away even the owner's rights.
     os.fchmod(descriptor, OWNER_ONLY)
     return descriptor

@@ -247,6 +247,8 @@ def test_a_log_file_that_cannot_be_opened_stops_everything(taskdb, tmp_path):
     assert result.err.count("\n") == 1
     create_user(taskdb, "--log-file", tmp_path, expect=ExitCode.USAGE)
     create_user(taskdb, "--log-file", "", expect=ExitCode.USAGE)
+    os.mkfifo(tmp_path / "pipe")
+    create_user(taskdb, "--log-file", tmp_path / "pipe", expect=ExitCode.USAGE)
     Path(".env").write_text(f"TASKDB_LOG_FILE={tmp_path}/no/log\n")
     create_user(taskdb, expect=ExitCode.USAGE)
     Path(".env").unlink()
