@@ -37,6 +37,10 @@ def user_records(database: Database, **filters: Any) -> list[Record]:
 
 def titles(database: Database) -> list[str]:
     """Return the titles of all tasks, in the order of their ids."""
+    return [record["title"] for record in task_records(database)]
+
+
+def task_records(database: Database) -> list[Record]:
+    """Return the records of all tasks, in the order of their ids."""
     everything = TaskFilter(), Order.parse("id", TASK_SORT_KEYS)
-    page = database.read(lambda session: task.find(session, *everything, limit=1000))
-    return [record["title"] for record in page.records]
+    return database.read(lambda session: list(task.stream(session, *everything)))

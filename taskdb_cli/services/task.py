@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from taskdb_cli.database import explain as explain_queries
 from taskdb_cli.database import violated_constraint
 from taskdb_cli.database.plan import Plan
-from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, UserNotFound
+from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, TransactionConflict, UserNotFound
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
@@ -40,9 +40,12 @@ def create_unless_exists(session: Session, owner: str, given: TaskCreate, *, now
     try:
         with session.begin_nested():
             return _insert(session, user, given, now)
-    except ExternalIdTaken:
+    except ExternalIdTaken as exc:
         found = select(Task).where(col(Task.user_id) == user.id, col(Task.external_id) == given.external_id)
-        return task_record(session.exec(found).one(), user.email)
+        task = session.exec(found).one_or_none()
+        if task is None:
+            raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
+        return task_record(task, user.email)
 
 
 def get(session: Session, id: int) -> Record:
@@ -164,13 +167,11 @@ def completion(given: TaskCreate, now: datetime) -> datetime | None:
 
 def _load(session: Session, ids: Sequence[int], *, lock: bool) -> list[tuple[Task, str]]:
     wanted = list(dict.fromkeys(ids))
-    query = (
-        select(Task, User.email)
-        .join(User, col(Task.user_id) == col(User.id))
-        .where(col(Task.id).in_([id for id in wanted if 0 < id <= MAX_ID]))
-    )
+    named = col(Task.id).in_([id for id in wanted if 0 < id <= MAX_ID])
     if lock:
-        query = query.order_by(col(Task.id)).with_for_update(of=Task)
+        # By itself: what waited for the lock inside a join would miss a task that got another owner.
+        session.exec(select(Task.id).where(named).order_by(col(Task.id)).with_for_update()).all()
+    query = select(Task, User.email).join(User, col(Task.user_id) == col(User.id)).where(named)
     found = {task.id: (task, email) for task, email in session.exec(query)}
     if missing := [id for id in wanted if id not in found]:
         raise TaskNotFound(missing)

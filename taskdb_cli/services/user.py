@@ -11,7 +11,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from taskdb_cli.database import violated_constraint
-from taskdb_cli.errors import EmailTaken, ExternalIdTaken, InvalidInput, StaleVersion, UserNotFound
+from taskdb_cli.errors import (
+    EmailTaken,
+    ExternalIdTaken,
+    InvalidInput,
+    StaleVersion,
+    TransactionConflict,
+    UserNotFound,
+)
 from taskdb_cli.models.fields import normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
@@ -52,8 +59,11 @@ def create_unless_exists(session: Session, given: UserCreate, *, now: datetime) 
     try:
         with session.begin_nested():
             return create(session, given, now=now)
-    except EmailTaken:
-        return get(session, given.email)
+    except EmailTaken as taken:
+        try:
+            return get(session, given.email)
+        except UserNotFound as exc:
+            raise TransactionConflict(f"{taken.message}, who is being deleted", "try again later") from exc
 
 
 def get(session: Session, ref: str, *, lock: bool = False) -> User:
