@@ -202,11 +202,8 @@ class PostgreSQL:
         The server's own words decide, because libpq gives no SQLSTATE for a connection that failed.
         """
         cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(error, PoolTimeoutError):
-            return DatabaseUnavailable(
-                f"all {self._most_connections()} connections to {self.place} are in use",
-                "raise TASKDB_POOL_SIZE, or try again later",
-            )
+        if isinstance(error, PoolTimeoutError) and self.options.pool:
+            return self.options.pool.exhausted(self.place)
         reason = _first_line(str(cause)).removesuffix(".")
         if isinstance(cause, psycopg.ProgrammingError):
             return InvalidConfiguration(f"the database URL is not usable: {reason}", "check its parameters")
@@ -224,10 +221,6 @@ class PostgreSQL:
             return any(words in reason for words in _PASSING_REFUSALS)
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
         return not self._local or self._connected_before
-
-    def _most_connections(self) -> int:
-        pool = self.options.pool
-        return pool.size + pool.overflow if pool else 1
 
     def transaction_id(self, connection: Connection) -> str | None:
         """Return the transaction's id, which the server remembers for a long while."""

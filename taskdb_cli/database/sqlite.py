@@ -39,7 +39,6 @@ from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     Conflict,
     DatabaseMissing,
-    DatabaseUnavailable,
     DataCorrupt,
     Interrupted,
     InvalidConfiguration,
@@ -177,10 +176,8 @@ class SQLite:
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Tell a pool that has run dry from what is wrong with the file."""
-        if isinstance(error, PoolTimeoutError):
-            return DatabaseUnavailable(
-                f"all connections to {self.path} are in use", "raise TASKDB_POOL_SIZE, or try again later"
-            )
+        if isinstance(error, PoolTimeoutError) and self.options.pool:
+            return self.options.pool.exhausted(self.place)
         return self.translate(error)
 
     def transaction_id(self, connection: Connection) -> str | None:

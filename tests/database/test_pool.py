@@ -1,0 +1,190 @@
+"""Connections: how many there are, what becomes of them, and what happens when there are no more."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+
+import pexpect
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.pool import Pool as EnginePool
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.options import Options, Pool
+from taskdb_cli.errors import DatabaseUnavailable, ExitCode
+from tests.conftest import SERVERS, connect
+from tests.processes import command
+from tests.samples import add_task, add_user, emails
+
+POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+NEON_SUSPENDS = 300
+"""Seconds after which Neon suspends a compute that nobody uses."""
+
+
+@pytest.fixture
+def pooled(database):
+    """The database with a pool of two connections, for which nobody waits long."""
+    pooled = Database(database.url, Options(pool=Pool(size=1, overflow=1, timeout=1)))
+    yield pooled
+    pooled.engine.dispose()
+
+
+@pytest.fixture
+def opened():
+    """The connections that are opened during the test, by anybody."""
+    connections = []
+
+    def note(connection, record):
+        connections.append(connection)
+
+    event.listen(EnginePool, "connect", note)
+    yield connections
+    event.remove(EnginePool, "connect", note)
+
+
+def sessions(url) -> list[int]:
+    """The server's processes that serve the database, the one that asks apart."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    with connect(url) as observer:
+        return [pid for (pid,) in observer.execute(query, (url.database,))]
+
+
+def until_sessions(url, number: int) -> None:
+    """Return as soon as the database has so many sessions: a closed one ends a moment later."""
+    while len(sessions(url)) != number:
+        pass
+
+
+def test_exhausted_pool(pooled):
+    """Who gets no connection in time is told so with exit code 5; when one is free again, all is well."""
+    held, done = Barrier(3), Event()
+
+    def hold(session):
+        session.execute(text("SELECT 1"))
+        held.wait()
+        done.wait()
+
+    with ThreadPoolExecutor(2) as threads:
+        holders = [threads.submit(pooled.read, hold) for _ in range(2)]
+        held.wait()
+        try:
+            with pytest.raises(DatabaseUnavailable) as caught:
+                emails(pooled)
+        finally:
+            done.set()
+        for holder in holders:
+            holder.result()
+    assert caught.value.exit_code == ExitCode.UNAVAILABLE
+    place = pooled.backend.place
+    assert caught.value.message == f"all 2 connections to {place} stayed in use for 1 s"
+    assert "TASKDB_POOL_SIZE" in caught.value.hint
+    add_user(pooled)
+    assert emails(pooled) == ["ann@example.com"]
+
+
+def test_pool_keeps_connections(pooled, opened):
+    """Units of work one after the other share one connection."""
+    add_user(pooled)
+    add_task(pooled)
+    assert emails(pooled) == ["ann@example.com"]
+    assert len(opened) == 1
+
+
+def test_pool_after_a_failure(pooled, opened):
+    """A unit that fails gives its connection back clean."""
+
+    def fail(session):
+        session.execute(text("DELETE FROM users"))
+        raise RuntimeError("stop")
+
+    add_user(pooled)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="stop"):
+            pooled.write(fail)
+    assert emails(pooled) == ["ann@example.com"]
+    assert len(opened) == 1
+
+
+@POSTGRESQL_ONLY
+def test_dead_connection(url, pooled, opened, caplog):
+    """A connection that the server ended while it lay in the pool is replaced, before it is used."""
+    caplog.set_level(logging.INFO, "taskdb.retry")
+    add_user(pooled)
+    [pid] = sessions(url)
+    with connect(url) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+    add_user(pooled, "bob@example.com")
+    assert emails(pooled) == ["ann@example.com", "bob@example.com"]
+    assert len(opened) == 2
+    assert caplog.messages == []
+
+
+@POSTGRESQL_ONLY
+def test_recycling(pooled):
+    """A pooled connection is replaced before Neon could have suspended what it leads to."""
+    assert 0 < pooled.engine.pool._recycle < NEON_SUSPENDS
+    assert pooled.engine.pool._pre_ping
+
+
+def test_no_pool(database, opened):
+    """Without a pool each unit of work opens one connection and closes it."""
+    add_user(database)
+    assert emails(database) == ["ann@example.com"]
+    assert len(opened) == 2
+    assert [connection for connection in opened if not is_closed(connection)] == []
+
+
+def is_closed(connection) -> bool:
+    """Whether a driver's connection, of either engine, is closed."""
+    try:
+        connection.cursor()
+    except Exception as error:  # noqa: BLE001 (each driver has its own)
+        return "closed" in str(error)
+    return False
+
+
+@POSTGRESQL_ONLY
+def test_no_session_is_left(url, database):
+    """Between two units of work the server has no session of ours."""
+    add_user(database)
+    until_sessions(url, 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["user list", "task list --user 1", "task show 1", "task done 1", "task update 1 --title x", "stats"],
+)
+def test_a_command_opens_one_connection(taskdb, database, opened, words):
+    """A command needs one connection."""
+    add_user(database)
+    add_task(database)
+    opened.clear()
+    taskdb(*words.split())
+    assert len(opened) == 1
+
+
+def test_a_command_without_data_opens_none(taskdb, opened):
+    """A command line that is wrong, or only asks for help, never connects."""
+    taskdb("--help")
+    taskdb("task", "list", "--help")
+    taskdb("task", "create", "--user", "ann@example.com", "x", "--due", "never-ever", expect=2)
+    assert opened == []
+
+
+@POSTGRESQL_ONLY
+def test_no_connection_while_asking(url, taskdb, database):
+    """While a command waits for an answer it holds no connection; then it goes on."""
+    add_user(database)
+    words = command("user", "delete", "1")
+    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60)
+    child.expect_exact("[y/N] ")
+    until_sessions(url, 0)
+    assert emails(database) == ["ann@example.com"]
+    child.sendline("y")
+    child.expect_exact("deleted ann@example.com")
+    child.read()
+    child.close()
+    assert child.exitstatus == 0
+    assert emails(database) == []
