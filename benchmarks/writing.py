@@ -1,0 +1,282 @@
+"""Measure how many writes the services do, beside hand-written SQL: `python benchmarks/writing.py`.
+
+A write is one transaction over a connection that is kept: change the title of a task, or make one. The
+raw side sends through psycopg or sqlite3 the statements that the service sends. Writers are threads or,
+with --processes, processes of their own. Databases are made for it and are small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psycopg
+from databases import argument_parser, databases, describe
+from measuring import add_output_option, ratio, report, table, times_ms, track
+from sqlalchemy import URL, make_url
+from sqlmodel import Session
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.options import Options, Pool
+from taskdb_cli.models.task import TaskCreate, TaskUpdate
+from taskdb_cli.models.user import UserCreate
+from taskdb_cli.services import migrate, task, user
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TASKS = 1000
+WRITERS = (1, 4, 16)
+OWNER = "ann@example.com"
+SECONDS = 0.5
+PATIENT = Options(pool=Pool(size=16, overflow=0, timeout=60), retry_budget=60)
+
+TASK_FIELDS = (
+    "id, user_id, external_id, title, description, status, priority, due_at, completed_at, version, "
+    "created_at, updated_at"
+)
+USER_FIELDS = "id, email, name, is_active, version, created_at, updated_at"
+JOINED = ", ".join(f"tasks.{name}" for name in TASK_FIELDS.split(", "))
+
+Write = Callable[[], object]
+
+
+@contextmanager
+def service_writes(url: URL, writer: int) -> Iterator[Iterator[Write]]:
+    """Offer writes by the services, changes and creations in turn."""
+    database = Database(url, PATIENT)
+    try:
+        yield _service_writes(database, writer)
+    finally:
+        database.engine.dispose()
+
+
+def _service_writes(database: Database, writer: int) -> Iterator[Write]:
+    # What a task has already would not be written again.
+    own = time.time_ns()
+    for number in count(1):
+        id = 1 + (writer * 61 + number) % TASKS
+        given = TaskUpdate(title=f"Title {own} {number}")
+        yield partial(database.write, partial(task.change, ids=[id], given=given, now=NOW))
+        new = TaskCreate(title=f"New {own} {number}")
+        yield partial(database.write, partial(task.create, owner=OWNER, given=new, now=NOW))
+
+
+@contextmanager
+def raw_writes(url: URL, writer: int) -> Iterator[Iterator[Write]]:
+    """Offer the same writes by the driver."""
+    with closing(_connect(url)) as connection:
+        yield _raw_writes(connection, writer)
+
+
+def _raw_writes(connection: Any, writer: int) -> Iterator[Write]:
+    own = time.time_ns()
+    for number in count(1):
+        id = 1 + (writer * 61 + number) % TASKS
+        yield partial(_change, connection, id, f"Title {own} {number}")
+        yield partial(_create, connection, f"New {own} {number}")
+
+
+def _connect(url: URL) -> Any:
+    if url.get_backend_name() == "sqlite":
+        connection = sqlite3.connect(
+            str(url.database), timeout=60, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(plain, autocommit=True, prepare_threshold=None)
+
+
+def _change(connection: Any, id: int, title: str) -> None:
+    mark, lock, now = _dialect(connection)
+    connection.execute("BEGIN IMMEDIATE" if mark == "?" else "BEGIN")
+    connection.execute(f"SELECT id FROM tasks WHERE id IN ({mark}) ORDER BY id{lock}", (id,)).fetchall()
+    [found] = connection.execute(
+        f"SELECT {JOINED}, users.email FROM tasks JOIN users ON user_id = users.id "
+        f"WHERE tasks.id IN ({mark})",
+        (id,),
+    ).fetchall()
+    connection.execute(
+        f"UPDATE tasks SET title = {mark}, version = {mark}, updated_at = {mark} WHERE id = {mark}",
+        (title, found[9] + 1, now, id),
+    )
+    _commit(connection, mark)
+
+
+def _create(connection: Any, title: str) -> None:
+    mark, _, now = _dialect(connection)
+    connection.execute("BEGIN IMMEDIATE" if mark == "?" else "BEGIN")
+    owner = connection.execute(f"SELECT {USER_FIELDS} FROM users WHERE email = {mark}", (OWNER,)).fetchone()[
+        0
+    ]
+    values = (owner, None, title, None, "todo", 2, None, None, 1, now, now)
+    connection.execute(
+        f"INSERT INTO tasks ({TASK_FIELDS.removeprefix('id, ')}) "
+        f"VALUES ({', '.join([mark] * len(values))}) RETURNING id",
+        values,
+    ).fetchone()
+    _commit(connection, mark)
+
+
+def _commit(connection: Any, mark: str) -> None:
+    if mark == "%s":
+        connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
+    connection.execute("COMMIT")
+
+
+def _dialect(connection: Any) -> tuple[str, str, object]:
+    if isinstance(connection, sqlite3.Connection):
+        return "?", "", "2026-11-22T12:00:00.000000Z"
+    return "%s", " FOR UPDATE", NOW
+
+
+SIDES = {"service": service_writes, "raw": raw_writes}
+
+
+def run_writer(side: str, url: str, writer: int, begin: float) -> float:
+    """Write for some time from that moment on; return how many writes a second it came to."""
+    with SIDES[side](make_url(url), writer) as writes:
+        for _ in range(4):
+            next(writes)()
+        time.sleep(max(0.0, begin - time.time()))
+        return _rate(writes)
+
+
+def _rate(writes: Iterator[Write]) -> float:
+    start, done, elapsed = time.perf_counter(), 0, 0.0
+    while elapsed < SECONDS:
+        next(writes)()
+        done += 1
+        elapsed = time.perf_counter() - start
+    return done / elapsed
+
+
+def throughput(side: str, url: URL, writers: int, pool: Any, lead: float) -> float:
+    """Return how many writes a second so many writers did together."""
+    begin = time.time() + lead
+    address = url.render_as_string(hide_password=False)
+    jobs = [pool.submit(run_writer, side, address, number, begin) for number in range(writers)]
+    return sum(job.result() for job in jobs)
+
+
+def compare(database: Database, turns: int) -> list[list[object]]:
+    """Measure threads and processes, service and raw in turn."""
+    rows: list[list[object]] = []
+    spawn = multiprocessing.get_context("spawn")
+    for kind, writers in track([(k, w) for k in ("threads", "processes") for w in WRITERS], "throughput"):
+        if kind == "processes" and writers == 1:
+            continue
+        with (
+            ThreadPoolExecutor(writers)
+            if kind == "threads"
+            else ProcessPoolExecutor(writers, mp_context=spawn)
+        ) as pool:
+            # Processes import first, which counts for nothing.
+            throughput("service", database.url, writers, pool, 0.5)
+            found: dict[str, list[float]] = {side: [] for side in SIDES}
+            for _ in range(turns):
+                for side, rates in found.items():
+                    rates.append(throughput(side, database.url, writers, pool, 0.3))
+        rows.append(
+            [
+                *(kind, writers, median(found["service"]), median(found["raw"])),
+                f"{ratio(found['service'], found['raw']):.2f}",
+            ]
+        )
+    return rows
+
+
+def layers(database: Database, turns: int) -> list[list[object]]:
+    """Measure one writer with the layers of retry and logging, and without."""
+    both = Database(database.url, PATIENT)
+    bare = Database(database.url, replace(PATIENT, slow_query_ms=0))
+    bare.write = partial(_plain_write, bare, True)  # type: ignore[method-assign]
+    least = Database(database.url, replace(PATIENT, slow_query_ms=0))
+    least.write = partial(_plain_write, least, False)  # type: ignore[method-assign]
+    named = {
+        "as it is": both,
+        "without retry and log of slow queries": bare,
+        "without the transaction's id": least,
+    }
+    writes = {name: _service_writes(found, 0) for name, found in named.items()}
+    # Two in turn are a change and a creation.
+    works = {name: partial(_both, found) for name, found in writes.items()}
+    taken = times_ms(works, most=turns, least=turns)
+    whole = taken["as it is"]
+    return [
+        [name, median(times) / 2, f"{(ratio(whole, times) - 1) * 100:.1f} %"] for name, times in taken.items()
+    ]
+
+
+def _both(writes: Iterator[Write]) -> None:
+    next(writes)()
+    next(writes)()
+
+
+def _plain_write(database: Database, ask: bool, work: Callable[[Any], Any]) -> Any:
+    with database._session(database.backend.write_options) as session:  # noqa: SLF001 (what a layer is made of)
+        result = work(session)
+        if ask:
+            database.backend.transaction_id(session.connection())
+        session.commit()
+        return result
+
+
+def prepare(database: Database, *, own: bool) -> None:
+    """Make one user with the tasks that are changed, in a database that is empty, or made for this."""
+    if own and database.backend.dialect == "sqlite":
+        Path(database.backend.place).unlink(missing_ok=True)
+    elif own:
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    if not database.backend.create() and migrate.status(database).current is not None:
+        sys.exit(f"error: {database.backend.place} holds something already")
+    migrate.upgrade(database)
+    database.write(_fill)
+
+
+def _fill(session: Session) -> None:
+    user.create(session, UserCreate(email=OWNER, name="Ann"), now=NOW)
+    for number in range(TASKS):
+        task.create(session, OWNER, TaskCreate(title=f"Task {number}"), now=NOW)
+
+
+def main() -> None:
+    """Measure each engine; report."""
+    parser = argument_parser(__doc__, tasks=[0])
+    parser.add_argument("--turns", type=int, default=5, help="how often each throughput is measured")
+    parser.add_argument("--layer-turns", type=int, default=1500, help="how often each layer is")
+    add_output_option(parser)
+    given = parser.parse_args()
+    report(dict(_sections(given)), given.output)
+
+
+def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    with databases(given) as found:
+        for database in found:
+            prepare(database, own=not given.url)
+            heading = describe(database, TASKS)
+            rows = compare(database, given.turns)
+            yield (
+                f"{heading}, writes per second",
+                table(["writers", "number", "service", "raw", "ratio"], rows),
+            )
+            rows = layers(database, given.layer_turns)
+            yield f"{heading}, layers", table(["one writer", "ms per write", "costs"], rows)
+
+
+if __name__ == "__main__":
+    main()
