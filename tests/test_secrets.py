@@ -20,7 +20,7 @@ UNUSABLE = [
     "postgresql://ann@127.0.0.1:1/d?password={password}",
     "postgresql://ann:{password}@127.0.0.1:port/d",
     "postgresql://ann:{password}@127.0.0.1:99999/d",
-    "postgresql://ann:{password}@no.such.host.invalid/d",
+    "postgresql://ann:{password}@/d?host=/no/such/directory",
     "postgresql://ann:x@{password}@127.0.0.1:1/d",
     "postgresql://ann/{password}@127.0.0.1:1/d",
     "postgresql://ann:{password}/d",

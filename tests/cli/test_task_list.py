@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from taskdb_cli.cli.invocation import Invocation
 from taskdb_cli.database import Database
 from taskdb_cli.models.vocabulary import TASK_FIELDS
 from tests.conftest import NOW
@@ -135,7 +136,7 @@ def test_what_now_means_stays_from_page_to_page(taskdb, database, monkeypatch):
     database.write(lambda session: add_tasks(session, rows))
 
     def at(moment):
-        monkeypatch.setattr("taskdb_cli.cli.invocation.Invocation.now", moment)
+        monkeypatch.setattr(Invocation, "now", moment)
 
     for options, first, rest in (
         (["--overdue"], [1, 2], [3]),
