@@ -15,10 +15,9 @@ from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine,
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli.database import postgresql_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.watch import watching
@@ -35,7 +34,6 @@ from taskdb_cli.errors import (
     TaskdbError,
     TransactionConflict,
 )
-from taskdb_cli.models.types import IsTimestamp, NoUppercase, OneLine, PlainText
 
 MIGRATION_LOCK = 0x7461736B6462
 """The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
@@ -364,24 +362,3 @@ def is_local(url: URL) -> bool:
 
 def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
-
-
-@compiles(NoUppercase, "postgresql")
-def _no_uppercase(element: NoUppercase, compiler: SQLCompiler, **options: Any) -> str:
-    return f"{compiler.process(element.clauses)} !~ '[A-Z]'"
-
-
-@compiles(OneLine, "postgresql")
-def _one_line(element: OneLine, compiler: SQLCompiler, **options: Any) -> str:
-    return rf"{compiler.process(element.clauses)} !~ '[\u0001-\u001f\u007f-\u009f]'"
-
-
-@compiles(PlainText, "postgresql")
-def _plain_text(element: PlainText, compiler: SQLCompiler, **options: Any) -> str:
-    return rf"{compiler.process(element.clauses)} !~ '[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]'"
-
-
-@compiles(IsTimestamp, "postgresql")
-def _is_timestamp(element: IsTimestamp, compiler: SQLCompiler, **options: Any) -> str:
-    field = compiler.process(element.clauses)
-    return f"{field} >= '0001-01-01 00:00:00+00' AND {field} < '10000-01-01 00:00:00+00'"

@@ -27,11 +27,9 @@ from sqlalchemy.engine.base import RootTransaction
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
 from sqlalchemy.sql.schema import Table
-from sqlalchemy.types import TypeEngine
 
+from taskdb_cli.database import sqlite_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
@@ -47,15 +45,6 @@ from taskdb_cli.errors import (
     StorageFailed,
     TaskdbError,
     TransactionConflict,
-)
-from taskdb_cli.models.types import (
-    BigNumber,
-    Flag,
-    IsTimestamp,
-    NoUppercase,
-    OneLine,
-    PlainText,
-    SmallNumber,
 )
 
 BUSY_TIMEOUT = 0.5
@@ -321,45 +310,3 @@ def _reached(line: str) -> str:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
-
-
-@compiles(BigNumber, "sqlite")
-@compiles(SmallNumber, "sqlite")
-@compiles(Flag, "sqlite")
-def _integer(type_: TypeEngine[Any], compiler: TypeCompiler, **options: Any) -> str:
-    # A STRICT table knows one integer type.
-    return "INTEGER"
-
-
-@compiles(NoUppercase, "sqlite")
-def _no_uppercase(element: NoUppercase, compiler: SQLCompiler, **options: Any) -> str:
-    return f"{compiler.process(element.clauses)} NOT GLOB '*[A-Z]*'"
-
-
-@compiles(OneLine, "sqlite")
-def _one_line(element: OneLine, compiler: SQLCompiler, **options: Any) -> str:
-    return _without(compiler.process(element.clauses), "char(1) || '-' || char(31, 127) || '-' || char(159)")
-
-
-@compiles(PlainText, "sqlite")
-def _plain_text(element: PlainText, compiler: SQLCompiler, **options: Any) -> str:
-    allowed = "char(1) || '-' || char(8, 11, 12, 14) || '-' || char(31, 127) || '-' || char(159)"
-    return _without(compiler.process(element.clauses), allowed)
-
-
-def _without(field: str, characters: str) -> str:
-    # GLOB and length() stop at NUL, so that it is looked for by itself.
-    return f"instr({field}, char(0)) = 0 AND {field} NOT GLOB '*[' || {characters} || ']*'"
-
-
-@compiles(IsTimestamp, "sqlite")
-def _is_timestamp(element: IsTimestamp, compiler: SQLCompiler, **options: Any) -> str:
-    # A modifier makes every strftime turn 2026-02-30 into March 2nd, so that a date which is not real
-    # differs from itself. The form comes first: strftime must not see 'now', which it raises on.
-    field = compiler.process(element.clauses)
-    second = f"substr({field}, 1, 19)"
-    return (
-        f"substr({field}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND instr({field}, char(0)) = 0"
-        f" AND {second} IS strftime('%Y-%m-%dT%H:%M:%S', {second}, '+0 days')"
-        f" AND {field} >= '0001'"
-    )
