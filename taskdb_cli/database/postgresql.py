@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,78 +10,37 @@ from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli.database import postgresql_faults as faults
 from taskdb_cli.database import postgresql_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
-from taskdb_cli.database.watch import watching
-from taskdb_cli.errors import (
-    Conflict,
-    ConnectionFailed,
-    ConnectionLost,
-    DatabaseUnavailable,
-    DataCorrupt,
-    InvalidConfiguration,
-    InvalidInput,
-    NotFound,
-    StorageFailed,
-    TaskdbError,
-    TransactionConflict,
+from taskdb_cli.database.postgresql_connection import (
+    connect_arguments,
+    is_local,
+    pooling,
+    session_settings,
 )
+from taskdb_cli.database.postgresql_faults import LATER
+from taskdb_cli.database.watch import watching
+from taskdb_cli.errors import DatabaseUnavailable, TaskdbError, TransactionConflict
 
 MIGRATION_LOCK = 0x7461736B6462
 """The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
 
-_LATER = "try again later"
-
-POOL_RECYCLE = 240
-"""Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
-
 FUTURE_TRANSACTION = "22023"
 """What the server answers about a transaction id that it has not given out, as far as it remembers."""
-
-_PASSING_REFUSALS = (
-    "starting up",
-    "shutting down",
-    "recovery",
-    "too many clients",
-    "remaining connection slots",
-    "too many connections",
-    "no more connections allowed",
-)
 
 MIGRATION_WAIT = 60.0
 """Seconds to wait for somebody else's migration."""
 
 MIGRATION_POLL = 0.1
 """Seconds between two looks at whether it is over."""
-
-# The classes and codes are those of PostgreSQL's documentation, appendix A.
-_BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
-    "08": (ConnectionLost, _LATER),
-    "57P": (ConnectionLost, _LATER),
-    "25P03": (ConnectionLost, _LATER),
-    "57014": (
-        DatabaseUnavailable,
-        "the statement took too long: raise TASKDB_STATEMENT_TIMEOUT, or " + _LATER,
-    ),
-    "55P03": (TransactionConflict, "another session holds the lock: " + _LATER),
-    "40": (TransactionConflict, "another transaction was in the way: " + _LATER),
-    "53100": (StorageFailed, "make room on the server's disk"),
-    "25006": (StorageFailed, "connect to the primary server, or to a role that may write"),
-    "42501": (TaskdbError, "grant the role of the database URL what it needs"),
-    "23505": (Conflict, ""),
-    "23503": (NotFound, ""),
-    "23": (InvalidInput, ""),
-    "22": (InvalidInput, ""),
-    "XX001": (DataCorrupt, "restore the database from a backup"),
-    "XX002": (DataCorrupt, "rebuild the index, or restore the database from a backup"),
-}
 
 
 class PostgreSQL:
@@ -109,58 +67,19 @@ class PostgreSQL:
     def create_engine(self) -> Engine:
         """Return an engine whose transactions are in UTC, as psycopg needs to read the year 1."""
         engine = create_engine(
-            self.url, hide_parameters=True, connect_args=self._connect_arguments(), **self._pooling()
+            self.url,
+            hide_parameters=True,
+            connect_args=connect_arguments(self.url, self.options),
+            **pooling(self.options),
         )
         event.listen(engine, "connect", self._note_connected)
         if self.options.pooled:
             event.listen(engine, "begin", self._set_locally)
         return engine
 
-    def _connect_arguments(self) -> dict[str, Any]:
-        # What the URL itself says goes before the settings.
-        arguments: dict[str, Any] = {
-            "connect_timeout": self.url.query.get("connect_timeout", self.options.connect_timeout),
-            "fallback_application_name": "taskdb",
-            # A prepared statement may get a generic plan, which reads far more than its own would;
-            # and a pooler would hand it to a session that does not know it.
-            "prepare_threshold": None,
-        }
-        if not self._local and not self._says_how_to_encrypt():
-            arguments["sslmode"] = "require"
-        if not self.options.pooled:
-            given = self.url.query.get("options", ())
-            settings = [f"-c {name}={value}" for name, value in self._session_settings().items()]
-            arguments["options"] = " ".join([*([given] if isinstance(given, str) else given), *settings])
-        return arguments
-
-    def _says_how_to_encrypt(self) -> bool:
-        # With the system's roots libpq checks the host's name by itself, and refuses any weaker mode.
-        roots = self.url.query.get("sslrootcert", os.environ.get("PGSSLROOTCERT"))
-        return "sslmode" in self.url.query or "PGSSLMODE" in os.environ or roots == "system"
-
-    def _pooling(self) -> dict[str, Any]:
-        # Looking for the hstore extension would cost a query for each connection.
-        arguments: dict[str, Any] = {"use_native_hstore": False}
-        if (pool := self.options.pool) is None:
-            return arguments | {"poolclass": NullPool}
-        return arguments | {
-            "pool_size": pool.size,
-            "max_overflow": pool.overflow,
-            "pool_timeout": pool.timeout,
-            "pool_pre_ping": True,
-            "pool_recycle": POOL_RECYCLE,
-        }
-
-    def _session_settings(self) -> dict[str, str]:
-        return {
-            "TimeZone": "UTC",
-            "statement_timeout": f"{self.options.statement_timeout}s",
-            "lock_timeout": f"{self.options.lock_timeout}s",
-        }
-
     def _set_locally(self, connection: Connection) -> None:
         # In a pooler's session a setting lasts for the transaction only; one statement sets them all.
-        settings = self._session_settings()
+        settings = session_settings(self.options)
         calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
         connection.exec_driver_sql(f"SELECT {calls}", tuple(chain(*settings.items())))
 
@@ -176,49 +95,13 @@ class PostgreSQL:
 
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLSTATE; an error without one comes from the connection itself."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        state = getattr(cause, "sqlstate", None)
-        if state is None:
-            return self._translate_lost(cause)
-        family, hint = next(
-            (_BY_SQLSTATE[key] for key in (state, state[:3], state[:2]) if key in _BY_SQLSTATE),
-            (TaskdbError, ""),
-        )
-        diagnosis = getattr(cause, "diag", None)
-        text = getattr(diagnosis, "message_primary", None) or str(cause)
-        return family(f"PostgreSQL at {self.place}: {_first_line(text)}", hint)
-
-    def _translate_lost(self, cause: BaseException | None) -> TaskdbError:
-        if isinstance(cause, psycopg.ProgrammingError):
-            return TaskdbError(f"PostgreSQL at {self.place}: {_first_line(str(cause))}")
-        reason = _first_line(str(cause)).removesuffix(".")
-        return ConnectionLost(f"the connection to PostgreSQL at {self.place} broke: {reason}", _LATER)
+        return faults.translate(error, self.place)
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
-        """Say why there is no connection, and whether there may be one soon.
-
-        The server's own words decide, because libpq gives no SQLSTATE for a connection that failed.
-        """
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(error, PoolTimeoutError) and self.options.pool:
-            return self.options.pool.exhausted(self.place)
-        reason = _first_line(str(cause)).removesuffix(".")
-        if isinstance(cause, psycopg.ProgrammingError):
-            return InvalidConfiguration(f"the database URL is not usable: {reason}", "check its parameters")
-        # libpq repeats the address in front of the reason.
-        reason = reason.rpartition(" failed: ")[2].removeprefix("connection failed: ")
-        return ConnectionFailed(
-            f"cannot connect to PostgreSQL at {self.place}: {reason}",
-            "check that the server runs and that the database URL is right",
-            passing=self._may_connect_soon(reason),
-            cost=self.options.connect_timeout if "timeout" in reason else 0,
-        )
-
-    def _may_connect_soon(self, reason: str) -> bool:
-        if "FATAL" in reason:
-            return any(words in reason for words in _PASSING_REFUSALS)
+        """Say why there is no connection, and whether there may be one soon."""
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
-        return not self._local or self._connected_before
+        expected = not self._local or self._connected_before
+        return faults.translate_connecting(error, self.place, self.options, expected=expected)
 
     def transaction_id(self, connection: Connection) -> str | None:
         """Return the transaction's id, which the server remembers for a long while."""
@@ -229,7 +112,7 @@ class PostgreSQL:
         try:
             status = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (transaction,)).scalar()
         except DBAPIError as exc:
-            if getattr(exc.orig, "sqlstate", None) != FUTURE_TRANSACTION:
+            if faults.sqlstate(exc) != FUTURE_TRANSACTION:
                 raise
             # It crashed before anything of the transaction was on its disk.
             return False
@@ -237,7 +120,7 @@ class PostgreSQL:
             return bool(status == "committed")
         if status is None:
             raise DatabaseUnavailable(f"{self.place} no longer knows transaction {transaction}")
-        raise TransactionConflict(f"transaction {transaction} is still running on {self.place}", _LATER)
+        raise TransactionConflict(f"transaction {transaction} is still running on {self.place}", LATER)
 
     def how_to_ask(self, transaction: str) -> str:
         """Name the query that the server answers."""
@@ -249,8 +132,7 @@ class PostgreSQL:
 
     def is_schema_fault(self, error: Exception) -> bool:
         """Recognize an undefined table, column or schema."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        return getattr(cause, "sqlstate", None) in ("42P01", "42703", "3F000")
+        return faults.sqlstate(error) in ("42P01", "42703", "3F000")
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
@@ -306,7 +188,7 @@ class PostgreSQL:
         deadline = time.monotonic() + MIGRATION_WAIT
         while not guard.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
             if time.monotonic() > deadline:
-                raise DatabaseUnavailable(f"somebody else is migrating {self.place}", _LATER)
+                raise DatabaseUnavailable(f"somebody else is migrating {self.place}", LATER)
             time.sleep(MIGRATION_POLL)
 
     @contextmanager
@@ -351,14 +233,3 @@ def _reached(step: dict[str, Any]) -> str:
         return f"{step.get('Relation Name', 'bitmap')}: index {index}"
     found = "rows of the bitmap" if step["Node Type"] == "Bitmap Heap Scan" else "every row"
     return f"{step['Relation Name']}: {found}"
-
-
-def is_local(url: URL) -> bool:
-    """Return whether all hosts of a URL, or those of libpq's default, are sockets or loopback addresses."""
-    given = url.query.get("host") or url.host or os.environ.get("PGHOST", "")
-    hosts = given.split(",") if isinstance(given, str) else given
-    return all(not host or host.startswith(("/", "127.")) or host in ("localhost", "::1") for host in hosts)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]

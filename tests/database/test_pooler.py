@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from taskdb_cli.config import load_settings
-from taskdb_cli.database import Database
+from taskdb_cli.database import Database, postgresql_connection
 from taskdb_cli.database.options import Options
 from tests.conftest import POOLERS, connect, sqlalchemy_url
 from tests.samples import add_user
@@ -135,7 +135,7 @@ def test_a_pooler_of_neon_is_recognized(isolated):
 
 def arguments_of(database):
     """What the driver is told beside the URL."""
-    return database.backend._connect_arguments()
+    return postgresql_connection.connect_arguments(database.url, database.options)
 
 
 def connect_arguments(url, *, pooled=False):

@@ -1,0 +1,68 @@
+"""How a session of PostgreSQL is opened, and what is set in it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sqlalchemy import URL, NullPool
+
+from taskdb_cli.database.options import Options
+
+POOL_RECYCLE = 240
+"""Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
+
+
+def connect_arguments(url: URL, options: Options) -> dict[str, Any]:
+    """Return what libpq is told; what the URL itself says goes before the settings."""
+    arguments: dict[str, Any] = {
+        "connect_timeout": url.query.get("connect_timeout", options.connect_timeout),
+        "fallback_application_name": "taskdb",
+        # A prepared statement may get a generic plan, which reads far more than its own would;
+        # and a pooler would hand it to a session that does not know it.
+        "prepare_threshold": None,
+    }
+    if not is_local(url) and not _says_how_to_encrypt(url):
+        arguments["sslmode"] = "require"
+    if not options.pooled:
+        given = url.query.get("options", ())
+        settings = [f"-c {name}={value}" for name, value in session_settings(options).items()]
+        arguments["options"] = " ".join([*([given] if isinstance(given, str) else given), *settings])
+    return arguments
+
+
+def _says_how_to_encrypt(url: URL) -> bool:
+    # With the system's roots libpq checks the host's name by itself, and refuses any weaker mode.
+    roots = url.query.get("sslrootcert", os.environ.get("PGSSLROOTCERT"))
+    return "sslmode" in url.query or "PGSSLMODE" in os.environ or roots == "system"
+
+
+def pooling(options: Options) -> dict[str, Any]:
+    """Return the engine's arguments that say whether it keeps connections."""
+    # Looking for the hstore extension would cost a query for each connection.
+    arguments: dict[str, Any] = {"use_native_hstore": False}
+    if (pool := options.pool) is None:
+        return arguments | {"poolclass": NullPool}
+    return arguments | {
+        "pool_size": pool.size,
+        "max_overflow": pool.overflow,
+        "pool_timeout": pool.timeout,
+        "pool_pre_ping": True,
+        "pool_recycle": POOL_RECYCLE,
+    }
+
+
+def session_settings(options: Options) -> dict[str, str]:
+    """Return the settings of a session, which is in UTC as psycopg needs to read the year 1."""
+    return {
+        "TimeZone": "UTC",
+        "statement_timeout": f"{options.statement_timeout}s",
+        "lock_timeout": f"{options.lock_timeout}s",
+    }
+
+
+def is_local(url: URL) -> bool:
+    """Return whether all hosts of a URL, or those of libpq's default, are sockets or loopback addresses."""
+    given = url.query.get("host") or url.host or os.environ.get("PGHOST", "")
+    hosts = given.split(",") if isinstance(given, str) else given
+    return all(not host or host.startswith(("/", "127.")) or host in ("localhost", "::1") for host in hosts)
