@@ -140,11 +140,12 @@ def constant_keys(filter: TaskFilter) -> list[SortKey]:
 
 def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of the matching tasks' records, in no order."""
-    return _task_records().where(*filter.conditions(owners))
+    return task_records().where(*filter.conditions(owners))
 
 
 @cache
-def _task_records() -> Select[Any]:
+def task_records() -> Select[Any]:
+    """Return the query of all tasks' records."""
     # Made once, of tables: SQLAlchemy is quickest with the very columns that it has compiled before.
     tables = Task.metadata.tables
     tasks, users = tables["tasks"], tables["users"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete
+from sqlalchemy import Select
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from taskdb_cli.database import explain as explain_queries
 from taskdb_cli.database import violated_constraint
@@ -22,7 +23,14 @@ from taskdb_cli.services import listing
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import Page, Record
 from taskdb_cli.services.ordering import Order, Position
-from taskdb_cli.services.query import TaskFilter, constant_keys, task_count_query, task_query
+from taskdb_cli.services.query import (
+    TaskFilter,
+    constant_keys,
+    task_count_query,
+    task_query,
+    task_records,
+)
+from taskdb_cli.services.task_writing import delete_tasks, insert_task, lock_tasks, read_tasks, update_tasks
 
 
 def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
@@ -30,22 +38,21 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
 
     Raises UserNotFound, or ExternalIdTaken when the user has a task of that external id.
     """
-    user = users.get(session, owner)
-    return _insert(session, user, given, now)
+    return _insert(session, owner, given, now)
 
 
 def create_unless_exists(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
     """Make a task, or return the user's task that has the external id already, as it is."""
-    user = users.get(session, owner)
     try:
         with session.begin_nested():
-            return _insert(session, user, given, now)
+            return _insert(session, owner, given, now)
     except ExternalIdTaken as exc:
-        found = select(Task).where(col(Task.user_id) == user.id, col(Task.external_id) == given.external_id)
-        task = session.exec(found).one_or_none()
-        if task is None:
+        column, value = users.key(owner)
+        named = col(getattr(User, column)) == value, col(Task.external_id) == given.external_id
+        row = session.connection().execute(task_records().where(*named)).one_or_none()
+        if row is None:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
-        return task_record(task, user.email)
+        return dict(zip(TASK_FIELDS, row, strict=True))
 
 
 def get(session: Session, id: int) -> Record:
@@ -55,7 +62,7 @@ def get(session: Session, id: int) -> Record:
 
 def get_all(session: Session, ids: Sequence[int]) -> list[Record]:
     """Return the records of these tasks, each once; raise TaskNotFound naming every missing one."""
-    return [task_record(task, email) for task, email in _load(session, ids, lock=False)]
+    return _in_order(ids, read_tasks(session, _possible(ids)))
 
 
 def find(
@@ -110,16 +117,11 @@ def change(
     one, UserNotFound, ExternalIdTaken, or StaleVersion when a task is not at `if_version`.
     """
     user = users.get(session, owner) if owner is not None else None
-    loaded = _load(session, ids, lock=True)
     changes = given.model_dump(exclude_unset=True)
     if user is not None:
         changes["user_id"] = user.id
-    for task, _ in loaded:
-        if if_version is not None and task.version != if_version:
-            raise StaleVersion("task", task.id, expected=if_version, current=task.version)
-        _apply(task, changes, now)
-    _flush_tasks(session, user.email if user else "of that id")
-    return [task_record(task, user.email if user else email) for task, email in loaded]
+    with _explaining(session, user.email if user else "of that id"):
+        return _change(session, ids, changes, now, if_version)
 
 
 def set_status(session: Session, ids: Sequence[int], status: TaskStatus, *, now: datetime) -> list[Record]:
@@ -129,14 +131,10 @@ def set_status(session: Session, ids: Sequence[int], status: TaskStatus, *, now:
 
 def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     """Delete tasks, all or nothing; return what they were. Raises TaskNotFound."""
-    loaded = _load(session, ids, lock=True)
-    session.exec(delete(Task).where(col(Task.id).in_([task.id for task, _ in loaded])))
-    return [task_record(task, email) for task, email in loaded]
-
-
-def task_record(task: Task, owner: str) -> Record:
-    """Return the record of a task whose user has that e-mail address."""
-    return {field: owner if field == "user" else getattr(task, field) for field in TASK_FIELDS}
+    wanted = _possible(ids)
+    if len(wanted) > 1:
+        lock_tasks(session, wanted)
+    return _in_order(ids, delete_tasks(session, wanted))
 
 
 def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
@@ -147,17 +145,19 @@ def _owners(session: Session, filter: TaskFilter) -> list[int]:
     return sorted({users.get_id(session, ref) for ref in filter.users})
 
 
-def _insert(session: Session, user: User, given: TaskCreate, now: datetime) -> Record:
-    task = Task(
-        **given.model_dump(exclude={"completed_at", "created_at", "updated_at"}),
-        user_id=user.id,
-        completed_at=completion(given, now),
-        created_at=given.created_at or now,
-        updated_at=given.updated_at or now,
-    )
-    session.add(task)
-    _flush_tasks(session, user.email, task.external_id)
-    return task_record(task, user.email)
+def _insert(session: Session, owner: str, given: TaskCreate, now: datetime) -> Record:
+    key = users.key(owner)
+    values = given.model_dump() | {
+        "completed_at": completion(given, now),
+        "version": 1,
+        "created_at": given.created_at or now,
+        "updated_at": given.updated_at or now,
+    }
+    with _explaining(session, key.value, given.external_id):
+        record = insert_task(session, key, values)
+    if record is None:
+        raise UserNotFound(owner)
+    return record
 
 
 def completion(given: TaskCreate, now: datetime) -> datetime | None:
@@ -165,34 +165,38 @@ def completion(given: TaskCreate, now: datetime) -> datetime | None:
     return (given.completed_at or now) if given.status is TaskStatus.DONE else None
 
 
-def _load(session: Session, ids: Sequence[int], *, lock: bool) -> list[tuple[Task, str]]:
+def _change(
+    session: Session, ids: Sequence[int], changes: Mapping[str, Any], now: datetime, if_version: int | None
+) -> list[Record]:
+    wanted = _possible(ids)
+    if len(wanted) == 1 and (found := update_tasks(session, wanted, changes, now=now, version=if_version)):
+        return _in_order(ids, found)
+    # Why a task was left alone can be told only while nobody else may change it.
+    lock_tasks(session, wanted)
+    changed = update_tasks(session, wanted, changes, now=now, version=if_version)
+    others = read_tasks(session, [id for id in wanted if id not in changed])
+    records = _in_order(ids, changed | others)
+    for id, record in others.items():
+        if if_version is not None and record["version"] != if_version:
+            raise StaleVersion("task", id, expected=if_version, current=record["version"])
+    return records
+
+
+def _possible(ids: Sequence[int]) -> list[int]:
+    return [id for id in dict.fromkeys(ids) if 0 < id <= MAX_ID]
+
+
+def _in_order(ids: Sequence[int], found: Mapping[int, Record]) -> list[Record]:
     wanted = list(dict.fromkeys(ids))
-    named = col(Task.id).in_([id for id in wanted if 0 < id <= MAX_ID])
-    if lock:
-        # By itself: what waited for the lock inside a join would miss a task that got another owner.
-        session.exec(select(Task.id).where(named).order_by(col(Task.id)).with_for_update()).all()
-    query = select(Task, User.email).join(User, col(Task.user_id) == col(User.id)).where(named)
-    found = {task.id: (task, email) for task, email in session.exec(query)}
     if missing := [id for id in wanted if id not in found]:
         raise TaskNotFound(missing)
     return [found[id] for id in wanted]
 
 
-def _apply(task: Task, changes: Mapping[str, Any], now: datetime) -> None:
-    differing = {field: value for field, value in changes.items() if getattr(task, field) != value}
-    if not differing:
-        return
-    for field, value in differing.items():
-        setattr(task, field, value)
-    if "status" in differing:
-        task.completed_at = now if task.status is TaskStatus.DONE else None
-    task.version += 1
-    task.updated_at = now
-
-
-def _flush_tasks(session: Session, owner: str, external_id: str | None = None) -> None:
+@contextmanager
+def _explaining(session: Session, owner: object, external_id: str | None = None) -> Iterator[None]:
     try:
-        session.flush()
+        yield
     except IntegrityError as exc:
         constraint = violated_constraint(session, exc)
         if constraint == "tasks_user_id_external_id_key":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, CursorResult, delete, func, update
 from sqlalchemy.exc import IntegrityError
@@ -39,6 +40,13 @@ class Deletion:
     users: list[User]
     tasks: int
     reassigned_to: User | None = None
+
+
+class UserKey(NamedTuple):
+    """What names a user: the column and its value."""
+
+    column: str
+    value: int | str
 
 
 def create(session: Session, given: UserCreate, *, now: datetime) -> User:
@@ -77,6 +85,19 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     if user is None:
         raise UserNotFound(ref)
     return user
+
+
+def key(ref: str) -> UserKey:
+    """Return which column has which value for that id or e-mail address; raise UserNotFound for neither."""
+    if ref.isascii() and ref.isdecimal():
+        # int() itself refuses some thousands of digits.
+        if len(ref) > MAX_ID_DIGITS or int(ref) > MAX_ID:
+            raise UserNotFound(ref)
+        return UserKey("id", int(ref))
+    try:
+        return UserKey("email", normalize_email(ref))
+    except ValueError:
+        raise UserNotFound(ref) from None
 
 
 def get_id(session: Session, ref: str) -> int:
@@ -179,15 +200,8 @@ def remove(
 
 
 def _named(ref: str) -> ColumnElement[bool]:
-    if ref.isascii() and ref.isdecimal():
-        # int() itself refuses some thousands of digits.
-        if len(ref) > MAX_ID_DIGITS or int(ref) > MAX_ID:
-            raise UserNotFound(ref)
-        return col(User.id) == int(ref)
-    try:
-        return col(User.email) == normalize_email(ref)
-    except ValueError:
-        raise UserNotFound(ref) from None
+    column, value = key(ref)
+    return col(getattr(User, column)) == value
 
 
 def _involved(
