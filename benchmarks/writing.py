@@ -229,7 +229,7 @@ def _plain_write(database: Database, ask: bool, work: Callable[[Any], Any]) -> A
     with database._session(database.backend.write_options) as session:  # noqa: SLF001 (what a layer is made of)
         result = work(session)
         if ask:
-            database.backend.transaction_id(session.connection())
+            database.backend.transaction(session.connection())
         session.commit()
         return result
 

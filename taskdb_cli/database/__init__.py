@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
-from taskdb_cli.database.backend import Backend
+from taskdb_cli.database.backend import Backend, Transaction
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.database.retry import persist
@@ -139,9 +139,9 @@ class Database:
         return Session(connection, expire_on_commit=False, autoflush=False, info={"backend": self.backend})
 
     def _commit(self, session: Session) -> None:
-        # A transaction has no id before it writes, and what is still to be written would come too late.
+        # What is still to be written may fail, which is nothing to look up.
         session.flush()
-        transaction = self.backend.transaction_id(session.connection())
+        transaction = self.backend.transaction(session.connection())
         try:
             session.commit()
         except self.backend.error_types as exc:
@@ -155,7 +155,7 @@ class Database:
             done = self._committed(transaction)
             raise Interrupted(f"interrupted; the change was {'made before' if done else 'not made'}") from exc
 
-    def _committed(self, transaction: str | None) -> bool:
+    def _committed(self, transaction: Transaction | None) -> bool:
         """Return whether a transaction of which the answer was lost took effect; raise OutcomeUnknown."""
         if transaction is None:
             return False
@@ -166,6 +166,8 @@ class Database:
 
         try:
             return persist(ask, budget=self.options.retry_budget)
+        except OutcomeUnknown:
+            raise
         except (TaskdbError, KeyboardInterrupt) as exc:
             raise OutcomeUnknown(
                 f"the connection to {self.backend.place} broke while the change was being committed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.engine.interfaces import ReflectedColumn
@@ -12,6 +12,14 @@ from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import TaskdbError
+
+
+class Transaction(NamedTuple):
+    """What the outcome of a transaction can be looked up by, when the answer to its commit was lost."""
+
+    id: str
+    recovered: str
+    """When the server last came back from a crash, since which it may have given out the id again."""
 
 
 class Backend(Protocol):
@@ -44,13 +52,16 @@ class Backend(Protocol):
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Return ours for an error of the driver while a connection was being opened."""
 
-    def transaction_id(self, connection: Connection) -> str | None:
-        """Return what the running transaction can be asked for by later; None if it wrote nothing."""
+    def transaction(self, connection: Connection) -> Transaction | None:
+        """Return the running transaction, begun with `write_options`; None if it cannot be looked up."""
 
-    def is_committed(self, connection: Connection, transaction: str) -> bool:
-        """Return whether a transaction took effect; raise DatabaseUnavailable if nobody knows yet."""
+    def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
+        """Return whether a transaction took effect.
 
-    def how_to_ask(self, transaction: str) -> str:
+        Raises DatabaseUnavailable if nobody knows yet, and OutcomeUnknown if nobody ever will.
+        """
+
+    def how_to_ask(self, transaction: Transaction) -> str:
         """Say how a person finds out whether a transaction took effect."""
 
     def translate(self, error: Exception) -> TaskdbError:

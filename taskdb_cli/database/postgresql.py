@@ -18,6 +18,7 @@ from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database import postgresql_faults as faults
 from taskdb_cli.database import postgresql_rules  # noqa: F401 (registers itself with SQLAlchemy)
+from taskdb_cli.database.backend import Transaction
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.postgresql_connection import (
@@ -28,10 +29,22 @@ from taskdb_cli.database.postgresql_connection import (
 )
 from taskdb_cli.database.postgresql_faults import LATER
 from taskdb_cli.database.watch import watching
-from taskdb_cli.errors import DatabaseUnavailable, TaskdbError, TransactionConflict
+from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError, TransactionConflict
 
 MIGRATION_LOCK = 0x7461736B6462
 """The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
+
+# Statistics are lost in the recovery from a crash, and begin again; so they do on another server.
+_RECOVERED = "pg_stat_get_bgwriter_stat_reset_time()::text"
+
+BEGIN_WRITING = f"SELECT pg_current_xact_id()::text, {_RECOVERED}; BEGIN"
+"""What begins a transaction that writes, and asks for what its outcome can be looked up by later.
+
+It is one message, of which PostgreSQL makes one transaction; BEGIN keeps that open.
+"""
+
+TRANSACTION_STATUS = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
+"""What looks it up."""
 
 FUTURE_TRANSACTION = "22023"
 """What the server answers about a transaction id that it has not given out, as far as it remembers."""
@@ -52,7 +65,8 @@ class PostgreSQL:
         "postgresql_readonly": True,
         "isolation_level": "REPEATABLE READ",
     }
-    write_options: ClassVar[Mapping[str, Any]] = {}
+    # The driver leaves it to us to begin, which takes one round trip for all that is needed then.
+    write_options: ClassVar[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "taskdb_begin": True}
     error_types: tuple[type[Exception], ...] = (DBAPIError, PoolTimeoutError, psycopg.Error)
 
     def __init__(self, url: URL, options: Options) -> None:
@@ -73,9 +87,18 @@ class PostgreSQL:
             **pooling(self.options),
         )
         event.listen(engine, "connect", self._note_connected)
-        if self.options.pooled:
-            event.listen(engine, "begin", self._set_locally)
+        event.listen(engine, "begin", self._begin)
         return engine
+
+    def _begin(self, connection: Connection) -> None:
+        if connection.get_execution_options().get("taskdb_begin"):
+            self._begin_writing(connection)
+        if self.options.pooled:
+            self._set_locally(connection)
+
+    def _begin_writing(self, connection: Connection) -> None:
+        begun = connection.exec_driver_sql(BEGIN_WRITING, execution_options={"no_parameters": True})
+        connection.info[Transaction] = Transaction(*begun.one())
 
     def _set_locally(self, connection: Connection) -> None:
         # In a pooler's session a setting lasts for the transaction only; one statement sets them all.
@@ -103,28 +126,39 @@ class PostgreSQL:
         expected = not self._local or self._connected_before
         return faults.translate_connecting(error, self.place, self.options, expected=expected)
 
-    def transaction_id(self, connection: Connection) -> str | None:
-        """Return the transaction's id, which the server remembers for a long while."""
-        return connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()::text").scalar()
+    def transaction(self, connection: Connection) -> Transaction | None:
+        """Return the transaction by its id, which the server remembers for a long while."""
+        found: Transaction = connection.info[Transaction]
+        return found
 
-    def is_committed(self, connection: Connection, transaction: str) -> bool:
-        """Ask the server, which may not have noticed yet that the other session is gone."""
+    def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
+        """Ask the server, which may not have noticed yet that the other session is gone.
+
+        A server that crashed before anything of the transaction was on its disk gives the id out again.
+        Hence, after a crash, "committed" may be said of another transaction.
+        """
         try:
-            status = connection.exec_driver_sql("SELECT pg_xact_status(%s::xid8)", (transaction,)).scalar()
+            status, recovered = connection.exec_driver_sql(TRANSACTION_STATUS, (transaction.id,)).one()
         except DBAPIError as exc:
             if faults.sqlstate(exc) != FUTURE_TRANSACTION:
                 raise
-            # It crashed before anything of the transaction was on its disk.
             return False
-        if status in ("committed", "aborted"):
-            return bool(status == "committed")
+        if status == "aborted":
+            return False
         if status is None:
-            raise DatabaseUnavailable(f"{self.place} no longer knows transaction {transaction}")
-        raise TransactionConflict(f"transaction {transaction} is still running on {self.place}", LATER)
+            raise DatabaseUnavailable(f"{self.place} no longer knows transaction {transaction.id}")
+        if status == "in progress":
+            raise TransactionConflict(f"transaction {transaction.id} is still running on {self.place}", LATER)
+        if recovered != transaction.recovered:
+            raise OutcomeUnknown(
+                f"PostgreSQL at {self.place} crashed while the change was being committed",
+                "look whether it is there before you try again",
+            )
+        return True
 
-    def how_to_ask(self, transaction: str) -> str:
+    def how_to_ask(self, transaction: Transaction) -> str:
         """Name the query that the server answers."""
-        return f"ask the server with: SELECT pg_xact_status('{transaction}')"
+        return f"ask the server with: SELECT pg_xact_status('{transaction.id}')"
 
     def violated_constraint(self, error: BaseException | None) -> str:
         """Return the name that the server gives with the error."""

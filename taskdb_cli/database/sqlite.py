@@ -30,6 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database import sqlite_rules  # noqa: F401 (registers itself with SQLAlchemy)
+from taskdb_cli.database.backend import Transaction
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
@@ -169,15 +170,15 @@ class SQLite:
             return self.options.pool.exhausted(self.place)
         return self.translate(error)
 
-    def transaction_id(self, connection: Connection) -> str | None:
+    def transaction(self, connection: Connection) -> Transaction | None:
         """Return None: there is no connection that could break between a commit and its answer."""
         return None
 
-    def is_committed(self, connection: Connection, transaction: str) -> bool:
+    def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
         """Never asked."""
         raise AssertionError(transaction)
 
-    def how_to_ask(self, transaction: str) -> str:
+    def how_to_ask(self, transaction: Transaction) -> str:
         """Never asked."""
         raise AssertionError(transaction)
 

