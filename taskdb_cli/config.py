@@ -175,7 +175,7 @@ def parse_url(text: str, source: str) -> URL:
             "in a password write @ as %40",
         ) from None
     if backend in ("postgres", "postgresql"):
-        return _with_password_in_place(url.set(drivername="postgresql+psycopg"))
+        return _with_host_in_place(_with_password_in_place(url.set(drivername="postgresql+psycopg")))
     if backend == "sqlite":
         return url.set(drivername="sqlite")
     raise InvalidConfiguration(
@@ -190,6 +190,16 @@ def _with_password_in_place(url: URL) -> URL:
         return url
     password = given if isinstance(given, str) else given[-1]
     return url.set(password=password).difference_update_query(["password"])
+
+
+def _with_host_in_place(url: URL) -> URL:
+    # A host that is given as a parameter wins, and tells as well whether it is a pooler's.
+    given = url.query.get("host")
+    named = re.fullmatch(r"([\w.-]+)(?::([0-9]{1,5}))?", given) if isinstance(given, str) else None
+    if not named:
+        return url
+    port = int(named[2]) if named[2] else url.port
+    return url.set(host=named[1], port=port).difference_update_query(["host"])
 
 
 def _require_plausible(text: str, url: URL) -> None:

@@ -108,10 +108,35 @@ def test_the_direct_url_of_neon_is_derived():
     assert settings.direct_url.query == {"sslmode": "require"}
 
 
+@pytest.mark.parametrize("port", ["", ":5432"])
+@pytest.mark.parametrize("wrong_host", ["", "localhost"])
+def test_neon_in_the_parameters(port, wrong_host):
+    """A Neon pooler is recognized as well where its host is a parameter of the URL, which wins."""
+    pooler = NEON.partition("@")[2].partition("/")[0]
+    settings = load_settings(
+        database_url=f"postgresql://ann:pw@{wrong_host}/neondb?host={pooler}{port}&sslmode=require",
+        environment={},
+    )
+    assert settings.options.pooled
+    assert settings.database_url.query == {"sslmode": "require"}
+    hosts = [(url.host, url.port) for url in (settings.database_url, settings.direct_url)]
+    assert hosts == [(host, 5432 if port else None) for host in (pooler, pooler.replace("-pooler", ""))]
+
+
+@pytest.mark.parametrize("hosts", ["host=/tmp", "host=one,two", "host=one&host=two"])
+def test_other_hosts_in_the_parameters(hosts):
+    """Sockets, and several hosts, are left to libpq."""
+    settings = load_settings(database_url=f"postgresql:///d?{hosts}", environment={})
+    assert settings.database_url.host is None
+    assert settings.database_url.query["host"] in ("/tmp", "one,two", ("one", "two"))
+    assert not settings.options.pooled
+
+
 @pytest.mark.parametrize(
     "direct",
     [
         NEON_DIRECT.replace("neondb", "other"),
+        f"postgresql:///neondb?host={NEON_DIRECT.partition('@')[2].partition('/')[0].replace('sun', 'moon')}",
         NEON_DIRECT.replace("cool-sun", "warm-moon"),
         "postgresql://localhost/neondb",
         f"{NEON_DIRECT}?dbname=other",
