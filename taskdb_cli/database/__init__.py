@@ -15,6 +15,7 @@ from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
 from taskdb_cli.database.backend import Backend, Transaction
+from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.database.retry import persist
@@ -95,6 +96,32 @@ class Database:
             self._session_on(connection) as session,
         ):
             yield work(session)
+
+    @contextmanager
+    def snapshot(self, *, guarded: bool = False) -> Iterator[Content]:
+        """Open everything as it is at one moment, to be read for as long as that takes.
+
+        Migrations and restores are kept out until it is closed, unless the caller is `guarded` from them
+        already. Raises DatabaseUnavailable when one is running.
+        """
+        with self.connect() as connection:
+            content = self.backend.content(connection)
+            content.begin_snapshot(guarded=guarded)
+            yield content
+
+    @contextmanager
+    def replacement(self, *, dry_run: bool = False) -> Iterator[Content]:
+        """Open everything for the caller alone, to be replaced in one transaction.
+
+        It is committed on leaving without an error, unless it is a `dry_run`. Nothing is tried again.
+        Raises DatabaseUnavailable when other maintenance is running, and what `write` raises.
+        """
+        with self.connect(self.backend.write_options) as connection, self._session_on(connection) as session:
+            content = self.backend.content(session.connection())
+            content.begin_replacement()
+            yield content
+            if not dry_run:
+                self._commit(session)
 
     @contextmanager
     def connect(self, options: Mapping[str, Any] | None = None) -> Iterator[Connection]:

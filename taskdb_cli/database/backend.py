@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli.database.content import Content
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import TaskdbError
 
@@ -83,6 +84,9 @@ class Backend(Protocol):
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run a query and return how the engine did it."""
+
+    def content(self, connection: Connection) -> Content:
+        """Return what reads and replaces all rows over that connection."""
 
     def migration(
         self, connect: Callable[[], Connection]

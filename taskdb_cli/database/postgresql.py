@@ -19,6 +19,7 @@ from sqlalchemy.sql.schema import Table
 from taskdb_cli.database import postgresql_faults as faults
 from taskdb_cli.database import postgresql_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.backend import Transaction
+from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.postgresql_connection import (
@@ -201,6 +202,12 @@ class PostgreSQL:
         rows = sum(child["Actual Rows"] * child["Actual Loops"] for step in sorts for child in step["Plans"])
         reached = tuple(_reached(step) for step in steps if "Relation Name" in step or "Index Name" in step)
         return Plan(sql.replace("%%", "%"), lines, reached, round(rows) if sorts else None)
+
+    def content(self, connection: Connection) -> Content:
+        """Return the content of the database, guarded by the lock that a migration holds too."""
+        from taskdb_cli.database.postgresql_content import PostgreSQLContent
+
+        return PostgreSQLContent(connection, place=self.place, maintenance_lock=MIGRATION_LOCK)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 VERSION_TABLE = "taskdb_alembic_version"
 """Alembic's own table; not its default name, because the database may belong to an application too."""
 
-OUR_TABLES = frozenset({"users", "tasks"})
+ARCHIVED_TABLES = ("users", "tasks")
+"""The tables that a backup holds, parents before their children."""
+
+LEFT_OUT_TABLES: frozenset[str] = frozenset()
+"""The tables that no backup holds, on purpose."""
+
+OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
 
 
 def migrations_directory() -> Path:

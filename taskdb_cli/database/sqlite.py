@@ -31,6 +31,7 @@ from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database import sqlite_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.backend import Transaction
+from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
@@ -253,6 +254,12 @@ class SQLite:
         count = select(func.count()).select_from(everything)
         reached = tuple(_reached(line) for line in lines if line.startswith(("SEARCH", "SCAN")))
         return Plan(sql, lines, reached, connection.execute(count).scalar_one() if sorts else None)
+
+    def content(self, connection: Connection) -> Content:
+        """Return the content of the file."""
+        from taskdb_cli.database.sqlite_content import SQLiteContent
+
+        return SQLiteContent(connection)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:

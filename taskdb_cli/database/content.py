@@ -1,0 +1,153 @@
+r"""The rows of a database, table by table, as text that both engines read and write alike.
+
+The text is that of PostgreSQL's COPY (text format): one row a line, in the order of the ids, tabs between
+the fields, `\N` for NULL, times in UTC with their fraction trimmed, `t` and `f` for truth values.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import Connection, Inspector, inspect
+
+from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision
+from taskdb_cli.errors import SchemaDrift
+
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+
+CHUNK = 256 * 1024
+"""Bytes that a chunk of text has at least, the last one apart."""
+
+
+class Column(NamedTuple):
+    """A column and what it holds: `integer`, `text`, `boolean` or `timestamp`."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table and its columns, in their order."""
+
+    table: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(column.name for column in self.columns)
+
+
+class Content(ABC):
+    """What is in a database, seen and changed by one transaction over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @property
+    @abstractmethod
+    def server_version(self) -> str:
+        """The version of the engine, as it gives it."""
+
+    @abstractmethod
+    def begin_snapshot(self, *, guarded: bool) -> None:
+        """Begin a transaction that sees every table as it is at one moment.
+
+        A migration and a restore are kept out until it ends, unless the caller is `guarded` from them
+        already. Raises DatabaseUnavailable when one of them is running.
+        """
+
+    @abstractmethod
+    def begin_replacement(self) -> None:
+        """Begin a transaction in which nobody else reads or writes the tables.
+
+        Raises DatabaseUnavailable when a migration, a backup or another restore is running.
+        """
+
+    @abstractmethod
+    def chunks(self, layout: Layout) -> Iterator[bytes]:
+        """Read a table as text, in chunks of bounded size."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Delete every row, and put aside whatever would make loading slow."""
+
+    @abstractmethod
+    def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
+        """Insert the rows of a text, with the ids that they have; raise DataCorrupt for a malformed one."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Put everything back that `clear` put aside, and let new ids follow the highest one."""
+
+    @abstractmethod
+    def faults(self) -> list[str]:
+        """Check the rows themselves, and return what is wrong with them."""
+
+    @abstractmethod
+    def _type_of(self, table: str, column: str) -> str | None:
+        """Return what a column holds, or None if it is nothing that taskdb keeps."""
+
+    @cached_property
+    def revision(self) -> str:
+        """The revision of the schema; SchemaBehind or SchemaForeign if it has none of taskdb's."""
+        current = current_revision(self.connection)
+        if current is None:
+            problem = compare_revision(None)
+            assert problem is not None
+            raise problem
+        return current
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The tables that are archived, parents before their children."""
+        return tuple(Layout(table, self._columns(table)) for table in present_tables(self.connection))
+
+    def count(self, table: str) -> int:
+        """Count the rows of a table."""
+        sql = f"SELECT count(*) FROM {table}"  # noqa: S608 (one of our own tables)
+        return int(self.connection.exec_driver_sql(sql).scalar_one())
+
+    def counts(self) -> dict[str, int]:
+        """Count the rows of every archived table."""
+        return {layout.table: self.count(layout.table) for layout in self.layouts}
+
+    @cached_property
+    def _inspector(self) -> Inspector:
+        return inspect(self.connection)
+
+    def _columns(self, table: str) -> tuple[Column, ...]:
+        columns = []
+        for column in self._inspector.get_columns(table):
+            name = column["name"]
+            if (type := self._type_of(table, name)) is None:
+                raise SchemaDrift(
+                    f"the column {table}.{name} is not one of taskdb's",
+                    "'taskdb migrate check' names the differences",
+                )
+            columns.append(Column(name, type))
+        return tuple(columns)
+
+
+def present_tables(connection: Connection) -> list[str]:
+    """Return the archived tables that a database has, parents before their children."""
+    there = set(inspect(connection).get_table_names())
+    return [table for table in ARCHIVED_TABLES if table in there]
+
+
+def joined(pieces: Iterable[Buffer]) -> Iterator[bytes]:
+    """Join small pieces into chunks: what follows costs by the chunk."""
+    buffer = bytearray()
+    for piece in pieces:
+        buffer += piece
+        if len(buffer) >= CHUNK:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)

@@ -1,0 +1,186 @@
+"""The content of a PostgreSQL database as COPY text, which the server reads and writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection
+from sqlalchemy.types import Boolean, DateTime, Integer, Text
+
+from taskdb_cli.database.content import Content, Layout, joined, present_tables
+from taskdb_cli.database.schema import VERSION_TABLE
+from taskdb_cli.errors import DatabaseUnavailable
+
+REBUILD_MEMORY = "256MB"
+"""What sorting may take while an index is built: the server's usual 64 MB make it merge from disk."""
+
+_MOST_FAULTS = 10
+_TYPES = {Boolean: "boolean", Integer: "integer", Text: "text", DateTime: "timestamp"}
+
+# Each query is about one table, of whichever schema the search path finds it in.
+_CONSTRAINTS = """
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid = %s::regclass AND contype IN ('f', 'u') ORDER BY contype
+"""
+_INDEXES = """
+SELECT relname, pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+WHERE indrelid = %s::regclass AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+"""
+_REFERRING = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND confrelid = %s::regclass"
+_FOREIGN_KEYS = """
+SELECT attname, confrelid::regclass::text FROM pg_constraint
+JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+WHERE contype = 'f' AND conrelid = %s::regclass
+"""
+
+
+class PostgreSQLContent(Content):
+    """Locks come before the snapshot: what is read is what was there when nobody could change the tables."""
+
+    def __init__(self, connection: Connection, *, place: str, maintenance_lock: int) -> None:
+        super().__init__(connection)
+        self._place = place
+        self._lock = maintenance_lock
+        self._put_back: list[sql.SQL | sql.Composed] = []
+        self._truncated: set[str] = set()
+
+    @property
+    def server_version(self) -> str:
+        """The version of the server."""
+        return str(self._raw.info.parameter_status("server_version")).partition(" ")[0]
+
+    def begin_snapshot(self, *, guarded: bool) -> None:
+        """Lock the tables before the first query, whose snapshot is that of the whole transaction.
+
+        A snapshot alone would read an empty table if TRUNCATE, or an ALTER TABLE that rewrites it,
+        committed in between: neither keeps the rows that an older snapshot should see.
+        """
+        tables = [*present_tables(self.connection), VERSION_TABLE]
+        self.connection.rollback()
+        self.connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self.connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
+        if not guarded:
+            self._take("pg_try_advisory_xact_lock_shared", "a migration or a restore")
+
+    def begin_replacement(self) -> None:
+        """Take the lock of maintenance work, and then the tables."""
+        for name, value in {"statement_timeout": "0", "maintenance_work_mem": REBUILD_MEMORY}.items():
+            self.connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
+        self._take("pg_try_advisory_xact_lock", "a migration, a backup or another restore")
+        tables = ", ".join(present_tables(self.connection))
+        self.connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+
+    def _take(self, function: str, others: str) -> None:
+        if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (self._lock,)).scalar():
+            raise DatabaseUnavailable(f"{others} is running on {self._place}", "try again later")
+
+    def chunks(self, layout: Layout) -> Iterator[bytes]:
+        """Let the server write the lines."""
+        statement = sql.SQL("COPY (SELECT {} FROM {} ORDER BY id) TO STDOUT").format(
+            _names(layout), sql.Identifier(layout.table)
+        )
+        with self._raw.cursor() as cursor, cursor.copy(statement) as copy:
+            yield from joined(copy)
+
+    def clear(self) -> None:
+        """Drop foreign keys, unique constraints and secondary indexes, and remember how to make them."""
+        # Children go first: a foreign key holds on to what it refers to.
+        for layout in reversed(self.layouts):
+            self._put_aside(layout.table)
+        for layout in reversed(self.layouts):
+            self._empty(layout.table)
+
+    def _put_aside(self, table: str) -> None:
+        for name, definition in self._query(_CONSTRAINTS, table):
+            alter = sql.SQL("ALTER TABLE {} ").format(sql.Identifier(table))
+            self._execute(alter + sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(name)))
+            self._put_back.append(
+                alter + sql.SQL("ADD CONSTRAINT {} ").format(sql.Identifier(name)) + sql.SQL(definition)
+            )
+        for name, definition in self._query(_INDEXES, table):
+            self._execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+            self._put_back.append(sql.SQL(definition))
+
+    def _empty(self, table: str) -> None:
+        # TRUNCATE refuses a table that another one refers to; DELETE carries that one along.
+        if self._query(_REFERRING, table):
+            self._execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        else:
+            self._execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(table)))
+            self._truncated.add(table)
+
+    def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
+        """Let the server read the lines; rows of a table made empty just now are frozen at once."""
+        frozen = sql.SQL(" WITH (FREEZE)" if layout.table in self._truncated else "")
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(layout.table), _names(layout))
+        with self._raw.cursor() as cursor, cursor.copy(statement + frozen) as copy:
+            for chunk in chunks:
+                copy.write(chunk)
+
+    def finish(self) -> None:
+        """Build what was dropped, set the identities, and gather statistics for the planner."""
+        for statement in reversed(self._put_back):
+            self._execute(statement)
+        for layout in self.layouts:
+            self._continue_identity(layout.table)
+            self._execute(sql.SQL("ANALYZE {}").format(sql.Identifier(layout.table)))
+
+    def _continue_identity(self, table: str) -> None:
+        # An id that was given out before is not given out again, even if its row is gone.
+        [(sequence,)] = self._query("SELECT pg_get_serial_sequence(%s, 'id')", table)
+        [(highest,)] = self._query(
+            f"SELECT greatest((SELECT max(id) FROM {table}),"  # noqa: S608 (our own table)
+            f" (SELECT last_value FROM {sequence} WHERE is_called)) WHERE %s <> ''",
+            table,
+        )
+        if highest is not None:
+            # setval() would outlive a rollback.
+            restart = sql.SQL("ALTER TABLE {} ALTER COLUMN id RESTART WITH {}")
+            self._execute(restart.format(sql.Identifier(table), sql.Literal(highest)))
+            self._query("SELECT nextval(%s)", sequence)
+
+    def faults(self) -> list[str]:
+        """Look for rows whose parent is missing; the server has no other check of its own."""
+        return [
+            f"row {id} of {layout.table} has no parent in {parent}"
+            for layout in self.layouts
+            for column, parent in self._query(_FOREIGN_KEYS, layout.table)
+            for (id,) in self._query(
+                f"SELECT id FROM {layout.table} child WHERE {column} IS NOT NULL"  # noqa: S608 (the catalog's names)
+                f" AND NOT EXISTS (SELECT FROM {parent} WHERE {parent}.id = child.{column}) LIMIT %s",
+                _MOST_FAULTS,
+            )
+        ]
+
+    def _type_of(self, table: str, column: str) -> str | None:
+        return next(
+            (word for type, word in _TYPES.items() if isinstance(self._types[table][column], type)), None
+        )
+
+    @cached_property
+    def _types(self) -> dict[str, dict[str, object]]:
+        found = self._inspector.get_multi_columns()
+        return {
+            table: {column["name"]: column["type"] for column in columns}
+            for (_, table), columns in found.items()
+        }
+
+    def _execute(self, statement: sql.SQL | sql.Composed) -> None:
+        self._raw.execute(statement)
+
+    def _query(self, statement: str, *values: object) -> list[tuple[str, ...]]:
+        return self.connection.exec_driver_sql(statement, values).all()  # type: ignore[return-value]
+
+    @property
+    def _raw(self) -> psycopg.Connection:
+        raw = self.connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        return raw
+
+
+def _names(layout: Layout) -> sql.Composable:
+    return sql.SQL(", ").join(map(sql.Identifier, layout.names))

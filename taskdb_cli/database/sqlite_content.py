@@ -1,0 +1,152 @@
+"""The content of a SQLite database as COPY text."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import cached_property
+
+from taskdb_cli.database.content import Column, Content, Layout, joined
+from taskdb_cli.database.copy_text import rows
+
+_FETCHED = 2000
+_MOST_FAULTS = 10
+_ESCAPES = {r"'\'": r"\\", "char(9)": r"\t", "char(10)": r"\n", "char(13)": r"\r"}
+"""What COPY writes with a backslash, which comes first; the rules of the tables admit no others."""
+
+
+class SQLiteContent(Content):
+    """Readers see what was there when they began; a writer keeps every other writer out."""
+
+    @property
+    def server_version(self) -> str:
+        """The version of the library."""
+        return sqlite3.sqlite_version
+
+    def begin_snapshot(self, *, guarded: bool) -> None:
+        """Read something: from then on the transaction sees that state."""
+        _ = self.revision
+
+    def begin_replacement(self) -> None:
+        """Leave it at the write lock that the transaction began with."""
+
+    def chunks(self, layout: Layout) -> Iterator[bytes]:
+        """Let SQLite write the lines: it is several times as fast as Python."""
+        values = ", ".join(_written(column) for column in layout.columns)
+        line = "\t".join(["%s"] * len(layout.columns)) + "\n"
+        # As a BLOB it stays bytes all the way: decoding it to encode it again would double the work.
+        cursor = self._raw.execute(
+            f"SELECT CAST(printf('{line}', {values}) AS BLOB) FROM {layout.table} ORDER BY id"  # noqa: S608 (our names)
+        )
+        with closing(cursor):
+            yield from joined(_texts(cursor))
+
+    def clear(self) -> None:
+        """Drop the secondary indexes, which are faster built anew than filled row by row."""
+        names = [layout.table for layout in self.layouts]
+        self._indexes = [
+            (name, sql)
+            for table in names
+            for name, sql in self._raw.execute(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL",
+                (table,),
+            )
+        ]
+        for name, _ in self._indexes:
+            self._raw.execute(f'DROP INDEX "{name}"')
+        for table in reversed(names):
+            self._raw.execute(f"DELETE FROM {table}")  # noqa: S608 (our own table)
+
+    def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
+        """Insert by one prepared statement."""
+        names, marks = ", ".join(layout.names), ", ".join("?" * len(layout.columns))
+        converters = [_CONVERTERS[column.type] for column in layout.columns]
+        statement = f"INSERT INTO {layout.table} ({names}) VALUES ({marks})"  # noqa: S608 (our own names)
+        self._raw.executemany(statement, rows(layout.table, chunks, converters))
+
+    def finish(self) -> None:
+        """Build the indexes; AUTOINCREMENT has seen the highest id by itself."""
+        for _, sql in self._indexes:
+            self._raw.execute(sql)
+
+    def faults(self) -> list[str]:
+        """Ask for SQLite's own two checks."""
+        found = [text for (text,) in self._raw.execute(f"PRAGMA integrity_check({_MOST_FAULTS})")]
+        orphans = self._raw.execute("PRAGMA foreign_key_check").fetchall()
+        return [text for text in found if text != "ok"] + [
+            f"row {row} of {table} has no parent in {parent}"
+            for table, row, parent, _ in orphans[:_MOST_FAULTS]
+        ]
+
+    def _type_of(self, table: str, column: str) -> str | None:
+        # SQLite keeps times and truth values as text and numbers: their rules say what they are.
+        rules = self._rules[table]
+        if f"{table}_{column}_timestamp" in rules:
+            return "timestamp"
+        if f"{table}_{column}_flag" in rules:
+            return "boolean"
+        return {"INTEGER": "integer", "TEXT": "text"}.get(self._declared[table][column])
+
+    @cached_property
+    def _rules(self) -> dict[str, set[str | None]]:
+        found = self._inspector.get_multi_check_constraints()
+        return {table: {rule["name"] for rule in rules} for (_, table), rules in found.items()}
+
+    @cached_property
+    def _declared(self) -> dict[str, dict[str, str]]:
+        found = self._inspector.get_multi_columns()
+        return {
+            table: {column["name"]: str(column["type"]) for column in columns}
+            for (_, table), columns in found.items()
+        }
+
+    @property
+    def _raw(self) -> sqlite3.Connection:
+        raw = self.connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        return raw
+
+
+def _texts(cursor: sqlite3.Cursor) -> Iterator[bytes]:
+    while found := cursor.fetchmany(_FETCHED):
+        yield b"".join([line for (line,) in found])
+
+
+def _written(column: Column) -> str:
+    """Return the SQL that writes a column as COPY does."""
+    name = column.name
+    match column.type:
+        case "integer":
+            text = name
+        case "boolean":
+            text = f"CASE {name} WHEN 1 THEN 't' WHEN 0 THEN 'f' END"
+        case "timestamp":
+            clock = f"rtrim(rtrim(substr({name}, 12, 15), '0'), '.')"
+            text = f"substr({name}, 1, 10) || ' ' || {clock} || '+00'"
+        case _:
+            text = name
+            for character, escaped in _ESCAPES.items():
+                text = f"replace({text}, {character}, '{escaped}')"
+    return f"coalesce({text}, '\\N')"
+
+
+def _same(field: str) -> str:
+    return field
+
+
+def _time(field: str) -> str:
+    clock, plus, zone = field[11:].partition("+")
+    if (plus, zone) != ("+", "00"):
+        raise ValueError(field)
+    second, _, fraction = clock.partition(".")
+    return f"{field[:10]}T{second}.{fraction:0<6}Z"
+
+
+_CONVERTERS: dict[str, Callable[[str], object]] = {
+    # A STRICT column takes digits for the number that they are, and refuses other text.
+    "integer": _same,
+    "text": _same,
+    "boolean": {"t": 1, "f": 0}.__getitem__,
+    "timestamp": _time,
+}
