@@ -205,6 +205,26 @@ class DataCorrupt(TaskdbError):
     code = "corrupt"
 
 
+class ArchiveCorrupt(DataCorrupt):
+    """A backup archive is not as it was written."""
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(
+            f"{path} is damaged: {what}",
+            "use another archive; 'taskdb backup list' shows them",
+        )
+
+
+class ArchiveTooNew(SchemaError):
+    """A backup archive is of a format that only a later version of taskdb reads."""
+
+    def __init__(self, path: object, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} is of archive format {found}, and this version of taskdb reads formats up to {known}",
+            "install a newer version of taskdb",
+        )
+
+
 class StorageFailed(TaskdbError):
     """A disk is full, read-only or broken."""
 

@@ -1,0 +1,22 @@
+"""Archives: one sealed ZIP file that holds the rows of every table, and proves that it holds them.
+
+An archive knows no database. Each member is one zstd frame of PostgreSQL's COPY text; the last one,
+`manifest.json`, says what the others hold; the ZIP comment is a SHA-256 of every byte before it.
+"""
+
+from taskdb_cli.archive.manifest import FORMAT_VERSION, Column, Digest, Manifest, Origin, TableContent
+from taskdb_cli.archive.reader import Archive, seal_of, verify
+from taskdb_cli.archive.writer import ArchiveWriter
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Archive",
+    "ArchiveWriter",
+    "Column",
+    "Digest",
+    "Manifest",
+    "Origin",
+    "TableContent",
+    "seal_of",
+    "verify",
+]

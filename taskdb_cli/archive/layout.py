@@ -1,0 +1,127 @@
+"""The bytes of the ZIP structure around the members, and of the seal behind it.
+
+There is one way to write an archive of given members, so a reader need not interpret headers: it
+compares them with what they must be, and no disagreement between two ZIP readers is left to exploit.
+`zipfile` is not used, because its headers differ between versions of Python, and are wrong in some.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from struct import Struct
+
+MANIFEST = "manifest.json"
+SUFFIX = ".copy.zst"
+SEAL = re.compile(rb"sha256:[0-9a-f]{64}")
+SEAL_SIZE = 71
+MAX_DIRECTORY = 1 << 16
+"""The largest central directory, in bytes: room for some hundred tables."""
+
+_LOCAL = Struct("<4s5H3I2H")
+_LOCAL_EXTRA = Struct("<2H2Q")
+_DESCRIPTOR = Struct("<4sI2Q")
+_ENTRY = Struct("<4s6H3I5H2I")
+_ENTRY_EXTRA = Struct("<2H3Q")
+_ZIP64_END = Struct("<4sQ2H2I4Q")
+_LOCATOR = Struct("<4sIQI")
+_END = Struct("<4s4H2IH")
+END_SIZE = _ZIP64_END.size + _LOCATOR.size + _END.size
+
+_VERSION = 45
+_MADE_ON_UNIX = 3 << 8 | _VERSION
+_SIZES_FOLLOW = 0x08
+_STORED = 0
+_TIME, _DATE = 0, 1 << 5 | 1
+_PRIVATE_FILE = 0o100600 << 16
+_ZIP64 = 1
+_NONE, _ALL = 0xFFFF, 0xFFFFFFFF
+"""A field that says: see the ZIP64 record."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside the ZIP file: its name, and the CRC-32 and size of its bytes."""
+
+    name: str
+    crc: int
+    size: int
+
+    @property
+    def span(self) -> int:
+        """The bytes from the beginning of its header to the end of its descriptor."""
+        return len(local_header(self.name)) + self.size + _DESCRIPTOR.size
+
+
+def local_header(name: str) -> bytes:
+    """Return what stands before a member's bytes, whose size and checksum follow later."""
+    spelled = name.encode("ascii")
+    fixed = (_VERSION, _SIZES_FOLLOW, _STORED, _TIME, _DATE, 0, _ALL, _ALL, len(spelled), _LOCAL_EXTRA.size)
+    return _LOCAL.pack(b"PK\3\4", *fixed) + spelled + _LOCAL_EXTRA.pack(_ZIP64, 16, 0, 0)
+
+
+def descriptor(member: Member) -> bytes:
+    """Return what stands behind a member's bytes."""
+    return _DESCRIPTOR.pack(b"PK\7\x08", member.crc, member.size, member.size)
+
+
+def directory(members: Sequence[Member]) -> bytes:
+    """Return the central directory of members that stand one behind the other from the first byte on."""
+    return b"".join(map(_entry, members, offsets(members)))
+
+
+def end(members: Sequence[Member]) -> bytes:
+    """Return what stands between the central directory and the seal, which is the ZIP comment."""
+    start, size, count = sum(member.span for member in members), len(directory(members)), len(members)
+    counts = (count, count, size, start)
+    return (
+        _ZIP64_END.pack(b"PK\6\6", _ZIP64_END.size - 12, _MADE_ON_UNIX, _VERSION, 0, 0, *counts)
+        + _LOCATOR.pack(b"PK\6\7", 0, start + size, 1)
+        + _END.pack(b"PK\5\6", 0, 0, _NONE, _NONE, _ALL, _ALL, SEAL_SIZE)
+    )
+
+
+def offsets(members: Sequence[Member]) -> list[int]:
+    """Return where each member's header begins."""
+    return list(accumulate((member.span for member in members), initial=0))[:-1]
+
+
+def directory_size(end: bytes) -> int:
+    """Return the size of the central directory that the records before the seal name, as they name it."""
+    return int(_ZIP64_END.unpack_from(end)[8])
+
+
+def members_of(directory: bytes) -> list[Member]:
+    """Return the members that a central directory lists, which is then to be compared with `directory`.
+
+    Raises ValueError if it ends within an entry, or if a name is not one of an archive.
+    """
+    members, position = [], 0
+    while position < len(directory):
+        if len(directory) - position < _ENTRY.size:
+            raise ValueError("its directory ends within an entry")
+        fields = _ENTRY.unpack_from(directory, position)
+        behind_name = position + _ENTRY.size + fields[10]
+        position = behind_name + _ENTRY_EXTRA.size
+        if position > len(directory):
+            raise ValueError("its directory ends within an entry")
+        name = directory[behind_name - fields[10] : behind_name]
+        size = _ENTRY_EXTRA.unpack_from(directory, behind_name)[2]
+        members.append(Member(_accepted(name), fields[7], size))
+    return members
+
+
+def _accepted(name: bytes) -> str:
+    if not re.fullmatch(rb"manifest\.json|[a-z_]{1,63}\.copy\.zst", name):
+        raise ValueError(f"it has a member named {ascii(name)[1:80]}, which no archive has")
+    return name.decode("ascii")
+
+
+def _entry(member: Member, offset: int) -> bytes:
+    spelled = member.name.encode("ascii")
+    fixed = (_MADE_ON_UNIX, _VERSION, _SIZES_FOLLOW, _STORED, _TIME, _DATE, member.crc, _ALL, _ALL)
+    lengths = (len(spelled), _ENTRY_EXTRA.size, 0)
+    sizes = _ENTRY_EXTRA.pack(_ZIP64, 24, member.size, member.size, offset)
+    return _ENTRY.pack(b"PK\1\2", *fixed, *lengths, 0, 0, _PRIVATE_FILE, _ALL) + spelled + sizes

@@ -1,0 +1,102 @@
+"""Archives as they are written, in one pass, to a file or a pipe."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import zstandard
+
+from taskdb_cli import __version__
+from taskdb_cli.archive import layout
+from taskdb_cli.archive.layout import Member
+from taskdb_cli.archive.manifest import FORMAT_VERSION, Column, Digest, Manifest, Origin, TableContent
+
+LEVEL = 3
+PIECE = 256 * 1024
+"""Bytes that are hashed and compressed at a time: rows come one by one, and each call has its price."""
+
+
+class WritableStream(Protocol):
+    """Anything to write bytes to: a file, a pipe or standard output."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Take all of the bytes, or say how many were taken."""
+
+
+class ArchiveWriter:
+    """An archive that grows on a stream, which is never read, sought or closed.
+
+    Memory stays the same however many rows there are. A failure of the stream passes up as it is.
+    What was written is no archive before `close`, and no reader takes it for one.
+    """
+
+    def __init__(self, stream: WritableStream) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._members: list[Member] = []
+        self._tables: list[TableContent] = []
+
+    def add_table(self, name: str, columns: Sequence[Column], chunks: Iterable[bytes]) -> TableContent:
+        """Write the COPY text of a table, and return what it came to.
+
+        The pieces may begin and end anywhere. Raises ValueError for a name that no archive may have.
+        """
+        digest = Digest()
+        planned = digest.content(name, columns)
+        if planned.name in {table.name for table in self._tables}:
+            raise ValueError(f"the table {name} is there twice")
+        self._add(name + layout.SUFFIX, _compressed(chunks, digest))
+        content = digest.content(name, columns)
+        self._tables.append(content)
+        return content
+
+    def close(self, origin: Origin) -> Manifest:
+        """Write the manifest, the directory and the seal: from now on it is an archive."""
+        manifest = Manifest(FORMAT_VERSION, f"taskdb {__version__}", origin, tuple(self._tables))
+        self._add(layout.MANIFEST, [manifest.encode()])
+        self._write(layout.directory(self._members) + layout.end(self._members))
+        self._put(b"sha256:" + self._hash.hexdigest().encode())
+        return manifest
+
+    def _add(self, name: str, pieces: Iterable[bytes]) -> None:
+        self._write(layout.local_header(name))
+        crc = size = 0
+        for piece in pieces:
+            self._write(piece)
+            crc, size = zlib.crc32(piece, crc), size + len(piece)
+        self._members.append(Member(name, crc, size))
+        self._write(layout.descriptor(self._members[-1]))
+
+    def _write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        # An unbuffered stream may take a part; one that says nothing has taken everything.
+        while data and (taken := self._stream.write(data)) is not None:
+            data = data[taken:]
+
+
+def _compressed(chunks: Iterable[bytes], digest: Digest) -> Iterator[bytes]:
+    compressor = zstandard.ZstdCompressor(LEVEL, write_checksum=True).compressobj()
+    for piece in _gathered(chunks):
+        digest.update(piece)
+        if compressed := compressor.compress(piece):
+            yield compressed
+    yield compressor.flush()
+
+
+def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    waiting: list[bytes] = []
+    length = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        length += len(chunk)
+        if length >= PIECE:
+            yield b"".join(waiting)
+            waiting.clear()
+            length = 0
+    yield b"".join(waiting)

@@ -1,0 +1,80 @@
+"""Archives to read, to damage and to forge."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zlib
+from datetime import UTC, datetime
+
+import zstandard
+
+from taskdb_cli.archive import ArchiveWriter, Column, Digest, Manifest, Origin, layout
+
+ORIGIN = Origin("main", "sqlite", "3.45.1", "0002", datetime(2026, 11, 22, 12, 30, 0, 1, UTC))
+USERS = (Column("id", "integer"), Column("email", "text"))
+TASKS = (Column("id", "integer"), Column("is_done", "boolean"))
+ROWS = {"users": b"1\tada@example.com\n2\t\\N\n", "tasks": b"1\tt\n2\tf\n3\tf\n"}
+COLUMNS = {"users": USERS, "tasks": TASKS}
+
+
+def write_archive(stream, rows=ROWS):
+    """Write a small archive; return its manifest."""
+    writer = ArchiveWriter(stream)
+    for name, text in rows.items():
+        writer.add_table(name, COLUMNS[name], [text])
+    return writer.close(ORIGIN)
+
+
+def archive_bytes(rows=ROWS):
+    """Return a small archive."""
+    stream = io.BytesIO()
+    write_archive(stream, rows)
+    return stream.getvalue()
+
+
+def manifest_of(rows=ROWS):
+    """Return the manifest of an archive of these rows."""
+    return write_archive(io.BytesIO(), rows)
+
+
+def frame(text):
+    """Return a zstd frame as the writer makes it."""
+    compressor = zstandard.ZstdCompressor(write_checksum=True, write_content_size=False).compressobj()
+    return compressor.compress(text) + compressor.flush()
+
+
+def sealed(data):
+    """Return bytes with a seal behind them that matches."""
+    return data + b"sha256:" + hashlib.sha256(data).hexdigest().encode()
+
+
+def unsealed(data):
+    """Return an archive without its seal."""
+    return data[: -layout.SEAL_SIZE]
+
+
+def forged(*members):
+    """Return an archive of given members, names and bytes, whose structure and seal are right."""
+    listed = [layout.Member(name, zlib.crc32(body), len(body)) for name, body in members]
+    parts = (
+        layout.local_header(name) + body + layout.descriptor(member)
+        for (name, body), member in zip(members, listed, strict=True)
+    )
+    return sealed(b"".join(parts) + layout.directory(listed) + layout.end(listed))
+
+
+def forged_tables(bodies, manifest=None):
+    """Return an archive whose tables have these bytes as members, with the manifest of the true rows."""
+    manifest = manifest_of().encode() if manifest is None else manifest
+    return forged(*((f"{name}.copy.zst", body) for name, body in bodies.items()), ("manifest.json", manifest))
+
+
+def claiming(**counts):
+    """Return a manifest that says something else of the tasks."""
+    true = manifest_of()
+    digest = Digest()
+    digest.update(ROWS["tasks"])
+    content = digest.content("tasks", TASKS)
+    tables = (true.tables[0], type(content)(**{**vars(content), **counts}))
+    return Manifest(true.format, true.tool, true.origin, tables).encode()
