@@ -168,6 +168,19 @@ class ConnectionFailed(DatabaseUnavailable):
         self.cost = cost
 
 
+class BackupRunning(TaskdbError):
+    """Another run holds the lock of this label in the backup directory; nothing was done."""
+
+    exit_code = ExitCode.UNAVAILABLE
+    code = "unavailable"
+
+    def __init__(self, label: str, lock: object) -> None:
+        super().__init__(
+            f"another backup of {label} is running: it holds {lock}",
+            "try again when it has ended; 'fuser' shows which process holds the file",
+        )
+
+
 class OutcomeUnknown(TaskdbError):
     """The connection broke at the commit, and nobody could say whether it took effect."""
 

@@ -1,0 +1,175 @@
+"""Files that appear under their name whole and on the disk, or not at all, for their owner alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from taskdb_cli.errors import Conflict, StorageFailed
+
+OWNER_ONLY = 0o600
+OWNER_ONLY_DIRECTORY = 0o700
+
+PARTIAL = re.compile(r"\.(?P<final>.+)\.(?P<process>[0-9]+)-[0-9a-f]{8}\.partial", re.DOTALL)
+"""The name of a temporary file: the name it shall get, and the process that writes it."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def storage(action: str) -> Iterator[None]:
+    """Turn an OSError into StorageFailed; `action` says what it prevented: 'X cannot be written'."""
+    try:
+        yield
+    except OSError as exc:
+        hint = "check the disk, and the permissions of the file and its directory"
+        if exc.errno in _NO_ROOM:
+            hint = "make room on the disk"
+        raise StorageFailed(f"{action}: {exc.strerror or exc}", hint) from exc
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its missing parents, for the owner alone; one that is there stays as it is.
+
+    Raises StorageFailed.
+    """
+    with storage(f"the directory {path} cannot be made"):
+        _make_directory(path)
+
+
+def _make_directory(path: Path) -> None:
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    try:
+        path.mkdir(mode=OWNER_ONLY_DIRECTORY)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    # The umask may have taken away even the owner's rights.
+    path.chmod(OWNER_ONLY_DIRECTORY)
+    _sync_directory(path.parent)
+
+
+def open_private(path: Path) -> int:
+    """Return a descriptor that reads and writes a file, made for the owner alone if it is missing."""
+    try:
+        return _create(str(path), os.O_RDWR)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+
+def open_partial(final: Path) -> BinaryIO:
+    """Create a temporary file beside the place that it shall take, and open it for writing.
+
+    Its own path is `Path(stream.name)`. `sync` it, then `publish` or `discard` that path.
+    Raises StorageFailed.
+    """
+    partial = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    with storage(f"{final} cannot be written"):
+        return open(partial, "xb", opener=_create)
+
+
+def _create(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+    # The umask may have taken away even the owner's rights.
+    os.fchmod(descriptor, OWNER_ONLY)
+    return descriptor
+
+
+def sync(stream: BinaryIO) -> None:
+    """Bring to the disk what was written; raise StorageFailed if that fails."""
+    with storage(f"{stream.name} cannot be written"):
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Give a finished temporary file its name, durably, and never in place of another file.
+
+    Raises Conflict if the name is taken, or StorageFailed; nothing of it is then under that name, and
+    the temporary file is for `discard`.
+    """
+    with storage(f"{final} cannot be published"):
+        _sync_path(partial)
+        try:
+            _claim(partial, final)
+        except FileExistsError:
+            raise Conflict(f"{final} exists already", "remove it, or choose another name") from None
+        try:
+            _sync_directory(final.parent)
+        except BaseException:
+            with suppress(OSError):
+                final.unlink()
+            raise
+    discard(partial)
+
+
+def discard(partial: Path) -> None:
+    """Remove a temporary file if it is there; one that cannot be removed is left for a later sweep."""
+    with suppress(OSError):
+        partial.unlink()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the content of a file: whoever reads it meanwhile sees all of the old or of the new.
+
+    Raises StorageFailed; the old content is then still there, or the new already.
+    """
+    action = f"{path} cannot be written"
+    # Closing a file on a full disk fails once more.
+    with storage(action), open_partial(path) as stream:
+        partial = Path(stream.name)
+        try:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            partial.rename(path)
+            _sync_directory(path.parent)
+        except BaseException:
+            discard(partial)
+            raise
+
+
+def sync_directory(path: Path) -> None:
+    """Bring the names in a directory to the disk; raise StorageFailed if that fails."""
+    with storage(f"the directory {path} cannot be written"):
+        _sync_directory(path)
+
+
+def _claim(partial: Path, final: Path) -> None:
+    """Name the file without a moment in which another of that name could be lost, where links exist."""
+    try:
+        os.link(partial, final, follow_symlinks=False)
+    except OSError as exc:
+        if exc.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(final):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from exc
+        partial.rename(final)
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    try:
+        _sync_path(path)
+    except OSError as exc:
+        # Some network file systems have no such thing; their servers decide.
+        if exc.errno not in _NO_DIRECTORY_SYNC:
+            raise

@@ -1,0 +1,59 @@
+"""How an archive is named, and how the name is read.
+
+It says which database the archive is of, by a label, and when it was taken, in UTC:
+`tasks-20261122T123015.123456Z.taskdb.zip`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from taskdb_cli.errors import InvalidInput
+
+SUFFIX = ".taskdb.zip"
+RECORD_SUFFIX = ".taskdb.json"
+
+SAFETY_SUFFIX = "-before-restore"
+"""How the label ends that a restore gives to what it replaces: nobody means it without naming it."""
+
+LONGEST_LABEL = 100
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(
+    rf"(?P<label>{_LABEL.pattern})-(?P<time>[0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z){re.escape(SUFFIX)}"
+)
+
+
+def label_of(name: str) -> str:
+    """Return a label for a database of this name: what a label cannot hold becomes a hyphen."""
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("_.-")
+    return text[:LONGEST_LABEL].rstrip("-") or "database"
+
+
+def check_label(label: str) -> str:
+    """Return a label that a person gave; raise InvalidInput if it is none."""
+    if len(label) > LONGEST_LABEL or not _LABEL.fullmatch(label):
+        raise InvalidInput(
+            f"{label!r} is not a label",
+            f"use up to {LONGEST_LABEL} letters, digits, '_', '.' and '-', a letter or digit first",
+        )
+    return label
+
+
+def archive_name(label: str, taken_at: datetime) -> str:
+    """Return the name of an archive that was taken at a time, which knows its zone."""
+    assert taken_at.tzinfo is not None
+    utc = taken_at.astimezone(UTC)
+    return f"{check_label(label)}-{utc.year:04}{utc:%m%dT%H%M%S.%f}Z{SUFFIX}"
+
+
+def parse_name(name: str) -> tuple[str, datetime] | None:
+    """Return the label and the time in the name of an archive, or None if it is not named as one."""
+    match = _NAME.fullmatch(name)
+    if match is None or len(match["label"]) > LONGEST_LABEL:
+        return None
+    try:
+        return match["label"], datetime.fromisoformat(match["time"])
+    except ValueError:
+        return None
