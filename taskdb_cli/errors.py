@@ -242,6 +242,17 @@ class StorageFailed(TaskdbError):
     """A disk is full, read-only or broken."""
 
 
+class Incomplete(TaskdbError):
+    """The work is done, but what should follow it failed."""
+
+    exit_code = ExitCode.INCOMPLETE
+    code = "incomplete"
+
+    def __init__(self, message: str, hint: str = "", details: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(message, hint)
+        self.details = details
+
+
 class Refused(TaskdbError):
     """A confirmation was needed and was not given."""
 

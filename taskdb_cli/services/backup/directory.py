@@ -153,6 +153,16 @@ class BackupDirectory:
         """Return where an archive goes that was taken at a time, which knows its zone."""
         return self.path / archive_name(label, taken_at)
 
+    def remove(self, entry: Entry) -> None:
+        """Delete one of these archives, whose label must be locked; one that is gone already is no error.
+
+        Raises StorageFailed. Whether it is also gone after a power cut, `sync_directory` says.
+        """
+        assert entry.label in self._locked
+        assert entry.path == self.new_path(entry.label, entry.taken_at)
+        with storage(f"{entry.path} cannot be deleted"):
+            entry.path.unlink(missing_ok=True)
+
     def _record_path(self, label: str) -> Path:
         return self.path / f"{check_label(label)}{RECORD_SUFFIX}"
 
