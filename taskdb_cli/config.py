@@ -32,6 +32,8 @@ ENVIRONMENT_VARIABLES = {
     "TASKDB_LOCK_TIMEOUT": "seconds that a statement waits for another's lock, 0 for no limit",
     "TASKDB_RETRY_BUDGET": "seconds that work is tried again after a passing fault",
     "TASKDB_SLOW_QUERY_MS": "milliseconds after which a statement is logged as slow, 0 for never",
+    "TASKDB_BACKUP_DIR": "the directory of archives",
+    "TASKDB_BACKUP_LABEL": "what archives of this database are called, instead of its name",
     "TASKDB_LOG_FILE": "a file that events are logged to, in addition to stderr",
     "TASKDB_LOG_FORMAT": "how a line of the log is written: text or json",
     "TASKDB_DEBUG": "anything but 0 shows the traceback of an unexpected error",
@@ -71,6 +73,14 @@ class LogSettings:
 
 
 @dataclass(frozen=True)
+class BackupSettings:
+    """Where archives are kept, and what they are called; None leaves it at the default."""
+
+    directory: Path | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a command needs to know about where it runs."""
 
@@ -79,6 +89,7 @@ class Settings:
     options: Options
     pool: Pool
     log: LogSettings = field(default_factory=LogSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
 
     def database(self, *, long_lived: bool = False) -> Database:
         """Return the database of these settings, not connected yet.
@@ -101,6 +112,15 @@ class Settings:
                 "this needs the direct address of the database, past the pooler", "set TASKDB_DIRECT_URL too"
             )
         return Database(self.direct_url, replace(self.options, pooled=False))
+
+    def other_database(self, url: str, source: str) -> Database:
+        """Return another database by its direct endpoint, reached with the same limits.
+
+        `source` says in an error where the URL came from. Raises InvalidConfiguration.
+        """
+        from taskdb_cli.database import Database
+
+        return Database(_without_pooler(parse_url(url, source)), replace(self.options, pooled=False))
 
 
 def load_settings(
@@ -126,6 +146,7 @@ def load_settings(
         options=_read_options(merged, url),
         pool=_read_pool(merged),
         log=LogSettings.read(merged, file=log_file, format=log_format),
+        backup=_read_backup(merged),
     )
 
 
@@ -152,6 +173,11 @@ def _read_pool(values: Mapping[str, str]) -> Pool:
         overflow=_number(values, "TASKDB_POOL_OVERFLOW", usual.overflow, 0, _MOST_CONNECTIONS),
         timeout=_number(values, "TASKDB_POOL_TIMEOUT", usual.timeout, 1, _LONGEST_TIMEOUT),
     )
+
+
+def _read_backup(values: Mapping[str, str]) -> BackupSettings:
+    directory = values.get("TASKDB_BACKUP_DIR")
+    return BackupSettings(Path(directory) if directory else None, values.get("TASKDB_BACKUP_LABEL"))
 
 
 def _is_neon_pooler(url: URL) -> bool:
@@ -217,6 +243,13 @@ def default_database_path() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("taskdb", appauthor=False) / "taskdb.sqlite3"
+
+
+def default_backup_directory() -> Path:
+    """Return where archives are kept, unless a setting says otherwise."""
+    from platformdirs import user_data_path
+
+    return user_data_path("taskdb", appauthor=False) / "backups"
 
 
 def _choose_urls(

@@ -136,6 +136,15 @@ class StaleVersion(Conflict):
         )
 
 
+class TargetNotEmpty(Conflict):
+    """The database that rows are to be loaded into has some already."""
+
+    def __init__(self, place: str, held: str) -> None:
+        super().__init__(
+            f"{place} holds {held} already", "--replace deletes them first, in the same transaction"
+        )
+
+
 class DatabaseUnavailable(TaskdbError):
     """The database could not be reached, timed out or stayed locked; nothing was changed."""
 

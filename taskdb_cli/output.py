@@ -41,6 +41,10 @@ TASKS = View(TASK_FIELDS, ("id", "status", "priority", "due_at", "user", "title"
 
 TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, ("id", "status", "priority", "due_at", "title"))
 FIGURES = View(("figure", "value"), ("figure", "value"))
+BACKUPS = View(*[("archive", "label", "taken_at", "size", "rows")] * 2)
+ARCHIVES = View(*[("archive", "label", "taken_at", "size", "verified_at", "drilled_at")] * 2)
+CONTENTS = View(*[("table", "rows", "bytes", "sha256")] * 2)
+DECISIONS = View(*[("archive", "taken_at", "size", "keep", "reasons")] * 2)
 REVISIONS = View(*[("revision", "date", "applied", "message")] * 2)
 
 

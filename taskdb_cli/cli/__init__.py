@@ -6,6 +6,7 @@ errors must not wait for them.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -18,12 +19,15 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from taskdb_cli import __version__, signals
-from taskdb_cli.cli import migrate, stats, task, user
+from taskdb_cli.cli import backup, migrate, restore, stats, task, user
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import ExitCode, Interrupted, InvalidInput, StorageFailed, TaskdbError
 from taskdb_cli.output import write_json
+
+SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
+"""The commands whose main work prints nothing on stdout."""
 
 _JSON_OPTIONS = {("-o", "json"), ("--output", "json")}
 
@@ -37,6 +41,9 @@ app = typer.Typer(
 app.add_typer(user.app, name="user")
 app.add_typer(task.app, name="task")
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(backup.app, name="backup")
+app.command(epilog="Example: taskdb restore latest --replace")(restore.restore)
+app.command(epilog="Example: taskdb copy --to postgresql://ann@db.example.com/taskdb")(restore.copy)
 app.command(epilog="Example: taskdb stats --user ann@example.com")(stats.stats)
 
 
@@ -78,11 +85,22 @@ def main(
     ] = False,
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
+    if isinstance(sys.stdout, ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
+        # Before anything is changed of which the outcome could not be told.
+        sys.stdout.write("")
     found = invocation(ctx)
     found.database_url, found.env_file = database_url, env_file
     found.verbosity, found.debug = -1 if quiet else verbose, debug
     found.log_file, found.log_format = log_file, log_format
     found.open_journal()
+
+
+class ClosedStdout(io.TextIOBase):
+    """Takes the place of a closed stdout, as a job of cron may have it; only a command that prints minds."""
+
+    def write(self, text: str) -> int:
+        """Raise StorageFailed."""
+        raise StorageFailed("stdout is closed", "send it to /dev/null if nobody is to read it")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -144,7 +162,7 @@ def _prepare_streams() -> None:
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
     if sys.stdout is None:
-        raise StorageFailed("stdout is closed", "send it to /dev/null if nobody is to read it")
+        sys.stdout = ClosedStdout()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 import typer
 
 from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
 from taskdb_cli.models.vocabulary import Existing, FileFormat
@@ -23,7 +23,6 @@ from taskdb_cli.when import parse_iso
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from rich.progress import Progress
     from sqlmodel import Session
 
     from taskdb_cli.services.transfer.batch import Batch, Outcome, Problem
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 STDIN = "standard input"
 MOST_DETAILS = 1000
-PATIENCE = 1.0
-"""Seconds that work may take before a progress bar shows."""
 
 
 class UserFileFormat(StrEnum):
@@ -100,10 +97,10 @@ def import_file(
         elif len(details) < MOST_DETAILS:
             details.append({"place": problem.place, "reason": problem.reason})
 
-    with _opened(path) as (file, name), _progress(run, file) as progress:
+    with _opened(path) as (file, name), _progress(run, file) as advance:
         source = Source.open(file, name, None if format == "auto" else FileFormat(format))
         try:
-            with closing(read(source, report, progress)) as batch:
+            with closing(read(source, report, advance)) as batch:
                 outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
         except InvalidRecords as exc:
             exc.details = details
@@ -181,37 +178,7 @@ def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _progress(run: Invocation, file: BinaryIO) -> Iterator[Callable[[int], None]]:
-    if not sys.stderr.isatty() or run.verbosity < 0:
-        yield lambda _: None
-        return
     size = file.seek(0, 2)
     file.seek(0)
-    began = time.monotonic()
-    bar = _bar()
-    task = bar.add_task("reading", total=size)
-
-    def advance(done: int) -> None:
-        bar.update(task, completed=done)
-        if done >= size:
-            bar.update(task, description="writing", total=None)
-        if time.monotonic() - began > PATIENCE:
-            bar.start()
-
-    try:
+    with progress(run, "reading", total=size, then="writing") as advance:
         yield advance
-    finally:
-        bar.stop()
-
-
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )

@@ -29,6 +29,9 @@ class Backend(Protocol):
     place: str
     """The database as a person would name it, without a password."""
 
+    name: str
+    """What the database is called where it is."""
+
     dialect: str
     """SQLAlchemy's name of the engine."""
 

@@ -92,6 +92,7 @@ class SQLite:
             )
         self.path = Path(os.path.abspath(url.database))  # noqa: PTH100 (keep symlinks)
         self.place = str(self.path)
+        self.name = self.path.stem
         self.options = options
 
     def create_engine(self) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 
 USER_FIELDS = ("id", "email", "name", "is_active", "version", "created_at", "updated_at")
@@ -75,3 +76,8 @@ class Existing(StrEnum):
 
     UPDATE = "update"
     SKIP = "skip"
+
+
+def in_words(rows: Mapping[str, int]) -> str:
+    """Return how many rows tables have, as a person would say it: 1 user and 147 tasks."""
+    return " and ".join(f"{number} {table if number != 1 else table[:-1]}" for table, number in rows.items())

@@ -68,7 +68,7 @@ def open_private(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 
-def open_partial(final: Path) -> BinaryIO:
+def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
     """Create a temporary file beside the place that it shall take, and open it for writing.
 
     Its own path is `Path(stream.name)`. `sync` it, then `publish` or `discard` that path.
@@ -76,13 +76,13 @@ def open_partial(final: Path) -> BinaryIO:
     """
     partial = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with storage(f"{final} cannot be written"):
-        return open(partial, "xb", opener=_create)
+        return open(partial, "xb", opener=lambda path, flags: _create(path, flags, mode))
 
 
-def _create(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+def _create(path: str, flags: int, mode: int = OWNER_ONLY) -> int:
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
     # The umask may have taken away even the owner's rights.
-    os.fchmod(descriptor, OWNER_ONLY)
+    os.fchmod(descriptor, mode)
     return descriptor
 
 
@@ -120,14 +120,14 @@ def discard(partial: Path) -> None:
         partial.unlink()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = OWNER_ONLY) -> None:
     """Replace the content of a file: whoever reads it meanwhile sees all of the old or of the new.
 
     Raises StorageFailed; the old content is then still there, or the new already.
     """
     action = f"{path} cannot be written"
     # Closing a file on a full disk fails once more.
-    with storage(action), open_partial(path) as stream:
+    with storage(action), open_partial(path, mode) as stream:
         partial = Path(stream.name)
         try:
             stream.write(data)

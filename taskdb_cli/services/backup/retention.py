@@ -60,6 +60,16 @@ class Decision:
     reasons: tuple[str, ...]
     suspect: bool = False
 
+    def record(self) -> dict[str, object]:
+        """Return the decision as a record."""
+        return {
+            "archive": self.entry.path.name,
+            "taken_at": self.entry.taken_at,
+            "size": self.entry.size,
+            "keep": self.keep,
+            "reasons": "; ".join(self.reasons),
+        }
+
 
 def decide(
     entries: Sequence[Entry], policy: Policy, now: datetime, damage: Callable[[Entry], str | None]

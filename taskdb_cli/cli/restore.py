@@ -1,0 +1,101 @@
+"""taskdb restore and taskdb copy: bring rows into a database, all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Label, Shelf
+from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.options import DryRun, Yes
+from taskdb_cli.cli.progress import progress
+from taskdb_cli.errors import TargetNotEmpty
+from taskdb_cli.models.vocabulary import in_words
+
+if TYPE_CHECKING:
+    from taskdb_cli.database import Database
+    from taskdb_cli.database.content import Content
+    from taskdb_cli.services.restore import Safety
+
+Replace = Annotated[bool, typer.Option("--replace", help="Delete the rows that are there first.")]
+NoSafetyBackup = Annotated[
+    bool, typer.Option("--no-safety-backup", help="Keep no archive of what --replace deletes.")
+]
+
+
+def restore(
+    ctx: typer.Context,
+    archive: ArchiveArgument,
+    *,
+    directory: Directory = None,
+    label: Label = None,
+    replace: Replace = False,
+    yes: Yes = False,
+    no_safety_backup: NoSafetyBackup = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Load an archive into the database: in one transaction, verified before and after."""
+    from taskdb_cli.services import restore as service
+
+    shelf = Shelf.of(ctx, directory, label)
+    run, target = shelf.run, shelf.run.maintained
+    path = shelf.directory.find(archive, shelf.chosen_label)
+    plan = service.plan(target, path)
+    if _may_replace(run, target, plan.replaced, replace=replace, yes=yes, dry_run=dry_run):
+        safety = None if no_safety_backup else _safety(shelf, target)
+        with progress(run, "restoring", total=plan.bytes, then="building indexes") as advance:
+            service.restore(target, path, replace=replace, safety=safety, progress=advance)
+    verb = "would restore" if dry_run else "restored"
+    run.say(f"{verb} {in_words(plan.rows)} from {path} into {target.backend.place}")
+
+
+def copy(
+    ctx: typer.Context,
+    *,
+    to: Annotated[str, typer.Option(metavar="URL", help="The database to copy into.")],
+    directory: Directory = None,
+    replace: Replace = False,
+    yes: Yes = False,
+    no_safety_backup: NoSafetyBackup = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Load all that the database holds into another one, of either engine."""
+    from taskdb_cli.services import restore as service
+
+    run = invocation(ctx)
+    origin, target = run.maintained, run.settings.other_database(to, "--to")
+    rows = service.require_copyable(origin, target)
+    if _may_replace(run, target, service.occupied(target), replace=replace, yes=yes, dry_run=dry_run):
+        safety = None if no_safety_backup else _safety(Shelf.of(ctx, directory, None), target)
+        with progress(run, "copying") as advance:
+            rows = service.copy(origin, target, replace=replace, safety=safety, progress=advance)
+    verb = "would copy" if dry_run else "copied"
+    run.say(f"{verb} {in_words(rows)} from {origin.backend.place} into {target.backend.place}")
+
+
+def _may_replace(
+    run: Invocation, target: Database, held: Mapping[str, int], *, replace: bool, yes: bool, dry_run: bool
+) -> bool:
+    """Return whether to go on: not for a dry run; raise TargetNotEmpty or Refused."""
+    if held and not replace:
+        raise TargetNotEmpty(target.backend.place, in_words(held))
+    if held and dry_run:
+        run.say(f"would delete {in_words(held)} of {target.backend.place}")
+    elif held:
+        run.confirm(f"delete {in_words(held)} of {target.backend.place}", yes=yes)
+    return not dry_run
+
+
+def _safety(shelf: Shelf, target: Database) -> Safety:
+    from taskdb_cli.services.backup.names import SAFETY_SUFFIX, label_of
+    from taskdb_cli.services.backup.taking import keep
+
+    label = (shelf.chosen_label or label_of(target.backend.name)) + SAFETY_SUFFIX
+
+    def save(content: Content) -> None:
+        backup = keep(content, shelf.directory, label=label, now=shelf.run.now)
+        shelf.run.say(f"what was there is kept in {backup.path}")
+
+    return save

@@ -1,0 +1,78 @@
+"""Find out whether archives are good, record it, and delete those that need not stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from taskdb_cli.archive import Archive
+from taskdb_cli.database import Database
+from taskdb_cli.errors import TaskdbError
+from taskdb_cli.services import restore
+from taskdb_cli.services.backup import retention
+from taskdb_cli.services.backup.directory import BackupDirectory, Entry
+from taskdb_cli.services.backup.names import parse_name
+from taskdb_cli.services.backup.records import Drill
+from taskdb_cli.services.backup.retention import Decision, Policy
+from taskdb_cli.services.backup.taking import Backup, Progress, read_back, silent
+
+
+def verify(path: Path, directory: BackupDirectory, *, now: datetime) -> Backup:
+    """Read all of an archive; if it is the newest of its label in the directory, record that it is good.
+
+    Raises ArchiveCorrupt, ArchiveTooNew, FileMissing or StorageFailed.
+    """
+    backup = read_back(path)
+    entry = _entry(path, directory)
+    if entry and entry == directory.latest(entry.label):
+        directory.note_verified(entry.label, backup.proof(now))
+    return backup
+
+
+def drill(
+    path: Path,
+    directory: BackupDirectory,
+    *,
+    now: datetime,
+    target: Database | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Restore an archive for trial; if it is one of the directory's, record that it passed.
+
+    Raises what `restore.drill` raises.
+    """
+    restore.drill(path, target=target, progress=progress)
+    if entry := _entry(path, directory):
+        directory.note_drilled(entry.label, Drill(path.name, now))
+
+
+def thin_out(
+    directory: BackupDirectory, label: str, policy: Policy, *, now: datetime, dry_run: bool = False
+) -> Sequence[Decision]:
+    """Delete the archives of a label that a policy does not keep, and return what was decided on each.
+
+    Each is held against its seal, which covers every byte of it. Raises BackupRunning, and Incomplete
+    when some could not be deleted.
+    """
+    if dry_run:
+        return retention.decide(directory.entries(label), policy, now, _damage)
+    with directory.lock(label):
+        decisions = retention.decide(directory.entries(label), policy, now, _damage)
+        retention.prune(directory, decisions)
+    return decisions
+
+
+def _damage(entry: Entry) -> str | None:
+    try:
+        with Archive.open(entry.path):
+            return None
+    except TaskdbError as exc:
+        return exc.message
+
+
+def _entry(path: Path, directory: BackupDirectory) -> Entry | None:
+    named = parse_name(path.name)
+    if named is None:
+        return None
+    return next((entry for entry in directory.entries(named[0]) if entry.path.samefile(path)), None)

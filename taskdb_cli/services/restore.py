@@ -1,0 +1,303 @@
+"""Bring the rows of an archive, or of another database, into a database: all of them or none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from sqlalchemy import URL
+
+from taskdb_cli.archive import Archive, Digest, Manifest
+from taskdb_cli.database import Database
+from taskdb_cli.database.content import Column, Content, Layout
+from taskdb_cli.database.schema import compare_revision, current_revision, revisions
+from taskdb_cli.errors import (
+    Conflict,
+    DatabaseMissing,
+    DataCorrupt,
+    SchemaAhead,
+    SchemaDrift,
+    TargetNotEmpty,
+)
+from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.services import migrate
+from taskdb_cli.services.backup.taking import Progress, silent
+
+_log = logging.getLogger("taskdb.restore")
+
+Safety = Callable[[Content], object]
+"""Saves what is about to be replaced."""
+
+
+class Source(Protocol):
+    """Where rows come from; `Content` is one."""
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The tables, parents before their children."""
+
+    def chunks(self, layout: Layout) -> Iterator[bytes]:
+        """Read a table as COPY text."""
+
+
+class ArchivedRows:
+    """The rows of an archive; reading a table to its end verifies it."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The tables as the manifest names them."""
+        return tuple(
+            Layout(table.name, tuple(Column(column.name, column.type) for column in table.columns))
+            for table in self._archive.manifest.tables
+        )
+
+    def chunks(self, layout: Layout) -> Iterator[bytes]:
+        """Read a table as COPY text."""
+        return self._archive.chunks(layout.table)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a restore would do: the archive's manifest, and the rows that the target has now."""
+
+    manifest: Manifest
+    replaced: Mapping[str, int]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The rows of each table of the archive."""
+        return {table.name: table.rows for table in self.manifest.tables}
+
+    @property
+    def bytes(self) -> int:
+        """How much text that is."""
+        return sum(table.bytes for table in self.manifest.tables)
+
+
+def plan(target: Database, path: Path) -> Plan:
+    """Verify an archive and look at the target; change nothing.
+
+    Raises ArchiveCorrupt, FileMissing, SchemaAhead for an archive of a later version, and SchemaBehind,
+    SchemaAhead or SchemaForeign for a target that rows cannot be loaded into.
+    """
+    with Archive.open(path) as archive:
+        _require_known(archive.manifest)
+        archive.verify()
+        return Plan(archive.manifest, occupied(target))
+
+
+def restore(
+    target: Database,
+    path: Path,
+    *,
+    replace: bool = False,
+    safety: Safety | None = None,
+    progress: Progress = silent,
+) -> Manifest:
+    """Load an archive into a database in one transaction, and return the archive's manifest.
+
+    A target without tables gets them first. One that holds rows is refused unless they are to be
+    `replace`d; they go through `safety` before that. New ids follow the highest one. The outcome is
+    read again and compared before it is committed. Raises TargetNotEmpty, what `plan` raises, and
+    OutcomeUnknown.
+    """
+    with Archive.open(path) as archive, _at_head(archive) as source:
+        bring(source, target, replace=replace, safety=safety, progress=progress)
+        return archive.manifest
+
+
+def copy(
+    origin: Database,
+    target: Database,
+    *,
+    replace: bool = False,
+    safety: Safety | None = None,
+    progress: Progress = silent,
+) -> dict[str, int]:
+    """Load what a database holds into another one, as `restore` does; return the rows of each table.
+
+    Raises what `require_copyable` and `restore` raise.
+    """
+    with origin.snapshot() as content:
+        return bring(content, target, replace=replace, safety=safety, progress=progress)
+
+
+def require_copyable(origin: Database, target: Database) -> dict[str, int]:
+    """Return how many rows each table of a database has, if `copy` could bring them into the target.
+
+    Raises SchemaBehind or SchemaAhead unless the origin is at head, and Conflict if both are one.
+    """
+    if origin.backend.place == target.backend.place:
+        raise Conflict(f"{origin.backend.place} is both ends of the copy", "name another database with --to")
+    with origin.snapshot() as content:
+        if problem := compare_revision(content.revision):
+            raise problem
+        return content.counts()
+
+
+def drill(path: Path, *, target: Database | None = None, progress: Progress = silent) -> Manifest:
+    """Restore an archive for trial, check what comes out, and leave nothing behind but empty tables.
+
+    That is done in a SQLite file that is thrown away, or in a target without rows. Raises
+    ArchiveCorrupt or DataCorrupt if the archive does not pass, and TargetNotEmpty.
+    """
+    with Archive.open(path) as archive, _at_head(archive) as source, _or_scratch(target) as database:
+        bring(source, database, dry_run=True, progress=progress)
+        return archive.manifest
+
+
+def bring(
+    source: Source,
+    target: Database,
+    *,
+    replace: bool = False,
+    safety: Safety | None = None,
+    progress: Progress = silent,
+    dry_run: bool = False,
+) -> dict[str, int]:
+    """Load all rows of a source into a database at head, in one transaction; return how many they were.
+
+    A `dry_run` also lets the engine check the rows, and then rolls back.
+    """
+    _make_tables(target)
+    with target.replacement(dry_run=dry_run) as content:
+        _require_same_layout(source, content)
+        held = {table: rows for table, rows in content.counts().items() if rows}
+        if held and not replace:
+            raise TargetNotEmpty(target.backend.place, in_words(held))
+        if held and safety:
+            safety(content)
+        loaded = _load(source, content, progress)
+        if dry_run and (faults := content.faults()):
+            raise DataCorrupt(f"the restored rows are damaged: {'; '.join(faults)}", "use another archive")
+    _log.info("loaded %d rows into %s", sum(loaded.values()), target.backend.place)
+    return loaded
+
+
+def occupied(target: Database) -> dict[str, int]:
+    """Return how many rows each table of a database holds that has any; none in one without tables.
+
+    Raises SchemaBehind, SchemaAhead or SchemaForeign for a database that is not at head.
+    """
+    if _lacks_tables(target):
+        return {}
+    with target.connect() as connection:
+        counts = target.backend.content(connection).counts()
+    return {table: rows for table, rows in counts.items() if rows}
+
+
+def _load(source: Source, content: Content, progress: Progress) -> dict[str, int]:
+    content.clear()
+    digests = {layout.table: Digest() for layout in source.layouts}
+    passed = 0
+    for layout in source.layouts:
+        digest = digests[layout.table]
+        content.load(layout, _observed(source.chunks(layout), digest, partial(_report, progress, passed)))
+        passed += digest.bytes
+    content.finish()
+    for layout in source.layouts:
+        _require_same_rows(content, layout, digests[layout.table])
+    return {table: digest.rows for table, digest in digests.items()}
+
+
+def _report(progress: Progress, before: int, digest: Digest) -> None:
+    progress(before + digest.bytes)
+
+
+def _observed(chunks: Iterable[bytes], digest: Digest, report: Callable[[Digest], None]) -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+        report(digest)
+
+
+def _require_same_rows(content: Content, layout: Layout, expected: Digest) -> None:
+    found = Digest()
+    for chunk in content.chunks(layout):
+        found.update(chunk)
+    if (found.rows, found.sha256) != (expected.rows, expected.sha256):
+        raise DataCorrupt(
+            f"{layout.table} does not read as it was loaded: {found.rows} rows of {expected.rows}",
+            "nothing was changed; use another archive",
+        )
+
+
+def _require_same_layout(source: Source, content: Content) -> None:
+    given = {layout.table: set(layout.columns) for layout in source.layouts}
+    taken = {layout.table: set(layout.columns) for layout in content.layouts}
+    if differing := sorted(table for table in given.keys() | taken if given.get(table) != taken.get(table)):
+        raise SchemaDrift(
+            f"the rows of {' and '.join(differing)} do not fit the tables they should be loaded into",
+            "'taskdb migrate check' looks at the tables",
+        )
+
+
+def _lacks_tables(target: Database) -> bool:
+    """Return whether a database has none of taskdb's tables; raise a SchemaError unless it is at head."""
+    try:
+        with target.connect() as connection:
+            current = current_revision(connection)
+    except DatabaseMissing:
+        return True
+    if current is not None and (problem := compare_revision(current)):
+        raise problem
+    return current is None
+
+
+def _make_tables(target: Database) -> None:
+    if _lacks_tables(target):
+        migrate.upgrade(target)
+
+
+@contextmanager
+def _at_head(archive: Archive) -> Iterator[Source]:
+    """Open the rows of an archive as the newest revision has them.
+
+    Those of an older one are loaded at that revision into a SQLite file, and migrated there.
+    """
+    _require_known(archive.manifest)
+    rows = ArchivedRows(archive)
+    if archive.manifest.origin.revision == revisions().get_current_head():
+        yield rows
+        return
+    with _scratch() as scratch:
+        migrate.upgrade(scratch, to=archive.manifest.origin.revision)
+        with scratch.replacement() as content:
+            _require_same_layout(rows, content)
+            _load(rows, content, silent)
+        migrate.upgrade(scratch)
+        with scratch.snapshot() as content:
+            yield content
+
+
+def _require_known(manifest: Manifest) -> None:
+    known = {revision.revision for revision in revisions().walk_revisions()}
+    if manifest.origin.revision not in known:
+        raise SchemaAhead(
+            f"the archive is of revision {manifest.origin.revision}, which this version does not know",
+            f"restore it with {manifest.tool}, which wrote it, or a later version",
+        )
+
+
+@contextmanager
+def _or_scratch(target: Database | None) -> Iterator[Database]:
+    if target is not None:
+        yield target
+        return
+    with _scratch() as scratch:
+        yield scratch
+
+
+@contextmanager
+def _scratch() -> Iterator[Database]:
+    with TemporaryDirectory(prefix="taskdb-") as directory:
+        yield Database(URL.create("sqlite", database=f"{directory}/scratch.sqlite3"))
