@@ -185,7 +185,7 @@ class BackupRunning(TaskdbError):
 
     def __init__(self, label: str, lock: object) -> None:
         super().__init__(
-            f"another backup of {label} is running: it holds {lock}",
+            f"another run is at work on the backups of {label}: it holds {lock}",
             "try again when it has ended; 'fuser' shows which process holds the file",
         )
 

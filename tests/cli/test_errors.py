@@ -44,6 +44,7 @@ def test_codes_of_errors():
         (5, "unavailable"),
         (6, "schema"),
         (7, "corrupt"),
+        (8, "incomplete"),
         (9, "refused"),
         (10, "unknown"),
         (130, "interrupted"),

@@ -1,6 +1,5 @@
 """Which archives stay, for which reasons, and what pruning deletes."""
 
-import errno
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ from taskdb_cli.errors import ExitCode, Incomplete, InvalidInput
 from taskdb_cli.services.backup.directory import BackupDirectory, Entry
 from taskdb_cli.services.backup.names import archive_name
 from taskdb_cli.services.backup.retention import Decision, Policy, decide, prune
+from tests.backups import break_call
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """A Sunday, the last day of an ISO week."""
@@ -483,14 +483,8 @@ def test_a_failure_to_delete_one_is_reported_and_the_others_go(directory, monkey
     decisions = decisions_on(directory)
     goes = [decision.entry for decision in decisions if not decision.keep]
     stuck = goes[2:4]
-    unlink = os.unlink
-
-    def fail(path, **options):
-        if Path(path) in [entry.path for entry in stuck]:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        unlink(path, **options)
-
-    monkeypatch.setattr(os, "unlink", fail)
+    paths = [entry.path for entry in stuck]
+    break_call(monkeypatch, "unlink", when=lambda path: Path(path) in paths)
     with directory.lock("tasks"), pytest.raises(Incomplete) as caught:
         prune(directory, decisions)
     assert caught.value.exit_code == ExitCode.INCOMPLETE
@@ -503,10 +497,7 @@ def test_a_failure_to_delete_one_is_reported_and_the_others_go(directory, monkey
 
 
 def test_a_directory_that_cannot_be_synced_is_reported(directory, monkeypatch):
-    def fail(descriptor):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", fail)
+    break_call(monkeypatch, "fsync")
     with directory.lock("tasks"), pytest.raises(Incomplete, match="cannot be written: Input/output error"):
         prune(directory, decisions_on(directory))
     assert len(directory.entries("tasks")) == 3

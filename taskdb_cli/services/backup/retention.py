@@ -47,6 +47,11 @@ class Policy:
                 "give one of --keep-last, --keep-daily, --keep-weekly and --keep-monthly a number above 0",
             )
 
+    def in_words(self) -> str:
+        """Return the policy as a person would say it: 7 daily, 5 weekly, at least 3."""
+        rules = [f"{getattr(self, rule)} {rule}" for rule in ("last", *_PERIODS) if getattr(self, rule)]
+        return ", ".join([*rules, f"at least {self.at_least}"])
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -82,7 +87,7 @@ def decide(
     reasons: dict[Entry, list[str]] = defaultdict(list)
     for label in {entry.label for entry in entries}:
         sound = [entry for entry in entries if entry.label == label and suspicions[entry] is None]
-        sound.sort(key=lambda entry: (entry.taken_at, entry.path.name), reverse=True)
+        sound.sort(key=lambda entry: entry.taken_at, reverse=True)
         for entry, reason in _reasons(sound, policy):
             reasons[entry].append(reason)
     return [_decision(entry, suspicions[entry], reasons[entry]) for entry in entries]

@@ -1,0 +1,272 @@
+"""Files that appear whole and on the disk, or not at all, for their owner alone."""
+
+import errno
+import functools
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from taskdb_cli.errors import (
+    Conflict,
+    ExitCode,
+    StorageFailed,
+)
+from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.services.backup.files import discard, open_partial, publish
+from tests.backups import (
+    NAME,
+    archive,
+    break_call,
+    empty_directory,
+    is_directory,
+    proof,
+    run_python,
+    visible,
+    written,
+)
+from tests.conftest import NOW
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A backup directory that exists."""
+    return empty_directory(tmp_path)
+
+
+@pytest.fixture
+def umask():
+    """Sets the umask for the test."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def mode(path):
+    return path.stat().st_mode & 0o7777
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Breaks a system call."""
+    return functools.partial(break_call, monkeypatch)
+
+
+def test_a_file_gets_its_name_when_it_is_finished(directory):
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    assert not final.exists()
+    assert partial.parent == final.parent
+    assert directory.entries() == []
+    publish(partial, final)
+    assert visible(directory) == [NAME]
+    assert final.read_bytes() == b"content"
+    assert final.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
+def test_everything_is_for_its_owner_alone_whatever_the_umask(tmp_path, umask, mask):
+    umask(mask)
+    made = BackupDirectory(tmp_path / "a" / "b" / "c")
+    made.create()
+    made.create()
+    final = made.new_path("tasks", NOW)
+    partial = written(final)
+    assert mode(partial) == 0o600
+    with made.lock("tasks"):
+        publish(partial, final)
+        made.note_verified("tasks", proof())
+    assert {mode(path) for path in (tmp_path / "a").rglob("*") if path.is_file()} == {0o600}
+    assert [mode(path) for path in (made.path, made.path.parent, made.path.parent.parent)] == [0o700] * 3
+    assert len(visible(made)) == 4
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o750)
+    BackupDirectory(tmp_path).create()
+    assert mode(tmp_path) == 0o750
+
+
+def test_a_directory_that_cannot_be_made_is_named():
+    with pytest.raises(StorageFailed, match="/proc/none/backups cannot be made"):
+        BackupDirectory(Path("/proc/none/backups")).create()
+
+
+def test_publishing_never_replaces_a_file(directory):
+    final = archive(directory)
+    partial = written(final)
+    with pytest.raises(Conflict, match="exists already") as caught:
+        publish(partial, final)
+    assert caught.value.exit_code == ExitCode.CONFLICT
+    assert final.read_bytes() == b"archive"
+    discard(partial)
+    discard(partial)
+    assert visible(directory) == [NAME]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_system_without_hard_links_does_too(directory, broken, taken):
+    """FAT and some network file systems have none."""
+    broken("link", errno.EPERM)
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    if taken:
+        final.symlink_to("nowhere")
+        with pytest.raises(Conflict):
+            publish(partial, final)
+        assert final.is_symlink()
+    else:
+        publish(partial, final)
+        assert visible(directory) == [NAME]
+        assert final.read_bytes() == b"content"
+
+
+FAULTS = {
+    "the file cannot be synced": ("fsync", lambda descriptor: not is_directory(descriptor)),
+    "the directory cannot be synced": ("fsync", is_directory),
+    "the name cannot be given": ("link", lambda *_: True),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_fault_leaves_nothing_under_the_name(directory, broken, fault, code):
+    archive(directory, at=NOW - timedelta(days=1))
+    before = visible(directory)
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    name, when = FAULTS[fault]
+    broken(name, code, when)
+    with pytest.raises(StorageFailed, match=f"{final} cannot be published: {os.strerror(code)}") as caught:
+        publish(partial, final)
+    assert ("room" in caught.value.hint) == (code == errno.ENOSPC)
+    assert not final.exists()
+    discard(partial)
+    assert visible(directory) == before
+
+
+def test_a_fault_after_a_rename_leaves_nothing_under_the_name(directory, broken):
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    broken("link", errno.EOPNOTSUPP)
+    broken("fsync", errno.EIO, is_directory)
+    with pytest.raises(StorageFailed):
+        publish(partial, final)
+    assert visible(directory) == []
+
+
+def test_a_rename_that_fails_leaves_nothing_under_the_name(directory, broken):
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    broken("link", errno.EPERM)
+    broken("rename")
+    with pytest.raises(StorageFailed):
+        publish(partial, final)
+    assert visible(directory) == [partial.name]
+
+
+def test_an_interrupt_while_publishing_leaves_nothing_under_the_name(directory, monkeypatch):
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    sync_file = os.fsync
+
+    def interrupt(descriptor):
+        if is_directory(descriptor):
+            raise KeyboardInterrupt
+        sync_file(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        publish(partial, final)
+    assert visible(directory) == [partial.name]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EBADF])
+def test_a_file_system_that_syncs_no_directory_is_good_enough(directory, broken, code):
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    broken("fsync", code, is_directory)
+    publish(partial, final)
+    assert visible(directory) == [NAME]
+
+
+def test_a_published_file_is_on_the_disk_before_it_has_its_name(directory, monkeypatch):
+    """First the content, then the name, then the directory that holds the name."""
+    steps = []
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    fsync, link, unlink = os.fsync, os.link, os.unlink
+
+    def note(step, call):
+        def run(*arguments, **options):
+            steps.append("sync directory" if step == "sync" and is_directory(arguments[0]) else step)
+            return call(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(os, "fsync", note("sync", fsync))
+    monkeypatch.setattr(os, "link", note("name", link))
+    monkeypatch.setattr(os, "unlink", note("remove", unlink))
+    publish(partial, final)
+    assert steps == ["sync", "name", "sync directory", "remove"]
+
+
+def test_a_temporary_file_that_cannot_be_removed_is_swept_later(directory, broken, monkeypatch):
+    final = directory.new_path("tasks", NOW)
+    partial = written(final)
+    with monkeypatch.context() as patch:
+        break_call(patch, "unlink")
+        publish(partial, final)
+    assert visible(directory) == [partial.name, NAME]
+    with directory.lock("tasks"):
+        assert directory.sweep("tasks") == [partial]
+    assert final.read_bytes() == b"content"
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path):
+    with pytest.raises(StorageFailed, match="none/x cannot be written: No such file"):
+        open_partial(tmp_path / "none" / "x")
+    with pytest.raises(StorageFailed, match="cannot be written: File name too long"):
+        open_partial(tmp_path / ("x" * 250))
+
+
+KILLED = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.services.backup.files import open_partial, publish, sync
+directory = BackupDirectory(Path(sys.argv[1]))
+final, calls = directory.new_path("tasks", datetime.now(UTC)), int(sys.argv[2])
+def die(call):
+    def run(*arguments, **options):
+        global calls
+        if calls == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        calls -= 1
+        return call(*arguments, **options)
+    return run
+for name in ("fsync", "link", "unlink"):
+    setattr(os, name, die(getattr(os, name)))
+with directory.lock("tasks"):
+    with open_partial(final) as stream:
+        stream.write(b"content")
+        sync(stream)
+    publish(Path(stream.name), final)
+"""
+
+
+def test_a_killed_run_leaves_a_whole_file_or_none(directory):
+    """SIGKILL before each call that puts a file in place; the next run sweeps what is left."""
+    names = []
+    for calls in range(6):
+        done = run_python(KILLED, directory.path, calls)
+        assert done.returncode == (-signal.SIGKILL if calls < 5 else 0), done
+        assert {entry.path.read_bytes() for entry in directory.entries()} <= {b"content"}
+        names.append(len(directory.entries()))
+        with directory.lock("tasks"):
+            assert len(directory.sweep("tasks")) == (calls < 5)
+        assert directory.strays() == []
+    assert names == [0, 0, 0, 1, 2, 3]
