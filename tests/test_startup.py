@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 
 from taskdb_cli.database.schema import VERSION_TABLE
 
-HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "psycopg", "rich", "dateparser", "email_validator"}
+HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "psycopg", "rich", "dateparser", "email_validator", "zstandard"}
 """What no start may wait for; Typer itself takes pydantic for numbers."""
 
 REPORT = """

@@ -2,7 +2,8 @@
 
 There is one way to write an archive of given members, so a reader need not interpret headers: it
 compares them with what they must be, and no disagreement between two ZIP readers is left to exploit.
-`zipfile` is not used, because its headers differ between versions of Python, and are wrong in some.
+`zipfile` is not used, because its headers differ between versions of Python
+(before 3.11.4 those with forced ZIP64 are wrong), and a reader of all of them would have to trust them.
 """
 
 from __future__ import annotations
