@@ -195,7 +195,8 @@ def _tell(run: Invocation, backup: Backup, output: Format | None) -> None:
     # Cron mails whatever a job prints.
     if sys.stderr.isatty():
         size = f"{backup.size / MEBIBYTE:.1f} MiB"
-        run.say(f"{backup.path}: {backup.manifest.rows} rows, {size}, verified")
+        place = run.maintained.backend.place
+        run.say(f"backed up {backup.manifest.rows} rows of {place} to {backup.path}: {size}, verified")
     if output is not None:
         show_record(backup.record(), BACKUPS, output)
 
@@ -254,7 +255,7 @@ def _configuration(shelf: Shelf, policy: Policy | None, metrics_file: Path | Non
         "database": shelf.run.maintained.backend.place,
         "directory": shelf.directory.path,
         "label": shelf.label,
-        "policy": policy or "keep everything",
+        "policy": policy.in_words() if policy else "keep everything",
         "metrics file": metrics_file.absolute() if metrics_file else "none",
     }
     return [{"figure": name, "value": str(value)} for name, value in values.items()]

@@ -1,0 +1,236 @@
+"""taskdb backup, from the outside."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from taskdb_cli.errors import ExitCode
+from tests.conftest import TaskdbCommand
+from tests.samples import add_task, add_user
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A directory of archives that nothing has made yet."""
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
+def backup(taskdb: TaskdbCommand, shelf: Path):
+    """Runs a command about backups in that directory, on a database of which the label is work."""
+    return lambda *words, **options: taskdb("backup", "--dir", shelf, "--label", "work", *words, **options)
+
+
+@pytest.fixture
+def filled(database) -> None:
+    """One user with two tasks."""
+    add_user(database)
+    for title in ("Write", "Read"):
+        add_task(database, title=title)
+
+
+def archives(shelf: Path) -> list[Path]:
+    return sorted(shelf.glob("*.taskdb.zip"))
+
+
+def listed(backup) -> list[dict]:
+    return json.loads(backup("list", "-o", "json").out)
+
+
+def damage(archive: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+
+
+def test_a_backup_is_one_file_that_is_listed_as_verified(backup, shelf, filled):
+    """A backup leaves one archive, for its owner alone, and prints nothing where nobody looks."""
+    result = backup()
+    assert (result.out, result.err) == ("", "")
+    [archive] = archives(shelf)
+    assert re.fullmatch(r"work-\d{8}T\d{6}\.\d{6}Z\.taskdb\.zip", archive.name)
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert shelf.stat().st_mode & 0o777 == 0o700
+    [record] = json.loads(backup("list", "-o", "json").out)
+    assert (record["archive"], record["label"], record["size"]) == (
+        archive.name,
+        "work",
+        archive.stat().st_size,
+    )
+    assert record["verified_at"] == record["taken_at"]
+    assert record["drilled_at"] is None
+
+
+def test_a_backup_prints_its_record_where_a_format_is_asked_for(backup, shelf, filled):
+    """With -o the archive's path and counts go to stdout, for a script."""
+    record = json.loads(backup("-o", "json").out)
+    assert Path(record["archive"]) == archives(shelf)[0]
+    assert record["rows"] == 3
+
+
+def test_an_archive_says_what_it_holds(backup, shelf, filled):
+    """`show` gives the manifest; anybody can read it with an unzip too."""
+    backup()
+    shown = json.loads(backup("show", "latest", "-o", "json").out)
+    assert {table["name"]: table["rows"] for table in shown["tables"]} == {"users": 1, "tasks": 2}
+    with zipfile.ZipFile(archives(shelf)[0]) as archive:
+        assert json.loads(archive.read("manifest.json"))["tables"] == shown["tables"]
+    rows = [line.split("\t") for line in backup("show", "latest").out.splitlines()]
+    assert [row[:2] for row in rows] == [["users", "1"], ["tasks", "2"]]
+
+
+def test_verify_finds_damage(backup, shelf, filled):
+    """An archive of which a bit has changed is named as damaged, with exit 7; a good one passes."""
+    backup()
+    assert "3 rows, as they were written" in backup("verify", "latest").err
+    damage(archives(shelf)[0])
+    result = backup("verify", "latest", expect=ExitCode.CORRUPT)
+    assert re.fullmatch(r"error: .*\.taskdb\.zip is damaged: .*\n", result.err)
+
+
+def test_verify_reads_every_archive_that_is_named(backup, taskdb, shelf, filled):
+    """Several archives are verified in one run; a missing one is exit 3."""
+    backup()
+    backup()
+    assert len(taskdb("backup", "verify", *archives(shelf)).err.splitlines()) == 2
+    missing = taskdb("backup", "verify", "gone.taskdb.zip", "--dir", shelf, expect=ExitCode.NOT_FOUND)
+    assert "gone.taskdb.zip" in missing.err
+
+
+def test_a_drill_is_recorded(backup, shelf, filled):
+    """`--drill` restores the archive for trial, and the list says when."""
+    backup("--drill")
+    [record] = json.loads(backup("list", "-o", "json").out)
+    assert record["drilled_at"]
+    backup()
+    backup("verify", "latest", "--drill")
+    assert [each["drilled_at"] is not None for each in json.loads(backup("list", "-o", "json").out)] == [
+        False,
+        True,
+    ]
+
+
+def test_a_drill_in_another_database_leaves_no_row(backup, new_url, taskdb, engine, filled):
+    """`--drill-url` restores into a database without rows, and leaves it without rows."""
+    target = new_url().render_as_string(hide_password=False)
+    backup()
+    backup("verify", "latest", "--drill-url", target)
+    assert taskdb("--database-url", target, "user", "list", "--count", expect=None).out in ("0\n", "")
+    assert taskdb("--database-url", target, "user", "list").out == ""
+
+
+def test_a_drill_refuses_a_database_with_rows(backup, taskdb, url, use, filled):
+    """What a drill is given to work in must hold nothing."""
+    backup()
+    result = backup(
+        "verify", "latest", "--drill-url", url.render_as_string(hide_password=False), expect=ExitCode.CONFLICT
+    )
+    assert "1 user and 2 tasks" in result.err
+
+
+def test_only_what_no_rule_keeps_is_deleted(backup, shelf, filled):
+    """A backup with a policy thins the archives out afterwards; a dry run says why, and does nothing."""
+    for _ in range(3):
+        backup()
+    kept = archives(shelf)[1:]
+    policy = ("--keep-last", 2, "--keep-at-least", 1)
+    rows = [line.split("\t") for line in backup("prune", *policy, "--dry-run").out.splitlines()]
+    assert [row[3] for row in rows] == ["false", "true", "true"]
+    assert rows[0][4] == "no rule keeps it"
+    assert len(archives(shelf)) == 3
+    backup("prune", *policy)
+    assert archives(shelf) == kept
+    backup(*policy)
+    assert archives(shelf)[:-1] == kept[1:]
+
+
+def test_damaged_archives_are_never_deleted(backup, shelf, filled):
+    """An archive that cannot be verified stays, counts for nothing, and is named."""
+    backup()
+    damage(archives(shelf)[0])
+    backup()
+    backup()
+    out = backup("prune", "--keep-last", 1, "--keep-at-least", 1).out
+    assert "damaged" in out.splitlines()[0]
+    assert len(archives(shelf)) == 2
+
+
+def test_a_policy_that_keeps_nothing_is_refused(backup, shelf, filled):
+    """Pruning without a rule, or with rules of zero, is exit 2 and deletes nothing."""
+    backup()
+    for words in ((), ("--keep-last", 0), ("--keep-at-least", 2)):
+        assert "--keep-last" in backup("prune", *words, expect=ExitCode.USAGE).err
+    assert len(archives(shelf)) == 1
+
+
+def test_an_archive_goes_to_a_file_of_its_own(backup, taskdb, tmp_path, shelf, filled):
+    """`--file` writes one verified archive to a new path, and never over another file."""
+    path = tmp_path / "one.zip"
+    backup("--file", path)
+    assert taskdb("backup", "verify", path).err.startswith(f"{path}: 3 rows")
+    before = path.read_bytes()
+    assert "exists already" in backup("--file", path, expect=ExitCode.CONFLICT).err
+    assert path.read_bytes() == before
+    assert not shelf.exists()
+
+
+def test_what_makes_no_sense_together_is_refused(backup, shelf, filled):
+    """One file by itself is not thinned out, drilled or told to a monitoring system."""
+    for words in (("--keep-last", 1), ("--drill",), ("--metrics-file", "x.prom")):
+        backup("--file", "x.zip", *words, expect=ExitCode.USAGE)
+    for label in ("", "../x", "a b"):
+        if label:
+            assert label in backup("--label", label, expect=ExitCode.USAGE).err
+
+
+def test_metrics_tell_of_the_last_backup(backup, tmp_path, filled):
+    """The metrics file is what a textfile collector reads, for everybody to read."""
+    path = tmp_path / "taskdb.prom"
+    backup("--metrics-file", path, "--drill")
+    text = path.read_text()
+    assert 'taskdb_backup_rows{label="work",table="tasks"} 2\n' in text
+    assert "taskdb_backup_last_success_timestamp_seconds" in text
+    assert "taskdb_backup_last_drill_timestamp_seconds" in text
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_follows_a_good_backup_may_fail(backup, tmp_path, shelf, filled):
+    """A metrics file that cannot be written is exit 8, and the backup is there."""
+    result = backup("--metrics-file", tmp_path / "missing" / "x.prom", expect=ExitCode.INCOMPLETE)
+    assert "the backup is good, but" in result.err
+    assert len(archives(shelf)) == 1
+
+
+def test_the_configuration_is_shown_without_a_password(bare_taskdb, monkeypatch, tmp_path):
+    """`--check-config` prints what would be used, hides the password and does nothing."""
+    monkeypatch.setenv("TASKDB_DATABASE_URL", "postgresql://ann:secret@db.invalid/work")
+    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "there"))
+    result = bare_taskdb("backup", "--check-config", "--keep-daily", 7)
+    assert "secret" not in result.out + result.err
+    for words in ("db.invalid:5432/work", str(tmp_path / "there"), "label\twork", "7 daily"):
+        assert words in result.out
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_missing_database_is_no_empty_backup(bare_taskdb, monkeypatch, tmp_path):
+    """A SQLite file that is not there is exit 3, and no archive is made."""
+    monkeypatch.setenv("TASKDB_DATABASE_URL", f"sqlite:///{tmp_path}/none.sqlite3")
+    assert "none.sqlite3" in bare_taskdb("backup", "--dir", tmp_path / "shelf", expect=ExitCode.NOT_FOUND).err
+    assert not archives(tmp_path / "shelf")
+
+
+def test_a_database_without_tables_is_no_empty_backup(bare_taskdb, use, empty_url, tmp_path, engine):
+    """A database that no migration has touched is refused, and no archive is made."""
+    use(empty_url)
+    expected = ExitCode.NOT_FOUND if engine == "sqlite" else ExitCode.SCHEMA
+    bare_taskdb("backup", "--dir", tmp_path / "shelf", expect=expected)
+    assert not archives(tmp_path / "shelf")
+
+
+def test_an_empty_directory_is_an_empty_list(backup):
+    """Nothing to list is no error; nothing to show is exit 3 and names the directory."""
+    assert backup("list").out == ""
+    assert "shelf" in backup("show", "latest", expect=ExitCode.NOT_FOUND).err
