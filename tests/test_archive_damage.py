@@ -14,6 +14,7 @@ import zstandard
 
 from taskdb_cli.archive import Archive, layout, verify
 from taskdb_cli.archive.frame import MAX_WINDOW
+from taskdb_cli.archive.manifest import MAX_BYTES
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, ExitCode
 from tests.archives import (
     ROWS,
@@ -327,6 +328,11 @@ MANIFESTS = [
 @pytest.mark.parametrize("text", MANIFESTS, ids=range(len(MANIFESTS)))
 def test_a_manifest_that_taskdb_would_not_write_is_refused(path, text):
     assert damage(path, forged_tables(FRAMES, text)).startswith("manifest.json: ")
+
+
+def test_a_manifest_larger_than_any_is_not_read(path):
+    text = manifest_of().encode() + b" " * MAX_BYTES
+    assert damage(path, forged_tables(FRAMES, text)) == "manifest.json: it is larger than 1 MiB"
 
 
 @pytest.mark.parametrize("text", [edited(format=2), b'{"format": 2, "all": "different"}'])

@@ -31,6 +31,9 @@ _COMPRESSION = zstandard.ZstdCompressionParameters.from_level(
 PIECE = 256 * 1024
 """Bytes that are hashed and compressed at a time: rows come one by one, and each call has its price."""
 
+Chunk = bytes | bytearray | memoryview
+"""Some bytes of COPY text, as psycopg yields them too."""
+
 
 class WritableStream(Protocol):
     """Anything to write bytes to: a file, a pipe or standard output."""
@@ -52,10 +55,11 @@ class ArchiveWriter:
         self._members: list[Member] = []
         self._tables: list[TableContent] = []
 
-    def add_table(self, name: str, columns: Sequence[Column], chunks: Iterable[bytes]) -> TableContent:
+    def add_table(self, name: str, columns: Sequence[Column], chunks: Iterable[Chunk]) -> TableContent:
         """Write the COPY text of a table, and return what it came to.
 
-        The pieces may begin and end anywhere. Raises ValueError for a name that no archive may have.
+        The chunks may begin and end anywhere, and must not change after they were handed over. Raises
+        ValueError for a name that no archive may have.
         """
         digest = Digest()
         planned = digest.content(name, columns)
@@ -93,7 +97,7 @@ class ArchiveWriter:
             data = data[taken:]
 
 
-def _compressed(chunks: Iterable[bytes], digest: Digest) -> Iterator[bytes]:
+def _compressed(chunks: Iterable[Chunk], digest: Digest) -> Iterator[bytes]:
     compressor = zstandard.ZstdCompressor(compression_params=_COMPRESSION).compressobj()
     for piece in _gathered(chunks):
         digest.update(piece)
@@ -102,8 +106,8 @@ def _compressed(chunks: Iterable[bytes], digest: Digest) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    waiting: list[bytes] = []
+def _gathered(chunks: Iterable[Chunk]) -> Iterator[bytes]:
+    waiting: list[Chunk] = []
     length = 0
     for chunk in chunks:
         waiting.append(chunk)
