@@ -215,6 +215,13 @@ def test_a_directory_of_absurd_size_is_not_read(path, size):
     assert damage(path, sealed(bytes(data))) == "its directory has an impossible size"
 
 
+@pytest.mark.parametrize("size", [1, 45, 46, 60])
+def test_a_directory_that_ends_within_an_entry_is_refused(path, size):
+    data = bytearray(unsealed(SMALL))
+    struct.pack_into("<Q", data, len(data) - layout.END_SIZE + 40, size)
+    assert damage(path, sealed(bytes(data)))
+
+
 @pytest.mark.parametrize("size", [0, 2**32, 2**64 - 1])
 def test_a_member_of_absurd_size_is_not_read(path, size):
     data = bytearray(unsealed(SMALL))
