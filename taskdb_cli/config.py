@@ -31,6 +31,8 @@ ENVIRONMENT_VARIABLES = {
     "TASKDB_STATEMENT_TIMEOUT": "seconds that a statement may take, 0 for no limit",
     "TASKDB_LOCK_TIMEOUT": "seconds that a statement waits for another's lock, 0 for no limit",
     "TASKDB_RETRY_BUDGET": "seconds that work is tried again after a passing fault",
+    "TASKDB_MIGRATION_WAIT": "seconds that a migration waits for another, for a backup, or for locks",
+    "TASKDB_MIGRATION_TIMEOUT": "seconds that a statement of a migration may take, 0 for no limit",
     "TASKDB_SLOW_QUERY_MS": "milliseconds after which a statement is logged as slow, 0 for never",
     "TASKDB_BACKUP_DIR": "the directory of archives",
     "TASKDB_BACKUP_LABEL": "what archives of this database are called, instead of its name",
@@ -159,6 +161,8 @@ def _read_options(values: Mapping[str, str], url: URL) -> Options:
         statement_timeout=_number(values, "TASKDB_STATEMENT_TIMEOUT", usual.statement_timeout, 0, _DAY),
         lock_timeout=_number(values, "TASKDB_LOCK_TIMEOUT", usual.lock_timeout, 0, _DAY),
         retry_budget=_number(values, "TASKDB_RETRY_BUDGET", usual.retry_budget, 0, longest),
+        migration_wait=_number(values, "TASKDB_MIGRATION_WAIT", usual.migration_wait, 0, _DAY),
+        migration_timeout=_number(values, "TASKDB_MIGRATION_TIMEOUT", usual.migration_timeout, 0, _DAY),
         pooled=bool(_number(values, "TASKDB_POOLED", int(_is_neon_pooler(url)), 0, 1)),
         slow_query_ms=_number(values, "TASKDB_SLOW_QUERY_MS", usual.slow_query_ms, 0, _DAY * 1000),
     )

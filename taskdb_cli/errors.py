@@ -212,6 +212,10 @@ class SchemaAhead(SchemaError):
     """The database is at a revision that this version does not know."""
 
 
+class SchemaForked(SchemaError):
+    """The database, or the chain of revisions itself, ends at several revisions at once."""
+
+
 class SchemaForeign(SchemaError):
     """The database is not one of taskdb's."""
 

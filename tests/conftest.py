@@ -24,7 +24,7 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from taskdb_cli.cli import run
-from taskdb_cli.database import Database
+from taskdb_cli.database import Database, schema
 from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate
 from tests.pooler import PGBOUNCER, start_pooler
@@ -184,6 +184,15 @@ def url(new_url: Callable[..., URL]) -> URL:
 def empty_url(new_url: Callable[..., URL]) -> URL:
     """A database of the engine that no migration has touched."""
     return new_url(migrated=False)
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the migrations to add revisions to."""
+    directory = tmp_path / "migrations"
+    shutil.copytree(schema.migrations_directory(), directory, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(schema, "migrations_directory", lambda: directory)
+    return directory
 
 
 @pytest.fixture

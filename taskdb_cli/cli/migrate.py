@@ -13,7 +13,7 @@ from taskdb_cli.output import REVISIONS, Format
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
-    from taskdb_cli.services.migrate import SchemaStatus
+    from taskdb_cli.services.migrate import Downgrade, SchemaStatus
 
 app = typer.Typer(cls=NotingGroup, help="Upgrade the schema, or look at it.", invoke_without_command=True)
 
@@ -38,11 +38,14 @@ def up(ctx: typer.Context, revision: Revision = "head") -> None:
     context_settings={"ignore_unknown_options": True}, epilog="Example: taskdb migrate down -1 --yes"
 )
 def down(ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False) -> None:
-    """Downgrade to an older revision, by default by one; what the newer one added is lost."""
+    """Downgrade to an older revision, by default by one; say what is lost, and ask."""
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
-    run.confirm(f"downgrade {run.maintained.backend.place} to {revision}, losing data", yes=yes)
+    if not yes:
+        way = service.preview_downgrade(run.maintained, to=revision)
+        if way.target != way.start:
+            run.confirm(_describe(run, way), yes=yes)
     before = service.downgrade(run.maintained, to=revision)
     _say_journey(run, "downgraded", before)
 
@@ -63,7 +66,7 @@ def status(ctx: typer.Context, *, output: Output = None) -> None:
             }
         )
         return
-    run.say(f"current {found.current or 'none'}, head {found.head}, {len(found.pending)} pending")
+    run.say(f"current {found.current or 'none'}; head {found.head}; {len(found.pending)} pending")
     show_records([step.record() for step in found.pending], REVISIONS, output)
 
 
@@ -88,11 +91,17 @@ def check(ctx: typer.Context) -> None:
 
 @app.command(epilog="Example: taskdb migrate sql 0001:head > review.sql")
 def sql(ctx: typer.Context, revisions: Annotated[str, typer.Argument(metavar="[RANGE]")] = "head") -> None:
-    """Print the SQL of an upgrade from nothing, or of a range FROM:TO, for review; touch nothing."""
+    """Print the SQL of an upgrade from nothing, or of a range FROM:TO in either direction; touch nothing."""
     from taskdb_cli.services import migrate as service
 
     backend = invocation(ctx).maintained.backend
     typer.echo(service.offline_sql(backend.dialect, revision_range=revisions), nl=False)
+
+
+def _describe(run: Invocation, way: Downgrade) -> str:
+    target = "nothing" if way.target == "base" else way.target
+    lost = ", ".join(map(str, way.losses)) or "no data is lost"
+    return f"downgrade {run.maintained.backend.place} from {way.start} to {target} ({lost})"
 
 
 def _upgrade(run: Invocation, revision: str) -> None:

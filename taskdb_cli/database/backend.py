@@ -100,6 +100,9 @@ class Backend(Protocol):
         begin its transactions on. On leaving without an error all is committed.
         """
 
+    def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
+        """Run revisions on the first connection of `migration`; go on when another's lock has gone."""
+
     def scratch(self, connection: Connection) -> AbstractContextManager[tuple[Connection, str | None]]:
         """Open an empty schema of this engine that vanishes afterwards, to build the models in."""
 

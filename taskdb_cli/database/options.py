@@ -34,6 +34,10 @@ class Options:
     lock_timeout: int = 10
     retry_budget: int = 30
     """How long a unit of work may be tried again after it failed on a passing fault."""
+    migration_wait: int = 60
+    """How long a migration waits for another one or a backup, and tries to get the locks it needs."""
+    migration_timeout: int = 0
+    """How long a statement of a migration may take."""
     pooled: bool = False
     """Whether a pooler hands out the sessions, which are then not ours to set."""
     pool: Pool | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -29,11 +28,13 @@ from taskdb_cli.database.postgresql_connection import (
     session_settings,
 )
 from taskdb_cli.database.postgresql_faults import LATER
+from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_migrations
+from taskdb_cli.database.retry import persist
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError, TransactionConflict
 
-MIGRATION_LOCK = 0x7461736B6462
-"""The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
+MIGRATION_LOCK_TIMEOUT = "1s"
+"""How long a statement of a revision waits for a lock: all who come after it wait behind it meanwhile."""
 
 # Statistics are lost in the recovery from a crash, and begin again; so they do on another server.
 _RECOVERED = "pg_stat_get_bgwriter_stat_reset_time()::text"
@@ -50,11 +51,8 @@ TRANSACTION_STATUS = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
 FUTURE_TRANSACTION = "22023"
 """What the server answers about a transaction id that it has not given out, as far as it remembers."""
 
-MIGRATION_WAIT = 60.0
-"""Seconds to wait for somebody else's migration."""
-
-MIGRATION_POLL = 0.1
-"""Seconds between two looks at whether it is over."""
+CANCELED = "57014"
+"""What the server answers when a statement took too long."""
 
 
 class PostgreSQL:
@@ -214,24 +212,35 @@ class PostgreSQL:
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:
         """Hold an advisory lock, by a session of its own, while each revision commits by itself.
 
-        A statement may take as long as it needs: building an index of a large table does.
+        Only a statement that runs outside of a transaction waits long for a lock: an index that is built
+        concurrently keeps nobody from working while it waits, and would have to be begun again.
         """
         with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
-            self._lock_migrations(guard)
+            lock_migrations(guard, wait=self.options.migration_wait, place=self.place)
             with connect() as connection:
-                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql(f"SET statement_timeout = '{self.options.migration_timeout}s'")
+                connection.exec_driver_sql(f"SET lock_timeout = '{max(1, self.options.migration_wait)}s'")
                 connection.commit()
+                event.listen(connection, "begin", _wait_briefly)
                 yield connection, guard
                 connection.commit()
 
-    def _lock_migrations(self, guard: Connection) -> None:
-        # Asked for again and again: a session that waits for the lock inside a statement holds a
-        # snapshot, for which a concurrent index build of whoever has the lock would wait in turn.
-        deadline = time.monotonic() + MIGRATION_WAIT
-        while not guard.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
-            if time.monotonic() > deadline:
-                raise DatabaseUnavailable(f"somebody else is migrating {self.place}", LATER)
-            time.sleep(MIGRATION_POLL)
+    def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
+        """Run them again from where they stand while somebody's lock is in the way of one."""
+
+        def attempt() -> None:
+            try:
+                work()
+            except DBAPIError as exc:
+                ours = self.translate(exc)
+                if isinstance(ours, TransactionConflict):
+                    connection.rollback()
+                    raise ours from exc
+                if getattr(exc.orig, "sqlstate", None) == CANCELED:
+                    raise DatabaseUnavailable(ours.message, "raise TASKDB_MIGRATION_TIMEOUT") from exc
+                raise
+
+        persist(attempt, budget=self.options.migration_wait)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:
@@ -262,6 +271,11 @@ class PostgreSQL:
                 f"IDENTITY {'ALWAYS' if identity['always'] else 'BY DEFAULT'}" if identity else "",
             ]
         )
+
+
+def _wait_briefly(connection: Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_TIMEOUT}'")
 
 
 def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

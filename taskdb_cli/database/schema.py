@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnClause, Connection, column, inspect, select, table
 
-from taskdb_cli.errors import SchemaAhead, SchemaBehind, SchemaDrift, SchemaError, SchemaForeign
+from taskdb_cli.errors import (
+    SchemaAhead,
+    SchemaBehind,
+    SchemaDrift,
+    SchemaError,
+    SchemaForeign,
+    SchemaForked,
+)
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -48,34 +55,59 @@ def revisions() -> ScriptDirectory:
     return ScriptDirectory.from_config(alembic_config())
 
 
+def head_revision() -> str:
+    """Return the newest revision that this version knows; raise SchemaForked if there are several."""
+    heads = revisions().get_heads()
+    if len(heads) > 1:
+        raise SchemaForked(
+            f"the revisions of this version have several heads: {', '.join(sorted(heads))}",
+            "in a checkout, join them with 'alembic merge heads'",
+        )
+    return heads[0]
+
+
 def current_revision(connection: Connection) -> str | None:
     """Return the revision that a database is at, or None when it has never been migrated.
 
-    Raises SchemaForeign when it holds tables of our names that no migration of ours made.
+    Raises SchemaForeign when it holds tables of our names that no migration of ours made, and
+    SchemaForked when it claims to be at several.
+    """
+    stamped = stamped_revisions(connection)
+    if len(stamped) > 1:
+        raise SchemaForked(
+            f"the database is at several revisions at once: {', '.join(stamped)}",
+            f"leave the right one of them in {VERSION_TABLE}, or restore a backup into a new database",
+        )
+    return stamped[0] if stamped else None
+
+
+def stamped_revisions(connection: Connection) -> list[str]:
+    """Return every revision that the database says it is at: one, unless something went wrong, or none.
+
+    Raises SchemaForeign as `current_revision` does.
     """
     tables = set(inspect(connection).get_table_names())
     version: ColumnClause[str] = column("version_num")
     if VERSION_TABLE in tables and (
-        current := connection.scalar(select(version).select_from(table(VERSION_TABLE, version)))
+        stamped := connection.scalars(select(version).select_from(table(VERSION_TABLE, version))).all()
     ):
-        return current
+        return sorted(stamped)
     if taken := sorted(OUR_TABLES & tables):
         raise SchemaForeign(
             f"the database has a table {' and '.join(taken)} that taskdb did not make",
             "give taskdb a database, or a PostgreSQL schema, of its own",
         )
-    return None
+    return []
 
 
 def compare_revision(current: str | None) -> SchemaError | None:
     """Return what is wrong with being at that revision, or None at head."""
-    known = revisions()
-    head = known.get_current_head()
+    head = head_revision()
     if current == head:
         return None
     if current is None:
         return SchemaBehind("the database has no tables yet", "make them with 'taskdb migrate'")
-    if current in {revision.revision for revision in known.walk_revisions()}:
+    if current in {revision.revision for revision in revisions().walk_revisions()}:
         return SchemaBehind(
             f"the database is at revision {current}, and this version needs {head}",
             "upgrade it with 'taskdb migrate'",
@@ -90,8 +122,8 @@ def diagnose(connection: Connection) -> SchemaError:
     """Return why a statement failed on the schema."""
     try:
         problem = compare_revision(current_revision(connection))
-    except SchemaForeign as foreign:
-        return foreign
+    except SchemaError as found:
+        return found
     return problem or SchemaDrift(
         "the database is at the right revision, but its tables differ from it",
         "'taskdb migrate check' names the differences",

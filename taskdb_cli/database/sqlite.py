@@ -274,12 +274,22 @@ class SQLite:
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
             raw.execute("PRAGMA foreign_keys = OFF")
-            with persist(lambda: self._begin_writing(connection), budget=self.options.retry_budget):
+            with persist(lambda: self._begin_writing(connection), budget=self.options.migration_wait):
                 yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
                     raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
+            persist(lambda: self._keep_wal(raw), budget=self.options.retry_budget)
+
+    def _keep_wal(self, raw: sqlite3.Connection) -> None:
+        try:
             raw.execute("PRAGMA journal_mode = WAL")
+        except self.error_types as exc:
+            raise self.translate(exc) from exc
+
+    def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
+        """Run them once: whoever holds the write lock waits for no other."""
+        work()
 
     def _begin_writing(self, connection: Connection) -> RootTransaction:
         try:

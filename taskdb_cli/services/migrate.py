@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy import Connection, inspect, literal, select, table
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.backend import Backend
 from taskdb_cli.database.schema import (
     OUR_TABLES,
     alembic_config,
     compare_revision,
     current_revision,
+    head_revision,
     revisions,
+    stamped_revisions,
 )
 from taskdb_cli.errors import InvalidInput, SchemaAhead, SchemaDrift
-from taskdb_cli.models import metadata
+from taskdb_cli.services.drift import differences
+from taskdb_cli.services.losses import Loss, losses
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -46,34 +49,75 @@ class SchemaStatus:
     """Where a database stands: its revision, the newest known one, and the steps between."""
 
     current: str | None
+    """Several, with commas between, in a database that was stamped wrongly."""
     head: str
     pending: list[Revision]
 
 
-def upgrade(database: Database, *, to: str = "head") -> SchemaStatus:
+@dataclass(frozen=True)
+class Downgrade:
+    """A way back, and what would be lost on it."""
+
+    start: str | None
+    target: str | None
+    losses: list[Loss]
+
+
+def upgrade(
+    database: Database, *, to: str = "head", before: Callable[[Database], None] | None = None
+) -> SchemaStatus:
     """Bring a database to a revision, making it first where it is missing and the engine can.
 
-    Returns its status before. Raises SchemaForeign, SchemaAhead or InvalidInput before anything is
-    changed; a revision that fails leaves nothing behind.
+    `before` is called while nobody else can migrate, if there is something to do and the database holds
+    rows. Returns its status before. Raises SchemaForeign, SchemaAhead, SchemaForked or InvalidInput
+    before anything is changed; a revision that fails leaves nothing behind.
     """
     from alembic import command
 
     _require_known(to)
     with database.migration(create=True) as (connection, observer), _resolving(to):
-        before = _status(observer)
-        command.upgrade(_config(connection), to)
-        return before
+        found = _status(observer)
+        if steps := _steps_up(found.current, to):
+            _prepare(database, observer, before)
+            move = partial(command.upgrade, _config(connection), steps[-1].revision)
+            database.backend.run_revisions(connection, move)
+        return found
 
 
-def downgrade(database: Database, *, to: str = "-1") -> SchemaStatus:
-    """Take a database back to an older revision, by default by one step; return its status before."""
+def downgrade(
+    database: Database, *, to: str = "-1", before: Callable[[Database], None] | None = None
+) -> SchemaStatus:
+    """Take a database back to an older revision, by default by one step; return its status before.
+
+    `before` is called, and errors are raised, as by `upgrade`.
+    """
     from alembic import command
 
     _require_known(to)
     with database.migration() as (connection, observer), _resolving(to):
-        before = _status(observer)
-        command.downgrade(_config(connection), to)
-        return before
+        found = _status(observer)
+        if steps := _steps_down(found.current, to):
+            _prepare(database, observer, before)
+            move = partial(command.downgrade, _config(connection), _below(steps))
+            database.backend.run_revisions(connection, move)
+        return found
+
+
+def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:
+    """Return where `downgrade` would go, and what would be lost; change nothing.
+
+    Raises as `downgrade` does.
+    """
+    _require_known(to)
+    with database.connect() as connection, _resolving(to):
+        start = _status(connection).current
+        steps = _steps_down(start, to)
+        if not (start and steps):
+            return Downgrade(start, start, [])
+        target = _below(steps)
+        # The revisions lose the same on every engine, and only this one can do all of it offline.
+        script = offline_sql("postgresql", revision_range=f"{start}:{target}")
+        return Downgrade(start, target, losses(connection, script))
 
 
 def status(database: Database) -> SchemaStatus:
@@ -82,7 +126,10 @@ def status(database: Database) -> SchemaStatus:
     Raises SchemaForeign for tables that taskdb did not make.
     """
     with database.connect() as connection:
-        return _status(connection, refuse_ahead=False)
+        stamped = stamped_revisions(connection)
+    known = {step.revision for step in revisions().walk_revisions()}
+    pending = [step for step in _chain(stamped) if not step.applied] if known.issuperset(stamped) else []
+    return SchemaStatus(", ".join(stamped) or None, head_revision(), pending)
 
 
 def history(database: Database) -> list[Revision]:
@@ -91,29 +138,30 @@ def history(database: Database) -> list[Revision]:
     Raises SchemaForeign, or SchemaAhead for a database of which that cannot be said.
     """
     with database.connect() as connection:
-        return _chain(_status(connection).current)
+        return _chain(_stamp(_status(connection).current))
 
 
 def check(database: Database) -> SchemaStatus:
     """Return the status of a database that is at head and holds exactly the schema of the models.
 
-    Raises SchemaBehind, SchemaAhead, SchemaForeign, or SchemaDrift, which names every difference.
+    Raises SchemaBehind, SchemaAhead, SchemaForeign, SchemaForked, or SchemaDrift, which names every
+    difference.
     """
     with database.connect() as connection:
-        found = _status(connection, refuse_ahead=False)
-        if problem := compare_revision(found.current):
+        current = current_revision(connection)
+        if problem := compare_revision(current):
             raise problem
-        differences = list(_differences(connection, database.backend))
-    if differences:
+        found = list(differences(connection, database.backend))
+    if found:
         raise SchemaDrift(
-            f"the live schema differs from revision {found.head}: {'; '.join(differences)}",
+            f"the live schema differs from revision {current}: {'; '.join(found)}",
             "undo the change that was made by hand, or restore a backup into a new database",
         )
-    return found
+    return SchemaStatus(current, head_revision(), [])
 
 
 def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
-    """Return the SQL that an upgrade would run, for review; touch nothing."""
+    """Return the SQL of an upgrade, or of a downgrade if the range goes down, for review; touch nothing."""
     from alembic import command
 
     ends = revision_range.split(":")
@@ -123,8 +171,20 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     config.output_buffer = buffer = StringIO()
     config.attributes["dialect"] = dialect
     with _resolving(revision_range):
-        command.upgrade(config, revision_range, sql=True)
+        move = command.downgrade if _goes_down(ends) else command.upgrade
+        move(config, revision_range, sql=True)
     return buffer.getvalue()
+
+
+def _goes_down(ends: Sequence[str]) -> bool:
+    if len(ends) == 1:
+        return False
+    start, end = (revisions().get_revision(name) for name in ends)
+    return bool(start) and start.revision not in _ancestry(end.revision if end else "base")
+
+
+def _ancestry(revision: str) -> set[str]:
+    return {step.revision for step in revisions().iterate_revisions(revision, "base")}
 
 
 def _config(connection: Connection) -> Config:
@@ -136,86 +196,70 @@ def _config(connection: Connection) -> Config:
 def _require_known(revision: str) -> None:
     if not revision:
         raise InvalidInput("no revision was named", "'taskdb migrate history' lists the revisions")
+    head_revision()
     if not revision.startswith(("+", "-")):
         with _resolving(revision):
             revisions().get_revision(revision)
 
 
+def _steps_up(current: str | None, to: str) -> list[Script]:
+    return list(revisions().iterate_revisions(to, current or (), implicit_base=True))[::-1]
+
+
+def _steps_down(current: str | None, to: str) -> list[Script]:
+    return list(revisions().iterate_revisions(current or (), to, select_for_downgrade=True))
+
+
+def _below(steps: Sequence[Script]) -> str:
+    below = steps[-1].down_revision
+    return below if isinstance(below, str) else "base"
+
+
+def _prepare(database: Database, observer: Connection, before: Callable[[Database], None] | None) -> None:
+    if before and _holds_rows(observer):
+        before(database)
+
+
+def _holds_rows(connection: Connection) -> bool:
+    ours = OUR_TABLES & set(inspect(connection).get_table_names())
+    first = (select(literal(1)).select_from(table(name)).limit(1) for name in ours)
+    return any(connection.execute(query).first() for query in first)
+
+
 @contextmanager
 def _resolving(revision: str) -> Iterator[None]:
     """Turn Alembic's refusal of a revision that is not on the way into ours."""
+    from alembic.script.revision import RevisionError
     from alembic.util.exc import CommandError
 
     try:
         yield
-    except CommandError as exc:
+    except (CommandError, RevisionError) as exc:
         raise InvalidInput(
             f"{revision!r} is not a revision on this way: {exc}",
             "'taskdb migrate history' lists the revisions",
         ) from exc
 
 
-def _status(connection: Connection, *, refuse_ahead: bool = True) -> SchemaStatus:
-    current = current_revision(connection)
+def _status(connection: Connection) -> SchemaStatus:
+    current, head = current_revision(connection), head_revision()
     problem = compare_revision(current)
-    head = revisions().get_current_head()
-    assert head is not None
     if isinstance(problem, SchemaAhead):
-        if refuse_ahead:
-            raise problem
-        return SchemaStatus(current, head, [])
-    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
+        raise problem
+    return SchemaStatus(current, head, [step for step in _chain(_stamp(current)) if not step.applied])
 
 
-def _chain(current: str | None) -> list[Revision]:
-    script = revisions()
-    applied = {step.revision for step in script.iterate_revisions(current, "base")} if current else set()
-    return [_revision(step, step.revision in applied) for step in reversed(list(script.walk_revisions()))]
+def _stamp(current: str | None) -> list[str]:
+    return [current] if current else []
+
+
+def _chain(stamped: Collection[str]) -> list[Revision]:
+    applied = {revision for each in stamped for revision in _ancestry(each)}
+    steps = reversed(list(revisions().walk_revisions()))
+    return [_revision(step, step.revision in applied) for step in steps]
 
 
 def _revision(step: Script, applied: bool) -> Revision:
     lines = (step.module.__doc__ or "").splitlines()
     date = next((line.partition(":")[2].strip() for line in lines if line.startswith("Date:")), "")
     return Revision(step.revision, date, applied, lines[0].rstrip(".") if lines else "")
-
-
-def _differences(connection: Connection, backend: Backend) -> Iterator[str]:
-    tables = OUR_TABLES & set(inspect(connection).get_table_names())
-    live = dict(_facts(connection, backend, tables))
-    with backend.scratch(connection) as (scratch, schema):
-        metadata().create_all(scratch, checkfirst=False)
-        wanted = dict(_facts(scratch, backend, OUR_TABLES, schema))
-    for name in sorted(wanted.keys() | live.keys()):
-        if name not in live:
-            yield f"{name} is missing"
-        elif name not in wanted:
-            yield f"{name} is not of taskdb"
-        elif live[name] != wanted[name]:
-            yield f"{name} is {live[name]}, not {wanted[name]}"
-
-
-def _facts(
-    connection: Connection, backend: Backend, tables: Collection[str], schema: str | None = None
-) -> Iterator[tuple[str, str]]:
-    inspector: Inspector = inspect(connection)
-    for table in tables:
-        yield f"table {table}", backend.table_facts(connection, table)
-        yield (
-            f"primary key of {table}",
-            f"{inspector.get_pk_constraint(table, schema)['constrained_columns']}",
-        )
-        for column in inspector.get_columns(table, schema):
-            yield f"column {table}.{column['name']}", backend.column_facts(column)
-        for rule in inspector.get_check_constraints(table, schema):
-            yield f"constraint {rule['name']}", rule["sqltext"]
-        for unique in inspector.get_unique_constraints(table, schema):
-            yield f"constraint {unique['name']}", f"UNIQUE {unique['column_names']}"
-        for key in inspector.get_foreign_keys(table, schema):
-            yield (
-                f"constraint {key['name']}",
-                f"{key['constrained_columns']} to {key['referred_table']}, {key['options']}",
-            )
-        for index in inspector.get_indexes(table, schema):
-            options = index.get("dialect_options", {})
-            where = [str(text) for option, text in options.items() if option.endswith("_where")]
-            yield f"index {index['name']}", f"{index['column_names']} {index['unique']} {where}"

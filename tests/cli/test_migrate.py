@@ -3,17 +3,22 @@
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pexpect
 import pytest
 
+from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK
 from taskdb_cli.database.schema import VERSION_TABLE, migrations_directory, revisions
 from taskdb_cli.errors import ExitCode
-from tests.conftest import TaskdbCommand
-from tests.schemas import execute, insert_rows, set_revision
+from tests import processes
+from tests.conftest import TaskdbCommand, connect
+from tests.schemas import execute, insert_rows, set_revision, write_revision
 
 HEAD = revisions().get_current_head()
 CREATE_ANN = ("user", "create", "--email", "ann@example.com", "--name", "Ann")
@@ -71,7 +76,7 @@ def test_status_says_where_the_database_stands(taskdb):
     }
     result = taskdb("migrate", "status")
     assert result.out.startswith("0001\t2026-11-22\tfalse\tCreate users and tasks\n")
-    assert f"current none, head {HEAD}, {len(status['pending'])} pending" in result.err
+    assert f"current none; head {HEAD}; {len(status['pending'])} pending" in result.err
 
 
 def test_history_lists_every_revision(taskdb):
@@ -124,6 +129,40 @@ def test_down_asks_first(taskdb, url):
     assert execute(url, "SELECT title FROM tasks") == [("Write",)]
 
 
+def test_down_says_what_is_lost(taskdb, url):
+    """The tables that would go are named with what they hold, also when nobody can be asked."""
+    insert_rows(url)
+    result = taskdb("migrate", "down", "base", expect=ExitCode.REFUSED)
+    for words in (f"from {HEAD} to nothing", "drops table tasks with 1 row", "drops table users with 1 row"):
+        assert words in result.err
+    result = taskdb("migrate", "down", "0001", expect=ExitCode.REFUSED)
+    assert f"from {HEAD} to 0001 (no data is lost)" in result.err
+    assert taskdb("migrate", "down", HEAD).err.endswith(f" is at {HEAD} already\n")
+    taskdb("migrate", "check")
+
+
+def test_down_asks_with_what_is_lost(taskdb, url):
+    """On a terminal the question names it, and only yes goes ahead."""
+    insert_rows(url)
+    for answer, code, left in (("n", ExitCode.REFUSED, [("Write",)]), ("y", ExitCode.OK, None)):
+        words = processes.command("migrate", "down", "base")
+        child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60, dimensions=(24, 400))
+        child.expect(r"from \w+ to nothing \(drops table tasks with 1 row, .*users with 1 row\)\? \[y/N\] ")
+        child.sendline(answer)
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == code
+        if left:
+            assert execute(url, "SELECT title FROM tasks") == left
+    assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] is None
+
+
+def test_sql_of_a_way_back(bare_taskdb):
+    """A range that goes down prints the SQL of the downgrade."""
+    out = bare_taskdb("--database-url", "postgresql://127.0.0.1:1/d", "migrate", "sql", f"{HEAD}:base").out
+    assert out.index("DROP INDEX") < out.index("DROP TABLE tasks") < out.index("DROP TABLE users")
+
+
 ORDINARY = [
     ("task", "list"),
     ("task", "list", "--limit", "0", "-o", "ndjson"),
@@ -174,6 +213,23 @@ def test_a_database_ahead_names_the_newer_version(taskdb, url):
     ):
         assert_schema_error(taskdb, command, "f00d", "upgrade taskdb")
     assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] == "f00d"
+
+
+def test_a_database_at_several_revisions_is_named(taskdb, url):
+    """Two rows in the version table: 6 from whatever would work on them, and status shows both."""
+    execute(url, f"INSERT INTO {VERSION_TABLE} VALUES ('0001')")
+    for arguments in ((), ("up",), ("down", "--yes"), ("check",), ("history",)):
+        assert_schema_error(taskdb, ("migrate", *arguments), "several revisions", f"0001, {HEAD}")
+    assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] == f"0001, {HEAD}"
+    assert f"current 0001, {HEAD}; head {HEAD}; 0 pending" in taskdb("migrate", "status").err
+
+
+def test_several_heads_are_named(taskdb, chain):
+    """A chain of revisions that forks: 6 from all of migrate, each head named."""
+    for revision in ("9001", "9002"):
+        write_revision(chain, revision, after=HEAD, upgrade="pass")
+    for arguments in ((), ("up",), ("down", "--yes"), ("check",), ("history",), ("status",)):
+        assert_schema_error(taskdb, ("migrate", *arguments), "several heads: 9001, 9002", "alembic merge")
 
 
 def test_a_foreign_database_is_named(empty_taskdb, empty_url):
@@ -268,6 +324,44 @@ def test_migrations_at_once_wait_for_each_other(empty_taskdb):
     assert [code for *_, code in results] == [0, 0, 0], results
     assert sum("from nothing to" in err for _, err, _ in results) == 1
     empty_taskdb("migrate", "check")
+
+
+def test_a_second_migration_waits_and_finds_nothing_to_do(empty_taskdb, empty_url):
+    """Two that are started while something holds both up: one works, the other has nothing left to do."""
+    words = processes.command("-v", "migrate")
+    with holding_up_migrations(empty_url):
+        started = [
+            subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "12"
+        ]
+        for process in started:
+            assert any("waiting" in line or "trying again" in line for line in process.stderr)
+    said = [process.communicate(timeout=60)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert sorted("from nothing to" in text for text in said) == [False, True]
+    assert sorted(f"is at {HEAD} already" in text for text in said) == [False, True]
+    empty_taskdb("migrate", "check")
+
+
+@contextmanager
+def holding_up_migrations(url):
+    """Hold what every migration waits for."""
+    if url.drivername == "sqlite":
+        with closing(sqlite3.connect(str(url.database), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    with connect(url) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        yield
+
+
+def test_who_keeps_a_migration_waiting_is_named(taskdb, url, monkeypatch):
+    """When the wait is over in vain, the command exits 5 and names who is in the way."""
+    monkeypatch.setenv("TASKDB_MIGRATION_WAIT", "0")
+    with holding_up_migrations(url):
+        result = taskdb("migrate", "down", "--yes", expect=ExitCode.UNAVAILABLE)
+    assert "session " in result.err or "another process" in result.err
+    assert result.err.count("\n") == 1
 
 
 def test_first_users_at_once_share_one_new_file(bare_taskdb):

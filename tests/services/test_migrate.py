@@ -1,6 +1,5 @@
 """Where a database stands on its chain of revisions, and how it gets elsewhere."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 from io import StringIO
@@ -10,7 +9,6 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import inspect
 
-from taskdb_cli.database import schema
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE, migrations_directory, revisions
 from taskdb_cli.errors import (
     DatabaseMissing,
@@ -19,24 +17,18 @@ from taskdb_cli.errors import (
     SchemaBehind,
     SchemaDrift,
     SchemaForeign,
+    SchemaForked,
     TaskdbError,
 )
-from taskdb_cli.services import migrate
+from taskdb_cli.services import drift, migrate
+from taskdb_cli.services.losses import Loss
 from tests.conftest import open_database
 from tests.schemas import execute, insert_rows, rebuild, set_revision, write_revision
 
 HEAD = revisions().get_current_head()
+CHAIN = [step.revision for step in revisions().walk_revisions()][::-1]
 
 OURS = {*OUR_TABLES, VERSION_TABLE}
-
-
-@pytest.fixture
-def chain(tmp_path, monkeypatch):
-    """A copy of the migrations to add revisions to."""
-    directory = tmp_path / "migrations"
-    shutil.copytree(migrations_directory(), directory, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(schema, "migrations_directory", lambda: directory)
-    return directory
 
 
 def tables(database):
@@ -52,7 +44,7 @@ def test_there_is_one_chain():
     for revision in script.walk_revisions():
         assert not revision.is_branch_point
         assert not revision.is_merge_point
-    for step in migrate._chain(None):
+    for step in migrate._chain([]):
         assert step.message
         assert step.date.startswith("20")
 
@@ -72,6 +64,45 @@ def test_up_down_up(empty_url):
     assert migrate.upgrade(database).current is None
     assert migrate.check(database).current == HEAD
     assert execute(empty_url, "SELECT count(*) FROM tasks") == [(0,)]
+
+
+def rows(url):
+    """Every row of the two tables, those of a table that is missing apart."""
+    return [execute(url, f"SELECT * FROM {table} ORDER BY id") for table in ("users", "tasks")]
+
+
+@pytest.mark.parametrize("revision", CHAIN)
+def test_each_revision_goes_up_down_and_up_with_rows(empty_url, revision):
+    """A step up keeps the rows, a step back leaves the schema of before, and both can be repeated."""
+    database = open_database(empty_url)
+    previous = ([None, *CHAIN])[CHAIN.index(revision)]
+    if previous:
+        migrate.upgrade(database, to=previous)
+        insert_rows(empty_url)
+        kept, facts = rows(empty_url), described(database)
+    migrate.upgrade(database, to=revision)
+    there = described(database)
+    migrate.downgrade(database)
+    assert migrate.status(database).current == previous
+    if previous:
+        assert (rows(empty_url), described(database)) == (kept, facts)
+    migrate.upgrade(database, to=revision)
+    assert described(database) == there
+    if previous:
+        assert len(rows(empty_url)[1]) == len(kept[1]) == 1
+    else:
+        insert_rows(empty_url)
+        migrate.downgrade(database)
+        migrate.upgrade(database, to=revision)
+        assert rows(empty_url) == [[], []]
+    migrate.upgrade(database)
+    assert migrate.check(database).current == HEAD
+
+
+def described(database):
+    """What the schema of the two tables is, to the last detail."""
+    with database.connect() as connection:
+        return sorted(drift.facts(connection, database.backend, OUR_TABLES))
 
 
 def test_upgrading_at_head_changes_nothing(database, url):
@@ -178,6 +209,32 @@ def test_a_database_ahead_is_left_alone(database, url):
             attempt(database)
         assert "upgrade taskdb" in caught.value.hint
     assert execute(url, f"SELECT version_num FROM {VERSION_TABLE}") == [("f00d",)]
+
+
+def test_a_database_at_several_revisions_is_left_alone(database, url):
+    """Two rows in the version table can be looked at, and are named by everything else."""
+    execute(url, f"INSERT INTO {VERSION_TABLE} VALUES ('0001')")
+    found = migrate.status(database)
+    assert (found.current, found.head, found.pending) == (f"0001, {HEAD}", HEAD, [])
+    for attempt in (migrate.check, migrate.history, migrate.upgrade, migrate.downgrade):
+        with pytest.raises(SchemaForked, match=f"at several revisions at once: 0001, {HEAD}"):
+            attempt(database)
+    execute(url, f"UPDATE {VERSION_TABLE} SET version_num = 'f00d' WHERE version_num = '0001'")
+    assert migrate.status(database).current == f"{HEAD}, f00d"
+    execute(url, "ALTER TABLE users RENAME COLUMN email TO address")
+    with pytest.raises(SchemaForked, match="several revisions"):
+        database.read(lambda session: session.connection().exec_driver_sql("SELECT email FROM users"))
+
+
+def test_a_chain_with_several_heads_is_named(database, chain):
+    """Two revisions after the same one stop everything, and nothing is changed."""
+    write_revision(chain, "9001", after=HEAD, upgrade="pass")
+    write_revision(chain, "9002", after=HEAD, upgrade="pass")
+    for attempt in (migrate.status, migrate.check, migrate.history, migrate.upgrade, migrate.downgrade):
+        with pytest.raises(SchemaForked, match="several heads: 9001, 9002"):
+            attempt(database)
+    (chain / "versions" / "9002_test.py").unlink()
+    assert migrate.status(database).current == HEAD
 
 
 @pytest.mark.parametrize("stamped", [False, True])
@@ -386,6 +443,100 @@ def test_an_unknown_revision_makes_no_file(tmp_path):
         migrate.status(open_database(make_url(f"sqlite:///{path}")))
 
 
+def test_what_a_downgrade_loses_is_told(database, url, chain):
+    """Dropped tables and columns are named with what they hold; dropped indexes lose nothing."""
+    assert losses(database) == []
+    insert_rows(url)
+    write_revision(
+        chain,
+        "9001",
+        after=HEAD,
+        upgrade="""
+            op.add_column("tasks", sa.Column("note", sa.Text))
+            op.create_table("labels", sa.Column("name", sa.Text))
+        """,
+        downgrade="""
+            op.execute("UPDATE users SET name = lower(name)")
+            op.execute("DELETE FROM tasks WHERE note = 'none'")
+            with op.batch_alter_table("tasks") as batch:
+                batch.drop_column("note")
+            op.drop_table("labels")
+        """,
+    )
+    migrate.upgrade(database)
+    assert losses(database) == [
+        "changes table users with 1 row",
+        "deletes from table tasks with 1 row",
+        "drops column tasks.note with 0 values",
+        "drops table labels with 0 rows",
+    ]
+    execute(url, "UPDATE tasks SET note = 'x'", "INSERT INTO labels SELECT 'a' FROM users, users b, tasks")
+    assert losses(database)[2:] == ["drops column tasks.note with 1 value", "drops table labels with 1 row"]
+    assert losses(database, "base")[-2:] == ["drops table tasks with 1 row", "drops table users with 1 row"]
+    assert migrate.status(database).current == "9001"
+
+
+def losses(database, to="-1"):
+    """What would be lost on the way to a revision, in words."""
+    return [str(loss) for loss in migrate.preview_downgrade(database, to=to).losses]
+
+
+def test_large_losses_are_easy_to_read():
+    """A number has its thousands apart."""
+    assert str(Loss("drops table tasks", 1204567, "row")) == "drops table tasks with 1 204 567 rows"
+
+
+def test_a_preview_of_no_downgrade(database, url):
+    """A way to where the database stands is none; one that does not exist is bad input."""
+    found = migrate.preview_downgrade(database, to=HEAD)
+    assert (found.start, found.target, found.losses) == (HEAD, HEAD, [])
+    for nowhere in ("-99", "nonsense"):
+        with pytest.raises(InvalidInput):
+            migrate.preview_downgrade(database, to=nowhere)
+
+
+def test_something_is_done_before_rows_are_touched(database, url, chain):
+    """Before the first of the revisions, once, if there are rows and something to do; in each direction."""
+    seen = []
+
+    def before(given):
+        assert given is database
+        seen.append((migrate.status(given).current, execute(url, "SELECT title FROM tasks")))
+
+    write_revision(chain, "9001", after=HEAD, upgrade="op.execute(\"UPDATE tasks SET title = 'Changed'\")")
+    write_revision(chain, "9002", after="9001", upgrade="pass")
+    migrate.upgrade(database, to="9001", before=before)
+    migrate.downgrade(database, before=before)
+    assert seen == []
+    insert_rows(url)
+    migrate.upgrade(database, before=before)
+    assert seen == [(HEAD, [("Write",)])]
+    migrate.upgrade(database, before=before)
+    migrate.downgrade(database, to="9002", before=before)
+    assert len(seen) == 1
+    migrate.downgrade(database, to=HEAD, before=before)
+    assert seen[1:] == [("9002", [("Changed",)])]
+
+
+def test_what_fails_before_stops_the_migration(database, url, chain):
+    """When what must be done before cannot be, nothing is migrated."""
+
+    def fail(_):
+        raise TaskdbError("no backup")
+
+    insert_rows(url)
+    write_revision(chain, "9001", after=HEAD, upgrade="pass")
+    for move in (migrate.upgrade, migrate.downgrade):
+        with pytest.raises(TaskdbError, match="no backup"):
+            move(database, before=fail)
+    assert migrate.status(database).current == HEAD
+
+
+def test_an_empty_database_needs_nothing_before(empty_url):
+    """There is nothing to save in a database that was just made."""
+    migrate.upgrade(open_database(empty_url), before=pytest.fail)
+
+
 def test_downgrading_below_nothing_is_refused(database):
     """More steps down than the database has taken are bad input, and change nothing."""
     with pytest.raises(InvalidInput):
@@ -403,7 +554,22 @@ def test_sql_of_a_range(chain):
         assert "SELECT 9001" not in migrate.offline_sql(dialect, revision_range=HEAD)
 
 
-@pytest.mark.parametrize("revision_range", ["nonsense", "a:b", "0001:", ":0001", "a:b:c", "", ":", "-1"])
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_sql_of_a_way_back(dialect):
+    """A range whose end is older gives the SQL of the downgrade, also to nothing."""
+    text = migrate.offline_sql(dialect, revision_range="head:base")
+    assert "DROP TABLE tasks" in text
+    assert "CREATE" not in text
+    indexes = migrate.offline_sql(dialect, revision_range="0002:0001")
+    assert "DROP INDEX" in indexes
+    assert "DROP TABLE" not in indexes
+    for nowhere in ("0001:0001", "base:base"):
+        assert "DROP" not in migrate.offline_sql(dialect, revision_range=nowhere)
+
+
+@pytest.mark.parametrize(
+    "revision_range", ["nonsense", "a:b", "0001:", ":0001", "a:b:c", "", ":", "-1", "head:-1"]
+)
 def test_sql_of_no_range_is_refused(revision_range):
     """What is no range of revisions is bad input."""
     with pytest.raises(InvalidInput):

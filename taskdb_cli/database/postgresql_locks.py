@@ -1,0 +1,73 @@
+"""The lock by which migrations, backups and restores keep out of each other's way, and who holds it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from sqlalchemy import Connection
+
+from taskdb_cli.errors import DatabaseUnavailable
+
+MIGRATION_LOCK = 0x7461736B6462
+"""The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
+
+POLL = 0.1
+"""Seconds between two looks at whether it is free."""
+
+# A role sees of another one's session only the process and the application, unless it may see all.
+_HOLDERS = """
+SELECT pid, application_name, backend_start IS NOT NULL, host(client_addr),
+       to_char(coalesce(xact_start, backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+  AND classid::bigint = %s AND objid::bigint = %s
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY pid
+"""
+
+# So that others can tell it from a backup.
+_NAME_SESSION = """
+SELECT set_config('application_name', current_setting('application_name') || ' migrate', false)
+"""
+
+_log = logging.getLogger("taskdb.migrate")
+
+
+def lock_holders(connection: Connection, lock: int = MIGRATION_LOCK) -> str:
+    """Name the sessions that hold an advisory lock of this database.
+
+    Each by process, application, address and the start of its transaction or session, as far as the
+    role may know; never by what it runs. Returns "another session" when it is free again already.
+    """
+    found = connection.exec_driver_sql(_HOLDERS, (lock >> 32, lock & 0xFFFFFFFF)).all()
+    return " and ".join(_holder(*row) for row in found) or "another session"
+
+
+def _holder(pid: int, application: str, visible: bool, address: str | None, since: str | None) -> str:
+    facts = [application or "no application name"]
+    if visible:
+        facts += [f"from {address or 'a local socket'}", f"since {since}"]
+    return f"session {pid} ({', '.join(facts)})"
+
+
+def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
+    """Take the lock for the session alone; wait at most so many seconds for who holds it.
+
+    Raises DatabaseUnavailable, which names them. The lock is asked for again and again: a session that
+    waits inside a statement holds a snapshot, for which a concurrent index build of whoever has the
+    lock would wait in turn.
+    """
+    connection.exec_driver_sql(_NAME_SESSION)
+    begun = time.monotonic()
+    told = False
+    while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
+        if time.monotonic() - begun >= wait:
+            raise DatabaseUnavailable(
+                f"{place} is being migrated, backed up or restored by {lock_holders(connection)}",
+                "try again later, or raise TASKDB_MIGRATION_WAIT",
+            )
+        if not told:
+            _log.warning("waiting up to %g s for %s", wait, lock_holders(connection))
+            told = True
+        time.sleep(POLL)
