@@ -28,7 +28,7 @@ from taskdb_cli.database.postgresql_connection import (
     session_settings,
 )
 from taskdb_cli.database.postgresql_faults import LATER
-from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_migrations
+from taskdb_cli.database.postgresql_locks import lock_migrations
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError, TransactionConflict
@@ -206,7 +206,7 @@ class PostgreSQL:
         """Return the content of the database, guarded by the lock that a migration holds too."""
         from taskdb_cli.database.postgresql_content import PostgreSQLContent
 
-        return PostgreSQLContent(connection, place=self.place, maintenance_lock=MIGRATION_LOCK)
+        return PostgreSQLContent(connection, self.place)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:

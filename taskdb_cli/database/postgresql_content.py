@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
 from taskdb_cli.database.content import Content, Layout, joined, present_tables
+from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import DatabaseUnavailable
 
@@ -40,10 +41,9 @@ WHERE contype = 'f' AND conrelid = %s::regclass
 class PostgreSQLContent(Content):
     """Locks come before the snapshot: what is read is what was there when nobody could change the tables."""
 
-    def __init__(self, connection: Connection, *, place: str, maintenance_lock: int) -> None:
+    def __init__(self, connection: Connection, place: str) -> None:
         super().__init__(connection)
         self._place = place
-        self._lock = maintenance_lock
         self._put_back: list[sql.SQL | sql.Composed] = []
         self._truncated: set[str] = set()
 
@@ -64,19 +64,22 @@ class PostgreSQLContent(Content):
         self.connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
         if not guarded:
-            self._take("pg_try_advisory_xact_lock_shared", "a migration or a restore")
+            self._take("pg_try_advisory_xact_lock_shared")
 
     def begin_replacement(self) -> None:
         """Take the lock of maintenance work, and then the tables."""
         for name, value in {"statement_timeout": "0", "maintenance_work_mem": REBUILD_MEMORY}.items():
             self.connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
-        self._take("pg_try_advisory_xact_lock", "a migration, a backup or another restore")
+        self._take("pg_try_advisory_xact_lock")
         tables = ", ".join(present_tables(self.connection))
         self.connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
 
-    def _take(self, function: str, others: str) -> None:
-        if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (self._lock,)).scalar():
-            raise DatabaseUnavailable(f"{others} is running on {self._place}", "try again later")
+    def _take(self, function: str) -> None:
+        if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (MIGRATION_LOCK,)).scalar():
+            raise DatabaseUnavailable(
+                f"{self._place} is being migrated, backed up or restored by {lock_holders(self.connection)}",
+                "try again later",
+            )
 
     def chunks(self, layout: Layout) -> Iterator[bytes]:
         """Let the server write the lines."""
