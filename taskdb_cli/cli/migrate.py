@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.cli.options import NotingGroup, Output, Yes
 from taskdb_cli.cli.rendering import show_json, show_records
@@ -13,32 +15,36 @@ from taskdb_cli.output import REVISIONS, Format
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.database import Database
     from taskdb_cli.services.migrate import Downgrade, SchemaStatus
 
 app = typer.Typer(cls=NotingGroup, help="Upgrade the schema, or look at it.", invoke_without_command=True)
 
+NoBackup = Annotated[bool, typer.Option("--no-backup", help="Take no backup first of a database with rows.")]
 Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go.", show_default=True)]
 
 
 @app.callback(epilog="Example: taskdb migrate")
-def main(ctx: typer.Context) -> None:
-    """Upgrade the database to the newest revision, or do what the subcommand says."""
+def main(ctx: typer.Context, *, no_backup: NoBackup = False) -> None:
+    """Back the database up and upgrade it to the newest revision, or do what the subcommand says."""
     if ctx.invoked_subcommand is None:
-        _upgrade(invocation(ctx), "head")
+        _upgrade(ctx, "head", no_backup=no_backup)
 
 
 @app.command(epilog="Example: taskdb migrate up 0001")
-def up(ctx: typer.Context, revision: Revision = "head") -> None:
-    """Upgrade to a revision; an embedded database that is missing is made."""
-    _upgrade(invocation(ctx), revision)
+def up(ctx: typer.Context, revision: Revision = "head", *, no_backup: NoBackup = False) -> None:
+    """Upgrade to a revision, after a backup; an embedded database that is missing is made."""
+    _upgrade(ctx, revision, no_backup=no_backup)
 
 
 # Otherwise -1 would be an option.
 @app.command(
     context_settings={"ignore_unknown_options": True}, epilog="Example: taskdb migrate down -1 --yes"
 )
-def down(ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False) -> None:
-    """Downgrade to an older revision, by default by one; say what is lost, and ask."""
+def down(
+    ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False, no_backup: NoBackup = False
+) -> None:
+    """Downgrade to an older revision, by default by one; say what is lost, ask, and back it up."""
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
@@ -46,7 +52,8 @@ def down(ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False) -> 
         way = service.preview_downgrade(run.maintained, to=revision)
         if way.target != way.start:
             run.confirm(_describe(run, way), yes=yes)
-    before = service.downgrade(run.maintained, to=revision)
+    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup)
+    before = service.downgrade(run.maintained, to=revision, before=save)
     _say_journey(run, "downgraded", before)
 
 
@@ -104,11 +111,27 @@ def _describe(run: Invocation, way: Downgrade) -> str:
     return f"downgrade {run.maintained.backend.place} from {way.start} to {target} ({lost})"
 
 
-def _upgrade(run: Invocation, revision: str) -> None:
+def _upgrade(ctx: typer.Context, revision: str, *, no_backup: bool) -> None:
     from taskdb_cli.services import migrate as service
 
-    before = service.upgrade(run.maintained, to=revision)
+    run = invocation(ctx)
+    no_backup |= bool(ctx.parent and ctx.parent.params.get("no_backup"))
+    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup)
+    before = service.upgrade(run.maintained, to=revision, before=save)
     _say_journey(run, "upgraded", before)
+
+
+def _saving(shelf: Shelf, *, no_backup: bool) -> Callable[[Database], None] | None:
+    if no_backup:
+        return None
+
+    def save(database: Database) -> None:
+        from taskdb_cli.services.backup.taking import take
+
+        backup = take(database, shelf.directory, label=shelf.label, now=shelf.run.now, guarded=True)
+        shelf.run.say(f"backed up {database.backend.place} to {backup.path}")
+
+    return save
 
 
 def _say_journey(run: Invocation, moved: str, before: SchemaStatus) -> None:
