@@ -1,11 +1,12 @@
 """Run Alembic's revisions, for `taskdb migrate` and for the alembic command of a checkout."""
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationInfo
-from sqlalchemy import Connection
+from sqlalchemy import Connection, TypeDecorator
 
 from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
@@ -22,11 +23,20 @@ def log_step(*, step: MigrationInfo, **_: Any) -> None:
     _log.info("%s: revision %s", way, step.up_revision_id, extra=extra)
 
 
+def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
+    """Write a type of the models as the plain one below it, because a revision must not follow them."""
+    plain = item.impl if kind == "type" and isinstance(item, TypeDecorator) else item
+    if kind == "type" and type(plain).__module__.startswith("taskdb_cli."):
+        # Our numbers and flags: a STRICT table of SQLite knows integers only.
+        return f"sa.{type(plain).__mro__[1].__name__}().with_variant(sa.Integer(), 'sqlite')"
+    return False if plain is item else f"sa.{plain!r}"
+
+
 OPTIONS = {
     "target_metadata": metadata(),
     "version_table": VERSION_TABLE,
     "transaction_per_migration": True,
-    "on_version_apply": log_step,
+    "render_item": render_item,
     # The database may hold tables of other owners.
     "include_name": lambda name, kind, _parents: kind != "table" or name in OUR_TABLES,
 }
@@ -57,7 +67,12 @@ def configured() -> Database:
 
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, render_as_batch=connection.dialect.name == "sqlite", **OPTIONS)
+    context.configure(
+        connection=connection,
+        render_as_batch=connection.dialect.name == "sqlite",
+        on_version_apply=log_step,
+        **OPTIONS,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -402,3 +402,31 @@ def test_maintainers_use_the_alembic_command(isolated, tmp_path, monkeypatch):
     from sqlalchemy import make_url
 
     assert execute(make_url(f"sqlite:///{database}"), f"SELECT * FROM {VERSION_TABLE}") == [("9001",)]
+
+
+def test_a_new_revision_is_one_command(isolated, tmp_path):
+    """`.ci/revision` writes the next revision from the models; it names no type that may change."""
+    root, checkout = migrations_directory().parent, tmp_path / "checkout"
+    for part in ("taskdb_cli", "migrations", ".ci"):
+        shutil.copytree(root / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "alembic.ini", checkout)
+    models = checkout / "taskdb_cli" / "models" / "user.py"
+    flag = "    vip: bool | None = Field(default=None, sa_column=Column(Flag()))\n"
+    seen = "    seen_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))\n"
+    models.write_text(models.read_text().replace("    version: int", f"{flag}{seen}    version: int", 1))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(checkout)}
+    script = ["bash", str(checkout / ".ci" / "revision")]
+    subprocess.run([*script, "Add a flag"], env=environment, check=True, capture_output=True)
+    [written] = (checkout / "migrations" / "versions").glob("*_add_a_flag.py")
+    assert written.name.startswith(f"{int(HEAD) + 1:04d}_")
+    text = written.read_text()
+    assert 'sa.Boolean().with_variant(sa.Integer(), "sqlite")' in text
+    assert 'sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")' in text
+    assert "taskdb_cli" not in text
+    database = f"sqlite:///{tmp_path}/d.sqlite3"
+    for arguments in (["migrate"], ["migrate", "check"]):
+        words = [sys.executable, "-m", "taskdb_cli", "--database-url", database, *arguments]
+        subprocess.run(words, env=environment, check=True, capture_output=True)
+    refused = subprocess.run(script, env=environment, check=False, capture_output=True)
+    assert refused.returncode == 2

@@ -222,3 +222,11 @@ def test_a_connection_that_breaks_is_not_tried_again(url, chain):
         migrate.upgrade(patient(url))
     assert listener.heard == []
     assert migrate.status(patient(url)).current == HEAD
+
+
+def test_looking_ahead_is_no_migration(database):
+    """What is only printed or previewed is not logged as done."""
+    with hearing("taskdb.migrate", lambda: None) as listener:
+        migrate.offline_sql("postgresql")
+        migrate.preview_downgrade(database, to="base")
+    assert listener.heard == []
