@@ -48,6 +48,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # All of them in one transaction: it takes a moment only, and stopped anywhere it leaves all or none.
     for name in reversed(INDEXES):
         op.drop_index(name, "tasks", if_exists=True)
 
