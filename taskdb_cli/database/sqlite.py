@@ -35,6 +35,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
+from taskdb_cli.database.sqlite_locks import lock_holder
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     Conflict,
@@ -295,7 +296,13 @@ class SQLite:
         try:
             return connection.execution_options(**self.write_options).begin()
         except self.error_types as exc:
-            raise self.translate(exc) from exc
+            ours = self.translate(exc)
+            if isinstance(ours, TransactionConflict):
+                ours = TransactionConflict(
+                    f"{self.path} is locked by {lock_holder(self.path)}",
+                    "try again later, or raise TASKDB_MIGRATION_WAIT",
+                )
+            raise ours from exc
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:

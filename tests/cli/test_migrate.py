@@ -360,7 +360,7 @@ def test_who_keeps_a_migration_waiting_is_named(taskdb, url, monkeypatch):
     monkeypatch.setenv("TASKDB_MIGRATION_WAIT", "0")
     with holding_up_migrations(url):
         result = taskdb("migrate", "down", "--yes", expect=ExitCode.UNAVAILABLE)
-    assert "session " in result.err or "another process" in result.err
+    assert "by session " in result.err or "by process " in result.err
     assert result.err.count("\n") == 1
 
 

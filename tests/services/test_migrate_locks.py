@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from taskdb_cli.database import Database
+from taskdb_cli.database import Database, sqlite_locks
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import revisions
@@ -131,16 +131,20 @@ def test_a_backup_waits_for_a_migration(database, url, chain):
     assert taken == [(False,), True]
 
 
-def test_a_migration_waits_for_a_writer_of_a_file(new_url, engine):
-    """On SQLite it waits while another connection writes; then it goes on."""
-    if engine != "sqlite":
-        pytest.skip("a server's writers do not lock the whole database")
-    url = new_url()
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_a_migration_waits_for_a_writer_of_a_file(url, mode, monkeypatch, tmp_path):
+    """On SQLite it waits while somebody writes, names the process where the system does, and goes on."""
+    execute(url, f"PRAGMA journal_mode = {mode}")
     with closing(sqlite3.connect(str(url.database), isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        with pytest.raises(DatabaseUnavailable, match="locked") as caught:
+        with pytest.raises(DatabaseUnavailable, match=f"is locked by process {os.getpid()} \\(") as caught:
             migrate.downgrade(patient(url, migration_wait=0))
         assert caught.value.exit_code == 5
+        assert "TASKDB_MIGRATION_WAIT" in caught.value.hint
+        monkeypatch.setattr(sqlite_locks, "LOCKS", tmp_path / "absent")
+        with pytest.raises(DatabaseUnavailable, match="is locked by another process"):
+            migrate.downgrade(patient(url, migration_wait=0))
         with hearing("taskdb.retry", lambda: writer.execute("ROLLBACK")) as listener:
             migrate.downgrade(patient(url, migration_wait=30))
     assert listener.heard
