@@ -34,7 +34,7 @@ POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
 
-IMPATIENT = Options(lock_timeout=1, retry_budget=2)
+IMPATIENT = Options(lock_timeout=1, retry_budget=3)
 """A test that waits for what will not come should not wait for long."""
 
 _external = os.environ.get("TASKDB_TEST_DATABASE_URL")

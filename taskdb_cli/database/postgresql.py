@@ -118,7 +118,7 @@ class PostgreSQL:
 
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLSTATE; an error without one comes from the connection itself."""
-        return faults.translate(error, self.place)
+        return faults.translate(error, self.place, lock_timeout=self.options.lock_timeout)
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Say why there is no connection, and whether there may be one soon."""

@@ -33,6 +33,8 @@ _PASSING_REFUSALS = (
     "no more connections allowed",
 )
 
+LOCK_TIMEOUT = "55P03"
+
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
     "08": (ConnectionLost, LATER),
@@ -42,7 +44,7 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
         DatabaseUnavailable,
         "the statement took too long: raise TASKDB_STATEMENT_TIMEOUT, or " + LATER,
     ),
-    "55P03": (TransactionConflict, "another session holds the lock: " + LATER),
+    LOCK_TIMEOUT: (TransactionConflict, "another session holds the lock: " + LATER),
     "40": (TransactionConflict, "another transaction was in the way: " + LATER),
     "53100": (StorageFailed, "make room on the server's disk"),
     "25006": (StorageFailed, "connect to the primary server, or to a role that may write"),
@@ -62,8 +64,11 @@ def sqlstate(error: BaseException | None) -> str | None:
     return state
 
 
-def translate(error: Exception, place: str) -> TaskdbError:
-    """Classify by SQLSTATE; an error without one comes from the connection itself."""
+def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbError:
+    """Classify by SQLSTATE; an error without one comes from the connection itself.
+
+    Another wait for a lock would take the seconds of `lock_timeout` again.
+    """
     cause, state = _cause(error), sqlstate(error)
     if state is None:
         return _translate_lost(cause, place)
@@ -73,7 +78,10 @@ def translate(error: Exception, place: str) -> TaskdbError:
     )
     diagnosis = getattr(cause, "diag", None)
     text = getattr(diagnosis, "message_primary", None) or str(cause)
-    return family(f"PostgreSQL at {place}: {_first_line(text)}", hint)
+    ours = family(f"PostgreSQL at {place}: {_first_line(text)}", hint)
+    if state == LOCK_TIMEOUT and isinstance(ours, TransactionConflict):
+        ours.cost = lock_timeout
+    return ours
 
 
 def _translate_lost(cause: BaseException | None, place: str) -> TaskdbError:

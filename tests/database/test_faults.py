@@ -313,6 +313,17 @@ def test_locked_row(url, taskdb, database, monkeypatch, setting):
     assert database.read(lambda session: session.execute(text("SELECT name FROM users")).scalar()) == "Ann"
 
 
+def test_lock_longer_than_the_budget(url, taskdb, database, monkeypatch, on_retry):
+    """No wait for a lock is begun that could last beyond the budget."""
+    add_user(database)
+    monkeypatch.setenv("TASKDB_RETRY_BUDGET", "2")
+    retries = on_retry(lambda _: None)
+    with connect(url) as other, other.transaction():
+        other.execute("SELECT FROM users FOR UPDATE")
+        taskdb("user", "update", "1", "--name", "Bob", expect=5)
+    assert retries.count == 0
+
+
 def test_lock_that_is_let_go(url, taskdb, database, monkeypatch, on_retry):
     """A write that timed out on a lock is tried again, and succeeds when the lock is gone."""
     add_user(database)
