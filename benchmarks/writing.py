@@ -1,8 +1,9 @@
 """Measure how many writes the services do, beside hand-written SQL: `python benchmarks/writing.py`.
 
 A write is one transaction over a connection that is kept: change the title of a task, or make one. The
-raw side sends through psycopg or sqlite3 the statements that the service sends. Writers are threads or,
-with --processes, processes of their own. Databases are made for it and are small.
+raw side sends through psycopg or sqlite3 the statements that the service sends, with the one by which a
+pool checks its connection. Writers are threads, which share Python's lock, or processes of their own.
+Databases are made for it and are small.
 """
 
 from __future__ import annotations
@@ -46,8 +47,25 @@ TASK_FIELDS = (
     "id, user_id, external_id, title, description, status, priority, due_at, completed_at, version, "
     "created_at, updated_at"
 )
-USER_FIELDS = "id, email, name, is_active, version, created_at, updated_at"
-JOINED = ", ".join(f"tasks.{name}" for name in TASK_FIELDS.split(", "))
+OWNER_OF_TASK = "(SELECT email FROM users WHERE users.id = tasks.user_id)"
+BEGIN = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_current_xact_id()::text, pg_stat_get_bgwriter_stat_reset_time()::text; BEGIN",
+}
+CHANGE = {
+    "sqlite": "UPDATE tasks SET title = ?, version = version + 1, updated_at = ? "
+    f"WHERE id IN (?) AND title IS NOT ? RETURNING {TASK_FIELDS}, {OWNER_OF_TASK}",
+    "postgresql": "UPDATE tasks SET title = %s, version = version + 1, updated_at = %s "
+    f"WHERE id IN (%s) AND title IS DISTINCT FROM %s RETURNING {TASK_FIELDS}, {OWNER_OF_TASK}",
+}
+CREATE = {
+    "sqlite": f"INSERT INTO tasks ({TASK_FIELDS.removeprefix('id, ')}) "
+    "SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM users WHERE email = ? "
+    f"RETURNING {TASK_FIELDS}, ?",
+    "postgresql": f"INSERT INTO tasks ({TASK_FIELDS.removeprefix('id, ')}) "
+    "SELECT id, %s, %s, %s, %s, %s, %s::timestamptz, %s::timestamptz, %s, %s, %s FROM users WHERE email = %s "
+    f"RETURNING {TASK_FIELDS}, %s",
+}
 
 Write = Callable[[], object]
 
@@ -100,46 +118,31 @@ def _connect(url: URL) -> Any:
 
 
 def _change(connection: Any, id: int, title: str) -> None:
-    mark, lock, now = _dialect(connection)
-    connection.execute("BEGIN IMMEDIATE" if mark == "?" else "BEGIN")
-    connection.execute(f"SELECT id FROM tasks WHERE id IN ({mark}) ORDER BY id{lock}", (id,)).fetchall()
-    [found] = connection.execute(
-        f"SELECT {JOINED}, users.email FROM tasks JOIN users ON user_id = users.id "
-        f"WHERE tasks.id IN ({mark})",
-        (id,),
-    ).fetchall()
-    connection.execute(
-        f"UPDATE tasks SET title = {mark}, version = {mark}, updated_at = {mark} WHERE id = {mark}",
-        (title, found[9] + 1, now, id),
-    )
-    _commit(connection, mark)
-
-
-def _create(connection: Any, title: str) -> None:
-    mark, _, now = _dialect(connection)
-    connection.execute("BEGIN IMMEDIATE" if mark == "?" else "BEGIN")
-    owner = connection.execute(f"SELECT {USER_FIELDS} FROM users WHERE email = {mark}", (OWNER,)).fetchone()[
-        0
-    ]
-    values = (owner, None, title, None, "todo", 2, None, None, 1, now, now)
-    connection.execute(
-        f"INSERT INTO tasks ({TASK_FIELDS.removeprefix('id, ')}) "
-        f"VALUES ({', '.join([mark] * len(values))}) RETURNING id",
-        values,
-    ).fetchone()
-    _commit(connection, mark)
-
-
-def _commit(connection: Any, mark: str) -> None:
-    if mark == "%s":
-        connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
+    engine, now = _engine(connection)
+    _begin(connection, engine)
+    connection.execute(CHANGE[engine], (title, now, id, title)).fetchall()
     connection.execute("COMMIT")
 
 
-def _dialect(connection: Any) -> tuple[str, str, object]:
+def _create(connection: Any, title: str) -> None:
+    engine, now = _engine(connection)
+    _begin(connection, engine)
+    values = (None, title, None, "todo", 2, None, None, 1, now, now, OWNER, OWNER)
+    connection.execute(CREATE[engine], values).fetchall()
+    connection.execute("COMMIT")
+
+
+def _begin(connection: Any, engine: str) -> None:
+    if engine == "postgresql":
+        # The service's pool asks whether the connection lives before it hands it out.
+        connection.execute("SELECT 1")
+    connection.execute(BEGIN[engine])
+
+
+def _engine(connection: Any) -> tuple[str, object]:
     if isinstance(connection, sqlite3.Connection):
-        return "?", "", "2026-11-22T12:00:00.000000Z"
-    return "%s", " FOR UPDATE", NOW
+        return "sqlite", "2026-11-22T12:00:00.000000Z"
+    return "postgresql", NOW
 
 
 SIDES = {"service": service_writes, "raw": raw_writes}
@@ -202,14 +205,8 @@ def layers(database: Database, turns: int) -> list[list[object]]:
     """Measure one writer with the layers of retry and logging, and without."""
     both = Database(database.url, PATIENT)
     bare = Database(database.url, replace(PATIENT, slow_query_ms=0))
-    bare.write = partial(_plain_write, bare, True)  # type: ignore[method-assign]
-    least = Database(database.url, replace(PATIENT, slow_query_ms=0))
-    least.write = partial(_plain_write, least, False)  # type: ignore[method-assign]
-    named = {
-        "as it is": both,
-        "without retry and log of slow queries": bare,
-        "without the transaction's id": least,
-    }
+    bare.write = partial(_plain_write, bare)  # type: ignore[method-assign]
+    named = {"as it is": both, "without retry and log of slow queries": bare}
     writes = {name: _service_writes(found, 0) for name, found in named.items()}
     # Two in turn are a change and a creation.
     works = {name: partial(_both, found) for name, found in writes.items()}
@@ -225,11 +222,9 @@ def _both(writes: Iterator[Write]) -> None:
     next(writes)()
 
 
-def _plain_write(database: Database, ask: bool, work: Callable[[Any], Any]) -> Any:
+def _plain_write(database: Database, work: Callable[[Any], Any]) -> Any:
     with database._session(database.backend.write_options) as session:  # noqa: SLF001 (what a layer is made of)
         result = work(session)
-        if ask:
-            database.backend.transaction(session.connection())
         session.commit()
         return result
 

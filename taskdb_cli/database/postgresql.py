@@ -97,8 +97,16 @@ class PostgreSQL:
             self._set_locally(connection)
 
     def _begin_writing(self, connection: Connection) -> None:
-        begun = connection.exec_driver_sql(BEGIN_WRITING, execution_options={"no_parameters": True})
-        connection.info[Transaction] = Transaction(*begun.one())
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        try:
+            with watching(BEGIN_WRITING, self.options.slow_query_ms):
+                found = raw.execute(BEGIN_WRITING).fetchone()
+        except BaseException as exc:
+            # The pool does not hear of it, as it does of what fails in a statement of SQLAlchemy's.
+            connection.invalidate(exc)
+            raise
+        connection.info[Transaction] = Transaction(*found or ())
 
     def _set_locally(self, connection: Connection) -> None:
         # In a pooler's session a setting lasts for the transaction only; one statement sets them all.

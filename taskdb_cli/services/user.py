@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, CursorResult, delete, func, update
@@ -87,6 +88,7 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     return user
 
 
+@lru_cache
 def key(ref: str) -> UserKey:
     """Return which column has which value for that id or e-mail address; raise UserNotFound for neither."""
     if ref.isascii() and ref.isdecimal():
