@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,11 @@ def urls(pytestconfig: pytest.Config) -> dict[str, str]:
 
 
 @pytest.fixture
-def new_url(engine: str, urls: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., URL]]:
-    """Makes a database of the engine: migrated, or empty (an absent file on SQLite)."""
+def make_url_of(urls: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., URL]]:
+    """Makes a database of an engine: migrated, or empty (an absent file on SQLite)."""
     drops = []
 
-    def make(*, migrated: bool = True) -> URL:
+    def make(engine: str, *, migrated: bool = True) -> URL:
         name = f"taskdb_test_{os.getpid()}_{next(_numbers)}"
         if engine == "sqlite":
             path = tmp_path / f"{name}.sqlite3"
@@ -172,6 +173,12 @@ def new_url(engine: str, urls: dict[str, str], tmp_path: Path) -> Iterator[Calla
     yield make
     for drop in drops:
         drop()
+
+
+@pytest.fixture
+def new_url(engine: str, make_url_of: Callable[..., URL]) -> Callable[..., URL]:
+    """Makes a database of the test's engine: migrated, or empty (an absent file on SQLite)."""
+    return partial(make_url_of, engine)
 
 
 @pytest.fixture

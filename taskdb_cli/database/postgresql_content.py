@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import psycopg
@@ -13,10 +14,22 @@ from sqlalchemy.types import Boolean, DateTime, Integer, Text
 from taskdb_cli.database.content import Content, Layout, joined, present_tables
 from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import VERSION_TABLE
-from taskdb_cli.errors import DatabaseUnavailable
+from taskdb_cli.errors import DatabaseUnavailable, DataCorrupt
 
 REBUILD_MEMORY = "256MB"
 """What sorting may take while an index is built: the server's usual 64 MB make it merge from disk."""
+
+# What an administrator sets for a role or a database must not change the text, hide rows from it without
+# a word, or end the work while it waits for a disk.
+_SETTINGS = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO",
+    "TimeZone": "UTC",
+    "row_security": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+_SETTINGS_SINCE_17 = {"transaction_timeout": "0"}
 
 _MOST_FAULTS = 10
 _TYPES = {Boolean: "boolean", Integer: "integer", Text: "text", DateTime: "timestamp"}
@@ -61,18 +74,24 @@ class PostgreSQLContent(Content):
         tables = [*present_tables(self.connection), VERSION_TABLE]
         self.connection.rollback()
         self.connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self.connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        self._set_locally({})
         self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
         if not guarded:
             self._take("pg_try_advisory_xact_lock_shared")
 
     def begin_replacement(self) -> None:
         """Take the lock of maintenance work, and then the tables."""
-        for name, value in {"statement_timeout": "0", "maintenance_work_mem": REBUILD_MEMORY}.items():
-            self.connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
+        self._set_locally({"maintenance_work_mem": REBUILD_MEMORY})
         self._take("pg_try_advisory_xact_lock")
         tables = ", ".join(present_tables(self.connection))
         self.connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+
+    def _set_locally(self, others: dict[str, str]) -> None:
+        newer = _SETTINGS_SINCE_17 if self._raw.info.server_version >= 170_000 else {}  # noqa: PLR2004
+        settings = _SETTINGS | newer | others
+        # SET reads no table, and so does not begin a snapshot.
+        statements = [f"SET LOCAL {name} = '{value}'" for name, value in settings.items()]
+        self.connection.exec_driver_sql("; ".join(statements))
 
     def _take(self, function: str) -> None:
         if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (MIGRATION_LOCK,)).scalar():
@@ -120,17 +139,32 @@ class PostgreSQLContent(Content):
         """Let the server read the lines; rows of a table made empty just now are frozen at once."""
         frozen = sql.SQL(" WITH (FREEZE)" if layout.table in self._truncated else "")
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(layout.table), _names(layout))
-        with self._raw.cursor() as cursor, cursor.copy(statement + frozen) as copy:
+        with (
+            self._believing(layout.table),
+            self._raw.cursor() as cursor,
+            cursor.copy(statement + frozen) as copy,
+        ):
             for chunk in chunks:
                 copy.write(chunk)
 
     def finish(self) -> None:
         """Build what was dropped, set the identities, and gather statistics for the planner."""
-        for statement in reversed(self._put_back):
-            self._execute(statement)
+        with self._believing("the tables"):
+            for statement in reversed(self._put_back):
+                self._execute(statement)
         for layout in self.layouts:
             self._continue_identity(layout.table)
             self._execute(sql.SQL("ANALYZE {}").format(sql.Identifier(layout.table)))
+
+    @contextmanager
+    def _believing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.DataError, psycopg.IntegrityError) as exc:
+            raise DataCorrupt(
+                f"the rows of {what} break a rule: {exc.diag.message_primary}",
+                "nothing was changed; correct them where they come from, or use another archive",
+            ) from exc
 
     def _continue_identity(self, table: str) -> None:
         # An id that was given out before is not given out again, even if its row is gone.
@@ -140,7 +174,8 @@ class PostgreSQLContent(Content):
             f" (SELECT last_value FROM {sequence} WHERE is_called)) WHERE %s <> ''",
             table,
         )
-        if highest is not None:
+        # A row that was numbered by hand may be below the first id of an identity.
+        if highest is not None and int(highest) > 0:
             # setval() would outlive a rollback.
             restart = sql.SQL("ALTER TABLE {} ALTER COLUMN id RESTART WITH {}")
             self._execute(restart.format(sql.Identifier(table), sql.Literal(highest)))

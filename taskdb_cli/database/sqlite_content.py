@@ -9,6 +9,7 @@ from functools import cached_property
 
 from taskdb_cli.database.content import Column, Content, Layout, joined
 from taskdb_cli.database.copy_text import rows
+from taskdb_cli.errors import DataCorrupt
 
 _FETCHED = 2000
 _MOST_FAULTS = 10
@@ -40,7 +41,7 @@ class SQLiteContent(Content):
             f"SELECT CAST(printf('{line}', {values}) AS BLOB) FROM {layout.table} ORDER BY id"  # noqa: S608 (our names)
         )
         with closing(cursor):
-            yield from joined(_texts(cursor))
+            yield from _sound(layout.table, joined(_texts(cursor)))
 
     def clear(self) -> None:
         """Drop the secondary indexes, which are faster built anew than filled row by row."""
@@ -63,7 +64,13 @@ class SQLiteContent(Content):
         names, marks = ", ".join(layout.names), ", ".join("?" * len(layout.columns))
         converters = [_CONVERTERS[column.type] for column in layout.columns]
         statement = f"INSERT INTO {layout.table} ({names}) VALUES ({marks})"  # noqa: S608 (our own names)
-        self._raw.executemany(statement, rows(layout.table, chunks, converters))
+        try:
+            self._raw.executemany(statement, rows(layout.table, chunks, converters))
+        except sqlite3.IntegrityError as exc:
+            raise DataCorrupt(
+                f"the rows of {layout.table} break a rule: {exc}",
+                "nothing was changed; correct them where they come from, or use another archive",
+            ) from exc
 
     def finish(self) -> None:
         """Build the indexes; AUTOINCREMENT has seen the highest id by itself."""
@@ -111,6 +118,18 @@ class SQLiteContent(Content):
 def _texts(cursor: sqlite3.Cursor) -> Iterator[bytes]:
     while found := cursor.fetchmany(_FETCHED):
         yield b"".join([line for (line,) in found])
+
+
+def _sound(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass chunks of whole rows on; raise DataCorrupt for a text that could never be loaded again."""
+    for chunk in chunks:
+        try:
+            chunk.decode()
+        except UnicodeDecodeError as exc:
+            beginning = chunk.rfind(b"\n", 0, exc.start) + 1
+            row = chunk[beginning:].partition(b"\t")[0].decode()
+            raise DataCorrupt(f"row {row} of {table} holds text that is not UTF-8", "correct it") from exc
+        yield chunk
 
 
 def _written(column: Column) -> str:

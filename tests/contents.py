@@ -1,0 +1,145 @@
+"""All rows of a database, written and read past taskdb, and their hashes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import URL
+
+from taskdb_cli.archive import Digest
+from taskdb_cli.database import Database
+from tests.conftest import connect
+from tests.schemas import execute
+
+COLUMNS = {
+    "users": ("id", "email", "name", "is_active", "version", "created_at", "updated_at"),
+    "tasks": (
+        "id",
+        "user_id",
+        "external_id",
+        "title",
+        "description",
+        "status",
+        "priority",
+        "due_at",
+        "completed_at",
+        "version",
+        "created_at",
+        "updated_at",
+    ),
+}
+"""The tables, parents first."""
+
+Rows = Mapping[str, Iterable[tuple[Any, ...]]]
+
+_MANY = {
+    "sqlite": """
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+        INSERT INTO {table} SELECT {values} FROM n
+    """,
+    "postgresql": """
+        INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT {values} FROM generate_series(1, {count}) AS n (i)
+    """,
+}
+_MOMENT = "'2026-11-22T12:30:15.000000Z'"
+
+
+def put_rows(url: URL, rows: Rows) -> None:
+    """Replace all rows of a database by these, whose order of columns is that of COLUMNS."""
+    sqlite = url.drivername == "sqlite"
+    mark, overriding = ("?", "") if sqlite else ("%s", " OVERRIDING SYSTEM VALUE")
+    with closing(_connected(url)) as connection, connection:
+        for table in reversed(COLUMNS):
+            connection.execute(f"DELETE FROM {table}")
+        for table, columns in COLUMNS.items():
+            marks = ", ".join([mark] * len(columns))
+            statement = f"INSERT INTO {table} ({', '.join(columns)}){overriding} VALUES ({marks})"
+            for row in rows[table]:
+                connection.execute(statement, [_sqlite_value(value) for value in row] if sqlite else row)
+
+
+def get_rows(url: URL) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of a database in the order of the ids, alike whichever engine it is of."""
+    with closing(_connected(url)) as connection:
+        found = {
+            table: connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id").fetchall()
+            for table, columns in COLUMNS.items()
+        }
+    if url.drivername != "sqlite":
+        return found
+    return {table: [_plain_row(table, row) for row in rows] for table, rows in found.items()}
+
+
+def fill(url: URL, *, users: int = 20, tasks: int = 3000) -> None:
+    """Put in many rows that compress badly enough for an archive of some size."""
+    sqlite = url.drivername == "sqlite"
+    random, true = ("hex(randomblob(32))", "1") if sqlite else ("md5(i::text || random()::text)", "true")
+    moment = _MOMENT if sqlite else f"{_MOMENT}::timestamptz"
+    stamps = f"{moment}, {moment}"
+    none = "NULL" if sqlite else "NULL::timestamptz"
+    values = {
+        "users": (users, f"i, 'user' || i || '@example.com', 'User ' || i, {true}, 1, {stamps}"),
+        "tasks": (
+            tasks,
+            f"i, 1 + i % {users}, NULL, 'Task ' || i, {random}, 'todo', 2, {none}, {none}, 1, {stamps}",
+        ),
+    }
+    template = _MANY["sqlite" if sqlite else "postgresql"]
+    execute(
+        url,
+        *(
+            template.format(table=table, count=count, values=line)
+            for table, (count, line) in values.items()
+            if count
+        ),
+    )
+
+
+def hashes(database: Database) -> dict[str, tuple[int, str]]:
+    """Return the count and the hash of the rows of each table."""
+    found = {}
+    with database.connect() as connection:
+        content = database.backend.content(connection)
+        for layout in content.layouts:
+            digest = Digest()
+            for chunk in content.chunks(layout):
+                digest.update(chunk)
+            found[layout.table] = digest.rows, digest.sha256
+    return found
+
+
+def orphans(url: URL) -> int:
+    """Count the tasks whose user is not there."""
+    [(found,)] = execute(url, "SELECT count(*) FROM tasks WHERE user_id NOT IN (SELECT id FROM users)")
+    return found
+
+
+def _connected(url: URL) -> Any:
+    if url.drivername == "sqlite":
+        connection = sqlite3.connect(str(url.database))
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+    connection = connect(url)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.autocommit = False
+    return connection
+
+
+def _sqlite_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    return value
+
+
+def _plain_row(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_plain_value(name, value) for name, value in zip(COLUMNS[table], row, strict=True))
+
+
+def _plain_value(name: str, value: Any) -> Any:
+    if value is not None and name.endswith("_at"):
+        return datetime.fromisoformat(value)
+    return bool(value) if name.startswith("is_") else value
