@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,18 +31,21 @@ from taskdb_cli.services.backup.taking import Progress, silent
 
 _log = logging.getLogger("taskdb.restore")
 
+Chunks = Generator[bytes, None, None]
+"""Text of which the reading is ended by closing it."""
+
 Safety = Callable[[Content], object]
 """Saves what is about to be replaced."""
 
 
 class Source(Protocol):
-    """Where rows come from; `Content` is one."""
+    """Where rows come from."""
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
         """The tables, parents before their children."""
 
-    def chunks(self, layout: Layout) -> Iterator[bytes]:
+    def chunks(self, layout: Layout) -> Chunks:
         """Read a table as COPY text."""
 
 
@@ -60,9 +63,27 @@ class ArchivedRows:
             for table in self._archive.manifest.tables
         )
 
-    def chunks(self, layout: Layout) -> Iterator[bytes]:
+    def chunks(self, layout: Layout) -> Chunks:
         """Read a table as COPY text."""
-        return self._archive.chunks(layout.table)
+        yield from self._archive.chunks(layout.table)
+
+
+class DatabaseRows:
+    """The rows of a database; what goes wrong there is told of it, and not of where the rows go."""
+
+    def __init__(self, database: Database, content: Content) -> None:
+        self._database = database
+        self._content = content
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The tables that are archived."""
+        return self._content.layouts
+
+    def chunks(self, layout: Layout) -> Chunks:
+        """Read a table as COPY text."""
+        with self._database.translating():
+            yield from self._content.chunks(layout)
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,8 @@ def copy(
     Raises what `require_copyable` and `restore` raise.
     """
     with origin.snapshot() as content:
-        return bring(content, target, replace=replace, safety=safety, progress=progress)
+        rows = DatabaseRows(origin, content)
+        return bring(rows, target, replace=replace, safety=safety, progress=progress)
 
 
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:
@@ -201,7 +223,9 @@ def _load(source: Source, content: Content, progress: Progress) -> dict[str, int
     passed = 0
     for layout in source.layouts:
         digest = digests[layout.table]
-        content.load(layout, _observed(source.chunks(layout), digest, partial(_report, progress, passed)))
+        # If loading fails, the source is let go of while its connection is still there.
+        with closing(source.chunks(layout)) as chunks:
+            content.load(layout, _observed(chunks, digest, partial(_report, progress, passed)))
         passed += digest.bytes
     content.finish()
     for layout in source.layouts:
@@ -276,7 +300,7 @@ def _at_head(archive: Archive) -> Iterator[Source]:
             _load(rows, content, silent)
         migrate.upgrade(scratch)
         with scratch.snapshot() as content:
-            yield content
+            yield DatabaseRows(scratch, content)
 
 
 def _require_known(manifest: Manifest) -> None:

@@ -1,0 +1,198 @@
+"""Rows that cannot be loaded, and databases that fail while they are read: who is at fault is named."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from taskdb_cli.archive import ArchiveWriter, Column, Origin
+from taskdb_cli.database.schema import revisions
+from taskdb_cli.errors import ConnectionLost, DataCorrupt, ExitCode, TaskdbError
+from taskdb_cli.services import migrate, restore
+from taskdb_cli.services.backup import taking
+from tests.conftest import ENGINES, NOW, SERVERS, open_database
+from tests.contents import COLUMNS, fill, get_rows, hashes
+from tests.proxy import Proxy
+from tests.samples import add_task, add_user
+from tests.schemas import execute
+
+POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+
+TYPES = {
+    "is_active": "boolean",
+    "id": "integer",
+    "user_id": "integer",
+    "priority": "integer",
+    "version": "integer",
+}
+STAMP = b"2026-11-22 12:30:15+00"
+ANN = b"1\tann@example.com\tAnn\tt\t1\t" + STAMP + b"\t" + STAMP + b"\n"
+TASK = b"1\t1\t\\N\tWrite\t\\N\ttodo\t2\t\\N\t\\N\t1\t" + STAMP + b"\t" + STAMP + b"\n"
+
+
+def forge(path, users=ANN, tasks=TASK):
+    """Write an archive that is whole, whatever its rows are."""
+    stream = io.BytesIO()
+    writer = ArchiveWriter(stream)
+    for table, text in (("users", users), ("tasks", tasks)):
+        columns = [
+            Column(name, "timestamp" if name.endswith("_at") else TYPES.get(name, "text"))
+            for name in COLUMNS[table]
+        ]
+        writer.add_table(table, columns, [text])
+    head = revisions().get_current_head()
+    writer.close(Origin("work", "sqlite", "3", head, datetime(2026, 11, 22, tzinfo=UTC)))
+    path.write_bytes(stream.getvalue())
+    return path
+
+
+def test_a_forged_archive_is_restored_if_its_rows_are_right(database, url, tmp_path):
+    """The archives that the other tests damage are good ones."""
+    restore.restore(database, forge(tmp_path / "a.zip"))
+    assert [len(rows) for rows in get_rows(url).values()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"tasks": TASK.replace(b"1\t1\t", b"1\t2\t", 1)},
+        {"tasks": TASK + TASK},
+        {"tasks": TASK.replace(b"todo", b"lost")},
+        {"tasks": TASK.replace(b"Write", b"\\N")},
+        {"tasks": TASK.replace(b"\ttodo", b"")},
+        {"tasks": TASK.replace(b"\ttodo", b"\ttodo\ttodo")},
+        {"tasks": TASK.replace(b"2026-11", b"2026-13")},
+        {"tasks": TASK.replace(b"Write", b"\xff")},
+        {"tasks": TASK.replace(b"\n", b"")[:-8] + b"\n"},
+        {"users": ANN.replace(b"\tt\t", b"\tmaybe\t")},
+        {"users": ANN.replace(b"1\t", b"one\t", 1)},
+        {"users": ANN.replace(b"1\t", b"9223372036854775808\t", 1)},
+        {"users": ANN + ANN.replace(b"1\t", b"2\t", 1)},
+    ],
+    ids=str,
+)
+def test_rows_that_break_a_rule_are_refused(database, url, tmp_path, rows):
+    """An archive that is whole, but whose rows the tables refuse: 7, and the target is as it was."""
+    add_user(database, "bob@example.com")
+    add_task(database, "bob@example.com")
+    before = hashes(database)
+    with pytest.raises(DataCorrupt) as failure:
+        restore.restore(database, forge(tmp_path / "a.zip", **rows), replace=True)
+    assert failure.value.exit_code == ExitCode.CORRUPT
+    assert "\n" not in failure.value.message
+    assert hashes(database) == before
+    assert add_task(database, "bob@example.com") == 2
+
+
+def test_an_orphan_that_another_tool_made_is_refused(make_url_of, database, url):
+    """SQLite lets those who do not ask for foreign keys make orphans; no copy brings them along."""
+    source = make_url_of("sqlite")
+    fill(source, users=2, tasks=10)
+    with closing(sqlite3.connect(source.database)) as connection, connection:
+        connection.execute("DELETE FROM users WHERE id = 1")
+    with pytest.raises(DataCorrupt):
+        restore.copy(open_database(source), database)
+    assert get_rows(url) == {"users": [], "tasks": []}
+
+
+@POSTGRESQL_ONLY
+def test_the_end_that_fails_is_named(database, url, new_url):
+    """When the connection to the origin of a copy breaks, nobody is sent to look at the target."""
+    target = new_url()
+    fill(url)
+    with Proxy(url) as proxy:
+        far = open_database(proxy.url)
+        restore.require_copyable(far, open_database(target))
+        proxy.cut_at = proxy.passed + 100_000
+        with pytest.raises(ConnectionLost, match=f"127.0.0.1:{proxy.port}"):
+            restore.copy(far, open_database(target))
+        assert proxy.cut_at is None
+    assert get_rows(target) == {"users": [], "tasks": []}
+
+
+def test_a_damaged_origin_is_named(make_url_of, database, url):
+    """A SQLite file that cannot be read any more is the one that is said to be damaged."""
+    source = make_url_of("sqlite")
+    fill(source)
+    execute(source, "PRAGMA journal_mode = DELETE")
+    [(root,)] = execute(source, "SELECT rootpage FROM sqlite_master WHERE name = 'tasks'")
+    [(size,)] = execute(source, "PRAGMA page_size")
+    with Path(source.database).open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(DataCorrupt, match=source.database):
+        restore.copy(open_database(source), database)
+    assert get_rows(url) == {"users": [], "tasks": []}
+
+
+@POSTGRESQL_ONLY
+def test_rows_that_a_policy_hides_are_no_backup(url, database, tmp_path):
+    """A role from whom row-level security hides rows can take no backup without them."""
+    fill(url, users=2, tasks=2)
+    role = f"taskdb_reader_{url.database}"
+    execute(
+        url,
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}"',
+        "ALTER TABLE tasks ENABLE ROW LEVEL SECURITY",
+    )
+    try:
+        reader = open_database(url.set(username=role))
+        path = tmp_path / "a.taskdb.zip"
+        with pytest.raises(TaskdbError, match="row-level security"), reader.snapshot() as content:
+            taking.save(content, path, label="work", now=NOW)
+        assert list(tmp_path.glob("*zip*")) == []
+    finally:
+        execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
+@POSTGRESQL_ONLY
+def test_no_limit_of_the_server_ends_a_backup(url, database):
+    """Neither a snapshot nor a replacement falls under the limits on how long a transaction may take."""
+    limits = ["statement_timeout", "idle_in_transaction_session_timeout"]
+    [(version,)] = execute(url, "SHOW server_version_num")
+    if int(version) >= 170_000:
+        limits.append("transaction_timeout")
+    for name in limits:
+        execute(url, f"ALTER DATABASE \"{url.database}\" SET {name} = '1min'")
+    for opened in (database.snapshot, database.replacement):
+        with opened() as content:
+            found = [content.connection.exec_driver_sql(f"SHOW {name}").scalar() for name in limits]
+        assert found == ["0"] * len(limits)
+
+
+def refuse_tasks(url):
+    """Let a trigger refuse the last of the tasks."""
+    if url.drivername == "sqlite":
+        execute(
+            url,
+            "CREATE TRIGGER refuse BEFORE INSERT ON tasks WHEN new.id = 3000"
+            " BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        return
+    execute(
+        url,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'not this one'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON tasks FOR EACH ROW WHEN (new.id = 3000)"
+        " EXECUTE FUNCTION refuse()",
+    )
+
+
+@pytest.mark.parametrize("origin", ENGINES)
+def test_a_target_that_refuses_a_row_is_as_it_was(make_url_of, database, url, origin):
+    """Whichever engine the rows come from, it is let go of quietly, and the target keeps what it had."""
+    source = make_url_of(origin)
+    fill(source)
+    fill(url, users=3, tasks=7)
+    refuse_tasks(url)
+    before = hashes(database)
+    with pytest.raises(DataCorrupt, match="not this one"):
+        restore.copy(open_database(source), database, replace=True)
+    assert hashes(database) == before
+    migrate.check(database)
