@@ -1,0 +1,236 @@
+"""How the health of a PostgreSQL database is measured."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Select
+from sqlalchemy.sql.schema import Table
+
+from taskdb_cli.database.health import (
+    Encryption,
+    Identity,
+    NotMeasured,
+    Orphans,
+    Sessions,
+    Sizes,
+    Slots,
+    Space,
+    Version,
+    foreign_keys,
+    our_tables,
+)
+from taskdb_cli.database.plan import literal_sql
+
+COUNTED_BYTES = 8 * 1024 * 1024
+"""The rows of a table up to this size are counted; of a larger one the planner's estimate must do."""
+
+_ON_A_SERVER = "the server looks after its files"
+
+_HIDDEN = "<insufficient privilege>"
+"""What pg_stat_activity shows as the query of a session that the role may not look at."""
+
+_TRANSACTIONS = f"""
+SELECT coalesce(array_agg(pid ORDER BY {{since}}) FILTER (WHERE wanted), '{{{{}}}}'),
+       coalesce(max(extract(epoch FROM clock_timestamp() - {{since}})) FILTER (WHERE wanted), 0),
+       count(*) FILTER (WHERE query = '{_HIDDEN}')
+FROM (
+    SELECT *, xact_start IS NOT NULL AND backend_type = 'client backend'
+              AND starts_with(state, 'idle in transaction') = {{idle}} AS wanted
+    FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+) AS sessions
+"""
+
+# pg_locks knows row locks only by a transaction id, without a database: that comes from the session.
+_BLOCKED = """
+SELECT coalesce(array_agg(pid), '{}'), coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0),
+       coalesce(array_agg((pg_blocking_pids(pid))[1]), '{}')
+FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()
+"""
+
+# Those kept back for superusers and the like are no use to us.
+_SLOTS = """
+SELECT (SELECT sum(numbackends) FROM pg_stat_database)::int,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+       - coalesce(current_setting('reserved_connections', true)::int, 0)
+"""
+
+
+class PostgreSQLProbe:
+    """Asks the catalogs and the statistics of the server, and counts rows only where it must."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        self._raw = raw
+
+    def version(self) -> Version:
+        """Return what the server says of itself."""
+        number = self._raw.info.server_version
+        return Version(f"PostgreSQL {self._raw.info.parameter_status('server_version')}", number // 10_000)
+
+    def encryption(self) -> Encryption:
+        """Ask the client's library: behind a pooler the server knows only of the pooler's connection."""
+        address = self._raw.info.hostaddr
+        # A socket of this machine has no address.
+        return Encryption(bool(self._raw.pgconn.ssl_in_use), not address or ip_address(address).is_loopback)
+
+    def unvalidated(self) -> dict[str, str]:
+        """Return the constraints that were added as NOT VALID."""
+        found = self._connection.exec_driver_sql(
+            "SELECT conname, relname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid"
+            f" WHERE {_is_ours('conrelid')} AND NOT convalidated ORDER BY conname"
+        )
+        return {row[0]: row[1] for row in found}
+
+    def how_to_validate(self, table: str, constraint: str) -> str:
+        """Name the statement that also finds a row in the way."""
+        return f"ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}"
+
+    def invalid_indexes(self) -> list[str]:
+        """Return what a concurrent build that failed has left behind."""
+        found = self._connection.exec_driver_sql(
+            "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE"
+            f" {_is_ours('indrelid')} AND NOT (indisvalid AND indisready AND indislive) ORDER BY relname"
+        )
+        return list(found.scalars())
+
+    def how_to_rebuild(self, index: str) -> str:
+        """Name the statement that lets others write meanwhile."""
+        return f"REINDEX INDEX CONCURRENTLY {index}, or DROP INDEX {index} if it is not taskdb's"
+
+    def orphans(self) -> list[Orphans]:
+        """Count rows without their parent: triggers keep them out, and triggers can be turned off."""
+        return [
+            Orphans(table, column, parent, self._one(_orphans(table, column, parent))[0])
+            for table, column, parent in foreign_keys()
+        ]
+
+    def identities(self) -> list[Identity]:
+        """Read the sequences themselves, because the statistics do not know one that was only set."""
+        return [self._identity(table) for table in our_tables()]
+
+    def _identity(self, table: str) -> Identity:
+        [sequence] = self._one(f"SELECT pg_get_serial_sequence('{table}', 'id')")
+        if sequence is None:
+            raise NotMeasured(f"{table}.id has no sequence")
+        try:
+            found = self._one(
+                "SELECT last_value + CASE WHEN is_called THEN seqincrement ELSE 0 END, seqmax,"
+                f" (SELECT coalesce(max(id), 0) FROM {table})"
+                f" FROM {sequence}, pg_sequence WHERE seqrelid = '{sequence}'::regclass"
+            )
+        except Exception as exc:
+            raise _hidden_or(exc, f"GRANT SELECT ON SEQUENCE {sequence}") from exc
+        remedy = f"SELECT setval('{sequence}', (SELECT max(id) FROM {table}))"
+        return Identity(table, found[0], found[2], found[1], collides=True, remedy=remedy)
+
+    def broken_rules(self) -> list[str]:
+        """Leave it to the constraints: a server has no other check of its own."""
+        return []
+
+    def slots(self) -> Slots:
+        """Count the server's sessions, of all databases."""
+        used, most = self._one(_SLOTS)
+        return Slots(used, most)
+
+    def transactions(self, *, idle: bool) -> Sessions:
+        """Ask the server's activity, which shows the sessions of other roles to some only."""
+        since = "state_change" if idle else "xact_start"
+        pids, longest, hidden = self._one(_TRANSACTIONS.format(since=since, idle=idle))
+        return Sessions(pids, float(longest), hidden)
+
+    def how_to_end(self, pid: int) -> str:
+        """Name the function that ends it."""
+        return f"SELECT pg_terminate_backend({pid})"
+
+    def blocked(self) -> Sessions:
+        """Ask the lock table, which everybody may read."""
+        pids, longest, holders = self._one(_BLOCKED)
+        return Sessions(pids, float(longest), holders=holders)
+
+    def sizes(self) -> Sizes:
+        """Ask for the files' sizes."""
+        tables = our_tables()
+        parts = "".join(f", pg_total_relation_size('{table}')" for table in tables)
+        database, *sizes = self._one(f"SELECT pg_database_size(current_database()){parts}")
+        return Sizes(database, dict(zip(tables, sizes, strict=True)))
+
+    def rows(self, table: str) -> int:
+        """Count a small table; raise NotMeasured for a large one that has never been analysed."""
+        size, estimate = self._one(
+            f"SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = '{table}'::regclass"
+        )
+        if size <= COUNTED_BYTES:
+            return int(self._one(f"SELECT count(*) FROM {table}")[0])
+        if estimate < 0:
+            raise NotMeasured(f"the server has no statistics of {table}", f"ANALYZE {table}")
+        return int(estimate)
+
+    def damage(self) -> list[str]:
+        """Not measured: amcheck needs an extension and a superuser."""
+        raise NotMeasured(_ON_A_SERVER)
+
+    def journal_mode(self) -> str:
+        """Not measured."""
+        raise NotMeasured(_ON_A_SERVER)
+
+    def writable_by_others(self) -> list[str]:
+        """Not measured."""
+        raise NotMeasured(_ON_A_SERVER)
+
+    def disk(self) -> Space:
+        """Not measured: a server does not tell."""
+        raise NotMeasured(_ON_A_SERVER)
+
+    def reads_everything(self, query: Select[Any], table: Table) -> bool:
+        """Look for a sequential scan in the plan."""
+        [plan] = self._one(f"EXPLAIN (FORMAT JSON) {literal_sql(self._connection, query)}")[0]
+        return any(
+            step["Node Type"] == "Seq Scan" and step["Relation Name"] == table.name
+            for step in _steps(plan["Plan"])
+        )
+
+    def set_time(self, seconds: float) -> None:
+        """Limit the statements and their waits for locks until the end of the transaction."""
+        limit = f"{max(1, round(seconds * 1000))}ms"
+        calls = (f"set_config('{name}_timeout', '{limit}', true)" for name in ("statement", "lock"))
+        self._one(f"SELECT {', '.join(calls)}")
+
+    def sever(self) -> None:
+        """Shut the socket, which works even when nobody answers at its other end."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._raw.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+    def _one(self, sql: str) -> tuple[Any, ...]:
+        return tuple(self._connection.exec_driver_sql(sql).one())
+
+
+def _is_ours(column: str) -> str:
+    tables = ", ".join(f"to_regclass('{table}')" for table in our_tables())
+    return f"{column} IN ({tables})"
+
+
+def _orphans(table: str, column: str, parent: str) -> str:
+    return (
+        f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL"
+        f" AND NOT EXISTS (SELECT 1 FROM {parent} WHERE {parent}.id = {table}.{column})"
+    )
+
+
+def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _steps(child)
+
+
+def _hidden_or(error: Exception, remedy: str) -> Exception:
+    denied = getattr(getattr(error, "orig", None), "sqlstate", None) == "42501"
+    return NotMeasured("the role may not read it", remedy) if denied else error

@@ -1,0 +1,168 @@
+"""How the health of a SQLite file is measured."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import time
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Select
+from sqlalchemy.sql.schema import Table
+
+from taskdb_cli.database.health import (
+    Encryption,
+    Identity,
+    NotMeasured,
+    Orphans,
+    Sessions,
+    Sizes,
+    Slots,
+    Space,
+    Version,
+    foreign_keys,
+    our_tables,
+)
+from taskdb_cli.database.plan import literal_sql
+from taskdb_cli.database.sqlite import INTERRUPTIBLE_STEPS
+
+_IN_A_FILE = "a file has no server"
+
+_RULES = ("CHECK constraint failed", "NULL value in", "non-", "TEXT value in", "NUMERIC value in")
+"""How the lines of quick_check begin that are about rows and not about pages."""
+
+_SIDECARS = ("-wal", "-shm", "-journal")
+
+
+class SQLiteProbe:
+    """Asks the library, and the file system about the file."""
+
+    def __init__(self, connection: Connection, path: str) -> None:
+        """Read the file's first page, which opening it does not."""
+        self._connection = connection
+        self._path = Path(path)
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self._raw = raw
+        self._all("SELECT count(*) FROM sqlite_master")
+
+    def version(self) -> Version:
+        """Return the version of the library that Python was built with."""
+        return Version(f"SQLite {sqlite3.sqlite_version}")
+
+    def encryption(self) -> Encryption:
+        """Not measured."""
+        raise NotMeasured(_IN_A_FILE)
+
+    def unvalidated(self) -> dict[str, str]:
+        """Return none: a table is always made with its constraints."""
+        return {}
+
+    def how_to_validate(self, table: str, constraint: str) -> str:
+        """Never asked."""
+        raise AssertionError(constraint)
+
+    def invalid_indexes(self) -> list[str]:
+        """Return none: an index is built entirely or not at all."""
+        return []
+
+    def how_to_rebuild(self, index: str) -> str:
+        """Never asked."""
+        raise AssertionError(index)
+
+    def orphans(self) -> list[Orphans]:
+        """Count what the library's own check of foreign keys finds."""
+        found = Counter((row[0], row[2]) for row in self._all("PRAGMA foreign_key_check"))
+        return [
+            Orphans(table, column, parent, found[table, parent]) for table, column, parent in foreign_keys()
+        ]
+
+    def identities(self) -> list[Identity]:
+        """Compare what AUTOINCREMENT remembers with what is there."""
+        given = {row[0]: row[1] for row in self._all("SELECT name, seq FROM sqlite_sequence")}
+        return [self._identity(table, given.get(table, 0)) for table in our_tables()]
+
+    def _identity(self, table: str, last: int) -> Identity:
+        [(highest,)] = self._all(f"SELECT coalesce(max(id), 0) FROM {table}")
+        remedy = f"UPDATE sqlite_sequence SET seq = (SELECT max(id) FROM {table}) WHERE name = '{table}'"
+        # The library also looks at the highest id that is there, so that an insert never fails.
+        return Identity(table, last + 1, highest, 2**63 - 1, collides=False, remedy=remedy)
+
+    def broken_rules(self) -> list[str]:
+        """Return what quick_check says about rows."""
+        return [line for line in self._quick_check if line.startswith(_RULES)]
+
+    def damage(self) -> list[str]:
+        """Return everything else that quick_check says."""
+        return [line for line in self._quick_check if not line.startswith(_RULES)]
+
+    @cached_property
+    def _quick_check(self) -> list[str]:
+        lines = [str(row[0]) for row in self._all("PRAGMA quick_check")]
+        return [] if lines == ["ok"] else lines
+
+    def slots(self) -> Slots:
+        """Not measured."""
+        raise NotMeasured(_IN_A_FILE)
+
+    def transactions(self, *, idle: bool) -> Sessions:
+        """Not measured."""
+        raise NotMeasured(_IN_A_FILE)
+
+    def how_to_end(self, pid: int) -> str:
+        """Never asked."""
+        raise AssertionError(pid)
+
+    def blocked(self) -> Sessions:
+        """Not measured."""
+        raise NotMeasured(_IN_A_FILE)
+
+    def sizes(self) -> Sizes:
+        """Return the sizes of the file and of what has not been written back to it yet."""
+        return Sizes(sum(path.stat().st_size for path in self._files()), {})
+
+    def rows(self, table: str) -> int:
+        """Count them."""
+        [(number,)] = self._all(f"SELECT count(*) FROM {table}")
+        return int(number)
+
+    def journal_mode(self) -> str:
+        """Return the mode that is kept in the file."""
+        [(mode,)] = self._all("PRAGMA journal_mode")
+        return str(mode)
+
+    def writable_by_others(self) -> list[str]:
+        """Look at the mode of the file, its sidecar files and its directory."""
+        places = [*self._files(), self._path.parent]
+        return [str(place) for place in places if place.stat().st_mode & stat.S_IWOTH]
+
+    def disk(self) -> Space:
+        """Return what is free for this user."""
+        usage = shutil.disk_usage(self._path.parent)
+        return Space(usage.free, usage.total)
+
+    def reads_everything(self, query: Select[Any], table: Table) -> bool:
+        """Look for a scan without an index in the plan."""
+        sql = literal_sql(self._connection, query)
+        lines = [row[-1] for row in self._all(f"EXPLAIN QUERY PLAN {sql}")]
+        return any(line.startswith(f"SCAN {table.name}") and "INDEX" not in line for line in lines)
+
+    def set_time(self, seconds: float) -> None:
+        """Let the library ask now and then whether the time is over."""
+        deadline = time.monotonic() + seconds
+        self._raw.set_progress_handler(lambda: time.monotonic() > deadline, INTERRUPTIBLE_STEPS)
+
+    def sever(self) -> None:
+        """Interrupt the statement."""
+        self._raw.interrupt()
+
+    def _files(self) -> list[Path]:
+        beside = [self._path.with_name(self._path.name + suffix) for suffix in _SIDECARS]
+        return [self._path, *(path for path in beside if path.exists())]
+
+    def _all(self, sql: str) -> list[Any]:
+        return list(self._connection.exec_driver_sql(sql).all())

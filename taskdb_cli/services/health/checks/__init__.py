@@ -1,0 +1,48 @@
+"""Every check, in the order in which they run and are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taskdb_cli.services.health.checks import activity, connection, integrity, queries, schema, storage
+from taskdb_cli.services.health.result import Check
+from taskdb_cli.services.health.subject import Look
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A check, by the name of its function, and whether it looks at the tables of the newest revision."""
+
+    measure: Callable[[Look], Check]
+    needs_head: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the check is called."""
+        return self.measure.__name__
+
+
+DEFINITIONS = (
+    Definition(connection.connection),
+    Definition(connection.version),
+    Definition(connection.tls),
+    Definition(schema.revision),
+    Definition(schema.drift, needs_head=True),
+    Definition(schema.constraints, needs_head=True),
+    Definition(schema.indexes, needs_head=True),
+    Definition(integrity.orphans, needs_head=True),
+    Definition(integrity.identity, needs_head=True),
+    Definition(integrity.identity_left, needs_head=True),
+    Definition(integrity.rules, needs_head=True),
+    Definition(activity.connections),
+    Definition(activity.long_transactions),
+    Definition(activity.idle_in_transaction),
+    Definition(activity.blocked),
+    Definition(storage.size, needs_head=True),
+    Definition(storage.quick_check),
+    Definition(storage.journal_mode),
+    Definition(storage.permissions),
+    Definition(storage.disk),
+    Definition(queries.plans, needs_head=True),
+)

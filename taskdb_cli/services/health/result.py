@@ -1,0 +1,105 @@
+"""What a check found, what all of them found, and how bad that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+    """It should have been measured, and was not."""
+    SKIPPED = "skipped"
+    """It cannot be measured here, by the nature of the database or the rights of the role."""
+
+
+EXIT_CODES = {Status.OK: 0, Status.WARNING: 1, Status.CRITICAL: 2, Status.UNKNOWN: 3}
+"""What monitoring systems expect of a plugin."""
+
+# The Monitoring Plugins' own order: what was not measured is worse than fine, and better than bad.
+_WORST_FIRST = (Status.CRITICAL, Status.WARNING, Status.UNKNOWN, Status.OK)
+
+
+class Unit(StrEnum):
+    """What a value counts, in the units of measurement of a monitoring plugin."""
+
+    SECONDS = "s"
+    BYTES = "B"
+    PERCENT = "%"
+    NUMBER = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a value is bad: above these, or with `falling` below them; None is nowhere."""
+
+    warning: float | None = None
+    critical: float | None = None
+    falling: bool = False
+
+    def judge(self, value: float) -> Status:
+        """Return how bad a value is."""
+        if self._crossed(value, self.critical):
+            return Status.CRITICAL
+        return Status.WARNING if self._crossed(value, self.warning) else Status.OK
+
+    def _crossed(self, value: float, limit: float | None) -> bool:
+        if limit is None:
+            return False
+        return value < limit if self.falling else value > limit
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found."""
+
+    name: str
+    status: Status
+    message: str
+    """What was found, in one line."""
+    value: float | None = None
+    unit: Unit = Unit.NUMBER
+    limits: Limits = NO_LIMITS
+    remedy: str = ""
+    """What mends it; empty when nothing needs mending."""
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nobody need do anything about it."""
+        return self.status in (Status.OK, Status.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all checks found about one database, when, and how many seconds that took."""
+
+    place: str
+    at: datetime
+    seconds: float
+    checks: tuple[Check, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of all; unknown if nothing was measured."""
+        found = {check.status for check in self.checks}
+        return next((status for status in _WORST_FIRST if status in found), Status.UNKNOWN)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a monitoring plugin."""
+        return EXIT_CODES[self.status]
+
+    def count(self) -> dict[Status, int]:
+        """Return how many checks ended how, in the order of `Status`."""
+        counts = Counter(check.status for check in self.checks)
+        return {status: counts[status] for status in Status}

@@ -1,0 +1,157 @@
+"""Run checks one after another within one time, whatever they meet."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from threading import Event, Lock, Thread
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.health import NotMeasured
+from taskdb_cli.errors import InvalidInput, TaskdbError
+from taskdb_cli.services.health.checks import DEFINITIONS, Definition
+from taskdb_cli.services.health.result import Check, Report, Status
+from taskdb_cli.services.health.subject import Look, NoAnswer, Subject
+from taskdb_cli.services.health.thresholds import Thresholds
+
+TIMEOUT = 30.0
+"""Seconds that all checks together may take, unless somebody says otherwise."""
+
+WAIT_POLL = 0.2
+"""Seconds between two looks at whether a database is up."""
+
+
+def run(
+    database: Database,
+    *,
+    now: datetime,
+    thresholds: Thresholds | None = None,
+    timeout: float = TIMEOUT,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+) -> Report:
+    """Run the checks over a connection of their own, and return what they found; change nothing.
+
+    It returns when `timeout` seconds are over, even if the server has stopped answering: what was not
+    measured by then is unknown. Raises InvalidInput for the name of a check that does not exist.
+    """
+    begun = time.monotonic()
+    chosen = _choose(only, skip)
+    subject = Subject(_own(database, timeout), now)
+    round = _Round(subject, chosen, thresholds or Thresholds(), begun + timeout)
+    Thread(target=round.work, name="taskdb-health", daemon=True).start()
+    if not round.over.wait(timeout):
+        subject.sever()
+    checks = round.results(timeout)
+    return Report(database.backend.place, now, time.monotonic() - begun, checks)
+
+
+def wait_until_up(database: Database, *, now: datetime, seconds: float) -> bool:
+    """Wait until the database can be connected to, so many seconds at most; return whether it can be."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(deadline - time.monotonic(), WAIT_POLL)
+        report = run(database, now=now, timeout=left, only=["connection"])
+        if report.checks[0].value is not None:
+            return True
+        if time.monotonic() + WAIT_POLL >= deadline:
+            return False
+        time.sleep(WAIT_POLL)
+
+
+def _choose(only: Collection[str], skip: Collection[str]) -> list[Definition]:
+    known = [definition.name for definition in DEFINITIONS]
+    for name in (*only, *skip):
+        if name not in known:
+            raise InvalidInput(f"there is no check {name!r}", f"the checks are {', '.join(known)}")
+    return [each for each in DEFINITIONS if (not only or each.name in only) and each.name not in skip]
+
+
+def _own(database: Database, timeout: float) -> Database:
+    # A pool's connections say nothing about connecting, and a second try would hide the first.
+    limits = replace(
+        database.options,
+        connect_timeout=max(1, min(database.options.connect_timeout, math.ceil(timeout))),
+        retry_budget=0,
+        pool=None,
+        slow_query_ms=0,
+    )
+    return Database(database.url, limits)
+
+
+@dataclass
+class _Round:
+    """The checks of one run, as a thread of its own goes through them."""
+
+    subject: Subject
+    chosen: Sequence[Definition]
+    thresholds: Thresholds
+    deadline: float
+    over: Event = field(default_factory=Event)
+    _lock: Lock = field(default_factory=Lock)
+    _done: list[Check] = field(default_factory=list)
+
+    def work(self) -> None:
+        """Run every check, then close the connection."""
+        try:
+            for definition in self.chosen:
+                self._note(self._measure(definition))
+        finally:
+            self.over.set()
+            self.subject.close()
+
+    def results(self, timeout: float) -> tuple[Check, ...]:
+        """Return what there is now, and from now on take nothing more."""
+        with self._lock:
+            done = list(self._done)
+        reason = f"timed out: all {timeout:g} s were spent before it was measured"
+        rest = [
+            Check(
+                each.name,
+                Status.UNKNOWN,
+                reason,
+                remedy="raise --timeout, or leave slow checks out with --skip",
+            )
+            for each in self.chosen[len(done) :]
+        ]
+        return (*done, *rest)
+
+    def _note(self, check: Check) -> None:
+        with self._lock:
+            self._done.append(check)
+
+    def _measure(self, definition: Definition) -> Check:
+        look = Look(definition.name, self.thresholds.of(definition.name), self.subject)
+        try:
+            with self.subject.database.translating():
+                return self._ask(definition, look)
+        except NotMeasured as exc:
+            self._recover()
+            return look.found(Status.SKIPPED, exc.reason, remedy=exc.remedy)
+        except NoAnswer as exc:
+            return look.found(Status.UNKNOWN, str(exc))
+        except TaskdbError as exc:
+            self._recover()
+            return look.found(Status.UNKNOWN, exc.message, remedy=exc.hint)
+        except Exception as exc:  # noqa: BLE001 (the others still run)
+            self._recover()
+            return look.found(Status.UNKNOWN, f"the check failed: {type(exc).__name__}: {exc}")
+
+    def _ask(self, definition: Definition, look: Look) -> Check:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise NoAnswer("timed out")
+        self.subject.set_time(left)
+        if definition.needs_head:
+            self.subject.require_head()
+        return definition.measure(look)
+
+    def _recover(self) -> None:
+        try:
+            self.subject.recover()
+        except TaskdbError:
+            # The next statement will say so.
+            return

@@ -1,0 +1,143 @@
+"""What a check gets to see, and how it says what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from sqlalchemy import Connection
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.health import Probe, Visit
+from taskdb_cli.errors import SchemaError, TaskdbError
+from taskdb_cli.services.health.result import Check, Limits, Status, Unit
+
+
+class NoAnswer(Exception):
+    """What the check needs could not be had, for the reason that is its message."""
+
+
+@dataclass
+class Subject:
+    """The database that is looked at, shared by all checks of one run: what several need is fetched once."""
+
+    database: Database
+    now: datetime
+    failure: TaskdbError | None = field(default=None, init=False)
+    """Why there is no connection, once one has been tried."""
+    _visit: Visit | None = field(default=None, init=False)
+
+    @property
+    def visit(self) -> Visit:
+        """The connection, opened on first use; raise NoAnswer if there is none."""
+        if self._visit is None and self.failure is None:
+            try:
+                self._visit = Visit(self.database)
+            except TaskdbError as exc:
+                self.failure = exc
+        if self._visit is None:
+            raise NoAnswer(f"no connection: {self.failure}")
+        return self._visit
+
+    @property
+    def probe(self) -> Probe:
+        """What measures the database."""
+        return self.visit.probe
+
+    @property
+    def connection(self) -> Connection:
+        """The connection itself."""
+        return self.visit.connection
+
+    @cached_property
+    def schema_problem(self) -> SchemaError | None:
+        """What is wrong with the revision, or None at head."""
+        from taskdb_cli.database.schema import compare_revision, current_revision
+
+        try:
+            return compare_revision(current_revision(self.connection))
+        except SchemaError as exc:
+            return exc
+
+    def require_head(self) -> None:
+        """Raise NoAnswer if the tables are not those that this version knows."""
+        if self.schema_problem is not None:
+            raise NoAnswer(f"needs the newest schema: {self.schema_problem.message}")
+
+    @cached_property
+    def differences(self) -> list[str]:
+        """How the live schema differs from the models."""
+        from taskdb_cli.services.drift import differences
+
+        return list(differences(self.connection, self.database.backend))
+
+    def set_time(self, seconds: float) -> None:
+        """Let no statement take longer, if there is a connection."""
+        if self._visit is not None:
+            with self.database.translating():
+                self._visit.probe.set_time(seconds)
+
+    def recover(self) -> None:
+        """Forget a statement that failed."""
+        if self._visit is not None:
+            self._visit.recover()
+
+    def sever(self) -> None:
+        """Make what runs fail, from another thread."""
+        if self._visit is not None:
+            self._visit.probe.sever()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._visit is not None:
+            self._visit.close()
+
+
+@dataclass(frozen=True)
+class Look:
+    """One check's look at the subject."""
+
+    name: str
+    limits: Limits
+    subject: Subject
+
+    @property
+    def probe(self) -> Probe:
+        """What measures the database."""
+        return self.subject.probe
+
+    def found(
+        self,
+        status: Status,
+        message: str,
+        *,
+        remedy: str = "",
+        value: float | None = None,
+        unit: Unit = Unit.NUMBER,
+    ) -> Check:
+        """Return what was found; where all is well there is nothing to mend."""
+        return Check(
+            self.name, status, message, value, unit, self.limits, "" if status is Status.OK else remedy
+        )
+
+    def judged(self, value: float, message: str, *, remedy: str = "", unit: Unit = Unit.NUMBER) -> Check:
+        """Return a value that was measured, judged by the limits of this check."""
+        return self.found(self.limits.judge(value), message, remedy=remedy, value=value, unit=unit)
+
+    def none_of(
+        self, names: list[str], fine: str, bad: str, *, remedy: str, status: Status = Status.CRITICAL
+    ) -> Check:
+        """Return what was found of something of which there should be nothing; `bad` introduces the names."""
+        if not names:
+            return self.found(Status.OK, fine, value=0)
+        return self.found(status, f"{bad}: {shortened(names)}", remedy=remedy, value=len(names))
+
+
+MOST_NAMED = 5
+
+
+def shortened(names: list[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return "; ".join(names[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,80 @@
+"""From where on a check warns, and from where on it is critical."""
+
+# ruff: noqa: RUF009 (limits are frozen: sharing them is safe)
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+
+from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.services.health.result import Limits
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+GB = 1e9
+
+_UNITS = {
+    "": 1, "ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY,
+    "%": 1, "MB": 1e6, "GB": GB, "TB": 1e12,
+}  # fmt: skip
+_QUANTITY = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[A-Za-z%]*)")
+_EXAMPLE = "write CHECK=WARNING:CRITICAL with spaces between, such as 'connection=200ms:2s backup=26h:50h'"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The limits of each check that has some, by its name: seconds, bytes, per cent or a number."""
+
+    connection: Limits = Limits(0.5, 5)
+    version: Limits = Limits(180 * DAY, 0, falling=True)
+    identity_left: Limits = Limits(25, 10, falling=True)
+    connections: Limits = Limits(80, 95)
+    long_transactions: Limits = Limits(5 * 60, HOUR)
+    idle_in_transaction: Limits = Limits(5 * 60, HOUR)
+    blocked: Limits = Limits(10, 60)
+    size: Limits = Limits()
+    disk: Limits = Limits(10, 5, falling=True)
+    growth: Limits = Limits(100, 1000)
+    backup: Limits = Limits(26 * HOUR, 50 * HOUR)
+    drill: Limits = Limits(35 * DAY, 70 * DAY)
+    shrinkage: Limits = Limits(20, 50)
+    backup_space: Limits = Limits(10, 5, falling=True)
+
+    def of(self, name: str) -> Limits:
+        """Return the limits of a check; most have none that could be set."""
+        found: Limits = getattr(self, name, Limits())
+        return found
+
+    @classmethod
+    def parse(cls, text: str) -> Thresholds:
+        """Read CHECK=WARNING:CRITICAL, separated by spaces or commas; either of the two may be empty.
+
+        Raises InvalidConfiguration for a check without limits, and for what is no quantity.
+        """
+        usual = cls()
+        given = {}
+        for word in text.replace(",", " ").split():
+            name, _, values = word.partition("=")
+            if name not in {each.name for each in fields(cls)}:
+                known = ", ".join(each.name for each in fields(cls))
+                raise InvalidConfiguration(
+                    f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", f"there are {known}"
+                )
+            given[name] = _limits(word, values, falling=usual.of(name).falling)
+        return replace(usual, **given)
+
+
+def _limits(word: str, values: str, *, falling: bool) -> Limits:
+    warning, colon, critical = values.partition(":")
+    if not colon:
+        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} names not two limits", _EXAMPLE)
+    return Limits(_quantity(word, warning), _quantity(word, critical), falling)
+
+
+def _quantity(word: str, text: str) -> float | None:
+    if not text:
+        return None
+    match = _QUANTITY.fullmatch(text)
+    if match is None or match["unit"] not in _UNITS:
+        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} holds no quantity {text!r}", _EXAMPLE)
+    return float(match["number"]) * _UNITS[match["unit"]]
