@@ -36,6 +36,7 @@ ENVIRONMENT_VARIABLES = {
     "TASKDB_SLOW_QUERY_MS": "milliseconds after which a statement is logged as slow, 0 for never",
     "TASKDB_BACKUP_DIR": "the directory of archives",
     "TASKDB_BACKUP_LABEL": "what archives of this database are called, instead of its name",
+    "TASKDB_HEALTH_LIMITS": "from where on checks of health warn and are critical: CHECK=WARNING:CRITICAL …",
     "TASKDB_LOG_FILE": "a file that events are logged to, in addition to stderr",
     "TASKDB_LOG_FORMAT": "how a line of the log is written: text or json",
     "TASKDB_DEBUG": "anything but 0 shows the traceback of an unexpected error",
@@ -92,6 +93,8 @@ class Settings:
     pool: Pool
     log: LogSettings = field(default_factory=LogSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)
+    health_limits: str = ""
+    """As they were written: the checks know what they mean."""
 
     def database(self, *, long_lived: bool = False) -> Database:
         """Return the database of these settings, not connected yet.
@@ -149,6 +152,7 @@ def load_settings(
         pool=_read_pool(merged),
         log=LogSettings.read(merged, file=log_file, format=log_format),
         backup=_read_backup(merged),
+        health_limits=merged.get("TASKDB_HEALTH_LIMITS", ""),
     )
 
 

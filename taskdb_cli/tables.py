@@ -52,7 +52,7 @@ def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
 
     The first rows decide how wide the columns are. Without any row nothing is printed.
     """
-    console, now, columns = _console(stream), datetime.now(UTC), view.table or view.columns
+    console, now, columns = console_for(stream), datetime.now(UTC), view.table or view.columns
     chunks = _chunks([_cell(column, record, now) for column in columns] for record in records)
     widths: list[int] = []
     for chunk in chunks:
@@ -72,12 +72,12 @@ def print_detail(record: Record, stream: TextIO) -> None:
     now = datetime.now(UTC)
     for field in record:
         table.add_row(field, _cell(field, record, now))
-    _console(stream).print(table)
+    console_for(stream).print(table)
 
 
 def print_stats(stats: Stats, stream: TextIO) -> None:
     """Print counts, and a bar for what was created and completed in each week."""
-    console, now = _console(stream), datetime.now(UTC)
+    console, now = console_for(stream), datetime.now(UTC)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for _ in range(4):
         table.add_column()
@@ -173,8 +173,8 @@ def _heading(column: str) -> str:
     return _TITLES.get(column, column.removesuffix("_at").replace("_", " ").capitalize())
 
 
-def _console(stream: TextIO) -> Console:
-    # Off a terminal nothing may be cut to a width that nobody asked for.
+def console_for(stream: TextIO) -> Console:
+    """Return a console that cuts nothing, off a terminal, to a width that nobody asked for."""
     return Console(file=stream, width=None if stream.isatty() else _UNLIMITED, highlight=False, markup=False)
 
 

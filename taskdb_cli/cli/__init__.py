@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from taskdb_cli import __version__, signals
-from taskdb_cli.cli import backup, migrate, restore, stats, task, user
+from taskdb_cli.cli import backup, health, migrate, restore, stats, task, user
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
@@ -45,6 +45,7 @@ app.add_typer(backup.app, name="backup")
 app.command(epilog="Example: taskdb restore latest --replace")(restore.restore)
 app.command(epilog="Example: taskdb copy --to postgresql://ann@db.example.com/taskdb")(restore.copy)
 app.command(epilog="Example: taskdb stats --user ann@example.com")(stats.stats)
+app.command(epilog="Example: taskdb health -o nagios --timeout 10")(health.health)
 
 
 def _show_version(wanted: bool) -> None:
@@ -124,7 +125,7 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
         _let_go_of_stdout()
         return ExitCode.OK
     except Exception as exc:  # noqa: BLE001 (the boundary)
-        return _report(_ours(exc), exc, arguments)
+        return this.failure_code(_report(_ours(exc), exc, arguments))
     except KeyboardInterrupt as exc:
         return _report(Interrupted("interrupted"), exc, arguments)
     if code == ExitCode.INTERRUPTED:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from taskdb_cli.cli.journal import Journal, LogFormat
-from taskdb_cli.errors import DatabaseMissing, Refused
+from taskdb_cli.errors import DatabaseMissing, ExitCode, Refused
 
 if TYPE_CHECKING:
     from taskdb_cli.config import Settings
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+MONITORING_UNKNOWN = 3
+"""What `taskdb health` leaves with when it could not do its work, whatever that code means elsewhere."""
 
 
 @dataclass
@@ -35,6 +38,13 @@ class Invocation:
     log_file: Path | None = None
     log_format: LogFormat | None = None
     journal: Journal = field(default_factory=Journal)
+
+    def failure_code(self, code: int) -> int:
+        """Return the exit code of a failure; to who watches, each means that health could not be told."""
+        if self.journal.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            return code
+        self.journal.outcome = "unknown"
+        return MONITORING_UNKNOWN
 
     def open_journal(self) -> None:
         """Log from the beginning if the options or the environment ask for more than warnings.

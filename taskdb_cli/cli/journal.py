@@ -31,6 +31,8 @@ class Journal:
     id: str = field(default_factory=lambda: os.urandom(4).hex())
     command: str = "taskdb"
     rows: int | None = None
+    outcome: str = ""
+    """What the exit code means, where it is not one of `ExitCode`."""
     begun: float = field(default_factory=time.perf_counter)
     settings: LogSettings | None = None
     """Those that it was opened with."""
@@ -53,7 +55,7 @@ class Journal:
         from taskdb_cli.logs import reset
 
         elapsed = (time.perf_counter() - self.begun) * 1000
-        outcome = _name(code)
+        outcome = self.outcome or _name(code)
         event = {
             "command": self.command,
             "duration_ms": round(elapsed),

@@ -1,0 +1,85 @@
+"""taskdb health: say whether a database is fine, and whether it could be got back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.health_output import HealthFormat
+
+if TYPE_CHECKING:
+    from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.services.health.result import Report
+
+Names = list[str] | None
+
+
+def health(
+    ctx: typer.Context,
+    *,
+    output: Annotated[HealthFormat, typer.Option("--output", "-o", help="How to print.")] = (
+        HealthFormat.TABLE
+    ),
+    only: Annotated[Names, typer.Option(metavar="CHECK", help="Only this check; repeatable.")] = None,
+    skip: Annotated[Names, typer.Option(metavar="CHECK", help="Not this check; repeatable.")] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", min=0.1, max=3600, help="Seconds for all checks together.")
+    ] = 30,
+    watch: Annotated[
+        float | None,
+        typer.Option(metavar="S", min=0.1, help="Check again every so many seconds, until Ctrl-C."),
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(metavar="S", min=0, help="First wait up to so many seconds for the database."),
+    ] = None,
+) -> None:
+    """Check the database and its backups; exit 0 if all is well, 1 warning, 2 critical, 3 unknown."""
+    from taskdb_cli.services.health import runner
+    from taskdb_cli.services.health.thresholds import Thresholds
+
+    run = invocation(ctx)
+    thresholds = Thresholds.parse(run.settings.health_limits)
+
+    def collect() -> Report:
+        # Each round of --watch has a time of its own.
+        now = datetime.now(UTC)
+        return runner.run(
+            run.database, now=now, thresholds=thresholds, timeout=timeout, only=only or (), skip=skip or ()
+        )
+
+    if wait is not None:
+        _wait(run, wait)
+    if watch is not None:
+        _watch(collect, watch, output)
+    report = collect()
+    _write(report, output)
+    run.journal.outcome = report.status.value
+    raise typer.Exit(report.exit_code)
+
+
+def _wait(run: Invocation, seconds: float) -> None:
+    from taskdb_cli.services.health.runner import wait_until_up
+
+    if not wait_until_up(run.database, now=run.now, seconds=seconds):
+        run.say(f"{run.database.backend.place} did not come up within {seconds:g} s")
+
+
+def _watch(collect: Callable[[], Report], pause: float, output: HealthFormat) -> None:
+    if output is not HealthFormat.TABLE or not sys.stdout.isatty():
+        raise InvalidInput("--watch draws a table in a terminal", "elsewhere run 'taskdb health' by cron")
+    from taskdb_cli.health_table import watch_reports
+
+    watch_reports(collect, pause, sys.stdout)
+
+
+def _write(report: Report, output: HealthFormat) -> None:
+    from taskdb_cli.health_output import write_report
+
+    write_report(report, output, sys.stdout)

@@ -1,0 +1,120 @@
+"""A report on health as text: JSON, a line for Nagios and its kin, and Prometheus' format for files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+from taskdb_cli.output import timestamp, write_json
+
+if TYPE_CHECKING:
+    from taskdb_cli.services.health.result import Check, Limits, Report
+
+
+class HealthFormat(StrEnum):
+    """How a report on health is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    NAGIOS = "nagios"
+    PROMETHEUS = "prometheus"
+
+
+def write_report(report: Report, format: HealthFormat, stream: TextIO) -> None:
+    """Write a report in that format."""
+    if format is HealthFormat.TABLE:
+        from taskdb_cli.health_table import print_report
+
+        print_report(report, stream)
+    elif format is HealthFormat.JSON:
+        write_json(record(report), stream)
+    elif format is HealthFormat.NAGIOS:
+        stream.write(nagios(report) + "\n")
+    else:
+        stream.write(prometheus(report))
+
+
+def record(report: Report) -> dict[str, Any]:
+    """Return a report as JSON values."""
+    return {
+        "status": report.status.value,
+        "exit_code": report.exit_code,
+        "database": report.place,
+        "checked_at": timestamp(report.at),
+        "seconds": round(report.seconds, 6),
+        "checks": [_check_record(check) for check in report.checks],
+    }
+
+
+def _check_record(check: Check) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "status": check.status.value,
+        "value": check.value,
+        "unit": check.unit.value,
+        "warning": check.limits.warning,
+        "critical": check.limits.critical,
+        "message": check.message,
+        "remedy": check.remedy,
+    }
+
+
+def nagios(report: Report) -> str:
+    """Return one line of status, what is wrong, and performance data after a bar."""
+    wrong = [f"{check.name} {check.status}: {check.message}" for check in report.checks if not check.is_fine]
+    text = "; ".join(wrong) or f"all is well with {report.place}"
+    measured = [check for check in report.checks if check.value is not None]
+    # A bar would end the text, and a control character the line.
+    text = re.sub(r"[\x00-\x1f\x7f|]+", " ", text)
+    line = f"TASKDB {report.status.upper()} - {text}"
+    return f"{line} | {' '.join(map(_performance, measured))}" if measured else line
+
+
+def _performance(check: Check) -> str:
+    limits = check.limits
+    parts = [_range(limits, limits.warning), _range(limits, limits.critical)]
+    return ";".join([f"{check.name}={_number(check.value or 0)}{check.unit}", *parts]).rstrip(";")
+
+
+def _range(limits: Limits, limit: float | None) -> str:
+    if limit is None:
+        return ""
+    return f"{_number(limit)}:" if limits.falling else _number(limit)
+
+
+def _number(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+_FAMILIES = {"s": ("_seconds", 1.0), "B": ("_bytes", 1.0), "%": ("_ratio", 0.01), "": ("", 1.0)}
+
+
+def prometheus(report: Report) -> str:
+    """Return gauges in the text format, complete with their help, as the textfile collector reads them."""
+    return "".join(f"{line}\n" for line in _prometheus_lines(report))
+
+
+def _prometheus_lines(report: Report) -> Iterator[str]:
+    codes = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+    yield from _family("taskdb_health_status", "0 ok, 1 warning, 2 critical, 3 unknown: the worst of all.")
+    yield f"taskdb_health_status {report.exit_code}"
+    yield from _family("taskdb_health_check_status", "The same of each check; of one that was skipped, none.")
+    for check in report.checks:
+        if check.status in codes:
+            yield f'taskdb_health_check_status{{check="{check.name}"}} {codes[check.status]}'
+    for unit, (suffix, factor) in _FAMILIES.items():
+        measured = [check for check in report.checks if check.unit == unit and check.value is not None]
+        if measured:
+            name = f"taskdb_health_value{suffix}"
+            yield from _family(name, "What a check measured.")
+            yield from (f'{name}{{check="{each.name}"}} {(each.value or 0) * factor!r}' for each in measured)
+    yield from _family("taskdb_health_duration_seconds", "How long all checks took.")
+    yield f"taskdb_health_duration_seconds {report.seconds!r}"
+    yield from _family("taskdb_health_timestamp_seconds", "When they began, in seconds since 1970.")
+    yield f"taskdb_health_timestamp_seconds {report.at.timestamp()!r}"
+
+
+def _family(name: str, help: str) -> tuple[str, str]:
+    return f"# HELP {name} {help}", f"# TYPE {name} gauge"
