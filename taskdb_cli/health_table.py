@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from taskdb_cli.services.health.result import Check, Report, Status, Unit
+from taskdb_cli.services.health.result import WORST_FIRST, Check, Report, Status, Unit
 from taskdb_cli.tables import console_for
 
 _STYLES = {
@@ -35,12 +35,11 @@ def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -
 
     What is wrong comes first: what does not fit on the screen is cut off.
     """
-    order = [Status.CRITICAL, Status.WARNING, Status.UNKNOWN, Status.OK, Status.SKIPPED]
     console: Console = console_for(stream)
     with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while True:
             report = collect()
-            worst_first = sorted(report.checks, key=lambda check: order.index(check.status))
+            worst_first = sorted(report.checks, key=lambda check: WORST_FIRST.index(check.status))
             live.update(_render(report, tuple(worst_first), summary_first=True), refresh=True)
             time.sleep(pause)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.health_output import HealthFormat
+from taskdb_cli.health_output import HealthFormat, write_report
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
     from taskdb_cli.services.health.result import Report
+    from taskdb_cli.services.health.subject import Backups
 
 Names = list[str] | None
 
@@ -45,23 +48,32 @@ def health(
     from taskdb_cli.services.health.thresholds import Thresholds
 
     run = invocation(ctx)
-    thresholds = Thresholds.parse(run.settings.health_limits)
-
-    def collect() -> Report:
-        # Each round of --watch has a time of its own.
-        now = datetime.now(UTC)
-        return runner.run(
-            run.database, now=now, thresholds=thresholds, timeout=timeout, only=only or (), skip=skip or ()
-        )
-
+    check = partial(
+        runner.run,
+        run.database,
+        thresholds=Thresholds.parse(run.settings.health_limits),
+        backups=_backups(ctx),
+        timeout=timeout,
+        only=only or (),
+        skip=skip or (),
+    )
     if wait is not None:
         _wait(run, wait)
     if watch is not None:
-        _watch(collect, watch, output)
-    report = collect()
-    _write(report, output)
+        _watch(lambda: check(now=datetime.now(UTC)), watch, output)
+    report = check(now=datetime.now(UTC))
+    write_report(report, output, sys.stdout)
     run.journal.outcome = report.status.value
     raise typer.Exit(report.exit_code)
+
+
+def _backups(ctx: typer.Context) -> Backups:
+    from taskdb_cli.services.backup.names import label_of
+    from taskdb_cli.services.health.subject import Backups
+
+    shelf = Shelf.of(ctx, None, None)
+    # The pooled address names the database too: the direct one, which a backup needs, may be missing.
+    return Backups(shelf.directory, shelf.chosen_label or label_of(shelf.run.database.backend.name))
 
 
 def _wait(run: Invocation, seconds: float) -> None:
@@ -77,9 +89,3 @@ def _watch(collect: Callable[[], Report], pause: float, output: HealthFormat) ->
     from taskdb_cli.health_table import watch_reports
 
     watch_reports(collect, pause, sys.stdout)
-
-
-def _write(report: Report, output: HealthFormat) -> None:
-    from taskdb_cli.health_output import write_report
-
-    write_report(report, output, sys.stdout)

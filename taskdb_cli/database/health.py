@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -230,8 +231,9 @@ class Visit:
             self.connection.rollback()
 
     def close(self) -> None:
-        """Close the connection; nothing was changed."""
-        self.connection.close()
+        """Close the connection, even one that is broken; nothing was changed."""
+        with suppress(*self._database.backend.error_types):
+            self.connection.close()
 
 
 def _probe(database: Database, connection: Connection) -> Probe:

@@ -21,7 +21,7 @@ from tests.schemas import execute, set_revision
 ON_FILES = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 ON_A_SERVER = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
 NAMES = [definition.name for definition in DEFINITIONS]
-QUIET: list[str] = []
+QUIET = ["--skip", "backup"]
 
 NUMBER = r"-?[0-9]+(\.[0-9]+)?"
 PERFORMANCE = rf"[a-z_]+={NUMBER}(s|%|B)?(;({NUMBER}:?)?(;({NUMBER}:?)?)?)?"
@@ -229,3 +229,13 @@ def test_a_password_is_never_shown(bare_taskdb, url):
         text = address.render_as_string(hide_password=False)
         done = bare_taskdb("--database-url", text, "health", "-o", format, "--only", "connection", expect=2)
         assert "hunter2" not in done.out + done.err
+
+
+def test_after_a_backup(taskdb, monkeypatch, tmp_path):
+    """The backups that are looked at are those of the settings; a drilled one makes all well."""
+    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
+    assert "no backup has been taken" in taskdb("health", "-o", "nagios", expect=1).out
+    taskdb("backup", "--drill")
+    assert taskdb("health", "-o", "nagios").out.startswith("TASKDB OK - ")
+    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "other")
+    assert "backup warning" in taskdb("health", "-o", "nagios", expect=1).out

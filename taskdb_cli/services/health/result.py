@@ -23,8 +23,8 @@ class Status(StrEnum):
 EXIT_CODES = {Status.OK: 0, Status.WARNING: 1, Status.CRITICAL: 2, Status.UNKNOWN: 3}
 """What monitoring systems expect of a plugin."""
 
-# The Monitoring Plugins' own order: what was not measured is worse than fine, and better than bad.
-_WORST_FIRST = (Status.CRITICAL, Status.WARNING, Status.UNKNOWN, Status.OK)
+WORST_FIRST = (Status.CRITICAL, Status.UNKNOWN, Status.WARNING, Status.OK, Status.SKIPPED)
+"""What was not measured may hide something critical, and so is worse than a warning."""
 
 
 class Unit(StrEnum):
@@ -92,7 +92,8 @@ class Report:
     def status(self) -> Status:
         """The worst of all; unknown if nothing was measured."""
         found = {check.status for check in self.checks}
-        return next((status for status in _WORST_FIRST if status in found), Status.UNKNOWN)
+        worst = next((status for status in WORST_FIRST if status in found), Status.SKIPPED)
+        return Status.UNKNOWN if worst is Status.SKIPPED else worst
 
     @property
     def exit_code(self) -> int:

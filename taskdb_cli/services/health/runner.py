@@ -14,11 +14,14 @@ from taskdb_cli.database.health import NotMeasured
 from taskdb_cli.errors import InvalidInput, TaskdbError
 from taskdb_cli.services.health.checks import DEFINITIONS, Definition
 from taskdb_cli.services.health.result import Check, Report, Status
-from taskdb_cli.services.health.subject import Look, NoAnswer, Subject
+from taskdb_cli.services.health.subject import Backups, Look, NoAnswer, Subject
 from taskdb_cli.services.health.thresholds import Thresholds
 
 TIMEOUT = 30.0
 """Seconds that all checks together may take, unless somebody says otherwise."""
+
+CLOSE_CALL = 0.05
+"""A statement that fails with no more seconds left than this was ended by the limit that we set."""
 
 WAIT_POLL = 0.2
 """Seconds between two looks at whether a database is up."""
@@ -29,23 +32,26 @@ def run(
     *,
     now: datetime,
     thresholds: Thresholds | None = None,
+    backups: Backups | None = None,
     timeout: float = TIMEOUT,
     only: Collection[str] = (),
     skip: Collection[str] = (),
 ) -> Report:
     """Run the checks over a connection of their own, and return what they found; change nothing.
 
+    Without `backups` nothing is said of archives.
+
     It returns when `timeout` seconds are over, even if the server has stopped answering: what was not
     measured by then is unknown. Raises InvalidInput for the name of a check that does not exist.
     """
     begun = time.monotonic()
     chosen = _choose(only, skip)
-    subject = Subject(_own(database, timeout), now)
-    round = _Round(subject, chosen, thresholds or Thresholds(), begun + timeout)
+    subject = Subject(_own(database, timeout), now, backups)
+    round = _Round(subject, chosen, thresholds or Thresholds(), timeout, begun + timeout)
     Thread(target=round.work, name="taskdb-health", daemon=True).start()
     if not round.over.wait(timeout):
         subject.sever()
-    checks = round.results(timeout)
+    checks = round.results()
     return Report(database.backend.place, now, time.monotonic() - begun, checks)
 
 
@@ -89,42 +95,31 @@ class _Round:
     subject: Subject
     chosen: Sequence[Definition]
     thresholds: Thresholds
+    timeout: float
     deadline: float
     over: Event = field(default_factory=Event)
     _lock: Lock = field(default_factory=Lock)
-    _done: list[Check] = field(default_factory=list)
+    _done: dict[str, Check] = field(default_factory=dict)
 
     def work(self) -> None:
-        """Run every check, then close the connection."""
+        """Run every check, those first that no server can hold up, then close the connection."""
         try:
-            for definition in self.chosen:
-                self._note(self._measure(definition))
+            for definition in sorted(self.chosen, key=lambda each: not each.offline):
+                found = self._measure(definition)
+                with self._lock:
+                    self._done[definition.name] = found
+            self.subject.close()
         finally:
             self.over.set()
-            self.subject.close()
 
-    def results(self, timeout: float) -> tuple[Check, ...]:
-        """Return what there is now, and from now on take nothing more."""
+    def results(self) -> tuple[Check, ...]:
+        """Return what has been found by now, and what there was no time for as unknown."""
         with self._lock:
-            done = list(self._done)
-        reason = f"timed out: all {timeout:g} s were spent before it was measured"
-        rest = [
-            Check(
-                each.name,
-                Status.UNKNOWN,
-                reason,
-                remedy="raise --timeout, or leave slow checks out with --skip",
-            )
-            for each in self.chosen[len(done) :]
-        ]
-        return (*done, *rest)
-
-    def _note(self, check: Check) -> None:
-        with self._lock:
-            self._done.append(check)
+            done = dict(self._done)
+        return tuple(done.get(each.name) or self._timed_out(each) for each in self.chosen)
 
     def _measure(self, definition: Definition) -> Check:
-        look = Look(definition.name, self.thresholds.of(definition.name), self.subject)
+        look = Look(definition.name, self.thresholds, self.subject)
         try:
             with self.subject.database.translating():
                 return self._ask(definition, look)
@@ -135,19 +130,29 @@ class _Round:
             return look.found(Status.UNKNOWN, str(exc))
         except TaskdbError as exc:
             self._recover()
+            if self._left <= CLOSE_CALL:
+                return self._timed_out(definition)
             return look.found(Status.UNKNOWN, exc.message, remedy=exc.hint)
         except Exception as exc:  # noqa: BLE001 (the others still run)
             self._recover()
             return look.found(Status.UNKNOWN, f"the check failed: {type(exc).__name__}: {exc}")
 
     def _ask(self, definition: Definition, look: Look) -> Check:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise NoAnswer("timed out")
-        self.subject.set_time(left)
+        if self._left <= 0:
+            return self._timed_out(definition)
+        self.subject.set_time(self._left)
         if definition.needs_head:
             self.subject.require_head()
         return definition.measure(look)
+
+    @property
+    def _left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def _timed_out(self, definition: Definition) -> Check:
+        reason = f"timed out: all {self.timeout:g} s were spent before it was measured"
+        remedy = "raise --timeout, or leave slow checks out with --skip"
+        return Check(definition.name, Status.UNKNOWN, reason, remedy=remedy)
 
     def _recover(self) -> None:
         try:

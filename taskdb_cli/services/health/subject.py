@@ -9,13 +9,29 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.health import Probe, Visit
+from taskdb_cli.database.health import NotMeasured, Probe, Visit
 from taskdb_cli.errors import SchemaError, TaskdbError
+from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.services.backup.records import Record
 from taskdb_cli.services.health.result import Check, Limits, Status, Unit
+from taskdb_cli.services.health.thresholds import Thresholds
 
 
 class NoAnswer(Exception):
     """What the check needs could not be had, for the reason that is its message."""
+
+
+@dataclass(frozen=True)
+class Backups:
+    """Where the archives of a database are, and what they are called."""
+
+    directory: BackupDirectory
+    label: str
+
+    @cached_property
+    def record(self) -> Record:
+        """What is known of them."""
+        return self.directory.record(self.label)
 
 
 @dataclass
@@ -24,6 +40,7 @@ class Subject:
 
     database: Database
     now: datetime
+    backups: Backups | None = None
     failure: TaskdbError | None = field(default=None, init=False)
     """Why there is no connection, once one has been tried."""
     _visit: Visit | None = field(default=None, init=False)
@@ -99,8 +116,20 @@ class Look:
     """One check's look at the subject."""
 
     name: str
-    limits: Limits
+    thresholds: Thresholds
     subject: Subject
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of this check."""
+        return self.thresholds.of(self.name)
+
+    @property
+    def backups(self) -> Backups:
+        """The archives; raise NotMeasured if nobody said where they are."""
+        if self.subject.backups is None:
+            raise NotMeasured("no backup directory was named")
+        return self.subject.backups
 
     @property
     def probe(self) -> Probe:

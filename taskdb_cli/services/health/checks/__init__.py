@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskdb_cli.services.health.checks import activity, connection, integrity, queries, schema, storage
+from taskdb_cli.services.health.checks import (
+    activity,
+    backups,
+    connection,
+    integrity,
+    queries,
+    schema,
+    storage,
+)
 from taskdb_cli.services.health.result import Check
 from taskdb_cli.services.health.subject import Look
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A check, by the name of its function, and whether it looks at the tables of the newest revision."""
+    """A check, by the name of its function."""
 
     measure: Callable[[Look], Check]
     needs_head: bool = False
+    """Whether it looks at the tables of the newest revision."""
+    offline: bool = False
+    """Whether it needs no connection, so that it is measured even when the server hangs."""
 
     @property
     def name(self) -> str:
@@ -45,4 +56,11 @@ DEFINITIONS = (
     Definition(storage.permissions),
     Definition(storage.disk),
     Definition(queries.plans, needs_head=True),
+    Definition(backups.backup, offline=True),
+    Definition(backups.backup_archive, offline=True),
+    Definition(backups.drill, offline=True),
+    Definition(backups.shrinkage, offline=True),
+    Definition(backups.growth, needs_head=True),
+    Definition(backups.backup_space, offline=True),
+    Definition(backups.backup_strays, offline=True),
 )

@@ -33,7 +33,9 @@ def blocked(look: Look) -> Check:
     if not found.pids:
         return look.judged(0, "no session waits for a lock", unit=Unit.SECONDS)
     message = f"{len(found.pids)} sessions wait for a lock, one for {found.longest:.0f} s"
-    remedy = look.probe.how_to_end(found.holders[0])
+    # Nobody, if the lock was let go of just now.
+    holder = next((pid for pid in found.holders if pid), None)
+    remedy = look.probe.how_to_end(holder) if holder else ""
     return look.judged(found.longest, message, remedy=remedy, unit=Unit.SECONDS)
 
 
