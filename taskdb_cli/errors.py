@@ -87,6 +87,13 @@ class TaskNotFound(NotFound):
         super().__init__(f"{noun} {numbers} not found", "'taskdb task list' shows the tasks")
 
 
+class TokenNotFound(NotFound):
+    """No access token has this id or name."""
+
+    def __init__(self, ref: object) -> None:
+        super().__init__(f"access token {ref} not found", "'taskdb token list' shows the tokens")
+
+
 class DatabaseMissing(NotFound):
     """The SQLite file does not exist, or is empty."""
 
@@ -112,6 +119,15 @@ class EmailTaken(Conflict):
         super().__init__(
             f"a user with the e-mail address {email} exists already",
             "choose another address; 'user create --if-not-exists' accepts the existing user",
+        )
+
+
+class TokenNameTaken(Conflict):
+    """Another access token has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"an access token {name} exists already", "choose another name, or revoke that token"
         )
 
 
@@ -271,6 +287,18 @@ class Refused(TaskdbError):
 
     exit_code = ExitCode.REFUSED
     code = "refused"
+
+
+class Unauthorized(Refused):
+    """Whoever asks has shown no access token, or none that is in force."""
+
+    code = "unauthorized"
+
+
+class Forbidden(Refused):
+    """The access token is in force, but does not allow this."""
+
+    code = "forbidden"
 
 
 class Interrupted(TaskdbError):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from typing import Any, TextIO
 
-from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS, TaskPriority
+from taskdb_cli.models.vocabulary import TASK_FIELDS, TOKEN_FIELDS, USER_FIELDS, TaskPriority
 
 Record = Mapping[str, Any]
 
@@ -40,6 +40,7 @@ USERS_WITH_COUNTS = View((*USER_FIELDS, "tasks"), (*USERS.columns, "tasks"))
 TASKS = View(TASK_FIELDS, ("id", "status", "priority", "due_at", "user", "title"))
 
 TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, ("id", "status", "priority", "due_at", "title"))
+TOKENS = View(TOKEN_FIELDS, ("id", "name", "scope", "user", "created_at"))
 FIGURES = View(("figure", "value"), ("figure", "value"))
 BACKUPS = View(*[("archive", "label", "taken_at", "size", "rows")] * 2)
 ARCHIVES = View(*[("archive", "label", "taken_at", "size", "verified_at", "drilled_at")] * 2)

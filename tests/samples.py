@@ -4,8 +4,9 @@ from typing import Any
 
 from taskdb_cli.database import Database
 from taskdb_cli.models.task import TaskCreate
+from taskdb_cli.models.token import TokenCreate
 from taskdb_cli.models.user import User, UserCreate
-from taskdb_cli.services import task, user
+from taskdb_cli.services import task, token, user
 from taskdb_cli.services.listing import Record
 from taskdb_cli.services.ordering import Order
 from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS, TaskFilter, UserFilter
@@ -22,6 +23,13 @@ def add_task(database: Database, owner: str = "ann@example.com", title: str = "W
     """Make a task of a user who exists, and return its id."""
     given = TaskCreate.model_validate({"title": title, **fields})
     return database.write(lambda session: task.create(session, owner, given, now=NOW))["id"]
+
+
+def add_token(database: Database, name: str, owner: str | None = None, **fields: Any) -> str:
+    """Make an access token, for one user or everybody, and return it."""
+    given, secret = TokenCreate.model_validate({"name": name, **fields}), token.generate()
+    database.write(lambda session: token.create(session, given, secret, now=NOW, owner=owner))
+    return secret
 
 
 def emails(database: Database) -> list[str]:

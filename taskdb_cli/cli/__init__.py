@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from taskdb_cli import __version__, signals
-from taskdb_cli.cli import backup, health, migrate, restore, stats, task, user
+from taskdb_cli.cli import backup, health, migrate, restore, stats, task, token, user
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
@@ -44,6 +44,7 @@ app.add_typer(migrate.app, name="migrate")
 app.add_typer(backup.app, name="backup")
 app.command(epilog="Example: taskdb restore latest --replace")(restore.restore)
 app.command(epilog="Example: taskdb copy --to postgresql://ann@db.example.com/taskdb")(restore.copy)
+app.add_typer(token.app, name="token")
 app.command(epilog="Example: taskdb stats --user ann@example.com")(stats.stats)
 app.command(epilog="Example: taskdb health -o nagios --timeout 10")(health.health)
 

@@ -208,7 +208,8 @@ class SQLite:
         """Return the name of the constraint that a statement broke.
 
         SQLite names CHECKs itself; for a unique constraint it lists the columns, from which the name
-        follows by our convention; the one foreign key is that of a task's user.
+        follows by our convention; which foreign key it was is not said, and taken to be that of a
+        task's user: the user of an access token is locked while it is made.
         """
         kind, _, what = str(error).partition(" constraint failed")
         what = what.removeprefix(": ")

@@ -25,6 +25,9 @@ TASK_FIELDS = (
 )
 """The fields of a task's record, in the order of every format; `user` is the owner's e-mail address."""
 
+TOKEN_FIELDS = ("id", "name", "scope", "user_id", "user", "created_at")
+"""The fields of an access token's record; `user` is the e-mail address of the user it is limited to."""
+
 
 class TaskStatus(StrEnum):
     """Where a task stands."""
@@ -81,3 +84,10 @@ class Existing(StrEnum):
 def in_words(rows: Mapping[str, int]) -> str:
     """Return how many rows tables have, as a person would say it: 1 user and 147 tasks."""
     return " and ".join(f"{number} {table if number != 1 else table[:-1]}" for table, number in rows.items())
+
+
+class TokenScope(StrEnum):
+    """What an access token allows."""
+
+    READ = "read"
+    WRITE = "write"

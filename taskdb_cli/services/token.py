@@ -1,0 +1,133 @@
+"""Access tokens: make, list, revoke, and recognize them."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Select, bindparam, delete
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from taskdb_cli.database import violated_constraint
+from taskdb_cli.errors import Forbidden, TokenNameTaken, TokenNotFound, Unauthorized, UserNotFound
+from taskdb_cli.models.token import AccessToken, TokenCreate, token_record
+from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.models.user import User
+from taskdb_cli.models.vocabulary import TokenScope
+from taskdb_cli.services import user as users
+from taskdb_cli.services.listing import Record
+
+PREFIX = "taskdb_"
+"""How every token begins, so that people and scanners recognize a leaked one."""
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the bearer of a token may do; without a user, it is everybody's rows."""
+
+    token_id: int
+    scope: TokenScope
+    user_id: int | None = None
+
+    def require_write(self) -> None:
+        """Raise Forbidden unless changes are allowed."""
+        if self.scope is not TokenScope.WRITE:
+            raise Forbidden("this access token may only read", "use one of the scope write")
+
+    def require_everybody(self) -> None:
+        """Raise Forbidden for a token that is limited to one user."""
+        if self.user_id is not None:
+            raise Forbidden("this access token is limited to one user", "use one without a user")
+
+    def require_user(self, session: Session, ref: str) -> None:
+        """Raise UserNotFound for a user whom the bearer must not know to exist."""
+        if self.user_id is not None and users.get_id(session, ref) != self.user_id:
+            raise UserNotFound(ref)
+
+
+def generate() -> str:
+    """Return a new token of 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+
+
+def create(
+    session: Session, given: TokenCreate, secret: str, *, now: datetime, owner: str | None = None
+) -> Record:
+    """Keep the hash of a token, which is limited to one user if `owner` names them; return its record.
+
+    Raises UserNotFound, or TokenNameTaken when another token has the name.
+    """
+    user = users.get(session, owner, lock=True) if owner is not None else None
+    token = AccessToken(
+        name=given.name,
+        token_hash=_hash(secret),
+        scope=given.scope.value,
+        user_id=user.id if user else None,
+        created_at=now,
+    )
+    session.add(token)
+    try:
+        session.flush()
+    except IntegrityError as exc:
+        if violated_constraint(session, exc) == "access_tokens_name_key":
+            raise TokenNameTaken(given.name) from exc
+        raise
+    return token_record(token, user.email if user else None)
+
+
+def find(session: Session) -> list[Record]:
+    """Return the records of all tokens, by name."""
+    query = select(AccessToken, User.email).outerjoin(User, col(AccessToken.user_id) == col(User.id))
+    return [
+        token_record(token, email) for token, email in session.exec(query.order_by(col(AccessToken.name)))
+    ]
+
+
+def revoke(session: Session, ref: str) -> None:
+    """Delete the token of that name, or else of that id; raise TokenNotFound.
+
+    No transaction that begins afterwards recognizes it.
+    """
+    token = session.exec(select(AccessToken).where(AccessToken.name == ref)).one_or_none()
+    if token is None and ref.isascii() and ref.isdecimal() and len(ref) <= users.MAX_ID_DIGITS:
+        token = session.get(AccessToken, min(int(ref), MAX_ID))
+    if token is None:
+        raise TokenNotFound(ref)
+    session.exec(delete(AccessToken).where(col(AccessToken.id) == token.id))
+
+
+def recognize(session: Session, secret: str) -> Access:
+    """Return what a token allows.
+
+    Raises Unauthorized for one that is unknown, was revoked, or belongs to a user who is not active.
+    """
+    digest = _hash(secret)
+    found = session.connection().execute(_tokens_by_hash(), {"digest": digest}).one_or_none()
+    # The index finds by comparing bytes in turn; of hashes that tells nothing, and this decides.
+    if found is None or not hmac.compare_digest(found.token_hash, digest):
+        raise Unauthorized("the access token is unknown or was revoked")
+    if found.is_active is False:
+        raise Unauthorized("the access token is that of a user who is not active")
+    return Access(found.id, TokenScope(found.scope), found.user_id)
+
+
+@cache
+def _tokens_by_hash() -> Select[Any]:
+    # Made once, because every request of the HTTP API asks this.
+    tokens, people = AccessToken.metadata.tables["access_tokens"], User.metadata.tables["users"]
+    columns = tokens.c.id, tokens.c.token_hash, tokens.c.scope, tokens.c.user_id, people.c.is_active
+    query = sqlalchemy.select(*columns).outerjoin_from(tokens, people, tokens.c.user_id == people.c.id)
+    return query.where(tokens.c.token_hash == bindparam("digest"))
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
