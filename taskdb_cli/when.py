@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from taskdb_cli.errors import InvalidInput
 
@@ -32,10 +32,22 @@ def parse_when(text: str, *, now: datetime, end_of_day: bool) -> datetime:
         raise InvalidInput(f"{text!r} is not a time", f"try {ACCEPTED}") from None
 
 
-def parse_iso(text: str, *, end_of_day: bool) -> datetime:
+def parse_exact(text: str, *, now: datetime) -> datetime:
+    """Return the point in time that a program means, in UTC: ISO 8601, or an offset from `now`.
+
+    Without a zone UTC is meant, and without a time of day its first second.
+    Raises InvalidInput, naming the text and what is accepted.
+    """
+    try:
+        return _offset(text, now) or parse_iso(text, end_of_day=False, zone=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"{text!r} is not a time", "try 2026-12-01, 2026-12-01T17:00:00Z or -2w") from None
+
+
+def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> datetime:
     """Return an ISO 8601 date or date-time in UTC, as `parse_when` reads them.
 
-    Raises ValueError for anything else.
+    What names no zone is in the one given, or else in the local one. Raises ValueError for anything else.
     """
     match = _ISO.fullmatch(text)
     if match is None:
@@ -44,21 +56,28 @@ def parse_iso(text: str, *, end_of_day: bool) -> datetime:
         moment = datetime.fromisoformat(text.upper())
         if match["time"] is None:
             moment = _whole_day(moment, end_of_day)
-        return moment.astimezone(UTC)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a real point in time between the years 1 and 9999") from None
 
 
 def _parse(text: str, now: datetime, end_of_day: bool) -> datetime:
-    if match := _OFFSET.fullmatch(text):
-        amount = timedelta(**{_UNITS[match[3]]: int(match[2])})
-        return now - amount if match[1] == "-" else now + amount
+    if moment := _offset(text, now):
+        return moment
     if text.lower() == "now":
         return now
     # dateparser would read 2027-13-01 as a day in January, and 1 as one of this month.
     if not text or text[0].isdigit() or text[0] in "+-":
         return parse_iso(text, end_of_day=end_of_day)
     return _parse_words(text, now, end_of_day)
+
+
+def _offset(text: str, now: datetime) -> datetime | None:
+    match = _OFFSET.fullmatch(text)
+    if match is None:
+        return None
+    amount = timedelta(**{_UNITS[match[3]]: int(match[2])})
+    return now - amount if match[1] == "-" else now + amount
 
 
 def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output import timestamp
-from taskdb_cli.when import parse_iso, parse_when
+from taskdb_cli.when import parse_exact, parse_iso, parse_when
 
 # A Sunday.
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
@@ -180,6 +180,27 @@ def test_examples_of_the_hint_are_accepted(zone):
     assert len(examples) == 8
     for example in examples:
         assert when(example.strip("'"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-12-01", "2026-12-01T00:00:00Z"),
+        ("2026-12-01T17:00", "2026-12-01T17:00:00Z"),
+        ("2026-12-01T17:00:00+02:00", "2026-12-01T15:00:00Z"),
+        ("-2w", timestamp(NOW - timedelta(weeks=2))),
+    ],
+)
+def test_programs_mean_utc(zone, text, expected):
+    """Where a program speaks, the zone of this machine is of no account."""
+    assert timestamp(parse_exact(text, now=NOW)) == expected
+
+
+@pytest.mark.parametrize("text", [*REFUSED, "tomorrow", "now", "", " 3d"])
+def test_programs_may_not_use_words(text):
+    """Words, and whatever is refused from people, are refused from programs."""
+    with pytest.raises(InvalidInput, match="is not a time"):
+        parse_exact(text, now=NOW)
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.booleans())

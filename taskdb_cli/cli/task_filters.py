@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.completion import complete_priorities, complete_statuses, complete_users
-from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.vocabulary import CLOSED_STATUSES, OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.when import parse_when
 
 if TYPE_CHECKING:
@@ -70,19 +68,8 @@ class TaskFilterOptions:
         """Return the filter that is meant at that time; raise InvalidInput for a word that is not known."""
         from taskdb_cli.services.query import TaskFilter
 
-        times = {
-            name: parse_when(text, now=now, end_of_day=False)
-            for name, text in asdict(self).items()
-            if name.endswith(("_before", "_after")) and text is not None
-        }
-        return TaskFilter(
-            users=tuple(self.user or ()),
-            statuses=frozenset[TaskStatus]().union(*map(_statuses, self.status or ())),
-            priorities=frozenset(map(_priority, self.priority or ())),
-            search=self.search,
-            no_due=self.no_due,
-            overdue_at=now if self.overdue else None,
-            **times,
+        return TaskFilter.from_words(
+            asdict(self), now=now, parse_time=lambda text: parse_when(text, now=now, end_of_day=False)
         )
 
 
@@ -101,21 +88,3 @@ def takes_task_filter(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *added]}
     return with_options
-
-
-def _statuses(word: str) -> frozenset[TaskStatus]:
-    groups = {"open": OPEN_STATUSES, "closed": CLOSED_STATUSES}
-    groups |= {status.value: frozenset({status}) for status in TaskStatus}
-    try:
-        return groups[word]
-    except KeyError:
-        raise InvalidInput(
-            f"there is no status {word!r}", f"statuses are {', '.join(TaskStatus)}, open and closed"
-        ) from None
-
-
-def _priority(word: str) -> TaskPriority:
-    try:
-        return TaskPriority.from_word(word)
-    except ValueError as exc:
-        raise InvalidInput(f"there is no priority {word!r}", f"it {exc}") from None

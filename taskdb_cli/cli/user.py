@@ -243,11 +243,4 @@ def _describe(deletion: Deletion) -> str:
 
 def _print_deletion(deletion: Deletion, output: str | None, *, dry_run: bool) -> None:
     if output == "json":
-        moved = deletion.reassigned_to is not None
-        body = {
-            "users": [user.id for user in deletion.users],
-            "tasks_deleted": 0 if moved else deletion.tasks,
-            "tasks_reassigned": deletion.tasks if moved else 0,
-            "dry_run": dry_run,
-        }
-        show_json(body)
+        show_json(deletion.report(dry_run=dry_run))

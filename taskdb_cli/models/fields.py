@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSchema
 
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 
@@ -80,6 +80,13 @@ def _utc(value: datetime) -> datetime:
         raise ValueError("lies outside the years 1 to 9999") from None
 
 
+def _moment(value: object) -> object:
+    # pydantic itself would take a number, even as text, for seconds since 1970.
+    if isinstance(value, datetime) or (isinstance(value, str) and value[4:5] == "-"):
+        return value
+    raise ValueError("must be a time such as 2026-12-01T17:00:00Z")
+
+
 def _status(value: object) -> object:
     if isinstance(value, str) and value not in _STATUSES:
         raise ValueError(f"must be one of {', '.join(TaskStatus)}, not {value!r}")
@@ -87,14 +94,38 @@ def _status(value: object) -> object:
 
 
 def _priority(value: object) -> object:
-    return TaskPriority.from_word(value) if isinstance(value, str) else value
+    # The number that is stored is no concern of a caller outside.
+    return value if isinstance(value, TaskPriority) else TaskPriority.from_word(str(value))
 
 
-Email = Annotated[str, AfterValidator(normalize_email)]
-Name = Annotated[str, _one_line(NAME_LENGTH)]
-Title = Annotated[str, _one_line(TITLE_LENGTH)]
-ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH)]
-Description = Annotated[str, AfterValidator(_description)]
-Status = Annotated[TaskStatus, BeforeValidator(_status)]
-Priority = Annotated[TaskPriority, BeforeValidator(_priority)]
-Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
+def _text(longest: int) -> WithJsonSchema:
+    control = r"\u0000-\u001f\u007f-\u009f"
+    pattern = f"^[^{control}]*[^ {control}][^{control}]*$"
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern})
+
+
+_LINES = {"type": "string", "pattern": r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"}
+_PRIORITIES = {"type": "string", "enum": [priority.word for priority in TaskPriority]}
+
+# The schemas say in OpenAPI what the validators check.
+Email = Annotated[
+    str,
+    AfterValidator(normalize_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": EMAIL_LENGTH}),
+]
+Name = Annotated[str, _one_line(NAME_LENGTH), _text(NAME_LENGTH)]
+Title = Annotated[str, _one_line(TITLE_LENGTH), _text(TITLE_LENGTH)]
+ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH), _text(EXTERNAL_ID_LENGTH)]
+Description = Annotated[
+    str, AfterValidator(_description), WithJsonSchema({**_LINES, "maxLength": DESCRIPTION_LENGTH})
+]
+Status = Annotated[
+    TaskStatus, BeforeValidator(_status), WithJsonSchema({"type": "string", "enum": [*TaskStatus]})
+]
+Priority = Annotated[TaskPriority, BeforeValidator(_priority), WithJsonSchema(_PRIORITIES)]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_moment),
+    AfterValidator(_utc),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]

@@ -160,6 +160,16 @@ def check(database: Database) -> SchemaStatus:
     return SchemaStatus(current, head_revision(), [])
 
 
+def require_head(database: Database) -> None:
+    """Raise SchemaBehind, SchemaAhead or SchemaForeign unless a database is at the newest revision.
+
+    Its tables are not compared with the models, so that this is quick.
+    """
+    with database.connect() as connection:
+        if problem := compare_revision(current_revision(connection)):
+            raise problem
+
+
 def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     """Return the SQL of an upgrade, or of a downgrade if the range goes down, for review; touch nothing."""
     from alembic import command

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlalchemy.sql.elements import SQLCoreOperations
@@ -15,7 +15,14 @@ from sqlmodel import col
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
-from taskdb_cli.models.vocabulary import OPEN_STATUSES, TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
+from taskdb_cli.models.vocabulary import (
+    CLOSED_STATUSES,
+    OPEN_STATUSES,
+    TASK_FIELDS,
+    USER_FIELDS,
+    TaskPriority,
+    TaskStatus,
+)
 from taskdb_cli.services.ordering import SortKey
 
 SEARCH_LENGTH = 10_000
@@ -47,6 +54,29 @@ class TaskFilter:
     updated_after: datetime | None = None
     completed_before: datetime | None = None
     completed_after: datetime | None = None
+
+    @classmethod
+    def from_words(
+        cls, given: Mapping[str, Any], *, now: datetime, parse_time: Callable[[str], datetime]
+    ) -> Self:
+        """Return the filter that is meant, at that time, by the options of a listing; None is not given.
+
+        Raises InvalidInput for a word that is not known, and what `parse_time` raises.
+        """
+        times = {
+            name: parse_time(text)
+            for name, text in given.items()
+            if name.endswith(("_before", "_after")) and text is not None
+        }
+        return cls(
+            users=tuple(given.get("user") or ()),
+            statuses=frozenset[TaskStatus]().union(*map(_statuses, given.get("status") or ())),
+            priorities=frozenset(map(_priority, given.get("priority") or ())),
+            search=given.get("search") or "",
+            no_due=bool(given.get("no_due")),
+            overdue_at=now if given.get("overdue") else None,
+            **times,
+        )
 
     def conditions(self, owners: Sequence[int]) -> list[ColumnElement[bool]]:
         """Return the WHERE clause, as conditions that must all hold; `owners` are the users' ids.
@@ -192,3 +222,21 @@ def _holds(text: str, *columns: SQLCoreOperations[Any] | str | None) -> ColumnEl
         raise InvalidInput(f"the search text has {len(text)} characters", f"at most {SEARCH_LENGTH} work")
     pattern = fold(text)
     return or_(*[func.lower(column).contains(pattern, autoescape=True) for column in columns])
+
+
+def _statuses(word: str) -> frozenset[TaskStatus]:
+    groups = {"open": OPEN_STATUSES, "closed": CLOSED_STATUSES}
+    groups |= {status.value: frozenset({status}) for status in TaskStatus}
+    try:
+        return groups[word]
+    except KeyError:
+        raise InvalidInput(
+            f"there is no status {word!r}", f"statuses are {', '.join(TaskStatus)}, open and closed"
+        ) from None
+
+
+def _priority(word: str) -> TaskPriority:
+    try:
+        return TaskPriority.from_word(word)
+    except ValueError as exc:
+        raise InvalidInput(f"there is no priority {word!r}", f"it {exc}") from None

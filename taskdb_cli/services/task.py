@@ -43,16 +43,19 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
 
 def create_unless_exists(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
     """Make a task, or return the user's task that has the external id already, as it is."""
-    try:
-        with session.begin_nested():
-            return _insert(session, owner, given, now)
-    except ExternalIdTaken as exc:
-        column, value = users.key(owner)
-        named = col(getattr(User, column)) == value, col(Task.external_id) == given.external_id
-        row = session.connection().execute(task_records().where(*named)).one_or_none()
-        if row is None:
-            raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
-        return dict(zip(TASK_FIELDS, row, strict=True))
+    return _create_or_find(session, owner, given, now)[0]
+
+
+def create_once(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> tuple[Record, bool]:
+    """Make a task, or return the user's task that has the external id, if it is as given; say whether made.
+
+    Fields that are not given may differ. Raises UserNotFound, or ExternalIdTaken for a task that differs.
+    """
+    record, made = _create_or_find(session, owner, given, now)
+    wanted = {} if made else given.model_dump(exclude_unset=True)
+    if any(record[field] != value for field, value in wanted.items()):
+        raise ExternalIdTaken(given.external_id, record["user"])
+    return record, made
 
 
 def get(session: Session, id: int) -> Record:
@@ -143,6 +146,19 @@ def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[
 
 def _owners(session: Session, filter: TaskFilter) -> list[int]:
     return sorted({users.get_id(session, ref) for ref in filter.users})
+
+
+def _create_or_find(session: Session, owner: str, given: TaskCreate, now: datetime) -> tuple[Record, bool]:
+    try:
+        with session.begin_nested():
+            return _insert(session, owner, given, now), True
+    except ExternalIdTaken as exc:
+        column, value = users.key(owner)
+        named = col(getattr(User, column)) == value, col(Task.external_id) == given.external_id
+        row = session.connection().execute(task_records().where(*named)).one_or_none()
+        if row is None:
+            raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
+        return dict(zip(TASK_FIELDS, row, strict=True)), False
 
 
 def _insert(session: Session, owner: str, given: TaskCreate, now: datetime) -> Record:

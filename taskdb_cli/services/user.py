@@ -42,6 +42,16 @@ class Deletion:
     tasks: int
     reassigned_to: User | None = None
 
+    def report(self, *, dry_run: bool) -> dict[str, object]:
+        """Return what happened, or would, as programs are told it."""
+        moved = self.reassigned_to is not None
+        return {
+            "users": [user.id for user in self.users],
+            "tasks_deleted": 0 if moved else self.tasks,
+            "tasks_reassigned": self.tasks if moved else 0,
+            "dry_run": dry_run,
+        }
+
 
 class UserKey(NamedTuple):
     """What names a user: the column and its value."""

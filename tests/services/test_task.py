@@ -110,6 +110,28 @@ def test_create_unless_exists(database, ann, bob):
     assert titles(database) == ["Old", "New"]
 
 
+def test_create_once(database, ann):
+    """What was made before is found again by the external id, unless it is not as given."""
+
+    def make(**fields):
+        given = TaskCreate.model_validate({"external_id": "x", **fields})
+        return database.write(lambda session: service.create_once(session, "1", given, now=LATER))
+
+    first, made = make(title="Write", priority="high")
+    assert made
+    set_status(database, TaskStatus.IN_PROGRESS, first["id"])
+    again, made = make(title="Write", priority="high")
+    assert (again["id"], again["status"], made) == (first["id"], TaskStatus.IN_PROGRESS, False)
+    for fields in (
+        {"title": "Read"},
+        {"title": "Write", "priority": "low"},
+        {"title": "Write", "due_at": NOW},
+    ):
+        with pytest.raises(ExternalIdTaken, match="x"):
+            make(**fields)
+    assert titles(database) == ["Write"]
+
+
 def test_get_all(database, ann):
     """Tasks come in the order that was asked for, each once."""
     for title in "ABC":
@@ -289,7 +311,7 @@ def test_stream_of_more_than_a_fetch(database, ann, monkeypatch):
             "status must be one of todo, in_progress, done, cancelled, not 'open'",
         ),
         ({"title": "a", "priority": "top"}, "priority must be one of low, medium, high, urgent"),
-        ({"title": "a", "priority": 5}, "priority: "),
+        ({"title": "a", "priority": 2}, "priority must be one of low"),
         ({"title": "a", "due_at": "soon"}, "due_at: "),
         ({"title": "a", "due_at": "2026-01-01T00:00:00"}, "due_at: "),
         ({"title": "a", "due_at": "0001-01-01T00:00:00+01:00"}, "due_at lies outside the years 1 to 9999"),
@@ -310,3 +332,10 @@ def test_update_cannot_take_away(field):
     """What a task must have cannot be set to nothing."""
     with pytest.raises(InvalidInput, match=field):
         validate(TaskUpdate, {field: None})
+
+
+@pytest.mark.parametrize("moment", [5, 5.5, "5", "1700000000", True, b"2026-12-01", ""])
+def test_a_number_is_no_time(moment):
+    """Seconds since some year are never taken for a time."""
+    with pytest.raises(InvalidInput, match=r"^due_at must be a time such as 2026-12-01T17:00:00Z$"):
+        validate(TaskCreate, {"title": "a", "due_at": moment})
