@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 from taskdb_cli.database.schema import VERSION_TABLE
 
 HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "psycopg", "rich", "dateparser", "email_validator", "zstandard"}
+HEAVY |= {"fastapi", "uvicorn", "starlette", "prometheus_client"}
 """What no start may wait for; Typer itself takes pydantic for numbers."""
 
 REPORT = """
@@ -55,6 +56,8 @@ def run_and_report(*command, **environment):
         (["task", "--help"], 0),
         (["task", "create", "--help"], 0),
         (["migrate", "up", "--help"], 0),
+        (["serve", "--help"], 0),
+        (["serve", "--port", "70000"], 2),
         ([], 0),
         (["task", "bogus"], 2),
         (["task", "list", "--limit", "many"], 2),

@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from taskdb_cli import __version__, signals
-from taskdb_cli.cli import backup, health, migrate, restore, stats, task, token, user
+from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
@@ -47,6 +47,7 @@ app.command(epilog="Example: taskdb copy --to postgresql://ann@db.example.com/ta
 app.add_typer(token.app, name="token")
 app.command(epilog="Example: taskdb stats --user ann@example.com")(stats.stats)
 app.command(epilog="Example: taskdb health -o nagios --timeout 10")(health.health)
+app.command(epilog="Example: taskdb serve --port 8080")(serve.serve)
 
 
 def _show_version(wanted: bool) -> None:

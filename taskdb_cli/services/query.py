@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Self
@@ -78,6 +78,10 @@ class TaskFilter:
             **times,
         )
 
+    def of(self, users: tuple[str, ...]) -> Self:
+        """Return the filter of the same tasks, but only of these users."""
+        return replace(self, users=users)
+
     def conditions(self, owners: Sequence[int]) -> list[ColumnElement[bool]]:
         """Return the WHERE clause, as conditions that must all hold; `owners` are the users' ids.
 
@@ -120,10 +124,13 @@ class UserFilter:
 
     active: bool | None = None
     search: str = ""
+    id: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the WHERE clause, as conditions that must all hold; raise InvalidInput as for tasks."""
         found: list[ColumnElement[bool]] = []
+        if self.id is not None:
+            found.append(col(User.id) == self.id)
         if self.active is not None:
             found.append(col(User.is_active) == self.active)
         if self.search:

@@ -26,10 +26,11 @@ def validate(schema: type[Schema], values: Mapping[str, object]) -> Schema:
 
 def reasons(error: ValidationError) -> list[str]:
     """Return one phrase for each field at fault: its name and why."""
-    return [_reason(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+    return [reason(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
 
 
-def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
+def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    """Return the phrase for one field at fault, as pydantic tells its place, kind and message."""
     field = ".".join(map(str, place))
     if kind == "missing":
         return f"{field} is missing"

@@ -1,0 +1,1 @@
+"""The HTTP API: the same services as the command line, for programs; it comes with the extra `api`."""

@@ -1,0 +1,97 @@
+"""The application: routes, what surrounds them, and its description."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from taskdb_cli import __version__
+from taskdb_cli.api import description, operations, tasks, users
+from taskdb_cli.api.metrics import Metrics
+from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, Guard, Observer, TooLarge
+from taskdb_cli.api.problems import Problem, problem_of, too_large
+from taskdb_cli.api.records import UnsupportedBody
+from taskdb_cli.database import Database
+from taskdb_cli.errors import TaskdbError
+from taskdb_cli.services.validation import reason
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create_app(database: Database) -> FastAPI:
+    """Return the application on a database, of which it closes the pool when it ends."""
+    metrics = Metrics(database)
+    app = FastAPI(
+        title="taskdb",
+        version=__version__,
+        description=description.INTRODUCTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        responses=description.PROBLEMS,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.database, app.state.metrics = database, metrics
+    app.state.readiness = operations.Readiness(database)
+    for part in (users, tasks, operations):
+        app.include_router(part.router)
+    # The last one added comes first.
+    app.add_middleware(Guard, database=database)
+    app.add_middleware(Bounded)
+    app.add_middleware(Observer, metrics=metrics)
+    app.add_exception_handler(TaskdbError, _tell_error)
+    app.add_exception_handler(TooLarge, _tell_too_large)
+    app.add_exception_handler(RequestValidationError, _tell_invalid)
+    app.add_exception_handler(HTTPException, _tell_unrouted)
+    description.complete(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    database: Database = app.state.database
+    engine, pool = database.engine, database.options.pool
+    if pool is not None:
+        # A thread for each connection: more would only wait for one, and be told that none came free.
+        current_default_thread_limiter().total_tokens = pool.size + pool.overflow
+    yield
+    engine.dispose()
+
+
+async def _tell_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TaskdbError)
+    request.scope[FAULT] = error
+    problem = problem_of(error)
+    if isinstance(error, UnsupportedBody):
+        problem = Problem(415, error.code, error.message, error.hint)
+    return _answer(request, problem)
+
+
+async def _tell_too_large(request: Request, error: Exception) -> Response:
+    return _answer(request, too_large())
+
+
+async def _tell_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # The first of the place is query, path or header, which the name tells by itself.
+    found = [reason(tuple(each["loc"][1:]), each["type"], each["msg"]) for each in error.errors()]
+    return _answer(request, Problem(422, "usage", "; ".join(found), "the parameters are in /openapi.json"))
+
+
+async def _tell_unrouted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers: dict[str, Any] = dict(error.headers or {})
+    code = _CODES.get(error.status_code, "usage")
+    return _answer(request, Problem(error.status_code, code, error.detail, "", headers))
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    return problem.response(request.scope[REQUEST_ID])

@@ -1,0 +1,96 @@
+"""Who makes a request, and their one way to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+from sqlmodel import Session
+
+from taskdb_cli.api.problems import ClientGone
+from taskdb_cli.database import Database
+from taskdb_cli.services.token import Access, recognize
+
+T = TypeVar("T")
+Work = Callable[[Session, Access], T]
+
+KEY = "taskdb.caller"
+"""Where the caller is in the ASGI scope."""
+
+
+class Caller:
+    """The bearer of a token, which each unit of work looks up before it does anything."""
+
+    def __init__(self, database: Database, secret: str, *, writing: bool) -> None:
+        self.database = database
+        self.now = datetime.now(UTC)
+        self.admitted = False
+        """Whether the token has been found in force, and to allow what the method asks for."""
+        self.gone = threading.Event()
+        """Set when the client no longer waits for the answer."""
+        self._secret = secret
+        self._writing = writing
+
+    def admit(self) -> Access:
+        """Return what the token allows; raise Unauthorized or Forbidden."""
+        return self.database.read(self._admit)
+
+    def read(self, work: Work[T]) -> T:
+        """Run `work` as `Database.read` does, the token looked up in the same transaction."""
+        return self.database.read(lambda session: work(session, self._admit(session)))
+
+    def write(self, work: Work[T], *, dry_run: bool = False) -> T:
+        """Run `work` as `Database.write` does, unless the client is gone when it would be committed.
+
+        The token is looked up before: who may not write shall not wait for a lock, nor hold one.
+        """
+        access = self.admit()
+
+        def unit(session: Session) -> T:
+            result = work(session, access)
+            session.flush()
+            if self.gone.is_set():
+                raise ClientGone("the client went away; its change was undone")
+            return result
+
+        return self.database.write(unit, dry_run=dry_run)
+
+    def _admit(self, session: Session) -> Access:
+        access = recognize(session, self._secret)
+        if self._writing:
+            access.require_write()
+        self.admitted = True
+        return access
+
+
+async def caller_of(request: Request) -> Caller:
+    """Return who makes the request."""
+    found: Caller = request.scope[KEY]
+    return found
+
+
+async def watched_caller_of(request: Request) -> AsyncIterator[Caller]:
+    """Return who makes the request, and note while it runs when they go away."""
+    found: Caller = request.scope[KEY]
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        found.gone.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield found
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await watching
+
+
+Reading = Annotated[Caller, Depends(caller_of)]
+Writing = Annotated[Caller, Depends(watched_caller_of)]

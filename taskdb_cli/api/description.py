@@ -1,0 +1,66 @@
+"""What OpenAPI says beyond what the routes say themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from taskdb_cli.api.middleware import LIVE
+from taskdb_cli.api.problems import MEDIA_TYPE
+from taskdb_cli.api.records import ProblemDetails
+
+INTRODUCTION = """\
+Users and their tasks, by the rules of the `taskdb` command line.
+
+Every request but `GET /health/live` needs an access token, which `taskdb token create` makes. A list
+answers with a page of records; its `next` is the `after` of the following page, with the same filters and
+sort. A record's `ETag` is its version; `If-Match` changes a record only if nobody else has meanwhile.
+"""
+
+_WORDS = {
+    401: "There is no token, or none that is in force.",
+    403: "The token does not allow this.",
+    404: "It does not exist, or the token may not see it.",
+    409: "It contradicts what is stored, such as an address that another user has.",
+    412: "The record is not at the version of `If-Match`.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "A parameter or a field is not right.",
+    500: "Something went wrong in the server.",
+    503: "The database cannot be reached, is locked, or has other tables than it should.",
+}
+_EXAMPLE = {
+    "type": "urn:taskdb:problem:not_found",
+    "title": "Not Found",
+    "status": 404,
+    "detail": "task 7 not found",
+    "code": "not_found",
+    "hint": "GET /tasks lists the tasks",
+    "request_id": "6e1f0c9b2a7d4835",
+}
+_REFERENCE = {"$ref": "#/components/schemas/ProblemDetails"}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": words, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
+    for status, words in _WORDS.items()
+}
+
+
+def complete(app: FastAPI) -> None:
+    """Let the application describe its tokens, problems and headers too."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = plain()
+            parts = schema.setdefault("components", {})
+            parts.setdefault("schemas", {})["ProblemDetails"] = {
+                **ProblemDetails.model_json_schema(),
+                "example": _EXAMPLE,
+            }
+            parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"token": []}]
+            schema["paths"][LIVE]["get"]["security"] = []
+        return app.openapi_schema or {}
+
+    app.openapi = described  # type: ignore[method-assign]

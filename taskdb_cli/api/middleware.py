@@ -1,0 +1,184 @@
+"""What happens to every request, whatever its route: it is bounded, its bearer checked, and it is logged."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable
+from secrets import token_hex
+
+from anyio.to_thread import run_sync
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from taskdb_cli.api.caller import KEY, Caller
+from taskdb_cli.api.metrics import Metrics
+from taskdb_cli.api.problems import LARGEST_BODY, problem_of, too_large
+from taskdb_cli.database import Database
+from taskdb_cli.errors import (
+    DatabaseUnavailable,
+    NotFound,
+    OutcomeUnknown,
+    SchemaError,
+    StorageFailed,
+    TaskdbError,
+    Unauthorized,
+)
+
+LIVE = "/health/live"
+"""The one path that needs no token."""
+
+REQUEST_ID = "taskdb.request_id"
+FAULT = "taskdb.fault"
+"""Where in the ASGI scope the request's id is, and the error that it failed on."""
+
+_log = logging.getLogger("taskdb.request")
+_GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{20,100})")
+_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+_READING = {"GET", "HEAD", "OPTIONS"}
+_NOT_TOLD = {401, 413}
+_SERVER_ERROR = 500
+
+
+class TooLarge(Exception):
+    """The body of a request is larger than is read."""
+
+
+class Observer:
+    """Give each request an id, and tell the log and the metrics how it went; no error passes it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and record how it ended."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), 0
+        given = _header(scope["headers"], b"x-request-id")
+        identity = given.decode() if given and _GIVEN_ID.fullmatch(given) else token_hex(8)
+        scope[REQUEST_ID] = identity
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", identity.encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed)
+        except Exception as exc:  # noqa: BLE001 (the boundary)
+            scope[FAULT] = exc
+            if not status:
+                await problem_of(TaskdbError("")).response(identity)(scope, receive, observed)
+        finally:
+            self._record(scope, status, time.perf_counter() - begun)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = getattr(scope.get("route"), "path_format", "none")
+        self.metrics.observe(method, route, status, seconds)
+        level = logging.INFO if status < _SERVER_ERROR else logging.WARNING
+        if not _log.isEnabledFor(level):
+            return
+        event = {
+            "request": scope[REQUEST_ID],
+            "method": method,
+            "route": route,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 1),
+        }
+        fault, why = scope.get(FAULT), ""
+        if fault is not None:
+            event["error"] = type(fault).__name__
+            why = f", {_reason(fault)}" if status >= _SERVER_ERROR else ""
+        text = "%s %s: %d in %.1f ms [%s]%s"
+        _log.log(level, text, method, route, status, seconds * 1000, scope[REQUEST_ID], why, extra=event)
+
+
+def _reason(fault: Exception) -> str:
+    # The words of any other error may hold what a user wrote.
+    told = isinstance(fault, DatabaseUnavailable | SchemaError | StorageFailed | OutcomeUnknown | NotFound)
+    return f"{fault}" if told else type(fault).__name__
+
+
+class Bounded:
+    """Refuse the body of a request that is too large, whether its length is told or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a body that ends in TooLarge."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = _header(scope["headers"], b"content-length")
+        received = int(length) if length and length.isdigit() else 0
+        if received > LARGEST_BODY:
+            await too_large().response(scope[REQUEST_ID])(scope, receive, send)
+            return
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > LARGEST_BODY:
+                raise TooLarge
+            return message
+
+        await self.app(scope, bounded, send)
+
+
+class Guard:
+    """Let nobody in without a token, and no answer out before the token was found in force.
+
+    Work on the database looks the token up by itself. An answer that came about without any, of a route
+    that needs none or of a request that is malformed, waits here until the token was looked up.
+    """
+
+    def __init__(self, app: ASGIApp, database: Database) -> None:
+        self.app = app
+        self.database = database
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on the request of whoever shows a token."""
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] == LIVE):
+            await self.app(scope, receive, send)
+            return
+        given = _header(scope["headers"], b"authorization")
+        match = _BEARER.fullmatch(given) if given else None
+        if match is None:
+            missing = Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
+            await problem_of(missing).response(scope[REQUEST_ID])(scope, receive, send)
+            return
+        writing = scope["method"] not in _READING
+        scope[KEY] = caller = Caller(self.database, match[1].decode(), writing=writing)
+        refused = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and _needs_admission(caller, message["status"]):
+                try:
+                    await run_sync(caller.admit)
+                except TaskdbError as exc:
+                    refused = True
+                    scope[FAULT] = exc
+                    await problem_of(exc).response(scope[REQUEST_ID])(scope, receive, send)
+            if not refused:
+                await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+def _needs_admission(caller: Caller, status: int) -> bool:
+    return not caller.admitted and status not in _NOT_TOLD and status < _SERVER_ERROR
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    return next((value for key, value in headers if key == name), None)

@@ -1,0 +1,220 @@
+"""What goes in and out: bodies, records as JSON, and how OpenAPI describes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Header, Request, Response
+from pydantic import BaseModel, Field, ValidationError
+from sqlmodel import Field as SQLField
+from sqlmodel import SQLModel
+
+from taskdb_cli.errors import InvalidInput, StaleVersion
+from taskdb_cli.models.fields import Description, Email, ExternalId, Moment, Name, Priority, Status, Title
+from taskdb_cli.models.task import TaskUpdate
+from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
+from taskdb_cli.output import Record, plain
+from taskdb_cli.services.validation import reasons
+
+Schema = TypeVar("Schema", bound=SQLModel)
+
+_ETAG = re.compile(r'"([0-9]{1,9})"')
+
+
+class UnsupportedBody(InvalidInput):
+    """The body of a request is not JSON by its own account."""
+
+    code = "unsupported_media_type"
+
+
+class TaskPatch(TaskUpdate):
+    """What a caller gives to change a task; `user`, an id or an e-mail address, gets it."""
+
+    user: str = SQLField(default=None)
+
+
+def body_of(schema: type[Schema]) -> Callable[[Request], Coroutine[Any, Any, Schema]]:
+    """Return the dependency that reads a request's JSON body by a schema, without any conversion of types."""
+
+    async def read(request: Request) -> Schema:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise UnsupportedBody("the body must be JSON", "send Content-Type: application/json")
+        try:
+            return schema.model_validate_json(await request.body(), strict=True)
+        except ValidationError as exc:
+            raise InvalidInput("; ".join(reasons(exc)), "the schema is in /openapi.json") from exc
+
+    return read
+
+
+def takes(schema: type[SQLModel], example: Mapping[str, object]) -> dict[str, Any]:
+    """Return how OpenAPI describes a body of that schema."""
+    described = schema.model_json_schema()
+    for field in described["properties"].values():
+        # A default is what the service makes of an absent field, and not always a value one could send.
+        field.pop("default", None)
+    content = {"application/json": {"schema": described, "example": dict(example)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+IfMatch = Annotated[
+    str | None,
+    Header(description='The ETag that the record must have, as `"3"`; else the answer is 412.'),
+]
+
+
+def version_of(if_match: str | None) -> int | None:
+    """Return the version that a record must be at, or None for any; raise InvalidInput for no ETag."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    match = _ETAG.fullmatch(if_match.strip())
+    if match is None:
+        raise InvalidInput("If-Match is not an ETag of a record", 'send the ETag of an answer, such as "3"')
+    return int(match[1])
+
+
+def require_version(noun: str, record: Record, version: int | None) -> None:
+    """Raise StaleVersion unless a record is at the version, which None always is."""
+    if version is not None and record["version"] != version:
+        raise StaleVersion(noun, record["id"], expected=version, current=record["version"])
+
+
+def task_response(record: Record, status: int = 200, *, location: str = "") -> Response:
+    """Return a task as JSON, with its version as ETag."""
+    return _record_response(record, plain(record, TASK_FIELDS), status, location)
+
+
+def user_response(record: Record, status: int = 200, *, location: str = "") -> Response:
+    """Return a user as JSON, with its version as ETag."""
+    return _record_response(record, plain(record, USER_FIELDS), status, location)
+
+
+def _record_response(record: Record, body: dict[str, Any], status: int, location: str) -> Response:
+    headers = {"ETag": f'"{record["version"]}"'}
+    return json_response(body, status, headers | ({"Location": location} if location else {}))
+
+
+def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a value as JSON."""
+    return Response(json.dumps(body, ensure_ascii=False).encode(), status, headers, "application/json")
+
+
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+Version = Annotated[int, Field(ge=1)]
+
+
+class UserRecord(BaseModel):
+    """A user."""
+
+    model_config = {
+        "json_schema_extra": {
+            "example": {
+                "id": 1,
+                "email": "ann@example.com",
+                "name": "Ann",
+                "is_active": True,
+                "version": 1,
+                "created_at": "2026-11-22T12:30:15Z",
+                "updated_at": "2026-11-22T12:30:15Z",
+            }
+        }
+    }
+
+    id: Id
+    email: Email
+    name: Name
+    is_active: bool
+    version: Version
+    created_at: Moment
+    updated_at: Moment
+
+
+class TaskRecord(BaseModel):
+    """A task."""
+
+    model_config = {
+        "json_schema_extra": {
+            "example": {
+                "id": 7,
+                "user_id": 1,
+                "user": "ann@example.com",
+                "external_id": "cert-2026",
+                "title": "Renew the certificate",
+                "description": None,
+                "status": "todo",
+                "priority": "high",
+                "due_at": "2026-12-01T17:00:00Z",
+                "completed_at": None,
+                "version": 1,
+                "created_at": "2026-11-22T12:30:15Z",
+                "updated_at": "2026-11-22T12:30:15Z",
+            }
+        }
+    }
+
+    id: Id
+    user_id: Id
+    user: Email
+    external_id: ExternalId | None
+    title: Title
+    description: Description | None
+    status: Status
+    priority: Priority
+    due_at: Moment | None
+    completed_at: Moment | None
+    version: Version
+    created_at: Moment
+    updated_at: Moment
+
+
+class ListedUser(UserRecord):
+    """A user in a list."""
+
+    tasks: Annotated[int, Field(ge=0, description="How many tasks they have, with `with_counts`.")] = 0
+
+
+class UserPage(BaseModel):
+    """Some users, and where the next page begins."""
+
+    items: list[ListedUser]
+    next: Annotated[str | None, Field(description="The `after` of the next page; null on the last one.")]
+
+
+class TaskPage(BaseModel):
+    """Some tasks, and where the next page begins."""
+
+    items: list[TaskRecord]
+    next: Annotated[str | None, Field(description="The `after` of the next page; null on the last one.")]
+
+
+class UserDeletion(BaseModel):
+    """What a deletion did, or would do."""
+
+    users: list[Id]
+    tasks_deleted: int
+    tasks_reassigned: int
+    dry_run: bool
+
+
+class TaskDeletion(BaseModel):
+    """What a deletion did, or would do."""
+
+    tasks_deleted: list[Id]
+    dry_run: bool
+
+
+class ProblemDetails(BaseModel):
+    """A failure, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: Annotated[str, Field(description="What happened to what.")]
+    code: Annotated[str, Field(description="What kind of failure it is, for programs.")]
+    hint: Annotated[str, Field(description="The next step; may be empty.")]
+    request_id: Annotated[str, Field(description="The X-Request-ID of the answer, as in the server's log.")]

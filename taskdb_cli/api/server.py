@@ -1,0 +1,118 @@
+"""The server: one process, which runs until it is told to stop."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import uvicorn
+
+from taskdb_cli.api.app import create_app
+from taskdb_cli.database import Database
+from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TaskdbError
+
+GRACE = 10
+"""Seconds that requests may still take when the server is told to stop."""
+
+LONGEST_HEAD = 64 * 1024
+"""Bytes of a request's line and headers together."""
+
+_log = logging.getLogger("taskdb.server")
+
+
+class AddressUnusable(TaskdbError):
+    """The server cannot listen where it was told to."""
+
+
+def serve(database: Database, host: str, port: int, *, say: Callable[[str], None]) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, then finish those that are running.
+
+    A database that cannot be reached is waited for; raises SchemaError or DatabaseMissing for one that
+    no waiting puts right, and AddressUnusable.
+    """
+    app = create_app(database)
+    try:
+        app.state.readiness.check()
+    except DatabaseUnavailable as exc:
+        say(f"warning: {exc.message}; starting all the same")
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        h11_max_incomplete_event_size=LONGEST_HEAD,
+    )
+    _tidy_memory()
+    say(f"serving {database.backend.place} at {_address(listener)}; Ctrl-C stops it")
+    _Server(config).run(sockets=[listener])
+    say("stopped")
+
+
+class _Server(uvicorn.Server):
+    """Ends by returning: to be told to stop is how a server is meant to end, and no failure."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let SIGTERM and Ctrl-C stop the server."""
+        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is running, but for no longer than the grace."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            self._leave(len(self.server_state.tasks))
+
+    def _leave(self, unfinished: int) -> NoReturn:
+        # A thread that waits for the database cannot be ended otherwise; the database undoes its work.
+        sys.stderr.write(f"error: stopped with {unfinished} requests unfinished\n")
+        _log.error("stopped with %d requests unfinished", unfinished, extra={"unfinished": unfinished})
+        logging.shutdown()
+        os._exit(ExitCode.FAILURE)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Now, because another listener shows itself only here where both may reuse the address.
+        listener.listen(socket.SOMAXCONN)
+    except (OSError, UnicodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no host name"
+        raise AddressUnusable(
+            f"cannot listen on {host} port {port}: {reason}", "choose others with --host and --port"
+        ) from exc
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _tidy_memory() -> None:
+    # A command puts collections off, because it is over soon; what is loaded by now stays for good.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

@@ -1,0 +1,128 @@
+"""/tasks: what users have to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from sqlmodel import Session
+
+from taskdb_cli.api import records
+from taskdb_cli.api.caller import Reading, Writing
+from taskdb_cli.api.listings import AllTaskParameters, Listing, task_filter
+from taskdb_cli.api.records import IfMatch, TaskPatch, body_of, json_response, task_response, version_of
+from taskdb_cli.api.users import DryRun
+from taskdb_cli.errors import TaskNotFound
+from taskdb_cli.models.task import TaskUpdate
+from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
+from taskdb_cli.services import task as service
+from taskdb_cli.services.listing import Page, Record
+from taskdb_cli.services.query import TASK_SORT_KEYS
+from taskdb_cli.services.token import Access
+
+router = APIRouter(tags=["tasks"])
+
+TaskPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The id of a task.", examples=[7])]
+_VERBS = {
+    "start": (TaskStatus.IN_PROGRESS, "Mark a task as in progress."),
+    "done": (TaskStatus.DONE, "Mark a task as done; one that is done already keeps its time."),
+    "reopen": (TaskStatus.TODO, "Mark a task as to do again."),
+    "cancel": (TaskStatus.CANCELLED, "Mark a task as cancelled."),
+}
+
+
+@router.get("/tasks", responses={200: {"model": records.TaskPage}})
+def list_tasks(caller: Reading, given: Annotated[AllTaskParameters, Query()]) -> Response:
+    """List tasks; a token of one user lists only theirs."""
+    listing = Listing.begin(given, TASK_SORT_KEYS, caller.now)
+    wanted = task_filter(given, listing.now)
+
+    def work(session: Session, access: Access) -> Page:
+        for user in given.user:
+            access.require_user(session, user)
+        mine = wanted if access.user_id is None else wanted.of((str(access.user_id),))
+        return service.find(session, mine, listing.order, limit=given.limit, after=listing.after)
+
+    return listing.response(caller.read(work), TASK_FIELDS)
+
+
+@router.get("/tasks/{id}", responses={200: {"model": records.TaskRecord}})
+def get_task(caller: Reading, id: TaskPath) -> Response:
+    """Get a task."""
+    return task_response(caller.read(lambda session, access: _seen(session, access, id)))
+
+
+@router.patch(
+    "/tasks/{id}",
+    responses={200: {"model": records.TaskRecord}},
+    openapi_extra=records.takes(TaskPatch, {"priority": "urgent", "due_at": "2026-12-01T17:00:00Z"}),
+)
+def update_task(
+    caller: Writing,
+    id: TaskPath,
+    given: Annotated[TaskPatch, Depends(body_of(TaskPatch))],
+    if_match: IfMatch = None,
+) -> Response:
+    """Change a task; what is not given stays, and `user` gives the task to another."""
+    version, values = version_of(if_match), given.model_dump(exclude_unset=True)
+    owner = values.pop("user", None)
+
+    def work(session: Session, access: Access) -> Record:
+        _seen(session, access, id)
+        if owner is not None:
+            access.require_user(session, owner)
+        changes = TaskUpdate.model_construct(**values)
+        [record] = service.change(session, [id], changes, now=caller.now, owner=owner, if_version=version)
+        return record
+
+    return task_response(caller.write(work))
+
+
+@router.delete("/tasks/{id}", responses={200: {"model": records.TaskDeletion}})
+def delete_task(caller: Writing, id: TaskPath, dry_run: DryRun = False, if_match: IfMatch = None) -> Response:
+    """Delete a task."""
+    version = version_of(if_match)
+
+    def work(session: Session, access: Access) -> None:
+        _seen(session, access, id)
+        [gone] = service.remove(session, [id])
+        records.require_version("task", gone, version)
+
+    caller.write(work, dry_run=dry_run)
+    return json_response({"tasks_deleted": [id], "dry_run": dry_run})
+
+
+def _mover(status: TaskStatus) -> Callable[..., Response]:
+    def move(caller: Writing, id: TaskPath, if_match: IfMatch = None) -> Response:
+        version = version_of(if_match)
+
+        def work(session: Session, access: Access) -> Record:
+            _seen(session, access, id)
+            changes = TaskUpdate(status=status)
+            [record] = service.change(session, [id], changes, now=caller.now, if_version=version)
+            return record
+
+        return task_response(caller.write(work))
+
+    return move
+
+
+for _verb, (_status, _words) in _VERBS.items():
+    router.add_api_route(
+        f"/tasks/{{id}}/{_verb}",
+        _mover(_status),
+        methods=["POST"],
+        name=f"{_verb}_task",
+        summary=_words,
+        responses={200: {"model": records.TaskRecord}},
+    )
+
+
+def _seen(session: Session, access: Access, id: int) -> Record:
+    """Return a task's record; raise TaskNotFound for another's too, if the token is one user's."""
+    record = service.get(session, id)
+    if access.user_id not in (None, record["user_id"]):
+        raise TaskNotFound([id])
+    return record

@@ -1,0 +1,158 @@
+"""/users: people who own tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from sqlmodel import Session
+
+from taskdb_cli.api import records
+from taskdb_cli.api.caller import Reading, Writing
+from taskdb_cli.api.listings import Listing, TaskParameters, UserParameters, task_filter, user_filter
+from taskdb_cli.api.records import IfMatch, body_of, json_response, task_response, user_response, version_of
+from taskdb_cli.models.task import TaskCreate
+from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
+from taskdb_cli.services import task as tasks
+from taskdb_cli.services import user as service
+from taskdb_cli.services.listing import Page, Record
+from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.token import Access
+
+router = APIRouter(tags=["users"])
+
+UserPath = Annotated[str, Path(description="An id or an e-mail address.", examples=["ann@example.com"])]
+DryRun = Annotated[bool, Query(description="Say what would happen, and change nothing.")]
+
+_CREATE = {"email": "ann@example.com", "name": "Ann"}
+_TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "cert-2026"}
+
+
+@router.get("/users", responses={200: {"model": records.UserPage}})
+def list_users(caller: Reading, given: Annotated[UserParameters, Query()]) -> Response:
+    """List users; a token of one user lists that one."""
+    listing = Listing.begin(given, USER_SORT_KEYS, caller.now)
+    page = caller.read(
+        lambda session, access: service.find(
+            session,
+            user_filter(given, access.user_id),
+            listing.order,
+            limit=given.limit,
+            after=listing.after,
+            with_counts=given.with_counts,
+        )
+    )
+    return listing.response(page, (*USER_FIELDS, "tasks") if given.with_counts else USER_FIELDS)
+
+
+@router.post(
+    "/users",
+    status_code=201,
+    responses={201: {"model": records.UserRecord}},
+    openapi_extra=records.takes(UserCreate, _CREATE),
+)
+def create_user(caller: Writing, given: Annotated[UserCreate, Depends(body_of(UserCreate))]) -> Response:
+    """Create a user."""
+
+    def work(session: Session, access: Access) -> dict[str, Any]:
+        access.require_everybody()
+        return user_record(service.create(session, given, now=caller.now))
+
+    record = caller.write(work)
+    return user_response(record, 201, location=f"/users/{record['id']}")
+
+
+@router.get("/users/{user}", responses={200: {"model": records.UserRecord}})
+def get_user(caller: Reading, user: UserPath) -> Response:
+    """Get a user."""
+
+    def work(session: Session, access: Access) -> dict[str, Any]:
+        access.require_user(session, user)
+        return user_record(service.get(session, user))
+
+    return user_response(caller.read(work))
+
+
+@router.patch(
+    "/users/{user}",
+    responses={200: {"model": records.UserRecord}},
+    openapi_extra=records.takes(UserUpdate, {"name": "Ann Lee"}),
+)
+def update_user(
+    caller: Writing,
+    user: UserPath,
+    given: Annotated[UserUpdate, Depends(body_of(UserUpdate))],
+    if_match: IfMatch = None,
+) -> Response:
+    """Change a user; what is not given stays."""
+    version = version_of(if_match)
+
+    def work(session: Session, access: Access) -> dict[str, Any]:
+        access.require_user(session, user)
+        access.require_everybody()
+        return user_record(service.change(session, user, given, now=caller.now, if_version=version))
+
+    return user_response(caller.write(work))
+
+
+@router.delete("/users/{user}", responses={200: {"model": records.UserDeletion}})
+def delete_user(
+    caller: Writing,
+    user: UserPath,
+    reassign_to: Annotated[
+        str | None, Query(description="Give the tasks to this user instead of deleting them.")
+    ] = None,
+    dry_run: DryRun = False,
+    if_match: IfMatch = None,
+) -> Response:
+    """Delete a user with their tasks, and say how many those were."""
+    version = version_of(if_match)
+
+    def work(session: Session, access: Access) -> service.Deletion:
+        access.require_user(session, user)
+        access.require_everybody()
+        done = service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
+        records.require_version("user", user_record(done.users[0]), version)
+        return done
+
+    return json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
+
+
+@router.get("/users/{user}/tasks", responses={200: {"model": records.TaskPage}}, tags=["tasks"])
+def list_tasks_of_user(
+    caller: Reading, user: UserPath, given: Annotated[TaskParameters, Query()]
+) -> Response:
+    """List the tasks of a user."""
+    listing = Listing.begin(given, TASK_SORT_KEYS, caller.now, path=user)
+    wanted = task_filter(given, listing.now).of((user,))
+
+    def work(session: Session, access: Access) -> Page:
+        access.require_user(session, user)
+        return tasks.find(session, wanted, listing.order, limit=given.limit, after=listing.after)
+
+    return listing.response(caller.read(work), TASK_FIELDS)
+
+
+@router.post(
+    "/users/{user}/tasks",
+    status_code=201,
+    responses={201: {"model": records.TaskRecord}, 200: {"model": records.TaskRecord}},
+    openapi_extra=records.takes(TaskCreate, _TASK),
+    tags=["tasks"],
+)
+def create_task(
+    caller: Writing, user: UserPath, given: Annotated[TaskCreate, Depends(body_of(TaskCreate))]
+) -> Response:
+    """Create a task of a user, once.
+
+    If the user has a task of the same `external_id` already, and that is as given, it is the answer (200);
+    if it differs, the answer is 409.
+    """
+
+    def work(session: Session, access: Access) -> tuple[Record, bool]:
+        access.require_user(session, user)
+        return tasks.create_once(session, user, given, now=caller.now)
+
+    record, made = caller.write(work)
+    return task_response(record, 201 if made else 200, location=f"/tasks/{record['id']}")

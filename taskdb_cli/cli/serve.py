@@ -1,0 +1,34 @@
+"""taskdb serve: the HTTP API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.errors import InvalidConfiguration
+
+HIGHEST_PORT = 65535
+
+
+def serve(
+    ctx: typer.Context,
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=HIGHEST_PORT, help="The port to listen on; 0 takes a free one.")
+    ] = 8000,
+) -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C."""
+    try:
+        from taskdb_cli.api.server import serve as run_server
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.startswith("taskdb_cli"):
+            raise
+        raise InvalidConfiguration(
+            "the HTTP API is not installed", "pip install 'taskdb-cli[api]' brings what it needs"
+        ) from exc
+
+    run = invocation(ctx)
+    run_server(run.settings.database(long_lived=True), host, port, say=run.say)
