@@ -35,14 +35,12 @@ def create_app(database: Database) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        responses=description.PROBLEMS,
-        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.database, app.state.metrics = database, metrics
     app.state.readiness = operations.Readiness(database)
     for part in (users, tasks, operations):
-        app.include_router(part.router)
+        app.router.routes.extend(part.router.routes)
     # The last one added comes first.
     app.add_middleware(Guard, database=database)
     app.add_middleware(Bounded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from taskdb_cli.api.middleware import LIVE
 from taskdb_cli.api.problems import MEDIA_TYPE
@@ -40,10 +40,18 @@ _EXAMPLE = {
     "request_id": "6e1f0c9b2a7d4835",
 }
 _REFERENCE = {"$ref": "#/components/schemas/ProblemDetails"}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": words, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
     for status, words in _WORDS.items()
 }
+
+
+_OF_CHANGES = ("409", "412", "413")
+
+
+def described_router(tag: str) -> APIRouter:
+    """Return a router whose routes can end in each of the problems, and are called as their functions."""
+    return APIRouter(tags=[tag], responses=_PROBLEMS, generate_unique_id_function=lambda route: route.name)
 
 
 def complete(app: FastAPI) -> None:
@@ -61,6 +69,16 @@ def complete(app: FastAPI) -> None:
             parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             schema["security"] = [{"token": []}]
             schema["paths"][LIVE]["get"]["security"] = []
+            for operations in schema["paths"].values():
+                for method, operation in operations.items():
+                    _drop_impossible(operation, method)
         return app.openapi_schema or {}
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def _drop_impossible(operation: dict[str, Any], method: str) -> None:
+    takes_body = "requestBody" in operation
+    impossible = [*([] if takes_body else ["415"]), *(_OF_CHANGES if method == "get" else [])]
+    for status in impossible:
+        del operation["responses"][status]

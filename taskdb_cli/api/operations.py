@@ -6,15 +6,16 @@ from dataclasses import replace
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from taskdb_cli.api import metrics
 from taskdb_cli.api.caller import Reading
+from taskdb_cli.api.description import described_router
 from taskdb_cli.api.records import json_response
 from taskdb_cli.database import Database
 from taskdb_cli.services import migrate
 
-router = APIRouter(tags=["operations"])
+router = described_router("operations")
 
 READY_SECONDS = 5
 """How long connecting may take, when it is asked whether the server is ready."""

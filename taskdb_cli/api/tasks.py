@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import Depends, Path, Query, Response
 from sqlmodel import Session
 
 from taskdb_cli.api import records
 from taskdb_cli.api.caller import Reading, Writing
+from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import AllTaskParameters, Listing, task_filter
 from taskdb_cli.api.records import IfMatch, TaskPatch, body_of, json_response, task_response, version_of
 from taskdb_cli.api.users import DryRun
@@ -22,7 +23,7 @@ from taskdb_cli.services.listing import Page, Record
 from taskdb_cli.services.query import TASK_SORT_KEYS
 from taskdb_cli.services.token import Access
 
-router = APIRouter(tags=["tasks"])
+router = described_router("tasks")
 
 TaskPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The id of a task.", examples=[7])]
 _VERBS = {
@@ -115,7 +116,7 @@ for _verb, (_status, _words) in _VERBS.items():
         _mover(_status),
         methods=["POST"],
         name=f"{_verb}_task",
-        summary=_words,
+        description=_words,
         responses={200: {"model": records.TaskRecord}},
     )
 

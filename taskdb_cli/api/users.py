@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import Depends, Path, Query, Response
 from sqlmodel import Session
 
 from taskdb_cli.api import records
 from taskdb_cli.api.caller import Reading, Writing
+from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import Listing, TaskParameters, UserParameters, task_filter, user_filter
 from taskdb_cli.api.records import IfMatch, body_of, json_response, task_response, user_response, version_of
 from taskdb_cli.models.task import TaskCreate
@@ -20,7 +21,7 @@ from taskdb_cli.services.listing import Page, Record
 from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS
 from taskdb_cli.services.token import Access
 
-router = APIRouter(tags=["users"])
+router = described_router("users")
 
 UserPath = Annotated[str, Path(description="An id or an e-mail address.", examples=["ann@example.com"])]
 DryRun = Annotated[bool, Query(description="Say what would happen, and change nothing.")]

@@ -98,10 +98,11 @@ def _priority(value: object) -> object:
     return value if isinstance(value, TaskPriority) else TaskPriority.from_word(str(value))
 
 
-def _text(longest: int) -> WithJsonSchema:
+def _text(longest: int, *, may_be_empty: bool = False) -> WithJsonSchema:
     control = r"\u0000-\u001f\u007f-\u009f"
-    pattern = f"^[^{control}]*[^ {control}][^{control}]*$"
-    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern})
+    pattern = f"[^{control}]*[^ {control}][^{control}]*"
+    pattern = f"^({pattern})?$" if may_be_empty else f"^{pattern}$"
+    return WithJsonSchema({"type": "string", "maxLength": longest, "pattern": pattern})
 
 
 _LINES = {"type": "string", "pattern": r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"}
@@ -115,7 +116,8 @@ Email = Annotated[
 ]
 Name = Annotated[str, _one_line(NAME_LENGTH), _text(NAME_LENGTH)]
 Title = Annotated[str, _one_line(TITLE_LENGTH), _text(TITLE_LENGTH)]
-ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH), _text(EXTERNAL_ID_LENGTH)]
+# An empty one that is given means none.
+ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH), _text(EXTERNAL_ID_LENGTH, may_be_empty=True)]
 Description = Annotated[
     str, AfterValidator(_description), WithJsonSchema({**_LINES, "maxLength": DESCRIPTION_LENGTH})
 ]
