@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
-from taskdb_cli.api.records import json_response
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
-from taskdb_cli.output import plain
 from taskdb_cli.services.cursor import Cursor
 from taskdb_cli.services.listing import Page
 from taskdb_cli.services.ordering import Order, Position, SortKey
 from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS, TaskFilter, UserFilter
+from taskdb_cli.services.validation import reasons
 from taskdb_cli.when import parse_exact
 
 MOST_ROWS = 1000
@@ -84,6 +85,42 @@ class AllTaskParameters(TaskParameters):
     user: Words = Field(default=[], description="Theirs, by id or e-mail address; repeat it.")
 
 
+Parameters = TypeVar("Parameters", bound=Paged)
+
+
+def query_of(model: type[Parameters]) -> Callable[[Request], Coroutine[Any, Any, Parameters]]:
+    """Return the dependency that reads a request's query by a model.
+
+    FastAPI could do it too, but takes about as long for it as the database for a page.
+    """
+    repeated = {name for name, field in model.model_fields.items() if field.annotation == list[str]}
+
+    async def read(request: Request) -> Parameters:
+        given: dict[str, Any] = {}
+        for name, value in request.query_params.multi_items():
+            if name in repeated:
+                given.setdefault(name, []).append(value)
+            else:
+                given[name] = value
+        try:
+            return model.model_validate(given)
+        except ValidationError as exc:
+            raise InvalidInput("; ".join(reasons(exc)), "the parameters are in /openapi.json") from exc
+
+    return read
+
+
+def asks(model: type[Paged]) -> dict[str, Any]:
+    """Return how OpenAPI describes the query of that model."""
+    described = model.model_json_schema()["properties"]
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+            for name, schema in described.items()
+        ]
+    }
+
+
 @dataclass(frozen=True)
 class Listing:
     """A list as it was asked for: what its cursors are bound to, and where the page begins."""
@@ -106,11 +143,20 @@ class Listing:
         cursor = Cursor.decode(given.after, typed)
         return cls(typed, order, cursor.now, cursor.position)
 
-    def response(self, page: Page, fields: Sequence[str]) -> Response:
+    def response(self, page: Page) -> Response:
         """Return a page as JSON, with the cursor of the next one."""
         following = None if page.next is None else Cursor(page.next, self.now).encode(self.typed)
-        items = [plain(record, fields) for record in page.records]
-        return json_response({"items": items, "next": following})
+        return Response(_page_json(page, following), media_type="application/json")
+
+
+def _page_json(page: Page, following: str | None) -> bytes:
+    # The very values of `output.plain`, which a test compares, but several times as fast: pydantic
+    # writes everything but a priority in the same way.
+    items = [dict(record) for record in page.records]
+    for item in items:
+        if "priority" in item:
+            item["priority"] = item["priority"].word
+    return to_json({"items": items, "next": following})
 
 
 def task_filter(given: TaskParameters, now: datetime) -> TaskFilter:

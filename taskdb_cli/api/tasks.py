@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Response
+from fastapi import Depends, Path, Response
 from sqlmodel import Session
 
 from taskdb_cli.api import records
 from taskdb_cli.api.caller import Reading, Writing
 from taskdb_cli.api.description import described_router
-from taskdb_cli.api.listings import AllTaskParameters, Listing, task_filter
+from taskdb_cli.api.listings import AllTaskParameters, Listing, asks, query_of, task_filter
 from taskdb_cli.api.records import IfMatch, TaskPatch, body_of, json_response, task_response, version_of
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.types import MAX_ID
-from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
+from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing import Page, Record
 from taskdb_cli.services.query import TASK_SORT_KEYS
@@ -34,8 +34,10 @@ _VERBS = {
 }
 
 
-@router.get("/tasks", responses={200: {"model": records.TaskPage}})
-def list_tasks(caller: Reading, given: Annotated[AllTaskParameters, Query()]) -> Response:
+@router.get("/tasks", responses={200: {"model": records.TaskPage}}, openapi_extra=asks(AllTaskParameters))
+def list_tasks(
+    caller: Reading, given: Annotated[AllTaskParameters, Depends(query_of(AllTaskParameters))]
+) -> Response:
     """List tasks; a token of one user lists only theirs."""
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now)
     wanted = task_filter(given, listing.now)
@@ -46,7 +48,7 @@ def list_tasks(caller: Reading, given: Annotated[AllTaskParameters, Query()]) ->
         mine = wanted if access.user_id is None else wanted.of((str(access.user_id),))
         return service.find(session, mine, listing.order, limit=given.limit, after=listing.after)
 
-    return listing.response(caller.read(work), TASK_FIELDS)
+    return listing.response(caller.read(work))
 
 
 @router.get("/tasks/{id}", responses={200: {"model": records.TaskRecord}})

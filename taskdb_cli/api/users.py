@@ -10,11 +10,18 @@ from sqlmodel import Session
 from taskdb_cli.api import records
 from taskdb_cli.api.caller import Reading, Writing
 from taskdb_cli.api.description import described_router
-from taskdb_cli.api.listings import Listing, TaskParameters, UserParameters, task_filter, user_filter
+from taskdb_cli.api.listings import (
+    Listing,
+    TaskParameters,
+    UserParameters,
+    asks,
+    query_of,
+    task_filter,
+    user_filter,
+)
 from taskdb_cli.api.records import IfMatch, body_of, json_response, task_response, user_response, version_of
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
-from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
 from taskdb_cli.services.listing import Page, Record
@@ -30,8 +37,10 @@ _CREATE = {"email": "ann@example.com", "name": "Ann"}
 _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "cert-2026"}
 
 
-@router.get("/users", responses={200: {"model": records.UserPage}})
-def list_users(caller: Reading, given: Annotated[UserParameters, Query()]) -> Response:
+@router.get("/users", responses={200: {"model": records.UserPage}}, openapi_extra=asks(UserParameters))
+def list_users(
+    caller: Reading, given: Annotated[UserParameters, Depends(query_of(UserParameters))]
+) -> Response:
     """List users; a token of one user lists that one."""
     listing = Listing.begin(given, USER_SORT_KEYS, caller.now)
     page = caller.read(
@@ -44,7 +53,7 @@ def list_users(caller: Reading, given: Annotated[UserParameters, Query()]) -> Re
             with_counts=given.with_counts,
         )
     )
-    return listing.response(page, (*USER_FIELDS, "tasks") if given.with_counts else USER_FIELDS)
+    return listing.response(page)
 
 
 @router.post(
@@ -120,9 +129,14 @@ def delete_user(
     return json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
 
 
-@router.get("/users/{user}/tasks", responses={200: {"model": records.TaskPage}}, tags=["tasks"])
+@router.get(
+    "/users/{user}/tasks",
+    responses={200: {"model": records.TaskPage}},
+    tags=["tasks"],
+    openapi_extra=asks(TaskParameters),
+)
 def list_tasks_of_user(
-    caller: Reading, user: UserPath, given: Annotated[TaskParameters, Query()]
+    caller: Reading, user: UserPath, given: Annotated[TaskParameters, Depends(query_of(TaskParameters))]
 ) -> Response:
     """List the tasks of a user."""
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now, path=user)
@@ -132,7 +146,7 @@ def list_tasks_of_user(
         access.require_user(session, user)
         return tasks.find(session, wanted, listing.order, limit=given.limit, after=listing.after)
 
-    return listing.response(caller.read(work), TASK_FIELDS)
+    return listing.response(caller.read(work))
 
 
 @router.post(

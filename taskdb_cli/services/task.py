@@ -72,8 +72,14 @@ def find(
     session: Session, filter: TaskFilter, order: Order, *, limit: int, after: Position | None = None
 ) -> Page:
     """Return one page of matching records; raise UserNotFound for a user that the filter names."""
-    query, order = _listed(session, filter, order)
-    return listing.page(session, query, order, TASK_FIELDS, limit=limit, after=after)
+    alone = _single_id(filter)
+    owners = _owners(session, filter) if alone is None else [alone]
+    query, order = task_query(filter, owners), order.without(constant_keys(filter))
+    found = listing.page(session, query, order, TASK_FIELDS, limit=limit, after=after)
+    if alone is not None and not found.records:
+        # Whose tasks are there is there too: only now it is a question.
+        _owners(session, filter)
+    return found
 
 
 def stream(
@@ -159,6 +165,13 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
         if row is None:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
         return dict(zip(TASK_FIELDS, row, strict=True)), False
+
+
+def _single_id(filter: TaskFilter) -> int | None:
+    if len(filter.users) != 1:
+        return None
+    column, value = users.key(filter.users[0])
+    return int(value) if column == "id" else None
 
 
 def _insert(session: Session, owner: str, given: TaskCreate, now: datetime) -> Record:

@@ -1,0 +1,182 @@
+"""Measure `GET /users/{id}/tasks` beside a bare FastAPI route: `python benchmarks/api.py`.
+
+Run build.py for 1 000 000 tasks on PostgreSQL first. All servers run at once, each one process of the same
+uvicorn with the same settings; the clients ask them in turn, so that what is compared ran side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+
+from databases import argument_parser, count_tasks, databases, describe
+from measuring import add_output_option, report, table, track
+
+from taskdb_cli.database import Database
+from taskdb_cli.models.token import TokenCreate
+from taskdb_cli.services import migrate, token
+
+CLIENTS = 8
+SECONDS = 1.0
+TURNS = 15
+PATH = "/users/1/tasks?limit=50"
+UVICORN = ["--loop", "asyncio", "--http", "h11", "--ws", "none", "--no-access-log", "--log-level", "warning"]
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Measure each database, and report."""
+    parser = argument_parser(__doc__, tasks=[1_000_000])
+    parser.set_defaults(engine=["postgresql"])
+    add_output_option(parser)
+    given = parser.parse_args()
+    sections = {}
+    with databases(given) as found:
+        for database in found:
+            migrate.upgrade(database)
+            sections[f"{describe(database, count_tasks(database))}: {PATH}"] = _measure(database)
+    report(sections, given.output)
+
+
+def _measure(database: Database) -> str:
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with ExitStack() as stack:
+        secret = stack.enter_context(_token(database))
+        bare = stack.enter_context(_server("bare_api:app", {"BARE_URL": url}))
+        same = stack.enter_context(_server("bare_api:app", {"BARE_URL": url, "BARE_SAME_SQL": "1"}))
+        ours = stack.enter_context(_taskdb(url))
+        places = {
+            "bare, the page's query alone": (bare, PATH),
+            "bare, the same queries": (same, PATH),
+            "bare, the page's query alone, in the event loop": (bare, f"/async{PATH}"),
+            "taskdb serve": (ours, PATH),
+        }
+        _require_equal([_get(port, path, secret) for port, path in places.values()])
+        works = {name: partial(_throughput, port, path, secret) for name, (port, path) in places.items()}
+        return _table(_turns(works))
+
+
+def _turns(works: dict[str, partial[float]]) -> dict[str, list[float]]:
+    rates: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work()
+    for _ in track(range(TURNS), f"{CLIENTS} clients"):
+        for name, work in works.items():
+            rates[name].append(work())
+    return rates
+
+
+def _table(rates: dict[str, list[float]]) -> str:
+    ours = rates["taskdb serve"]
+    rows = []
+    for name, theirs in rates.items():
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        rows.append([name, statistics.median(theirs), statistics.median(ratios), min(ratios), max(ratios)])
+    return table(["server", "requests/s", "taskdb / it", "lowest", "highest"], rows)
+
+
+def _throughput(port: int, path: str, secret: str) -> float:
+    """Return the requests per second of some clients that ask again as soon as they have the answer."""
+    counts = [0] * CLIENTS
+    end = time.perf_counter() + SECONDS
+
+    def client(number: int) -> None:
+        connection = HTTPConnection("127.0.0.1", port)
+        while time.perf_counter() < end:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {secret}"})
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                sys.exit(f"error: {answer.status}")
+            counts[number] += 1
+        connection.close()
+
+    begun = time.perf_counter()
+    threads = [threading.Thread(target=client, args=[number]) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - begun)
+
+
+def _get(port: int, path: str, secret: str) -> list[dict[str, object]]:
+    connection = HTTPConnection("127.0.0.1", port)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {secret}"})
+    items: list[dict[str, object]] = json.loads(connection.getresponse().read())["items"]
+    return items
+
+
+def _require_equal(answers: list[list[dict[str, object]]]) -> None:
+    if any(answer != answers[0] for answer in answers) or len(answers[0]) != 50:
+        sys.exit("error: the servers do not answer the same")
+
+
+@contextmanager
+def _token(database: Database) -> Iterator[str]:
+    secret, now, given = token.generate(), datetime.now(UTC), TokenCreate(name=f"benchmark {os.getpid()}")
+    database.write(lambda session: token.create(session, given, secret, now=now))
+    try:
+        yield secret
+    finally:
+        database.write(lambda session: token.revoke(session, given.name))
+
+
+@contextmanager
+def _server(app: str, environment: dict[str, str]) -> Iterator[int]:
+    port = _free_port()
+    command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(HERE), "--port", str(port), *UVICORN]
+    with _process(command, environment, port):
+        yield port
+
+
+@contextmanager
+def _taskdb(url: str) -> Iterator[int]:
+    port = _free_port()
+    command = [sys.executable, "-m", "taskdb_cli", "serve", "--port", str(port)]
+    with _process(command, {"TASKDB_DATABASE_URL": url}, port):
+        yield port
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str], port: int) -> Iterator[None]:
+    process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, process)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit("error: a server did not start")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    main()
