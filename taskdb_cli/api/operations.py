@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -13,12 +14,25 @@ from taskdb_cli.api.caller import Reading
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.records import json_response
 from taskdb_cli.database import Database
+from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.services import migrate
+from taskdb_cli.services.health import runner
+from taskdb_cli.services.health.result import Report, Status
 
 router = described_router("operations")
 
 READY_SECONDS = 5
-"""How long connecting may take, when it is asked whether the server is ready."""
+"""How long it may take to find out whether the server is ready."""
+
+READY_CHECKS = ("connection", "revision", "connections")
+"""The checks of `taskdb health` that say so; the others are about tomorrow, or read whole tables."""
+
+EXAMPLE = {
+    "status": "ok",
+    "checks": [
+        {"name": "connection", "status": "ok", "message": "db.example.com:5432/work answered in 3 ms"}
+    ],
+}
 
 
 class Readiness:
@@ -30,9 +44,15 @@ class Readiness:
         self.database = Database(database.url, hasty)
         self.threads = CapacityLimiter(2)
 
-    def check(self) -> None:
-        """Raise what is wrong with the database, if anything is."""
+    def check(self) -> Report:
+        """Return what the checks found; raise what is wrong if no request could be served."""
         migrate.require_head(self.database)
+        now = datetime.now(UTC)
+        report = runner.run(self.database, now=now, only=READY_CHECKS, timeout=READY_SECONDS)
+        for check in report.checks:
+            if check.status in (Status.CRITICAL, Status.UNKNOWN):
+                raise DatabaseUnavailable(f"{check.name}: {check.message}", check.remedy)
+        return report
 
 
 @router.get("/health/live", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
@@ -41,20 +61,21 @@ async def live() -> Response:
     return json_response({"status": "ok"})
 
 
-@router.get(
-    "/health/ready", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
-)
+@router.get("/health/ready", responses={200: {"content": {"application/json": {"example": EXAMPLE}}}})
 async def ready(request: Request, caller: Reading) -> Response:
     """Say whether the database answers and has the tables of this version; if not, the answer is 503."""
     readiness: Readiness = request.app.state.readiness
     caller.database = readiness.database
 
-    def check() -> None:
+    def check() -> Report:
         caller.admit()
-        readiness.check()
+        return readiness.check()
 
-    await run_sync(check, limiter=readiness.threads)
-    return json_response({"status": "ok"})
+    report = await run_sync(check, limiter=readiness.threads)
+    checks = [
+        {"name": check.name, "status": check.status, "message": check.message} for check in report.checks
+    ]
+    return json_response({"status": report.status, "checks": checks})
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})

@@ -87,7 +87,9 @@ def test_it_serves_until_it_is_told_to_stop(serve, url, database, number):
         f"{server.url}/users", json={"email": "ann@example.com", "name": "Ann"}, headers=headers
     )
     assert (made.status_code, made.headers["x-request-id"]) == (201, "my-id.1")
-    assert httpx.get(f"{server.url}/health/ready", headers=headers).json() == {"status": "ok"}
+    ready = httpx.get(f"{server.url}/health/ready", headers=headers).json()
+    assert ready["status"] == "ok"
+    assert [check["name"] for check in ready["checks"]] == ["connection", "revision", "connections"]
     assert server.stop(number) == 0
     assert "Traceback" not in "".join(server.said)
     event = server.events()[0]
