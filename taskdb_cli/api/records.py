@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Request, Response
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_json
 from sqlmodel import Field as SQLField
 from sqlmodel import SQLModel
 
@@ -101,7 +101,7 @@ def _record_response(record: Record, body: dict[str, Any], status: int, location
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a value as JSON."""
-    return Response(json.dumps(body, ensure_ascii=False).encode(), status, headers, "application/json")
+    return Response(to_json(body), status, headers, "application/json")
 
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]

@@ -151,7 +151,10 @@ def wait_until_busy(database, engine, server, headers) -> None:
         if engine == "sqlite":
             shown = httpx.get(f"{server.url}/metrics", headers=headers).text
             return "taskdb_pool_connections_in_use 1.0" in shown
-        asked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        asked = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         return bool(database.read(lambda session: session.execute(text(asked)).scalar()))
 
     wait_until(busy)
