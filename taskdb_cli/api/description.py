@@ -46,6 +46,15 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_HEADERS = {
+    "X-Request-ID": "The id of the request, as in the server's log; the request may bring its own.",
+    "ETag": "The version of the record, for `If-Match`.",
+    "Location": "Where the record is.",
+    "WWW-Authenticate": "That a bearer token is wanted.",
+    "Retry-After": "Seconds after which to try again.",
+}
+_OF_STATUS = {"201": ["Location"], "401": ["WWW-Authenticate"], "503": ["Retry-After"]}
+_RECORDS = {f"#/components/schemas/{name}" for name in ("UserRecord", "TaskRecord")}
 _OF_CHANGES = ("409", "412", "413")
 
 
@@ -72,6 +81,7 @@ def complete(app: FastAPI) -> None:
             for operations in schema["paths"].values():
                 for method, operation in operations.items():
                     _drop_impossible(operation, method)
+                    _describe_headers(operation)
         return app.openapi_schema or {}
 
     app.openapi = described  # type: ignore[method-assign]
@@ -82,3 +92,17 @@ def _drop_impossible(operation: dict[str, Any], method: str) -> None:
     impossible = [*([] if takes_body else ["415"]), *(_OF_CHANGES if method == "get" else [])]
     for status in impossible:
         del operation["responses"][status]
+
+
+def _describe_headers(operation: dict[str, Any]) -> None:
+    for status, answer in operation["responses"].items():
+        schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+        names = [
+            "X-Request-ID",
+            *_OF_STATUS.get(status, []),
+            *(["ETag"] if schema.get("$ref") in _RECORDS else []),
+        ]
+        answer["headers"] = {
+            name: {"description": _HEADERS[name], "required": True, "schema": {"type": "string"}}
+            for name in names
+        }

@@ -17,6 +17,9 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
 from tests.samples import add_token
 
+ANY_ENGINE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+"""For what is decided before the database is asked."""
+
 
 @dataclass(frozen=True)
 class Api:

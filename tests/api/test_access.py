@@ -9,6 +9,7 @@ from taskdb_cli.api.middleware import LIVE
 from taskdb_cli.database import Database
 from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.services import token, user
+from tests.api.conftest import ANY_ENGINE
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW
 from tests.samples import add_task, add_user, emails, task_records, user_records
@@ -83,6 +84,7 @@ def test_only_one_route_is_open(nobody):
     assert [route for route in ROUTES if route not in CLOSED] == [("GET", LIVE)]
 
 
+@ANY_ENGINE
 @pytest.mark.parametrize(
     "header",
     [

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from taskdb_cli.services import migrate
 from tests.conftest import open_database, sqlalchemy_url
 from tests.processes import command
-from tests.samples import add_task, add_token, add_user, emails
+from tests.samples import add_task, add_token, add_user, emails, user_records
 from tests.schemas import set_revision
 
 PATIENCE = 60
@@ -122,6 +122,21 @@ def test_running_requests_are_finished(serve, url, database, engine):
             assert server.process.poll() is None
         assert answer.result().status_code == 200
     assert server.stop() == 0
+
+
+def test_a_second_ctrl_c_does_not_wait(serve, url, database, engine):
+    """Whoever insists is not kept waiting by a request that waits itself, whose change is not made."""
+    add_user(database)
+    server, headers = serve(url, TASKDB_LOCK_TIMEOUT="30"), bearer(database, scope="write")
+    with ThreadPoolExecutor() as threads, locked(database):
+        changed = threads.submit(httpx.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers)
+        wait_until_busy(database, engine, server, headers)
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: refuses(server.url))
+        assert server.stop(signal.SIGINT) == 1
+        assert isinstance(changed.exception(), httpx.TransportError)
+    assert "error: stopped with 1 requests unfinished" in "".join(server.said)
+    assert [user["name"] for user in user_records(database)] == ["Ann"]
 
 
 @contextlib.contextmanager

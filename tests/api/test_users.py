@@ -3,6 +3,7 @@
 import pytest
 
 from taskdb_cli.models.vocabulary import USER_FIELDS
+from tests.api.conftest import ANY_ENGINE
 from tests.samples import add_task, add_user, emails, titles
 
 ANN = {"email": "Ann@Example.com", "name": "Ann"}
@@ -34,6 +35,7 @@ def test_create_and_get(api):
         assert found.headers["etag"] == '"1"'
 
 
+@ANY_ENGINE
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -51,6 +53,7 @@ def test_create_refuses_bad_input(api, body, words):
     assert_problem(api.post("/users", json=body), 422, "usage", words)
 
 
+@ANY_ENGINE
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
@@ -150,6 +153,7 @@ def test_list(api, database):
     assert "tasks" not in api.get("/users").json()["items"][0]
 
 
+@ANY_ENGINE
 @pytest.mark.parametrize(
     ("query", "words"),
     [
