@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy.engine import ObjectScope
 
 from taskdb_cli.database.backend import Backend
 from taskdb_cli.database.schema import OUR_TABLES
@@ -32,24 +35,29 @@ def facts(
 ) -> Iterator[tuple[str, str]]:
     """Name each thing that a schema has of these tables, and describe it by what must not drift."""
     inspector: Inspector = inspect(connection)
+    # One query for all tables, of which those of a scratch schema are temporary.
+    which: dict[str, Any] = {"schema": schema, "filter_names": list(tables), "scope": ObjectScope.ANY}
     for table in tables:
         yield f"table {table}", backend.table_facts(connection, table)
-        yield (
-            f"primary key of {table}",
-            f"{inspector.get_pk_constraint(table, schema)['constrained_columns']}",
-        )
-        for column in inspector.get_columns(table, schema):
+    for (_, table), key in inspector.get_multi_pk_constraint(**which).items():
+        yield f"primary key of {table}", f"{key['constrained_columns']}"
+    for (_, table), columns in inspector.get_multi_columns(**which).items():
+        for column in columns:
             yield f"column {table}.{column['name']}", backend.column_facts(column)
-        for rule in inspector.get_check_constraints(table, schema):
-            yield f"constraint {rule['name']}", rule["sqltext"]
-        for unique in inspector.get_unique_constraints(table, schema):
-            yield f"constraint {unique['name']}", f"UNIQUE {unique['column_names']}"
-        for key in inspector.get_foreign_keys(table, schema):
-            yield (
-                f"constraint {key['name']}",
-                f"{key['constrained_columns']} to {key['referred_table']}, {key['options']}",
-            )
-        for index in inspector.get_indexes(table, schema):
-            options = index.get("dialect_options", {})
-            where = [str(text) for option, text in options.items() if option.endswith("_where")]
-            yield f"index {index['name']}", f"{index['column_names']} {index['unique']} {where}"
+    for rule in _all(inspector.get_multi_check_constraints(**which)):
+        yield f"constraint {rule['name']}", rule["sqltext"]
+    for unique in _all(inspector.get_multi_unique_constraints(**which)):
+        yield f"constraint {unique['name']}", f"UNIQUE {unique['column_names']}"
+    for key in _all(inspector.get_multi_foreign_keys(**which)):
+        yield (
+            f"constraint {key['name']}",
+            f"{key['constrained_columns']} to {key['referred_table']}, {key['options']}",
+        )
+    for index in _all(inspector.get_multi_indexes(**which)):
+        options = index.get("dialect_options", {})
+        where = [str(text) for option, text in options.items() if option.endswith("_where")]
+        yield f"index {index['name']}", f"{index['column_names']} {index['unique']} {where}"
+
+
+def _all(found: Mapping[Any, Sequence[Any]]) -> Iterator[Any]:
+    return chain.from_iterable(found.values())
