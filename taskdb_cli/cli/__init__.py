@@ -125,7 +125,7 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
             raise
         # The reader has what it wanted, as `head` has.
         _let_go_of_stdout()
-        return ExitCode.OK
+        return this.failure_code(ExitCode.OK)
     except Exception as exc:  # noqa: BLE001 (the boundary)
         return this.failure_code(_report(_ours(exc), exc, arguments))
     except KeyboardInterrupt as exc:

@@ -190,8 +190,9 @@ class Visit:
     """One connection to a database that is looked at, and how long it took to open it."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._engine = database.engine
+        # One that has never connected: only the first connection of an engine is noted as below.
+        self._database = Database(database.url, database.options)
+        self._engine = self._database.engine
         self._opened: list[float] = []
         # Before SQLAlchemy asks the new connection for its version and more.
         event.listen(self._engine, "first_connect", self._note, insert=True)

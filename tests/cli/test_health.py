@@ -239,3 +239,13 @@ def test_after_a_backup(taskdb, monkeypatch, tmp_path):
     assert taskdb("health", "-o", "nagios").out.startswith("TASKDB OK - ")
     monkeypatch.setenv("TASKDB_BACKUP_LABEL", "other")
     assert "backup warning" in taskdb("health", "-o", "nagios", expect=1).out
+
+
+@ON_FILES
+def test_a_reader_who_leaves(taskdb, url):
+    """A report that nobody read to its end was not told: quietly 3, and never 0."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run_process("health", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (3, "")
