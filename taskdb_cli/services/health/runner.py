@@ -102,9 +102,9 @@ class _Round:
     _done: dict[str, Check] = field(default_factory=dict)
 
     def work(self) -> None:
-        """Run every check, those first that no server can hold up, then close the connection."""
+        """Run every check, those first that no server can hold up, and close the connection."""
         try:
-            for definition in sorted(self.chosen, key=lambda each: not each.offline):
+            for definition in sorted(self.chosen, key=lambda each: (each.scans, not each.offline)):
                 found = self._measure(definition)
                 with self._lock:
                     self._done[definition.name] = found

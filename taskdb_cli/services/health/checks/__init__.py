@@ -27,6 +27,8 @@ class Definition:
     """Whether it looks at the tables of the newest revision."""
     offline: bool = False
     """Whether it needs no connection, so that it is measured even when the server hangs."""
+    scans: bool = False
+    """Whether it reads whole tables or the whole file, so that it runs when all else is measured."""
 
     @property
     def name(self) -> str:
@@ -42,16 +44,16 @@ DEFINITIONS = (
     Definition(schema.drift, needs_head=True),
     Definition(schema.constraints, needs_head=True),
     Definition(schema.indexes, needs_head=True),
-    Definition(integrity.orphans, needs_head=True),
+    Definition(integrity.orphans, needs_head=True, scans=True),
     Definition(integrity.identity, needs_head=True),
     Definition(integrity.identity_left, needs_head=True),
-    Definition(integrity.rules, needs_head=True),
+    Definition(integrity.rules, needs_head=True, scans=True),
     Definition(activity.connections),
     Definition(activity.long_transactions),
     Definition(activity.idle_in_transaction),
     Definition(activity.blocked),
     Definition(storage.size, needs_head=True),
-    Definition(storage.quick_check),
+    Definition(storage.quick_check, scans=True),
     Definition(storage.journal_mode),
     Definition(storage.permissions),
     Definition(storage.disk),
