@@ -1,0 +1,105 @@
+"""Time `taskdb health`: `python benchmarks/health.py --engine postgresql --tasks 1000000`.
+
+A round of all checks stands beside a bare connection of the driver that asks for one number, in turn.
+Then each check alone, over a connection that is open. The databases are those of build.py.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import psycopg
+from databases import argument_parser, count_tasks, databases, describe
+from measuring import add_output_option, report, table, times_ms, track
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.health import NotMeasured
+from taskdb_cli.services.health.checks import DEFINITIONS, Definition
+from taskdb_cli.services.health.runner import run
+from taskdb_cli.services.health.subject import Look, Subject
+from taskdb_cli.services.health.thresholds import Thresholds
+
+SCANS = {"orphans", "quick_check", "rules"}
+"""These read whole tables, or the whole file."""
+
+TIMEOUT = 600.0
+
+
+def main() -> None:
+    """Measure each database that the options name."""
+    parser = argument_parser(__doc__, tasks=[1_000_000])
+    add_output_option(parser)
+    given = parser.parse_args()
+    sections = {}
+    with databases(given) as found:
+        for database in track(found, "databases"):
+            name = describe(database, count_tasks(database))
+            sections[f"All checks, {name}"] = whole(database)
+            sections[f"Each check, {name}"] = each(database)
+    report(sections, given.output)
+
+
+def whole(database: Database) -> str:
+    """Return a table of a round without the scans, a complete one, and a bare connection."""
+    quick = [definition.name for definition in DEFINITIONS if definition.name not in SCANS]
+
+    def checks(**options: object) -> Callable[[], object]:
+        return lambda: run(database, now=datetime.now(UTC), timeout=TIMEOUT, **options)  # type: ignore[arg-type]
+
+    works = {
+        "a bare connection": _bare(database),
+        "all checks but the scans": checks(only=quick),
+        "all checks": checks(),
+    }
+    taken = times_ms(works, seconds=10)
+    bare = taken["a bare connection"]
+    rows = [
+        (name, statistics.median(times), statistics.median(a - b for a, b in zip(times, bare, strict=True)))
+        for name, times in taken.items()
+    ]
+    return table(["what", "ms", "more than the bare connection, ms"], rows)
+
+
+def _bare(database: Database) -> Callable[[], object]:
+    if database.backend.dialect == "sqlite":
+
+        def ask_file() -> None:
+            connection = sqlite3.connect(str(database.url.database))
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.close()
+
+        return ask_file
+    address = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def ask_server() -> None:
+        with psycopg.connect(address) as connection:
+            connection.execute("SELECT 1").fetchone()
+
+    return ask_server
+
+
+def each(database: Database, rounds: int = 7) -> str:
+    """Return a table of the median time of each check in an open connection."""
+    taken: dict[str, list[float]] = {definition.name: [] for definition in DEFINITIONS}
+    for _ in range(rounds):
+        subject = Subject(database, datetime.now(UTC))
+        for definition in DEFINITIONS:
+            begun = time.perf_counter()
+            _measure(subject, definition)
+            taken[definition.name].append((time.perf_counter() - begun) * 1000)
+        subject.close()
+    return table(["check", "ms"], [(name, statistics.median(times)) for name, times in taken.items()])
+
+
+def _measure(subject: Subject, definition: Definition) -> None:
+    with suppress(NotMeasured):
+        definition.measure(Look(definition.name, Thresholds(), subject))
+
+
+if __name__ == "__main__":
+    main()
