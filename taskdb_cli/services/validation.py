@@ -36,6 +36,8 @@ def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{field} is missing"
     if kind == "extra_forbidden":
         return f"{field} is not a known field"
+    if kind == "timezone_aware":
+        return f"{field} must be a time with a zone, such as 2026-12-01T17:00:00Z"
     text = message.removeprefix("Value error, ")
     if not field:
         return text

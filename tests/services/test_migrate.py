@@ -102,7 +102,8 @@ def test_each_revision_goes_up_down_and_up_with_rows(empty_url, revision):
 def described(database):
     """What the schema of the two tables is, to the last detail."""
     with database.connect() as connection:
-        return sorted(drift.facts(connection, database.backend, OUR_TABLES))
+        there = OUR_TABLES & set(inspect(connection).get_table_names())
+        return sorted(drift.facts(connection, database.backend, there))
 
 
 def test_upgrading_at_head_changes_nothing(database, url):
@@ -445,7 +446,7 @@ def test_an_unknown_revision_makes_no_file(tmp_path):
 
 def test_what_a_downgrade_loses_is_told(database, url, chain):
     """Dropped tables and columns are named with what they hold; dropped indexes lose nothing."""
-    assert losses(database) == []
+    assert losses(database) == ["drops table access_tokens with 0 rows"]
     insert_rows(url)
     write_revision(
         chain,
