@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -104,6 +104,11 @@ class ClosedStdout(io.TextIOBase):
     def write(self, text: str) -> int:
         """Raise StorageFailed."""
         raise StorageFailed("stdout is closed", "send it to /dev/null if nobody is to read it")
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """Raise StorageFailed."""
+        raise StorageFailed("stdout is closed", "send the archive into a file or a pipe")
 
 
 def run(arguments: Sequence[str]) -> int:

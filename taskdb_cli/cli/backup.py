@@ -24,7 +24,7 @@ from taskdb_cli.cli.backup_options import (
 from taskdb_cli.cli.options import DryRun, NotingGroup, Output
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_record, show_records
-from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed
+from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
 from taskdb_cli.output import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
 
 if TYPE_CHECKING:
@@ -215,11 +215,11 @@ def _follow_up(shelf: Shelf, policy: Policy | None, metrics_file: Path | None, s
     """Do what follows a good backup; what fails of it is Incomplete, after all of it was tried."""
     from taskdb_cli.services.backup import metrics, proving
 
-    failures: list[StorageFailed | Incomplete] = []
+    failures: list[TaskdbError] = []
     if policy:
         try:
             proving.thin_out(shelf.directory, shelf.label, policy, now=shelf.run.now)
-        except (Incomplete, StorageFailed) as exc:
+        except TaskdbError as exc:
             failures.append(exc)
     if metrics_file:
         try:
@@ -240,9 +240,16 @@ def _back_up_to(shelf: Shelf, file: str) -> None:
         raise InvalidInput("an archive is nothing for a terminal", "send it into a file or a pipe")
     with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
         if file == "-":
-            manifest = taking.write(
-                content, sys.stdout.buffer, label=shelf.label, now=run.now, progress=advance
-            )
+            try:
+                manifest = taking.write(
+                    content, sys.stdout.buffer, label=shelf.label, now=run.now, progress=advance
+                )
+                sys.stdout.buffer.flush()
+            except OSError as exc:
+                # Half an archive is a failure, even if it is its reader who went away.
+                raise StorageFailed(
+                    f"stdout cannot be written: {exc.strerror}", "what was written is no archive"
+                ) from exc
             run.journal.rows = manifest.rows
         else:
             path = Path(file).absolute()

@@ -11,7 +11,7 @@ from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Label, She
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import DryRun, Yes
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.errors import TargetNotEmpty
+from taskdb_cli.errors import Incomplete, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
@@ -95,7 +95,11 @@ def _safety(shelf: Shelf, target: Database) -> Safety:
     label = (shelf.chosen_label or label_of(target.backend.name)) + SAFETY_SUFFIX
 
     def save(content: Content) -> None:
-        backup = keep(content, shelf.directory, label=label, now=shelf.run.now)
-        shelf.run.say(f"what was there is kept in {backup.path}")
+        try:
+            backup = keep(content, shelf.directory, label=label, now=shelf.run.now)
+        except Incomplete as exc:
+            shelf.run.say(exc.message)
+        else:
+            shelf.run.say(f"what was there is kept in {backup.path}")
 
     return save

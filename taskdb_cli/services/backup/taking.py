@@ -12,7 +12,7 @@ from taskdb_cli.archive import Archive, ArchiveWriter, Column, Manifest, Origin
 from taskdb_cli.archive.writer import WritableStream
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.errors import ArchiveCorrupt
+from taskdb_cli.errors import ArchiveCorrupt, Incomplete, StorageFailed
 from taskdb_cli.services.backup.directory import BackupDirectory
 from taskdb_cli.services.backup.files import discard, open_partial, publish, storage, sync
 from taskdb_cli.services.backup.records import Proof
@@ -74,7 +74,8 @@ def take(
 
     Whatever goes wrong, nothing is under the final name, and what was there is as it was. `guarded`
     says that the caller keeps migrations and restores out already. Raises BackupRunning, StorageFailed,
-    DatabaseUnavailable, or a SchemaError for a database without taskdb's tables.
+    DatabaseUnavailable, or a SchemaError for a database without taskdb's tables; and Incomplete for an
+    archive that is good and there, but of which that could not be recorded.
     """
     with database.snapshot(guarded=guarded) as content:
         return keep(content, directory, label=label, now=now, progress=progress)
@@ -88,7 +89,10 @@ def keep(
     with directory.lock(label):
         directory.sweep(label)
         backup = save(content, directory.new_path(label, now), label=label, now=now, progress=progress)
-        directory.note_verified(label, backup.proof(now))
+        try:
+            directory.note_verified(label, backup.proof(now))
+        except StorageFailed as exc:
+            raise Incomplete(f"{backup.path} is good, but {exc.message}", exc.hint) from exc
     return backup
 
 
@@ -97,11 +101,11 @@ def save(content: Content, path: Path, *, label: str, now: datetime, progress: P
 
     Raises Conflict if the path is taken, or StorageFailed; then nothing is there.
     """
-    with open_partial(path) as stream:
+    # Closing a file on a full disk fails once more.
+    with storage(f"{path} cannot be written"), open_partial(path) as stream:
         partial = Path(stream.name)
         try:
-            with storage(f"{path} cannot be written"):
-                written = write(content, stream, label=label, now=now, progress=progress)
+            written = write(content, stream, label=label, now=now, progress=progress)
             sync(stream)
             found = _proven(partial, written)
             publish(partial, path)
