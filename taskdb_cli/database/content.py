@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Inspector, inspect
 
-from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision
+from taskdb_cli.database.schema import ARCHIVED_TABLES, OUR_TABLES, compare_revision, current_revision
 from taskdb_cli.errors import SchemaDrift
 
 if TYPE_CHECKING:
@@ -117,6 +117,18 @@ class Content(ABC):
     def counts(self) -> dict[str, int]:
         """Count the rows of every archived table."""
         return {layout.table: self.count(layout.table) for layout in self.layouts}
+
+    def referring_tables(self) -> list[str]:
+        """Return the tables that are none of taskdb's and refer to its rows.
+
+        Deleting those would take theirs along, or fail.
+        """
+        found = self._inspector.get_multi_foreign_keys()
+        return sorted(
+            table
+            for (_, table), keys in found.items()
+            if table not in OUR_TABLES and any(key["referred_table"] in OUR_TABLES for key in keys)
+        )
 
     @cached_property
     def _inspector(self) -> Inspector:

@@ -128,8 +128,8 @@ def restore(
 
     A target without tables gets them first. One that holds rows is refused unless they are to be
     `replace`d; they go through `safety` before that. New ids follow the highest one. The outcome is
-    read again and compared before it is committed. Raises TargetNotEmpty, what `plan` raises, and
-    OutcomeUnknown.
+    read again and compared before it is committed. Raises TargetNotEmpty, Conflict if a table of others
+    refers to the rows to replace, what `plan` raises, and OutcomeUnknown.
     """
     with Archive.open(path) as archive, _at_head(archive) as source:
         bring(source, target, replace=replace, safety=safety, progress=progress)
@@ -196,6 +196,11 @@ def bring(
         held = {table: rows for table, rows in content.counts().items() if rows}
         if held and not replace:
             raise TargetNotEmpty(target.backend.place, in_words(held))
+        if held and (others := content.referring_tables()):
+            raise Conflict(
+                f"{' and '.join(others)} of another application refers to rows of {target.backend.place}",
+                "nothing was changed; restore into another database, and bring over what you need",
+            )
         if held and safety:
             safety(content)
         loaded = _load(source, content, progress)

@@ -12,7 +12,7 @@ import pytest
 
 from taskdb_cli.archive import ArchiveWriter, Column, Origin
 from taskdb_cli.database.schema import revisions
-from taskdb_cli.errors import ConnectionLost, DataCorrupt, ExitCode, TaskdbError
+from taskdb_cli.errors import Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate, restore
 from taskdb_cli.services.backup import taking
 from tests.conftest import ENGINES, NOW, SERVERS, open_database
@@ -196,3 +196,17 @@ def test_a_target_that_refuses_a_row_is_as_it_was(make_url_of, database, url, or
         restore.copy(open_database(source), database, replace=True)
     assert hashes(database) == before
     migrate.check(database)
+
+
+def test_rows_that_another_application_refers_to(make_url_of, database, url):
+    """Rows of an application beside taskdb are never deleted along with the users they refer to."""
+    source = make_url_of("sqlite")
+    fill(source, users=3, tasks=7)
+    execute(url, "CREATE TABLE bills (user_id bigint REFERENCES users (id) ON DELETE CASCADE)")
+    restore.copy(open_database(source), database)
+    execute(url, "INSERT INTO bills VALUES (1)")
+    before = hashes(database)
+    with pytest.raises(Conflict, match="bills"):
+        restore.copy(open_database(source), database, replace=True)
+    assert execute(url, "SELECT user_id FROM bills") == [(1,)]
+    assert hashes(database) == before
