@@ -11,32 +11,34 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from taskdb_cli.errors import DataCorrupt
 
 NULL = r"\N"
+Converter = Callable[[Sequence[str]], Iterable[object]]
+"""Makes the values of one column, of many rows, from their fields."""
+
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 def rows(
-    table: str, chunks: Iterable[bytes], converters: Sequence[Callable[[str], object]]
-) -> Iterator[list[object]]:
-    """Read the rows of a text; a converter for each column makes its value from the unescaped field.
+    table: str, chunks: Iterable[bytes], converters: Sequence[Converter]
+) -> Iterator[tuple[object, ...]]:
+    """Read the rows of a text; there is a converter for each column.
 
     Raises DataCorrupt, naming the row, for one with another number of fields, a value that its
     converter refuses with ValueError or KeyError, or text that is not UTF-8.
     """
     done = 0
-    try:
-        for line in _lines(chunks):
-            fields = line.split("\t")
-            if "\\" in line:
-                yield [
-                    None if field == NULL else convert(unescape(field) if "\\" in field else field)
-                    for convert, field in zip(converters, fields, strict=True)
-                ]
-            else:
-                yield [convert(field) for convert, field in zip(converters, fields, strict=True)]
-            done += 1
-    except (ValueError, KeyError) as exc:
-        raise DataCorrupt(f"row {done + 1} of {table} is malformed", "use another archive") from exc
+    for lines in _lines(table, chunks):
+        try:
+            values = _values(lines, converters)
+        except (ValueError, KeyError):
+            raise _malformed(table, done + _first_malformed(lines, converters)) from None
+        yield from values
+        done += lines.count(b"\n") + 1
+
+
+def texts(fields: Sequence[str]) -> list[str | None]:
+    """Return a column of text: nulls are None, and what was escaped is itself again."""
+    return [None if field == NULL else unescape(field) if "\\" in field else field for field in fields]
 
 
 def unescape(field: str) -> str:
@@ -44,11 +46,32 @@ def unescape(field: str) -> str:
     return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), field)
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+def _values(lines: bytes, converters: Sequence[Converter]) -> Iterator[tuple[object, ...]]:
+    # Column by column: a call for each field would cost more than all that SQLite does with it.
+    columns = zip(*[line.split("\t") for line in lines.decode().split("\n")], strict=True)
+    return zip(*[convert(fields) for convert, fields in zip(converters, columns, strict=True)], strict=True)
+
+
+def _first_malformed(lines: bytes, converters: Sequence[Converter]) -> int:
+    for number, line in enumerate(lines.split(b"\n"), start=1):
+        try:
+            _values(line, converters)
+        except (ValueError, KeyError):
+            return number
+    raise AssertionError(lines)
+
+
+def _malformed(table: str, number: int) -> DataCorrupt:
+    return DataCorrupt(f"row {number} of {table} is malformed", "use another archive")
+
+
+def _lines(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
+    done = 0
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        if lines:
-            yield from b"\n".join(lines).decode().split("\n")
+        lines, newline, rest = (rest + chunk).rpartition(b"\n")
+        if newline:
+            yield lines
+            done += lines.count(b"\n") + 1
     if rest:
-        raise ValueError("the last row has no end")
+        raise _malformed(table, done + 1)

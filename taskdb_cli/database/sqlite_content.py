@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 
 from taskdb_cli.database.content import Column, Content, Layout, joined
-from taskdb_cli.database.copy_text import rows
+from taskdb_cli.database.copy_text import NULL, Converter, rows, texts
 from taskdb_cli.errors import DataCorrupt
+
+CACHE_KIB = 16 * 1024
+"""What SQLite may keep of the file in memory while it loads rows: an index is filled in no order, and
+with the usual 2 MiB its pages would be written and read again and again."""
 
 _FETCHED = 2000
 _MOST_FAULTS = 10
@@ -30,7 +34,8 @@ class SQLiteContent(Content):
         _ = self.revision
 
     def begin_replacement(self) -> None:
-        """Leave it at the write lock that the transaction began with."""
+        """Leave it at the write lock that the transaction began with; take memory for the indexes."""
+        self._raw.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def chunks(self, layout: Layout) -> Iterator[bytes]:
         """Let SQLite write the lines: it is several times as fast as Python."""
@@ -60,17 +65,31 @@ class SQLiteContent(Content):
             self._raw.execute(f"DELETE FROM {table}")  # noqa: S608 (our own table)
 
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
-        """Insert by one prepared statement."""
+        """Insert by one prepared statement, and only then hold all rows against the rules of the table."""
         names, marks = ", ".join(layout.names), ", ".join("?" * len(layout.columns))
         converters = [_CONVERTERS[column.type] for column in layout.columns]
         statement = f"INSERT INTO {layout.table} ({names}) VALUES ({marks})"  # noqa: S608 (our own names)
+        with _believing(layout.table):
+            with self._rules_deferred():
+                self._raw.executemany(statement, rows(layout.table, chunks, converters))
+            self._require_rules(layout)
+
+    @contextmanager
+    def _rules_deferred(self) -> Iterator[None]:
+        # Row by row the CHECKs take longer than all else: SQLite builds their patterns anew for each.
+        self._raw.execute("PRAGMA ignore_check_constraints = ON")
         try:
-            self._raw.executemany(statement, rows(layout.table, chunks, converters))
-        except sqlite3.IntegrityError as exc:
-            raise DataCorrupt(
-                f"the rows of {layout.table} break a rule: {exc}",
-                "nothing was changed; correct them where they come from, or use another archive",
-            ) from exc
+            yield
+        finally:
+            self._raw.execute("PRAGMA ignore_check_constraints = OFF")
+
+    def _require_rules(self, layout: Layout) -> None:
+        (found,) = self._raw.execute(f"PRAGMA quick_check({layout.table})").fetchone()
+        if found != "ok":
+            # An UPDATE that changes nothing is refused with the name of the rule.
+            same = ", ".join(f"{name} = {name}" for name in layout.names)
+            self._raw.execute(f"UPDATE {layout.table} SET {same}")  # noqa: S608 (our own names)
+            raise sqlite3.IntegrityError(found)
 
     def finish(self) -> None:
         """Build the indexes; AUTOINCREMENT has seen the highest id by itself."""
@@ -115,6 +134,17 @@ class SQLiteContent(Content):
         return raw
 
 
+@contextmanager
+def _believing(table: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as exc:
+        raise DataCorrupt(
+            f"the rows of {table} break a rule: {exc}",
+            "nothing was changed; correct them where they come from, or use another archive",
+        ) from exc
+
+
 def _texts(cursor: sqlite3.Cursor) -> Iterator[bytes]:
     while found := cursor.fetchmany(_FETCHED):
         yield b"".join([line for (line,) in found])
@@ -150,8 +180,12 @@ def _written(column: Column) -> str:
     return f"coalesce({text}, '\\N')"
 
 
-def _same(field: str) -> str:
-    return field
+def _times(fields: Sequence[str]) -> list[str | None]:
+    # Most times have all six digits of a fraction.
+    return [
+        None if field == NULL else f"{field[:10]}T{field[11:26]}Z" if field[26:] == "+00" else _time(field)
+        for field in fields
+    ]
 
 
 def _time(field: str) -> str:
@@ -162,10 +196,15 @@ def _time(field: str) -> str:
     return f"{field[:10]}T{second}.{fraction:0<6}Z"
 
 
-_CONVERTERS: dict[str, Callable[[str], object]] = {
+def _flags(fields: Sequence[str]) -> list[int | None]:
+    return [_FLAGS[field] for field in fields]
+
+
+_FLAGS = {"t": 1, "f": 0, NULL: None}
+_CONVERTERS: dict[str, Converter] = {
     # A STRICT column takes digits for the number that they are, and refuses other text.
-    "integer": _same,
-    "text": _same,
-    "boolean": {"t": 1, "f": 0}.__getitem__,
-    "timestamp": _time,
+    "integer": texts,
+    "text": texts,
+    "boolean": _flags,
+    "timestamp": _times,
 }

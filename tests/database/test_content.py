@@ -1,0 +1,74 @@
+"""Rows loaded as COPY text: the tables hold every one of them against their rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskdb_cli.errors import DataCorrupt, InvalidInput
+
+STAMP = "2026-11-22 12:30:15+00"
+ANN = f"1\tann@example.com\tAnn\tt\t1\t{STAMP}\t{STAMP}\n".encode()
+TASK = f"1\t\\N\tWrite\tTwo\\nlines\ttodo\t2\t\\N\t\\N\t1\t{STAMP}\t{STAMP}\n".encode()
+MANY = b"".join(b"%d\t%s" % (number, TASK) for number in range(1, 3001))
+BAD_ID = b"\n2900\t"
+
+
+def load(content, users=ANN, tasks=MANY):
+    """Put rows in place of those that are there, in pieces that end anywhere."""
+    content.clear()
+    for layout in content.layouts:
+        text = {"users": users, "tasks": tasks}[layout.table]
+        content.load(layout, (text[at : at + 10_007] for at in range(0, len(text), 10_007)))
+    content.finish()
+
+
+def with_a_bad_row(old, new):
+    """Return many tasks of which one, far behind, is another."""
+    before, id, after = MANY.partition(BAD_ID)
+    return before + id + after.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        (b"todo", b"lost", "tasks_status_known"),
+        (b"todo", b"done", "tasks_completed_when_done"),
+        (b"todo\t2", b"todo\t5", "tasks_priority_known"),
+        (b"Write", b" ", "tasks_title_not_blank"),
+        (b"Write", b"x" * 501, "tasks_title_length"),
+        (b"Write", b"Two\\nlines", "tasks_title_one_line"),
+        (b"Two", b"\x01", "tasks_description_plain_text"),
+        (b"Two", "\x85".encode(), "tasks_description_plain_text"),
+    ],
+)
+def test_the_rule_that_one_row_of_many_breaks_is_named(database, old, new, rule):
+    """A row that a CHECK refuses is found among thousands, and the message says which rule it breaks."""
+    with pytest.raises(DataCorrupt, match=rule), database.replacement() as content:
+        load(content, tasks=with_a_bad_row(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"2026-11-22", b"2026-02-30"), (b"Write", b"\\N"), (b"\ttodo", b""), (b"Two", b"\xff")],
+)
+def test_one_malformed_row_of_many_is_found(database, old, new):
+    """What is no row of the table, or no value of its column, is refused too."""
+    with pytest.raises(DataCorrupt), database.replacement() as content:
+        load(content, tasks=with_a_bad_row(old, new))
+
+
+def test_the_rules_hold_after_a_load(database):
+    """The transaction that has loaded rows is bound by the rules as any other."""
+    with pytest.raises(InvalidInput), database.replacement() as content:
+        load(content)
+        content.connection.exec_driver_sql("UPDATE tasks SET priority = 5")
+
+
+def test_the_rules_hold_after_a_load_that_failed(database):
+    """A connection on which a load was refused refuses what it did before."""
+    with pytest.raises(InvalidInput), database.replacement() as content:
+        content.clear()
+        with pytest.raises(DataCorrupt), content.connection.begin_nested():
+            content.load(content.layouts[0], [ANN.replace(b"Ann", b" ")])
+        content.load(content.layouts[0], [ANN])
+        content.connection.exec_driver_sql("UPDATE users SET name = ' '")
