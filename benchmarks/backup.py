@@ -165,7 +165,7 @@ def main() -> None:
     """Measure each database; report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
     parser.add_argument("--turns", type=int, default=5, help="how often each is run")
-    parser.add_argument("--what", choices=WHAT, nargs="+", default=list(WHAT), help="default: both")
+    parser.add_argument("--no-restore", action="store_true", help="measure backups only")
     parser.add_argument("--bin", type=Path, default=_binaries(), help="where pg_dump and pg_restore are")
     add_output_option(parser)
     given = parser.parse_args()
@@ -181,7 +181,7 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
             heading = describe(database, tasks)
             with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
                 files = Path(directory)
-                for what in given.what:
+                for what in ["backup"] if given.no_restore else ["backup", "restore"]:
                     works = WHAT[what](database, files, given.bin)
                     rows = compare(works, given.turns, tasks, f"{heading}, {what}")
                     yield f"{heading}, {what}", table(HEADERS, rows)
