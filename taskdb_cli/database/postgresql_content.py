@@ -16,7 +16,10 @@ from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import DatabaseUnavailable, DataCorrupt
 
-REBUILD_MEMORY = "256MB"
+REBUILD_MEMORY = """
+SELECT set_config('maintenance_work_mem',
+    greatest(pg_size_bytes(current_setting('maintenance_work_mem')), 256 * 1024 * 1024) / 1024 || 'kB', true)
+"""
 """What sorting may take while an index is built: the server's usual 64 MB make it merge from disk."""
 
 # What an administrator sets for a role or a database must not change the text, hide rows from it without
@@ -74,21 +77,22 @@ class PostgreSQLContent(Content):
         tables = [*present_tables(self.connection), VERSION_TABLE]
         self.connection.rollback()
         self.connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._set_locally({})
+        self._set_locally()
         self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
         if not guarded:
             self._take("pg_try_advisory_xact_lock_shared")
 
     def begin_replacement(self) -> None:
         """Take the lock of maintenance work, and then the tables."""
-        self._set_locally({"maintenance_work_mem": REBUILD_MEMORY})
+        self._set_locally()
+        self.connection.exec_driver_sql(REBUILD_MEMORY)
         self._take("pg_try_advisory_xact_lock")
         tables = ", ".join(present_tables(self.connection))
         self.connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
 
-    def _set_locally(self, others: dict[str, str]) -> None:
+    def _set_locally(self) -> None:
         newer = _SETTINGS_SINCE_17 if self._raw.info.server_version >= 170_000 else {}  # noqa: PLR2004
-        settings = _SETTINGS | newer | others
+        settings = _SETTINGS | newer
         # SET reads no table, and so does not begin a snapshot.
         statements = [f"SET LOCAL {name} = '{value}'" for name, value in settings.items()]
         self.connection.exec_driver_sql("; ".join(statements))
