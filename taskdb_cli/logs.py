@@ -39,6 +39,8 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     least = {"taskdb": min(handler.level for handler in handlers)} | dict.fromkeys(
         _LIBRARIES, logging.WARNING
     )
+    # It warns of what it could not tidy up after a failure, which is reported in any case.
+    least["psycopg"] = logging.ERROR
     for name, threshold in least.items():
         logger = logging.getLogger(name)
         logger.handlers = list(handlers)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from taskdb_cli.archive import verify
-from taskdb_cli.database.postgresql import MIGRATION_LOCK
+from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK
 from taskdb_cli.errors import BackupRunning, DatabaseUnavailable, ExitCode
 from taskdb_cli.services import migrate, restore
 from taskdb_cli.services.backup import taking
