@@ -131,7 +131,7 @@ def test_nothing_is_backed_up_or_restored_while_somebody_migrates(url, database,
             lambda: taking.take(database, shelf, label="other", now=NOW),
             lambda: restore.restore(database, backup.path, replace=True),
         ):
-            with pytest.raises(DatabaseUnavailable, match="migration"):
+            with pytest.raises(DatabaseUnavailable, match="is being migrated"):
                 act()
         # Whoever migrates may still back up first.
         taking.take(database, shelf, label="guarded", now=NOW, guarded=True)
@@ -143,7 +143,7 @@ def test_nothing_is_backed_up_or_restored_while_somebody_migrates(url, database,
 def test_a_migration_waits_for_a_backup(url, database, filled, monkeypatch):
     """A migration that comes during a backup begins after it."""
     looked = Event()
-    monkeypatch.setattr("taskdb_cli.database.postgresql.time.sleep", lambda _: looked.set())
+    monkeypatch.setattr("taskdb_cli.database.postgresql_locks.time.sleep", lambda _: looked.set())
     with ThreadPoolExecutor() as pool:
         with database.snapshot() as content:
             migrating = pool.submit(migrate.upgrade, open_database(url))
