@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from taskdb_cli.services.backup.taking import Backup
 
 FLOOR = 3
-MEBIBYTE = 1024 * 1024
 
 app = typer.Typer(
     cls=NotingGroup, help="Take backups, look at them, prove them.", invoke_without_command=True
@@ -194,8 +193,9 @@ def _tell(run: Invocation, backup: Backup, output: Format | None) -> None:
     run.journal.rows = backup.manifest.rows
     # Cron mails whatever a job prints.
     if sys.stderr.isatty():
-        size = f"{backup.size / MEBIBYTE:.1f} MiB"
-        place = run.maintained.backend.place
+        from rich.filesize import decimal
+
+        place, size = run.maintained.backend.place, decimal(backup.size)
         run.say(f"backed up {backup.manifest.rows} rows of {place} to {backup.path}: {size}, verified")
     if output is not None:
         show_record(backup.record(), BACKUPS, output)
