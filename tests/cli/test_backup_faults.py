@@ -28,7 +28,7 @@ SOAK = os.environ.get("TASKDB_SOAK") == "1"
 ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-PLACES = 50 if SOAK else 3
+PLACES = 50 if SOAK else 2
 """At how many places each command is stopped."""
 
 
