@@ -337,3 +337,11 @@ def test_the_example_file_changes_nothing_as_it_is():
     before = load_settings(environment={})
     write_env((Path(__file__).parent.parent / ".env.example").read_text())
     assert load_settings(environment={}) == before
+
+
+def test_a_database_that_the_parameters_name_is_told_apart():
+    """The name in the query part is the database's name, wherever it is shown or compared."""
+    urls = [f"postgresql://ann@db.example.com/?dbname={name}" for name in ("a", "b")]
+    first, second = (load_settings(database_url=url, environment={}).database().backend for url in urls)
+    assert (first.place, second.place) == ("db.example.com:5432/a", "db.example.com:5432/b")
+    assert (first.name, second.name) == ("a", "b")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +27,16 @@ from taskdb_cli.cli.backup_options import (
 from taskdb_cli.cli.options import DryRun, NotingGroup, Output
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_record, show_records
-from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
+from taskdb_cli.errors import (
+    Conflict,
+    DataCorrupt,
+    Incomplete,
+    Interrupted,
+    InvalidInput,
+    NotFound,
+    StorageFailed,
+    TaskdbError,
+)
 from taskdb_cli.output import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
 
 if TYPE_CHECKING:
@@ -76,6 +88,7 @@ def main(
 ) -> None:
     """Take a verified backup of the database, or do what the subcommand says."""
     if ctx.invoked_subcommand is not None:
+        _refuse_own_options(ctx)
         return
     shelf = Shelf.of(ctx, directory, label)
     policy = policy_of(
@@ -88,7 +101,7 @@ def main(
     if check_config:
         show_records(_configuration(shelf, policy, metrics_file), FIGURES, output)
     elif file is not None:
-        _back_up_to(shelf, file)
+        _back_up_to(shelf, file, output)
     else:
         _back_up(shelf, policy, metrics_file, drill=drill, output=output)
 
@@ -140,12 +153,24 @@ def verify(
     from taskdb_cli.services.backup import proving
 
     shelf = Shelf.of(ctx, directory, label)
+    failures: list[TaskdbError] = []
     for archive in archives:
-        path = shelf.directory.find(archive, shelf.chosen_label)
-        backup = proving.verify(path, shelf.directory, now=shelf.run.now)
-        shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
-        if drill or drill_url:
-            _drill(shelf, path, drill_url)
+        try:
+            path = shelf.directory.find(archive, shelf.chosen_label)
+            backup = proving.verify(path)
+            shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
+            proving.note(backup, shelf.directory, now=shelf.run.now)
+            if drill or drill_url:
+                _drill(shelf, path, drill_url)
+        except (NotFound, DataCorrupt, StorageFailed, Incomplete) as exc:
+            if len(archives) == 1:
+                raise
+            shelf.run.say(exc.message)
+            failures.append(exc)
+    if failures:
+        worst = next((each for each in failures if isinstance(each, DataCorrupt)), failures[0])
+        worst.message = f"{len(failures)} of {len(archives)} archives did not pass: {worst.message}"
+        raise worst
 
 
 @app.command(epilog="Example: taskdb backup prune --keep-daily 7 --keep-weekly 5 --dry-run")
@@ -184,9 +209,14 @@ def _back_up(
         )
     seconds = time.monotonic() - began
     _tell(run, backup, output)
+    steps: list[Callable[[], object]] = []
     if drill:
-        _drill(shelf, backup.path, None)
-    _follow_up(shelf, policy, metrics_file, seconds)
+        steps.append(partial(_drill, shelf, backup.path, None))
+    if policy:
+        steps.append(partial(_thin_out, shelf, policy))
+    if metrics_file:
+        steps.append(partial(_write_metrics, shelf, metrics_file, seconds))
+    _follow_up(steps)
 
 
 def _tell(run: Invocation, backup: Backup, output: Format | None) -> None:
@@ -211,33 +241,67 @@ def _drill(shelf: Shelf, path: Path, url: str | None) -> None:
         shelf.run.say(f"{path}: restored for trial, and whole")
 
 
-def _follow_up(shelf: Shelf, policy: Policy | None, metrics_file: Path | None, seconds: float) -> None:
-    """Do what follows a good backup; what fails of it is Incomplete, after all of it was tried."""
-    from taskdb_cli.services.backup import metrics, proving
+def _thin_out(shelf: Shelf, policy: Policy) -> None:
+    from taskdb_cli.services.backup import proving
 
+    proving.thin_out(shelf.directory, shelf.label, policy, now=shelf.run.now)
+
+
+def _write_metrics(shelf: Shelf, path: Path, seconds: float) -> None:
+    from taskdb_cli.services.backup import metrics
+
+    metrics.write_metrics(path.absolute(), shelf.label, shelf.directory.record(shelf.label), seconds=seconds)
+
+
+def _follow_up(steps: Sequence[Callable[[], object]]) -> None:
+    """Do what follows a good backup; what fails of it is Incomplete, after all of it was tried.
+
+    An archive that does not pass its drill is no good backup: DataCorrupt, at once.
+    """
     failures: list[TaskdbError] = []
-    if policy:
+    for step in steps:
         try:
-            proving.thin_out(shelf.directory, shelf.label, policy, now=shelf.run.now)
+            step()
+        except (DataCorrupt, Interrupted):
+            raise
         except TaskdbError as exc:
             failures.append(exc)
-    if metrics_file:
-        try:
-            record = shelf.directory.record(shelf.label)
-            metrics.write_metrics(metrics_file.absolute(), shelf.label, record, seconds=seconds)
-        except StorageFailed as exc:
-            failures.append(exc)
+        except OSError as exc:
+            failures.append(StorageFailed(f"{exc.filename or 'a file'}: {exc.strerror}"))
     if failures:
         reasons = "; ".join(failure.message for failure in failures)
         raise Incomplete(f"the backup is good, but {reasons}", failures[0].hint)
 
 
-def _back_up_to(shelf: Shelf, file: str) -> None:
+def _refuse_own_options(ctx: typer.Context) -> None:
+    # The directory and the label are the subcommands' too; all else they would not hear of.
+    for parameter in ctx.command.params:
+        given = ctx.params.get(parameter.name or "")
+        if parameter.name not in ("directory", "label") and given != parameter.get_default(ctx):
+            raise InvalidInput(
+                f"{parameter.opts[0]} stands before '{ctx.invoked_subcommand}', which would not heed it",
+                f"'taskdb backup {ctx.invoked_subcommand} --help' shows what it takes",
+            )
+
+
+def _new_file(name: str) -> Path:
+    path = Path(name).absolute()
+    if not name or not path.name or path.is_dir():
+        raise InvalidInput(f"--file {name!r} names no file", "name a new file, or - for stdout")
+    if os.path.lexists(path):
+        raise Conflict(f"{path} exists already", "choose another name")
+    return path
+
+
+def _back_up_to(shelf: Shelf, file: str, output: Format | None) -> None:
     from taskdb_cli.services.backup import taking
 
     run = shelf.run
     if file == "-" and sys.stdout.isatty():
         raise InvalidInput("an archive is nothing for a terminal", "send it into a file or a pipe")
+    if file == "-" and output is not None:
+        raise InvalidInput("--output has no place beside an archive on stdout", "leave one of them away")
+    path = _new_file(file) if file != "-" else Path()
     with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
         if file == "-":
             try:
@@ -252,9 +316,8 @@ def _back_up_to(shelf: Shelf, file: str) -> None:
                 ) from exc
             run.journal.rows = manifest.rows
         else:
-            path = Path(file).absolute()
             backup = taking.save(content, path, label=shelf.label, now=run.now, progress=advance)
-            _tell(run, backup, None)
+            _tell(run, backup, output)
 
 
 def _configuration(shelf: Shelf, policy: Policy | None, metrics_file: Path | None) -> list[dict[str, object]]:

@@ -12,8 +12,11 @@ import typer
 from taskdb_cli.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taskdb_cli.services.backup.directory import BackupDirectory
     from taskdb_cli.services.backup.retention import Policy
+    from taskdb_cli.services.backup.taking import Backup
 
 Directory = Annotated[
     Path | None,
@@ -86,6 +89,15 @@ class Shelf:
         from taskdb_cli.services.backup.names import label_of
 
         return self.chosen_label or label_of(self.run.maintained.backend.name)
+
+    def saying(self, backup: Callable[[], Backup], what: str) -> None:
+        """Take a backup before something else, and say where it is; that it is unrecorded stops nothing."""
+        from taskdb_cli.errors import Incomplete
+
+        try:
+            self.run.say(f"{what} {backup().path}")
+        except Incomplete as exc:
+            self.run.say(exc.message)
 
 
 def policy_of(*, last: int, daily: int, weekly: int, monthly: int, at_least: int) -> Policy | None:

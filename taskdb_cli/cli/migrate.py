@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,7 +53,7 @@ def down(
         way = service.preview_downgrade(run.maintained, to=revision)
         if way.target != way.start:
             run.confirm(_describe(run, way), yes=yes)
-    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup)
+    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup or _outer_no_backup(ctx))
     before = service.downgrade(run.maintained, to=revision, before=save)
     _say_journey(run, "downgraded", before)
 
@@ -115,10 +116,13 @@ def _upgrade(ctx: typer.Context, revision: str, *, no_backup: bool) -> None:
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
-    no_backup |= bool(ctx.parent and ctx.parent.params.get("no_backup"))
-    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup)
+    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup or _outer_no_backup(ctx))
     before = service.upgrade(run.maintained, to=revision, before=save)
     _say_journey(run, "upgraded", before)
+
+
+def _outer_no_backup(ctx: typer.Context) -> bool:
+    return bool(ctx.parent and ctx.parent.params.get("no_backup"))
 
 
 def _saving(shelf: Shelf, *, no_backup: bool) -> Callable[[Database], None] | None:
@@ -128,8 +132,8 @@ def _saving(shelf: Shelf, *, no_backup: bool) -> Callable[[Database], None] | No
     def save(database: Database) -> None:
         from taskdb_cli.services.backup.taking import take
 
-        backup = take(database, shelf.directory, label=shelf.label, now=shelf.run.now, guarded=True)
-        shelf.run.say(f"backed up {database.backend.place} to {backup.path}")
+        backup = partial(take, database, shelf.directory, label=shelf.label, now=shelf.run.now, guarded=True)
+        shelf.saying(backup, f"backed up {database.backend.place} to")
 
     return save
 

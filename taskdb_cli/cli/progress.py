@@ -32,7 +32,9 @@ def progress(
     def advance(done: int) -> None:
         bar.update(task, completed=done)
         if then and total is not None and done >= total:
-            bar.update(task, description=then, total=None)
+            bar.update(task, description=then)
+            # update() takes None for "as it is".
+            bar.tasks[task].total = None
         if time.monotonic() - began > PATIENCE:
             bar.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Label, She
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import DryRun, Yes
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.errors import Incomplete, TargetNotEmpty
+from taskdb_cli.errors import TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
@@ -89,17 +90,14 @@ def _may_replace(
 
 
 def _safety(shelf: Shelf, target: Database) -> Safety:
-    from taskdb_cli.services.backup.names import SAFETY_SUFFIX, label_of
+    from taskdb_cli.services.backup.names import LONGEST_LABEL, SAFETY_SUFFIX, label_of
     from taskdb_cli.services.backup.taking import keep
 
-    label = (shelf.chosen_label or label_of(target.backend.name)) + SAFETY_SUFFIX
+    # Whose archive is restored says nothing of whose rows are replaced.
+    label = label_of(target.backend.name)[: LONGEST_LABEL - len(SAFETY_SUFFIX)] + SAFETY_SUFFIX
 
     def save(content: Content) -> None:
-        try:
-            backup = keep(content, shelf.directory, label=label, now=shelf.run.now)
-        except Incomplete as exc:
-            shelf.run.say(exc.message)
-        else:
-            shelf.run.say(f"what was there is kept in {backup.path}")
+        backup = partial(keep, content, shelf.directory, label=label, now=shelf.run.now)
+        shelf.saying(backup, "what was there is kept in")
 
     return save

@@ -14,6 +14,9 @@ NULL = r"\N"
 Converter = Callable[[Sequence[str]], Iterable[object]]
 """Makes the values of one column, of many rows, from their fields."""
 
+LONGEST_LINE = 1 << 20
+"""Bytes: several times what a row can have by the rules of the tables."""
+
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -73,5 +76,7 @@ def _lines(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
         if newline:
             yield lines
             done += lines.count(b"\n") + 1
+        if len(rest) > LONGEST_LINE:
+            break
     if rest:
         raise _malformed(table, done + 1)

@@ -74,7 +74,7 @@ class PostgreSQL:
         host = url.query.get("host") or url.host or "the local socket"
         self.server = f"{host}:{url.query.get('port') or url.port or 5432}"
         self.name = str(url.query.get("dbname", url.database) or "postgresql")
-        self.place = f"{self.server}/{url.database or ''}"
+        self.place = f"{self.server}/{url.query.get('dbname', url.database) or ''}"
         self._local = is_local(url)
         self._connected_before = False
 

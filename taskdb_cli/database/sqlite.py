@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -49,6 +50,8 @@ from taskdb_cli.errors import (
     TaskdbError,
     TransactionConflict,
 )
+
+_log = logging.getLogger("taskdb.migrate")
 
 BUSY_TIMEOUT = 0.5
 """Seconds that SQLite waits for a lock by itself; it cannot be interrupted meanwhile, so that the
@@ -281,7 +284,10 @@ class SQLite:
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
                     raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
-            persist(lambda: self._keep_wal(raw), budget=self.options.retry_budget)
+            try:
+                persist(lambda: self._keep_wal(raw), budget=self.options.retry_budget)
+            except TransactionConflict as exc:
+                _log.warning("%s stays in its journal mode, which is slower: %s", self.path, exc.message)
 
     def _keep_wal(self, raw: sqlite3.Connection) -> None:
         try:

@@ -1,5 +1,6 @@
 """taskdb backup, from the outside."""
 
+import errno
 import json
 import re
 import zipfile
@@ -234,3 +235,56 @@ def test_an_empty_directory_is_an_empty_list(backup):
     """Nothing to list is no error; nothing to show is exit 3 and names the directory."""
     assert backup("list").out == ""
     assert "shelf" in backup("show", "latest", expect=ExitCode.NOT_FOUND).err
+
+
+def test_all_archives_are_verified_even_if_one_is_damaged(backup, taskdb, shelf, filled):
+    """Each of several archives is looked at, and the exit code is that of the damaged one."""
+    for _ in range(3):
+        backup()
+    first, second, third = archives(shelf)
+    damage(first)
+    result = taskdb("backup", "verify", first, second, "gone.zip", third, expect=ExitCode.CORRUPT)
+    assert result.err.count("as they were written") == 2
+    assert "2 of 4 archives did not pass" in result.err
+
+
+def test_what_follows_a_backup_is_all_tried(backup, tmp_path, shelf, filled, monkeypatch):
+    """A drill that finds no room is exit 8, and the metrics are written all the same."""
+
+    def no_room(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere")
+
+    monkeypatch.setattr("tempfile.mkdtemp", no_room)
+    result = backup("--drill", "--metrics-file", tmp_path / "x.prom", expect=ExitCode.INCOMPLETE)
+    assert "the backup is good, but /somewhere: No space left on device" in result.err
+    assert "taskdb_backup_rows" in (tmp_path / "x.prom").read_text()
+
+
+def test_options_that_a_subcommand_would_not_heed_are_refused(taskdb, shelf, filled):
+    """An option of the backup itself before a subcommand is exit 2; the directory is heeded."""
+    floor = ("--keep-at-least", 6, "prune", "--keep-last", 1)
+    for words in (floor, ("--drill", "list"), ("--file", "x", "list")):
+        assert words[0] in taskdb("backup", "--dir", shelf, *words, expect=ExitCode.USAGE).err
+    taskdb("backup", "--dir", shelf)
+    assert taskdb("backup", "--dir", shelf, "list").out.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_one_is_refused_at_once(backup, tmp_path, filled):
+    """No name, a directory and the root are exit 2 for --file."""
+    for name in ("", "/", tmp_path):
+        assert "names no file" in backup("--file", name, expect=ExitCode.USAGE).err
+
+
+def test_a_file_prints_its_record_too(backup, tmp_path, filled):
+    """-o goes with --file, but not with an archive on stdout."""
+    assert json.loads(backup("--file", tmp_path / "one.zip", "-o", "json").out)["rows"] == 3
+    backup("--file", "-", "-o", "json", expect=ExitCode.USAGE)
+
+
+def test_a_good_archive_is_good_where_nothing_can_be_noted(backup, shelf, filled):
+    """What cannot be recorded of an archive does not hide that it is good."""
+    backup()
+    (shelf / "work.taskdb.json").unlink()
+    (shelf / "work.taskdb.json").mkdir()
+    result = backup("verify", "latest", expect=ExitCode.INCOMPLETE)
+    assert "3 rows, as they were written" in result.err

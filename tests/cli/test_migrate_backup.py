@@ -70,3 +70,13 @@ def test_nothing_is_migrated_without_the_backup(taskdb, shelf):
     assert "shelf" in taskdb("migrate", expect=ExitCode.FAILURE).err
     assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] == "0001"
     taskdb("migrate", "--no-backup")
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_backup_that_cannot_be_recorded_stops_nothing(taskdb, shelf, monkeypatch):
+    """The archive is there and good, and the migration goes on."""
+    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
+    (shelf / "work.taskdb.json").mkdir(parents=True)
+    assert "is good, but" in taskdb("migrate", "down", "0001", "--yes").err
+    assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] == "0001"
+    taskdb("migrate")

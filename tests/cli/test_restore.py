@@ -61,13 +61,13 @@ def test_what_is_replaced_is_kept(taskdb, database, archived, shelf):
     result = taskdb("restore", "latest", "--replace", "--yes")
     assert "what was there is kept in " in result.err
     assert task_records(database) == archived
-    [safety] = shelf.glob("work-before-restore-*.taskdb.zip")
+    [safety] = shelf.glob("*-before-restore-*.taskdb.zip")
     # The safety archive is the newer one, but not what 'latest' means.
     taskdb("restore", "latest", "--replace", "--yes", "--no-safety-backup")
     assert task_records(database) == archived
     taskdb("restore", safety, "--replace", "--yes", "--no-safety-backup")
     assert titles(database) == ["Write", "Read", "Newer"]
-    assert len(list(shelf.glob("work-before-restore-*.taskdb.zip"))) == 1
+    assert len(list(shelf.glob("*-before-restore-*.taskdb.zip"))) == 1
 
 
 def test_a_dry_run_changes_nothing(taskdb, database, archived, shelf):
@@ -90,7 +90,7 @@ def test_a_damaged_archive_touches_nothing(taskdb, database, archived, shelf):
     result = taskdb("restore", "latest", "--replace", "--yes", expect=ExitCode.CORRUPT)
     assert "is damaged" in result.err
     assert task_records(database) == archived
-    assert not list(shelf.glob("work-before-restore-*"))
+    assert not list(shelf.glob("*-before-restore-*"))
 
 
 def test_a_new_database_gets_its_tables(taskdb, bare_taskdb, archived, empty_url, use):
@@ -178,3 +178,14 @@ def test_an_archive_of_an_older_revision_is_brought_up(taskdb, database, archive
     taskdb("restore", "latest")
     assert task_records(database) == archived
     taskdb("migrate", "check")
+
+
+def test_what_is_replaced_is_kept_under_its_own_name(taskdb, database, archived, new_url, shelf):
+    """The label of the archive that is restored says nothing of whose rows are replaced."""
+    target = new_url()
+    add_user(open_database(target), email="bob@example.com")
+    taskdb("copy", "--to", text(target), "--replace", "--yes")
+    [safety] = shelf.glob("*-before-restore-*.taskdb.zip")
+    assert safety.name.startswith(str(Path(target.database).stem))
+    taskdb("--database-url", text(target), "restore", "latest", "--label", "work", "--replace", "--yes")
+    assert not list(shelf.glob("work-before-restore-*"))

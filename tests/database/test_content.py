@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from taskdb_cli.database.copy_text import rows, texts
 from taskdb_cli.errors import DataCorrupt
 
 STAMP = "2026-11-22 12:30:15+00"
@@ -75,3 +78,17 @@ def test_the_rules_hold_after_a_load_that_failed(database):
         content.load(content.layouts[0], [ANN])
         with pytest.raises(IntegrityError):
             content.connection.exec_driver_sql("UPDATE users SET name = ' '")
+
+
+def test_a_line_without_an_end_is_given_up():
+    """Text that is no row at all is refused before it fills the memory."""
+    taken = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            taken.append(len(taken))
+            yield b"a" * 65536
+
+    with pytest.raises(DataCorrupt, match="row 1 of tasks is malformed"):
+        list(rows("tasks", endless(), [texts]))
+    assert len(taken) < 100

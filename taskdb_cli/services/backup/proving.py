@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from taskdb_cli.archive import Archive
 from taskdb_cli.database import Database
-from taskdb_cli.errors import TaskdbError
+from taskdb_cli.errors import Incomplete, StorageFailed, TaskdbError
 from taskdb_cli.services import restore
 from taskdb_cli.services.backup import retention
 from taskdb_cli.services.backup.directory import BackupDirectory, Entry
@@ -18,16 +19,20 @@ from taskdb_cli.services.backup.retention import Decision, Policy
 from taskdb_cli.services.backup.taking import Backup, Progress, read_back, silent
 
 
-def verify(path: Path, directory: BackupDirectory, *, now: datetime) -> Backup:
-    """Read all of an archive; if it is the newest of its label in the directory, record that it is good.
+def verify(path: Path) -> Backup:
+    """Read all of an archive; raise ArchiveCorrupt, ArchiveTooNew, FileMissing or StorageFailed."""
+    return read_back(path)
 
-    Raises ArchiveCorrupt, ArchiveTooNew, FileMissing or StorageFailed.
+
+def note(backup: Backup, directory: BackupDirectory, *, now: datetime) -> None:
+    """Record that an archive is good, if it is the newest of its label in the directory.
+
+    Raises Incomplete when it cannot be recorded.
     """
-    backup = read_back(path)
-    entry = _entry(path, directory)
+    entry = _entry(backup.path, directory)
     if entry and entry == directory.latest(entry.label):
-        directory.note_verified(entry.label, backup.proof(now))
-    return backup
+        with _good_all_the_same(backup.path):
+            directory.note_verified(entry.label, backup.proof(now))
 
 
 def drill(
@@ -44,7 +49,16 @@ def drill(
     """
     restore.drill(path, target=target, progress=progress)
     if entry := _entry(path, directory):
-        directory.note_drilled(entry.label, Drill(path.name, now))
+        with _good_all_the_same(path):
+            directory.note_drilled(entry.label, Drill(path.name, now))
+
+
+@contextmanager
+def _good_all_the_same(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except StorageFailed as exc:
+        raise Incomplete(f"{path} is good, but {exc.message}", exc.hint) from exc
 
 
 def thin_out(
