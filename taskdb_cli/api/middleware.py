@@ -138,8 +138,9 @@ class Bounded:
 class Guard:
     """Let nobody in without a token, and no answer out before the token was found in force.
 
-    Work on the database looks the token up by itself. An answer that came about without any, of a route
-    that needs none or of a request that is malformed, waits here until the token was looked up.
+    A request that may have a body is refused before any of it is read. Otherwise work on the database looks
+    the token up by itself; an answer that came about without any, of a route that needs none or of a request
+    that is malformed, waits here until the token was looked up.
     """
 
     def __init__(self, app: ASGIApp, database: Database) -> None:
@@ -159,21 +160,29 @@ class Guard:
             return
         writing = scope["method"] not in _READING
         scope[KEY] = caller = Caller(self.database, match[1].decode(), writing=writing)
+        if writing and not await _admitted(caller, scope, receive, send):
+            return
         refused = False
 
         async def guarded(message: Message) -> None:
             nonlocal refused
             if message["type"] == "http.response.start" and _needs_admission(caller, message["status"]):
-                try:
-                    await run_sync(caller.admit)
-                except TaskdbError as exc:
-                    refused = True
-                    scope[FAULT] = exc
-                    await problem_of(exc).response(scope[REQUEST_ID])(scope, receive, send)
+                refused = not await _admitted(caller, scope, receive, send)
             if not refused:
                 await send(message)
 
         await self.app(scope, receive, guarded)
+
+
+async def _admitted(caller: Caller, scope: Scope, receive: Receive, send: Send) -> bool:
+    """Look the token up; if it does not allow the request, answer so and return False."""
+    try:
+        await run_sync(caller.admit)
+    except TaskdbError as exc:
+        scope[FAULT] = exc
+        await problem_of(exc).response(scope[REQUEST_ID])(scope, receive, send)
+        return False
+    return True
 
 
 def _needs_admission(caller: Caller, status: int) -> bool:

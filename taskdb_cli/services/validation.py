@@ -13,10 +13,14 @@ from taskdb_cli.errors import InvalidInput
 Schema = TypeVar("Schema", bound=SQLModel)
 
 
+MOST_REASONS = 20
+"""How many fields at fault are named; a person mends no more of them at once."""
+
+
 def validate(schema: type[Schema], values: Mapping[str, object]) -> Schema:
     """Return the schema holding these values.
 
-    Raises InvalidInput that names every field at fault and why.
+    Raises InvalidInput that names the fields at fault and why.
     """
     try:
         return schema.model_validate(values)
@@ -25,8 +29,11 @@ def validate(schema: type[Schema], values: Mapping[str, object]) -> Schema:
 
 
 def reasons(error: ValidationError) -> list[str]:
-    """Return one phrase for each field at fault: its name and why."""
-    return [reason(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+    """Return one phrase for each field at fault: its name and why; of many, the last says how many more."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    named = [reason(each["loc"], each["type"], each["msg"]) for each in details[:MOST_REASONS]]
+    more = len(details) - len(named)
+    return [*named, f"and {more} more"] if more else named
 
 
 def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:

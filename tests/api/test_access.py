@@ -161,6 +161,41 @@ def test_malformed_requests_need_a_token_too(connect_as, nobody, rows):
         assert api.post("/users", content=content, headers=headers).status_code == 422
 
 
+@ANY_ENGINE
+def test_no_body_is_read_of_whoever_may_not_send_it(nobody, connect_as, app):
+    """A made-up token is refused before the body has come, and so is one that may only read."""
+    received = []
+
+    async def receive():
+        received.append(True)
+        return {"type": "http.request", "body": b"{", "more_body": True}
+
+    for secret, status in (("taskdb_" + "A" * 43, 401), (connect_as("read").token, 403)):
+        for method, path in [route for route in ROUTES if route[0] not in ("GET", "HEAD")]:
+            assert nobody.portal.call(_status_of, app, method, path, secret, receive) == status
+    assert not received
+
+
+async def _status_of(app, method, path, secret, receive):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"authorization", f"Bearer {secret}".encode()), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
+    await app(scope, receive, send)
+    return sent[0]["status"]
+
+
+@ANY_ENGINE
+def test_a_body_with_many_faults(connect_as):
+    """Of thousands of unknown fields a few are named."""
+    answer = connect_as().post("/users", json={f"field{number}": 1 for number in range(5000)})
+    assert_problem(answer, 422, "usage", "and 4982 more")
+    assert len(answer.text) < 2000
+
+
 ADMINISTRATION = {
     ("POST", "/users"),
     ("PATCH", "/users/{user}"),

@@ -208,6 +208,16 @@ def test_a_client_that_goes_away_changes_nothing(serve, url, database, engine):
     assert [event["error"] for event in server.events() if event["status"] == 499] == ["ClientGone"]
 
 
+def test_an_unfinished_body_holds_nothing_up(serve, url):
+    """Who has no token is refused though the body has not come, and the server need not wait for it."""
+    server = serve(url)
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), PATIENCE) as client:
+        head = f"POST /users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer taskdb_{'A' * 43}\r\n"
+        client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 401 ")
+        assert server.stop() == 0
+
+
 def test_200_connections_at_once(serve, url, database):
     """Everybody of 200 is answered, though they share a few connections to the database."""
     add_user(database)
