@@ -179,7 +179,8 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
             migrate.upgrade(database)
             tasks = count_tasks(database)
             heading = describe(database, tasks)
-            with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
+            given.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
                 files = Path(directory)
                 for what in ["backup"] if given.no_restore else ["backup", "restore"]:
                     works = WHAT[what](database, files, given.bin)
