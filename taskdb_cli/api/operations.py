@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, fail_after
 from anyio.to_thread import run_sync
 from fastapi import Request, Response
 
@@ -29,9 +29,7 @@ READY_CHECKS = ("connection", "revision", "connections")
 
 EXAMPLE = {
     "status": "ok",
-    "checks": [
-        {"name": "connection", "status": "ok", "message": "db.example.com:5432/work answered in 3 ms"}
-    ],
+    "checks": [{"name": each, "status": "ok"} for each in READY_CHECKS],
 }
 
 
@@ -40,7 +38,13 @@ class Readiness:
 
     def __init__(self, database: Database) -> None:
         limit = min(READY_SECONDS, database.options.connect_timeout)
-        hasty = replace(database.options, pool=None, retry_budget=0, connect_timeout=limit)
+        hasty = replace(
+            database.options,
+            pool=None,
+            retry_budget=0,
+            connect_timeout=limit,
+            statement_timeout=READY_SECONDS,
+        )
         self.database = Database(database.url, hasty)
         self.threads = CapacityLimiter(2)
 
@@ -71,10 +75,14 @@ async def ready(request: Request, caller: Reading) -> Response:
         caller.admit()
         return readiness.check()
 
-    report = await run_sync(check, limiter=readiness.threads)
-    checks = [
-        {"name": check.name, "status": check.status, "message": check.message} for check in report.checks
-    ]
+    try:
+        with fail_after(READY_SECONDS):
+            # A thread that waits for a server which says nothing ends by itself some time.
+            report = await run_sync(check, limiter=readiness.threads, abandon_on_cancel=True)
+    except TimeoutError as exc:
+        raise DatabaseUnavailable(f"not known to be ready within {READY_SECONDS} s") from exc
+    # Their messages name the server, which is no business of a token's bearer.
+    checks = [{"name": each.name, "status": each.status} for each in report.checks]
     return json_response({"status": report.status, "checks": checks})
 
 

@@ -1,9 +1,12 @@
 """Nobody gets in: every route, whoever asks. A route that is new is tried here by itself."""
 
+import threading
+
 import httpx
 import pytest
 from fastapi import Response
 
+from taskdb_cli.api import operations
 from taskdb_cli.api.app import create_app
 from taskdb_cli.api.middleware import LIVE
 from taskdb_cli.database import Database
@@ -186,6 +189,18 @@ async def _status_of(app, method, path, secret, receive):
     scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
     await app(scope, receive, send)
     return sent[0]["status"]
+
+
+@ANY_ENGINE
+def test_not_known_to_be_ready(app, connect_as, monkeypatch):
+    """A look at the database that takes too long is answered without its result."""
+    over = threading.Event()
+    monkeypatch.setattr(operations, "READY_SECONDS", 0.1)
+    monkeypatch.setattr(app.state.readiness, "check", over.wait)
+    try:
+        assert_problem(connect_as("read").get("/health/ready"), 503, "unavailable")
+    finally:
+        over.set()
 
 
 @ANY_ENGINE

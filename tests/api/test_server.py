@@ -91,6 +91,7 @@ def test_it_serves_until_it_is_told_to_stop(serve, url, database, number):
     ready = httpx.get(f"{server.url}/health/ready", headers=headers).json()
     assert ready["status"] == "ok"
     assert [check["name"] for check in ready["checks"]] == ["connection", "revision", "connections"]
+    assert all(check.keys() == {"name", "status"} for check in ready["checks"])
     assert server.stop(number) == 0
     assert "Traceback" not in "".join(server.said)
     event = server.events()[0]
