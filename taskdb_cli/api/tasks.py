@@ -21,6 +21,7 @@ from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing import Page, Record
 from taskdb_cli.services.query import TASK_SORT_KEYS
+from taskdb_cli.services.task_writing import lock_tasks
 from taskdb_cli.services.token import Access
 
 router = described_router("tasks")
@@ -73,7 +74,7 @@ def update_task(
     owner = values.pop("user", None)
 
     def work(session: Session, access: Access) -> Record:
-        _seen(session, access, id)
+        _seen(session, access, id, lock=True)
         if owner is not None:
             access.require_user(session, owner)
         changes = TaskUpdate.model_construct(**values)
@@ -89,7 +90,7 @@ def delete_task(caller: Writing, id: TaskPath, dry_run: DryRun = False, if_match
     version = version_of(if_match)
 
     def work(session: Session, access: Access) -> None:
-        _seen(session, access, id)
+        _seen(session, access, id, lock=True)
         [gone] = service.remove(session, [id])
         records.require_version("task", gone, version)
 
@@ -102,7 +103,7 @@ def _mover(status: TaskStatus) -> Callable[..., Response]:
         version = version_of(if_match)
 
         def work(session: Session, access: Access) -> Record:
-            _seen(session, access, id)
+            _seen(session, access, id, lock=True)
             changes = TaskUpdate(status=status)
             [record] = service.change(session, [id], changes, now=caller.now, if_version=version)
             return record
@@ -123,8 +124,13 @@ for _verb, (_status, _words) in _VERBS.items():
     )
 
 
-def _seen(session: Session, access: Access, id: int) -> Record:
-    """Return a task's record; raise TaskNotFound for another's too, if the token is one user's."""
+def _seen(session: Session, access: Access, id: int, *, lock: bool = False) -> Record:
+    """Return a task's record; raise TaskNotFound for another's too, if the token is one user's.
+
+    With `lock` nobody else can give such a token's task away until this transaction ends.
+    """
+    if lock and access.user_id is not None:
+        lock_tasks(session, [id])
     record = service.get(session, id)
     if access.user_id not in (None, record["user_id"]):
         raise TaskNotFound([id])

@@ -1,16 +1,19 @@
 """/tasks and /users/{user}/tasks, by HTTP."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS
 from taskdb_cli.output import timestamp
 from tests.api.conftest import ANY_ENGINE
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW
-from tests.samples import add_task, add_user, titles
+from tests.samples import add_task, add_user, task_records, titles
 
 TASK = {
     "title": "Renew [it]",
@@ -199,3 +202,36 @@ def test_a_cursor_belongs_to_its_list(api, database):
 def test_list_refuses_bad_words(api, query):
     """A word that is not known, or a time in words, is refused."""
     assert_problem(api.get(f"/tasks?{query}"), 422, "usage")
+
+
+@pytest.mark.parametrize("how", ["change", "delete", "done"])
+def test_a_task_that_is_given_away(connect_as, database, engine, how):
+    """Who had a task cannot change it any more once the transaction that gives it away is committed."""
+    add_user(database, "bob@example.com")
+    add_task(database, "ann@example.com")
+    ann = connect_as("write", "ann@example.com")
+    ask = {
+        "change": lambda: ann.patch("/tasks/1", json={"title": "Mine"}),
+        "delete": lambda: ann.delete("/tasks/1"),
+        "done": lambda: ann.post("/tasks/1/done"),
+    }
+    with ThreadPoolExecutor() as threads, database.engine.connect() as connection:
+        connection.execution_options(**database.backend.write_options)
+        connection.execute(text("UPDATE tasks SET user_id = 2"))
+        answer = threads.submit(ask[how])
+        wait_until_one_waits(database, engine)
+        connection.commit()
+        assert_problem(answer.result(), 404, "not_found")
+    [task] = task_records(database)
+    assert (task["user_id"], task["title"], task["status"]) == (2, "Write", "todo")
+
+
+def wait_until_one_waits(database, engine):
+    """Wait until somebody waits for a lock of PostgreSQL; SQLite does not tell."""
+    asked = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    waiting = threading.Event()
+    while engine != "sqlite" and not database.read(lambda session: session.execute(asked).scalar()):
+        waiting.wait(0.05)
