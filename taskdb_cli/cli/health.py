@@ -36,11 +36,13 @@ def health(
     ] = 30,
     watch: Annotated[
         float | None,
-        typer.Option(metavar="S", min=0.1, help="Check again every so many seconds, until Ctrl-C."),
+        typer.Option(
+            metavar="S", min=0.1, max=86400, help="Check again every so many seconds, until Ctrl-C."
+        ),
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option(metavar="S", min=0, help="First wait up to so many seconds for the database."),
+        typer.Option(metavar="S", min=0, max=3600, help="First wait up to so many seconds for the database."),
     ] = None,
 ) -> None:
     """Check the database and its backups; exit 0 if all is well, 1 warning, 2 critical, 3 unknown."""

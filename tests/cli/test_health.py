@@ -126,6 +126,8 @@ def test_a_missing_file(bare_taskdb, tmp_path):
         ["health", "--only", "bogus"],
         ["health", "extra"],
         ["health", "--watch", "1"],
+        ["health", "--watch", "inf"],
+        ["health", "--wait", "inf"],
         ["--database-url", "nonsense", "health"],
         ["--database-url", "mysql://localhost/d", "health"],
     ],
