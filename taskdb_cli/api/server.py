@@ -21,6 +21,9 @@ from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TaskdbError
 GRACE = 10
 """Seconds that requests may still take when the server is told to stop."""
 
+BACKLOG = 128
+"""Connections that may wait to be accepted, and are accepted at one go before others are answered."""
+
 LONGEST_HEAD = 64 * 1024
 """Bytes of a request's line and headers together."""
 
@@ -52,6 +55,7 @@ def serve(database: Database, host: str, port: int, *, say: Callable[[str], None
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
