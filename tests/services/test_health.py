@@ -568,6 +568,8 @@ def test_limits_are_read():
     assert found.backup == Limits(26 * HOUR, 50 * HOUR)
     assert found.size == Limits(None, 2e9)
     assert found.drill == Limits(30 * 24 * HOUR, None)
+    assert Thresholds.parse("version=30d:0").version == Limits(30 * 24 * HOUR, 0, falling=True)
+    assert Thresholds.parse("disk=20:3.5") == Thresholds.parse("disk=20%:3.5%")
     assert Thresholds.parse("disk=20%:3.5%").disk == Limits(20, 3.5, falling=True)
     assert Thresholds.parse("") == Thresholds()
 
@@ -582,6 +584,10 @@ def test_limits_are_read():
         "connection=1:2:3",
         "connection=x:y",
         "disk=1kg:2",
+        "disk=1GB:2%",
+        "connection=200:2000",
+        "connection=1%:",
+        "size=1h:",
     ],
 )
 def test_limits_that_make_no_sense(wrong):

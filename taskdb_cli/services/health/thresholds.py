@@ -7,23 +7,26 @@ import re
 from dataclasses import dataclass, fields, replace
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.services.health.result import Limits
+from taskdb_cli.services.health.result import Limits, Unit
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 GB = 1e9
 
-_UNITS = {
-    "": 1, "ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY,
-    "%": 1, "MB": 1e6, "GB": GB, "TB": 1e12,
-}  # fmt: skip
+_UNITS: dict[Unit, dict[str, float]] = {
+    Unit.SECONDS: {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY},
+    Unit.BYTES: {"": 1, "MB": 1e6, "GB": GB, "TB": 1e12},
+    Unit.PERCENT: {"": 1, "%": 1},
+}
+_BYTES = {"size"}
+_PERCENT = {"identity_left", "connections", "disk", "growth", "shrinkage", "backup_space"}
 _QUANTITY = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[A-Za-z%]*)")
 _EXAMPLE = "write CHECK=WARNING:CRITICAL with spaces between, such as 'connection=200ms:2s backup=26h:50h'"
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The limits of each check that has some, by its name: seconds, bytes, per cent or a number."""
+    """The limits of each check that has some, by its name: seconds, bytes or per cent."""
 
     connection: Limits = Limits(0.5, 5)
     version: Limits = Limits(180 * DAY, 0, falling=True)
@@ -49,7 +52,7 @@ class Thresholds:
     def parse(cls, text: str) -> Thresholds:
         """Read CHECK=WARNING:CRITICAL, separated by spaces or commas; either of the two may be empty.
 
-        Raises InvalidConfiguration for a check without limits, and for what is no quantity.
+        Raises InvalidConfiguration for a check without limits, and for what is no quantity of its kind.
         """
         usual = cls()
         given = {}
@@ -60,21 +63,35 @@ class Thresholds:
                 raise InvalidConfiguration(
                     f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", f"there are {known}"
                 )
-            given[name] = _limits(word, values, falling=usual.of(name).falling)
+            given[name] = _limits(word, values, _unit(name), falling=usual.of(name).falling)
         return replace(usual, **given)
 
 
-def _limits(word: str, values: str, *, falling: bool) -> Limits:
+def _unit(name: str) -> Unit:
+    if name in _BYTES:
+        return Unit.BYTES
+    return Unit.PERCENT if name in _PERCENT else Unit.SECONDS
+
+
+def _limits(word: str, values: str, unit: Unit, *, falling: bool) -> Limits:
     warning, colon, critical = values.partition(":")
     if not colon:
         raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} names not two limits", _EXAMPLE)
-    return Limits(_quantity(word, warning), _quantity(word, critical), falling)
+    return Limits(_quantity(word, warning, unit), _quantity(word, critical, unit), falling)
 
 
-def _quantity(word: str, text: str) -> float | None:
+def _quantity(word: str, text: str, unit: Unit) -> float | None:
     if not text:
         return None
     match = _QUANTITY.fullmatch(text)
-    if match is None or match["unit"] not in _UNITS:
+    if match is None:
         raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} holds no quantity {text!r}", _EXAMPLE)
-    return float(match["number"]) * _UNITS[match["unit"]]
+    number, known = float(match["number"]), _UNITS[unit]
+    if match["unit"] in known:
+        return number * known[match["unit"]]
+    if not number and not match["unit"]:
+        return 0.0
+    units = " ".join(filter(None, known))
+    raise InvalidConfiguration(
+        f"TASKDB_HEALTH_LIMITS: {text!r} of {word!r} has not the unit it needs", f"the units are {units}"
+    )
