@@ -180,7 +180,7 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
             tasks = count_tasks(database)
             heading = describe(database, tasks)
             given.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
+            with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
                 files = Path(directory)
                 for what in ["backup"] if given.no_restore else ["backup", "restore"]:
                     works = WHAT[what](database, files, given.bin)
