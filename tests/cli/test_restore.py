@@ -180,12 +180,14 @@ def test_an_archive_of_an_older_revision_is_brought_up(taskdb, database, archive
     taskdb("migrate", "check")
 
 
-def test_what_is_replaced_is_kept_under_its_own_name(taskdb, database, archived, new_url, shelf):
+@pytest.mark.usefixtures("archived")
+def test_what_is_replaced_is_kept_under_its_own_name(taskdb, new_url, shelf, use):
     """The label of the archive that is restored says nothing of whose rows are replaced."""
     target = new_url()
     add_user(open_database(target), email="bob@example.com")
     taskdb("copy", "--to", text(target), "--replace", "--yes")
     [safety] = shelf.glob("*-before-restore-*.taskdb.zip")
     assert safety.name.startswith(str(Path(target.database).stem))
-    taskdb("--database-url", text(target), "restore", "latest", "--label", "work", "--replace", "--yes")
+    use(target)
+    taskdb("restore", "latest", "--label", "work", "--replace", "--yes")
     assert not list(shelf.glob("work-before-restore-*"))
