@@ -231,7 +231,8 @@ def _prepare(database: Database, observer: Connection, before: Callable[[Databas
 
 
 def _holds_rows(connection: Connection) -> bool:
-    ours = OUR_TABLES & set(inspect(connection).get_table_names())
+    # In a fixed order, so that two runs send the same statements.
+    ours = sorted(OUR_TABLES & set(inspect(connection).get_table_names()))
     first = (select(literal(1)).select_from(table(name)).limit(1) for name in ours)
     return any(connection.execute(query).first() for query in first)
 
