@@ -11,12 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from typer.exceptions import Abort, TyperException
+from typer.main import get_command
 
 from taskdb_cli import __version__, signals
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
@@ -123,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str], this: Invocation) -> int:
     try:
         _prepare_streams()
-        code = app(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
+        code = _command()(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as exc:
         # Typer leaves with 1 when a pipe is closed under it.
@@ -139,6 +141,12 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
     if code == ExitCode.INTERRUPTED:
         return _report(Interrupted("interrupted"), None, arguments)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+@cache
+def _command() -> Any:
+    # Making it takes longer than most commands run: a process that runs several makes one.
+    return get_command(app)
 
 
 def _ours(error: Exception) -> TaskdbError:
