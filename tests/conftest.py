@@ -33,6 +33,10 @@ from tests.servers import start_server
 
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 1024**3
+"""Bytes that all databases and files of the tests find enough at any moment."""
+
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
 
 IMPATIENT = Options(lock_timeout=1, retry_budget=3)
@@ -61,7 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker := getattr(config, "workerinput", None):
         config.stash[_urls_key] = worker["urls"]
         return
-    config.stash[_root_key] = root = Path(tempfile.mkdtemp(prefix="taskdb-tests-"))
+    place = _place_for_files()
+    # tmp_path is below it too, in this process and in the workers.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", place)
+    config.stash[_root_key] = root = Path(tempfile.mkdtemp(prefix="taskdb-tests-", dir=place))
     config.stash[_stop_key] = []
     if config.option.collectonly:
         config.stash[_urls_key] = {}
@@ -96,6 +103,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         stop()
     if root := config.stash.get(_root_key, None):
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _place_for_files() -> str:
+    # Nothing needs to survive; making a database takes a disk several times as long.
+    in_memory = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+    return str(MEMORY) if in_memory else tempfile.gettempdir()
 
 
 def _start_servers(root: Path, stops: list[Callable[[], None]]) -> dict[str, str]:
