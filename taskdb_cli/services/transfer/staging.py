@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Insert, MetaData, Select, Table, Update, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Insert,
+    MetaData,
+    Select,
+    Table,
+    Update,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlmodel import Session
 
 from taskdb_cli.database import bulk_insert
-from taskdb_cli.models.types import BigNumber
+from taskdb_cli.models.types import BigNumber, timestamp_type
 from taskdb_cli.services.transfer.batch import Row
 
 FETCHED_ROWS = 1000
@@ -52,6 +66,25 @@ def count(session: Session, query: Select[Any]) -> int:
     """Return how many rows a query has, without fetching them; a locking query locks them all."""
     rows: int = session.execute(select(func.count()).select_from(query.subquery())).scalar_one()
     return rows
+
+
+def update_differing(
+    session: Session,
+    table: Table,
+    same: ColumnElement[bool],
+    contents: dict[str, ColumnElement[Any]],
+    *,
+    now: datetime,
+) -> int:
+    """Give rows the contents of the `same` ones in the file where they differ; return how many did."""
+    differing = or_(*(table.c[name].is_distinct_from(value) for name, value in contents.items()))
+    concerned = same & differing
+    # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
+    locked = select(table.c.id).where(concerned).order_by(table.c.id).with_for_update(of=table)
+    if not count(session, locked):
+        return 0
+    changes = contents | {"version": table.c.version + 1, "updated_at": literal(now, timestamp_type())}
+    return change(session, update(table).where(concerned).values(changes))
 
 
 def change(session: Session, statement: Insert | Update) -> int:

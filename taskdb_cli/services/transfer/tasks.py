@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, case, func, insert, literal, or_, select, update
+from sqlalchemy import Column, ColumnElement, Select, Table, case, func, insert, literal, select
 from sqlmodel import Session
 
 from taskdb_cli.models.fields import normalize_email
@@ -26,7 +26,15 @@ from taskdb_cli.services.transfer.batch import (
     read_batch,
 )
 from taskdb_cli.services.transfer.reading import Shape, Source
-from taskdb_cli.services.transfer.staging import change, count, fetch, repeated, staged, staging_table
+from taskdb_cli.services.transfer.staging import (
+    change,
+    count,
+    fetch,
+    repeated,
+    staged,
+    staging_table,
+    update_differing,
+)
 from taskdb_cli.services.transfer.taskwarrior import to_task
 
 _TIMES = {"due_at": True, "completed_at": False, "created_at": False, "updated_at": False}
@@ -48,7 +56,8 @@ _staging = staging_table(
     Column("updated_at", timestamp_type()),
 )
 _new = _staging.c
-_task = Task.__table__.c  # type: ignore[attr-defined]
+_tasks: Table = Task.__table__  # type: ignore[attr-defined]
+_task = _tasks.c
 _user = User.__table__.c  # type: ignore[attr-defined]
 _same_owner = _user.email == _new.email
 _same_task = (_task.user_id == _user.id) & (_task.external_id == _new.external_id)
@@ -93,7 +102,9 @@ def import_tasks(
         emails = select(_new.email)
         count(session, select(_user.id).where(_user.email.in_(emails)).order_by(_user.id).with_for_update())
         batch.require_all_valid(_refuse_unfit(session, batch))
-        updated = _update(session, now) if existing is Existing.UPDATE else 0
+        updated = 0
+        if existing is Existing.UPDATE:
+            updated = update_differing(session, _tasks, _same_owner & _same_task, _contents(now), now=now)
         created = _insert(session, now)
         unnamed = count(session, select(_new.number).where(_new.external_id.is_(None)))
     return Outcome(created, updated, batch.valid - created - updated, without_external_id=unnamed)
@@ -154,18 +165,6 @@ def _contents(now: datetime) -> dict[str, ColumnElement[Any]]:
         "due_at": case((_new.due_given, _new.due_at), else_=_task.due_at),
         "completed_at": case((status == TaskStatus.DONE.value, completed)),
     }
-
-
-def _update(session: Session, now: datetime) -> int:
-    contents = _contents(now)
-    differing = or_(*(_task[name].is_distinct_from(value) for name, value in contents.items()))
-    concerned = _same_owner & _same_task & differing
-    # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
-    locked = select(_task.id).where(concerned).order_by(_task.id).with_for_update(of=Task)
-    if not count(session, locked):
-        return 0
-    changes = contents | {"version": _task.version + 1, "updated_at": literal(now, timestamp_type())}
-    return change(session, update(Task).where(concerned).values(changes))
 
 
 def _insert(session: Session, now: datetime) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, func, insert, literal, or_, select, true, update
+from sqlalchemy import Column, ColumnElement, Select, Table, func, insert, literal, select, true
 from sqlmodel import Session
 
 from taskdb_cli.database import lock_table
@@ -23,7 +23,13 @@ from taskdb_cli.services.transfer.batch import (
     read_batch,
 )
 from taskdb_cli.services.transfer.reading import Shape, Source
-from taskdb_cli.services.transfer.staging import change, count, repeated, staged, staging_table
+from taskdb_cli.services.transfer.staging import (
+    change,
+    repeated,
+    staged,
+    staging_table,
+    update_differing,
+)
 
 _TIMES = {"created_at": False, "updated_at": False}
 _NOT_TAKEN_OVER = ("id", "version", "tasks")
@@ -38,7 +44,8 @@ _staging = staging_table(
     Column("updated_at", timestamp_type()),
 )
 _new = _staging.c
-_user = User.__table__.c  # type: ignore[attr-defined]
+_users: Table = User.__table__  # type: ignore[attr-defined]
+_user = _users.c
 _same_user = _user.email == _new.email
 
 
@@ -73,7 +80,10 @@ def import_users(session: Session, batch: Batch, *, existing: Existing, now: dat
         batch.require_all_valid(refused)
         # An address that is new now stays so until this transaction ends.
         lock_table(session, User.__table__)  # type: ignore[attr-defined]
-        updated = _update(session, now) if existing is Existing.UPDATE else 0
+        updated = 0
+        if existing is Existing.UPDATE:
+            contents = {"name": _new.name, "is_active": func.coalesce(_new.is_active, _user.is_active)}
+            updated = update_differing(session, _users, _same_user, contents, now=now)
         created = _insert(session, now)
     return Outcome(created, updated, batch.valid - created - updated)
 
@@ -86,17 +96,6 @@ def _row(values: dict[str, Any], parse_time: ParseTime) -> Row:
     user = check_record(UserCreate, values, _TIMES, parse_time)
     active = user.is_active if "is_active" in user.model_fields_set else None
     return user.email, user.name, active, user.created_at, user.updated_at
-
-
-def _update(session: Session, now: datetime) -> int:
-    contents = {"name": _new.name, "is_active": func.coalesce(_new.is_active, _user.is_active)}
-    differing = or_(*(_user[name].is_distinct_from(value) for name, value in contents.items()))
-    concerned = _same_user & differing
-    locked = select(_user.id).where(concerned).order_by(_user.id).with_for_update(of=User)
-    if not count(session, locked):
-        return 0
-    changes = contents | {"version": _user.version + 1, "updated_at": literal(now, timestamp_type())}
-    return change(session, update(User).where(concerned).values(changes))
 
 
 def _insert(session: Session, now: datetime) -> int:
