@@ -10,7 +10,7 @@ from textwrap import dedent, indent
 
 from sqlalchemy import URL
 
-from taskdb_cli.database.schema import VERSION_TABLE
+from taskdb_cli.database.schema import VERSION_TABLE, read_revisions
 from tests.conftest import connect
 
 STAMP = "2026-11-22T12:30:15.000000Z"
@@ -83,3 +83,4 @@ def write_revision(
     ]
     path = directory / "versions" / f"{revision}_test.py"
     path.write_text(dedent(body) + "\n".join(functions))
+    read_revisions.cache_clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,9 +51,15 @@ def alembic_config() -> Config:
 
 def revisions() -> ScriptDirectory:
     """Return the revisions that this version knows."""
+    return read_revisions(migrations_directory())
+
+
+@cache
+def read_revisions(directory: Path) -> ScriptDirectory:
+    """Return the revisions of a directory as they are when it is first asked for: reading runs them all."""
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory.from_config(alembic_config())
+    return ScriptDirectory(str(directory))
 
 
 def head_revision() -> str:
