@@ -25,8 +25,10 @@ from tests.proxy import Proxy
 from tests.schemas import execute
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
-ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
-POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
+# The suite has time for one server.
+SOME_SERVERS = SERVERS if SOAK else SERVERS[-1:]
+ENDS = pytest.mark.parametrize("engine", ["sqlite", *SOME_SERVERS], indirect=True)
+POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SOME_SERVERS, indirect=True)
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 PLACES = 50 if SOAK else 2
 """At how many places each command is stopped."""
