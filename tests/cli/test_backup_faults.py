@@ -431,6 +431,7 @@ def far_taskdb(taskdb, proxy, filled, monkeypatch):
     return taskdb
 
 
+@pytest.mark.soak
 @POSTGRESQL_ONLY
 def test_a_connection_that_breaks_during_a_backup(far_taskdb, proxy, shelf):
     """Wherever the connection breaks: 5 and nothing new, or a whole archive."""
@@ -450,6 +451,7 @@ def test_a_connection_that_breaks_during_a_backup(far_taskdb, proxy, shelf):
     assert 5 in codes
 
 
+@pytest.mark.soak
 @POSTGRESQL_ONLY
 def test_a_connection_that_breaks_during_a_restore(far_taskdb, proxy, url, filled, shelf):
     """Wherever the connection breaks: 5 and the rows as they were, or 0 and those of the archive."""

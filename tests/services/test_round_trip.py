@@ -139,6 +139,7 @@ def every_awkward_thing() -> dict[str, list[tuple]]:
 EMPTY = {"users": [], "tasks": []}
 
 
+@pytest.mark.soak
 @PAIRS
 def test_round_trip(make_url_of, tmp_path, origin, destination):
     """Rows come out of a copy and of an archive as they went in, and hash to the same."""
