@@ -194,6 +194,8 @@ def prune(
     shelf = Shelf.of(ctx, directory, label)
     policy = Policy(keep_last, keep_daily, keep_weekly, keep_monthly, keep_at_least)
     decisions = proving.thin_out(shelf.directory, shelf.label, policy, now=shelf.run.now, dry_run=dry_run)
+    if not decisions:
+        shelf.run.say(f"{shelf.directory.path} has no archive of {shelf.label}")
     show_records([decision.record() for decision in decisions], DECISIONS, output)
 
 

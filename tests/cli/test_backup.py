@@ -148,6 +148,13 @@ def test_only_what_no_rule_keeps_is_deleted(backup, shelf, filled):
     assert archives(shelf)[:-1] == kept[1:]
 
 
+def test_a_label_without_archives_is_said(backup, shelf, filled):
+    """Pruning what has no archive is no failure, and not silent."""
+    backup()
+    result = backup("prune", "--label", "wrok", "--keep-last", 1)
+    assert (result.out, result.err) == ("", f"{shelf} has no archive of wrok\n")
+
+
 def test_damaged_archives_are_never_deleted(backup, shelf, filled):
     """An archive that cannot be verified stays, counts for nothing, and is named."""
     backup()
