@@ -47,7 +47,7 @@ def restore(
     if _may_replace(run, target, plan.replaced, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(shelf, target)
         with progress(run, "restoring", total=plan.bytes, then="building indexes") as advance:
-            service.restore(target, path, replace=replace, safety=safety, progress=advance)
+            service.restore(target, path, replace=bool(plan.replaced), safety=safety, progress=advance)
     verb = "would restore" if dry_run else "restored"
     run.say(f"{verb} {in_words(plan.rows)} from {path} into {target.backend.place}")
 
@@ -67,11 +67,11 @@ def copy(
 
     run = invocation(ctx)
     origin, target = run.maintained, run.settings.other_database(to, "--to")
-    rows = service.require_copyable(origin, target)
-    if _may_replace(run, target, service.occupied(target), replace=replace, yes=yes, dry_run=dry_run):
+    rows, held = service.require_copyable(origin, target), service.occupied(target)
+    if _may_replace(run, target, held, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(Shelf.of(ctx, directory, None), target)
         with progress(run, "copying") as advance:
-            rows = service.copy(origin, target, replace=replace, safety=safety, progress=advance)
+            rows = service.copy(origin, target, replace=bool(held), safety=safety, progress=advance)
     verb = "would copy" if dry_run else "copied"
     run.say(f"{verb} {in_words(rows)} from {origin.backend.place} into {target.backend.place}")
 
@@ -79,7 +79,10 @@ def copy(
 def _may_replace(
     run: Invocation, target: Database, held: Mapping[str, int], *, replace: bool, yes: bool, dry_run: bool
 ) -> bool:
-    """Return whether to go on: not for a dry run; raise TargetNotEmpty or Refused."""
+    """Return whether to go on: not for a dry run; raise TargetNotEmpty or Refused.
+
+    Rows that come into a target that was empty here are not part of the answer, and not to be replaced.
+    """
     if held and not replace:
         raise TargetNotEmpty(target.backend.place, in_words(held))
     if held and dry_run:

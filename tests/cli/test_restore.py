@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from taskdb_cli.errors import ExitCode
+from taskdb_cli.services import restore as service
 from tests.conftest import TaskdbCommand, open_database
 from tests.samples import add_task, add_user, emails, task_records, titles
 from tests.schemas import execute, set_revision
@@ -53,6 +54,21 @@ def test_rows_that_are_there_are_not_lost_unasked(taskdb, database, archived):
         "delete 1 user and 3 tasks" in taskdb("restore", "latest", "--replace", expect=ExitCode.REFUSED).err
     )
     assert titles(database) == ["Write", "Read", "Newer"]
+
+
+def test_rows_that_nobody_was_asked_about_stay(taskdb, database, archived, monkeypatch):
+    """What comes into a target that was empty when it was looked at is not replaced: exit 4."""
+    taskdb("user", "delete", "ann@example.com", "--yes")
+    plan = service.plan
+
+    def plan_and_let_in(*arguments):
+        found = plan(*arguments)
+        add_user(database, "bob@example.com")
+        return found
+
+    monkeypatch.setattr(service, "plan", plan_and_let_in)
+    taskdb("restore", "latest", "--replace", expect=ExitCode.CONFLICT)
+    assert emails(database) == ["bob@example.com"]
 
 
 def test_what_is_replaced_is_kept(taskdb, database, archived, shelf):
