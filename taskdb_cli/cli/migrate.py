@@ -51,8 +51,10 @@ def down(
     run = invocation(ctx)
     if not yes:
         way = service.preview_downgrade(run.maintained, to=revision)
-        if way.target != way.start:
+        if way.target and way.target != way.start:
             run.confirm(_describe(run, way), yes=yes)
+            # Not by as many steps again, if somebody else has gone some meanwhile.
+            revision = way.target
     save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup or _outer_no_backup(ctx))
     before = service.downgrade(run.maintained, to=revision, before=save)
     _say_journey(run, "downgraded", before)

@@ -143,6 +143,21 @@ def test_down_says_what_is_lost(taskdb, url):
     taskdb("migrate", "check")
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_down_goes_where_the_question_said(taskdb, url):
+    """What somebody else undoes while a person thinks is not undone once more."""
+    steps = [step.revision for step in revisions().walk_revisions()]
+    words = processes.command("migrate", "down")
+    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60, dimensions=(24, 400))
+    child.expect(rf"from {steps[0]} to {steps[1]} .*\? \[y/N\] ")
+    taskdb("migrate", "down", "--yes")
+    child.sendline("y")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] == steps[1]
+
+
 def test_down_asks_with_what_is_lost(taskdb, url):
     """On a terminal the question names it, and only yes goes ahead."""
     insert_rows(url)
