@@ -41,7 +41,10 @@ from taskdb_cli.when import parse_when
 app = typer.Typer(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
 
 Description = Annotated[str | None, typer.Option(help="More text; '' removes it.", show_default=False)]
-Status = Annotated[TaskStatus | None, typer.Option(help="Where the task stands.", show_default=False)]
+Status = Annotated[
+    TaskStatus | None,
+    typer.Option(case_sensitive=False, help="Where the task stands.", show_default=False),
+]
 Priority = Annotated[
     str | None,
     typer.Option(

@@ -235,7 +235,7 @@ def _statuses(word: str) -> frozenset[TaskStatus]:
     groups = {"open": OPEN_STATUSES, "closed": CLOSED_STATUSES}
     groups |= {status.value: frozenset({status}) for status in TaskStatus}
     try:
-        return groups[word]
+        return groups[word.lower()]
     except KeyError:
         raise InvalidInput(
             f"there is no status {word!r}", f"statuses are {', '.join(TaskStatus)}, open and closed"

@@ -29,7 +29,7 @@ def test_create_prints_the_record(taskdb, database):
     """A created task is printed with every field."""
     made = taskdb(
         *("task", "create", "--user", "ann@example.com", "Write it", "--description", "Two\nlines"),
-        *("--status", "done", "--priority", "high", "--due", "2026-12-01T17:00Z", "--external-id", "x-1"),
+        *("--status", "DONE", "--priority", "high", "--due", "2026-12-01T17:00Z", "--external-id", "x-1"),
         *("-o", "json"),
     )
     now = record(made)["created_at"]
@@ -116,7 +116,7 @@ def test_list_filters_and_sorts(taskdb, database):
     assert listed("--user", "ann@example.com") == "BA"
     assert listed("--user", "1", "--user", "2", "--sort", "id") == "ABCD"
     assert listed("--status", "open") == "CB"
-    assert listed("--status", "closed") == "DA"
+    assert listed("--status", "closed") == listed("--status", "CLOSED") == "DA"
     assert listed("--status", "done", "--status", "todo") == "CA"
     assert listed("--priority", "high", "--priority", "low") == "CA"
     assert listed("--priority", "urgent", "--status", "closed") == ""
