@@ -41,6 +41,7 @@ TASKS = View(TASK_FIELDS, ("id", "status", "priority", "due_at", "user", "title"
 
 TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, ("id", "status", "priority", "due_at", "title"))
 TOKENS = View(TOKEN_FIELDS, ("id", "name", "scope", "user", "created_at"))
+NEW_TOKEN = View(*[("id", "name", "token")] * 2)
 FIGURES = View(("figure", "value"), ("figure", "value"))
 BACKUPS = View(*[("archive", "label", "taken_at", "size", "rows")] * 2)
 ARCHIVES = View(*[("archive", "label", "taken_at", "size", "verified_at", "drilled_at")] * 2)

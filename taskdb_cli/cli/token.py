@@ -10,9 +10,9 @@ import typer
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.cli.options import HelpfulGroup, Output
-from taskdb_cli.cli.rendering import show_json, show_records
+from taskdb_cli.cli.rendering import show_record, show_records
 from taskdb_cli.models.vocabulary import TokenScope
-from taskdb_cli.output import TOKENS, Format
+from taskdb_cli.output import NEW_TOKEN, TOKENS, Format
 
 app = typer.Typer(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
 
@@ -42,8 +42,8 @@ def create(
     run = invocation(ctx)
     given, secret = validate(TokenCreate, {"name": name, "scope": scope}), service.generate()
     made = run.database.write(lambda session: service.create(session, given, secret, now=run.now, owner=user))
-    if output is Format.JSON:
-        show_json({"id": made["id"], "name": made["name"], "token": secret})
+    if output not in (None, Format.TABLE):
+        show_record({"id": made["id"], "name": made["name"], "token": secret}, NEW_TOKEN, output)
     else:
         whose = f"what is {made['user']}'s" if made["user"] else "everything"
         run.say(f"{made['name']} may {scope} {whose}; the token is not shown again")

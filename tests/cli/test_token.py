@@ -29,6 +29,15 @@ def test_create_as_json(taskdb):
     assert taskdb("token", "list").out.split("\t")[:4] == ["1", "ann", "write", "ann@example.com"]
 
 
+def test_create_as_values(taskdb):
+    """As CSV or TSV it is the same values, and a table on a terminal is the token alone, uncropped."""
+    header, line = taskdb("token", "create", "--name", "a", "-o", "csv").out.splitlines()
+    assert header == "id,name,token"
+    assert line.startswith("1,a,taskdb_")
+    assert taskdb("token", "create", "--name", "b", "-o", "tsv").out.startswith("2\tb\ttaskdb_")
+    assert taskdb("token", "create", "--name", "c", "-o", "table").out.startswith("taskdb_")
+
+
 def test_bad_input(taskdb):
     """Each refusal says what is wrong, with its exit code."""
     taskdb("token", "create", "--name", "cron")
