@@ -14,6 +14,7 @@ from sqlalchemy import URL
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+OPENSSL = shutil.which("openssl")
 
 # With server_login_retry a database that was asked for in vain would stay refused for a while.
 CONFIGURATION = """\
@@ -31,11 +32,21 @@ server_login_retry = 0
 logfile = {log}
 """
 
+# Who asks for encryption gets it.
+ENCRYPTION = """\
+client_tls_sslmode = allow
+client_tls_key_file = {key}
+client_tls_cert_file = {certificate}
+"""
+
 
 def start_pooler(
-    program: str, server: URL, directory: Path, *, owner: Path
+    program: str, server: URL, directory: Path, *, owner: Path, openssl: str | None = None
 ) -> tuple[URL, Callable[[], None]]:
-    """Start a pooler in front of a server, as the owner of its data; return its address and what ends it."""
+    """Start a pooler in front of a server, as the owner of its data; return its address and what ends it.
+
+    With `openssl` it has a certificate of its own making, and encrypts what its clients want encrypted.
+    """
     home = directory / "pgbouncer"
     home.mkdir(mode=0o755)
     # It refuses to run as root, and only the server's own user may come to the server's socket.
@@ -46,9 +57,14 @@ def start_pooler(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     configuration = home / "pgbouncer.ini"
-    configuration.write_text(
-        CONFIGURATION.format(server=_connection_string(server), port=port, log=home / "pgbouncer.log")
-    )
+    text = CONFIGURATION.format(server=_connection_string(server), port=port, log=home / "pgbouncer.log")
+    if openssl is not None:
+        files = {"key": home / "key.pem", "certificate": home / "certificate.pem"}
+        _make_certificate(openssl, **files)
+        if user is not None:
+            os.chown(files["key"], user.st_uid, user.st_gid)
+        text += ENCRYPTION.format(**files)
+    configuration.write_text(text)
     process = subprocess.Popen(
         [program, "-q", str(configuration)],
         user=user and user.st_uid,
@@ -68,6 +84,15 @@ def start_pooler(
         stop()
         raise
     return url, stop
+
+
+def _make_certificate(openssl: str, *, key: Path, certificate: Path) -> None:
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost")
+    subprocess.run(
+        [openssl, "req", "-x509", *kind, "-days", "1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
 
 
 def _connection_string(server: URL) -> str:
