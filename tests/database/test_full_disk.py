@@ -1,17 +1,17 @@
-"""A disk that is really full: a small file system of its own, where mounting one is permitted."""
+"""A disk that is really full: a small file system of its own, where that is permitted."""
 
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
 from sqlalchemy import URL
 
-from tests.conftest import ENGINES, connect, open_database
+from tests.conftest import SERVERS, connect, open_database
+from tests.disks import fill, small_disk
 from tests.samples import add_task, add_user, titles
 
 # Nothing that a server could compress until it fits.
@@ -20,8 +20,8 @@ CREATE = ("task", "create", "--user", "1", "After", "--description", LONG)
 
 
 @pytest.fixture
-def small_disk() -> Iterator[Callable[[Path, int], None]]:
-    """Mounts a file system of some megabytes at a new directory."""
+def mounted_disk() -> Iterator[Callable[[Path, int], None]]:
+    """Mounts a file system of some megabytes at a new directory, where a server that runs already sees it."""
     mounted: list[Path] = []
 
     def mount(place: Path, megabytes: int) -> None:
@@ -46,20 +46,12 @@ def small_disk() -> Iterator[Callable[[Path, int], None]]:
 
 
 @pytest.fixture
-def disk(engine: str, url: URL, small_disk: Callable[[Path, int], None], tmp_path: Path) -> Iterator[Path]:
-    """The small disk on which the test's database lies from now on; the URL stays the same."""
-    if engine == "sqlite":
-        path = Path(str(url.database))
-        small_disk(tmp_path / "disk", 2)
-        path.rename(moved := tmp_path / "moved")
-        shutil.move(moved, tmp_path / "disk" / path.name)
-        path.symlink_to(tmp_path / "disk" / path.name)
-        yield tmp_path / "disk"
-        return
+def disk(url: URL, mounted_disk: Callable[[Path, int], None]) -> Iterator[Path]:
+    """The small disk on which the server keeps the test's database from now on."""
     with connect(url.set(database="postgres")) as server:
         [data] = server.execute("SHOW data_directory").fetchone()
         place = Path(data).parent / str(url.database)
-        small_disk(place, 32)
+        mounted_disk(place, 32)
         owner = Path(data).stat()
         os.chown(place, owner.st_uid, owner.st_gid)
         server.execute(f"CREATE TABLESPACE {url.database} LOCATION '{place}'")
@@ -70,16 +62,8 @@ def disk(engine: str, url: URL, small_disk: Callable[[Path, int], None], tmp_pat
         server.execute(f"DROP TABLESPACE {url.database}")
 
 
-def fill(disk: Path) -> None:
-    """Leave no byte free."""
-    with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
-        while True:
-            ballast.write(b"x" * 4096)
-    assert os.statvfs(disk).f_bavail == 0
-
-
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "server"], indirect=True)
-def test_full_disk(disk, url, taskdb):
+@pytest.mark.parametrize("engine", [name for name in SERVERS if name != "server"], indirect=True)
+def test_full_disk_of_a_server(disk, url, taskdb):
     """A write that the disk has no room for fails in one line and leaves nothing; with room it succeeds."""
     database = open_database(url)
     add_user(database)
@@ -89,8 +73,29 @@ def test_full_disk(disk, url, taskdb):
     assert failed.out == ""
     assert failed.err.startswith("error: ")
     assert failed.err.count("\n") == 1
-    # SQLite needs room even to read, for the index of its log.
-    (disk / "ballast").write_bytes(b"")
     assert titles(database) == ["Before"]
+    (disk / "ballast").write_bytes(b"")
     taskdb(*CREATE)
+    assert titles(database) == ["Before", "After"]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.usefixtures("isolated")
+def test_full_disk_under_a_file(database, tmp_path):
+    """So does one to a file."""
+    add_user(database)
+    add_task(database, title="Before")
+    with small_disk(tmp_path / "disk", 2) as disk:
+        path = disk.place / "taskdb.sqlite3"
+        shutil.move(str(database.url.database), disk.outside / path.name)
+        fill(disk.outside)
+        failed = disk.taskdb("--database-url", f"sqlite:///{path}", *CREATE)
+        # SQLite needs room even to read, for the index of its log.
+        (disk.outside / "ballast").unlink()
+        done = disk.taskdb("--database-url", f"sqlite:///{path}", *CREATE)
+        shutil.move(disk.outside / path.name, str(database.url.database))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith(f"error: {path} cannot ")
+    assert failed.stderr.count("\n") == 1
+    assert done.returncode == 0, done.stderr
     assert titles(database) == ["Before", "After"]
