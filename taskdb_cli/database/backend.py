@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine, Select
-from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.content import Content
@@ -103,11 +102,8 @@ class Backend(Protocol):
     def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
         """Run revisions on the first connection of `migration`; go on when another's lock has gone."""
 
-    def scratch(self, connection: Connection) -> AbstractContextManager[tuple[Connection, str | None]]:
+    def scratch(self, connection: Connection) -> AbstractContextManager[Connection]:
         """Open an empty schema of this engine that vanishes afterwards, to build the models in."""
 
-    def table_facts(self, connection: Connection, table: str) -> str:
-        """Describe a table by the options that must not drift, its columns and constraints apart."""
-
-    def column_facts(self, column: ReflectedColumn) -> str:
-        """Describe a reflected column by what must not drift."""
+    def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
+        """Name each thing that those of the tables have which are there, and describe what must not drift."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, ClassVar
@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg import sql
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event
-from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
@@ -251,34 +250,18 @@ class PostgreSQL:
         persist(attempt, budget=self.options.migration_wait)
 
     @contextmanager
-    def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:
+    def scratch(self, connection: Connection) -> Iterator[Connection]:
         """Build in the session's temporary schema, in a transaction that is rolled back."""
         with connection.begin_nested() as nested:
             connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
-            connection.exec_driver_sql("CREATE TEMPORARY TABLE taskdb_scratch () ON COMMIT DROP")
-            schema = connection.exec_driver_sql(
-                "SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()"
-            ).scalar_one()
-            yield connection, schema
+            yield connection
             nested.rollback()
 
-    def table_facts(self, connection: Connection, table: str) -> str:
-        """Describe a table by nothing more: it has no options that matter."""
-        return "there"
+    def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
+        """Describe the tables as the catalogs do."""
+        from taskdb_cli.database import postgresql_facts
 
-    def column_facts(self, column: ReflectedColumn) -> str:
-        """Describe a column by its type, collation, nullability, default and identity."""
-        collation = getattr(column["type"], "collation", None)
-        identity = column.get("identity")
-        return " ".join(
-            [
-                str(column["type"]),
-                f"COLLATE {collation}" if collation else "",
-                "" if column["nullable"] else "NOT NULL",
-                f"DEFAULT {column['default']}" if column["default"] else "",
-                f"IDENTITY {'ALWAYS' if identity['always'] else 'BY DEFAULT'}" if identity else "",
-            ]
-        )
+        return postgresql_facts.facts(connection, tables)
 
 
 def _wait_briefly(connection: Connection) -> None:

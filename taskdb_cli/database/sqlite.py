@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +25,6 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine.base import RootTransaction
-from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
@@ -312,26 +311,17 @@ class SQLite:
             raise ours from exc
 
     @contextmanager
-    def scratch(self, connection: Connection) -> Iterator[tuple[Connection, str | None]]:
+    def scratch(self, connection: Connection) -> Iterator[Connection]:
         """Open a database in memory."""
         engine = create_engine("sqlite://", poolclass=NullPool)
         with engine.begin() as scratch:
-            yield scratch, None
+            yield scratch
 
-    def table_facts(self, connection: Connection, table: str) -> str:
-        """Describe a table by whether it is STRICT, and whether it never gives out an id twice."""
-        row = connection.exec_driver_sql(
-            "SELECT strict, sql LIKE '%AUTOINCREMENT%'"
-            " FROM pragma_table_list(?) JOIN sqlite_master USING (name)",
-            (table,),
-        ).one()
-        words = [word for word, present in zip(("STRICT", "AUTOINCREMENT"), row, strict=True) if present]
-        return " ".join(words) or "neither STRICT nor AUTOINCREMENT"
+    def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
+        """Describe the tables as SQLAlchemy reflects them."""
+        from taskdb_cli.database import sqlite_facts
 
-    def column_facts(self, column: ReflectedColumn) -> str:
-        """Describe a column by its type, nullability and default."""
-        default = f" DEFAULT {column['default']}" if column["default"] else ""
-        return f"{column['type']}{'' if column['nullable'] else ' NOT NULL'}{default}"
+        return sqlite_facts.facts(connection, tables)
 
 
 def _reached(line: str) -> str:
