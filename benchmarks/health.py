@@ -1,7 +1,8 @@
 """Time `taskdb health`: `python benchmarks/health.py --engine postgresql --tasks 1000000`.
 
 A round of all checks stands beside a bare connection of the driver that asks for one number, in turn.
-Then each check alone, over a connection that is open. The databases are those of build.py.
+Then each check alone, over a connection that is open, and the slowest of the statements that it sends through
+SQLAlchemy, which on SQLite not all are. The databases are those of build.py.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import psycopg
 from databases import argument_parser, count_tasks, databases, describe
 from measuring import add_output_option, report, table, times_ms, track
+from sqlalchemy import Connection, Engine, event
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import NotMeasured
@@ -84,16 +87,49 @@ def _bare(database: Database) -> Callable[[], object]:
 
 
 def each(database: Database, rounds: int = 7) -> str:
-    """Return a table of the median time of each check in an open connection."""
+    """Return a table of the median time of each check in an open connection, and of its slowest statement."""
     taken: dict[str, list[float]] = {definition.name: [] for definition in DEFINITIONS}
+    sent: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in taken}
+    texts: dict[tuple[str, int], str] = {}
     for _ in range(rounds):
         subject = Subject(database, datetime.now(UTC))
         for definition in DEFINITIONS:
-            begun = time.perf_counter()
-            _measure(subject, definition)
-            taken[definition.name].append((time.perf_counter() - begun) * 1000)
+            with _statements() as statements:
+                begun = time.perf_counter()
+                _measure(subject, definition)
+                taken[definition.name].append((time.perf_counter() - begun) * 1000)
+            for number, (text, milliseconds) in enumerate(statements):
+                sent[definition.name][number].append(milliseconds)
+                texts[definition.name, number] = " ".join(text.split())
         subject.close()
-    return table(["check", "ms"], [(name, statistics.median(times)) for name, times in taken.items()])
+    rows = []
+    for name, times in taken.items():
+        medians = {number: statistics.median(found) for number, found in sent[name].items()}
+        slowest = max(medians, key=lambda number: medians[number], default=None)
+        which = ("", "") if slowest is None else (medians[slowest], f"`{texts[name, slowest][:60]}`")
+        rows.append((name, statistics.median(times), len(medians), *which))
+    return table(["check", "ms", "statements", "slowest, ms", "which"], rows)
+
+
+@contextmanager
+def _statements() -> Iterator[list[tuple[str, float]]]:
+    """Collect the statements that SQLAlchemy sends meanwhile, and the milliseconds of each."""
+    found: list[tuple[str, float]] = []
+
+    def before(connection: Connection, *_: object) -> None:
+        connection.info["begun"] = time.perf_counter()
+
+    def after(connection: Connection, cursor: object, statement: str, *_: object) -> None:
+        found.append((statement, (time.perf_counter() - connection.info["begun"]) * 1000))
+
+    listeners = (("before_cursor_execute", before), ("after_cursor_execute", after))
+    for name, listener in listeners:
+        event.listen(Engine, name, listener)
+    try:
+        yield found
+    finally:
+        for name, listener in listeners:
+            event.remove(Engine, name, listener)
 
 
 def _measure(subject: Subject, definition: Definition) -> None:
