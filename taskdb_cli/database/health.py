@@ -105,6 +105,9 @@ class Probe(Protocol):
     Nothing is ever committed.
     """
 
+    vouches: bool
+    """Whether rows must have kept a constraint that is in force and was validated."""
+
     def unvalidated(self) -> dict[str, str]:
         """Return the constraints that old rows were never held to, and the table of each."""
 
@@ -129,8 +132,8 @@ class Probe(Protocol):
     def identities(self) -> list[Identity]:
         """Return the identity of each table."""
 
-    def broken_rules(self) -> list[str]:
-        """Return what the engine's own check says of rows that break a rule of their table."""
+    def broken_rows(self) -> list[str]:
+        """Return what the engine's own check says of rows, the constraints CHECK apart."""
 
     def slots(self) -> Slots:
         """Count the server's connections."""

@@ -65,6 +65,8 @@ SELECT (SELECT sum(numbackends) FROM pg_stat_database)::int,
 class PostgreSQLProbe:
     """Asks the catalogs and the statistics of the server, and counts rows only where it must."""
 
+    vouches = True
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         raw = connection.connection.driver_connection
@@ -132,7 +134,7 @@ class PostgreSQLProbe:
         remedy = f"SELECT setval('{sequence}', (SELECT max(id) FROM {table}))"
         return Identity(table, found[0], found[2], found[1], collides=True, remedy=remedy)
 
-    def broken_rules(self) -> list[str]:
+    def broken_rows(self) -> list[str]:
         """Leave it to the constraints: a server has no other check of its own."""
         return []
 

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import time
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from taskdb_cli.database.sqlite import INTERRUPTIBLE_STEPS
 
 _IN_A_FILE = "a file has no server"
 
-_RULES = ("CHECK constraint failed", "NULL value in", "non-", "TEXT value in", "NUMERIC value in")
+_OF_ROWS = ("NULL value in", "non-", "TEXT value in", "NUMERIC value in")
 """How the lines of quick_check begin that are about rows and not about pages."""
 
 _SIDECARS = ("-wal", "-shm", "-journal")
@@ -39,6 +40,9 @@ _SIDECARS = ("-wal", "-shm", "-journal")
 
 class SQLiteProbe:
     """Asks the library, and the file system about the file."""
+
+    # Anybody who opens a file can turn its CHECK constraints off.
+    vouches = False
 
     def __init__(self, connection: Connection, path: str) -> None:
         """Read the file's first page, which opening it does not."""
@@ -91,20 +95,23 @@ class SQLiteProbe:
         # The library also looks at the highest id that is there, so that an insert never fails.
         return Identity(table, last + 1, highest, 2**63 - 1, collides=False, remedy=remedy)
 
-    def broken_rules(self) -> list[str]:
-        """Return what quick_check says about rows, each of which it holds to every rule: that takes long."""
-        return [line for line in self._quick_check() if line.startswith(_RULES)]
+    def broken_rows(self) -> list[str]:
+        """Return what quick_check says of rows: values that are missing, or of another type."""
+        return [line for line in self._quick_check if line.startswith(_OF_ROWS)]
 
     def damage(self) -> list[str]:
-        """Return what quick_check says about pages, with the rules of rows left out."""
+        """Return what quick_check says of pages."""
+        return [line for line in self._quick_check if not line.startswith(_OF_ROWS)]
+
+    @cached_property
+    def _quick_check(self) -> list[str]:
+        # CHECK constraints are for a query: this would not name them, takes longer, and of a file that
+        # can be opened for reading only it would leave them out, and not say so.
         self._all("PRAGMA ignore_check_constraints = ON")
         try:
-            return [line for line in self._quick_check() if not line.startswith(_RULES)]
+            lines = [str(row[0]) for row in self._all("PRAGMA quick_check")]
         finally:
             self._all("PRAGMA ignore_check_constraints = OFF")
-
-    def _quick_check(self) -> list[str]:
-        lines = [str(row[0]) for row in self._all("PRAGMA quick_check")]
         return [] if lines == ["ok"] else lines
 
     def slots(self) -> Slots:

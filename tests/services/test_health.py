@@ -22,6 +22,7 @@ from taskdb_cli.services.health.runner import run
 from taskdb_cli.services.health.thresholds import HOUR, Thresholds
 from tests.conftest import NOW, SERVERS, open_database, sqlalchemy_url
 from tests.listings import add_tasks, add_users, make_row
+from tests.processes import WITHOUT_PRIVILEGE, run_process
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user
 from tests.schemas import STAMP, execute, insert_rows, rebuild, set_revision
@@ -238,26 +239,39 @@ def test_ids_run_out(url, engine):
 
 
 @ON_FILES
+@pytest.mark.usefixtures("isolated")
 def test_a_row_past_the_rules(url):
-    """A row that was written with the rules turned off is critical."""
+    """A row that was written with the rules turned off is critical, also in a file that one may only read."""
     insert_rows(url)
-    execute(url, "PRAGMA ignore_check_constraints = ON", "UPDATE tasks SET priority = 9")
+    past = "PRAGMA ignore_check_constraints = ON"
+    execute(url, past, "UPDATE tasks SET priority = 9, due_at = '2026-02-30T00:00:00.000000Z'")
     assert look(url) == {"rules": "critical"}
+    broken = ["1 break tasks_due_at_timestamp", "1 break tasks_priority_known"]
+    assert sorted(check(url, "rules").message.partition(": ")[2].split("; ")) == broken
+    execute(url, "PRAGMA journal_mode = DELETE")
+    open_database(url).backend.path.chmod(0o400)
+    reader = run_process(
+        *("--database-url", url.render_as_string(), "health", "--only", "rules"), first=WITHOUT_PRIVILEGE
+    )
+    assert reader.returncode == 2
 
 
 @ON_SERVERS
 def test_a_row_from_before_the_rules(url):
-    """A row that breaks a rule which is not in force is found and counted."""
+    """A row that breaks a rule which is not in force is found and counted, whatever part of it is broken."""
     insert_rows(url)
     execute(
         url,
-        "ALTER TABLE tasks DROP CONSTRAINT tasks_status_known",
-        "UPDATE tasks SET status = 'lost'",
+        "ALTER TABLE tasks DROP CONSTRAINT tasks_status_known, DROP CONSTRAINT tasks_due_at_timestamp",
+        "UPDATE tasks SET status = 'lost', due_at = 'infinity'",
         "ALTER TABLE tasks ADD CONSTRAINT tasks_status_known"
         " CHECK (status IN ('todo', 'in_progress', 'done', 'cancelled')) NOT VALID",
+        "ALTER TABLE tasks ADD CONSTRAINT tasks_due_at_timestamp CHECK"
+        " (due_at >= '0001-01-01 00:00:00+00' AND due_at < '10000-01-01 00:00:00+00') NOT VALID",
     )
     assert look(url) == {"constraints": "warning", "rules": "critical"}
-    assert "1 break tasks_status_known" in check(url, "rules").message
+    broken = ["1 break tasks_due_at_timestamp", "1 break tasks_status_known"]
+    assert sorted(check(url, "rules").message.partition(": ")[2].split("; ")) == broken
 
 
 @ON_SERVERS
