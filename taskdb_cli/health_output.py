@@ -97,13 +97,14 @@ def prometheus(report: Report) -> str:
 
 
 def _prometheus_lines(report: Report) -> Iterator[str]:
-    codes = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+    from taskdb_cli.services.health.result import EXIT_CODES
+
     yield from _family("taskdb_health_status", "0 ok, 1 warning, 2 critical, 3 unknown: the worst of all.")
     yield f"taskdb_health_status {report.exit_code}"
     yield from _family("taskdb_health_check_status", "The same of each check; of one that was skipped, none.")
     for check in report.checks:
-        if check.status in codes:
-            yield f'taskdb_health_check_status{{check="{check.name}"}} {codes[check.status]}'
+        if check.status in EXIT_CODES:
+            yield f'taskdb_health_check_status{{check="{check.name}"}} {EXIT_CODES[check.status]}'
     for unit, (suffix, factor) in _FAMILIES.items():
         measured = [check for check in report.checks if check.unit == unit and check.value is not None]
         if measured:

@@ -14,6 +14,7 @@ from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.health_output import HealthFormat, write_report
+from taskdb_cli.services.health import TIMEOUT
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
@@ -33,7 +34,7 @@ def health(
     skip: Annotated[Names, typer.Option(metavar="CHECK", help="Not this check; repeatable.")] = None,
     timeout: Annotated[
         float, typer.Option(metavar="S", min=0.1, max=3600, help="Seconds for all checks together.")
-    ] = 30,
+    ] = TIMEOUT,
     watch: Annotated[
         float | None,
         typer.Option(

@@ -203,10 +203,10 @@ class PostgreSQL:
             f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
         ).scalar_one()
         lines = tuple(connection.exec_driver_sql(f"EXPLAIN {sql}").scalars())
-        steps = list(_steps(measured["Plan"]))
-        sorts = [step for step in steps if step["Node Type"] in ("Sort", "Incremental Sort")]
+        found = list(steps(measured["Plan"]))
+        sorts = [step for step in found if step["Node Type"] in ("Sort", "Incremental Sort")]
         rows = sum(child["Actual Rows"] * child["Actual Loops"] for step in sorts for child in step["Plans"])
-        reached = tuple(_reached(step) for step in steps if "Relation Name" in step or "Index Name" in step)
+        reached = tuple(_reached(step) for step in found if "Relation Name" in step or "Index Name" in step)
         return Plan(sql.replace("%%", "%"), lines, reached, round(rows) if sorts else None)
 
     def content(self, connection: Connection) -> Content:
@@ -269,10 +269,11 @@ def _wait_briefly(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_TIMEOUT}'")
 
 
-def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every step of a plan in JSON, each before those that feed it."""
     yield plan
     for child in plan.get("Plans", []):
-        yield from _steps(child)
+        yield from steps(child)
 
 
 def _reached(step: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
@@ -27,6 +26,7 @@ from taskdb_cli.database.health import (
     our_tables,
 )
 from taskdb_cli.database.plan import literal_sql
+from taskdb_cli.database.postgresql import steps
 
 COUNTED_BYTES = 8 * 1024 * 1024
 """The rows of a table up to this size are counted; of a larger one the planner's estimate must do."""
@@ -197,7 +197,7 @@ class PostgreSQLProbe:
         [plan] = self._one(f"EXPLAIN (FORMAT JSON) {literal_sql(self._connection, query)}")[0]
         return any(
             step["Node Type"] == "Seq Scan" and step["Relation Name"] == table.name
-            for step in _steps(plan["Plan"])
+            for step in steps(plan["Plan"])
         )
 
     def set_time(self, seconds: float) -> None:
@@ -225,12 +225,6 @@ def _orphans(table: str, column: str, parent: str) -> str:
         f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL"
         f" AND NOT EXISTS (SELECT 1 FROM {parent} WHERE {parent}.id = {table}.{column})"
     )
-
-
-def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _steps(child)
 
 
 def _hidden_or(error: Exception, remedy: str) -> Exception:

@@ -12,13 +12,11 @@ from threading import Event, Lock, Thread
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import NotMeasured
 from taskdb_cli.errors import InvalidInput, TaskdbError
+from taskdb_cli.services.health import TIMEOUT
 from taskdb_cli.services.health.checks import DEFINITIONS, Definition
 from taskdb_cli.services.health.result import Check, Report, Status
 from taskdb_cli.services.health.subject import Backups, Look, NoAnswer, Subject
 from taskdb_cli.services.health.thresholds import Thresholds
-
-TIMEOUT = 30.0
-"""Seconds that all checks together may take, unless somebody says otherwise."""
 
 CLOSE_CALL = 0.05
 """A statement that fails with no more seconds left than this was ended by the limit that we set."""

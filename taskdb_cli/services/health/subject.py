@@ -9,7 +9,7 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.health import NotMeasured, Probe, Visit
+from taskdb_cli.database.health import Identity, NotMeasured, Probe, Visit
 from taskdb_cli.errors import SchemaError, TaskdbError
 from taskdb_cli.services.backup.directory import BackupDirectory
 from taskdb_cli.services.backup.records import Record
@@ -88,6 +88,11 @@ class Subject:
         from taskdb_cli.services.drift import differences
 
         return list(differences(self.connection, self.database.backend))
+
+    @cached_property
+    def identities(self) -> list[Identity]:
+        """The identity of each table."""
+        return self.probe.identities()
 
     def set_time(self, seconds: float) -> None:
         """Let no statement take longer, if there is a connection."""

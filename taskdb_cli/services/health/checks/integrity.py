@@ -35,7 +35,7 @@ def orphans(look: Look) -> Check:
 
 def identity(look: Look) -> Check:
     """Demand that the next id of each table is above the highest one in it."""
-    behind = [each for each in look.probe.identities() if each.next <= each.highest]
+    behind = [each for each in look.subject.identities if each.next <= each.highest]
     status = Status.CRITICAL if any(each.collides for each in behind) else Status.WARNING
     return look.none_of(
         [f"{each.table} would give out {each.next}, and has {each.highest}" for each in behind],
@@ -48,7 +48,7 @@ def identity(look: Look) -> Check:
 
 def identity_left(look: Look) -> Check:
     """Judge how many of the ids that there can be are left, in per cent."""
-    left = {each.table: 100 * (1 - each.next / each.most) for each in look.probe.identities()}
+    left = {each.table: 100 * (1 - each.next / each.most) for each in look.subject.identities}
     table = min(left, key=lambda name: left[name])
     message = f"{left[table]:.2f} % of the ids of {table} are left"
     remedy = f"raise the highest value of the identity of {table}.id, or reload the rows with new ids"
