@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.errors import ExitCode
+from tests.backups import partial_name
 from tests.conftest import TaskdbCommand
 from tests.samples import add_task, add_user
 
@@ -192,6 +193,19 @@ def test_what_makes_no_sense_together_is_refused(backup, shelf, filled):
     for label in ("", "../x", "a b"):
         if label:
             assert label in backup("--label", label, expect=ExitCode.USAGE).err
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_leftovers_of_killed_runs_are_swept(taskdb, tmp_path, filled, monkeypatch):
+    """The next run that writes the same file removes what was left of it, wherever the file is."""
+    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
+    (tmp_path / "out").mkdir()
+    for name in ("x.prom", "x.taskdb.zip", "y.prom"):
+        (tmp_path / "out" / partial_name(name)).write_bytes(b"part")
+    taskdb("backup", "--metrics-file", tmp_path / "out" / "x.prom")
+    taskdb("backup", "--file", tmp_path / "out" / "x.taskdb.zip")
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == [partial_name("y.prom"), "x.prom", "x.taskdb.zip"]
 
 
 def test_metrics_tell_of_the_last_backup(backup, tmp_path, filled):

@@ -1,6 +1,7 @@
 """Files that appear whole and on the disk, or not at all, for their owner alone."""
 
 import errno
+import fcntl
 import functools
 import os
 import signal
@@ -15,14 +16,16 @@ from taskdb_cli.errors import (
     StorageFailed,
 )
 from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.files import discard, open_partial, publish
+from taskdb_cli.services.backup.files import discard, open_partial, publish, write_atomically
 from tests.backups import (
     NAME,
     archive,
     break_call,
     empty_directory,
     is_directory,
+    partial_name,
     proof,
+    put,
     run_python,
     visible,
     written,
@@ -270,3 +273,32 @@ def test_a_killed_run_leaves_a_whole_file_or_none(directory):
             assert len(directory.sweep("tasks")) == (calls < 5)
         assert directory.strays() == []
     assert names == [0, 0, 0, 1, 2, 3]
+
+
+def test_what_a_dead_run_left_is_swept_by_the_next(directory):
+    """Of the same file only, and never what somebody is writing, whatever process id is in its name."""
+    place = directory.path / "x.prom"
+    for name in ("x.prom", "y.prom"):
+        put(directory, partial_name(name))
+    with open_partial(place) as stream:
+        assert visible(directory) == sorted([partial_name("y.prom"), Path(stream.name).name])
+        put(directory, partial_name("x.prom", os.getpid()))
+        write_atomically(place, b"content")
+        assert visible(directory) == sorted([partial_name("y.prom"), Path(stream.name).name, "x.prom"])
+        publish(Path(stream.name), directory.path / "z.prom")
+
+
+def test_a_file_that_was_swept_before_it_was_locked_is_made_again(directory, monkeypatch):
+    """Between making a file and locking it another run may have looked at it."""
+    lock, swept = fcntl.flock, []
+
+    def sweep_first(descriptor, operation):
+        if not swept:
+            swept.extend(directory.path.iterdir())
+            swept[0].unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    write_atomically(directory.path / "x.prom", b"content")
+    assert len(swept) == 1
+    assert visible(directory) == ["x.prom"]

@@ -14,7 +14,14 @@ from datetime import datetime
 from pathlib import Path
 
 from taskdb_cli.errors import BackupRunning, InvalidInput, NotFound
-from taskdb_cli.services.backup.files import PARTIAL, discard, make_directory, open_private, storage
+from taskdb_cli.services.backup.files import (
+    PARTIAL,
+    discard,
+    final_name,
+    make_directory,
+    open_private,
+    storage,
+)
 from taskdb_cli.services.backup.names import (
     RECORD_SUFFIX,
     SAFETY_SUFFIX,
@@ -173,7 +180,7 @@ class BackupDirectory:
         # No label has a plus in it: this cannot be the lock of another one.
         with self._flock(label, "+record.lock", fcntl.LOCK_EX):
             for file in self._scan():
-                if _final_name(file.name) == path.name:
+                if final_name(file.name) == path.name:
                     discard(self.path / file.name)
             yield
 
@@ -236,13 +243,8 @@ def _is_stray(file: os.DirEntry[str]) -> bool:
 
 
 def _is_partial_of(label: str, name: str) -> bool:
-    named = parse_name(_final_name(name))
+    named = parse_name(final_name(name))
     return named is not None and named[0] == label
-
-
-def _final_name(name: str) -> str:
-    partial = PARTIAL.fullmatch(name)
-    return partial["final"] if partial else ""
 
 
 def _runs(process: int) -> bool:

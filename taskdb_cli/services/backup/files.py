@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -72,11 +73,13 @@ def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
     """Create a temporary file beside the place that it shall take, and open it for writing.
 
     Its own path is `Path(stream.name)`. `sync` it, then `publish` or `discard` that path.
+    It is locked while it is open: what is not locked was left by a run that died, and is removed before.
     Raises StorageFailed.
     """
     partial = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with storage(f"{final} cannot be written"):
-        return open(partial, "xb", opener=lambda path, flags: _create(path, flags, mode))
+        _sweep(final)
+        return open(partial, "xb", opener=lambda path, flags: _create_locked(path, flags, mode))
 
 
 def _create(path: str, flags: int, mode: int = OWNER_ONLY) -> int:
@@ -84,6 +87,42 @@ def _create(path: str, flags: int, mode: int = OWNER_ONLY) -> int:
     # The umask may have taken away even the owner's rights.
     os.fchmod(descriptor, mode)
     return descriptor
+
+
+def _create_locked(path: str, flags: int, mode: int) -> int:
+    while True:
+        descriptor = _create(path, flags, mode)
+        # Where there are no locks, nobody sweeps either.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Another run may have swept it before it was locked.
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
+def final_name(name: str) -> str:
+    """Return the name that a temporary file shall get, or nothing if the name is not of one."""
+    partial = PARTIAL.fullmatch(name)
+    return partial["final"] if partial else ""
+
+
+def _sweep(final: Path) -> None:
+    # Nothing of this may keep anybody from writing.
+    with suppress(OSError), os.scandir(final.parent) as files:
+        for file in files:
+            if final_name(file.name) == final.name:
+                with suppress(OSError):
+                    _remove_unlocked(Path(file.path))
+
+
+def _remove_unlocked(partial: Path) -> None:
+    descriptor = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        partial.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def sync(stream: BinaryIO) -> None:
