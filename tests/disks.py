@@ -1,4 +1,4 @@
-"""Disks of a few megabytes, which can really be full."""
+"""Small disks, which can really be full."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.processes import command
+
+MEGABYTE = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,15 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount one at a new directory; it vanishes with the process that holds it, even if the tests are killed.
+def small_disk(place: Path, size: int) -> Iterator[SmallDisk]:
+    """Mount one of so many bytes at a new directory.
 
-    That needs no privilege where anybody may make namespaces (unshare and nsenter, of util-linux). Elsewhere
-    the test is skipped, even if CI is true: what a machine permits cannot be installed.
+    It vanishes with the process that holds it, even if the tests are killed. That needs no privilege
+    where anybody may make namespaces (unshare and nsenter, of util-linux). Elsewhere the test is skipped,
+    even if CI is true: what a machine permits cannot be installed.
     """
     place.mkdir()
-    mount = f'mount -t tmpfs -o size={megabytes}m,mode=700 taskdb-test "$0" && echo mounted && exec cat'
+    mount = f'mount -t tmpfs -o size={size},mode=700 taskdb-test "$0" && echo mounted && exec cat'
     if not (shutil.which("unshare") and shutil.which("nsenter")):
         pytest.skip("unshare or nsenter is not installed")
     with subprocess.Popen(

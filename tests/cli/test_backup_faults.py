@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from taskdb_cli.services.backup.names import parse_name
 from tests.backups import break_call, is_directory
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, hashes
+from tests.disks import small_disk
 from tests.interruption import Places
 from tests.processes import WITHOUT_PRIVILEGE, command, run_process
 from tests.proxy import Proxy
@@ -201,50 +202,31 @@ def test_a_backup_that_does_not_fit(filled, shelf, size):
     assert leftovers(shelf) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Makes a file system of so many bytes."""
-    mounted = []
-
-    def mount(size: int) -> Path:
-        place = tmp_path / "disk"
-        place.mkdir()
-        words = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(place)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 @SQLITE_ONLY
 @pytest.mark.parametrize("pages", [1, 2, 5, 20])
-def test_a_disk_that_is_full(filled, shelf, small_disk, pages):
+def test_a_disk_that_is_full(filled, shelf, tmp_path, pages):
     """A real disk without room: the same, whatever it was that did not fit any more."""
-    disk = small_disk(4096 * pages)
-    failed = run_process("backup", "--dir", disk)
+    with small_disk(tmp_path / "disk", 4096 * pages) as disk:
+        failed = disk.taskdb("backup", "--dir", disk.place)
+        assert archives(disk.outside) == {}
+        assert leftovers(disk.outside) == []
     assert failed.returncode == 1, failed
     assert failed.stderr.count("\n") == 1, failed.stderr
     assert "make room" in failed.stderr
-    assert str(disk) in failed.stderr
-    assert archives(disk) == {}
-    assert leftovers(disk) == []
+    assert str(disk.place) in failed.stderr
 
 
 @SQLITE_ONLY
-def test_no_room_for_the_rows(filled, url, small_disk, shelf):
+def test_no_room_for_the_rows(filled, tmp_path, shelf):
     """A target on a full disk is left as it was, which is not there or without rows."""
-    target = small_disk(80 * 4096) / "target.sqlite3"
-    failed = run_process("--database-url", f"sqlite:///{target}", "restore", "latest")
+    with small_disk(tmp_path / "disk", 80 * 4096) as disk:
+        target = disk.place / "target.sqlite3"
+        failed = disk.taskdb("--database-url", f"sqlite:///{target}", "restore", "latest")
+        again = disk.taskdb("--database-url", f"sqlite:///{target}", "task", "list", "-o", "json")
     assert failed.returncode == 1, failed
     assert failed.stderr.count("\n") == 1, failed.stderr
     assert str(target) in failed.stderr
     assert "full" in failed.stderr
-    again = run_process("--database-url", f"sqlite:///{target}", "task", "list", "-o", "json")
     assert again.returncode == 3 or again.stdout.strip() == "[]"
 
 

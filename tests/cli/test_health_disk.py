@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.disks import fill, small_disk
+from tests.disks import MEGABYTE, fill, small_disk
 
 FINE = {"ok", "skipped"}
 
@@ -17,7 +17,7 @@ FINE = {"ok", "skipped"}
 @pytest.mark.usefixtures("isolated")
 def test_a_disk_that_gets_full(url, tmp_path, monkeypatch, *, check, leave, status):
     """The room under the file is one check, and the room under the backups is another."""
-    with small_disk(tmp_path / "disk", 4) as disk:
+    with small_disk(tmp_path / "disk", 4 * MEGABYTE) as disk:
         if check == "disk":
             shutil.move(url.database, disk.outside / "taskdb.sqlite3")
             url = url.set(database=str(disk.place / "taskdb.sqlite3"))

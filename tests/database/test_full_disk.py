@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import SERVERS, connect, open_database
-from tests.disks import fill, small_disk
+from tests.disks import MEGABYTE, fill, small_disk
 from tests.samples import add_task, add_user, titles
 
 # Nothing that a server could compress until it fits.
@@ -85,7 +85,7 @@ def test_full_disk_under_a_file(database, tmp_path):
     """So does one to a file."""
     add_user(database)
     add_task(database, title="Before")
-    with small_disk(tmp_path / "disk", 2) as disk:
+    with small_disk(tmp_path / "disk", 2 * MEGABYTE) as disk:
         path = disk.place / "taskdb.sqlite3"
         shutil.move(str(database.url.database), disk.outside / path.name)
         fill(disk.outside)
