@@ -168,6 +168,20 @@ def test_an_unvalidated_constraint(url):
     assert look(url) == {}
 
 
+@pytest.mark.parametrize("engine", [name for name in SERVERS if name == "postgresql18"], indirect=True)
+def test_a_constraint_that_is_not_enforced(url):
+    """PostgreSQL 18 knows rules that bind nobody: critical, and the rows are held to them here."""
+    insert_rows(url)
+    execute(
+        url,
+        "ALTER TABLE tasks DROP CONSTRAINT tasks_priority_known",
+        "ALTER TABLE tasks ADD CONSTRAINT tasks_priority_known CHECK (priority BETWEEN 1 AND 4) NOT ENFORCED",
+    )
+    assert look(url) == {"constraints": "critical"}
+    execute(url, "UPDATE tasks SET priority = 9")
+    assert look(url) == {"constraints": "critical", "rules": "critical"}
+
+
 def test_a_dropped_index(url):
     """An index that is gone is a warning."""
     execute(url, "DROP INDEX tasks_user_priority")
