@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Integer, Select, bindparam
 from sqlmodel import Session
 
 from taskdb_cli.services.ordering import Order, Position
@@ -15,6 +16,18 @@ STREAM_ROWS = 1000
 """How many rows a stream fetches at a time."""
 
 Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A statement, which is made once for all queries of its form, and the values of its parameters."""
+
+    statement: Select[Any]
+    values: Mapping[str, Any]
+
+    def with_values(self) -> Select[Any]:
+        """Return a statement that holds the values."""
+        return self.statement.params(self.values)
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class Page:
 
 def page(
     session: Session,
-    query: Select[Any],
+    query: Query,
     order: Order,
     fields: Sequence[str],
     *,
@@ -36,33 +49,49 @@ def page(
 ) -> Page:
     """Return the first `limit` records after a position; `fields` name the columns of the query."""
     records: list[Record] = []
-    for segment in order.segments(after):
-        wanted = limit + 1 - len(records)
-        rows = session.connection().execute(segment.apply(query).limit(wanted)).all()
+    values = {**query.values, **order.values(after)}
+    for part in _limited_parts(query.statement, order, _presence(after)):
+        values["rows"] = limit + 1 - len(records)
+        rows = session.connection().execute(part, values).all()
         records += [dict(zip(fields, row, strict=True)) for row in rows]
         if len(records) > limit:
             return Page(records[:limit], order.position(records[limit - 1]))
     return Page(records, None)
 
 
-def queries(
-    query: Select[Any], order: Order, *, limit: int, after: Position | None = None
-) -> list[Select[Any]]:
+def queries(query: Query, order: Order, *, limit: int, after: Position | None = None) -> list[Select[Any]]:
     """Return the queries that a page may take; the later ones run only if the earlier fill no page."""
-    parts = [segment.apply(query) for segment in order.segments(after)]
+    parts = _parts(query.with_values(), order, after)
     return [part.limit(limit + 1) if limit else part for part in parts]
 
 
 def stream(
     session: Session,
-    query: Select[Any],
+    query: Query,
     order: Order,
     fields: Sequence[str],
     *,
     after: Position | None = None,
 ) -> Iterator[Record]:
     """Yield every record after a position, at constant memory."""
-    for segment in order.segments(after):
-        part = segment.apply(query).execution_options(yield_per=STREAM_ROWS)
-        for row in session.connection().execute(part):
+    for part in _parts(query.with_values(), order, after):
+        for row in session.connection().execute(part.execution_options(yield_per=STREAM_ROWS)):
             yield dict(zip(fields, row, strict=True))
+
+
+def _parts(statement: Select[Any], order: Order, after: Position | None) -> Iterator[Select[Any]]:
+    for segment in order.segments(_presence(after)):
+        yield segment.apply(statement).params(order.values(after))
+
+
+# Making a statement takes SQLAlchemy about as long as running it; the forms that clients use are few.
+@lru_cache(maxsize=128)
+def _limited_parts(
+    statement: Select[Any], order: Order, after: tuple[bool, ...] | None
+) -> tuple[Select[Any], ...]:
+    rows = bindparam("rows", type_=Integer)
+    return tuple(segment.apply(statement).limit(rows) for segment in order.segments(after))
+
+
+def _presence(after: Position | None) -> tuple[bool, ...] | None:
+    return None if after is None else tuple(value is not None for value in after)

@@ -10,12 +10,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, literal, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, tuple_
 
 from taskdb_cli.errors import InvalidInput
 
 Position = tuple[Any, ...]
 """Where a row stands in an order: its value for each key, and its id."""
+
+Bounds = Sequence[ColumnElement[Any] | None]
+"""A position as the parameters of a statement; None is a value that is absent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,19 +93,34 @@ class Order:
         """Return where a record stands."""
         return tuple(directed.key.value(record) for directed in self.keys)
 
-    def segments(self, after: Position | None = None) -> Iterator[Segment]:
+    def segments(self, after: Sequence[bool] | None = None) -> Iterator[Segment]:
         """Yield the parts of the order that lie after a position, in order.
+
+        Of the position it is said which values it has: these are parameters, see `values`.
 
         One index delivers a part sorted. In a condition with OR, or with NULLS LAST on a descending
         key, no index can be entered at the position, and the database would sort every row. Hence
         rows without a value for a key are a part of their own; and where one row comparison cannot
         say what comes after, rows that equal the position by the first key are one, too.
         """
-        yield from _segments((), self.keys, after)
+        bounds = None if after is None else [*map(_bound, range(len(after)), self.keys, after)]
+        yield from _segments((), self.keys, bounds)
+
+    def values(self, after: Position | None) -> dict[str, Any]:
+        """Return the values of a position for the parameters of the parts that lie after it."""
+        return {_name(place): value for place, value in enumerate(after or ())}
+
+
+def _name(place: int) -> str:
+    return f"after_{place}"
+
+
+def _bound(place: int, directed: Directed, present: bool) -> ColumnElement[Any] | None:
+    return bindparam(_name(place), type_=directed.key.expression.type) if present else None
 
 
 def _segments(
-    fixed: tuple[ColumnElement[bool], ...], keys: tuple[Directed, ...], after: Position | None
+    fixed: tuple[ColumnElement[bool], ...], keys: tuple[Directed, ...], after: Bounds | None
 ) -> Iterator[Segment]:
     first, expression = keys[0], keys[0].key.expression
     if first.key.nullable:
@@ -115,16 +133,15 @@ def _segments(
     elif _comparable(keys):
         yield Segment((*fixed, _row_after(keys, after)), keys)
     else:
-        bound = literal(after[0], expression.type)
-        yield from _segments((*fixed, expression == bound), keys[1:], after[1:])
-        yield Segment((*fixed, expression < bound if first.descending else expression > bound), keys)
+        yield from _segments((*fixed, expression == after[0]), keys[1:], after[1:])
+        yield Segment((*fixed, expression < after[0] if first.descending else expression > after[0]), keys)
 
 
 def _absent(
     fixed: tuple[ColumnElement[bool], ...],
     absent: Directed,
     keys: tuple[Directed, ...],
-    after: Position | None,
+    after: Bounds | None,
 ) -> Iterator[Segment]:
     """Yield the parts of rows that are null by a key.
 
@@ -141,7 +158,6 @@ def _comparable(keys: Sequence[Directed]) -> bool:
     return one_way and not any(directed.key.nullable for directed in keys)
 
 
-def _row_after(keys: Sequence[Directed], values: Position) -> ColumnElement[bool]:
-    row = tuple_(*[directed.key.expression for directed in keys])
-    bounds = [literal(value, d.key.expression.type) for d, value in zip(keys, values, strict=True)]
-    return row < tuple_(*bounds) if keys[0].descending else row > tuple_(*bounds)
+def _row_after(keys: Sequence[Directed], after: Bounds) -> ColumnElement[bool]:
+    row, bounds = tuple_(*[directed.key.expression for directed in keys]), tuple_(*after)
+    return row < bounds if keys[0].descending else row > bounds

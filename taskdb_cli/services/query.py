@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
-from typing import Any, Self
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, bindparam, func, or_, select
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import col
 
@@ -23,10 +23,24 @@ from taskdb_cli.models.vocabulary import (
     TaskPriority,
     TaskStatus,
 )
+from taskdb_cli.services.listing import Query
 from taskdb_cli.services.ordering import SortKey
 
 SEARCH_LENGTH = 10_000
 """How many characters can be looked for; SQLite takes no pattern of more than 50 000 bytes."""
+
+_FORMS = 128
+"""How many forms of a filter are remembered with their statements; clients use few."""
+
+_ESCAPE = "/"
+_TIMES = (
+    "overdue_at",
+    *(
+        f"{what}_{side}"
+        for what in ("due", "created", "updated", "completed")
+        for side in ("before", "after")
+    ),
+)
 
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -82,40 +96,68 @@ class TaskFilter:
         """Return the filter of the same tasks, but only of these users."""
         return replace(self, users=users)
 
-    def conditions(self, owners: Sequence[int]) -> list[ColumnElement[bool]]:
-        """Return the WHERE clause, as conditions that must all hold; `owners` are the users' ids.
+    def values(self, owners: Sequence[int]) -> dict[str, Any]:
+        """Return the values of the parameters that `TaskForm.conditions` has; `owners` are the users' ids.
 
         Raises InvalidInput for a search text that no database can look for.
         """
-        found = [*self._sets(owners), *self._ranges()]
-        if self.no_due:
-            found.append(col(Task.due_at).is_(None))
-        if self.overdue_at is not None:
-            found += [_status_in(OPEN_STATUSES), col(Task.due_at) < self.overdue_at]
-        if self.search:
-            found.append(_holds(self.search, Task.title, Task.description))
-        return found
-
-    def _sets(self, owners: Sequence[int]) -> Iterable[ColumnElement[bool]]:
+        found = {name: value for name in _TIMES if (value := getattr(self, name)) is not None}
         if self.users:
-            yield col(Task.user_id) == owners[0] if len(owners) == 1 else col(Task.user_id).in_(owners)
-        if self.statuses:
-            yield _status_in(self.statuses)
+            found["owners"] = owners[0] if len(owners) == 1 else list(owners)
         if self.priorities:
             wanted = sorted(self.priorities)
-            yield col(Task.priority) == wanted[0] if len(wanted) == 1 else col(Task.priority).in_(wanted)
+            found["priorities"] = wanted[0] if len(wanted) == 1 else wanted
+        if self.search:
+            found["search"] = _pattern(self.search)
+        return found
+
+
+class TaskForm(NamedTuple):
+    """What the statement of a filter depends on, apart from the values of its parameters."""
+
+    parameters: frozenset[str]
+    several: frozenset[str]
+    """Which of the parameters are lists."""
+    statuses: frozenset[TaskStatus]
+    no_due: bool
+
+    @classmethod
+    def of(cls, filter: TaskFilter, values: Mapping[str, Any]) -> Self:
+        """Return the form of a filter whose parameters have these values."""
+        several = frozenset(name for name in ("owners", "priorities") if isinstance(values.get(name), list))
+        return cls(frozenset(values), several, filter.statuses, filter.no_due)
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the WHERE clause, as conditions that must all hold."""
+        found = [*self._sets(), *self._ranges()]
+        if self.no_due:
+            found.append(col(Task.due_at).is_(None))
+        if "overdue_at" in self.parameters:
+            found += [_status_in(OPEN_STATUSES), col(Task.due_at) < _parameter("overdue_at", Task.due_at)]
+        if "search" in self.parameters:
+            found.append(_holds(Task.title, Task.description))
+        return found
+
+    def _sets(self) -> Iterable[ColumnElement[bool]]:
+        for name, column in (("owners", Task.user_id), ("priorities", Task.priority)):
+            if name in self.several:
+                yield col(column).in_(bindparam(name, expanding=True))
+            elif name in self.parameters:
+                yield col(column) == _parameter(name, column)
+        if self.statuses:
+            yield _status_in(self.statuses)
 
     def _ranges(self) -> Iterable[ColumnElement[bool]]:
-        for column, before, after in (
-            (Task.due_at, self.due_before, self.due_after),
-            (Task.created_at, self.created_before, self.created_after),
-            (Task.updated_at, self.updated_before, self.updated_after),
-            (Task.completed_at, self.completed_before, self.completed_after),
+        for name, column in (
+            ("due", Task.due_at),
+            ("created", Task.created_at),
+            ("updated", Task.updated_at),
+            ("completed", Task.completed_at),
         ):
-            if before is not None:
-                yield col(column) < before
-            if after is not None:
-                yield col(column) >= after
+            if (before := f"{name}_before") in self.parameters:
+                yield col(column) < _parameter(before, column)
+            if (after := f"{name}_after") in self.parameters:
+                yield col(column) >= _parameter(after, column)
 
 
 @dataclass(frozen=True)
@@ -126,16 +168,12 @@ class UserFilter:
     search: str = ""
     id: int | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the WHERE clause, as conditions that must all hold; raise InvalidInput as for tasks."""
-        found: list[ColumnElement[bool]] = []
-        if self.id is not None:
-            found.append(col(User.id) == self.id)
-        if self.active is not None:
-            found.append(col(User.is_active) == self.active)
+    def values(self) -> dict[str, Any]:
+        """Return the values of the parameters of its statement; raise InvalidInput as for tasks."""
+        found: dict[str, Any] = {"id": self.id, "active": self.active}
         if self.search:
-            found.append(_holds(self.search, User.email, User.name))
-        return found
+            found["search"] = _pattern(self.search)
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def _field(column: Any, name: str, *, nullable: bool = False) -> SortKey:
@@ -175,9 +213,15 @@ def constant_keys(filter: TaskFilter) -> list[SortKey]:
     return [TASK_SORT_KEYS[name] for name, wanted in single.items() if len(wanted) == 1]
 
 
-def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
+def task_query(filter: TaskFilter, owners: Sequence[int]) -> Query:
     """Return the query of the matching tasks' records, in no order."""
-    return task_records().where(*filter.conditions(owners))
+    values = filter.values(owners)
+    return Query(_tasks_of(TaskForm.of(filter, values)), values)
+
+
+@lru_cache(_FORMS)
+def _tasks_of(form: TaskForm) -> Select[Any]:
+    return task_records().where(*form.conditions())
 
 
 @cache
@@ -190,28 +234,51 @@ def task_records() -> Select[Any]:
     return select(*fields).select_from(tasks.join(users, tasks.c.user_id == users.c.id))
 
 
-def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Select[int]:
+def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Query:
     """Return the query of how many tasks match."""
-    return select(func.count()).select_from(Task).where(*filter.conditions(owners))
+    values = filter.values(owners)
+    conditions = TaskForm.of(filter, values).conditions()
+    return Query(select(func.count()).select_from(Task).where(*conditions), values)
 
 
-def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
+def user_query(filter: UserFilter, *, with_counts: bool = False) -> Query:
     """Return the query of the matching users' records, in no order, with their numbers of tasks if asked."""
+    values = filter.values()
+    return Query(_users_of(frozenset(values), with_counts=with_counts), values)
+
+
+@lru_cache(_FORMS)
+def _users_of(parameters: frozenset[str], *, with_counts: bool) -> Select[Any]:
+    conditions = _user_conditions(parameters)
     fields = [col(getattr(User, name)) for name in USER_FIELDS]
     if not with_counts:
-        return select(*fields).where(*filter.conditions())
+        return select(*fields).where(*conditions)
     counts = (
         select(col(Task.user_id).label("owner"), func.count().label("tasks"))
         .group_by(col(Task.user_id))
         .subquery()
     )
     joined = select(*fields, func.coalesce(counts.c.tasks, 0).label("tasks"))
-    return joined.outerjoin(counts, counts.c.owner == User.id).where(*filter.conditions())
+    return joined.outerjoin(counts, counts.c.owner == User.id).where(*conditions)
 
 
-def user_count_query(filter: UserFilter) -> Select[int]:
+def user_count_query(filter: UserFilter) -> Query:
     """Return the query of how many users match."""
-    return select(func.count()).select_from(User).where(*filter.conditions())
+    values = filter.values()
+    conditions = _user_conditions(frozenset(values))
+    return Query(select(func.count()).select_from(User).where(*conditions), values)
+
+
+def _user_conditions(parameters: frozenset[str]) -> list[ColumnElement[bool]]:
+    columns = {"id": User.id, "active": User.is_active}
+    found = [
+        col(column) == _parameter(name, column) for name, column in columns.items() if name in parameters
+    ]
+    return [*found, _holds(User.email, User.name)] if "search" in parameters else found
+
+
+def _parameter(name: str, column: Any) -> ColumnElement[Any]:
+    return bindparam(name, type_=column.type)
 
 
 def _status_in(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
@@ -222,13 +289,20 @@ def _status_in(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
     return col(Task.status).in_(bindparam(None, wanted, expanding=True, literal_execute=True))
 
 
-def _holds(text: str, *columns: SQLCoreOperations[Any] | str | None) -> ColumnElement[bool]:
+def _holds(*columns: SQLCoreOperations[Any] | str | None) -> ColumnElement[bool]:
+    pattern = bindparam("search", type_=Text)
+    return or_(*[func.lower(column).contains(pattern, escape=_ESCAPE) for column in columns])
+
+
+def _pattern(text: str) -> str:
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
     if len(text) > SEARCH_LENGTH:
         raise InvalidInput(f"the search text has {len(text)} characters", f"at most {SEARCH_LENGTH} work")
     pattern = fold(text)
-    return or_(*[func.lower(column).contains(pattern, autoescape=True) for column in columns])
+    for character in (_ESCAPE, "%", "_"):
+        pattern = pattern.replace(character, _ESCAPE + character)
+    return pattern
 
 
 def _statuses(word: str) -> frozenset[TaskStatus]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
@@ -21,7 +20,7 @@ from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import listing
 from taskdb_cli.services import user as users
-from taskdb_cli.services.listing import Page, Record
+from taskdb_cli.services.listing import Page, Query, Record
 from taskdb_cli.services.ordering import Order, Position
 from taskdb_cli.services.query import (
     TaskFilter,
@@ -101,14 +100,15 @@ def explain(
 ) -> list[Plan]:
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
-        return explain_queries(session, [task_count_query(filter, _owners(session, filter))])
+        return explain_queries(session, [task_count_query(filter, _owners(session, filter)).with_values()])
     query, order = _listed(session, filter, order)
     return explain_queries(session, listing.queries(query, order, limit=limit, after=after))
 
 
 def count(session: Session, filter: TaskFilter) -> int:
     """Return how many tasks match; raise UserNotFound."""
-    return session.scalars(task_count_query(filter, _owners(session, filter))).one()
+    query = task_count_query(filter, _owners(session, filter))
+    return int(session.connection().execute(query.statement, query.values).scalar_one())
 
 
 def change(
@@ -146,7 +146,7 @@ def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     return _in_order(ids, delete_tasks(session, wanted))
 
 
-def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
+def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Query, Order]:
     return task_query(filter, _owners(session, filter)), order.without(constant_keys(filter))
 
 

@@ -149,7 +149,8 @@ def stream(
 
 def count(session: Session, filter: UserFilter) -> int:
     """Return how many users match."""
-    return session.scalars(user_count_query(filter)).one()
+    query = user_count_query(filter)
+    return int(session.connection().execute(query.statement, query.values).scalar_one())
 
 
 def _fields(with_counts: bool) -> tuple[str, ...]:
