@@ -27,6 +27,12 @@ _PRIORITY_WORDS: dict[str, Any] = {"items": {"type": "string", "enum": [each.wor
 
 Words = Annotated[list[str], Field(max_length=_ALTERNATIVES)]
 
+# pydantic writes the members of an enumeration at a fraction of the speed of plain words.
+_PLAIN: dict[object, str] = {
+    **{each: each.value for each in TaskStatus},
+    **{each: each.word for each in TaskPriority},
+}
+
 
 def _when(which: str) -> Any:
     text = (
@@ -150,12 +156,11 @@ class Listing:
 
 
 def _page_json(page: Page, following: str | None) -> bytes:
-    # The very values of `output.plain`, which a test compares, but several times as fast: pydantic
-    # writes everything but a priority in the same way.
+    # The very values of `output.plain`, which a test compares, but several times as fast.
     items = [dict(record) for record in page.records]
-    for item in items:
-        if "priority" in item:
-            item["priority"] = item["priority"].word
+    if items and "priority" in items[0]:
+        for item in items:
+            item["status"], item["priority"] = _PLAIN[item["status"]], _PLAIN[item["priority"]]
     return to_json({"items": items, "next": following})
 
 
