@@ -13,6 +13,16 @@ POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
 
 
+# When the network goes silent: what was sent is unanswered, or nothing comes while a statement runs.
+# A server at work answers these probes all the same. Without effect on a Unix socket.
+_LIVENESS = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
 def connect_arguments(url: URL, options: Options) -> dict[str, Any]:
     """Return what libpq is told; what the URL itself says goes before the settings."""
     arguments: dict[str, Any] = {
@@ -21,6 +31,7 @@ def connect_arguments(url: URL, options: Options) -> dict[str, Any]:
         # A prepared statement may get a generic plan, which reads far more than its own would;
         # and a pooler would hand it to a session that does not know it.
         "prepare_threshold": None,
+        **{name: value for name, value in _LIVENESS.items() if name not in url.query},
     }
     if not is_local(url) and not _says_how_to_encrypt(url):
         arguments["sslmode"] = "require"

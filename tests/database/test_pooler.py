@@ -133,6 +133,19 @@ def test_a_pooler_of_neon_is_recognized(isolated):
     assert not unpooled.options.pooled
 
 
+@pytest.mark.parametrize("engine", ["postgresql18"], indirect=True)
+def test_a_silent_network_ends_a_connection(url):
+    """Every connection is probed while it waits, as the URL says or else within half a minute."""
+    with Database(url).engine.connect() as connection:
+        told = connection.connection.driver_connection.info.get_parameters()
+    assert (told["tcp_user_timeout"], told["keepalives_idle"]) == ("30000", "15")
+    slower = url.update_query_dict({"tcp_user_timeout": "90000", "keepalives_idle": "60"})
+    with Database(slower).engine.connect() as connection:
+        told = connection.connection.driver_connection.info.get_parameters()
+    assert (told["tcp_user_timeout"], told["keepalives_idle"]) == ("90000", "60")
+    assert told["keepalives_count"] == "3"
+
+
 def arguments_of(database):
     """What the driver is told beside the URL."""
     return postgresql_connection.connect_arguments(database.url, database.options)
