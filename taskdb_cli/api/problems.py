@@ -28,6 +28,7 @@ from taskdb_cli.errors import (
     Unauthorized,
     UserNotFound,
 )
+from taskdb_cli.services.cursor import CursorUnusable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -67,6 +68,7 @@ _HINTS: dict[type[BaseException], str] = {
     UserNotFound: "GET /users lists the users",
     TaskNotFound: "GET /tasks lists the tasks",
     EmailTaken: "choose another address",
+    CursorUnusable: "give after with the very filters and sort of the page before, or start without it",
     StaleVersion: "get it again, and send its new ETag as If-Match",
 }
 

@@ -16,6 +16,10 @@ from taskdb_cli.services.ordering import Position
 _CHECKSUM_BYTES = 6
 
 
+class CursorUnusable(InvalidInput):
+    """A cursor is damaged, or was made by another listing."""
+
+
 @dataclass(frozen=True)
 class Cursor:
     """The position of a page's last row, and the time that its first page was asked at.
@@ -35,11 +39,11 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str, listing: object) -> Cursor:
-        """Read a cursor back; raise InvalidInput if it is damaged, or was made for another listing."""
+        """Read a cursor back; raise CursorUnusable if it is damaged, or another listing's."""
         raw = _from_text(text)
         checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
         if not body or checksum != _checksum(body, listing):
-            raise InvalidInput(
+            raise CursorUnusable(
                 "the cursor is damaged, or was made by a listing with another sort or other filters",
                 "give --after with the very options that printed it, or start again without it",
             )
