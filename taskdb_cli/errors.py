@@ -145,7 +145,7 @@ class ExternalIdTaken(Conflict):
 class StaleVersion(Conflict):
     """The record has changed since the version that the caller saw."""
 
-    def __init__(self, noun: str, id: int | None, *, expected: int, current: int) -> None:
+    def __init__(self, noun: str, id: int | None, *, expected: int | str, current: int) -> None:
         super().__init__(
             f"{noun} {id} is at version {current}, not {expected}",
             f"look at it again with 'taskdb {noun} show {id}'",

@@ -22,7 +22,9 @@ from taskdb_cli.services.validation import reasons
 
 Schema = TypeVar("Schema", bound=SQLModel)
 
-_ETAG = re.compile(r'"([0-9]{1,9})"')
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_TAGS = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")
+_OURS = re.compile(r'"([1-9][0-9]{0,8})"')
 
 
 class UnsupportedBody(InvalidInput):
@@ -64,24 +66,35 @@ def takes(schema: type[SQLModel], example: Mapping[str, object]) -> dict[str, An
 
 IfMatch = Annotated[
     str | None,
-    Header(description='The ETag that the record must have, as `"3"`; else the answer is 412.'),
+    Header(
+        description='The ETag that the record must have, as `"3"`, or several with commas; '
+        "else the answer is 412. `*` is any, and a weak one is none."
+    ),
 ]
 
+Versions = frozenset[int] | None
+"""The versions that a record may be at; None is any."""
 
-def version_of(if_match: str | None) -> int | None:
-    """Return the version that a record must be at, or None for any; raise InvalidInput for no ETag."""
+
+def versions_of(if_match: str | None) -> Versions:
+    """Return the versions that a record may be at; raise InvalidInput for what is no list of ETags."""
     if if_match is None or if_match.strip() == "*":
         return None
-    match = _ETAG.fullmatch(if_match.strip())
-    if match is None:
-        raise InvalidInput("If-Match is not an ETag of a record", 'send the ETag of an answer, such as "3"')
-    return int(match[1])
+    if not _TAGS.fullmatch(if_match):
+        raise InvalidInput("If-Match is not a list of ETags", 'send the ETag of an answer, such as "3"')
+    ours = (_OURS.fullmatch(tag) for tag in re.findall(_TAG, if_match))
+    return frozenset(int(match[1]) for match in ours if match)
 
 
-def require_version(noun: str, record: Record, version: int | None) -> None:
-    """Raise StaleVersion unless a record is at the version, which None always is."""
-    if version is not None and record["version"] != version:
-        raise StaleVersion(noun, record["id"], expected=version, current=record["version"])
+def require_version(noun: str, record: Record, versions: Versions) -> int | None:
+    """Return the version of a record, or None if any will do; raise StaleVersion if it is none of them."""
+    if versions is None:
+        return None
+    current: int = record["version"]
+    if current not in versions:
+        [expected] = versions if len(versions) == 1 else ["any that If-Match names"]
+        raise StaleVersion(noun, record["id"], expected=expected, current=current)
+    return current
 
 
 def task_response(record: Record, status: int = 200, *, location: str = "") -> Response:

@@ -12,7 +12,7 @@ from taskdb_cli.api import records
 from taskdb_cli.api.caller import Reading, Writing
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import AllTaskParameters, Listing, asks, query_of, task_filter
-from taskdb_cli.api.records import IfMatch, TaskPatch, body_of, json_response, task_response, version_of
+from taskdb_cli.api.records import IfMatch, TaskPatch, body_of, json_response, task_response, versions_of
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
@@ -70,11 +70,12 @@ def update_task(
     if_match: IfMatch = None,
 ) -> Response:
     """Change a task; what is not given stays, and `user` gives the task to another."""
-    version, values = version_of(if_match), given.model_dump(exclude_unset=True)
+    versions, values = versions_of(if_match), given.model_dump(exclude_unset=True)
     owner = values.pop("user", None)
 
     def work(session: Session, access: Access) -> Record:
-        _seen(session, access, id, lock=True)
+        seen = _seen(session, access, id, lock=True)
+        version = records.require_version("task", seen, versions)
         if owner is not None:
             access.require_user(session, owner)
         changes = TaskUpdate.model_construct(**values)
@@ -87,12 +88,12 @@ def update_task(
 @router.delete("/tasks/{id}", responses={200: {"model": records.TaskDeletion}})
 def delete_task(caller: Writing, id: TaskPath, dry_run: DryRun = False, if_match: IfMatch = None) -> Response:
     """Delete a task."""
-    version = version_of(if_match)
+    versions = versions_of(if_match)
 
     def work(session: Session, access: Access) -> None:
         _seen(session, access, id, lock=True)
         [gone] = service.remove(session, [id])
-        records.require_version("task", gone, version)
+        records.require_version("task", gone, versions)
 
     caller.write(work, dry_run=dry_run)
     return json_response({"tasks_deleted": [id], "dry_run": dry_run})
@@ -100,10 +101,11 @@ def delete_task(caller: Writing, id: TaskPath, dry_run: DryRun = False, if_match
 
 def _mover(status: TaskStatus) -> Callable[..., Response]:
     def move(caller: Writing, id: TaskPath, if_match: IfMatch = None) -> Response:
-        version = version_of(if_match)
+        versions = versions_of(if_match)
 
         def work(session: Session, access: Access) -> Record:
-            _seen(session, access, id, lock=True)
+            seen = _seen(session, access, id, lock=True)
+            version = records.require_version("task", seen, versions)
             changes = TaskUpdate(status=status)
             [record] = service.change(session, [id], changes, now=caller.now, if_version=version)
             return record

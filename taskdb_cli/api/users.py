@@ -19,7 +19,7 @@ from taskdb_cli.api.listings import (
     task_filter,
     user_filter,
 )
-from taskdb_cli.api.records import IfMatch, body_of, json_response, task_response, user_response, version_of
+from taskdb_cli.api.records import IfMatch, body_of, json_response, task_response, user_response, versions_of
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
@@ -30,7 +30,13 @@ from taskdb_cli.services.token import Access
 
 router = described_router("users")
 
-UserPath = Annotated[str, Path(description="An id or an e-mail address.", examples=["ann@example.com"])]
+UserPath = Annotated[
+    str,
+    Path(
+        description="An id or an e-mail address; of an address that holds a `/`, only the id.",
+        examples=["ann@example.com"],
+    ),
+]
 DryRun = Annotated[bool, Query(description="Say what would happen, and change nothing.")]
 
 _CREATE = {"email": "ann@example.com", "name": "Ann"}
@@ -96,11 +102,15 @@ def update_user(
     if_match: IfMatch = None,
 ) -> Response:
     """Change a user; what is not given stays."""
-    version = version_of(if_match)
+    versions = versions_of(if_match)
 
     def work(session: Session, access: Access) -> dict[str, Any]:
         access.require_user(session, user)
         access.require_everybody()
+        version = None
+        if versions is not None:
+            seen = user_record(service.get(session, user, lock=True))
+            version = records.require_version("user", seen, versions)
         return user_record(service.change(session, user, given, now=caller.now, if_version=version))
 
     return user_response(caller.write(work))
@@ -117,13 +127,13 @@ def delete_user(
     if_match: IfMatch = None,
 ) -> Response:
     """Delete a user with their tasks, and say how many those were."""
-    version = version_of(if_match)
+    versions = versions_of(if_match)
 
     def work(session: Session, access: Access) -> service.Deletion:
         access.require_user(session, user)
         access.require_everybody()
         done = service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
-        records.require_version("user", user_record(done.users[0]), version)
+        records.require_version("user", user_record(done.users[0]), versions)
         return done
 
     return json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))

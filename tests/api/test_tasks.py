@@ -113,6 +113,33 @@ def test_if_match(api, database):
     assert api.delete("/tasks/1", headers=stale).status_code == 200
 
 
+def test_if_match_takes_a_list(api, database):
+    """Any strong ETag of a list will do; weak ones and those of others never match."""
+    add_task(database)
+    for tags, status in [
+        ('"7", "1"', 200),
+        ('W/"2",, "x,y" ,"3" ', 412),
+        ('W/"2"', 412),
+        ('"02"', 412),
+        ('"1","2"', 200),
+        ('"3" "2"', 422),
+        ('"3', 422),
+        ('*, "3"', 422),
+        (",", 422),
+        ("", 422),
+    ]:
+        answer = api.patch("/tasks/1", json={"title": f"now {tags}"}, headers={"If-Match": tags})
+        assert answer.status_code == status, (tags, answer.text)
+    assert_problem(
+        api.delete("/tasks/1", headers={"If-Match": 'W/"3"'}),
+        412,
+        "conflict",
+        "task 1 is at version 3, not any that If-Match names",
+    )
+    assert api.post("/tasks/1/done", headers={"If-Match": '"2", "3"'}).status_code == 200
+    assert api.delete("/tasks/1", headers={"If-Match": '"3", "4"'}).status_code == 200
+
+
 def test_moving_through_the_statuses(api, database):
     """Each verb sets its status, and doing it again changes nothing."""
     add_task(database)

@@ -109,7 +109,10 @@ def test_update_if_match(api, database):
     assert api.patch("/users/1", json={"name": "B"}, headers=fresh).status_code == 200
     assert_problem(api.patch("/users/1", json={"name": "C"}, headers=fresh), 412, "conflict")
     assert api.patch("/users/1", json={"name": "C"}, headers={"If-Match": "*"}).status_code == 200
-    assert api.delete("/users/1", headers={"If-Match": '"3"'}).status_code == 200
+    either = {"If-Match": 'W/"9", "3", "4"'}
+    assert api.patch("/users/1", json={"name": "D"}, headers=either).headers["etag"] == '"4"'
+    assert_problem(api.delete("/users/1", headers={"If-Match": 'W/"4"'}), 412, "conflict")
+    assert api.delete("/users/1", headers=either).status_code == 200
     assert emails(database) == []
 
 
