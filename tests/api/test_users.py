@@ -116,6 +116,14 @@ def test_update_if_match(api, database):
     assert emails(database) == []
 
 
+@ANY_ENGINE
+def test_a_body_of_countless_fields_is_not_looked_at_one_by_one(api):
+    """A large body is refused for the number of its fields alone."""
+    body = {f"field {number}": 1 for number in range(20_000)}
+    assert_problem(api.post("/users", json=body), 422, "usage", "the body has 20000 fields")
+    assert_problem(api.post("/users", json=["x" * 200_000]), 422, "usage", "object")
+
+
 def test_delete(api, database):
     """A deletion says how many tasks went; a dry run says it and does nothing."""
     add_user(database)
