@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.content import Content
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import TaskdbError
 
@@ -39,6 +40,9 @@ class Backend(Protocol):
 
     write_options: ClassVar[Mapping[str, Any]]
     """Execution options of a transaction that may write."""
+
+    options: Options
+    """Limits of waiting, and when a query is slow."""
 
     error_types: tuple[type[Exception], ...]
     """What the driver raises, wrapped by SQLAlchemy or bare."""

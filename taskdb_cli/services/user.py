@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, update
+import sqlalchemy
+from sqlalchemy import ColumnElement, CursorResult, Select, bindparam, delete, func, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from taskdb_cli.database import violated_constraint
+from taskdb_cli.database.direct import fetch
 from taskdb_cli.errors import (
     EmailTaken,
     ExternalIdTaken,
@@ -114,10 +116,18 @@ def key(ref: str) -> UserKey:
 
 def get_id(session: Session, ref: str) -> int:
     """Return the id of the user with that id or e-mail address; raise UserNotFound."""
-    id = session.connection().scalar(select(User.id).where(_named(ref)))
-    if id is None:
+    column, value = key(ref)
+    found = fetch(session, _ids_by(column), {"value": value})
+    if not found:
         raise UserNotFound(ref)
-    return id
+    return int(found[0][0])
+
+
+@cache
+def _ids_by(column: str) -> Select[Any]:
+    users = User.metadata.tables["users"]
+    named = users.c[column]
+    return sqlalchemy.select(users.c.id).where(named == bindparam("value", type_=named.type))
 
 
 def find(

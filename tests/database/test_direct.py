@@ -1,0 +1,70 @@
+"""Queries that go to the driver past SQLAlchemy."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import bindparam, select, table, text
+from sqlmodel import col
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.direct import fetch
+from taskdb_cli.database.options import Pool
+from taskdb_cli.errors import ConnectionLost, SchemaError
+from taskdb_cli.models.task import Task
+from taskdb_cli.models.user import User
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+from tests.conftest import NOW, SERVERS
+from tests.samples import add_task, add_user, emails
+
+COLUMNS = (col(Task.title), col(Task.status), col(Task.priority), col(Task.due_at), col(User.is_active))
+LATER = select(*COLUMNS, col(Task.description)).join(User).where(
+    col(Task.due_at) >= bindparam("since", type_=col(Task.due_at).type),
+    col(Task.priority) == bindparam("priority", type_=col(Task.priority).type),
+    col(Task.title).contains(bindparam("part"), escape="/"),
+)  # fmt: skip
+CHOSEN = select(*COLUMNS).join(User).where(col(Task.status).in_(bindparam("statuses", expanding=True)))
+
+
+@pytest.fixture
+def pooled(database):
+    """The database with a pool of one connection, whose faults are told at once."""
+    options = replace(database.options, pool=Pool(size=1, overflow=0, timeout=1), retry_budget=0)
+    pooled = Database(database.url, options)
+    yield pooled
+    pooled.engine.dispose()
+
+
+def test_rows_are_those_of_sqlalchemy(database):
+    """Values go in and come out as the models have them, for lists of values too."""
+    add_user(database)
+    add_task(database, title="100% \u00e9", priority="urgent", due_at=NOW)
+    add_task(database, title="100 %", priority="low", due_at=NOW)
+    expected = ("100% \u00e9", TaskStatus.TODO, TaskPriority.URGENT, NOW, True)
+    values = {"since": NOW, "priority": TaskPriority.URGENT, "part": "0/%", "unknown": 1}
+    [row] = database.read(lambda session: fetch(session, LATER, values))
+    assert tuple(row) == (*expected, None)
+    assert [type(value) for value in row[1:3]] == [TaskStatus, TaskPriority]
+    chosen = {"statuses": [TaskStatus.TODO, TaskStatus.DONE]}
+    rows = database.read(lambda session: fetch(session, CHOSEN, chosen))
+    assert expected in map(tuple, rows)
+    assert len(rows) == 2
+
+
+def test_a_query_that_fails_costs_its_connection_only(pooled):
+    """The error is ours, and the next unit of work has a connection that works."""
+    add_user(pooled)
+    missing = select(text("x")).select_from(table("nowhere"))
+    with pytest.raises(SchemaError):
+        pooled.read(lambda session: fetch(session, missing, {}))
+    assert emails(pooled) == ["ann@example.com"]
+
+
+@pytest.mark.parametrize("engine", SERVERS, indirect=True)
+def test_a_connection_that_broke_is_replaced(pooled):
+    """A connection that ends in a query is told as lost, and is no longer in the pool."""
+    ended = select(text("pg_terminate_backend(pg_backend_pid(), 0)"))
+    add_user(pooled)
+    with pytest.raises(ConnectionLost):
+        pooled.read(lambda session: fetch(session, ended, {}))
+    assert emails(pooled) == ["ann@example.com"]
+    assert pooled.engine.pool.checkedout() == 0
