@@ -2,6 +2,7 @@
 
 Run build.py for 1 000 000 tasks on PostgreSQL first. All servers run at once, each one process of the same
 uvicorn with the same settings; the clients ask them in turn, so that what is compared ran side by side.
+"The same queries" is the same SQL: a transaction of the same kind, the token's look-up, and the page.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def _measure(database: Database) -> str:
             "bare, the page's query alone": (bare, PATH),
             "bare, the same queries": (same, PATH),
             "bare, the page's query alone, in the event loop": (bare, f"/async{PATH}"),
+            "bare, the same queries, JSON left to FastAPI": (same, f"/plain{PATH}"),
             "taskdb serve": (ours, PATH),
         }
         _require_equal([_get(port, path, secret) for port, path in places.values()])
