@@ -21,6 +21,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.postgresql_connection import (
+    check_idle_connections,
     connect_arguments,
     is_local,
     pooling,
@@ -60,11 +61,9 @@ class PostgreSQL:
     dialect = "postgresql"
     # All statements of a listing see one snapshot; a transaction that only reads cannot fail for it.
     read_options: ClassVar[Mapping[str, Any]] = {
-        "postgresql_readonly": True,
-        "isolation_level": "REPEATABLE READ",
+        "postgresql_begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     }
-    # The driver leaves it to us to begin, which takes one round trip for all that is needed then.
-    write_options: ClassVar[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "taskdb_begin": True}
+    write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
     error_types: tuple[type[Exception], ...] = (DBAPIError, PoolTimeoutError, psycopg.Error)
 
     def __init__(self, url: URL, options: Options) -> None:
@@ -82,30 +81,37 @@ class PostgreSQL:
         engine = create_engine(
             self.url,
             hide_parameters=True,
+            # The driver leaves it to us to begin, which takes one round trip for all that is needed then.
+            isolation_level="AUTOCOMMIT",
             connect_args=connect_arguments(self.url, self.options),
             **pooling(self.options),
         )
         event.listen(engine, "connect", self._note_connected)
         event.listen(engine, "begin", self._begin)
+        if self.options.pool:
+            check_idle_connections(engine)
         return engine
 
     def _begin(self, connection: Connection) -> None:
-        if connection.get_execution_options().get("taskdb_begin"):
-            self._begin_writing(connection)
+        options = connection.get_execution_options()
+        # Who names an isolation level leaves it to the driver.
+        if "isolation_level" not in options:
+            self._send_begin(connection, options.get("postgresql_begin", "BEGIN"))
         if self.options.pooled:
             self._set_locally(connection)
 
-    def _begin_writing(self, connection: Connection) -> None:
+    def _send_begin(self, connection: Connection, statement: str) -> None:
         raw = connection.connection.driver_connection
         assert isinstance(raw, psycopg.Connection)
         try:
-            with watching(BEGIN_WRITING, self.options.slow_query_ms):
-                found = raw.execute(BEGIN_WRITING).fetchone()
+            with watching(statement, self.options.slow_query_ms):
+                cursor = raw.execute(statement)
         except BaseException as exc:
             # The pool does not hear of it, as it does of what fails in a statement of SQLAlchemy's.
             connection.invalidate(exc)
             raise
-        connection.info[Transaction] = Transaction(*found or ())
+        if statement is BEGIN_WRITING:
+            connection.info[Transaction] = Transaction(*cursor.fetchone() or ())
 
     def _set_locally(self, connection: Connection) -> None:
         # In a pooler's session a setting lasts for the transaction only; one statement sets them all.

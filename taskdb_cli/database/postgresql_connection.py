@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
-from sqlalchemy import URL, NullPool
+import psycopg
+from sqlalchemy import URL, Engine, NullPool, event
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskdb_cli.database.options import Options
 
 POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
+
+IDLE_LIMIT = 1.0
+"""Seconds in the pool after which a connection is asked whether it still leads to the server."""
+
+_IDLE_SINCE = "taskdb_idle_since"
 
 
 # When the network goes silent: what was sent is unanswered, or nothing comes while a statement runs.
@@ -58,9 +67,37 @@ def pooling(options: Options) -> dict[str, Any]:
         "pool_size": pool.size,
         "max_overflow": pool.overflow,
         "pool_timeout": pool.timeout,
-        "pool_pre_ping": True,
         "pool_recycle": POOL_RECYCLE,
+        # Few connections stay in use, and those need no check.
+        "pool_use_lifo": True,
     }
+
+
+def check_idle_connections(engine: Engine) -> None:
+    """Let the pool replace a connection that was lost while it lay there, before it is used.
+
+    A server that ends a session says so, which is seen without a round trip. Only a connection that
+    was idle for IDLE_LIMIT may have been lost without a word, and is asked.
+    """
+
+    def note_idle(connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_IDLE_SINCE] = time.monotonic()
+
+    def check(connection: psycopg.Connection[Any], record: ConnectionPoolEntry, *_: Any) -> None:
+        idle_since = record.info.get(_IDLE_SINCE)
+        if idle_since is None:
+            return
+        try:
+            if time.monotonic() - idle_since >= IDLE_LIMIT:
+                connection.execute("SELECT 1")
+            # The first may read the server's last words, the second finds that there will be no more.
+            connection.pgconn.consume_input()
+            connection.pgconn.consume_input()
+        except psycopg.Error as exc:
+            raise InvalidatePoolError from exc
+
+    event.listen(engine, "checkin", note_idle)
+    event.listen(engine, "checkout", check)
 
 
 def session_settings(options: Options) -> dict[str, str]:

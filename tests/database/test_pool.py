@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.pool import Pool as EnginePool
 
-from taskdb_cli.database import Database
+from taskdb_cli.database import Database, postgresql_connection
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode
-from tests.conftest import SERVERS, connect
+from tests.conftest import SERVERS, connect, sqlalchemy_url
 from tests.processes import command
+from tests.proxy import Proxy
 from tests.samples import add_task, add_user, emails
 
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
@@ -125,7 +126,37 @@ def test_dead_connection(url, pooled, opened, caplog):
 def test_recycling(pooled):
     """A pooled connection is replaced before Neon could have suspended what it leads to."""
     assert 0 < pooled.engine.pool._recycle < NEON_SUSPENDS
-    assert pooled.engine.pool._pre_ping
+
+
+@POSTGRESQL_ONLY
+def test_cut_connection(url, opened, caplog):
+    """A connection that broke while it lay in the pool is replaced, before it is used."""
+    caplog.set_level(logging.INFO, "taskdb.retry")
+    with Proxy(url) as proxy:
+        pooled = Database(sqlalchemy_url(proxy.url), Options(pool=Pool()))
+        add_user(pooled)
+        proxy.cut()
+        assert emails(pooled) == ["ann@example.com"]
+        pooled.engine.dispose()
+    assert len(opened) == 2
+    assert caplog.messages == []
+
+
+@POSTGRESQL_ONLY
+def test_idle_connection(url, monkeypatch):
+    """Only a connection that was idle for long costs a round trip before it is used."""
+    with Proxy(url) as proxy:
+        pooled = Database(sqlalchemy_url(proxy.url), Options(pool=Pool()))
+
+        def exchanged(limit: float) -> int:
+            monkeypatch.setattr(postgresql_connection, "IDLE_LIMIT", limit)
+            before = proxy.passed
+            emails(pooled)
+            return proxy.passed - before
+
+        add_user(pooled)
+        assert exchanged(0) > exchanged(60)
+        pooled.engine.dispose()
 
 
 def test_no_pool(database, opened):
