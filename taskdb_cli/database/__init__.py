@@ -19,6 +19,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.database.retry import persist
+from taskdb_cli.database.unit import UnitSession
 from taskdb_cli.database.watch import watch
 from taskdb_cli.errors import (
     ConnectionLost,
@@ -157,13 +158,15 @@ class Database:
     @contextmanager
     def _session(self, options: Mapping[str, Any]) -> Iterator[Session]:
         self.backend.require()
-        with self.translating(), self._open() as connection:
-            connection.execution_options(**options)
-            with self._session_on(connection) as session:
+        try:
+            with self._open() as connection, self._session_on(connection) as session:
+                connection.execution_options(**options)
                 yield session
+        except self.backend.error_types as exc:
+            raise self._ours(exc) from exc
 
     def _session_on(self, connection: Connection) -> Session:
-        return Session(connection, expire_on_commit=False, autoflush=False, info={"backend": self.backend})
+        return UnitSession(connection, info={"backend": self.backend})
 
     def _commit(self, session: Session) -> None:
         # What is still to be written may fail, which is nothing to look up.

@@ -44,6 +44,22 @@ def test_write_rolls_back_on_any_exception(database):
     assert emails(database) == []
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_one_transaction(database, dry_run):
+    """What goes past the ORM, before and after it is used, is kept or undone with what the ORM does."""
+
+    def work(session):
+        session.connection().execute(text("UPDATE users SET name = 'Bob'"))
+        create_ann(session)
+        session.connection().execute(text("UPDATE users SET name = name || '!'"))
+
+    add_user(database, "bob@example.com")
+    before = user_records(database)
+    database.write(work, dry_run=dry_run)
+    names = [record["name"] for record in user_records(database)]
+    assert names == ([before[0]["name"]] if dry_run else ["Bob!", "Ann!"])
+
+
 def test_dry_run_returns_and_keeps_nothing(database):
     """A dry run returns what a write would, and changes nothing."""
     created = database.write(create_ann, dry_run=True)
