@@ -1,12 +1,12 @@
 """What a process imports before it has something to do, and what a healthy command asks the database."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
-from sqlalchemy import Engine, event
 
 from taskdb_cli.database.schema import VERSION_TABLE
 
@@ -152,15 +152,15 @@ def test_importing_makes_no_engine_and_reads_no_settings():
 
 @pytest.fixture
 def statements():
-    """The SQL that every engine of this process runs."""
+    """The SQL that this process sends, as it logs it."""
     seen = []
-
-    def note(connection, cursor, statement, *rest):
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
+    handler, logger = logging.Handler(), logging.getLogger("taskdb.sql")
+    handler.emit = lambda record: seen.append(record.sql)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
     yield seen
-    event.remove(Engine, "before_cursor_execute", note)
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)
 
 
 def test_a_healthy_command_asks_nothing_about_the_schema(taskdb, statements):

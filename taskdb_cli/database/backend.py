@@ -26,6 +26,9 @@ class Transaction(NamedTuple):
 class Backend(Protocol):
     """Everything that only one engine knows."""
 
+    options: Options
+    """How it is reached, and for how long anything may take."""
+
     place: str
     """The database as a person would name it, without a password."""
 

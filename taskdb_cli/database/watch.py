@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -28,13 +26,22 @@ def watch(engine: Engine, threshold_ms: int) -> None:
     event.listen(engine, "after_cursor_execute", after)
 
 
-@contextmanager
-def watching(statement: str, threshold_ms: int) -> Iterator[None]:
+class watching:  # noqa: N801 (a context manager, for each statement: a generator would take longer)
     """Log in the same way a statement that goes to the driver past the engine."""
-    _log_statement(statement)
-    begun = time.perf_counter()
-    yield
-    _warn_if_slow(statement, begun, threshold_ms)
+
+    __slots__ = ("_begun", "_statement", "_threshold_ms")
+
+    def __init__(self, statement: str, threshold_ms: int) -> None:
+        self._statement = statement
+        self._threshold_ms = threshold_ms
+
+    def __enter__(self) -> None:
+        _log_statement(self._statement)
+        self._begun = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            _warn_if_slow(self._statement, self._begun, self._threshold_ms)
 
 
 def _log_statement(statement: str) -> None:

@@ -14,7 +14,9 @@ from sqlalchemy.pool import Pool as EnginePool
 from taskdb_cli.database import Database, postgresql_connection
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode
-from tests.conftest import SERVERS, connect, sqlalchemy_url
+from taskdb_cli.models.vocabulary import TaskStatus
+from taskdb_cli.services import task
+from tests.conftest import NOW, SERVERS, connect, sqlalchemy_url
 from tests.processes import command
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user, emails
@@ -120,6 +122,23 @@ def test_dead_connection(url, pooled, opened, caplog):
     assert emails(pooled) == ["ann@example.com", "bob@example.com"]
     assert len(opened) == 2
     assert caplog.messages == []
+
+
+@POSTGRESQL_ONLY
+def test_connection_that_dies_in_use(url, pooled, opened):
+    """A connection that the server ends in the middle of a write is replaced; the write is made again."""
+
+    def work(session):
+        if len(opened) == 1:
+            pid = session.connection().exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            with connect(url) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+        return task.set_status(session, [1], TaskStatus.DONE, now=NOW)
+
+    add_user(pooled)
+    add_task(pooled)
+    [record] = pooled.write(work)
+    assert (record["version"], len(opened)) == (2, 2)
 
 
 @POSTGRESQL_ONLY
