@@ -78,7 +78,7 @@ class Database:
         """
 
         def attempt() -> T:
-            with self._session(self.backend.write_options) as session:
+            with self.backend.turn(), self._session(self.backend.write_options) as session:
                 result = work(session)
                 if not dry_run:
                     self._commit(session)

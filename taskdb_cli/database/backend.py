@@ -62,6 +62,9 @@ class Backend(Protocol):
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Return ours for an error of the driver while a connection was being opened."""
 
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait until it is this thread's turn to write, for a while."""
+
     def transaction(self, connection: Connection) -> Transaction | None:
         """Return the running transaction, begun with `write_options`; None if it cannot be looked up."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -138,6 +138,10 @@ class PostgreSQL:
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
         expected = not self._local or self._connected_before
         return faults.translate_connecting(error, self.place, self.options, expected=expected)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Return at once: writers wait for no more than the rows that they change."""
+        return nullcontext()
 
     def transaction(self, connection: Connection) -> Transaction | None:
         """Return the transaction by its id, which the server remembers for a long while."""
