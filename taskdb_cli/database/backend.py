@@ -44,9 +44,6 @@ class Backend(Protocol):
     write_options: ClassVar[Mapping[str, Any]]
     """Execution options of a transaction that may write."""
 
-    options: Options
-    """Limits of waiting, and when a query is slow."""
-
     error_types: tuple[type[Exception], ...]
     """What the driver raises, wrapped by SQLAlchemy or bare."""
 

@@ -1,9 +1,10 @@
-"""Statements that are sent often: compiled once, and handed to the driver as they are."""
+"""Statements that were made once, run by the driver alone: SQLAlchemy takes longer for a small one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Select
@@ -18,54 +19,35 @@ from taskdb_cli.database.watch import watching
 Process = Callable[[Any], Any]
 
 
-class Prepared:
-    """A statement that returns rows, for which SQLAlchemy would take longer than the driver does.
+def run(
+    session: Session, statement: Select[Any] | UpdateBase, values: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    """Run a statement that returns rows, with these values of its parameters; return all rows.
 
-    Its parameters are single values: it has no list that would be of another length each time.
+    The statement is to be made once and kept: what it becomes is remembered for it. Raises as
+    `Connection.execute` does.
     """
-
-    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
-        self._statement = statement
-        self._forms: dict[str, _Form] = {}
-
-    def run(self, session: Session, values: Mapping[str, Any]) -> list[list[Any]]:
-        """Run it in the session's transaction; return all rows. Raises as `Connection.execute` does."""
-        connection = session.connection()
-        backend: Backend = session.info["backend"]
-        form = self._forms.get(backend.dialect) or self._compile(backend.dialect, connection.dialect)
-        raw: Any = connection.connection.driver_connection
-        try:
-            with watching(form.sql, backend.options.slow_query_ms):
-                rows = raw.execute(form.sql, form.parameters(values)).fetchall()
-        except connection.dialect.loaded_dbapi.Error as exc:
-            raise _as_of_sqlalchemy(exc, connection) from exc
-        except BaseException as exc:
-            # Interrupted within an exchange with the server, which nobody will finish.
-            connection.invalidate(exc)
-            raise
-        return [form.read(row) for row in rows]
-
-    def _compile(self, name: str, dialect: Dialect) -> _Form:
-        compiled = self._statement.compile(dialect=dialect)
-        assert isinstance(compiled, SQLCompiler)
-        columns = enumerate(self._statement.exported_columns)
-        types = {index: column.type.dialect_impl(dialect) for index, column in columns}
-        reading = {index: type_.result_processor(dialect, None) for index, type_ in types.items()}
-        binds = compiled.binds.items()
-        writing = {key: bind.type.dialect_impl(dialect).bind_processor(dialect) for key, bind in binds}
-        form = self._forms[name] = _Form(
-            sql=compiled.string,
-            order=compiled.positiontup,
-            constants={key: bind.effective_value for key, bind in binds if not bind.required},
-            writing=[(key, process) for key, process in writing.items() if process],
-            reading=[(index, process) for index, process in reading.items() if process],
-        )
-        return form
+    connection = session.connection()
+    form = _form(statement, connection.dialect)
+    if form is None:
+        return connection.execute(statement, values).all()
+    backend: Backend = session.info["backend"]
+    raw: Any = connection.connection.driver_connection
+    try:
+        with watching(form.sql, backend.options.slow_query_ms):
+            rows = raw.execute(form.sql, form.parameters(values)).fetchall()
+    except connection.dialect.loaded_dbapi.Error as exc:
+        raise _as_of_sqlalchemy(exc, connection) from exc
+    except BaseException as exc:
+        # Interrupted within an exchange with the server, which nobody will finish.
+        connection.invalidate(exc)
+        raise
+    return [form.read(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A statement as one engine takes it."""
+    """A statement as one engine takes it, and what its types do to values on their way in and out."""
 
     sql: str
     order: Sequence[str] | None
@@ -87,6 +69,26 @@ class _Form:
         for index, process in self.reading:
             values[index] = process(values[index])
         return values
+
+
+@lru_cache(maxsize=256)
+def _form(statement: Select[Any] | UpdateBase, dialect: Dialect) -> _Form | None:
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    if compiled.post_compile_params or compiled.literal_execute_params:
+        # Its SQL depends on its values, as that of a list does on the length.
+        return None
+    binds = compiled.binds.items()
+    writing = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in binds}
+    types = [column.type.dialect_impl(dialect) for column in statement.exported_columns]
+    reading = enumerate(type.result_processor(dialect, None) for type in types)
+    return _Form(
+        sql=compiled.string,
+        order=compiled.positiontup,
+        constants={name: bind.effective_value for name, bind in binds if not bind.required},
+        writing=[(name, process) for name, process in writing.items() if process],
+        reading=[(index, process) for index, process in reading if process],
+    )
 
 
 def _as_of_sqlalchemy(error: Any, connection: Connection) -> BaseException:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Integer, Select, bindparam
 from sqlmodel import Session
 
-from taskdb_cli.database.direct import fetch
+from taskdb_cli.database.prepared import run
 from taskdb_cli.services.ordering import Order, Position
 
 STREAM_ROWS = 1000
@@ -53,7 +53,7 @@ def page(
     values = {**query.values, **order.values(after)}
     for part in _limited_parts(query.statement, order, _presence(after)):
         values["rows"] = limit + 1 - len(records)
-        records += [dict(zip(fields, row, strict=True)) for row in fetch(session, part, values)]
+        records += [dict(zip(fields, row, strict=True)) for row in run(session, part, values)]
         if len(records) > limit:
             return Page(records[:limit], order.position(records[limit - 1]))
     return Page(records, None)

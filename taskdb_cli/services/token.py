@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from taskdb_cli.database import violated_constraint
-from taskdb_cli.database.direct import fetch
+from taskdb_cli.database.prepared import run
 from taskdb_cli.errors import Forbidden, TokenNameTaken, TokenNotFound, Unauthorized, UserNotFound
 from taskdb_cli.models.token import AccessToken, TokenCreate, token_record
 from taskdb_cli.models.types import MAX_ID
@@ -112,7 +112,7 @@ def recognize(session: Session, secret: str) -> Access:
     Raises Unauthorized for one that is unknown, was revoked, or belongs to a user who is not active.
     """
     digest = _hash(secret)
-    found = fetch(session, _tokens_by_hash(), {"digest": digest})
+    found = run(session, _tokens_by_hash(), {"digest": digest})
     id, stored, scope, user_id, is_active = found[0] if found else (0, "", "", None, None)
     # The index finds by comparing bytes in turn; of hashes that tells nothing, and this decides.
     if not hmac.compare_digest(stored, digest):

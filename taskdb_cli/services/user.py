@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from taskdb_cli.database import violated_constraint
-from taskdb_cli.database.direct import fetch
+from taskdb_cli.database.prepared import run
 from taskdb_cli.errors import (
     EmailTaken,
     ExternalIdTaken,
@@ -117,7 +117,7 @@ def key(ref: str) -> UserKey:
 def get_id(session: Session, ref: str) -> int:
     """Return the id of the user with that id or e-mail address; raise UserNotFound."""
     column, value = key(ref)
-    found = fetch(session, _ids_by(column), {"value": value})
+    found = run(session, _ids_by(column), {"value": value})
     if not found:
         raise UserNotFound(ref)
     return int(found[0][0])

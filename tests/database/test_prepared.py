@@ -1,4 +1,4 @@
-"""Queries that go to the driver past SQLAlchemy."""
+"""Statements that go to the driver past SQLAlchemy."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ from sqlalchemy import bindparam, select, table, text
 from sqlmodel import col
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.direct import fetch
 from taskdb_cli.database.options import Pool
+from taskdb_cli.database.prepared import run
 from taskdb_cli.errors import ConnectionLost, SchemaError
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
@@ -41,11 +41,11 @@ def test_rows_are_those_of_sqlalchemy(database):
     add_task(database, title="100 %", priority="low", due_at=NOW)
     expected = ("100% \u00e9", TaskStatus.TODO, TaskPriority.URGENT, NOW, True)
     values = {"since": NOW, "priority": TaskPriority.URGENT, "part": "0/%", "unknown": 1}
-    [row] = database.read(lambda session: fetch(session, LATER, values))
+    [row] = database.read(lambda session: run(session, LATER, values))
     assert tuple(row) == (*expected, None)
     assert [type(value) for value in row[1:3]] == [TaskStatus, TaskPriority]
     chosen = {"statuses": [TaskStatus.TODO, TaskStatus.DONE]}
-    rows = database.read(lambda session: fetch(session, CHOSEN, chosen))
+    rows = database.read(lambda session: run(session, CHOSEN, chosen))
     assert expected in map(tuple, rows)
     assert len(rows) == 2
 
@@ -55,7 +55,7 @@ def test_a_query_that_fails_costs_its_connection_only(pooled):
     add_user(pooled)
     missing = select(text("x")).select_from(table("nowhere"))
     with pytest.raises(SchemaError):
-        pooled.read(lambda session: fetch(session, missing, {}))
+        pooled.read(lambda session: run(session, missing, {}))
     assert emails(pooled) == ["ann@example.com"]
 
 
@@ -65,6 +65,6 @@ def test_a_connection_that_broke_is_replaced(pooled):
     ended = select(text("pg_terminate_backend(pg_backend_pid(), 0)"))
     add_user(pooled)
     with pytest.raises(ConnectionLost):
-        pooled.read(lambda session: fetch(session, ended, {}))
+        pooled.read(lambda session: run(session, ended, {}))
     assert emails(pooled) == ["ann@example.com"]
     assert pooled.engine.pool.checkedout() == 0
