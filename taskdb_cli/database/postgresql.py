@@ -234,7 +234,7 @@ class PostgreSQL:
         """
         with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
             lock_migrations(guard, wait=self.options.migration_wait, place=self.place)
-            with connect() as connection:
+            with connect().execution_options(isolation_level="READ COMMITTED") as connection:
                 connection.exec_driver_sql(f"SET statement_timeout = '{self.options.migration_timeout}s'")
                 connection.exec_driver_sql(f"SET lock_timeout = '{max(1, self.options.migration_wait)}s'")
                 connection.commit()
