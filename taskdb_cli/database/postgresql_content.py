@@ -40,7 +40,7 @@ _TYPES = {Boolean: "boolean", Integer: "integer", Text: "text", DateTime: "times
 # Each query is about one table, of whichever schema the search path finds it in.
 _CONSTRAINTS = """
 SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-WHERE conrelid = %s::regclass AND contype IN ('f', 'u') ORDER BY contype
+WHERE conrelid = %s::regclass AND contype::text = ANY (%s) ORDER BY contype
 """
 _INDEXES = """
 SELECT relname, pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
@@ -113,7 +113,7 @@ class PostgreSQLContent(Content):
             yield from joined(copy)
 
     def clear(self) -> None:
-        """Drop foreign keys, unique constraints and secondary indexes, and remember how to make them."""
+        """Drop keys, unique constraints and secondary indexes, and remember how to make them."""
         # Children go first: a foreign key holds on to what it refers to.
         for layout in reversed(self.layouts):
             self._put_aside(layout.table)
@@ -121,7 +121,9 @@ class PostgreSQLContent(Content):
             self._empty(layout.table)
 
     def _put_aside(self, table: str) -> None:
-        for name, definition in self._query(_CONSTRAINTS, table):
+        # A primary key that another table refers to has to stay.
+        kinds = ["f", "u"] if self._query(_REFERRING, table) else ["f", "p", "u"]
+        for name, definition in self._query(_CONSTRAINTS, table, kinds):
             alter = sql.SQL("ALTER TABLE {} ").format(sql.Identifier(table))
             self._execute(alter + sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(name)))
             self._put_back.append(
