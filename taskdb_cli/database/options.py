@@ -42,4 +42,6 @@ class Options:
     """Whether a pooler hands out the sessions, which are then not ours to set."""
     pool: Pool | None = None
     """Without one, each unit of work opens a connection and closes it."""
+    disposable: bool = False
+    """Whether a SQLite file is thrown away after use, so that nothing is done for it to outlive a crash."""
     slow_query_ms: int = 1000

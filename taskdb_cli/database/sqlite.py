@@ -138,6 +138,9 @@ class SQLite:
             # What a signal raises in here ends the statement, which would otherwise run to its end.
             connection.set_progress_handler(lambda: 0, INTERRUPTIBLE_STEPS)
             connection.execute("PRAGMA foreign_keys = ON")
+            if self.options.disposable:
+                # Who fails to write such a file deletes it: without a journal nothing is written twice.
+                connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         except BaseException:
             connection.close()
             raise
@@ -306,6 +309,8 @@ class SQLite:
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
                     raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
+            if self.options.disposable:
+                return
             try:
                 persist(lambda: self._keep_wal(raw), budget=self.options.retry_budget)
             except TransactionConflict as exc:

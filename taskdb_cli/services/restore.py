@@ -16,6 +16,7 @@ from sqlalchemy import URL
 from taskdb_cli.archive import Archive, Digest, Manifest
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import compare_revision, current_revision, revisions
 from taskdb_cli.errors import (
     Conflict,
@@ -329,4 +330,5 @@ def _or_scratch(target: Database | None) -> Iterator[Database]:
 @contextmanager
 def _scratch() -> Iterator[Database]:
     with TemporaryDirectory(prefix="taskdb-") as directory:
-        yield Database(URL.create("sqlite", database=f"{directory}/scratch.sqlite3"))
+        url = URL.create("sqlite", database=f"{directory}/scratch.sqlite3")
+        yield Database(url, Options(disposable=True))
