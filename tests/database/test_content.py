@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from taskdb_cli.database.copy_text import rows, texts
+from taskdb_cli.database.sqlite_fields import CONVERTERS
 from taskdb_cli.errors import DataCorrupt
 
 STAMP = "2026-11-22 12:30:15+00"
@@ -59,6 +60,34 @@ def test_one_malformed_row_of_many_is_found(database, old, new):
     """What is no row of the table, or no value of its column, is refused too."""
     with pytest.raises(DataCorrupt), database.replacement() as content:
         load(content, tasks=with_a_bad_row(old, new))
+
+
+def test_a_fraction_of_any_length_is_read_as_it_was_loaded(database):
+    """Times with none to six digits after the second stand in a row's text as they did before."""
+    fractions = [b"", b".1", b".02", b".003", b".0004", b".00005", b".000006", b".123456"]
+    text = b"".join(
+        b"%d\t%s" % (id, TASK.replace(b":15+00", b":15%s+00" % fraction))
+        for id, fraction in enumerate(fractions, start=1)
+    )
+    with database.replacement(dry_run=True) as content:
+        load(content, tasks=text)
+        assert b"".join(content.chunks(content.layouts[1])) == text
+
+
+@pytest.mark.parametrize(
+    "time", ["", "2026-11-22", "2026-11-22 12:30:15", "2026-11-22 12:30:15.1234567+00", STAMP[:-1] + "1"]
+)
+def test_a_time_of_another_form_is_malformed(time):
+    """What PostgreSQL would not write is refused, with the number of its row."""
+    text = f"{STAMP}\n{time}\n\\N\n".encode()
+    with pytest.raises(DataCorrupt, match="row 2 of tasks is malformed"):
+        list(rows("tasks", [text], [CONVERTERS["timestamp"]]))
+
+
+def test_a_field_too_few_is_not_made_good_by_one_too_many():
+    """The fields of a row never move into the next one."""
+    with pytest.raises(DataCorrupt, match="row 2 of tasks is malformed"):
+        list(rows("tasks", [b"a\tb\nc\nd\te\tf\n"], [texts, texts]))
 
 
 def test_the_rules_hold_after_a_load(database):
