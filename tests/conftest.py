@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import os
 import shutil
 import sys
@@ -310,3 +311,16 @@ def taskdb(bare_taskdb: TaskdbCommand, use: Callable[[URL], None], url: URL) -> 
     """The command line on the migrated database of the engine."""
     use(url)
     return bare_taskdb
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """The SQL that this process sends, as it logs it."""
+    seen: list[str] = []
+    handler, logger = logging.Handler(), logging.getLogger("taskdb.sql")
+    handler.emit = lambda record: seen.append(record.sql)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield seen
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)

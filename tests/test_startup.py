@@ -1,7 +1,6 @@
 """What a process imports before it has something to do, and what a healthy command asks the database."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -148,19 +147,6 @@ def test_importing_makes_no_engine_and_reads_no_settings():
     os.close(write)
     with os.fdopen(read) as report:
         assert json.loads(report.read() or "null") == [True, [], [], []], process.stderr
-
-
-@pytest.fixture
-def statements():
-    """The SQL that this process sends, as it logs it."""
-    seen = []
-    handler, logger = logging.Handler(), logging.getLogger("taskdb.sql")
-    handler.emit = lambda record: seen.append(record.sql)
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield seen
-    logger.setLevel(logging.NOTSET)
-    logger.removeHandler(handler)
 
 
 def test_a_healthy_command_asks_nothing_about_the_schema(taskdb, statements):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from sqlalchemy import event
 
 from taskdb_cli.models.vocabulary import USER_FIELDS
 from taskdb_cli.services import user as service
@@ -70,19 +69,15 @@ def test_counts_of_tasks(filled):
     )
 
 
-def test_counts_take_one_statement(filled, database):
+def test_counts_take_one_statement(filled, database, statements):
     """However many users are listed, one statement counts their tasks."""
-    statements = []
     order = Order.parse("id", USER_SORT_KEYS)
 
     def work(session):
-        event.listen(
-            session.connection(), "before_cursor_execute", lambda *given: statements.append(given[2])
-        )
         return service.find(session, UserFilter(), order, limit=50, with_counts=True)
 
     assert len(database.read(work).records) == 7
-    assert len(statements) == 1
+    assert len([statement for statement in statements if "SELECT" in statement]) == 1
 
 
 def test_bad_options_say_what_is_accepted(filled):
