@@ -31,6 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli.database import sqlite_faults as faults
 from taskdb_cli.database import sqlite_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.backend import Transaction
 from taskdb_cli.database.content import Content
@@ -40,13 +41,9 @@ from taskdb_cli.database.retry import persist
 from taskdb_cli.database.sqlite_locks import lock_holder
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
-    Conflict,
     DatabaseMissing,
     DataCorrupt,
-    Interrupted,
     InvalidConfiguration,
-    InvalidInput,
-    SchemaForeign,
     StorageFailed,
     TaskdbError,
     TransactionConflict,
@@ -60,21 +57,6 @@ longer wait is left to the retries of the unit of work."""
 
 INTERRUPTIBLE_STEPS = 10_000
 """After so many of its steps a statement lets Python handle signals."""
-
-_FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
-    sqlite3.SQLITE_BUSY: (TransactionConflict, "is locked by another process", "try again later"),
-    sqlite3.SQLITE_LOCKED: (TransactionConflict, "is locked by another process", "try again later"),
-    sqlite3.SQLITE_INTERRUPT: (Interrupted, "was left alone: interrupted", ""),
-    sqlite3.SQLITE_NOTADB: (SchemaForeign, "is not a SQLite database", "check the path in --database-url"),
-}
-_STORAGE_FAULTS = {
-    sqlite3.SQLITE_READONLY: "is read-only",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
-    sqlite3.SQLITE_IOERR: "cannot be read or written",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
-    sqlite3.SQLITE_PERM: "may not be opened",
-    sqlite3.SQLITE_AUTH: "may not be opened",
-}
 
 
 class SQLite:
@@ -214,44 +196,16 @@ class SQLite:
         raise AssertionError(transaction)
 
     def translate(self, error: Exception) -> TaskdbError:
-        """Classify by SQLite's result code, of which the low byte names the family."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in _FAULTS:
-            family, words, hint = _FAULTS[code]
-            return family(f"{self.path} {words}", hint)
-        if code == sqlite3.SQLITE_CORRUPT:
-            return DataCorrupt(f"{self.path} is damaged: {cause}", "restore it from a backup")
-        if code in _STORAGE_FAULTS:
-            return StorageFailed(
-                f"{self.path} {_STORAGE_FAULTS[code]}",
-                "check the disk, and the permissions of the file and its directory",
-            )
-        if code == sqlite3.SQLITE_CONSTRAINT:
-            family = Conflict if "UNIQUE" in str(cause) else InvalidInput
-            return family(f"the database refused the change: {cause}")
-        return TaskdbError(f"{self.path}: {cause}")
+        """Classify by SQLite's result code."""
+        return faults.translate(error, self.place)
 
     def violated_constraint(self, error: BaseException | None) -> str:
-        """Return the name of the constraint that a statement broke.
-
-        SQLite names CHECKs itself; for a unique constraint it lists the columns, from which the name
-        follows by our convention; which foreign key it was is not said, and taken to be that of a
-        task's user: the user of an access token is locked while it is made.
-        """
-        kind, _, what = str(error).partition(" constraint failed")
-        what = what.removeprefix(": ")
-        if kind == "UNIQUE":
-            table = what.partition(".")[0]
-            return "_".join([table, *(name.partition(".")[2] for name in what.split(", ")), "key"])
-        if kind == "FOREIGN KEY":
-            return "tasks_user_id_fkey"
-        return what
+        """Return the name of the constraint that a statement broke."""
+        return faults.violated_constraint(error)
 
     def is_schema_fault(self, error: Exception) -> bool:
-        """Recognize a missing table or column; SQLite has no code of its own for them, only the words."""
-        message = str(error.orig if isinstance(error, DBAPIError) else error)
-        return "no such table" in message or "no such column" in message or "has no column" in message
+        """Recognize a missing table or column."""
+        return faults.is_schema_fault(error)
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
