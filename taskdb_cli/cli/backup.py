@@ -161,7 +161,7 @@ def verify(
             shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
             proving.note(backup, shelf.directory, now=shelf.run.now)
             if drill or drill_url:
-                _drill(shelf, path, drill_url)
+                _drill(shelf, path, drill_url, tell=True)
         except (NotFound, DataCorrupt, StorageFailed, Incomplete) as exc:
             if len(archives) == 1:
                 raise
@@ -213,7 +213,7 @@ def _back_up(
     _tell(run, backup, output)
     steps: list[Callable[[], object]] = []
     if drill:
-        steps.append(partial(_drill, shelf, backup.path, None))
+        steps.append(partial(_drill, shelf, backup.path, None, tell=sys.stderr.isatty()))
     if policy:
         steps.append(partial(_thin_out, shelf, policy))
     if metrics_file:
@@ -233,13 +233,13 @@ def _tell(run: Invocation, backup: Backup, output: Format | None) -> None:
         show_record(backup.record(), BACKUPS, output)
 
 
-def _drill(shelf: Shelf, path: Path, url: str | None) -> None:
+def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
     from taskdb_cli.services.backup import proving
 
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
     with progress(shelf.run, "drilling") as advance:
         proving.drill(path, shelf.directory, now=shelf.run.now, target=target, progress=advance)
-    if sys.stderr.isatty():
+    if tell:
         shelf.run.say(f"{path}: restored for trial, and whole")
 
 

@@ -108,7 +108,7 @@ def test_a_drill_is_recorded(backup, shelf, filled):
     [record] = json.loads(backup("list", "-o", "json").out)
     assert record["drilled_at"]
     backup()
-    backup("verify", "latest", "--drill")
+    assert backup("verify", "latest", "--drill").err.endswith("restored for trial, and whole\n")
     assert [each["drilled_at"] is not None for each in json.loads(backup("list", "-o", "json").out)] == [
         False,
         True,
