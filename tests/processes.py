@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 
-# The superuser may write everywhere: give that up, as one program's start allows.
+# The superuser may read and write everything: give that up, as one program's start allows.
 WITHOUT_PRIVILEGE = """
 import ctypes
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 if os.geteuid() == 0:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 """
 
 # A write beyond the limit fails as one on a full disk does. Python ignores the signal that comes with it.

@@ -71,7 +71,10 @@ def _choose(only: Collection[str], skip: Collection[str]) -> list[Definition]:
     for name in (*only, *skip):
         if name not in known:
             raise InvalidInput(f"there is no check {name!r}", f"the checks are {', '.join(known)}")
-    return [each for each in DEFINITIONS if (not only or each.name in only) and each.name not in skip]
+    chosen = [each for each in DEFINITIONS if (not only or each.name in only) and each.name not in skip]
+    if not chosen:
+        raise InvalidInput("no check is left", "name one with --only, and skip fewer")
+    return chosen
 
 
 def _own(database: Database, timeout: float) -> Database:

@@ -30,7 +30,8 @@ class Backups:
 
     @cached_property
     def record(self) -> Record:
-        """What is known of them."""
+        """What is known of them; StorageFailed if that cannot be read, which is not the same as nothing."""
+        self.directory.entries(self.label)
         return self.directory.record(self.label)
 
 
