@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from sqlmodel import Session
 
 from taskdb_cli.api.problems import ClientGone
 from taskdb_cli.database import Database
+from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.services.token import Access, recognize
 
 T = TypeVar("T")
@@ -33,15 +35,18 @@ class Caller:
         """Whether the token has been found in force, and to allow what the method asks for."""
         self.gone = threading.Event()
         """Set when the client no longer waits for the answer."""
+        self._arrived = time.monotonic()
         self._secret = secret
         self._writing = writing
 
     def admit(self) -> Access:
         """Return what the token allows; raise Unauthorized or Forbidden."""
+        self._require_turn_in_time()
         return self.database.read(self._admit)
 
     def read(self, work: Work[T]) -> T:
         """Run `work` as `Database.read` does, the token looked up in the same transaction."""
+        self._require_turn_in_time()
         return self.database.read(lambda session: work(session, self._admit(session)))
 
     def write(self, work: Work[T], *, dry_run: bool = False) -> T:
@@ -59,6 +64,15 @@ class Caller:
             return result
 
         return self.database.write(unit, dry_run=dry_run)
+
+    def _require_turn_in_time(self) -> None:
+        # While the database is away each request takes a thread for seconds. Whoever has waited for one for
+        # long is told so, instead of making those behind wait as well.
+        pool = self.database.options.pool
+        if pool is not None and time.monotonic() - self._arrived > pool.timeout:
+            raise DatabaseUnavailable(
+                f"the server is busy: the request waited {pool.timeout:g} s for its turn", "try again later"
+            )
 
     def _admit(self, session: Session) -> Access:
         access = recognize(session, self._secret)

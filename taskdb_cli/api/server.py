@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 import uvicorn
@@ -20,6 +21,9 @@ from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TaskdbError
 
 GRACE = 10
 """Seconds that requests may still take when the server is told to stop."""
+
+REQUEST_PATIENCE = 5
+"""Seconds that a request is tried again at most, whatever the settings allow a command."""
 
 BACKLOG = 128
 """Connections that may wait to be accepted, and are accepted at one go before others are answered."""
@@ -40,7 +44,9 @@ def serve(database: Database, host: str, port: int, *, say: Callable[[str], None
     A database that cannot be reached is waited for; raises SchemaError or DatabaseMissing for one that
     no waiting puts right, and AddressUnusable.
     """
-    app = create_app(database)
+    # A client is better told to come back than held for long: it may have gone by then.
+    options = replace(database.options, retry_budget=min(database.options.retry_budget, REQUEST_PATIENCE))
+    app = create_app(Database(database.url, options))
     try:
         app.state.readiness.check()
     except DatabaseUnavailable as exc:

@@ -312,6 +312,31 @@ def test_large_bodies_over_a_socket(serve, url, database):
     assert emails(database) == []
 
 
+def test_a_database_that_is_away(serve, tmp_path_factory):
+    """Without the database each request is answered, those that waited long for their turn at once."""
+    postgres = start_server(tmp_path_factory.mktemp("away") / "data", POSTGRESQL_VERSIONS[-1], "")
+    try:
+        url = plain_url(postgres.get_uri())
+        migrate.upgrade(open_database(url))
+        headers = bearer(open_database(url))
+        limits = {"POOL_SIZE": "1", "POOL_OVERFLOW": "0", "POOL_TIMEOUT": "1", "RETRY_BUDGET": "2"}
+        server = serve(sqlalchemy_url(url), **{f"TASKDB_{name}": value for name, value in limits.items()})
+        assert httpx.get(f"{server.url}/tasks", headers=headers).status_code == 200
+        control_server(postgres, "stop", "-m", "immediate")
+        with ThreadPoolExecutor(8) as clients:
+            jobs = [
+                clients.submit(httpx.get, f"{server.url}/tasks", headers=headers, timeout=PATIENCE)
+                for _ in range(8)
+            ]
+            answers = [job.result() for job in jobs]
+        assert {answer.status_code for answer in answers} == {503}
+        assert all("retry-after" in answer.headers for answer in answers)
+        assert server.stop() == 0
+        assert any("the server is busy" in line for line in server.said)
+    finally:
+        postgres.cleanup()
+
+
 def test_a_database_that_restarts(serve, tmp_path_factory):
     """A server of PostgreSQL that crashes and comes back costs nobody more than a little time."""
     postgres = start_server(tmp_path_factory.mktemp("restarting") / "data", POSTGRESQL_VERSIONS[-1], "")
