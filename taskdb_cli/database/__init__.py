@@ -109,6 +109,11 @@ class Database:
             content = self.backend.content(connection)
             content.begin_snapshot(guarded=guarded)
             yield content
+            try:
+                connection.rollback()
+            except self.backend.error_types as exc:
+                # What was to be read has been: that the connection breaks now takes nothing of it back.
+                connection.invalidate(exc)
 
     @contextmanager
     def replacement(self, *, dry_run: bool = False) -> Iterator[Content]:

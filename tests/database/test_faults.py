@@ -74,6 +74,15 @@ def on_retry(monkeypatch) -> Callable[[Callable[[int], None]], Retries]:
     return listen
 
 
+def test_snapshot_whose_connection_breaks_at_its_end(far_database, proxy, database):
+    """What was read of a snapshot counts, even if the connection does not live to be closed."""
+    add_user(database)
+    with far_database.snapshot() as content:
+        counts = content.counts()
+        proxy.cut()
+    assert counts == {"users": 1, "tasks": 0}
+
+
 def test_lost_answer_to_a_commit(far_taskdb, proxy, database):
     """A commit that took effect is told as done, though its answer was lost, and not made twice."""
     proxy.swallow = True
