@@ -28,7 +28,7 @@ from taskdb_cli.database.postgresql_connection import (
     session_settings,
 )
 from taskdb_cli.database.postgresql_faults import LATER
-from taskdb_cli.database.postgresql_locks import lock_migrations
+from taskdb_cli.database.postgresql_locks import lock_migrations, unlock_migrations
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError, TransactionConflict
@@ -241,6 +241,7 @@ class PostgreSQL:
                 event.listen(connection, "begin", _wait_briefly)
                 yield connection, guard
                 connection.commit()
+            unlock_migrations(guard)
 
     def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
         """Run them again from where they stand while somebody's lock is in the way of one."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from taskdb_cli.errors import DatabaseUnavailable
 
@@ -71,3 +73,12 @@ def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
             _log.warning("waiting up to %g s for %s", wait, lock_holders(connection))
             told = True
         time.sleep(POLL)
+
+
+def unlock_migrations(connection: Connection) -> None:
+    """Give the lock back at once: a server notices only a little later that a session has ended.
+
+    A session that is gone by now has none.
+    """
+    with suppress(DBAPIError):
+        connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))

@@ -14,7 +14,7 @@ from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import DatabaseUnavailable, TransactionConflict
 from taskdb_cli.services import migrate
-from tests.conftest import SERVERS, connect, sqlalchemy_url
+from tests.conftest import SERVERS, connect, open_database, sqlalchemy_url
 from tests.schemas import execute, insert_rows, write_revision
 
 HEAD = revisions().get_current_head()
@@ -234,3 +234,18 @@ def test_looking_ahead_is_no_migration(database):
         migrate.offline_sql("postgresql")
         migrate.preview_downgrade(database, to="base")
     assert listener.heard == []
+
+
+@POSTGRESQL_ONLY
+def test_the_lock_is_free_when_a_migration_has_ended(empty_url):
+    """Whoever comes next need not wait until the server has noticed that the session is gone."""
+    held = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+    with connect(empty_url) as observer:
+        for _ in range(5):
+            migrate.upgrade(open_database(empty_url))
+            assert observer.execute(held).fetchone() == (0,)
+            migrate.downgrade(open_database(empty_url), to="base")
+            assert observer.execute(held).fetchone() == (0,)
