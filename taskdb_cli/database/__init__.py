@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Select
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, Select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
@@ -92,10 +92,7 @@ class Database:
 
         Opening the connection is tried again on a passing fault; what is being taken is not.
         """
-        with (
-            self.connect(self.backend.read_options) as connection,
-            self._session_on(connection) as session,
-        ):
+        with self._session(self.backend.read_options, self._open_patiently) as session:
             yield work(session)
 
     @contextmanager
@@ -122,7 +119,7 @@ class Database:
         It is committed on leaving without an error, unless it is a `dry_run`. Nothing is tried again.
         Raises DatabaseUnavailable when other maintenance is running, and what `write` raises.
         """
-        with self.connect(self.backend.write_options) as connection, self._session_on(connection) as session:
+        with self._session(self.backend.write_options, self._open_patiently) as session:
             content = self.backend.content(session.connection())
             content.begin_replacement()
             yield content
@@ -136,47 +133,51 @@ class Database:
         Opening it is tried again on a passing fault.
         """
         self.backend.require()
-        with self.translating(), self._open_patiently() as connection:
+        with self.translating(), self._connect() as connection:
             connection.execution_options(**(options or {}))
             yield connection
 
-    def _open(self) -> Connection:
+    def _connect(self) -> Connection:
+        return Connection(self.engine, self._open_patiently())
+
+    def _open(self) -> PoolProxiedConnection:
         begun = time.perf_counter()
         try:
-            connection = self.engine.connect()
+            pooled = self.engine.raw_connection()
         except self.backend.error_types as exc:
             self._log_connecting("failed to connect", begun)
             raise self.backend.translate_connecting(exc) from exc
         self._log_connecting("connected", begun)
-        return connection
+        return pooled
 
     def _log_connecting(self, outcome: str, begun: float) -> None:
-        elapsed = (time.perf_counter() - begun) * 1000
         # A pool has most connections ready: taking one is no event.
         level = logging.DEBUG if self.options.pool else logging.INFO
+        if not _log.isEnabledFor(level):
+            return
+        elapsed = (time.perf_counter() - begun) * 1000
         extra = {"place": self.backend.place, "duration_ms": round(elapsed)}
         _log.log(level, "%s: %s in %.0f ms", self.backend.place, outcome, elapsed, extra=extra)
 
-    def _open_patiently(self) -> Connection:
+    def _open_patiently(self) -> PoolProxiedConnection:
         return persist(self._open, budget=self.options.retry_budget)
 
     @contextmanager
-    def _session(self, options: Mapping[str, Any]) -> Iterator[Session]:
+    def _session(
+        self, options: Mapping[str, Any], connect: Callable[[], PoolProxiedConnection] | None = None
+    ) -> Iterator[UnitSession]:
         self.backend.require()
         try:
-            with self._open() as connection, self._session_on(connection) as session:
-                connection.execution_options(**options)
+            pooled = (connect or self._open)()
+            with UnitSession(self.engine, pooled, self.backend, options) as session:
                 yield session
         except self.backend.error_types as exc:
             raise self._ours(exc) from exc
 
-    def _session_on(self, connection: Connection) -> Session:
-        return UnitSession(connection, info={"backend": self.backend})
-
-    def _commit(self, session: Session) -> None:
+    def _commit(self, session: UnitSession) -> None:
         # What is still to be written may fail, which is nothing to look up.
         session.flush()
-        transaction = self.backend.transaction(session.connection())
+        transaction = self.backend.transaction(session.pooled)
         try:
             session.commit()
         except self.backend.error_types as exc:
@@ -196,7 +197,7 @@ class Database:
             return False
 
         def ask() -> bool:
-            with self.translating(), self._open() as connection:
+            with self.translating(), Connection(self.engine, self._open()) as connection:
                 return self.backend.is_committed(connection, transaction)
 
         try:
@@ -220,7 +221,7 @@ class Database:
         else:
             self.backend.require()
         try:
-            with self.backend.migration(self._open_patiently) as pair:
+            with self.backend.migration(self._connect) as pair:
                 yield pair
         except self.backend.error_types as exc:
             # A migration that misses a table is at fault itself: that the schema is behind is no news.
@@ -267,8 +268,8 @@ def violated_constraint(session: Session, error: IntegrityError) -> str:
 
 
 def _backend_of(session: Session) -> Backend:
-    backend: Backend = session.info["backend"]
-    return backend
+    assert isinstance(session, UnitSession)
+    return session.backend
 
 
 def _backend(url: URL, options: Options) -> Backend:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Engine, Select
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, Select
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import TaskdbError
+
+BEGUN = "taskdb_begun"
+"""The execution option of a connection whose transaction was begun before SQLAlchemy had to do with it."""
 
 
 class Transaction(NamedTuple):
@@ -62,7 +65,10 @@ class Backend(Protocol):
     def turn(self) -> AbstractContextManager[None]:
         """Wait until it is this thread's turn to write, for a while."""
 
-    def transaction(self, connection: Connection) -> Transaction | None:
+    def begin(self, pooled: PoolProxiedConnection, options: Mapping[str, Any]) -> None:
+        """Begin a transaction, by the driver, as `read_options` or `write_options` say."""
+
+    def transaction(self, pooled: PoolProxiedConnection) -> Transaction | None:
         """Return the running transaction, begun with `write_options`; None if it cannot be looked up."""
 
     def is_committed(self, connection: Connection, transaction: Transaction) -> bool:

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL, Connection, Engine, Select, create_engine, event
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database import postgresql_faults as faults
 from taskdb_cli.database import postgresql_rules  # noqa: F401 (registers itself with SQLAlchemy)
-from taskdb_cli.database.backend import Transaction
+from taskdb_cli.database.backend import BEGUN, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
@@ -94,30 +94,38 @@ class PostgreSQL:
 
     def _begin(self, connection: Connection) -> None:
         options = connection.get_execution_options()
+        if BEGUN not in options:
+            self.begin(connection.connection, options)
+
+    def begin(self, pooled: PoolProxiedConnection, options: Mapping[str, Any]) -> None:
+        """Send what the options say, in one round trip."""
         # Who names an isolation level leaves it to the driver.
         if "isolation_level" not in options:
-            self._send_begin(connection, options.get("postgresql_begin", "BEGIN"))
+            statement = options.get("postgresql_begin", "BEGIN")
+            cursor = self._send(pooled, statement)
+            if statement is BEGIN_WRITING:
+                pooled.info[Transaction] = Transaction(*cursor.fetchone() or ())
         if self.options.pooled:
-            self._set_locally(connection)
+            self._set_locally(pooled)
 
-    def _send_begin(self, connection: Connection, statement: str) -> None:
-        raw = connection.connection.driver_connection
+    def _send(
+        self, pooled: PoolProxiedConnection, statement: str, values: Sequence[str] | None = None
+    ) -> psycopg.Cursor[Any]:
+        raw = pooled.driver_connection
         assert isinstance(raw, psycopg.Connection)
         try:
             with watching(statement, self.options.slow_query_ms):
-                cursor = raw.execute(statement)
+                return raw.execute(statement, values)
         except BaseException as exc:
             # The pool does not hear of it, as it does of what fails in a statement of SQLAlchemy's.
-            connection.invalidate(exc)
+            pooled.invalidate(exc)
             raise
-        if statement is BEGIN_WRITING:
-            connection.info[Transaction] = Transaction(*cursor.fetchone() or ())
 
-    def _set_locally(self, connection: Connection) -> None:
+    def _set_locally(self, pooled: PoolProxiedConnection) -> None:
         # In a pooler's session a setting lasts for the transaction only; one statement sets them all.
         settings = session_settings(self.options)
         calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
-        connection.exec_driver_sql(f"SELECT {calls}", tuple(chain(*settings.items())))
+        self._send(pooled, f"SELECT {calls}", tuple(chain(*settings.items())))
 
     def _note_connected(self, *_: Any) -> None:
         self._connected_before = True
@@ -143,9 +151,9 @@ class PostgreSQL:
         """Return at once: writers wait for no more than the rows that they change."""
         return nullcontext()
 
-    def transaction(self, connection: Connection) -> Transaction | None:
+    def transaction(self, pooled: PoolProxiedConnection) -> Transaction | None:
         """Return the transaction by its id, which the server remembers for a long while."""
-        found: Transaction = connection.info[Transaction]
+        found: Transaction = pooled.info[Transaction]
         return found
 
     def is_committed(self, connection: Connection, transaction: Transaction) -> bool:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import Dialect, Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
 from sqlmodel import Session
 
-from taskdb_cli.database.backend import Backend
+from taskdb_cli.database.unit import UnitSession
 from taskdb_cli.database.watch import watching
 
 Process = Callable[[Any], Any]
@@ -27,20 +27,19 @@ def run(
     The statement is to be made once and kept: what it becomes is remembered for it. Raises as
     `Connection.execute` does.
     """
-    connection = session.connection()
-    form = _form(statement, connection.dialect)
+    assert isinstance(session, UnitSession)
+    dialect = session.dialect
+    form = _form(statement, dialect)
     if form is None:
-        return connection.execute(statement, values).all()
-    backend: Backend = session.info["backend"]
-    raw: Any = connection.connection.driver_connection
+        return session.connection().execute(statement, values).all()
     try:
-        with watching(form.sql, backend.options.slow_query_ms):
-            rows = raw.execute(form.sql, form.parameters(values)).fetchall()
-    except connection.dialect.loaded_dbapi.Error as exc:
-        raise _as_of_sqlalchemy(exc, connection) from exc
+        with watching(form.sql, session.backend.options.slow_query_ms):
+            rows = session.driver.execute(form.sql, form.parameters(values)).fetchall()
+    except dialect.loaded_dbapi.Error as exc:
+        raise _as_of_sqlalchemy(exc, session) from exc
     except BaseException as exc:
         # Interrupted within an exchange with the server, which nobody will finish.
-        connection.invalidate(exc)
+        session.invalidate_connection(exc)
         raise
     return [form.read(row) for row in rows]
 
@@ -91,11 +90,10 @@ def _form(statement: Select[Any] | UpdateBase, dialect: Dialect) -> _Form | None
     )
 
 
-def _as_of_sqlalchemy(error: Any, connection: Connection) -> BaseException:
-    dialect, driver = connection.dialect, connection.dialect.loaded_dbapi
-    raw = connection.connection.dbapi_connection
-    if dialect.is_disconnect(error, raw, None):
-        connection.invalidate(error)
+def _as_of_sqlalchemy(error: Any, session: UnitSession) -> BaseException:
+    dialect, driver = session.dialect, session.dialect.loaded_dbapi
+    if dialect.is_disconnect(error, session.pooled.dbapi_connection, None):
+        session.invalidate_connection(error)
     ours: BaseException = DBAPIError.instance(
         None, None, error, driver.Error, hide_parameters=True, dialect=dialect
     )

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     NullPool,
+    PoolProxiedConnection,
     QueuePool,
     Select,
     create_engine,
@@ -33,7 +34,7 @@ from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database import sqlite_faults as faults
 from taskdb_cli.database import sqlite_rules  # noqa: F401 (registers itself with SQLAlchemy)
-from taskdb_cli.database.backend import Transaction
+from taskdb_cli.database.backend import BEGUN, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
@@ -90,8 +91,14 @@ class SQLite:
         return engine
 
     def _begin(self, connection: Connection) -> None:
-        statement = connection.get_execution_options().get("sqlite_begin", "BEGIN")
-        raw = connection.connection.driver_connection
+        options = connection.get_execution_options()
+        if BEGUN not in options:
+            self.begin(connection.connection, options)
+
+    def begin(self, pooled: PoolProxiedConnection, options: Mapping[str, Any]) -> None:
+        """Begin; who will write takes the lock now, when nothing is lost if another has it."""
+        statement = options.get("sqlite_begin", "BEGIN")
+        raw = pooled.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         with watching(statement, self.options.slow_query_ms):
             raw.execute(statement)
@@ -183,7 +190,7 @@ class SQLite:
             if taken:
                 self._turn.release()
 
-    def transaction(self, connection: Connection) -> Transaction | None:
+    def transaction(self, pooled: PoolProxiedConnection) -> Transaction | None:
         """Return None: there is no connection that could break between a commit and its answer."""
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -129,8 +128,11 @@ def change(
     changes = given.model_dump(exclude_unset=True)
     if user is not None:
         changes["user_id"] = user.id
-    with _explaining(session, user.email if user else "of that id"):
+    try:
         return _change(session, ids, changes, now, if_version)
+    except IntegrityError as exc:
+        _explain(session, exc, user.email if user else "of that id")
+        raise
 
 
 def set_status(session: Session, ids: Sequence[int], status: TaskStatus, *, now: datetime) -> list[Record]:
@@ -182,8 +184,11 @@ def _insert(session: Session, owner: str, given: TaskCreate, now: datetime) -> R
         "created_at": given.created_at or now,
         "updated_at": given.updated_at or now,
     }
-    with _explaining(session, key.value, given.external_id):
+    try:
         record = insert_task(session, key, values)
+    except IntegrityError as exc:
+        _explain(session, exc, key.value, given.external_id)
+        raise
     if record is None:
         raise UserNotFound(owner)
     return record
@@ -222,14 +227,10 @@ def _in_order(ids: Sequence[int], found: Mapping[int, Record]) -> list[Record]:
     return [found[id] for id in wanted]
 
 
-@contextmanager
-def _explaining(session: Session, owner: object, external_id: str | None = None) -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError as exc:
-        constraint = violated_constraint(session, exc)
-        if constraint == "tasks_user_id_external_id_key":
-            raise ExternalIdTaken(external_id, owner) from exc
-        if constraint == "tasks_user_id_fkey":
-            raise UserNotFound(owner) from exc
-        raise
+def _explain(session: Session, error: IntegrityError, owner: object, external_id: str | None = None) -> None:
+    """Raise ours for an error that says what a caller named wrongly."""
+    constraint = violated_constraint(session, error)
+    if constraint == "tasks_user_id_external_id_key":
+        raise ExternalIdTaken(external_id, owner) from error
+    if constraint == "tasks_user_id_fkey":
+        raise UserNotFound(owner) from error
