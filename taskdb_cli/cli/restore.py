@@ -43,7 +43,7 @@ def restore(
     shelf = Shelf.of(ctx, directory, label)
     run, target = shelf.run, shelf.run.maintained
     path = shelf.directory.find(archive, shelf.chosen_label)
-    plan = service.plan(target, path)
+    plan = service.plan(target, path, trial=dry_run)
     if _may_replace(run, target, plan.replaced, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(shelf, target)
         with progress(run, "restoring", total=plan.bytes, then="building indexes") as advance:

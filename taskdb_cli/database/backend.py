@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, Select
@@ -58,6 +59,9 @@ class Backend(Protocol):
 
     def create(self) -> bool:
         """Make an empty database when it is missing and this engine can; return whether it did."""
+
+    def missing_file(self) -> Path | None:
+        """Return the file that the database is, where that may be put whole because there is none."""
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Return ours for an error of the driver while a connection was being opened."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -83,8 +84,12 @@ class Content(ABC):
         """Insert the rows of a text, with the ids that they have; raise DataCorrupt for a malformed one."""
 
     @abstractmethod
-    def finish(self) -> None:
-        """Put everything back that `clear` put aside, and let new ids follow the highest one."""
+    def finishing(self) -> AbstractContextManager[None]:
+        """Put everything back that `clear` put aside, and let new ids follow the highest one.
+
+        Inside, all rows can be read; some of it may be done beside that, or behind it. Raises DataCorrupt
+        for rows that break a rule, on leaving at the latest.
+        """
 
     @abstractmethod
     def faults(self) -> list[str]:

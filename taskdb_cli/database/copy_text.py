@@ -30,13 +30,15 @@ def rows(
     converter refuses with ValueError or KeyError, or text that is not UTF-8.
     """
     done = 0
-    for lines in _lines(table, chunks):
+    for lines, ended in _lines(chunks):
+        if not ended:
+            raise _malformed(table, done + 1)
         try:
             values = _values(lines, converters)
         except (ValueError, KeyError):
             raise _malformed(table, done + _first_malformed(lines, converters)) from None
         yield from values
-        done += lines.count(b"\n") + 1
+        done += len(values)
 
 
 def texts(fields: Sequence[str]) -> Sequence[str | None]:
@@ -51,7 +53,7 @@ def unescape(field: str) -> str:
     return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), field)
 
 
-def _values(lines: bytes, converters: Sequence[Converter]) -> Iterator[tuple[object, ...]]:
+def _values(lines: bytes, converters: Sequence[Converter]) -> list[tuple[object, ...]]:
     # Column by column: a call for each field would cost more than all that SQLite does with it.
     # The end of a line is made a field of its own, so that one cut gives all columns, and that of the ends.
     width = len(converters)
@@ -60,7 +62,8 @@ def _values(lines: bytes, converters: Sequence[Converter]) -> Iterator[tuple[obj
     if len(fields) != width * (ends + 1) + ends or fields[width :: width + 1].count("\n") != ends:
         raise ValueError(lines)
     columns = [fields[position :: width + 1] for position in range(width)]
-    return zip(*[convert(column) for convert, column in zip(converters, columns, strict=True)], strict=True)
+    values = [convert(column) for convert, column in zip(converters, columns, strict=True)]
+    return list(zip(*values, strict=True))
 
 
 def _first_malformed(lines: bytes, converters: Sequence[Converter]) -> int:
@@ -76,15 +79,14 @@ def _malformed(table: str, number: int) -> DataCorrupt:
     return DataCorrupt(f"row {number} of {table} is malformed", "use another archive")
 
 
-def _lines(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield pieces of whole lines; and last, not ended, what is no line or too long for one."""
     rest = b""
-    done = 0
     for chunk in chunks:
         lines, newline, rest = (rest + chunk).rpartition(b"\n")
         if newline:
-            yield lines
-            done += lines.count(b"\n") + 1
+            yield lines, True
         if len(rest) > LONGEST_LINE:
             break
     if rest:
-        raise _malformed(table, done + 1)
+        yield rest, False

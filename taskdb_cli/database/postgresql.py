@@ -137,6 +137,9 @@ class PostgreSQL:
         """Leave it to the server's owner to make a database."""
         return False
 
+    def missing_file(self) -> None:
+        """Return None: a database of a server is no file of ours."""
+
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLSTATE; an error without one comes from the connection itself."""
         return faults.translate(error, self.place, lock_timeout=self.options.lock_timeout)

@@ -16,12 +16,6 @@ from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import DatabaseUnavailable, DataCorrupt
 
-REBUILD_MEMORY = """
-SELECT set_config('maintenance_work_mem',
-    greatest(pg_size_bytes(current_setting('maintenance_work_mem')), 256 * 1024 * 1024) / 1024 || 'kB', true)
-"""
-"""What sorting may take while an index is built: the server's usual 64 MB make it merge from disk."""
-
 # What an administrator sets for a role or a database must not change the text, hide rows from it without
 # a word, or end the work while it waits for a disk.
 _SETTINGS = {
@@ -85,7 +79,6 @@ class PostgreSQLContent(Content):
     def begin_replacement(self) -> None:
         """Take the lock of maintenance work, and then the tables."""
         self._set_locally()
-        self.connection.exec_driver_sql(REBUILD_MEMORY)
         self._take("pg_try_advisory_xact_lock")
         tables = ", ".join(present_tables(self.connection))
         self.connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
@@ -153,14 +146,16 @@ class PostgreSQLContent(Content):
             for chunk in chunks:
                 copy.write(chunk)
 
-    def finish(self) -> None:
-        """Build what was dropped, set the identities, and gather statistics for the planner."""
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Build what was dropped, set the identities, and gather statistics, all before rows are read."""
         with self._believing("the tables"):
             for statement in reversed(self._put_back):
                 self._execute(statement)
         for layout in self.layouts:
             self._continue_identity(layout.table)
             self._execute(sql.SQL("ANALYZE {}").format(sql.Identifier(layout.table)))
+        yield
 
     @contextmanager
     def _believing(self, what: str) -> Iterator[None]:

@@ -129,7 +129,9 @@ class SQLite:
             connection.execute("PRAGMA foreign_keys = ON")
             if self.options.disposable:
                 # Who fails to write such a file deletes it: without a journal nothing is written twice.
-                connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+                connection.executescript(
+                    "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF"
+                )
         except BaseException:
             connection.close()
             raise
@@ -170,6 +172,16 @@ class SQLite:
                 f"{self.path} cannot be created: {exc.strerror}", "choose another place with --database-url"
             ) from exc
         return True
+
+    def missing_file(self) -> Path | None:
+        """Return where the path leads, unless anything is there, or was left there.
+
+        A journal without its file would be taken for that of a file which is put there; SQLite itself
+        throws it away only when it begins an empty file.
+        """
+        path = Path(os.path.realpath(self.path))
+        remains = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))
+        return None if any(map(os.path.lexists, remains)) else path
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Tell a pool that has run dry from what is wrong with the file."""
@@ -251,7 +263,7 @@ class SQLite:
         """Return the content of the file."""
         from taskdb_cli.database.sqlite_content import SQLiteContent
 
-        return SQLiteContent(connection)
+        return SQLiteContent(connection, private=self.options.disposable)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import cached_property
+
+from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 
 from taskdb_cli.database.content import Content, Layout, joined
 from taskdb_cli.database.copy_text import rows
@@ -19,12 +23,22 @@ filled in no order, and with the usual 2 MiB its pages would be written and read
 SORTING_CACHE_KIB = 4 * 1024
 """What it may sort at a time when it builds an index: in the processor's cache it sorts faster."""
 
+SORTING_THREADS = 2
+"""How many threads may sort besides the one that reads the rows."""
+
 _FETCHED = 500
 _MOST_FAULTS = 10
 
 
 class SQLiteContent(Content):
-    """Readers see what was there when they began; a writer keeps every other writer out."""
+    """Readers see what was there when they began; a writer keeps every other writer out.
+
+    A `private` file is one that nobody else knows of, and that is thrown away if anything fails.
+    """
+
+    def __init__(self, connection: Connection, *, private: bool = False) -> None:
+        super().__init__(connection)
+        self._private = private
 
     @property
     def server_version(self) -> str:
@@ -64,37 +78,71 @@ class SQLiteContent(Content):
             self._raw.execute(f"DELETE FROM {table}")  # noqa: S608 (our own table)
 
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
-        """Insert by one prepared statement, and only then hold all rows against the rules of the table."""
+        """Insert by one prepared statement, without a look at the CHECKs of the table.
+
+        Row by row they take longer than all else: SQLite builds their patterns anew for each.
+        """
         names, marks = ", ".join(layout.names), ", ".join("?" * len(layout.columns))
         converters = [CONVERTERS[column.type] for column in layout.columns]
         statement = f"INSERT INTO {layout.table} ({names}) VALUES ({marks})"  # noqa: S608 (our own names)
-        with _believing(layout.table):
-            with self._rules_deferred():
-                self._raw.executemany(statement, rows(layout.table, chunks, converters))
-            self._require_rules(layout)
-
-    @contextmanager
-    def _rules_deferred(self) -> Iterator[None]:
-        # Row by row the CHECKs take longer than all else: SQLite builds their patterns anew for each.
         self._raw.execute("PRAGMA ignore_check_constraints = ON")
         try:
-            yield
+            with _believing(layout.table):
+                self._raw.executemany(statement, rows(layout.table, chunks, converters))
         finally:
             self._raw.execute("PRAGMA ignore_check_constraints = OFF")
 
-    def _require_rules(self, layout: Layout) -> None:
-        (found,) = self._raw.execute(f"PRAGMA quick_check({layout.table})").fetchone()
-        if found != "ok":
-            # An UPDATE that changes nothing is refused with the name of the rule.
-            same = ", ".join(f"{name} = {name}" for name in layout.names)
-            self._raw.execute(f"UPDATE {layout.table} SET {same}")  # noqa: S608 (our own names)
-            raise sqlite3.IntegrityError(found)
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Hold the rows against the rules, and build the indexes last: nobody can read meanwhile.
 
-    def finish(self) -> None:
-        """Build the indexes; AUTOINCREMENT has seen the highest id by itself."""
+        AUTOINCREMENT has seen the highest id by itself.
+        """
+        with self._checking():
+            yield
         self._cache(SORTING_CACHE_KIB)
+        self._raw.execute(f"PRAGMA threads = {SORTING_THREADS}")
         for _, sql in self._indexes:
             self._raw.execute(sql)
+
+    @contextmanager
+    def _checking(self) -> Iterator[None]:
+        """Check before the caller goes on, or beside it where there is nobody to hide the rows from."""
+        # What is asked of the connection is asked before another thread needs the answers.
+        queries = {layout: self._broken(layout) for layout in self.layouts}
+        if not self._private:
+            self._refuse(_breaking(self._raw, queries))
+            yield
+            return
+        self._raw.execute("COMMIT")
+        with closing(self._another()) as reader, ThreadPoolExecutor(1) as thread:
+            found = thread.submit(_breaking, reader, queries)
+            try:
+                yield
+            except BaseException:
+                reader.interrupt()
+                raise
+            self._refuse(found.result())
+
+    def _another(self) -> sqlite3.Connection:
+        path = next(path for _, name, path in self._raw.execute("PRAGMA database_list") if name == "main")
+        return sqlite3.connect(path, check_same_thread=False)
+
+    def _broken(self, layout: Layout) -> str:
+        """Return the query that finds out whether a row breaks a rule of its table."""
+        # That times are times takes SQLite longer than all else, and was seen to when they were read.
+        known = {f"{layout.table}_{column.name}_timestamp" for column in layout.columns}
+        rules = [rule["sqltext"] for rule in self._rules[layout.table] if rule["name"] not in known]
+        all_hold = " AND ".join(f"({rule})" for rule in rules)
+        return f"SELECT 1 FROM {layout.table} WHERE NOT ({all_hold}) LIMIT 1"  # noqa: S608 (the schema's own rules)
+
+    def _refuse(self, broken: Iterable[Layout]) -> None:
+        for layout in broken:
+            # An UPDATE that changes nothing is refused with the name of the rule.
+            same = ", ".join(f"{name} = {name}" for name in layout.names)
+            with _believing(layout.table):
+                self._raw.execute(f"UPDATE {layout.table} SET {same}")  # noqa: S608 (our own names)
+                raise sqlite3.IntegrityError("CHECK constraint failed")
 
     def _cache(self, kib: int) -> None:
         self._raw.execute(f"PRAGMA cache_size = -{kib}")
@@ -110,7 +158,7 @@ class SQLiteContent(Content):
 
     def _type_of(self, table: str, column: str) -> str | None:
         # SQLite keeps times and truth values as text and numbers: their rules say what they are.
-        rules = self._rules[table]
+        rules = {rule["name"] for rule in self._rules[table]}
         if f"{table}_{column}_timestamp" in rules:
             return "timestamp"
         if f"{table}_{column}_flag" in rules:
@@ -118,9 +166,9 @@ class SQLiteContent(Content):
         return {"INTEGER": "integer", "TEXT": "text"}.get(self._declared[table][column])
 
     @cached_property
-    def _rules(self) -> dict[str, set[str | None]]:
+    def _rules(self) -> dict[str, list[ReflectedCheckConstraint]]:
         found = self._inspector.get_multi_check_constraints()
-        return {table: {rule["name"] for rule in rules} for (_, table), rules in found.items()}
+        return {table: rules for (_, table), rules in found.items()}
 
     @cached_property
     def _declared(self) -> dict[str, dict[str, str]]:
@@ -146,6 +194,10 @@ def _believing(table: str) -> Iterator[None]:
             f"the rows of {table} break a rule: {exc}",
             "nothing was changed; correct them where they come from, or use another archive",
         ) from exc
+
+
+def _breaking(connection: sqlite3.Connection, queries: Mapping[Layout, str]) -> list[Layout]:
+    return [layout for layout, query in queries.items() if connection.execute(query).fetchone()]
 
 
 def _texts(cursor: sqlite3.Cursor, writers: Sequence[Writer]) -> Iterator[bytes]:

@@ -6,7 +6,9 @@ than all that SQLite does with it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from taskdb_cli.database.copy_text import NULL, Converter, texts
 
@@ -16,7 +18,8 @@ _FLAG_FIELDS = {b"1": b"t", b"0": b"f", None: _NULL}
 _ESCAPED = {b"\\": rb"\\", b"\t": rb"\t", b"\n": rb"\n", b"\r": rb"\r"}
 """What COPY writes with a backslash, which comes first; the rules of the tables admit no others."""
 
-_ENDINGS = {len("2026-11-22T12:00:00Z"): ".000000Z"} | {27 - cut: "0" * cut + "Z" for cut in range(6)}
+_LENGTH = len("2026-11-22T12:00:00.000000Z")
+_ENDINGS = {len("2026-11-22T12:00:00Z"): ".000000Z"} | {_LENGTH - cut: "0" * cut + "Z" for cut in range(1, 6)}
 """What stands for the Z of a time, of which the fraction was trimmed to that length."""
 
 _TRIMMED = {b".000000Z": b"+00", b"000Z": b"Z", b"00Z": b"Z", b"0Z": b"Z", b"Z": b"+00"}
@@ -64,12 +67,24 @@ def _write_plainly(values: Values) -> Sequence[bytes]:
 
 def _times(fields: Sequence[str]) -> list[str | None]:
     joined = "\t".join(fields).replace(" ", "T").replace("+00", "Z")
-    if joined.count("Z") + fields.count(NULL) != len(fields):
-        raise ValueError(fields)
-    return [
-        None if time == NULL else time if len(time) == 27 else time[:-1] + _ENDINGS[len(time)]  # noqa: PLR2004
+    times = [
+        None if time == NULL else time if len(time) == _LENGTH else time[:-1] + _ENDINGS[len(time)]
         for time in joined.split("\t")
     ]
+    _require_times([time for time in times if time is not None])
+    return times
+
+
+def _require_times(times: Sequence[str]) -> None:
+    """Raise ValueError for what the rules of the tables would not take for a time.
+
+    The parser allows other forms, in which the marks between the digits differ or stand elsewhere, and
+    from Python 3.13 on the hour 24.
+    """
+    everything = "".join(times)
+    if everything.encode().translate(None, b"0123456789") != b"--T::.Z" * len(times) or "T24" in everything:
+        raise ValueError(times)
+    deque(map(datetime.fromisoformat, times), maxlen=0)
 
 
 def _flags(fields: Sequence[str]) -> list[int | None]:

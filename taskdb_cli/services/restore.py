@@ -29,6 +29,7 @@ from taskdb_cli.errors import (
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
 from taskdb_cli.services.backup.taking import Progress, silent
+from taskdb_cli.services.draft import filled
 
 _log = logging.getLogger("taskdb.restore")
 
@@ -105,16 +106,20 @@ class Plan:
         return sum(table.bytes for table in self.manifest.tables)
 
 
-def plan(target: Database, path: Path) -> Plan:
-    """Verify an archive and look at the target; change nothing.
+def plan(target: Database, path: Path, *, trial: bool = False) -> Plan:
+    """Look at an archive and at the target; change nothing.
 
+    The archive's seal, which is over every byte, is checked in any case. Its rows, which a restore checks
+    as it loads them, are so before if there are others to be replaced, or if it stays at this `trial`.
     Raises ArchiveCorrupt, FileMissing, SchemaAhead for an archive of a later version, and SchemaBehind,
     SchemaAhead or SchemaForeign for a target that rows cannot be loaded into.
     """
     with Archive.open(path) as archive:
         _require_known(archive.manifest)
-        archive.verify()
-        return Plan(archive.manifest, occupied(target))
+        replaced = occupied(target)
+        if replaced or trial:
+            archive.verify()
+        return Plan(archive.manifest, replaced)
 
 
 def restore(
@@ -191,24 +196,32 @@ def bring(
 
     A `dry_run` also lets the engine check the rows, and then rolls back.
     """
-    _make_tables(target)
-    with target.replacement(dry_run=dry_run) as content:
-        _require_same_layout(source, content)
-        held = {table: rows for table, rows in content.counts().items() if rows}
-        if held and not replace:
-            raise TargetNotEmpty(target.backend.place, in_words(held))
-        if held and (others := content.referring_tables()):
-            raise Conflict(
-                f"{' and '.join(others)} of another application refers to rows of {target.backend.place}",
-                "nothing was changed; restore into another database, and bring over what you need",
-            )
-        if held and safety:
-            safety(content)
-        loaded = _load(source, content, progress)
-        if dry_run and (faults := content.faults()):
-            raise DataCorrupt(f"the restored rows are damaged: {'; '.join(faults)}", "use another archive")
+    with filled(target, dry_run=dry_run) as database:
+        _make_tables(database)
+        with database.replacement(dry_run=dry_run) as content:
+            _prepare(source, content, target.backend.place, replace=replace, safety=safety)
+            loaded = _load(source, content, progress)
+            if dry_run and (faults := content.faults()):
+                raise DataCorrupt(
+                    f"the restored rows are damaged: {'; '.join(faults)}", "use another archive"
+                )
     _log.info("loaded %d rows into %s", sum(loaded.values()), target.backend.place)
     return loaded
+
+
+def _prepare(source: Source, content: Content, place: str, *, replace: bool, safety: Safety | None) -> None:
+    """Raise what speaks against loading; let what is there be saved."""
+    _require_same_layout(source, content)
+    held = {table: rows for table, rows in content.counts().items() if rows}
+    if held and not replace:
+        raise TargetNotEmpty(place, in_words(held))
+    if held and (others := content.referring_tables()):
+        raise Conflict(
+            f"{' and '.join(others)} of another application refers to rows of {place}",
+            "nothing was changed; restore into another database, and bring over what you need",
+        )
+    if held and safety:
+        safety(content)
 
 
 def occupied(target: Database) -> dict[str, int]:
@@ -233,9 +246,9 @@ def _load(source: Source, content: Content, progress: Progress) -> dict[str, int
         with closing(source.chunks(layout)) as chunks:
             content.load(layout, _observed(chunks, digest, partial(_report, progress, passed)))
         passed += digest.bytes
-    content.finish()
-    for layout in source.layouts:
-        _require_same_rows(content, layout, digests[layout.table])
+    with content.finishing():
+        for layout in source.layouts:
+            _require_same_rows(content, layout, digests[layout.table])
     return {table: digest.rows for table, digest in digests.items()}
 
 

@@ -61,8 +61,8 @@ def test_rows_that_nobody_was_asked_about_stay(taskdb, database, archived, monke
     taskdb("user", "delete", "ann@example.com", "--yes")
     plan = service.plan
 
-    def plan_and_let_in(*arguments):
-        found = plan(*arguments)
+    def plan_and_let_in(*arguments, **options):
+        found = plan(*arguments, **options)
         add_user(database, "bob@example.com")
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from taskdb_cli.database.copy_text import rows, texts
 from taskdb_cli.database.sqlite_fields import CONVERTERS
 from taskdb_cli.errors import DataCorrupt
+from tests.samples import add_user
+from tests.schemas import execute
 
 STAMP = "2026-11-22 12:30:15+00"
 ANN = f"1\tann@example.com\tAnn\tt\t1\t{STAMP}\t{STAMP}\n".encode()
@@ -24,7 +27,8 @@ def load(content, users=ANN, tasks=MANY):
     for layout in content.layouts:
         text = {"users": users, "tasks": tasks}[layout.table]
         content.load(layout, (text[at : at + 10_007] for at in range(0, len(text), 10_007)))
-    content.finish()
+    with content.finishing():
+        pass
 
 
 def with_a_bad_row(old, new):
@@ -74,6 +78,40 @@ def test_a_fraction_of_any_length_is_read_as_it_was_loaded(database):
         assert b"".join(content.chunks(content.layouts[1])) == text
 
 
+ODD_TIMES = [
+    *("0000-01-01 00:00:00+00", "0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00"),
+    *("2026-02-29 12:00:00+00", "2024-02-29 12:00:00+00", "2026-00-10 12:00:00+00", "2026-13-10 12:00:00+00"),
+    *("2026-11-22 24:00:00+00", "2026-11-22 23:60:00+00", "2026-11-22 23:59:60+00"),
+    *(
+        "20261122 12:00:00.0000+00",
+        "2026-W10-1 12:00:00+00",
+        "2026-1-022 12:00:00+00",
+        "202-611-22 12:00:00+00",
+    ),
+    *("2026-11-22 120000.0000+00", "2026-11-22 12:00:00,123+00", "2026-11-22 12:00:00.12x+00"),
+    *("2026-11-22 12:00:00.12\u0663+00", "2026-11-22T12:00:00+00", "2026-11-22 12:00:00Z", "now"),
+]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("time", ODD_TIMES)
+def test_what_is_read_as_a_time_is_one_by_the_rules(database, url, time):
+    """The rules of the tables need not look at times again: none that they refuse gets as far as that."""
+    try:
+        [[value]] = rows("tasks", [f"{time}\n".encode()], [CONVERTERS["timestamp"]])
+    except DataCorrupt:
+        value = time.replace(" ", "T")
+    else:
+        assert len(value) == len("2026-11-22T12:30:15.000000Z")
+    add_user(database)
+    refused = False
+    try:
+        execute(url, f"UPDATE users SET created_at = '{value}'")
+    except sqlite3.IntegrityError:
+        refused = True
+    assert refused is (value == time.replace(" ", "T"))
+
+
 @pytest.mark.parametrize(
     "time", ["", "2026-11-22", "2026-11-22 12:30:15", "2026-11-22 12:30:15.1234567+00", STAMP[:-1] + "1"]
 )
@@ -103,7 +141,7 @@ def test_the_rules_hold_after_a_load_that_failed(database):
     with database.replacement(dry_run=True) as content:
         content.clear()
         with pytest.raises(DataCorrupt), content.connection.begin_nested():
-            content.load(content.layouts[0], [ANN.replace(b"Ann", b" ")])
+            content.load(content.layouts[0], [ANN + ANN])
         content.load(content.layouts[0], [ANN])
         with pytest.raises(IntegrityError):
             content.connection.exec_driver_sql("UPDATE users SET name = ' '")
