@@ -26,6 +26,7 @@ from databases import POSTGRESQL_VERSION, argument_parser, count_tasks, database
 from measuring import add_output_option, ratio, report, table, track
 from sqlalchemy import URL
 
+from taskdb_cli.archive import Archive
 from taskdb_cli.database import Database
 from taskdb_cli.services import migrate
 
@@ -36,6 +37,20 @@ import sqlite3, sys
 origin, copy = sqlite3.connect(sys.argv[1]), sqlite3.connect(sys.argv[2])
 origin.backup(copy)
 copy.close()
+"""
+# The least that a restore in one transaction asks of the server: nothing is unpacked, and nothing verified.
+RAW_RESTORE = """
+import sys, psycopg
+before, behind, *tables, url = sys.argv[1:]
+with psycopg.connect(url) as connection:
+    connection.execute(open(before).read())
+    for path in tables:
+        with open(path, "rb") as text:
+            target = text.readline().decode()
+            with connection.cursor().copy(f"COPY {target} FROM STDIN") as copy:
+                while chunk := text.read(1 << 17):
+                    copy.write(chunk)
+    connection.execute(open(behind).read())
 """
 SCRATCH = "taskdb_backup_benchmark"
 HEADERS = ["process", "s", "s of it / first", "MB", "MB of it / first", "peak MB", "rows/s"]
@@ -99,8 +114,29 @@ def restores(database: Database, files: Path, bin: Path) -> Works:
             _restore_postgresql, database, [tool, "--single-transaction", dump, "--dbname"]
         ),
         "`pg_restore -j2`": partial(_restore_postgresql, database, [tool, "-j2", dump, "--dbname"]),
+        "its COPY and indexes alone, by psycopg": partial(
+            _restore_postgresql, database, _raw_restore(files, tool)
+        ),
         "`taskdb restore`": partial(_restore_postgresql, database, _taskdb_restore(files)),
     }
+
+
+def _raw_restore(files: Path, tool: str) -> list[str]:
+    scripts = []
+    for section in ("pre-data", "post-data"):
+        command = [tool, f"--section={section}", "--file=-", str(files / "dump")]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        scripts.append(files / f"{section}.sql")
+        # What begins so is for psql.
+        scripts[-1].write_text("\n".join(line for line in lines if not line.startswith("\\")))
+    with Archive.open(files / "archive.zip") as archive:
+        for table in archive.manifest.tables:
+            scripts.append(files / f"{table.name}.copy")
+            with scripts[-1].open("wb") as text:
+                columns = ", ".join(column.name for column in table.columns)
+                text.write(f"public.{table.name} ({columns})\n".encode())
+                text.writelines(archive.chunks(table.name))
+    return [sys.executable, "-c", RAW_RESTORE, *map(str, scripts)]
 
 
 def _taskdb_restore(files: Path) -> list[str]:
