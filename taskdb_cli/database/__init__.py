@@ -177,6 +177,8 @@ class Database:
     def _commit(self, session: UnitSession) -> None:
         # What is still to be written may fail, which is nothing to look up.
         session.flush()
+        if not session.has_begun:
+            return
         transaction = self.backend.transaction(session.pooled)
         try:
             session.commit()

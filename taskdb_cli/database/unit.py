@@ -26,7 +26,8 @@ class UnitSession(Session):
         self.pooled = pooled
         self.backend = backend
         self._options = options
-        self._has_begun = False
+        self.has_begun = False
+        """Whether a transaction was begun: nothing may have been asked yet."""
         self._whole: Connection | None = None
 
     @property
@@ -45,9 +46,9 @@ class UnitSession(Session):
         return self.pooled.driver_connection
 
     def _begin(self) -> None:
-        if not self._has_begun:
+        if not self.has_begun:
             self.backend.begin(self.pooled, self._options)
-            self._has_begun = True
+            self.has_begun = True
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
         """Return the one connection, its transaction begun, for whatever the ORM asks."""
@@ -68,7 +69,7 @@ class UnitSession(Session):
             super().commit()
         if self._whole is not None:
             self._whole.commit()
-        elif self._has_begun:
+        elif self.has_begun:
             self._commit_driver()
 
     def _commit_driver(self) -> None:

@@ -11,7 +11,9 @@ from sqlalchemy import text
 
 from taskdb_cli.database import sqlite
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
+from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserCreate, user_record
+from taskdb_cli.services import task
 from taskdb_cli.services import user as service
 from tests.conftest import NOW, SERVERS, connect, open_database
 from tests.processes import WITHOUT_PRIVILEGE, WITHOUT_SPACE, command, run_process
@@ -58,6 +60,35 @@ def test_one_transaction(database, dry_run):
     database.write(work, dry_run=dry_run)
     names = [record["name"] for record in user_records(database)]
     assert names == ([before[0]["name"]] if dry_run else ["Bob!", "Ann!"])
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_the_driver_is_in_that_transaction(database, dry_run):
+    """So is what goes to the driver, before the ORM is used, after that, and in a savepoint that fails."""
+
+    def name(session, title):
+        task.change(session, [1], TaskUpdate(title=title), now=NOW)
+
+    def work(session):
+        name(session, "First")
+        create_ann(session)
+        name(session, "Second")
+        with suppress(RuntimeError), session.begin_nested():
+            name(session, "Undone")
+            raise RuntimeError
+        return [record["title"] for record in task.get_all(session, [1])]
+
+    add_user(database, "bob@example.com")
+    add_task(database, "bob@example.com")
+    before = titles(database)
+    assert database.write(work, dry_run=dry_run) == ["Second"]
+    assert titles(database) == (before if dry_run else ["Second"])
+    assert ("ann@example.com" in emails(database)) is not dry_run
+
+
+def test_a_write_of_nothing(database):
+    """A unit of work that asks nothing of the database has nothing to commit."""
+    assert database.write(lambda _: 7) == 7
 
 
 def test_dry_run_returns_and_keeps_nothing(database):
