@@ -32,9 +32,10 @@ def run(
     form = _form(statement, dialect)
     if form is None:
         return session.connection().execute(statement, values).all()
+    driver = session.driver
     try:
         with watching(form.sql, session.backend.options.slow_query_ms):
-            rows = session.driver.execute(form.sql, form.parameters(values)).fetchall()
+            rows = driver.execute(form.sql, form.parameters(values)).fetchall()
     except dialect.loaded_dbapi.Error as exc:
         raise _as_of_sqlalchemy(exc, session) from exc
     except BaseException as exc:

@@ -65,17 +65,15 @@ class UnitSession(Session):
 
     def commit(self) -> None:
         """Commit what the ORM and the statements past it did."""
-        if self.in_transaction():
-            super().commit()
-        if self._whole is not None:
-            self._whole.commit()
-        elif self.has_begun:
-            self._commit_driver()
-
-    def _commit_driver(self) -> None:
         try:
-            self.pooled.commit()
+            if self.in_transaction():
+                super().commit()
+            if self._whole is not None:
+                self._whole.commit()
+            elif self.has_begun:
+                self.pooled.commit()
         except BaseException as exc:
+            # SQLAlchemy takes its transaction for ended by now, and would give it back as it is.
             self.invalidate_connection(exc)
             raise
 

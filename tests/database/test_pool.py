@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from threading import Barrier, Event
 
 import pexpect
@@ -13,13 +16,15 @@ from sqlalchemy.pool import Pool as EnginePool
 
 from taskdb_cli.database import Database, postgresql_connection
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.errors import DatabaseUnavailable, ExitCode
+from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TransactionConflict
+from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task
 from tests.conftest import NOW, SERVERS, connect, sqlalchemy_url
 from tests.processes import command
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user, emails
+from tests.schemas import execute
 
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 NEON_SUSPENDS = 300
@@ -238,3 +243,30 @@ def test_no_connection_while_asking(url, taskdb, database):
     child.close()
     assert child.exitstatus == 0
     assert emails(database) == []
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_commit_that_a_reader_keeps_waiting(pooled, url):
+    """In a file without WAL a commit waits for readers; one that fails leaves no transaction in the pool."""
+    add_user(pooled)
+    add_task(pooled)
+    pooled.engine.dispose()
+    execute(url, "PRAGMA journal_mode = DELETE")
+    impatient = Database(url, replace(pooled.options, retry_budget=0))
+    with closing(sqlite3.connect(url.database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM users").fetchall()
+        for change in (by_driver, by_sqlalchemy):
+            with pytest.raises(TransactionConflict):
+                impatient.write(change)
+    for change in (by_driver, by_sqlalchemy):
+        impatient.write(change)
+    impatient.engine.dispose()
+
+
+def by_driver(session):
+    task.change(session, [1], TaskUpdate(title="Changed"), now=NOW)
+
+
+def by_sqlalchemy(session):
+    session.connection().execute(text("UPDATE users SET name = name || '!'"))

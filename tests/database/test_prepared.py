@@ -1,7 +1,9 @@
 """Statements that go to the driver past SQLAlchemy."""
 
+import logging
 from dataclasses import replace
 
+import psycopg
 import pytest
 from sqlalchemy import bindparam, select, table, text
 from sqlmodel import col
@@ -68,3 +70,28 @@ def test_a_connection_that_broke_is_replaced(pooled):
         pooled.read(lambda session: run(session, ended, {}))
     assert emails(pooled) == ["ann@example.com"]
     assert pooled.engine.pool.checkedout() == 0
+
+
+def test_the_log_has_statements_in_their_order(database, caplog):
+    """What begins a transaction is logged, and timed, before what is done in it."""
+    caplog.set_level(logging.DEBUG, "taskdb.sql")
+    add_user(database)
+    caplog.clear()
+    database.read(lambda session: run(session, select(col(User.name)), {}))
+    assert [message.split()[0] for message in caplog.messages] == ["BEGIN", "SELECT"]
+
+
+@pytest.mark.parametrize("engine", SERVERS, indirect=True)
+def test_an_interrupt_of_a_beginning(pooled):
+    """Ctrl-C while a transaction is begun comes out as it is, and costs its connection only."""
+    add_user(pooled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pooled.read(lambda session: run(session, select(col(User.name)), {}))
+    assert emails(pooled) == ["ann@example.com"]
+
+
+def interrupt(*_, **__):
+    """Do what the handler of the signal does."""
+    raise KeyboardInterrupt
