@@ -8,7 +8,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
@@ -39,7 +39,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
-from taskdb_cli.database.sqlite_locks import lock_holder
+from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS, lock_holder
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     DatabaseMissing,
@@ -116,7 +116,7 @@ class SQLite:
     def _open(self) -> sqlite3.Connection:
         # mode=rw: a file that vanished is an error here, never a new empty database.
         connection = sqlite3.connect(
-            f"file:{quote(str(self.path))}?mode=rw",
+            f"file:{quote(str(self.path))}?mode=rw{f'&{WITHOUT_LOCKS}' if self.options.disposable else ''}",
             uri=True,
             timeout=BUSY_TIMEOUT,
             # Python would otherwise begin transactions by itself, late and only before some statements.
@@ -323,6 +323,12 @@ class SQLite:
         from taskdb_cli.database import sqlite_facts
 
         return sqlite_facts.facts(connection, tables)
+
+
+def keep_wal(path: Path) -> None:
+    """Put a file that was private into the journal mode of those that are not; raise sqlite3.Error."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _reached(line: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from functools import cached_property
+from urllib.parse import quote
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
@@ -14,6 +15,7 @@ from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 from taskdb_cli.database.content import Content, Layout, joined
 from taskdb_cli.database.copy_text import rows
 from taskdb_cli.database.sqlite_fields import CONVERTERS, WRITERS, Writer, written
+from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
 from taskdb_cli.errors import DataCorrupt
 
 LOADING_CACHE_KIB = 16 * 1024
@@ -119,14 +121,20 @@ class SQLiteContent(Content):
             found = thread.submit(_breaking, reader, queries)
             try:
                 yield
+                broken = found.result()
             except BaseException:
-                reader.interrupt()
+                while not found.done():
+                    # It ends a statement that runs, and nothing between two of them.
+                    reader.interrupt()
+                    wait([found], timeout=0.05)
                 raise
-            self._refuse(found.result())
+        self._refuse(broken)
 
     def _another(self) -> sqlite3.Connection:
         path = next(path for _, name, path in self._raw.execute("PRAGMA database_list") if name == "main")
-        return sqlite3.connect(path, check_same_thread=False)
+        return sqlite3.connect(
+            f"file:{quote(path)}?mode=ro&{WITHOUT_LOCKS}", uri=True, check_same_thread=False
+        )
 
     def _broken(self, layout: Layout) -> str:
         """Return the query that finds out whether a row breaks a rule of its table."""

@@ -1,4 +1,4 @@
-"""Who is writing to a SQLite file, as far as the system tells."""
+"""Locks of SQLite files: none on a private one, and on another who has it, as far as the system tells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 LOCKS = Path("/proc/locks")
 WAL_WRITE_LOCK = "120"
 """The byte of the shared memory that a writer locks in WAL mode; in other modes it locks the file itself."""
+
+WITHOUT_LOCKS = "nolock=1"
+"""The parameter of a file that nobody else uses, and that is kept from being swept by a lock of another kind:
+on some systems (BSD, macOS, network file systems) SQLite's own would have to wait for that for ever."""
 
 
 def lock_holder(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from taskdb_cli.database import Database
-from taskdb_cli.services import migrate
+from taskdb_cli.errors import Conflict
 from taskdb_cli.services.backup.files import discard, make_directory, open_partial, publish
 
 
@@ -22,22 +22,34 @@ def filled(target: Database, *, dry_run: bool = False) -> Iterator[Database]:
     which gets the name on leaving without an error, but for a `dry_run`. Until then nobody sees it, so
     that it needs no journal. Raises StorageFailed, and Conflict if the target is there meanwhile.
     """
+    from taskdb_cli.database.sqlite import keep_wal
+
     path = target.backend.missing_file()
     if path is None:
         yield target
         return
     make_directory(path.parent)
-    with open_partial(path) as stream:
-        partial = Path(stream.name)
-        try:
-            yield _draft(target, partial)
-            if not dry_run:
-                publish(partial, path)
-        finally:
-            discard(partial)
-    if not dry_run:
-        # What a file that others use is set to, beside its tables.
-        migrate.upgrade(target)
+    stream = open_partial(path)
+    partial = Path(stream.name)
+    try:
+        with stream:
+            draft = _draft(target, partial)
+            yield draft
+        if not dry_run:
+            with draft.translating():
+                keep_wal(partial)
+            _publish(partial, path)
+    finally:
+        discard(partial)
+
+
+def _publish(partial: Path, path: Path) -> None:
+    try:
+        publish(partial, path)
+    except Conflict as exc:
+        raise Conflict(
+            f"{path} was made by somebody else meanwhile", "look at what it holds, and try again"
+        ) from exc
 
 
 def _draft(target: Database, path: Path) -> Database:

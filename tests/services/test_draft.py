@@ -67,7 +67,7 @@ def test_a_file_that_another_made_meanwhile_stays(database, missing, tmp_path):
             execute(missing, "INSERT INTO users VALUES (7, 'bob@example.com', 'Bob', 1, 1, "
                     "'2026-11-22T12:00:00.000000Z', '2026-11-22T12:00:00.000000Z')")  # fmt: skip
 
-    with pytest.raises(Conflict, match="exists already"):
+    with pytest.raises(Conflict, match="meanwhile"):
         restore.restore(target, forge(tmp_path / "a.zip"), progress=make_it)
     assert [row[0] for row in get_rows(missing)["users"]] == [7]
     assert beside(missing) == ["target.sqlite3"]
