@@ -8,9 +8,10 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from taskdb_cli.archive import verify
 from taskdb_cli.services.backup.directory import BackupDirectory
 from taskdb_cli.services.backup.files import open_partial, sync
-from taskdb_cli.services.backup.names import archive_name
+from taskdb_cli.services.backup.names import archive_name, parse_name
 from taskdb_cli.services.backup.records import Proof
 from tests.conftest import NOW
 
@@ -79,6 +80,18 @@ def written(final, data=b"content"):
         stream.write(data)
         sync(stream)
     return Path(stream.name)
+
+
+def archives(shelf: Path) -> dict[str, bytes]:
+    """Return what has the name of an archive, once it is verified."""
+    found = [path for path in sorted(shelf.iterdir()) if parse_name(path.name)]
+    for path in found:
+        verify(path)
+    return {path.name: path.read_bytes() for path in found}
+
+
+def leftovers(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if path.name.endswith(".partial")]
 
 
 def run_python(code, *arguments, **options):

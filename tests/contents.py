@@ -106,8 +106,9 @@ def hashes(database: Database) -> dict[str, tuple[int, str]]:
         content = database.backend.content(connection)
         for layout in content.layouts:
             digest = Digest()
-            for chunk in content.chunks(layout):
-                digest.update(chunk)
+            with content.chunks(layout) as chunks:
+                for chunk in chunks:
+                    digest.update(chunk)
             found[layout.table] = digest.rows, digest.sha256
     return found
 

@@ -13,11 +13,13 @@ if os.geteuid() == 0:
         ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 """
 
-# A write beyond the limit fails as one on a full disk does. Python ignores the signal that comes with it.
-WITHOUT_SPACE = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-"""
+
+def limited(size: int) -> str:
+    """Return Python after which no file can grow beyond so many bytes, as on a full disk.
+
+    Python ignores the signal that comes with it.
+    """
+    return f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
 
 
 def command(*arguments: object, first: str = "") -> list[str]:

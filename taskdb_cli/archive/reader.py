@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -129,7 +129,7 @@ class Archive:
         """Close the file."""
         self._file.close()
 
-    def chunks(self, table: str) -> Iterator[bytes]:
+    def chunks(self, table: str) -> Generator[bytes, None, None]:
         """Yield the COPY text of a table, in pieces of at most 128 KiB.
 
         Raises KeyError if the archive has no such table, and ArchiveCorrupt, at the latest after the

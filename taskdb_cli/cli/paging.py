@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +69,7 @@ class Listing:
         limit: int,
         *,
         page: Callable[[Session], Page],
-        stream: Callable[[Session], Iterator[Record]],
+        stream: Callable[[Session], Generator[Record, None, None]],
     ) -> None:
         """Print one page and how to get the next, or everything as a stream if the limit is 0."""
         if limit == 0:
@@ -87,7 +87,10 @@ class Listing:
 
 
 def _show_all(
-    run: Invocation, view: View, output: Format | None, stream: Callable[[Session], Iterator[Record]]
+    run: Invocation,
+    view: View,
+    output: Format | None,
+    stream: Callable[[Session], Generator[Record, None, None]],
 ) -> None:
     number = 0
     with run.database.stream(stream) as records:

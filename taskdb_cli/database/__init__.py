@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -87,13 +87,18 @@ class Database:
         return persist(attempt, budget=self.options.retry_budget)
 
     @contextmanager
-    def stream(self, work: Callable[[Session], Iterator[T]]) -> Iterator[Iterator[T]]:
+    def stream(self, work: Callable[[Session], Generator[T, None, None]]) -> Iterator[Iterator[T]]:
         """Open one transaction that only reads, in which what `work` yields can be taken row by row.
+
+        What was not taken is given up on leaving, before the transaction ends.
 
         Opening the connection is tried again on a passing fault; what is being taken is not.
         """
-        with self._session(self.backend.read_options, self._open_patiently) as session:
-            yield work(session)
+        with (
+            self._session(self.backend.read_options, self._open_patiently) as session,
+            closing(work(session)) as rows,
+        ):
+            yield rows
 
     @contextmanager
     def snapshot(self, *, guarded: bool = False) -> Iterator[Content]:
@@ -102,7 +107,7 @@ class Database:
         Migrations and restores are kept out until it is closed, unless the caller is `guarded` from them
         already. Raises DatabaseUnavailable when one is running.
         """
-        with self.connect() as connection:
+        with self.connect() as connection, _gone_after_failure(connection):
             content = self.backend.content(connection)
             content.begin_snapshot(guarded=guarded)
             yield content
@@ -120,9 +125,11 @@ class Database:
         Raises DatabaseUnavailable when other maintenance is running, and what `write` raises.
         """
         with self._session(self.backend.write_options, self._open_patiently) as session:
-            content = self.backend.content(session.connection())
-            content.begin_replacement()
-            yield content
+            connection = session.connection()
+            with _gone_after_failure(connection):
+                content = self.backend.content(connection)
+                content.begin_replacement()
+                yield content
             if not dry_run:
                 self._commit(session)
 
@@ -245,6 +252,19 @@ class Database:
         # The failed transaction answers nothing more: ask over a connection of its own.
         with self.translating(), self.engine.connect() as connection:
             return diagnose(connection)
+
+
+@contextmanager
+def _gone_after_failure(connection: Connection) -> Iterator[None]:
+    """Close the connection if anything fails, without a word to the server that could wait.
+
+    Its transaction and locks end with it, even if a statement is still running.
+    """
+    try:
+        yield
+    except BaseException as exc:
+        connection.invalidate(exc)
+        raise
 
 
 def bulk_insert(

@@ -72,8 +72,11 @@ class Content(ABC):
         """
 
     @abstractmethod
-    def chunks(self, layout: Layout) -> Iterator[bytes]:
-        """Read a table as text, in chunks of bounded size."""
+    def chunks(self, layout: Layout) -> AbstractContextManager[Iterator[bytes]]:
+        """Open a table to be read as text, in chunks of bounded size; leaving ends the reading.
+
+        Leaving by an exception may end the connection, and its transaction and locks with it.
+        """
 
     @abstractmethod
     def clear(self) -> None:

@@ -97,13 +97,19 @@ class PostgreSQLContent(Content):
                 "try again later",
             )
 
-    def chunks(self, layout: Layout) -> Iterator[bytes]:
+    @contextmanager
+    def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
         """Let the server write the lines."""
         statement = sql.SQL("COPY (SELECT {} FROM {} ORDER BY id) TO STDOUT").format(
             _names(layout), sql.Identifier(layout.table)
         )
         with self._raw.cursor() as cursor, cursor.copy(statement) as copy:
-            yield from joined(copy)
+            try:
+                yield joined(copy)
+            except BaseException as exc:
+                # psycopg would wait for the end of the COPY. The server ends a session without a client.
+                self.connection.invalidate(exc)
+                raise
 
     def clear(self) -> None:
         """Drop keys, unique constraints and secondary indexes, and remember how to make them."""

@@ -55,13 +55,14 @@ class SQLiteContent(Content):
         """Leave it at the write lock that the transaction began with; take memory for the rows."""
         self._cache(LOADING_CACHE_KIB)
 
-    def chunks(self, layout: Layout) -> Iterator[bytes]:
+    @contextmanager
+    def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
         """Take the values as bytes, so that nothing is decoded only to be encoded again."""
         values = ", ".join(f"CAST({name} AS BLOB)" for name in layout.names)
         writers = [WRITERS[column.type] for column in layout.columns]
         cursor = self._raw.execute(f"SELECT {values} FROM {layout.table} ORDER BY id")  # noqa: S608 (our names)
         with closing(cursor):
-            yield from _sound(layout.table, joined(_texts(cursor, writers)))
+            yield _sound(layout.table, joined(_texts(cursor, writers)))
 
     def clear(self) -> None:
         """Drop the secondary indexes, which are faster built anew than filled row by row."""

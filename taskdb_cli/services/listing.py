@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -72,11 +72,12 @@ def stream(
     fields: Sequence[str],
     *,
     after: Position | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Yield every record after a position, at constant memory."""
     for part in _parts(query.with_values(), order, after):
-        for row in session.connection().execute(part.execution_options(yield_per=STREAM_ROWS)):
-            yield dict(zip(fields, row, strict=True))
+        with session.connection().execute(part.execution_options(yield_per=STREAM_ROWS)) as rows:
+            for row in rows:
+                yield dict(zip(fields, row, strict=True))
 
 
 def _parts(statement: Select[Any], order: Order, after: Position | None) -> Iterator[Select[Any]]:

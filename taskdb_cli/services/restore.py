@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,8 @@ from taskdb_cli.services.draft import filled
 
 _log = logging.getLogger("taskdb.restore")
 
-Chunks = Generator[bytes, None, None]
-"""Text of which the reading is ended by closing it."""
+Chunks = AbstractContextManager[Iterator[bytes]]
+"""Text that can be read until the context is left."""
 
 Safety = Callable[[Content], object]
 """Saves what is about to be replaced."""
@@ -48,7 +48,7 @@ class Source(Protocol):
         """The tables, parents before their children."""
 
     def chunks(self, layout: Layout) -> Chunks:
-        """Read a table as COPY text."""
+        """Open a table to be read as COPY text."""
 
 
 class ArchivedRows:
@@ -66,8 +66,8 @@ class ArchivedRows:
         )
 
     def chunks(self, layout: Layout) -> Chunks:
-        """Read a table as COPY text."""
-        yield from self._archive.chunks(layout.table)
+        """Open a table to be read as COPY text."""
+        return closing(self._archive.chunks(layout.table))
 
 
 class DatabaseRows:
@@ -82,10 +82,17 @@ class DatabaseRows:
         """The tables that are archived."""
         return self._content.layouts
 
-    def chunks(self, layout: Layout) -> Chunks:
-        """Read a table as COPY text."""
+    @contextmanager
+    def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
+        """Open a table to be read as COPY text."""
+        with ExitStack() as stack:
+            with self._database.translating():
+                chunks = stack.enter_context(self._content.chunks(layout))
+            yield self._translated(chunks)
+
+    def _translated(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         with self._database.translating():
-            yield from self._content.chunks(layout)
+            yield from chunks
 
 
 @dataclass(frozen=True)
@@ -242,8 +249,7 @@ def _load(source: Source, content: Content, progress: Progress) -> dict[str, int
     passed = 0
     for layout in source.layouts:
         digest = digests[layout.table]
-        # If loading fails, the source is let go of while its connection is still there.
-        with closing(source.chunks(layout)) as chunks:
+        with source.chunks(layout) as chunks:
             content.load(layout, _observed(chunks, digest, partial(_report, progress, passed)))
         passed += digest.bytes
     with content.finishing():
@@ -265,8 +271,9 @@ def _observed(chunks: Iterable[bytes], digest: Digest, report: Callable[[Digest]
 
 def _require_same_rows(content: Content, layout: Layout, expected: Digest) -> None:
     found = Digest()
-    for chunk in content.chunks(layout):
-        found.update(chunk)
+    with content.chunks(layout) as chunks:
+        for chunk in chunks:
+            found.update(chunk)
     if (found.rows, found.sha256) != (expected.rows, expected.sha256):
         raise DataCorrupt(
             f"{layout.table} does not read as it was loaded: {found.rows} rows of {expected.rows}",

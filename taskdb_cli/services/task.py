@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -82,7 +82,7 @@ def find(
 
 def stream(
     session: Session, filter: TaskFilter, order: Order, *, after: Position | None = None
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory; raise UserNotFound."""
     query, order = _listed(session, filter, order)
     return listing.stream(session, query, order, TASK_FIELDS, after=after)

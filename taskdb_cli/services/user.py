@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
@@ -151,7 +151,7 @@ def stream(
     *,
     after: Position | None = None,
     with_counts: bool = False,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory, with each user's number of tasks if asked."""
     query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
     return listing.stream(session, query, order, fields, after=after)

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.archive import Archive, ArchiveWriter, verify
+from taskdb_cli.archive import Archive, ArchiveWriter
 from taskdb_cli.services.backup import taking
 from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.names import parse_name
-from tests.backups import break_call, is_directory
+from tests.backups import archives, break_call, is_directory, leftovers
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, hashes
 from tests.disks import small_disk
 from tests.interruption import Places
-from tests.processes import WITHOUT_PRIVILEGE, command, run_process
+from tests.processes import WITHOUT_PRIVILEGE, command, limited, run_process
 from tests.proxy import Proxy
 from tests.schemas import execute
+from tests.sessions import settle
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 # The suite has time for one server.
@@ -61,30 +61,6 @@ def held(new_url):
     url = new_url()
     fill(url, users=2, tasks=50)
     return url
-
-
-def archives(shelf: Path) -> dict[str, bytes]:
-    """Return what has the name of an archive, once it is verified."""
-    found = [path for path in sorted(shelf.iterdir()) if parse_name(path.name)]
-    for path in found:
-        verify(path)
-    return {path.name: path.read_bytes() for path in found}
-
-
-def leftovers(directory: Path) -> list[str]:
-    return [path.name for path in directory.iterdir() if path.name.endswith(".partial")]
-
-
-def settle(url) -> None:
-    """Wait until the server has noticed that the sessions of a dead process are gone."""
-    if url.drivername == "sqlite":
-        return
-    others = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    with connect(url) as connection:
-        while connection.execute(others).fetchone() != (0,):
-            pass
 
 
 def empty(url) -> None:
@@ -181,11 +157,6 @@ def test_a_run_that_is_terminated(filled, url, held, shelf, tmp_path, name):  # 
         settle(held)
         if name != "backup":
             assert hashes(target) in (before, filled)
-
-
-def limited(size: int) -> str:
-    """Return Python after which no file can grow beyond a size, as on a full disk."""
-    return f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
 
 
 @pytest.mark.parametrize("size", [1, 4096, 40_000, 65_536])

@@ -75,7 +75,8 @@ def test_a_fraction_of_any_length_is_read_as_it_was_loaded(database):
     )
     with database.replacement(dry_run=True) as content:
         load(content, tasks=text)
-        assert b"".join(content.chunks(content.layouts[1])) == text
+        with content.chunks(content.layouts[1]) as chunks:
+            assert b"".join(chunks) == text
 
 
 ODD_TIMES = [

@@ -16,7 +16,7 @@ from taskdb_cli.models.user import UserCreate, user_record
 from taskdb_cli.services import task
 from taskdb_cli.services import user as service
 from tests.conftest import NOW, SERVERS, connect, open_database
-from tests.processes import WITHOUT_PRIVILEGE, WITHOUT_SPACE, command, run_process
+from tests.processes import WITHOUT_PRIVILEGE, command, limited, run_process
 from tests.samples import add_task, add_user, emails, titles, user_records
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -250,7 +250,7 @@ def test_full_disk(database, isolated):
     failed = run_process(
         *("--database-url", database.url, "task", "create", "--user", "1", "After"),
         *("--description", "\N{GRINNING FACE}" * 20_000),
-        first=WITHOUT_SPACE,
+        first=limited(40_000),
     )
     assert failed.returncode == 1
     assert failed.stdout == ""
@@ -272,7 +272,7 @@ def test_full_disk_while_making_the_database(tmp_path, isolated, bare_taskdb):
         "--name",
         "A",
     )
-    failed = run_process(*create, first=WITHOUT_SPACE)
+    failed = run_process(*create, first=limited(40_000))
     assert failed.returncode == 1
     assert failed.stderr.startswith(f"error: {path} cannot ")
     bare_taskdb("--database-url", f"sqlite:///{path}", "user", "list", expect=3)

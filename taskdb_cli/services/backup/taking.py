@@ -123,7 +123,8 @@ def write(
     writer, passed = ArchiveWriter(stream), 0
     for layout in content.layouts:
         columns = [Column(column.name, column.type) for column in layout.columns]
-        table = writer.add_table(layout.table, columns, _reporting(content.chunks(layout), progress, passed))
+        with content.chunks(layout) as chunks:
+            table = writer.add_table(layout.table, columns, _reporting(chunks, progress, passed))
         passed += table.bytes
     return writer.close(
         Origin(

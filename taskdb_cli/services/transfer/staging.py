@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     MetaData,
+    Result,
     Select,
     Table,
     Update,
@@ -48,18 +49,21 @@ def staged(session: Session, table: Table, rows: Iterable[Row]) -> Iterator[None
 
 def repeated(
     session: Session, table: Table, *key: ColumnElement[Any], among: ColumnElement[bool] | None = None
-) -> Iterator[tuple[int, int]]:
-    """Yield the number of each row whose key an earlier row has, and the number of the first one."""
+) -> Result[Any, Any]:
+    """Find each row whose key an earlier row has: its number, and the number of the first one.
+
+    Read them as those of `fetch`.
+    """
     first = func.min(table.c.number).over(partition_by=key)
     numbered = select(table.c.number, first.label("first")).where(*(part.is_not(None) for part in key))
     ranked = (numbered if among is None else numbered.where(among)).subquery()
     query = select(ranked).where(ranked.c.number > ranked.c.first).order_by(ranked.c.number)
-    yield from fetch(session, query)
+    return fetch(session, query)
 
 
-def fetch(session: Session, query: Select[Any]) -> Iterator[Any]:
-    """Yield the rows of a query at constant memory."""
-    yield from session.execute(query.execution_options(yield_per=FETCHED_ROWS))
+def fetch(session: Session, query: Select[Any, Any]) -> Result[Any, Any]:
+    """Open the rows of a query, to be read at constant memory in a `with` statement, which closes them."""
+    return session.execute(query.execution_options(yield_per=FETCHED_ROWS))
 
 
 def count(session: Session, query: Select[Any]) -> int:

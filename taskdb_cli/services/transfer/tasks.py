@@ -144,13 +144,15 @@ def _row(values: dict[str, Any], parse_time: ParseTime) -> Row:
 def _refuse_unfit(session: Session, batch: Batch) -> int:
     refused = 0
     strangers = select(_new.number, _new.email).outerjoin_from(_staging, User, _same_owner)
-    for number, email in fetch(session, strangers.where(_user.id.is_(None)).order_by(_new.number)):
-        batch.report(number, f"user {email} does not exist")
-        refused += 1
+    with fetch(session, strangers.where(_user.id.is_(None)).order_by(_new.number)) as rows:
+        for number, email in rows:
+            batch.report(number, f"user {email} does not exist")
+            refused += 1
     known = _new.email.in_(select(_user.email))
-    for number, first in repeated(session, _staging, _new.email, _new.external_id, among=known):
-        batch.report(number, f"external_id is that of {batch.place(first)} too")
-        refused += 1
+    with repeated(session, _staging, _new.email, _new.external_id, among=known) as rows:
+        for number, first in rows:
+            batch.report(number, f"external_id is that of {batch.place(first)} too")
+            refused += 1
     return refused
 
 

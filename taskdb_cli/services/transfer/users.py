@@ -74,9 +74,10 @@ def import_users(session: Session, batch: Batch, *, existing: Existing, now: dat
     """
     with staged(session, _staging, batch.rows()):
         refused = 0
-        for number, first in repeated(session, _staging, _new.email):
-            batch.report(number, f"email is that of {batch.place(first)} too")
-            refused += 1
+        with repeated(session, _staging, _new.email) as rows:
+            for number, first in rows:
+                batch.report(number, f"email is that of {batch.place(first)} too")
+                refused += 1
         batch.require_all_valid(refused)
         # An address that is new now stays so until this transaction ends.
         lock_table(session, User.__table__)  # type: ignore[attr-defined]

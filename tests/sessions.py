@@ -1,0 +1,27 @@
+"""The sessions that a server has for a database of the tests."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from sqlalchemy import URL
+
+from tests.conftest import connect
+
+PATIENCE = 10
+"""Seconds after which a session of a process that has ended is one that stays."""
+
+_OTHERS = """
+SELECT pid, state, wait_event, query, pg_sleep(0.02)::text FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+def settle(url: URL) -> None:
+    """Wait until the server has ended the sessions of a process that is gone; fail if it does not."""
+    if url.drivername == "sqlite":
+        return
+    deadline = monotonic() + PATIENCE
+    with connect(url) as connection:
+        while left := connection.execute(_OTHERS).fetchall():
+            assert monotonic() < deadline, left
