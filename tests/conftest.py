@@ -32,6 +32,7 @@ from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate
 from tests.pooler import PGBOUNCER, start_pooler
 from tests.servers import PROGRAMS, PostgresServer, Replication, start_server
+from tests.watchdog import watch_processes, watched
 
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
@@ -82,6 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker := getattr(config, "workerinput", None):
         config.stash[_urls_key] = worker["urls"]
         return
+    watch_processes()
     place = _place_for_files()
     # tmp_path is below it too, in this process and in the workers.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", place)
@@ -290,7 +292,9 @@ class TaskdbCommand:
         self._capsys.readouterr()
         with self._monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-            code = run([str(argument) for argument in arguments])
+            words = [str(argument) for argument in arguments]
+            with watched(f"taskdb {' '.join(words)}"):
+                code = run(words)
         captured = self._capsys.readouterr()
         result = Result(int(code), captured.out, captured.err)
         if expect is not None:
