@@ -80,7 +80,7 @@ class Places:
         """Run the command, and send it a signal at a place, which counts from 1."""
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM, str(place), str(int(number)), str(self._told), *self._arguments],
-            text=True,
+            errors="replace",
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -5,6 +5,8 @@ The databases are so large that what is read does not fit into the buffers betwe
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,19 +16,28 @@ from sqlalchemy import URL
 from tests.backups import archives, leftovers
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, hashes
+from tests.disks import small_disk
+from tests.interruption import Places
 from tests.processes import command, limited, run_process
 from tests.schemas import execute
 from tests.sessions import settle
 
 TASKS = 60_000
-ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+SOAK = os.environ.get("TASKDB_SOAK") == "1"
+STOPS = 50 if SOAK else 1
+"""How often a backup is stopped in each of the ways; the suite has time for the middle only."""
+WAYS = [("backup",), ("backup", "--file", "-")] if SOAK else [("backup",)]
+# It has time for one server.
+ENDS = pytest.mark.parametrize("engine", ["sqlite", *(SERVERS if SOAK else SERVERS[-1:])], indirect=True)
 FULL = limited(200_000)
+PIPE = 4096
+"""Bytes that a pipe holds: a command that still has more to write sees that its reader went away."""
 
 pytestmark = ENDS
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shelf(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of archives that the settings name."""
     monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
     monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
@@ -45,10 +56,11 @@ def text(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def into_closed_pipe(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run taskdb for a reader that takes a few bytes and goes away."""
-    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.read(10)
+def into_closed_pipe(*arguments: object, after: int = 10) -> subprocess.CompletedProcess[str]:
+    """Run taskdb for a reader that takes some bytes and goes away."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": PIPE}
+    with subprocess.Popen(command(*arguments), **pipes) as process:
+        process.stdout.read(after)
         process.stdout.close()
         err = process.stderr.read().decode()
     return subprocess.CompletedProcess(process.args, process.returncode, "", err)
@@ -93,15 +105,20 @@ def test_a_safety_backup(large, shelf, taskdb, tmp_path):
     [archive] = shelf.glob("*.zip")
     origin = f"sqlite:///{tmp_path}/origin.sqlite3"
     taskdb("--database-url", origin, "migrate")
-    for words in (
-        ("restore", archive, "--replace", "--yes"),
-        ("--database-url", origin, "copy", "--to", text(large), "--replace", "--yes"),
-        ("migrate", "down", "--yes"),
-    ):
-        require_one_line(run_process(*words, first=FULL), 1, large)
-        require_unlocked(large)
-        assert list(archives(shelf)) == [archive.name]
-        assert leftovers(shelf) == []
+    replace = ("--replace", "--yes", "--dir")
+    with small_disk(tmp_path / "disk", 200_000) as disk:
+        for words in (
+            ("restore", archive, *replace, disk.outside),
+            ("--database-url", origin, "copy", "--to", text(large), *replace, disk.outside),
+        ):
+            require_one_line(run_process(*words), 1, large)
+            require_unlocked(large)
+            assert archives(disk.outside) == {}
+            assert leftovers(disk.outside) == []
+    require_one_line(run_process("migrate", "down", "--yes", first=FULL), 1, large)
+    require_unlocked(large)
+    assert list(archives(shelf)) == [archive.name]
+    assert leftovers(shelf) == []
     assert hashes(open_database(large)) == before
 
 
@@ -128,12 +145,14 @@ def test_a_drill(large, shelf, tmp_path, monkeypatch):
     assert list(scratch.iterdir()) == []
 
 
-LISTS = [
-    *(("task", "list", "--limit", "0", "-o", output) for output in ("table", "json", "tsv")),
-    *(("task", "export", "-o", output) for output in ("json", "ndjson", "csv")),
-    ("user", "list", "--limit", "0", "-o", "csv"),
-    ("user", "export", "-o", "ndjson"),
-]
+LISTS = (
+    ("task", "list", "--limit", "0", "-o", "table"),
+    ("task", "list", "--limit", "0", "-o", "tsv"),
+    ("task", "export", "-o", "json"),
+    ("task", "export", "-o", "csv"),
+    ("user", "list", "--limit", "0", "-o", "ndjson"),
+    ("user", "export", "-o", "csv"),
+)
 
 
 def test_a_list_that_nobody_reads(large):
@@ -143,8 +162,7 @@ def test_a_list_that_nobody_reads(large):
         assert (done.returncode, done.stderr) == (0, ""), words
         settle(large)
     with Path("/dev/full").open("w") as full:
-        for words in (LISTS[0], LISTS[-1]):
-            require_one_line(run_process(*words, stdout=full), 1, large)
+        require_one_line(run_process(*LISTS[0], stdout=full), 1, large)
 
 
 def test_a_report(large):
@@ -152,3 +170,56 @@ def test_a_report(large):
     with Path("/dev/full").open("w") as full:
         for words, code in ((("stats",), 1), (("health",), 3), (("backup", "list"), 1)):
             require_one_line(run_process(*words, stdout=full), code, large)
+
+
+def spread(whole: int) -> list[int]:
+    """Return places from the beginning of a whole to its end, evenly apart."""
+    return [round(whole * (step + 0.5) / STOPS) for step in range(STOPS)]
+
+
+@pytest.fixture
+def require_stopped(large, shelf, taskdb):
+    """Fails unless a stopped backup left no session and no half archive, and the next one works at once."""
+
+    def require(done: subprocess.CompletedProcess[str], code: int, published: int = 0) -> None:
+        require_one_line(done, code, large)
+        assert leftovers(shelf) == []
+        before = archives(shelf)
+        assert 1 <= len(before) <= 1 + published
+        taskdb("backup", "--keep-last", "1", "--keep-at-least", "1")
+        assert len(archives(shelf)) == 1
+
+    return require
+
+
+@pytest.mark.soak
+def test_a_backup_on_a_disk_that_is_full_sooner_or_later(shelf, tmp_path, require_stopped):
+    """A disk that is full at any phase: 1."""
+    [archive] = shelf.glob("*.zip")
+    rooms = spread(archive.stat().st_size)
+    for number, room in enumerate(rooms):
+        require_stopped(run_process("backup", first=limited(room)), 1)
+        with small_disk(tmp_path / f"disk{number}", room) as disk:
+            require_stopped(run_process("backup", "--dir", disk.outside), 1)
+            assert archives(disk.outside) == {}
+            assert leftovers(disk.outside) == []
+
+
+@pytest.mark.soak
+def test_a_backup_whose_reader_goes_away_sooner_or_later(shelf, require_stopped):
+    """A reader that goes away at any phase: 1."""
+    [archive] = shelf.glob("*.zip")
+    for taken in spread(archive.stat().st_size - 2 * PIPE):
+        require_stopped(into_closed_pipe("backup", "--file", "-", after=taken), 1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("words", WAYS)
+def test_a_backup_that_is_interrupted_sooner_or_later(tmp_path, require_stopped, words):
+    """Ctrl-C and SIGTERM at any phase: 130 and 143; the archive is there whole, or not at all."""
+    places = Places(tmp_path, *words)
+    assert places.run().code == 0
+    for place in spread(places.count):
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            done = places.stop(place, number)
+            require_stopped(subprocess.CompletedProcess(place, done.code, "", done.err), code, published=1)
