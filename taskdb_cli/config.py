@@ -50,7 +50,6 @@ _URL_VARIABLES = {
 _LONGEST_TIMEOUT = 600
 _DAY = 86_400
 _MOST_CONNECTIONS = 1000
-_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,15 @@ def _read_backup(values: Mapping[str, str]) -> BackupSettings:
 
 
 def _is_neon_pooler(url: URL) -> bool:
-    return (url.host or "").partition(".")[0].endswith("-pooler")
+    if not _is_server(url):
+        return False
+    from taskdb_cli.database.postgresql_target import Target
+
+    return Target.of(url).is_neon_pooler
+
+
+def _is_server(url: URL) -> bool:
+    return url.get_backend_name() == "postgresql"
 
 
 def parse_url(text: str, source: str) -> URL:
@@ -197,10 +204,13 @@ def parse_url(text: str, source: str) -> URL:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
+    from taskdb_cli.database.postgresql_url import is_postgresql, read_url
+
+    text = text.strip()
     try:
-        url = make_url(text.strip())
+        url = read_url(text) if is_postgresql(text) else make_url(text)
         backend = url.get_backend_name()
-        _require_plausible(text, url)
+        _require_plausible(text + (url.database or ""))
     except (ArgumentError, ValueError):
         # The text itself may hold a password: it is not repeated.
         raise InvalidConfiguration(
@@ -208,8 +218,8 @@ def parse_url(text: str, source: str) -> URL:
             "write postgresql://user:password@host/database or sqlite:///path/to/file; "
             "in a password write @ as %40",
         ) from None
-    if backend in ("postgres", "postgresql"):
-        return _with_host_in_place(_with_password_in_place(url.set(drivername="postgresql+psycopg")))
+    if backend == "postgresql":
+        return url
     if backend == "sqlite":
         return url.set(drivername="sqlite")
     raise InvalidConfiguration(
@@ -217,33 +227,9 @@ def parse_url(text: str, source: str) -> URL:
     )
 
 
-def _with_password_in_place(url: URL) -> URL:
-    # SQLAlchemy hides a password when it prints a URL, but not one that is given as a parameter.
-    given = url.query.get("password")
-    if not given:
-        return url
-    password = given if isinstance(given, str) else given[-1]
-    return url.set(password=password).difference_update_query(["password"])
-
-
-def _with_host_in_place(url: URL) -> URL:
-    # A host that is given as a parameter wins, and tells as well whether it is a pooler's.
-    given = url.query.get("host")
-    named = re.fullmatch(r"([\w.-]+)(?::([0-9]{1,5}))?", given) if isinstance(given, str) else None
-    if not named:
-        return url
-    port = int(named[2]) if named[2] else url.port
-    return url.set(host=named[1], port=port).difference_update_query(["host"])
-
-
-def _require_plausible(text: str, url: URL) -> None:
-    if url.port is not None and not 1 <= url.port <= _HIGHEST_PORT:
-        raise ValueError("there is no such port")
-    if min(text.strip() + (url.database or "")) < " ":
+def _require_plausible(text: str) -> None:
+    if min(text) < " ":
         raise ValueError("a control character, which no name holds")
-    # An unescaped @ in a password would pass the rest of the password off as the host, which is shown.
-    if url.get_backend_name() != "sqlite" and text.count("@") > (url.username is not None):
-        raise ValueError("an @ is not escaped")
 
 
 def default_database_path() -> Path:
@@ -293,17 +279,19 @@ def _pair(layer: Mapping[str, str], name: str, direct_name: str, origin: str) ->
 
 def _without_pooler(url: URL) -> URL:
     """Return the direct endpoint of a Neon database: the host without `-pooler`."""
-    endpoint, dot, domain = (url.host or "").partition(".")
-    return url.set(host=endpoint.removesuffix("-pooler") + dot + domain) if url.host else url
+    if not _is_server(url):
+        return url
+    from taskdb_cli.database.postgresql_target import past_neon_pooler
+
+    return past_neon_pooler(url)
 
 
 def _same_database(url: URL, direct: URL) -> bool:
-    names = [(each.get_backend_name(), each.query.get("dbname", each.database)) for each in (url, direct)]
-    if names[0] != names[1]:
-        return False
-    # Elsewhere a pooler may well have another host than its server; Neon's differ by the suffix only.
-    neon = [str(each.host).endswith(".neon.tech") for each in (url, direct)]
-    return neon == [False, False] or _without_pooler(url).host == direct.host
+    if not (_is_server(url) and _is_server(direct)):
+        return url == direct
+    from taskdb_cli.database.postgresql_target import may_be_same
+
+    return may_be_same(url, direct)
 
 
 def _read_env_file(path: Path | None) -> dict[str, str]:

@@ -108,7 +108,7 @@ def test_the_direct_url_of_neon_is_derived():
     assert settings.direct_url.query == {"sslmode": "require"}
 
 
-@pytest.mark.parametrize("port", ["", ":5432"])
+@pytest.mark.parametrize("port", ["", ":5433"])
 @pytest.mark.parametrize("wrong_host", ["", "localhost"])
 def test_neon_in_the_parameters(port, wrong_host):
     """A Neon pooler is recognized as well where its host is a parameter of the URL, which wins."""
@@ -119,17 +119,8 @@ def test_neon_in_the_parameters(port, wrong_host):
     )
     assert settings.options.pooled
     assert settings.database_url.query == {"sslmode": "require"}
-    hosts = [(url.host, url.port) for url in (settings.database_url, settings.direct_url)]
-    assert hosts == [(host, 5432 if port else None) for host in (pooler, pooler.replace("-pooler", ""))]
-
-
-@pytest.mark.parametrize("hosts", ["host=/tmp", "host=one,two", "host=one&host=two"])
-def test_other_hosts_in_the_parameters(hosts):
-    """Sockets, and several hosts, are left to libpq."""
-    settings = load_settings(database_url=f"postgresql:///d?{hosts}", environment={})
-    assert settings.database_url.host is None
-    assert settings.database_url.query["host"] in ("/tmp", "one,two", ("one", "two"))
-    assert not settings.options.pooled
+    places = [settings.database().backend.place, settings.direct_database().backend.place]
+    assert places == [f"{host}{port or ':5432'}/neondb" for host in (pooler, pooler.replace("-pooler", ""))]
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,13 @@ from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.postgresql_connection import (
     check_idle_connections,
     connect_arguments,
-    is_local,
     pooling,
     session_settings,
 )
 from taskdb_cli.database.postgresql_faults import LATER
 from taskdb_cli.database.postgresql_locks import lock_migrations, unlock_migrations
+from taskdb_cli.database.postgresql_target import Target
+from taskdb_cli.database.postgresql_url import DRIVER
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError, TransactionConflict
@@ -69,21 +70,20 @@ class PostgreSQL:
     def __init__(self, url: URL, options: Options) -> None:
         self.url = url
         self.options = options
-        host = url.query.get("host") or url.host or "the local socket"
-        self.server = f"{host}:{url.query.get('port') or url.port or 5432}"
-        self.name = str(url.query.get("dbname", url.database) or "postgresql")
-        self.place = f"{self.server}/{url.query.get('dbname', url.database) or ''}"
-        self._local = is_local(url)
+        self.target = Target.of(url)
+        self.server = self.target.server
+        self.name = self.target.database
+        self.place = f"{self.server}/{self.name}"
         self._connected_before = False
 
     def create_engine(self) -> Engine:
         """Return an engine whose transactions are in UTC, as psycopg needs to read the year 1."""
         engine = create_engine(
-            self.url,
+            DRIVER + "://",
             hide_parameters=True,
             # The driver leaves it to us to begin, which takes one round trip for all that is needed then.
             isolation_level="AUTOCOMMIT",
-            connect_args=connect_arguments(self.url, self.options),
+            connect_args=connect_arguments(self.target, self.options),
             **pooling(self.options),
         )
         event.listen(engine, "connect", self._note_connected)
@@ -147,7 +147,7 @@ class PostgreSQL:
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Say why there is no connection, and whether there may be one soon."""
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
-        expected = not self._local or self._connected_before
+        expected = not self.target.is_local or self._connected_before
         return faults.translate_connecting(error, self.place, self.options, expected=expected)
 
     def turn(self) -> AbstractContextManager[None]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Engine, NullPool, event
+from sqlalchemy import Engine, NullPool, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskdb_cli.database.options import Options
+from taskdb_cli.database.postgresql_target import Target
 
 POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
@@ -32,29 +32,21 @@ _LIVENESS = {
 }
 
 
-def connect_arguments(url: URL, options: Options) -> dict[str, Any]:
-    """Return what libpq is told; what the URL itself says goes before the settings."""
+def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
+    """Return what psycopg is given; what the URL or the service itself says goes before the settings."""
     arguments: dict[str, Any] = {
-        "connect_timeout": url.query.get("connect_timeout", options.connect_timeout),
+        "connect_timeout": options.connect_timeout,
         "fallback_application_name": "taskdb",
+        **_LIVENESS,
+        **target.parameters,
         # A prepared statement may get a generic plan, which reads far more than its own would;
         # and a pooler would hand it to a session that does not know it.
         "prepare_threshold": None,
-        **{name: value for name, value in _LIVENESS.items() if name not in url.query},
     }
-    if not is_local(url) and not _says_how_to_encrypt(url):
-        arguments["sslmode"] = "require"
     if not options.pooled:
-        given = url.query.get("options", ())
         settings = [f"-c {name}={value}" for name, value in session_settings(options).items()]
-        arguments["options"] = " ".join([*([given] if isinstance(given, str) else given), *settings])
+        arguments["options"] = " ".join([target.options, *settings]).strip()
     return arguments
-
-
-def _says_how_to_encrypt(url: URL) -> bool:
-    # With the system's roots libpq checks the host's name by itself, and refuses any weaker mode.
-    roots = url.query.get("sslrootcert", os.environ.get("PGSSLROOTCERT"))
-    return "sslmode" in url.query or "PGSSLMODE" in os.environ or roots == "system"
 
 
 def pooling(options: Options) -> dict[str, Any]:
@@ -107,10 +99,3 @@ def session_settings(options: Options) -> dict[str, str]:
         "statement_timeout": f"{options.statement_timeout}s",
         "lock_timeout": f"{options.lock_timeout}s",
     }
-
-
-def is_local(url: URL) -> bool:
-    """Return whether all hosts of a URL, or those of libpq's default, are sockets or loopback addresses."""
-    given = url.query.get("host") or url.host or os.environ.get("PGHOST", "")
-    hosts = given.split(",") if isinstance(given, str) else given
-    return all(not host or host.startswith(("/", "127.")) or host in ("localhost", "::1") for host in hosts)

@@ -1,0 +1,221 @@
+"""Ask libpq where a URL leads, with service files, environment variables and defaults taken into account."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from itertools import zip_longest
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo, timeout_from_conninfo
+from sqlalchemy import URL
+
+from taskdb_cli.database.postgresql_url import parameters, with_hosts
+from taskdb_cli.errors import InvalidConfiguration
+
+# libpq looks at this parameter last, after every other one, and before it connects.
+_LIBPQ_18 = 180_000
+_LAST_PARAMETER = "max_protocol_version" if pq.version() >= _LIBPQ_18 else "target_session_attrs"
+_REFUSED = "taskdb-does-not-connect"
+
+# psycopg reads these itself, from its arguments and from the environment, but never from a service file.
+_READ_BY_PSYCOPG = (
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "target_session_attrs",
+    "load_balance_hosts",
+)
+_NUMBERS = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+
+_DEFAULT_PORT = "5432"
+_HIGHEST_PORT = 65535
+_NEON = re.compile(r".+\.neon\.tech\.?", re.IGNORECASE)
+_NEON_POOLER = re.compile(r"^(?P<endpoint>[^.]+)-pooler(?P<domain>\..+\.neon\.tech\.?)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Host:
+    """One server that libpq may connect to."""
+
+    name: str
+    """A host name, an address, or the directory of a socket; empty for libpq's default socket."""
+    address: str
+    """The `hostaddr`: libpq connects to it, and looks no name up."""
+    port: str
+
+    def __str__(self) -> str:
+        name = self.name or self.address or "the local socket"
+        name = f"[{name}]" if ":" in name and not name.startswith("/") else name
+        both = self.name and self.address and self.name != self.address
+        return f"{name} ({self.address}):{self.port}" if both else f"{name}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a socket or a loopback address of this machine."""
+        host = self.address or self.name
+        if not host or host.startswith(("/", "@")) or host.lower() == "localhost":
+            return True
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where libpq connects to."""
+
+    parameters: Mapping[str, str] = field(repr=False)
+    """What psycopg is given. It holds the password, if the URL has one."""
+    hosts: tuple[Host, ...]
+    database: str
+    options: str
+    """The settings of a session that the URL, the service or PGOPTIONS asks for."""
+
+    @classmethod
+    def of(cls, url: URL) -> Target:
+        """Ask libpq what it makes of a URL.
+
+        Encryption is required of a server on another machine, unless the URL, the service or the environment
+        chooses an sslmode. Raises InvalidConfiguration for what libpq would refuse before it connects.
+        """
+        given = parameters(url)
+        found, objection = _ask(given)
+        if not found:
+            raise _unusable(objection, "check PGSERVICE, PGSERVICEFILE and the parameter service of the URL")
+        hosts = _hosts(found)
+        if not all(host.is_local for host in hosts) and not _chooses_sslmode(given, found):
+            given["sslmode"] = "require"
+            _, objection = _ask(given)
+        if _REFUSED not in objection:
+            raise _unusable(objection)
+        _require_sound(found, hosts)
+        from_elsewhere = {name: found[name] for name in _READ_BY_PSYCOPG if name in found}
+        if from_elsewhere.get("connect_timeout") == os.environ.get("PGCONNECT_TIMEOUT"):
+            # TASKDB_CONNECT_TIMEOUT goes before this variable, but not before a service.
+            from_elsewhere.pop("connect_timeout", None)
+        return cls(from_elsewhere | given, hosts, found["dbname"], found.get("options", ""))
+
+    @property
+    def server(self) -> str:
+        """The hosts as a person would name them."""
+        return ",".join(map(str, self.hosts))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether whichever host answers is on this machine."""
+        return all(host.is_local for host in self.hosts)
+
+    @property
+    def is_neon_pooler(self) -> bool:
+        """Whether one of the hosts is a pooler of Neon, by its name."""
+        return any(_NEON_POOLER.fullmatch(host.name) for host in self.hosts)
+
+    @property
+    def is_neon(self) -> bool:
+        """Whether the hosts are endpoints of Neon, whose names tell databases apart."""
+        return any(_NEON.fullmatch(host.name) for host in self.hosts)
+
+    @property
+    def direct_hosts(self) -> list[str]:
+        """The names of the hosts without Neon's mark of a pooler."""
+        return [_NEON_POOLER.sub(r"\g<endpoint>\g<domain>", host.name) for host in self.hosts]
+
+
+def past_neon_pooler(url: URL) -> URL:
+    """Return the URL of the direct endpoint, if it leads to a pooler of Neon; else the URL as it is."""
+    target = Target.of(url)
+    if not target.is_neon_pooler:
+        return url
+    return with_hosts(url, target.direct_hosts, [host.port for host in target.hosts])
+
+
+def may_be_same(url: URL, direct: URL) -> bool:
+    """Return whether two URLs can be the pooled and the direct address of one database.
+
+    A pooler may well have another host than its server. Those of Neon differ by a part of the name only.
+    """
+    first, second = Target.of(url), Target.of(direct)
+    if first.database != second.database:
+        return False
+    return not (first.is_neon or second.is_neon) or first.direct_hosts == second.direct_hosts
+
+
+def _ask(given: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Return the value of every parameter, as libpq finds it, and what libpq objects to.
+
+    There are no values if the service cannot be read. An objection that holds _REFUSED is to what was
+    added here: libpq stops at it, so that it does not connect.
+    """
+    if any("\0" in value for value in given.values()):
+        raise _unusable("a parameter holds the character NUL")
+    # With a password libpq leaves the password file alone. It would warn about one that others can read.
+    question = {**given, "password": "-", _LAST_PARAMETER: _REFUSED}
+    try:
+        connection = pq.PGconn.connect_start(make_conninfo(**question).encode())
+    except psycopg.ProgrammingError as exc:
+        raise _unusable(str(exc)) from None
+    try:
+        found = {
+            option.keyword.decode(): option.val.decode(errors="replace")
+            for option in connection.info
+            if option.val
+        }
+        return found, connection.get_error_message()
+    finally:
+        connection.finish()
+
+
+def _chooses_sslmode(given: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    if found.get("sslmode") != "prefer" or "sslmode" in given or "PGSSLMODE" in os.environ:
+        return True
+    if "service" not in found:
+        return False
+    # A service may ask for the mode that is also the default. Under another default the two differ.
+    os.environ["PGSSLMODE"] = "disable"
+    try:
+        return _ask(given)[0].get("sslmode") == "prefer"
+    finally:
+        del os.environ["PGSSLMODE"]
+
+
+def _hosts(found: Mapping[str, str]) -> tuple[Host, ...]:
+    names, addresses, ports = (found.get(name, "").split(",") for name in ("host", "hostaddr", "port"))
+    count = max(len(names), len(addresses))
+    ports = ports * count if len(ports) == 1 else ports[:count]
+    triples = zip_longest(names, addresses, ports, fillvalue="")
+    return tuple(Host(name, address, port.strip() or _DEFAULT_PORT) for name, address, port in triples)
+
+
+def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
+    """Raise InvalidConfiguration for a value that libpq looks at when it connects, too late for one line."""
+    for host in hosts:
+        # A password that is not escaped may be taken for a port, so the value is not repeated.
+        if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):
+            raise _unusable(f"a port is not a number from 1 to {_HIGHEST_PORT}")
+        if host.address:
+            try:
+                socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
+            except (OSError, UnicodeError):
+                raise _unusable(f"hostaddr {host.address} is not a numeric address") from None
+    for name in _NUMBERS:
+        if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", found.get(name, "0")):
+            raise _unusable(f"{name} is not a whole number")
+    try:
+        timeout_from_conninfo({"connect_timeout": found.get("connect_timeout", "0")})
+    except psycopg.ProgrammingError:
+        raise _unusable("connect_timeout is not a number of seconds") from None
+
+
+def _unusable(reason: str, hint: str = "") -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"the database URL is not usable: {reason.strip().partition(chr(10))[0]}",
+        hint or "check the parameters of the URL, its service, and the PG… variables of the environment",
+    )

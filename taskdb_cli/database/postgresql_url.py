@@ -1,0 +1,97 @@
+"""Read the URL of a PostgreSQL server in every form that libpq and SQLAlchemy know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address
+from urllib.parse import unquote
+
+from sqlalchemy import URL, make_url
+
+DRIVER = "postgresql+psycopg"
+
+_SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
+_URL = re.compile(_SCHEME.pattern + r"(?P<user>[^/?@]*@)?(?P<hosts>[^/?@]*)(?P<rest>(?:[/?][^@]*)?)")
+_HOST = re.compile(r"(?P<name>\[[^\]]*\]|[^:/\[\]]*)(?::(?P<port>[^:]*))?")
+
+
+def is_postgresql(text: str) -> bool:
+    """Return whether a URL names PostgreSQL, by whichever driver."""
+    return bool(_SCHEME.match(text))
+
+
+def read_url(text: str) -> URL:
+    """Return the URL with taskdb's driver, and its hosts, ports and password in their own places.
+
+    Several hosts stand in `host` with commas between, as libpq takes them; their ports are the
+    parameter `port`. Raises ValueError or ArgumentError for text that is no such URL.
+    """
+    # An unescaped @ in a password would make the rest of the password the host, which is shown.
+    if not (parts := _URL.fullmatch(text)):
+        raise ValueError("this is no URL, or an @ in it is not escaped")
+    # SQLAlchemy reads neither several hosts with ports nor a port that is left empty.
+    url = make_url(f"{DRIVER}://{parts['user'] or ''}{parts['rest']}")
+    if parts["hosts"]:
+        names, ports = _hosts([parts["hosts"]])
+        url = url.set(host=",".join(unquote(name) for name in names))
+        if any(ports) and "port" not in url.query:
+            url = url.update_query_dict({"port": ",".join(ports)})
+    return in_place(url)
+
+
+def in_place(url: URL) -> URL:
+    """Return a URL whose hosts, ports and password stand in their own places, and not in its query."""
+    query = dict(url.query)
+    if given := query.pop("password", ""):
+        # SQLAlchemy hides a password when it prints a URL, but not one that is given as a parameter.
+        url = url.set(password=_last(given))
+    if given := query.pop("host", ""):
+        names, ports = _hosts([given] if isinstance(given, str) else given)
+        url = url.set(host=",".join(names))
+        if any(ports):
+            query["port"] = ",".join(ports)
+    if re.fullmatch("[0-9]{1,5}", port := _last(query.get("port", ""))):
+        url = url.set(port=int(port))
+        del query["port"]
+    return url.set(query=query)
+
+
+def parameters(url: URL) -> dict[str, str]:
+    """Return what libpq is given for a URL. What its query says wins."""
+    url = in_place(url)
+    places = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+        "dbname": url.database,
+    }
+    given = {name: str(value) for name, value in places.items() if value not in (None, "")}
+    given |= {name: _last(value) for name, value in url.query.items()}
+    if isinstance(options := url.query.get("options"), tuple):
+        given["options"] = " ".join(options)
+    return given
+
+
+def with_hosts(url: URL, names: Sequence[str], ports: Sequence[str]) -> URL:
+    """Return the URL of other hosts."""
+    bare = in_place(url).difference_update_query(["hostaddr", "port"]).set(host=",".join(names))
+    return in_place(bare.update_query_dict({"port": ",".join(ports)}))
+
+
+def _hosts(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split hosts as libpq writes them (a,b) or SQLAlchemy (a:1 in each of several parameters)."""
+    names, ports = [], []
+    for entry in (each for several in given for each in several.split(",")):
+        match = _HOST.fullmatch(entry)
+        if not match and not entry.startswith("/"):
+            # It may also be a password without a host behind it, which nobody should see.
+            ip_address(entry)
+        names.append(match["name"].strip("[]") if match else entry)
+        ports.append((match["port"] or "") if match else "")
+    return names, ports
+
+
+def _last(value: str | Sequence[str]) -> str:
+    return value if isinstance(value, str) else value[-1]
