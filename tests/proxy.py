@@ -38,8 +38,9 @@ class Proxy:
 
     `cut_at` breaks a connection after so many bytes of both directions together; `swallow` lets a
     COMMIT through and breaks the connection in place of its answer, and `drop` in place of the COMMIT
-    itself; `starting_up` answers so many connections as a server does that is not ready yet; `hold`
-    keeps the first connection waiting until it is set, and `held` tells that there is one.
+    itself; `starting_up` answers so many connections with the `refusal`, by default that of a server which
+    is not ready yet; `hold` keeps the first connection waiting until it is set, and `held` tells that there
+    is one.
     """
 
     def __init__(self, server: URL) -> None:
@@ -53,6 +54,7 @@ class Proxy:
         self.swallow = False
         self.drop = False
         self.starting_up = 0
+        self.refusal = STARTING_UP
         self.hold: Event | None = None
         self.held = Event()
         self.on_swallowed: Callable[[], None] = lambda: None
@@ -109,7 +111,7 @@ class Proxy:
             self.hold.wait()
         if self.starting_up:
             self.starting_up -= 1
-            _answer(client, STARTING_UP)
+            _answer(client, self.refusal)
             return
         link = Link(client, self._connect())
         with self._lock:

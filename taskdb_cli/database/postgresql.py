@@ -28,11 +28,18 @@ from taskdb_cli.database.postgresql_connection import (
 )
 from taskdb_cli.database.postgresql_faults import LATER
 from taskdb_cli.database.postgresql_locks import lock_migrations, unlock_migrations
-from taskdb_cli.database.postgresql_target import Target
+from taskdb_cli.database.postgresql_refusals import translate_connecting
+from taskdb_cli.database.postgresql_target import Host, Target
 from taskdb_cli.database.postgresql_url import DRIVER
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.watch import watching
-from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError, TransactionConflict
+from taskdb_cli.errors import (
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    StorageFailed,
+    TaskdbError,
+    TransactionConflict,
+)
 
 MIGRATION_LOCK_TIMEOUT = "1s"
 """How long a statement of a revision waits for a lock: all who come after it wait behind it meanwhile."""
@@ -102,6 +109,8 @@ class PostgreSQL:
         # Who names an isolation level leaves it to the driver.
         if "isolation_level" not in options:
             statement = options.get("postgresql_begin", "BEGIN")
+            if statement is BEGIN_WRITING:
+                self._require_writable(pooled)
             cursor = self._send(pooled, statement)
             if statement is BEGIN_WRITING:
                 pooled.info[Transaction] = Transaction(*cursor.fetchone() or ())
@@ -127,8 +136,29 @@ class PostgreSQL:
         calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
         self._send(pooled, f"SELECT {calls}", tuple(chain(*settings.items())))
 
-    def _note_connected(self, *_: Any) -> None:
+    def _note_connected(self, connection: psycopg.Connection[Any], _: Any) -> None:
         self._connected_before = True
+        if len(self.target.hosts) > 1:
+            answering = Host(connection.info.host, "", str(connection.info.port))
+            self.place = f"{answering}/{self.name}"
+
+    def _require_writable(self, pooled: PoolProxiedConnection) -> None:
+        """Raise StorageFailed where nothing can be written, before anything waits for a lock.
+
+        It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
+        """
+        raw = pooled.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        if raw.info.parameter_status("in_hot_standby") == "on":
+            raise StorageFailed(
+                f"PostgreSQL at {self.place} is a standby, which can only be read",
+                "connect to the primary; target_session_attrs=read-write finds it among several hosts",
+            )
+        if raw.info.parameter_status("default_transaction_read_only") == "on":
+            raise StorageFailed(
+                f"PostgreSQL at {self.place} lets sessions only read, by default_transaction_read_only",
+                "turn that setting off for the role and the database, or use another role",
+            )
 
     def require(self) -> None:
         """Leave it to the server to say that a database is missing."""
@@ -148,7 +178,13 @@ class PostgreSQL:
         """Say why there is no connection, and whether there may be one soon."""
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
         expected = not self.target.is_local or self._connected_before
-        return faults.translate_connecting(error, self.place, self.options, expected=expected)
+        return translate_connecting(
+            error,
+            f"{self.server}/{self.name}",
+            self.options,
+            expected=expected,
+            several=len(self.target.hosts) > 1,
+        )
 
     def turn(self) -> AbstractContextManager[None]:
         """Return at once: writers wait for no more than the rows that they change."""
@@ -244,6 +280,7 @@ class PostgreSQL:
         concurrently keeps nobody from working while it waits, and would have to be begun again.
         """
         with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
+            self._require_writable(guard.connection)
             lock_migrations(guard, wait=self.options.migration_wait, place=self.place)
             with connect().execution_options(isolation_level="READ COMMITTED") as connection:
                 connection.exec_driver_sql(f"SET statement_timeout = '{self.options.migration_timeout}s'")

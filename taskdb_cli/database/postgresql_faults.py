@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from taskdb_cli.database.options import Options
 from taskdb_cli.errors import (
     Conflict,
-    ConnectionFailed,
     ConnectionLost,
     DatabaseUnavailable,
     DataCorrupt,
-    InvalidConfiguration,
     InvalidInput,
     NotFound,
     StorageFailed,
@@ -22,16 +18,6 @@ from taskdb_cli.errors import (
 )
 
 LATER = "try again later"
-
-_PASSING_REFUSALS = (
-    "starting up",
-    "shutting down",
-    "recovery",
-    "too many clients",
-    "remaining connection slots",
-    "too many connections",
-    "no more connections allowed",
-)
 
 LOCK_TIMEOUT = "55P03"
 
@@ -60,7 +46,7 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
 
 def sqlstate(error: BaseException | None) -> str | None:
     """Return the server's code of an error, wrapped by SQLAlchemy or bare; None if it gave none."""
-    state: str | None = getattr(_cause(error), "sqlstate", None)
+    state: str | None = getattr(cause_of(error), "sqlstate", None)
     return state
 
 
@@ -69,7 +55,7 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
 
     Another wait for a lock would take the seconds of `lock_timeout` again.
     """
-    cause, state = _cause(error), sqlstate(error)
+    cause, state = cause_of(error), sqlstate(error)
     if state is None:
         return _translate_lost(cause, place)
     family, hint = next(
@@ -78,7 +64,7 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
     )
     diagnosis = getattr(cause, "diag", None)
     text = getattr(diagnosis, "message_primary", None) or str(cause)
-    ours = family(f"PostgreSQL at {place}: {_first_line(text)}", hint)
+    ours = family(f"PostgreSQL at {place}: {first_line(text)}", hint)
     if state == LOCK_TIMEOUT and isinstance(ours, TransactionConflict):
         ours.cost = lock_timeout
     return ours
@@ -86,37 +72,16 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
 
 def _translate_lost(cause: BaseException | None, place: str) -> TaskdbError:
     if isinstance(cause, psycopg.ProgrammingError):
-        return TaskdbError(f"PostgreSQL at {place}: {_first_line(str(cause))}")
-    reason = _first_line(str(cause)).removesuffix(".")
+        return TaskdbError(f"PostgreSQL at {place}: {first_line(str(cause))}")
+    reason = first_line(str(cause)).removesuffix(".")
     return ConnectionLost(f"the connection to PostgreSQL at {place} broke: {reason}", LATER)
 
 
-def translate_connecting(error: Exception, place: str, options: Options, *, expected: bool) -> TaskdbError:
-    """Say why there is no connection, and whether there may be one soon.
-
-    The server's own words decide, because libpq gives no SQLSTATE for a connection that failed; where
-    nobody answers at all, whether a server is `expected` to.
-    """
-    cause = _cause(error)
-    if isinstance(error, PoolTimeoutError) and options.pool:
-        return options.pool.exhausted(place)
-    reason = _first_line(str(cause)).removesuffix(".")
-    if isinstance(cause, psycopg.ProgrammingError):
-        return InvalidConfiguration(f"the database URL is not usable: {reason}", "check its parameters")
-    # libpq repeats the address in front of the reason.
-    reason = reason.rpartition(" failed: ")[2].removeprefix("connection failed: ")
-    passing = any(words in reason for words in _PASSING_REFUSALS) if "FATAL" in reason else expected
-    return ConnectionFailed(
-        f"cannot connect to PostgreSQL at {place}: {reason}",
-        "check that the server runs and that the database URL is right",
-        passing=passing,
-        cost=options.connect_timeout if "timeout" in reason else 0,
-    )
-
-
-def _cause(error: BaseException | None) -> BaseException | None:
+def cause_of(error: BaseException | None) -> BaseException | None:
+    """Return the driver's error, which SQLAlchemy may have wrapped."""
     return error.orig if isinstance(error, DBAPIError) else error
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Return the first line of a message."""
     return text.strip().partition("\n")[0]

@@ -196,6 +196,8 @@ def _hosts(found: Mapping[str, str]) -> tuple[Host, ...]:
 
 def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
     """Raise InvalidConfiguration for a value that libpq looks at when it connects, too late for one line."""
+    if min("".join([found["dbname"], *map(str, hosts)])) < " ":
+        raise _unusable("a host or the database has a control character in its name")
     for host in hosts:
         # A password that is not escaped may be taken for a port, so the value is not repeated.
         if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):

@@ -244,7 +244,10 @@ BAD = [
     ("postgresql:///d?nonsense=1", "nonsense"),
     ("postgresql:///d?target_session_attrs=x", "target_session_attrs"),
     ("postgresql:///d?load_balance_hosts=x", "load_balance_hosts"),
+    ("postgresql:///d?max_protocol_version=x", "max_protocol_version"),
     ("postgresql:///d?password=can%00ary", "NUL"),
+    ("postgresql://a%0Ab/d", "control character"),
+    ("postgresql://localhost/?dbname=a%0Ab", "control character"),
 ]
 
 
