@@ -91,7 +91,7 @@ _REFUSALS = (
     ),
     _Refusal(
         "certificate|private key|SSL error: (?!unexpected eof)",
-        "check sslmode, sslrootcert and the certificates; sslmode=require encrypts, and checks no server",
+        "check sslmode, sslrootcert and the certificates; sslmode=require skips the check of the server",
     ),
     _Refusal(
         "invalid response to|expected authentication request|unencrypted data after",

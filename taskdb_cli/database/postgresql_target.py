@@ -15,7 +15,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
 from sqlalchemy import URL
 
-from taskdb_cli.database.postgresql_url import parameters, with_hosts
+from taskdb_cli.database.postgresql_url import is_connection_string, parameters, with_hosts
 from taskdb_cli.errors import InvalidConfiguration
 
 # libpq looks at this parameter last, after every other one, and before it connects.
@@ -145,7 +145,10 @@ def may_be_same(url: URL, direct: URL) -> bool:
     first, second = Target.of(url), Target.of(direct)
     if first.database != second.database:
         return False
-    return not (first.is_neon or second.is_neon) or first.direct_hosts == second.direct_hosts
+    if not (first.is_neon or second.is_neon):
+        return True
+    names = [[name.lower().rstrip(".") for name in target.direct_hosts] for target in (first, second)]
+    return names[0] == names[1]
 
 
 def _ask(given: Mapping[str, str]) -> tuple[dict[str, str], str]:
@@ -198,6 +201,8 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
     """Raise InvalidConfiguration for a value that libpq looks at when it connects, too late for one line."""
     if min("".join([found["dbname"], *map(str, hosts)])) < " ":
         raise _unusable("a host or the database has a control character in its name")
+    if is_connection_string(found["dbname"]):
+        raise _unusable("the name of the database is a connection string", "write its parts into the URL")
     for host in hosts:
         # A password that is not escaped may be taken for a port, so the value is not repeated.
         if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):

@@ -21,6 +21,11 @@ def is_postgresql(text: str) -> bool:
     return bool(_SCHEME.match(text))
 
 
+def is_connection_string(name: str) -> bool:
+    """Return whether a name is what psql takes for a whole connection string, which may hold a password."""
+    return is_postgresql(name) or "=" in name
+
+
 def read_url(text: str) -> URL:
     """Return the URL with taskdb's driver, and its hosts, ports and password in their own places.
 
@@ -76,7 +81,7 @@ def parameters(url: URL) -> dict[str, str]:
 
 def with_hosts(url: URL, names: Sequence[str], ports: Sequence[str]) -> URL:
     """Return the URL of other hosts."""
-    bare = in_place(url).difference_update_query(["hostaddr", "port"]).set(host=",".join(names))
+    bare = in_place(url).difference_update_query(["port"]).set(host=",".join(names))
     return in_place(bare.update_query_dict({"port": ",".join(ports)}))
 
 

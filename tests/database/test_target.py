@@ -114,9 +114,6 @@ URLS = [
     ("postgresql:///d?service=near", "127.0.0.1:5432/d", None),
     ("postgresql:///d?service=hidden", "localhost (203.0.113.5):5432/d", "require"),
     ("postgresql:///d?service=several", f"127.0.0.1:1,{FAR}:2/d", "require"),
-    # libpq takes these for the name of a database. No other host comes out of them.
-    (f"postgresql://localhost/?dbname=host%3D{FAR}", f"localhost:5432/host={FAR}", None),
-    (f"postgresql://localhost/?dbname=postgresql%3A//{FAR}", f"localhost:5432/postgresql://{FAR}", None),
     ("postgresql://h/a%2Fb%20c%40%C3%A9?sslmode=disable", "h:5432/a/b c@é", "disable"),
     ("postgresql://localhost/d", "localhost:5432/d", None),
     ("postgresql://127.0.0.1/d", "127.0.0.1:5432/d", None),
@@ -226,6 +223,15 @@ def test_a_pair_by_way_of_a_service(direct, same):
         load_settings(environment=pair)
 
 
+@pytest.mark.parametrize("engine", SERVERS, indirect=True)
+def test_a_copy_onto_itself_by_way_of_a_service(bare_taskdb, services, url):
+    """A database is the same one when a service names it."""
+    parts = {"host": url.query["host"], "user": url.username, "dbname": url.database}
+    services.write_text("[same]\n" + "".join(f"{name}={value}\n" for name, value in parts.items()))
+    command = ("--database-url", url.render_as_string(), "copy", "--to", "postgresql:///?service=same")
+    assert "both ends" in bare_taskdb(*command, expect=4).err
+
+
 BAD = [
     ("postgresql:///d?service=nobody", "nobody"),
     ("postgresql:///d?service=broken", "syntax error in service file"),
@@ -246,6 +252,8 @@ BAD = [
     ("postgresql:///d?load_balance_hosts=x", "load_balance_hosts"),
     ("postgresql:///d?max_protocol_version=x", "max_protocol_version"),
     ("postgresql:///d?password=can%00ary", "NUL"),
+    (f"postgresql://localhost/?dbname=host%3D{FAR}%20password%3Dcanary", "connection string"),
+    (f"postgresql://localhost/?dbname=postgresql%3A//ann:canary%40{FAR}/d", "connection string"),
     ("postgresql://a%0Ab/d", "control character"),
     ("postgresql://localhost/?dbname=a%0Ab", "control character"),
 ]
