@@ -52,6 +52,13 @@ class InvalidConfiguration(InvalidInput):
     """A setting, an environment variable or a dotenv file is unusable."""
 
 
+class HomeMissing(InvalidConfiguration):
+    """A default place is below the home directory, and this user has none."""
+
+    def __init__(self, settings: str) -> None:
+        super().__init__("this user has no home directory", f"set {settings} to an absolute path")
+
+
 class InvalidRecords(InvalidInput):
     """An imported file has records that break a rule; nothing was imported."""
 
@@ -269,6 +276,17 @@ class ArchiveTooNew(SchemaError):
 
 class StorageFailed(TaskdbError):
     """A disk is full, read-only or broken."""
+
+
+class IdsUsedUp(TaskdbError):
+    """The highest id that there can be is given out, so that no row can be added."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(
+            message,
+            "give the rows with the highest ids lower ones and set the counter back behind them; "
+            "'taskdb health --only identity_left' shows what is left",
+        )
 
 
 class Incomplete(TaskdbError):

@@ -30,11 +30,19 @@ class SmallDisk:
         """Where this process finds it; SQLite, which follows links by itself, does not."""
         return Path(f"/proc/{self.process}/root{self.place}")
 
+    @property
+    def enter(self) -> list[str]:
+        """How the command line of a process begins that sees the disk."""
+        return ["nsenter", "--preserve-credentials", "--user", "--mount", f"--target={self.process}"]
+
     def taskdb(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run the command line as one who sees the disk."""
-        enter = ["nsenter", "--preserve-credentials", "--user", "--mount", f"--target={self.process}"]
+        return self.run(*command(*arguments))
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as one who sees the disk."""
         return subprocess.run(
-            [*enter, *command(*arguments)],
+            [*self.enter, *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,8 +1,11 @@
 """The command line as a process of its own, for what only a process can show."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 # The superuser may read and write everything: give that up, as one program's start allows.
 WITHOUT_PRIVILEGE = """
@@ -20,6 +23,35 @@ def limited(size: int) -> str:
     Python ignores the signal that comes with it.
     """
     return f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+
+
+UNPRIVILEGED = (
+    sys.executable,
+    "-c",
+    f"import os, sys\n{WITHOUT_PRIVILEGE}\nos.execv(sys.argv[1], sys.argv[1:])",
+)
+"""The words before those of a process that has given the privilege up."""
+
+# One process runs many command lines: to start takes longer than most of them.
+_MANY_LINES = """
+import io, json, os, sys
+from taskdb_cli.cli import run
+done = []
+for line in json.loads(sys.argv[1]):
+    streams = sys.stdout, sys.stderr = [io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2)]
+    code = run(line)
+    done.append([int(code), *(stream.buffer.getvalue().decode() for stream in streams)])
+os.write(1, json.dumps(done).encode())
+os._exit(0)
+"""
+
+
+class Outcome(NamedTuple):
+    """What one command line left behind."""
+
+    code: int
+    out: str
+    err: str
 
 
 def command(*arguments: object, first: str = "") -> list[str]:
@@ -45,3 +77,19 @@ def run_process(*arguments: object, first: str = "", **options: object) -> subpr
     for noise in ("Traceback", "Timeout ("):
         assert noise not in (done.stderr or ""), done.stderr
     return done
+
+
+def run_lines(lines: Sequence[Sequence[object]], *, enter: Sequence[str] = ()) -> list[Outcome]:
+    """Run command lines one after the other in one process, which the words of `enter` start."""
+    words = json.dumps([[str(word) for word in line] for line in lines])
+    done = subprocess.run(
+        [*enter, sys.executable, "-c", _MANY_LINES, words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    outcomes = [Outcome(*each) for each in json.loads(done.stdout)]
+    assert not any("Traceback" in each.err for each in outcomes), outcomes
+    return outcomes

@@ -8,11 +8,10 @@ import re
 import sqlite3
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
@@ -39,7 +38,9 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
-from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS, lock_holder
+from taskdb_cli.database.sqlite_connection import open_file
+from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH
+from taskdb_cli.database.sqlite_locks import lock_holder
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     DatabaseMissing,
@@ -55,9 +56,6 @@ _log = logging.getLogger("taskdb.migrate")
 BUSY_TIMEOUT = 0.5
 """Seconds that SQLite waits for a lock by itself; it cannot be interrupted meanwhile, so that the
 longer wait is left to the retries of the unit of work."""
-
-INTERRUPTIBLE_STEPS = 10_000
-"""After so many of its steps a statement lets Python handle signals."""
 
 
 class SQLite:
@@ -78,7 +76,13 @@ class SQLite:
             raise InvalidConfiguration(
                 "a SQLite URL takes a path and nothing else: sqlite:///relative/path or sqlite:////absolute/path"
             )
-        self.path = Path(os.path.abspath(url.database))  # noqa: PTH100 (keep symlinks)
+        # Symbolic links stay, and so does "..", which means another directory behind one.
+        self.path = Path(url.database).absolute()
+        if len(os.fsencode(self.path.name)) > LONGEST_NAME or len(os.fsencode(self.path)) > LONGEST_PATH:
+            raise InvalidConfiguration(
+                "the path of a SQLite file is too long",
+                f"SQLite takes {LONGEST_PATH} bytes in all, and {LONGEST_NAME} in the name of the file",
+            )
         self.place = str(self.path)
         self.name = self.path.stem
         self.options = options
@@ -114,31 +118,10 @@ class SQLite:
         }
 
     def _open(self) -> sqlite3.Connection:
-        # mode=rw: a file that vanished is an error here, never a new empty database.
-        connection = sqlite3.connect(
-            f"file:{quote(str(self.path))}?mode=rw{f'&{WITHOUT_LOCKS}' if self.options.disposable else ''}",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            # Python would otherwise begin transactions by itself, late and only before some statements.
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            # What a signal raises in here ends the statement, which would otherwise run to its end.
-            connection.set_progress_handler(lambda: 0, INTERRUPTIBLE_STEPS)
-            connection.execute("PRAGMA foreign_keys = ON")
-            if self.options.disposable:
-                # Who fails to write such a file deletes it: without a journal nothing is written twice.
-                connection.executescript(
-                    "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF"
-                )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return open_file(self.path, self.options, BUSY_TIMEOUT)
 
     def require(self) -> None:
-        """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for a directory."""
+        """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for no file."""
         try:
             found = os.stat(self.path)  # noqa: PTH116 (before each unit of work: pathlib takes longer)
         except (FileNotFoundError, NotADirectoryError):
@@ -148,6 +131,10 @@ class SQLite:
         if stat.S_ISDIR(found.st_mode):
             raise InvalidConfiguration(
                 f"{self.path} is a directory", "name a file: sqlite:///directory/taskdb.sqlite3"
+            )
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidConfiguration(
+                f"{self.path} is not a regular file", "name a file: sqlite:///directory/taskdb.sqlite3"
             )
         if found.st_size == 0:
             raise DatabaseMissing(self.path)
@@ -216,7 +203,7 @@ class SQLite:
 
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLite's result code."""
-        return faults.translate(error, self.place)
+        return faults.translate(error, self.place, self.path)
 
     def violated_constraint(self, error: BaseException | None) -> str:
         """Return the name of the constraint that a statement broke."""
@@ -263,7 +250,7 @@ class SQLite:
         """Return the content of the file."""
         from taskdb_cli.database.sqlite_content import SQLiteContent
 
-        return SQLiteContent(connection, private=self.options.disposable)
+        return SQLiteContent(connection, private=self.path if self.options.disposable else None)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:
@@ -323,12 +310,6 @@ class SQLite:
         from taskdb_cli.database import sqlite_facts
 
         return sqlite_facts.facts(connection, tables)
-
-
-def keep_wal(path: Path) -> None:
-    """Put a file that was private into the journal mode of those that are not; raise sqlite3.Error."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _reached(line: str) -> str:

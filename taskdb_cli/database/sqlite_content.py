@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from functools import cached_property
-from urllib.parse import quote
+from pathlib import Path
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 
 from taskdb_cli.database.content import Content, Layout, joined
 from taskdb_cli.database.copy_text import rows
+from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.database.sqlite_fields import CONVERTERS, WRITERS, Writer, written
+from taskdb_cli.database.sqlite_files import uri
 from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
 from taskdb_cli.errors import DataCorrupt
 
@@ -38,7 +40,7 @@ class SQLiteContent(Content):
     A `private` file is one that nobody else knows of, and that is thrown away if anything fails.
     """
 
-    def __init__(self, connection: Connection, *, private: bool = False) -> None:
+    def __init__(self, connection: Connection, *, private: Path | None = None) -> None:
         super().__init__(connection)
         self._private = private
 
@@ -53,6 +55,8 @@ class SQLiteContent(Content):
 
     def begin_replacement(self) -> None:
         """Leave it at the write lock that the transaction began with; take memory for the rows."""
+        # Of a file that cannot be written SQLite takes no lock, and says so only when it is to write.
+        self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
         self._cache(LOADING_CACHE_KIB)
 
     @contextmanager
@@ -118,7 +122,7 @@ class SQLiteContent(Content):
             yield
             return
         self._raw.execute("COMMIT")
-        with closing(self._another()) as reader, ThreadPoolExecutor(1) as thread:
+        with closing(_another(self._private)) as reader, ThreadPoolExecutor(1) as thread:
             found = thread.submit(_breaking, reader, queries)
             try:
                 yield
@@ -130,12 +134,6 @@ class SQLiteContent(Content):
                     wait([found], timeout=0.05)
                 raise
         self._refuse(broken)
-
-    def _another(self) -> sqlite3.Connection:
-        path = next(path for _, name, path in self._raw.execute("PRAGMA database_list") if name == "main")
-        return sqlite3.connect(
-            f"file:{quote(path)}?mode=ro&{WITHOUT_LOCKS}", uri=True, check_same_thread=False
-        )
 
     def _broken(self, layout: Layout) -> str:
         """Return the query that finds out whether a row breaks a rule of its table."""
@@ -192,6 +190,10 @@ class SQLiteContent(Content):
         raw = self.connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         return raw
+
+
+def _another(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(uri(path, f"mode=ro&{WITHOUT_LOCKS}"), uri=True, check_same_thread=False)
 
 
 @contextmanager

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from taskdb_cli.database.sqlite_files import obstacle, uri
 from taskdb_cli.errors import (
     Conflict,
     DataCorrupt,
+    IdsUsedUp,
     Interrupted,
     InvalidInput,
     SchemaForeign,
@@ -24,33 +28,66 @@ _FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
     sqlite3.SQLITE_NOTADB: (SchemaForeign, "is not a SQLite database", "check the path in --database-url"),
 }
 _STORAGE_FAULTS = {
-    sqlite3.SQLITE_READONLY: "is read-only",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
+    sqlite3.SQLITE_READONLY: "cannot be written",
+    sqlite3.SQLITE_FULL: "cannot grow",
     sqlite3.SQLITE_IOERR: "cannot be read or written",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened",
     sqlite3.SQLITE_PERM: "may not be opened",
     sqlite3.SQLITE_AUTH: "may not be opened",
 }
 
+_CHECK = "check the disk, and the permissions of the file and its directory"
+_CHECK_ROOM = "make room on the disk"
 
-def translate(error: Exception, place: str) -> TaskdbError:
-    """Return ours for an error of the driver, by SQLite's result code: the low byte is the family."""
+NEARLY_THE_LAST_ID = 2**63 - 2**32
+"""The counter as it was before a change that gave out ids until none was left, whatever its size."""
+
+
+def family(error: BaseException | None) -> int:
+    """Return SQLite's result code without what the library says beyond it: the low byte."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+def is_of_storage(error: BaseException | None) -> bool:
+    """Return whether the file, or a file beside it, could not be opened, read or written."""
+    return family(error) in _STORAGE_FAULTS
+
+
+def translate(error: Exception, place: str, path: Path) -> TaskdbError:
+    """Return ours for an error of the driver; errors show the `place` for the `path`."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    code = family(cause)
     if code in _FAULTS:
-        family, words, hint = _FAULTS[code]
-        return family(f"{place} {words}", hint)
+        ours, words, hint = _FAULTS[code]
+        return ours(f"{place} {words}", hint)
     if code == sqlite3.SQLITE_CORRUPT:
         return DataCorrupt(f"{place} is damaged: {cause}", "restore it from a backup")
     if code in _STORAGE_FAULTS:
-        return StorageFailed(
-            f"{place} {_STORAGE_FAULTS[code]}",
-            "check the disk, and the permissions of the file and its directory",
-        )
+        if code == sqlite3.SQLITE_FULL and (tables := _tables_without_ids(error, path)):
+            return IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
+        reason, hint = obstacle(path) or (str(cause), _CHECK_ROOM if code == sqlite3.SQLITE_FULL else _CHECK)
+        return StorageFailed(f"{place} {_STORAGE_FAULTS[code]}: {reason}", hint)
     if code == sqlite3.SQLITE_CONSTRAINT:
-        family = Conflict if "UNIQUE" in str(cause) else InvalidInput
-        return family(f"the database refused the change: {cause}")
+        kind = Conflict if "UNIQUE" in str(cause) else InvalidInput
+        return kind(f"the database refused the change: {cause}")
     return TaskdbError(f"{place}: {cause}")
+
+
+def _tables_without_ids(error: Exception, path: Path) -> list[str]:
+    """Return the tables whose ids are used up, if it may have been an INSERT that failed.
+
+    SQLite says of that what it says of a full disk.
+    """
+    statement = error.statement if isinstance(error, DBAPIError) else None
+    if statement and not statement.lstrip().upper().startswith("INSERT"):
+        return []
+    query = "SELECT name FROM sqlite_sequence WHERE seq >= ? ORDER BY name"
+    try:
+        with closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection:
+            return [name for (name,) in connection.execute(query, (NEARLY_THE_LAST_ID,))]
+    except sqlite3.Error:
+        return []
 
 
 def violated_constraint(error: BaseException | None) -> str:

@@ -28,12 +28,15 @@ from taskdb_cli.database.health import (
     our_tables,
 )
 from taskdb_cli.database.plan import literal_sql
-from taskdb_cli.database.sqlite import INTERRUPTIBLE_STEPS
+from taskdb_cli.database.sqlite_connection import INTERRUPTIBLE_STEPS
 
 _IN_A_FILE = "a file has no server"
 
 _OF_ROWS = ("NULL value in", "non-", "TEXT value in", "NUMERIC value in")
 """How the lines of quick_check begin that are about rows and not about pages."""
+
+_WRITE_VERSION, _WAL = 18, b"\x02"
+"""Where the mode is in the header of a file, by SQLite's documentation of its format."""
 
 _SIDECARS = ("-wal", "-shm", "-journal")
 
@@ -141,6 +144,10 @@ class SQLiteProbe:
 
     def journal_mode(self) -> str:
         """Return the mode that is kept in the file."""
+        with self._path.open("rb") as file:
+            if file.read(_WRITE_VERSION + 1)[_WRITE_VERSION:] == _WAL:
+                return "wal"
+        # Of a file that it only reads, where nobody can write, the library names another mode than WAL.
         [(mode,)] = self._all("PRAGMA journal_mode")
         return str(mode)
 

@@ -22,7 +22,7 @@ def filled(target: Database, *, dry_run: bool = False) -> Iterator[Database]:
     which gets the name on leaving without an error, but for a `dry_run`. Until then nobody sees it, so
     that it needs no journal. Raises StorageFailed, and Conflict if the target is there meanwhile.
     """
-    from taskdb_cli.database.sqlite import keep_wal
+    from taskdb_cli.database.sqlite_connection import keep_wal
 
     path = target.backend.missing_file()
     if path is None:

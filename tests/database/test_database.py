@@ -291,7 +291,7 @@ def test_read_only_file(url, isolated):
         first=WITHOUT_PRIVILEGE,
     )
     assert failed.returncode == 1
-    assert failed.stderr.startswith(f"error: {path} is read-only (")
+    assert failed.stderr.startswith(f"error: {path} cannot be written: the file is read-only")
 
 
 def test_read_only_directory(tmp_path, isolated):

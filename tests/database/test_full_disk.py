@@ -12,11 +12,14 @@ from sqlalchemy import URL
 
 from tests.conftest import SERVERS, connect, open_database
 from tests.disks import MEGABYTE, fill, small_disk
+from tests.processes import run_lines
 from tests.samples import add_task, add_user, titles
 
 # Nothing that a server could compress until it fits.
 LONG = "".join(Random(1).choices([chr(number) for number in range(0x4E00, 0x9F00)], k=20_000))
 CREATE = ("task", "create", "--user", "1", "After", "--description", LONG)
+
+READS = [("task", "list"), ("task", "export"), ("migrate", "check"), ("health", "--only", "connection")]
 
 
 @pytest.fixture
@@ -90,12 +93,17 @@ def test_full_disk_under_a_file(database, tmp_path):
         shutil.move(str(database.url.database), disk.outside / path.name)
         fill(disk.outside)
         failed = disk.taskdb("--database-url", f"sqlite:///{path}", *CREATE)
-        # SQLite needs room even to read, for the index of its log.
+        read = run_lines(
+            [("--database-url", f"sqlite:///{path}", *words) for words in READS], enter=disk.enter
+        )
         (disk.outside / "ballast").unlink()
         done = disk.taskdb("--database-url", f"sqlite:///{path}", *CREATE)
         shutil.move(disk.outside / path.name, str(database.url.database))
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith(f"error: {path} cannot ")
+    assert failed.stderr.endswith(f"the disk under {path.parent} is full (make room on it)\n")
     assert failed.stderr.count("\n") == 1
+    # SQLite has no room for the files by which readers and writers of a file meet.
+    assert [each.code for each in read] == [0] * len(READS), read
     assert done.returncode == 0, done.stderr
     assert titles(database) == ["Before", "After"]

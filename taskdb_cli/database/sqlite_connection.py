@@ -1,0 +1,76 @@
+"""Connections to SQLite files."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from taskdb_cli.database.options import Options
+from taskdb_cli.database.sqlite_faults import is_of_storage
+from taskdb_cli.database.sqlite_files import at_rest, obstacle, uri
+from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
+
+INTERRUPTIBLE_STEPS = 10_000
+"""After so many of its steps a statement lets Python handle signals."""
+
+
+def open_file(path: Path, options: Options, busy_timeout: float) -> sqlite3.Connection:
+    """Return a connection that obeys foreign keys; raise sqlite3.Error for a file that cannot be opened.
+
+    Where nothing can be written, a file to which nothing is left to add is opened for reading only.
+    """
+    # mode=rw: a file that vanished is an error here, never a new empty database.
+    usual = f"mode=rw&{WITHOUT_LOCKS}" if options.disposable else "mode=rw"
+    try:
+        return _connect(path, usual, options, busy_timeout)
+    except sqlite3.Error as exc:
+        # In WAL mode even a reader makes files beside the database, unless it is told that nobody writes.
+        # A pool keeps its connections too long for that: later changes by others would go unnoticed.
+        if options.pool or not is_of_storage(exc) or not at_rest(path) or not obstacle(path):
+            raise
+        try:
+            return _connect(path, "mode=ro&immutable=1", options, busy_timeout)
+        except sqlite3.Error:
+            raise exc from None
+
+
+def keep_wal(path: Path) -> None:
+    """Put a file that was private into the journal mode of those that are not; raise sqlite3.Error."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _connect(path: Path, parameters: str, options: Options, busy_timeout: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri(path, parameters),
+        uri=True,
+        timeout=busy_timeout,
+        # Python would otherwise begin transactions by itself, late and only before some statements.
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        # What a signal raises in here ends the statement, which would otherwise run to its end.
+        connection.set_progress_handler(lambda: 0, INTERRUPTIBLE_STEPS)
+        connection.execute("PRAGMA foreign_keys = ON")
+        if options.disposable:
+            # Who fails to write such a file deletes it: without a journal nothing is written twice.
+            connection.executescript(
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF"
+            )
+        _read_something(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _read_something(connection: sqlite3.Connection) -> None:
+    """Raise the library's error if the file cannot be opened, which it tries only now."""
+    try:
+        connection.execute("PRAGMA schema_version")
+    except sqlite3.Error as exc:
+        # Any other error, such as a lock, is left to the first statement of the work, which says more.
+        if is_of_storage(exc):
+            raise

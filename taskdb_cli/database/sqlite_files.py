@@ -1,0 +1,63 @@
+"""The files of a SQLite database: how the library is told of them, and what keeps it from writing them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+LONGEST_NAME = 255 - len("-journal")
+"""Bytes in a file's name that leave room for the names of the files beside it."""
+
+LONGEST_PATH = 512 - len("-journal")
+"""Bytes in a path that the library takes."""
+
+LEAST_ROOM = 64 * 1024
+"""Bytes: SQLite needs 32 KiB to share a file in WAL mode, and some to log a change in."""
+
+
+def uri(path: Path, parameters: str) -> str:
+    """Return a path as the library reads it, whatever characters or bytes are in it."""
+    return f"file://{quote(os.fsencode(path))}?{parameters}"
+
+
+def at_rest(path: Path) -> bool:
+    """Return whether every committed change is in the file itself, and none in a file beside it."""
+    return not _unfinished(path)
+
+
+def obstacle(path: Path) -> tuple[str, str] | None:
+    """Return what keeps the library from writing to a file and beside it, and what to do about that."""
+    real = Path(os.path.realpath(path))
+    # First: a read-only file system has no room either.
+    reason = ""
+    if not os.access(real.parent, os.W_OK):
+        reason = f"no file can be made in {real.parent}"
+    elif os.path.lexists(real) and not os.access(real, os.W_OK):
+        reason = "the file is read-only for this user"
+    if reason and (changes := _unfinished(path)):
+        return (
+            f"{reason}, and {changes[0]} has to be worked into it first",
+            "run this as a user who may write there, or on a copy of all its files elsewhere",
+        )
+    if reason:
+        return reason, "run this as a user who may write there"
+    try:
+        space = os.statvfs(real.parent)
+    except OSError as exc:
+        return f"{real.parent}: {exc.strerror}", "check the disk"
+    if space.f_bavail * space.f_frsize < LEAST_ROOM:
+        return f"the disk under {real.parent} is full", "make room on it"
+    return None
+
+
+def _unfinished(path: Path) -> list[str]:
+    real = os.path.realpath(path)
+    return [real + suffix for suffix in ("-wal", "-journal") if _has_content(real + suffix)]
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return Path(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
