@@ -232,7 +232,21 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(StorageFailed, match="none/x cannot be written: No such file"):
         open_partial(tmp_path / "none" / "x")
     with pytest.raises(StorageFailed, match="cannot be written: File name too long"):
-        open_partial(tmp_path / ("x" * 250))
+        open_partial(tmp_path / ("x" * 256))
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ü" * 127, os.fsdecode(b"\xff" * 255)])
+def test_the_longest_names(tmp_path, name):
+    """A name that leaves no room for more is shortened in that of the temporary file, which is swept."""
+    final = tmp_path / name
+    with open_partial(final) as stream:
+        left = Path(stream.name)
+    assert left.exists()
+    with open_partial(final) as stream:
+        assert list(tmp_path.iterdir()) == [Path(stream.name)]
+        assert len(os.fsencode(Path(stream.name).name)) < 255
+        publish(Path(stream.name), final)
+    assert list(tmp_path.iterdir()) == [final]
 
 
 KILLED = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -16,6 +17,9 @@ from taskdb_cli.errors import Conflict, StorageFailed
 
 OWNER_ONLY = 0o600
 OWNER_ONLY_DIRECTORY = 0o700
+
+LONGEST_NAME = 200
+"""Bytes of a name that a temporary file carries in its own, which has up to 255 with all that is added."""
 
 PARTIAL = re.compile(r"\.(?P<final>.+)\.(?P<process>[0-9]+)-[0-9a-f]{8}\.partial", re.DOTALL)
 """The name of a temporary file: the name it shall get, and the process that writes it."""
@@ -76,8 +80,11 @@ def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
     It is locked while it is open: what is not locked was left by a run that died, and is removed before.
     Raises StorageFailed.
     """
-    partial = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    partial = final.with_name(f".{_shortened(final.name)}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with storage(f"{final} cannot be written"):
+        with suppress(FileNotFoundError):
+            # A name that no file can have fails now, and not when everything is written.
+            final.lstat()
         _sweep(final)
         return open(partial, "xb", opener=lambda path, flags: _create_locked(path, flags, mode))
 
@@ -102,16 +109,27 @@ def _create_locked(path: str, flags: int, mode: int) -> int:
 
 
 def final_name(name: str) -> str:
-    """Return the name that a temporary file shall get, or nothing if the name is not of one."""
+    """Return the name that a temporary file shall get, or nothing if the name is not of one.
+
+    A name of more than LONGEST_NAME bytes, which no archive in a directory has, is shortened.
+    """
     partial = PARTIAL.fullmatch(name)
     return partial["final"] if partial else ""
+
+
+def _shortened(name: str) -> str:
+    data = os.fsencode(name)
+    if len(data) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return f"{data[: LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}~{digest}"
 
 
 def _sweep(final: Path) -> None:
     # Nothing of this may keep anybody from writing.
     with suppress(OSError), os.scandir(final.parent) as files:
         for file in files:
-            if final_name(file.name) == final.name:
+            if final_name(file.name) == _shortened(final.name):
                 with suppress(OSError):
                     _remove_unlocked(Path(file.path))
 
