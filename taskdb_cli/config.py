@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -210,7 +210,8 @@ def parse_url(text: str, source: str) -> URL:
     try:
         url = read_url(text) if is_postgresql(text) else make_url(text)
         backend = url.get_backend_name()
-        _require_plausible(text + (url.database or ""))
+        # The name of a file may hold a control character, if it is percent-encoded.
+        _require_plausible(text + ((url.database or "") if _is_server(url) else ""))
     except (ArgumentError, ValueError):
         # The text itself may hold a password: it is not repeated.
         raise InvalidConfiguration(
@@ -221,7 +222,9 @@ def parse_url(text: str, source: str) -> URL:
     if backend == "postgresql":
         return url
     if backend == "sqlite":
-        return url.set(drivername="sqlite")
+        from taskdb_cli.database.sqlite_url import parse_sqlite_url
+
+        return parse_sqlite_url(text, source)
     raise InvalidConfiguration(
         f"{source} names the database engine {backend}", "taskdb works on postgresql:// and sqlite:///"
     )
@@ -233,17 +236,28 @@ def _require_plausible(text: str) -> None:
 
 
 def default_database_path() -> Path:
-    """Return where the embedded database is kept, unless a setting says otherwise."""
-    from platformdirs import user_data_path
+    """Return where the embedded database is kept, unless a setting says otherwise.
 
-    return user_data_path("taskdb", appauthor=False) / "taskdb.sqlite3"
+    Raises HomeMissing.
+    """
+    return _data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"
 
 
 def default_backup_directory() -> Path:
-    """Return where archives are kept, unless a setting says otherwise."""
+    """Return where archives are kept, unless a setting says otherwise.
+
+    Raises HomeMissing.
+    """
+    return _data_directory("TASKDB_BACKUP_DIR") / "backups"
+
+
+def _data_directory(setting: str) -> Path:
     from platformdirs import user_data_path
 
-    return user_data_path("taskdb", appauthor=False) / "backups"
+    try:
+        return user_data_path("taskdb", appauthor=False)
+    except RuntimeError:
+        raise HomeMissing(f"{setting}, or HOME or XDG_DATA_HOME") from None
 
 
 def _choose_urls(
@@ -260,7 +274,10 @@ def _choose_urls(
         for name, direct_name in _URL_VARIABLES.items():
             if layer.get(name):
                 return _pair(layer, name, direct_name, origin)
-    url = parse_url(f"sqlite:///{default_database_path()}", "the default")
+    from sqlalchemy import URL
+
+    # The path goes into the URL as it is: a home directory may have any character in its name.
+    url = URL.create("sqlite", database=str(default_database_path()))
     return url, url
 
 
@@ -297,7 +314,13 @@ def _same_database(url: URL, direct: URL) -> bool:
 def _read_env_file(path: Path | None) -> dict[str, str]:
     from dotenv import dotenv_values, find_dotenv
 
-    found = path or find_dotenv(usecwd=True)
+    try:
+        found = path or find_dotenv(usecwd=True)
+    except OSError as exc:
+        raise InvalidConfiguration(
+            f"the working directory cannot be found, nor a .env in it: {exc.strerror}",
+            "change to another directory, or name a dotenv file with --env-file",
+        ) from exc
     if not found:
         return {}
     try:

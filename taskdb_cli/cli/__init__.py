@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,11 +26,24 @@ from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task,
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
-from taskdb_cli.errors import ExitCode, Interrupted, InvalidInput, StorageFailed, TaskdbError
+from taskdb_cli.errors import (
+    ExitCode,
+    HomeMissing,
+    Interrupted,
+    InvalidConfiguration,
+    InvalidInput,
+    StorageFailed,
+    TaskdbError,
+)
 from taskdb_cli.output import write_json
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 """The commands whose main work prints nothing on stdout."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_NO_HOME = "Could not determine home directory."
+"""What pathlib says where Typer installs the completion of a shell."""
 
 _JSON_OPTIONS = {("-o", "json"), ("--output", "json")}
 
@@ -158,13 +172,23 @@ def _ours(error: Exception) -> TaskdbError:
         case Abort():
             return Interrupted("interrupted")
         case OSError():
-            return StorageFailed(_os_error(error))
+            return _os_error(error)
+        case RuntimeError() if str(error) == _NO_HOME:
+            return HomeMissing("HOME")
         case _:
             detail = str(error).strip().partition("\n")[0]
             return TaskdbError(
                 f"unexpected {type(error).__name__}: {detail}",
                 "this is a bug; --debug shows where it happened",
             )
+
+
+def _is_working_directory_gone() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False
 
 
 def _let_go_of_stdout() -> None:
@@ -211,9 +235,13 @@ def _options_of(context: typer.Context) -> set[str]:
     return {option for parameter in context.command.params for option in parameter.opts}
 
 
-def _os_error(error: OSError) -> str:
+def _os_error(error: OSError) -> TaskdbError:
+    if not error.filename and _is_working_directory_gone():
+        return InvalidConfiguration(
+            "the working directory cannot be found", "change to another one, or write paths in full"
+        )
     place = f"{error.filename}: " if error.filename else "cannot read or write: "
-    return f"{place}{error.strerror or error}"
+    return StorageFailed(f"{place}{error.strerror or error}")
 
 
 def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence[str]) -> int:
@@ -228,5 +256,7 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
             body["details"] = error.details
         write_json({"error": body}, sys.stderr)
     else:
-        typer.echo(f"error: {error.message}{f' ({error.hint})' if error.hint else ''}", err=True)
+        line = f"error: {error.message}{f' ({error.hint})' if error.hint else ''}"
+        # A path or another value in it may hold a newline, or what a terminal would obey.
+        typer.echo(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line), err=True)
     return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code

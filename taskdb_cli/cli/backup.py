@@ -131,7 +131,7 @@ def show(
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
-    found = inventory.describe(shelf.directory.find(archive, shelf.chosen_label))
+    found = inventory.describe(shelf.directory_of(archive).find(archive, shelf.chosen_label))
     if output is Format.JSON:
         show_json(found.record())
     else:
@@ -156,10 +156,11 @@ def verify(
     failures: list[TaskdbError] = []
     for archive in archives:
         try:
-            path = shelf.directory.find(archive, shelf.chosen_label)
+            its_directory = shelf.directory_of(archive)
+            path = its_directory.find(archive, shelf.chosen_label)
             backup = proving.verify(path)
             shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
-            proving.note(backup, shelf.directory, now=shelf.run.now)
+            proving.note(backup, its_directory, now=shelf.run.now)
             if drill or drill_url:
                 _drill(shelf, path, drill_url, tell=True)
         except (NotFound, DataCorrupt, StorageFailed, Incomplete) as exc:
@@ -238,7 +239,9 @@ def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
 
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
     with progress(shelf.run, "drilling") as advance:
-        proving.drill(path, shelf.directory, now=shelf.run.now, target=target, progress=advance)
+        proving.drill(
+            path, shelf.directory_of(str(path.absolute())), now=shelf.run.now, target=target, progress=advance
+        )
     if tell:
         shelf.run.say(f"{path}: restored for trial, and whole")
 

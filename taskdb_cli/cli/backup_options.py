@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.errors import HomeMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,20 @@ class Shelf:
 
         chosen = self.given_directory or self.run.settings.backup.directory or default_backup_directory()
         return BackupDirectory(chosen.absolute())
+
+    def directory_of(self, archive: str) -> BackupDirectory:
+        """Return the directory in which to look for an archive, and to record what is found out about it.
+
+        Without a home directory that of an archive which is named by a path is its own.
+        """
+        from taskdb_cli.services.backup.directory import BackupDirectory
+
+        try:
+            return self.directory
+        except HomeMissing:
+            if Path(archive).name == archive:
+                raise
+            return BackupDirectory(Path(archive).absolute().parent)
 
     @cached_property
     def chosen_label(self) -> str | None:

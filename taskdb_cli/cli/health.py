@@ -12,7 +12,7 @@ import typer
 
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health_output import HealthFormat, write_report
 from taskdb_cli.services.health import TIMEOUT
 
@@ -70,13 +70,18 @@ def health(
     raise typer.Exit(report.exit_code)
 
 
-def _backups(ctx: typer.Context) -> Backups:
+def _backups(ctx: typer.Context) -> Backups | None:
     from taskdb_cli.services.backup.names import label_of
     from taskdb_cli.services.health.subject import Backups
 
     shelf = Shelf.of(ctx, None, None)
+    try:
+        directory = shelf.directory
+    except HomeMissing:
+        # The checks of backups say so; the others need no home directory.
+        return None
     # The pooled address names the database too: the direct one, which a backup needs, may be missing.
-    return Backups(shelf.directory, shelf.chosen_label or label_of(shelf.run.database.backend.name))
+    return Backups(directory, shelf.chosen_label or label_of(shelf.run.database.backend.name))
 
 
 def _wait(run: Invocation, seconds: float) -> None:

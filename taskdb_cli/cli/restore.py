@@ -42,7 +42,7 @@ def restore(
 
     shelf = Shelf.of(ctx, directory, label)
     run, target = shelf.run, shelf.run.maintained
-    path = shelf.directory.find(archive, shelf.chosen_label)
+    path = shelf.directory_of(archive).find(archive, shelf.chosen_label)
     plan = service.plan(target, path, trial=dry_run)
     if _may_replace(run, target, plan.replaced, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(shelf, target)

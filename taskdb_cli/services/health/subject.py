@@ -134,7 +134,7 @@ class Look:
     def backups(self) -> Backups:
         """The archives; raise NotMeasured if nobody said where they are."""
         if self.subject.backups is None:
-            raise NotMeasured("no backup directory was named")
+            raise NotMeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
         return self.subject.backups
 
     @property

@@ -1,0 +1,40 @@
+"""URLs of SQLite files: each means the file whose path was written, and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from sqlalchemy import URL
+
+from taskdb_cli.errors import InvalidConfiguration
+
+FORM = "write sqlite:///relative/path or sqlite:////absolute/path; in the path write ? as %3F and % as %25"
+
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
+_HOME = re.compile(r"~[^/]*/")
+
+
+def parse_sqlite_url(text: str, source: str) -> URL:
+    """Return the URL of a file; raise InvalidConfiguration, which repeats nothing of the text.
+
+    SQLAlchemy's own parser is not enough: it ignores a user name and what follows a "?", and replaces
+    bytes that are not UTF-8. `source` says in an error where the URL came from.
+    """
+    place, _, written = text.strip().partition("://")[2].partition("/")
+    path = unquote(written, errors="surrogateescape")
+    problem = ""
+    if place or "?" in written:
+        problem = "is wrong: a SQLite URL takes a path and nothing else"
+    elif "\0" in path:
+        problem = "has a zero byte in its path"
+    elif path in ("", ":memory:") or path.endswith(("/", "/.")) or Path(path).name in ("", ".."):
+        problem = "names no file"
+    elif _WINDOWS.match(path):
+        problem = "has a path of Windows, where taskdb does not run"
+    elif _HOME.match(path):
+        problem = "begins with ~, which stands for nothing in a URL"
+    if problem:
+        raise InvalidConfiguration(f"{source} {problem}", FORM)
+    return URL.create("sqlite", database=path)
