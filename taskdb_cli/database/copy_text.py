@@ -17,6 +17,8 @@ Converter = Callable[[Sequence[str]], Iterable[object]]
 LONGEST_LINE = 1 << 20
 """Bytes: several times what a row can have by the rules of the tables."""
 
+_LAST_ID = b"%d" % (2**63 - 1)
+
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -39,6 +41,22 @@ def rows(
             raise _malformed(table, done + _first_malformed(lines, converters)) from None
         yield from values
         done += len(values)
+
+
+def with_ids_left(table: str, columns: Sequence[str], chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass a text on; raise DataCorrupt for a row that has the last id, after which no row can be added."""
+    before = rb"[^\t\n]*\t" * columns.index("id")
+    row = re.compile(rb"\n" + before + _LAST_ID + rb"[\t\n]")
+    line = b"\n"
+    for chunk in chunks:
+        seen = line + chunk
+        if _LAST_ID in seen and row.search(seen):
+            raise DataCorrupt(
+                f"a row of {table} has the id {_LAST_ID.decode()}, after which there is no other",
+                "give it a lower id where it comes from, or use another archive",
+            )
+        line = seen[seen.rindex(b"\n") :]
+        yield chunk
 
 
 def texts(fields: Sequence[str]) -> Sequence[str | None]:

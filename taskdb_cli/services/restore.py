@@ -16,6 +16,7 @@ from sqlalchemy import URL
 from taskdb_cli.archive import Archive, Digest, Manifest
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout
+from taskdb_cli.database.copy_text import with_ids_left
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import compare_revision, current_revision, revisions
 from taskdb_cli.errors import (
@@ -125,7 +126,7 @@ def plan(target: Database, path: Path, *, trial: bool = False) -> Plan:
         _require_known(archive.manifest)
         replaced = occupied(target)
         if replaced or trial:
-            archive.verify()
+            _verify(archive)
         return Plan(archive.manifest, replaced)
 
 
@@ -243,6 +244,17 @@ def occupied(target: Database) -> dict[str, int]:
     return {table: rows for table, rows in counts.items() if rows}
 
 
+def _verify(archive: Archive) -> None:
+    """Read every row before anything is changed, and refuse what `_load` would."""
+    source = ArchivedRows(archive)
+    for layout in source.layouts:
+        if "id" not in layout.names:
+            raise DataCorrupt(f"the rows of {layout.table} have no id", "use another archive")
+        with source.chunks(layout) as chunks:
+            for _ in with_ids_left(layout.table, layout.names, chunks):
+                pass
+
+
 def _load(source: Source, content: Content, progress: Progress) -> dict[str, int]:
     content.clear()
     digests = {layout.table: Digest() for layout in source.layouts}
@@ -250,7 +262,8 @@ def _load(source: Source, content: Content, progress: Progress) -> dict[str, int
     for layout in source.layouts:
         digest = digests[layout.table]
         with source.chunks(layout) as chunks:
-            content.load(layout, _observed(chunks, digest, partial(_report, progress, passed)))
+            checked = with_ids_left(layout.table, layout.names, chunks)
+            content.load(layout, _observed(checked, digest, partial(_report, progress, passed)))
         passed += digest.bytes
     with content.finishing():
         for layout in source.layouts:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import open_database
 from tests.samples import add_task, add_user, titles
+from tests.schemas import execute
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 
@@ -307,3 +308,49 @@ def test_bad_input(taskdb, database, arguments, named):
     assert failed.err.count("\n") == 1
     assert failed.out == ""
     assert titles(database) == ["Write"]
+
+
+def test_ids_used_up(taskdb, database, url, engine):
+    """That there is no id left is told as such, with what to do, by a command and by an import."""
+    add_task(database)
+    if engine == "sqlite":
+        execute(url, f"UPDATE sqlite_sequence SET seq = {2**63 - 2} WHERE name = 'tasks'")
+    else:
+        execute(url, f"SELECT setval('tasks_id_seq', {2**63 - 2})")
+    records = "".join(f'{{"title": "Task {number}"}}\n' for number in range(2))
+    imported = taskdb("task", "import", "-", "--user", "1", stdin=records, expect=1)
+    if engine == "sqlite":
+        # What a sequence gave out it does not take back.
+        taskdb("task", "create", "--user", "1", "Last")
+    failed = taskdb("task", "create", "--user", "1", "None", expect=1)
+    for each in (imported, failed):
+        assert each.err.count("\n") == 1
+        assert "tasks" in each.err
+        assert "identity_left" in each.err
+        assert "disk" not in each.err
+    assert taskdb("task", "update", "1", "--title", "Changed").out.endswith("Changed\n")
+
+
+def test_ids_that_nothing_has(taskdb, database):
+    """An id beyond those that there can be is a task that is not there, or no id; never a driver's error."""
+    for id in (2**63 - 1, 2**63, 10**40, -1, 0):
+        for arguments in (
+            ["task", "show", "--", id],
+            ["task", "done", "--", id],
+            ["task", "delete", "--yes", "--", id],
+            ["user", "show", "--", id],
+            ["task", "create", "--user", id, "A"],
+            ["task", "list", "--user", id],
+            ["task", "list", "--after", id],
+            ["user", "list", "--after", id],
+        ):
+            failed = taskdb(*arguments, expect=None)
+            assert failed.code in (2, 3), failed
+            assert failed.err.count("\n") == 1
+
+
+def test_an_import_takes_no_ids_over(taskdb, database):
+    """Whatever ids are in a file, new tasks get those that follow."""
+    records = "".join(f'{{"id": {id}, "title": "A"}}\n' for id in (2**63 - 1, 2**63, 10**30))
+    taskdb("task", "import", "-", "--user", "1", stdin=records)
+    assert taskdb("task", "create", "--user", "1", "B", "-o", "tsv").out.startswith("4\t")

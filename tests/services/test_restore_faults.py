@@ -89,6 +89,43 @@ def test_rows_that_break_a_rule_are_refused(database, url, tmp_path, rows):
     assert add_task(database, "bob@example.com") == 2
 
 
+MANY = b"".join(ANN.replace(b"1\t", b"%d\t" % id, 1).replace(b"ann@", b"%d@" % id) for id in range(2, 30_000))
+LAST_ID = b"9223372036854775807"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"users": ANN + MANY + ANN.replace(b"1\t", LAST_ID + b"\t", 1).replace(b"ann", b"last")},
+        {"tasks": TASK.replace(b"1\t", LAST_ID + b"\t", 1) + TASK},
+    ],
+    ids=["users", "tasks"],
+)
+def test_the_last_id_is_refused(taskdb, database, tmp_path, rows):
+    """A row after which no other could be added is refused (7) before anything is saved or changed."""
+    path = forge(tmp_path / "a.zip", **rows)
+    [table] = rows
+    with pytest.raises(DataCorrupt, match=f"{table} has the id 9223372036854775807"):
+        restore.restore(database, path)
+    with pytest.raises(DataCorrupt):
+        restore.drill(path)
+    add_user(database, "bob@example.com")
+    before = hashes(database)
+    for how in (["--yes"], ["--dry-run"]):
+        failed = taskdb("restore", path, "--replace", *how, "--dir", tmp_path / "saved", expect=7)
+        assert failed.err.count("\n") == 1
+    assert hashes(database) == before
+    assert not (tmp_path / "saved").exists()
+
+
+def test_long_numbers_that_are_not_the_last_id(database, tmp_path):
+    """The same digits anywhere else are no reason to refuse a row."""
+    text = TASK.replace(rb"Write" + b"\t" + rb"\N", LAST_ID + b"\ta" + rb"\n" + LAST_ID, 1)
+    text = text.replace(b"1\t", LAST_ID[:-1] + b"\t", 1)
+    restore.restore(database, forge(tmp_path / "a.zip", tasks=text))
+    assert hashes(database)["tasks"][0] == 1
+
+
 def test_an_orphan_that_another_tool_made_is_refused(make_url_of, database, url):
     """SQLite lets those who do not ask for foreign keys make orphans; no copy brings them along."""
     source = make_url_of("sqlite")

@@ -11,19 +11,21 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from taskdb_cli.database.schema import ARCHIVED_TABLES, LEFT_OUT_TABLES, VERSION_TABLE
-from taskdb_cli.errors import DataCorrupt, TaskdbError
+from taskdb_cli.errors import DataCorrupt, IdsUsedUp
 from taskdb_cli.models import metadata
 from taskdb_cli.services import restore
 from taskdb_cli.services.backup import taking
 from tests.conftest import ENGINES, NOW, open_database
 from tests.contents import get_rows, hashes, put_rows
-from tests.samples import add_task, add_user
+from tests.samples import add_task, add_user, task_records
 from tests.schemas import execute
 
 EXAMPLES = 100 if os.environ.get("TASKDB_SOAK") == "1" else 2
 PAIRS = pytest.mark.parametrize(("origin", "destination"), list(itertools.product(ENGINES, repeat=2)))
 
-LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 2
+"""Of the ids that a restore takes: one is left behind it."""
+
 LARGEST_VERSION = 2**31 - 1
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
 LAST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
@@ -187,13 +189,15 @@ def test_new_ids_follow_the_highest(make_url_of, origin, destination):
     assert add_task(open_database(target), "new@example.com") == len(low["tasks"]) + 1
 
 
-def test_no_id_after_the_last_one(make_url_of, database, url, engine):
-    """A database that has used up its ids can be restored; it takes no new rows, as its origin took none."""
+def test_the_last_id(make_url_of, database, url, engine):
+    """Behind the highest id that a restore takes there is one more; then they are used up, which is told."""
     put_rows(url, every_awkward_thing())
     target = open_database(make_url_of(engine))
     restore.copy(database, target)
-    with pytest.raises(TaskdbError):
-        add_task(target, "a@x")
+    assert add_task(target, "1") == LARGEST_ID + 1
+    with pytest.raises(IdsUsedUp, match="tasks"):
+        add_task(target, "1")
+    assert len(task_records(target)) == len(every_awkward_thing()["tasks"]) + 1
 
 
 @pytest.mark.parametrize("id", [0, -(2**63)])
