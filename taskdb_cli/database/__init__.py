@@ -144,6 +144,16 @@ class Database:
             connection.execution_options(**(options or {}))
             yield connection
 
+    def is_same(self, other: Database) -> bool:
+        """Return whether both are one database, by whatever names they are reached.
+
+        Raises DatabaseUnavailable if a server cannot be asked.
+        """
+        if self.backend.dialect != other.backend.dialect:
+            return False
+        found = self.backend.fingerprint(self.connect)
+        return found is not None and found == other.backend.fingerprint(other.connect)
+
     def _connect(self) -> Connection:
         return Connection(self.engine, self._open_patiently())
 

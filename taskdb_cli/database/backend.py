@@ -60,6 +60,9 @@ class Backend(Protocol):
     def create(self) -> bool:
         """Make an empty database when it is missing and this engine can; return whether it did."""
 
+    def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
+        """Return what tells the database from every other, whatever its name; None if it is missing."""
+
     def missing_file(self) -> Path | None:
         """Return the file that the database is, where that may be put whole because there is none."""
 

@@ -41,6 +41,10 @@ from taskdb_cli.errors import (
     TransactionConflict,
 )
 
+_FINGERPRINT = """
+SELECT pg_postmaster_start_time()::text, oid::bigint FROM pg_database WHERE datname = current_database()
+"""
+
 MIGRATION_LOCK_TIMEOUT = "1s"
 """How long a statement of a revision waits for a lock: all who come after it wait behind it meanwhile."""
 
@@ -166,6 +170,14 @@ class PostgreSQL:
     def create(self) -> bool:
         """Leave it to the server's owner to make a database."""
         return False
+
+    def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
+        """Return when the server was started, which no two were at once, and which of its databases it is.
+
+        A branch or a restored server has the system identifier and the databases of its origin.
+        """
+        with connect() as connection:
+            return tuple(connection.exec_driver_sql(_FINGERPRINT).one())
 
     def missing_file(self) -> None:
         """Return None: a database of a server is no file of ours."""

@@ -160,6 +160,14 @@ class SQLite:
             ) from exc
         return True
 
+    def fingerprint(self, connect: object) -> object:
+        """Return which file of which file system it is."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def missing_file(self) -> Path | None:
         """Return where the path leads, unless anything is there, or was left there.
 

@@ -170,9 +170,10 @@ def copy(
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:
     """Return how many rows each table of a database has, if `copy` could bring them into the target.
 
-    Raises SchemaBehind or SchemaAhead unless the origin is at head, and Conflict if both are one.
+    Raises SchemaBehind or SchemaAhead unless the origin is at head, and Conflict if both are one, under
+    whatever names.
     """
-    if origin.backend.place == target.backend.place:
+    if origin.backend.place == target.backend.place or origin.is_same(target):
         raise Conflict(f"{origin.backend.place} is both ends of the copy", "name another database with --to")
     with origin.snapshot() as content:
         if problem := compare_revision(content.revision):

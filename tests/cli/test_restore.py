@@ -1,6 +1,8 @@
 """taskdb restore and taskdb copy, from the outside."""
 
 import json
+import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from sqlalchemy import make_url
 from taskdb_cli.errors import ExitCode
 from taskdb_cli.services import restore as service
 from tests.conftest import TaskdbCommand, open_database
+from tests.proxy import Proxy
 from tests.samples import add_task, add_user, emails, task_records, titles
 from tests.schemas import execute, set_revision
 
@@ -166,6 +169,35 @@ def test_a_copy_onto_itself_is_refused(taskdb, archived, url):
     assert (
         "both ends" in taskdb("copy", "--to", text(url), "--replace", "--yes", expect=ExitCode.CONFLICT).err
     )
+
+
+def other_names(url, tmp_path, port):
+    """Other ways to write the URL of the same database."""
+    if url.drivername != "sqlite":
+        return [url.set(host=host, port=port, query={}) for host in ("127.0.0.1", "localhost")]
+    path = Path(str(url.database))
+    (tmp_path / "hard.db").hardlink_to(path)
+    (tmp_path / "soft.db").symlink_to(path)
+    (tmp_path / "directory").symlink_to(path.parent, target_is_directory=True)
+    names = ["hard.db", "soft.db", f"directory/{path.name}", f"cwd/../{path.name}"]
+    relative = Path(os.path.relpath(path))
+    return [url.set(database=str(each)) for each in (relative, *(tmp_path / name for name in names))]
+
+
+def test_a_copy_onto_itself_under_another_name(taskdb, archived, url, tmp_path):
+    """One database that is named in two ways is found out at once, and keeps its rows."""
+    before = task_records(open_database(url))
+    with ExitStack() as stack:
+        port = None if url.drivername == "sqlite" else stack.enter_context(Proxy(url)).port
+        for other in other_names(url, tmp_path, port):
+            failed = taskdb("copy", "--to", text(other), "--replace", "--yes", expect=ExitCode.CONFLICT)
+            assert "both ends" in failed.err
+    assert task_records(open_database(url)) == before
+
+
+def test_databases_of_one_server_are_told_apart(taskdb, archived, new_url):
+    """Another database of the same server, or another file of the same content, is another one."""
+    taskdb("copy", "--to", text(new_url()))
 
 
 def test_a_copy_says_what_it_would_do(taskdb, archived, new_url):
