@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -224,6 +225,20 @@ def test_what_follows_a_good_backup_may_fail(backup, tmp_path, shelf, filled):
     result = backup("--metrics-file", tmp_path / "missing" / "x.prom", expect=ExitCode.INCOMPLETE)
     assert "the backup is good, but" in result.err
     assert len(archives(shelf)) == 1
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("kind", ["file", "pipe", "below a file"])
+def test_a_directory_that_is_none(backup, tmp_path, filled, kind):
+    """What is not a directory keeps no archives, and is told as such."""
+    place = tmp_path / "place"
+    os.mkfifo(place) if kind == "pipe" else place.touch()
+    if kind == "below a file":
+        place /= "deep"
+    for arguments in ([], ["list"], ["prune", "--keep-last", "1"]):
+        failed = backup(*arguments, "--dir", place, expect=1)
+        assert failed.err.count("\n") == 1
+        assert "Not a directory" in failed.err
 
 
 def test_the_configuration_is_shown_without_a_password(bare_taskdb, monkeypatch, tmp_path):

@@ -302,6 +302,21 @@ def test_what_a_dead_run_left_is_swept_by_the_next(directory):
         publish(Path(stream.name), directory.path / "z.prom")
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_not_replaced(tmp_path, linked):
+    """A pipe, which stands for a device too, stays what it is, also behind a link."""
+    pipe, place = tmp_path / "pipe", tmp_path / "place"
+    os.mkfifo(pipe)
+    if linked:
+        place.symlink_to(pipe)
+    else:
+        place = pipe
+    with pytest.raises(StorageFailed, match="not a regular file"):
+        write_atomically(place, b"content")
+    assert pipe.is_fifo()
+    assert place.is_symlink() == linked
+
+
 def test_a_file_that_was_swept_before_it_was_locked_is_made_again(directory, monkeypatch):
     """Between making a file and locking it another run may have looked at it."""
     lock, swept = fcntl.flock, []

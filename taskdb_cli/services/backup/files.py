@@ -58,7 +58,7 @@ def _make_directory(path: Path) -> None:
         path.mkdir(mode=OWNER_ONLY_DIRECTORY)
     except FileExistsError:
         if not path.is_dir():
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
         return
     # The umask may have taken away even the owner's rights.
     path.chmod(OWNER_ONLY_DIRECTORY)
@@ -180,9 +180,13 @@ def discard(partial: Path) -> None:
 def write_atomically(path: Path, data: bytes, mode: int = OWNER_ONLY) -> None:
     """Replace the content of a file: whoever reads it meanwhile sees all of the old or of the new.
 
-    Raises StorageFailed; the old content is then still there, or the new already.
+    Raises StorageFailed; the old content is then still there, or the new already. A device, a pipe or
+    whatever else is no regular file is not replaced.
     """
     action = f"{path} cannot be written"
+    with storage(action):
+        if path.exists() and not path.is_file():
+            raise StorageFailed(f"{action}: it is not a regular file", "choose another name")
     # Closing a file on a full disk fails once more.
     with storage(action), open_partial(path, mode) as stream:
         partial = Path(stream.name)
