@@ -122,8 +122,5 @@ class Backend(Protocol):
     def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
         """Run revisions on the first connection of `migration`; go on when another's lock has gone."""
 
-    def scratch(self, connection: Connection) -> AbstractContextManager[Connection]:
-        """Open an empty schema of this engine that vanishes afterwards, to build the models in."""
-
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Name each thing that those of the tables have which are there, and describe what must not drift."""

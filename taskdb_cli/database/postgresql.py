@@ -320,14 +320,6 @@ class PostgreSQL:
 
         persist(attempt, budget=self.options.migration_wait)
 
-    @contextmanager
-    def scratch(self, connection: Connection) -> Iterator[Connection]:
-        """Build in the session's temporary schema, in a transaction that is rolled back."""
-        with connection.begin_nested() as nested:
-            connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
-            yield connection
-            nested.rollback()
-
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as the catalogs do."""
         from taskdb_cli.database import postgresql_facts

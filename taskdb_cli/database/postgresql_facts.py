@@ -6,43 +6,92 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection
 
-# One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them. What
-# is in the search path is written without its schema, so that a scratch schema reads like the live one.
+# These decide how the server writes a default or an expression. An administrator may have set others.
+_PLAIN_WORDS = """
+SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('TimeZone', 'UTC', true),
+       set_config('standard_conforming_strings', 'on', true),
+       set_config('quote_all_identifiers', 'off', true)
+"""
+
+# One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them.
+# What is in the search path is written without its schema.
 # NOT VALID is another matter: the rule is as it should be, but was not held against old rows.
 _FACTS = """
 WITH ours AS (
-    SELECT oid, relname FROM pg_class
-    WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name) AND relkind IN ('r', 'p')
+    SELECT oid, relname, relkind, relpersistence, relrowsecurity, relforcerowsecurity, relispartition
+    FROM pg_class
+    WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
 )
-SELECT 'table ' || relname, 'there' FROM ours
+SELECT 'table ' || relname, concat_ws(
+    ' ',
+    CASE relpersistence WHEN 'u' THEN 'UNLOGGED' WHEN 't' THEN 'temporary' END,
+    CASE relkind
+        WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'f' THEN 'foreign table'
+        WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'relation of kind ' || relkind::text
+    END,
+    CASE WHEN relispartition THEN 'that is a partition' END,
+    CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE inhrelid = ours.oid) THEN 'that inherits' END,
+    CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE inhparent = ours.oid) THEN 'that others inherit' END,
+    CASE WHEN relrowsecurity THEN 'with row level security' END,
+    CASE WHEN relforcerowsecurity THEN 'also for its owner' END
+)
+FROM ours
 UNION ALL
-SELECT 'column ' || relname || '.' || attname, concat_ws(
+SELECT 'column ' || ours.relname || '.' || attname, concat_ws(
     ' ', format_type(atttypid, atttypmod),
     'COLLATE ' || nullif(collname, 'default'),
     CASE WHEN attnotnull THEN 'NOT NULL' END,
-    'DEFAULT ' || pg_get_expr(adbin, adrelid),
-    CASE attidentity WHEN 'a' THEN 'IDENTITY ALWAYS' WHEN 'd' THEN 'IDENTITY BY DEFAULT' END
+    CASE attgenerated WHEN '' THEN 'DEFAULT ' ELSE 'GENERATED AS ' END || pg_get_expr(adbin, adrelid),
+    CASE attidentity WHEN 'a' THEN 'IDENTITY ALWAYS' WHEN 'd' THEN 'IDENTITY BY DEFAULT' END,
+    CASE sequence.relpersistence WHEN 'u' THEN 'UNLOGGED' END,
+    'INCREMENT ' || nullif(seqincrement, 1),
+    'MINVALUE ' || nullif(seqmin, 1),
+    'MAXVALUE ' || nullif(seqmax, 9223372036854775807),
+    CASE WHEN seqcycle THEN 'CYCLE' END
 )
 FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
 LEFT JOIN pg_collation ON pg_collation.oid = attcollation
 LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+LEFT JOIN pg_depend ON refobjid = attrelid AND refobjsubid = attnum AND deptype = 'i'
+    AND classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND attidentity <> ''
+LEFT JOIN pg_sequence ON seqrelid = objid
+LEFT JOIN pg_class AS sequence ON sequence.oid = seqrelid
 UNION ALL
-SELECT 'primary key of ' || relname,
-       '[' || coalesce(string_agg(quote_literal(attname), ', ' ORDER BY attnum), '') || ']'
+SELECT 'primary key of ' || relname, concat_ws(
+    ' ',
+    '[' || coalesce(string_agg(quote_literal(attname), ', ' ORDER BY attnum), '') || ']',
+    CASE WHEN NOT bool_and(indimmediate) THEN 'DEFERRABLE' END
+)
 FROM ours LEFT JOIN pg_index ON indrelid = ours.oid AND indisprimary
 LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
 GROUP BY relname
 UNION ALL
-SELECT 'constraint ' || conname, regexp_replace(pg_get_constraintdef(pg_constraint.oid), ' NOT VALID$', '')
+SELECT 'constraint ' || conname, concat_ws(
+    ' ', regexp_replace(pg_get_constraintdef(pg_constraint.oid), ' NOT VALID$', ''), 'ON ' || relname,
+    CASE WHEN EXISTS (
+        SELECT FROM pg_trigger WHERE tgconstraint = pg_constraint.oid AND tgenabled NOT IN ('O', 'A')
+    ) THEN 'with disabled triggers' END
+)
 FROM ours JOIN pg_constraint ON conrelid = ours.oid AND contype IN ('c', 'f', 'u', 'x')
 UNION ALL
 SELECT 'index ' || pg_class.relname, pg_get_indexdef(indexrelid, 0, true)
 FROM ours JOIN pg_index ON indrelid = ours.oid AND NOT indisprimary
 JOIN pg_class ON pg_class.oid = indexrelid
+UNION ALL
+SELECT 'trigger ' || relname || '.' || tgname, pg_get_triggerdef(pg_trigger.oid)
+FROM ours JOIN pg_trigger ON tgrelid = ours.oid AND NOT tgisinternal AND tgenabled <> 'D'
+UNION ALL
+SELECT 'rule ' || relname || '.' || rulename, pg_get_ruledef(pg_rewrite.oid)
+FROM ours JOIN pg_rewrite ON ev_class = ours.oid AND ev_enabled <> 'D' AND rulename <> '_RETURN'
+ORDER BY 1, 2
 """
 
 
 def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
     """Name each thing that those of the tables have which the search path finds, and describe it."""
-    found = connection.exec_driver_sql(_FACTS, (list(tables),))
-    return {row[0]: row[1] for row in found}
+    connection.exec_driver_sql(_PLAIN_WORDS)
+    found: dict[str, str] = {}
+    # Two tables may each have a constraint of one name.
+    for name, description in connection.exec_driver_sql(_FACTS, (list(tables),)):
+        found[name] = f"{found[name]} and {description}" if name in found else description
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,17 @@ def head_revision() -> str:
             "in a checkout, join them with 'alembic merge heads'",
         )
     return heads[0]
+
+
+def recorded_facts(revision: str, dialect: str) -> dict[str, str]:
+    """Return what `Backend.facts` says of a database of that engine that was migrated to a revision.
+
+    The facts are recorded in a file, because a standby or a read-only session cannot build the tables
+    to compare with.
+    """
+    path = migrations_directory() / "facts" / f"{revision}.json"
+    recorded: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    return recorded[dialect]
 
 
 def current_revision(connection: Connection) -> str | None:

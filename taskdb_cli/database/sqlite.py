@@ -306,15 +306,8 @@ class SQLite:
                 )
             raise ours from exc
 
-    @contextmanager
-    def scratch(self, connection: Connection) -> Iterator[Connection]:
-        """Open a database in memory."""
-        engine = create_engine("sqlite://", poolclass=NullPool)
-        with engine.begin() as scratch:
-            yield scratch
-
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
-        """Describe the tables as SQLAlchemy reflects them."""
+        """Describe the tables as SQLite and SQLAlchemy describe them."""
         from taskdb_cli.database import sqlite_facts
 
         return sqlite_facts.facts(connection, tables)

@@ -1,4 +1,4 @@
-"""How the live schema of a database differs from that of the models."""
+"""How the live schema of a database differs from what a revision made."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 
 from taskdb_cli.database.backend import Backend
-from taskdb_cli.database.schema import OUR_TABLES
-from taskdb_cli.models import metadata
+from taskdb_cli.database.schema import OUR_TABLES, head_revision, recorded_facts
 
 
-def differences(connection: Connection, backend: Backend) -> Iterator[str]:
-    """Name every difference; change nothing."""
+def differences(connection: Connection, backend: Backend, revision: str | None = None) -> Iterator[str]:
+    """Name every difference from the newest revision, or from another one; only read the catalog."""
     live = backend.facts(connection, OUR_TABLES)
-    with backend.scratch(connection) as scratch:
-        metadata().create_all(scratch, checkfirst=False)
-        wanted = backend.facts(scratch, OUR_TABLES)
+    wanted = recorded_facts(revision or head_revision(), backend.dialect)
     for name in sorted(wanted.keys() | live.keys()):
         if name not in live:
             yield f"{name} is missing"
