@@ -63,7 +63,7 @@ def _check_record(check: Check) -> dict[str, Any]:
 
 def nagios(report: Report) -> str:
     """Return one line of status, what is wrong, and performance data after a bar."""
-    wrong = [f"{check.name} {check.status}: {check.message}" for check in report.checks if not check.is_fine]
+    wrong = [f"{check.name} {check.status}: {check.message}" for check in report.folded if not check.is_fine]
     text = "; ".join(wrong) or f"all is well with {report.place}"
     measured = [check for check in report.checks if check.value is not None]
     # A bar would end the text, and a control character the line.

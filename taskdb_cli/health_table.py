@@ -27,7 +27,7 @@ _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 def print_report(report: Report, stream: TextIO) -> None:
     """Print a row for each check and a line that sums them up."""
-    console_for(stream).print(_render(report, report.checks))
+    console_for(stream).print(_render(report, report.folded))
 
 
 def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -> None:
@@ -39,7 +39,7 @@ def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -
     with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while True:
             report = collect()
-            worst_first = sorted(report.checks, key=lambda check: WORST_FIRST.index(check.status))
+            worst_first = sorted(report.folded, key=lambda check: WORST_FIRST.index(check.status))
             live.update(_render(report, tuple(worst_first), summary_first=True), refresh=True)
             time.sleep(pause)
 

@@ -42,16 +42,29 @@ class Encryption:
 
 @dataclass(frozen=True)
 class Identity:
-    """The id that a table gives out next, the highest one in it, and the highest that there can be."""
+    """The id that a table gives out next, the highest one in it, and the highest that it may give out."""
 
     table: str
-    next: int
+    next: int | None
+    """None if nothing gives ids out."""
     highest: int
     most: int
     collides: bool
     """Whether an insert fails when the next id is taken; else an id is given out twice at worst."""
     remedy: str
     """What sets it right."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the role of the connection may do with our tables."""
+
+    role: str
+    filtered: Sequence[str]
+    """Tables of which row level security shows the role some rows only."""
+    unreadable: Sequence[str]
+    read_only: Sequence[str]
+    """Tables that the role may read, and may not change."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,15 @@ class Probe(Protocol):
 
     def unvalidated(self) -> dict[str, str]:
         """Return the constraints that old rows were never held to, and the table of each."""
+
+    def unenforced(self) -> dict[str, str]:
+        """Return the reasons why foreign keys are not checked when rows are written, and what mends each."""
+
+    def access(self) -> Access:
+        """Return what the role may do."""
+
+    def require_all_rows(self) -> None:
+        """Raise NotMeasured if the role sees some of the rows only: their number would say nothing."""
 
     def invalid_indexes(self) -> list[str]:
         """Return the indexes of our tables that answer no query."""

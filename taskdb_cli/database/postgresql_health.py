@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Select
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.health import (
+    Access,
     Encryption,
     Identity,
     NotMeasured,
@@ -27,6 +29,7 @@ from taskdb_cli.database.health import (
 )
 from taskdb_cli.database.plan import literal_sql
 from taskdb_cli.database.postgresql import steps
+from taskdb_cli.models.types import MAX_ID
 
 COUNTED_BYTES = 8 * 1024 * 1024
 """The rows of a table up to this size are counted; of a larger one the planner's estimate must do."""
@@ -62,6 +65,32 @@ SELECT (SELECT sum(numbackends) FROM pg_stat_database)::int,
 """
 
 
+_DISABLED_TRIGGERS = """
+SELECT DISTINCT conname, tgrelid::regclass::text FROM pg_trigger JOIN pg_constraint
+ON pg_constraint.oid = tgconstraint WHERE {ours} AND tgenabled NOT IN ('O', 'A') ORDER BY 1, 2
+"""
+
+# A setting of a role, of a database, or of a role in a database.
+_REPLICAS = """
+SELECT concat_ws(
+    ' IN ',
+    CASE WHEN setrole <> 0 THEN 'ROLE ' || quote_ident(pg_get_userbyid(setrole))
+         WHEN setdatabase = 0 THEN 'ROLE ALL' END,
+    CASE WHEN setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END
+)
+FROM pg_db_role_setting
+WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+AND EXISTS (SELECT FROM unnest(setconfig) AS line WHERE lower(line) = 'session_replication_role=replica')
+"""
+
+_ACCESS = """
+SELECT relname, row_security_active(oid), has_table_privilege(oid, 'SELECT'),
+       has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE')
+       AND has_table_privilege(oid, 'DELETE')
+FROM pg_class WHERE {ours} ORDER BY relname
+"""
+
+
 class PostgreSQLProbe:
     """Asks the catalogs and the statistics of the server, and counts rows only where it must."""
 
@@ -92,6 +121,46 @@ class PostgreSQLProbe:
         )
         return {row[0]: row[1] for row in found}
 
+    def unenforced(self) -> dict[str, str]:
+        """Look for triggers that are disabled, and for sessions in which they do not fire."""
+        triggers = self._connection.exec_driver_sql(_DISABLED_TRIGGERS.format(ours=_is_ours("tgrelid")))
+        found = {
+            f"the triggers of {constraint} on {table} are disabled": f"ALTER TABLE {table} ENABLE TRIGGER ALL"
+            for constraint, table in triggers
+        }
+        replicas = list(self._connection.exec_driver_sql(_REPLICAS).scalars())
+        for who in replicas:
+            remedy = f"ALTER {who} RESET session_replication_role"
+            found[f"session_replication_role is replica for {who}"] = remedy
+        [role] = self._one("SELECT current_setting('session_replication_role')")
+        if role == "replica" and not replicas:
+            remedy = "reset session_replication_role in the server's configuration or the database URL"
+            found["session_replication_role is replica in this session"] = remedy
+        return found
+
+    def access(self) -> Access:
+        """Ask for the rights of the role, and whether policies apply to it."""
+        return self._access
+
+    @cached_property
+    def _access(self) -> Access:
+        [role] = self._one("SELECT current_user")
+        rows = self._connection.exec_driver_sql(_ACCESS.format(ours=_is_ours("oid"))).all()
+        return Access(
+            role,
+            filtered=[name for name, filtered, _, _ in rows if filtered],
+            unreadable=[name for name, _, readable, _ in rows if not readable],
+            read_only=[name for name, _, readable, writable in rows if readable and not writable],
+        )
+
+    def require_all_rows(self) -> None:
+        """Raise NotMeasured where row level security applies to the role."""
+        if tables := self._access.filtered:
+            raise NotMeasured(
+                f"row level security hides rows of {' and '.join(tables)} from this role",
+                "use a role with BYPASSRLS",
+            )
+
     def how_to_validate(self, table: str, constraint: str) -> str:
         """Name the statement that also finds a row in the way."""
         return f"ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}"
@@ -110,6 +179,7 @@ class PostgreSQLProbe:
 
     def orphans(self) -> list[Orphans]:
         """Count rows without their parent: triggers keep them out, and triggers can be turned off."""
+        self.require_all_rows()
         return [
             Orphans(table, column, parent, self._one(_orphans(table, column, parent))[0])
             for table, column, parent in foreign_keys()
@@ -117,22 +187,25 @@ class PostgreSQLProbe:
 
     def identities(self) -> list[Identity]:
         """Read the sequences themselves, because the statistics do not know one that was only set."""
+        self.require_all_rows()
         return [self._identity(table) for table in our_tables()]
 
     def _identity(self, table: str) -> Identity:
         [sequence] = self._one(f"SELECT pg_get_serial_sequence('{table}', 'id')")
         if sequence is None:
-            raise NotMeasured(f"{table}.id has no sequence")
+            [highest] = self._one(f"SELECT coalesce(max(id), 0) FROM {table}")
+            remedy = f"ALTER TABLE {table} ALTER id ADD GENERATED ALWAYS AS IDENTITY (START {highest + 1})"
+            return Identity(table, None, highest, MAX_ID, collides=True, remedy=remedy)
         try:
             found = self._one(
-                "SELECT last_value + CASE WHEN is_called THEN seqincrement ELSE 0 END, seqmax,"
+                "SELECT last_value::numeric + CASE WHEN is_called THEN seqincrement ELSE 0 END, seqmax,"
                 f" (SELECT coalesce(max(id), 0) FROM {table})"
                 f" FROM {sequence}, pg_sequence WHERE seqrelid = '{sequence}'::regclass"
             )
         except Exception as exc:
             raise _hidden_or(exc, f"GRANT SELECT ON SEQUENCE {sequence}") from exc
         remedy = f"SELECT setval('{sequence}', (SELECT max(id) FROM {table}))"
-        return Identity(table, found[0], found[2], found[1], collides=True, remedy=remedy)
+        return Identity(table, int(found[0]), found[2], found[1], collides=True, remedy=remedy)
 
     def broken_rows(self) -> list[str]:
         """Leave it to the constraints: a server has no other check of its own."""
@@ -167,6 +240,7 @@ class PostgreSQLProbe:
 
     def rows(self, table: str) -> int:
         """Count a small table; raise NotMeasured for a large one that has never been analysed."""
+        self.require_all_rows()
         size, estimate = self._one(
             f"SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = '{table}'::regclass"
         )

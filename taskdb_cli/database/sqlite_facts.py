@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
+from warnings import catch_warnings
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.exc import SAWarning
 
 _CLAUSES = ("AUTOINCREMENT", "COLLATE", "ON CONFLICT")
 """Parts of a table's definition that no query of SQLite returns by themselves."""
@@ -18,8 +20,11 @@ def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
     """Name each thing that those of the tables have which are there, and describe it."""
     there = set(inspect(connection).get_table_names())
     found: dict[str, str] = {}
+    with catch_warnings(action="ignore", category=SAWarning):
+        # SQLAlchemy warns of indexes on expressions, which it leaves out; they are described below.
+        described = sorted(_facts(connection, sorted(there.intersection(tables))))
     # Two tables may each have a constraint of one name.
-    for name, description in sorted(_facts(connection, sorted(there.intersection(tables)))):
+    for name, description in described:
         found[name] = f"{found[name]} and {description}" if name in found else description
     return found
 

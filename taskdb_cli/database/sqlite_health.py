@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.health import (
+    Access,
     Encryption,
     Identity,
     NotMeasured,
@@ -67,6 +68,17 @@ class SQLiteProbe:
     def unvalidated(self) -> dict[str, str]:
         """Return none: a table is always made with its constraints."""
         return {}
+
+    def unenforced(self) -> dict[str, str]:
+        """Return none: every connection decides by itself whether it checks foreign keys, and ours does."""
+        return {}
+
+    def access(self) -> Access:
+        """Not measured."""
+        raise NotMeasured(_IN_A_FILE)
+
+    def require_all_rows(self) -> None:
+        """Do nothing: a file shows all its rows."""
 
     def how_to_validate(self, table: str, constraint: str) -> str:
         """Never asked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -25,6 +25,10 @@ EXIT_CODES = {Status.OK: 0, Status.WARNING: 1, Status.CRITICAL: 2, Status.UNKNOW
 
 WORST_FIRST = (Status.CRITICAL, Status.UNKNOWN, Status.WARNING, Status.OK, Status.SKIPPED)
 """What was not measured may hide something critical, and so is worse than a warning."""
+
+
+MANY = 4
+"""So many checks that say the same are shown to a person as one."""
 
 
 class Unit(StrEnum):
@@ -94,6 +98,19 @@ class Report:
         found = {check.status for check in self.checks}
         worst = next((status for status in WORST_FIRST if status in found), Status.SKIPPED)
         return Status.UNKNOWN if worst is Status.SKIPPED else worst
+
+    @property
+    def folded(self) -> tuple[Check, ...]:
+        """The checks for a person: many that failed for one reason, such as no connection, are one."""
+        reasons = Counter((check.status, check.message) for check in self.checks)
+        shown: dict[object, Check] = {}
+        for check in self.checks:
+            number = reasons[check.status, check.message]
+            if number >= MANY and check.status in (Status.UNKNOWN, Status.CRITICAL):
+                shown.setdefault((check.status, check.message), replace(check, name=f"{number} checks"))
+            else:
+                shown[check.name] = check
+        return tuple(shown.values())
 
     @property
     def exit_code(self) -> int:

@@ -11,7 +11,7 @@ from threading import Event, Lock, Thread
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import NotMeasured
-from taskdb_cli.errors import InvalidInput, TaskdbError
+from taskdb_cli.errors import DataCorrupt, InvalidInput, TaskdbError
 from taskdb_cli.services.health import TIMEOUT
 from taskdb_cli.services.health.checks import DEFINITIONS, Definition
 from taskdb_cli.services.health.result import Check, Report, Status
@@ -133,7 +133,8 @@ class _Round:
             self._recover()
             if self._left <= CLOSE_CALL:
                 return self._timed_out(definition)
-            return look.found(Status.UNKNOWN, exc.message, remedy=exc.hint)
+            status = Status.CRITICAL if isinstance(exc, DataCorrupt) else Status.UNKNOWN
+            return look.found(status, exc.message, remedy=exc.hint)
         except Exception as exc:  # noqa: BLE001 (the others still run)
             self._recover()
             return look.found(Status.UNKNOWN, f"the check failed: {type(exc).__name__}: {exc}")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import Identity, NotMeasured, Probe, Visit
-from taskdb_cli.errors import SchemaError, TaskdbError
+from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, TaskdbError
 from taskdb_cli.services.backup.directory import BackupDirectory
 from taskdb_cli.services.backup.records import Record
 from taskdb_cli.services.health.result import Check, Limits, Status, Unit
@@ -48,15 +48,27 @@ class Subject:
 
     @property
     def visit(self) -> Visit:
-        """The connection, opened on first use; raise NoAnswer if there is none."""
-        if self._visit is None and self.failure is None:
-            try:
-                self._visit = Visit(self.database)
-            except TaskdbError as exc:
-                self.failure = exc
+        """The connection, opened on first use.
+
+        Raises DataCorrupt for a file that is damaged or no database, and else NoAnswer if there is no
+        connection. Only the first of them says why.
+        """
         if self._visit is None:
-            raise NoAnswer(f"no connection: {self.failure}")
+            self._open()
+        assert self._visit is not None
         return self._visit
+
+    def _open(self) -> None:
+        if self.failure is not None:
+            raise self.failure if isinstance(self.failure, DataCorrupt) else NoAnswer("no connection")
+        try:
+            self._visit = Visit(self.database)
+        except (DataCorrupt, SchemaForeign) as exc:
+            self.failure = DataCorrupt(exc.message, exc.hint)
+            raise self.failure from exc
+        except TaskdbError as exc:
+            self.failure = exc
+            raise NoAnswer(f"no connection: {exc}") from exc
 
     @property
     def probe(self) -> Probe:

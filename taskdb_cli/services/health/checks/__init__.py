@@ -42,6 +42,7 @@ DEFINITIONS = (
     Definition(connection.tls),
     Definition(schema.revision),
     Definition(schema.drift, needs_head=True),
+    Definition(schema.access, needs_head=True),
     Definition(schema.constraints, needs_head=True),
     Definition(schema.indexes, needs_head=True),
     Definition(integrity.orphans, needs_head=True, scans=True),

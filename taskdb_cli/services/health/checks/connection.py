@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 
+from taskdb_cli.errors import DataCorrupt
 from taskdb_cli.services.health.result import Check, Status, Unit
 from taskdb_cli.services.health.subject import Look, NoAnswer
 
@@ -25,7 +26,7 @@ def connection(look: Look) -> Check:
     """Judge how long connecting takes; a first connection that alone was slow met a sleeping server."""
     try:
         visit = look.subject.visit
-    except NoAnswer:
+    except (NoAnswer, DataCorrupt):
         failure = look.subject.failure
         assert failure is not None
         return look.found(Status.CRITICAL, failure.message, remedy=failure.hint)

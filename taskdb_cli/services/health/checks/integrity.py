@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import CheckConstraint, func, not_, select
+from sqlalchemy import (
+    CheckConstraint,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    and_,
+    func,
+    not_,
+    select,
+)
 from sqlalchemy.sql.elements import Grouping
 
+from taskdb_cli.database.health import Identity, NotMeasured
 from taskdb_cli.models import metadata
 from taskdb_cli.services.health.checks.schema import lost_rules
 from taskdb_cli.services.health.result import Check, Status, Unit
@@ -34,25 +43,51 @@ def orphans(look: Look) -> Check:
 
 
 def identity(look: Look) -> Check:
-    """Demand that the next id of each table is above the highest one in it."""
-    behind = [each for each in look.subject.identities if each.next <= each.highest]
-    status = Status.CRITICAL if any(each.collides for each in behind) else Status.WARNING
+    """Demand that each table can give out another id, and that this is above the highest one in it."""
+    bad = {each: fault for each in look.subject.identities if (fault := _fault(each))}
     return look.none_of(
-        [f"{each.table} would give out {each.next}, and has {each.highest}" for each in behind],
+        list(bad.values()),
         "new ids are above all that are there",
-        "new ids collide with old ones" if status is Status.CRITICAL else "ids may be given out twice",
-        remedy="; ".join(each.remedy for each in behind),
-        status=status,
+        "new rows get no proper id",
+        remedy="; ".join(_more_ids(each.table) if _is_used_up(each) else each.remedy for each in bad),
+        status=Status.CRITICAL if any(_fails(each) for each in bad) else Status.WARNING,
     )
+
+
+def _fault(identity: Identity) -> str:
+    if identity.next is None:
+        return f"{identity.table} has no sequence that gives out ids"
+    if _is_used_up(identity):
+        return f"{identity.table} has given out its last id, {identity.most}"
+    if identity.next <= identity.highest:
+        return f"{identity.table} would give out {identity.next}, and has {identity.highest}"
+    return ""
+
+
+def _fails(identity: Identity) -> bool:
+    return identity.collides or _is_used_up(identity)
+
+
+def _is_used_up(identity: Identity) -> bool:
+    return identity.next is not None and identity.next > identity.most
+
+
+def _more_ids(table: str) -> str:
+    return f"raise the highest value of the identity of {table}.id, or reload the rows with new ids"
 
 
 def identity_left(look: Look) -> Check:
     """Judge how many of the ids that there can be are left, in per cent."""
-    left = {each.table: 100 * (1 - each.next / each.most) for each in look.subject.identities}
+    left = {
+        each.table: 100 * (1 - max(each.next, each.highest + 1) / each.most)
+        for each in look.subject.identities
+        if each.next is not None
+    }
+    if len(left) < len(look.subject.identities):
+        raise NotMeasured("a table has no sequence that gives out ids")
     table = min(left, key=lambda name: left[name])
     message = f"{left[table]:.2f} % of the ids of {table} are left"
-    remedy = f"raise the highest value of the identity of {table}.id, or reload the rows with new ids"
-    return look.judged(max(0.0, left[table]), message, remedy=remedy, unit=Unit.PERCENT)
+    return look.judged(max(0.0, left[table]), message, remedy=_more_ids(table), unit=Unit.PERCENT)
 
 
 def rules(look: Look) -> Check:
@@ -61,22 +96,58 @@ def rules(look: Look) -> Check:
     Where the constraint is in force and validated, a server vouches for every row; where it is not, or
     where no engine can vouch for it, all rows are held to it here.
     """
-    suspect = lost_rules(look.subject.differences) | set(look.probe.unvalidated())
-    broken = [*look.probe.broken_rows(), *_broken(look, suspect)]
+    look.probe.require_all_rows()
+    broken = [*look.probe.broken_rows(), *_broken(look)]
     return look.none_of(
         broken, "no row breaks a rule", "rows break the rules of their table", remedy=_RESTORE
     )
 
 
-def _broken(look: Look, suspect: set[str]) -> Iterator[str]:
+def _broken(look: Look) -> Iterator[str]:
+    unvalidated = look.probe.unvalidated()
+    suspect = lost_rules(look.subject.differences) | set(unvalidated)
     for table in metadata().sorted_tables:
         checks = [rule for rule in table.constraints if isinstance(rule, CheckConstraint)]
-        doubtful = [rule for rule in checks if not look.probe.vouches or str(rule.name) in suspect]
-        if not doubtful:
-            continue
-        # One pass over the table for all of them. A rule may be several conditions, with AND between.
-        counts = [func.count().filter(not_(Grouping(rule.sqltext))) for rule in doubtful]
-        numbers = look.subject.connection.execute(select(*counts).select_from(table)).one()
-        for rule, number in zip(doubtful, numbers, strict=True):
-            if number:
-                yield f"{number:,} break {rule.name}"
+        doubtful = {
+            str(rule.name): not_(Grouping(rule.sqltext))
+            for rule in checks
+            if not look.probe.vouches or str(rule.name) in suspect
+        }
+        # From PostgreSQL 18 on a NOT NULL is a constraint with a name of its own.
+        new = table.name in unvalidated.values()
+        doubtful |= {
+            f"NOT NULL of {name}": column.is_(None)
+            for name, column in table.columns.items()
+            if not column.nullable and (new or _is_changed(f"column {table.name}.{name}", look))
+        }
+        if doubtful:
+            # One pass over the table for all of them. A rule may be several conditions, with AND between.
+            counts = [func.count().filter(condition) for condition in doubtful.values()]
+            numbers = look.subject.connection.execute(select(*counts).select_from(table)).one()
+            yield from (
+                f"{number:,} break {name}" for name, number in zip(doubtful, numbers, strict=True) if number
+            )
+        for rule in table.constraints:
+            if not isinstance(rule, UniqueConstraint | PrimaryKeyConstraint):
+                continue
+            if isinstance(rule, PrimaryKeyConstraint):
+                lost = _is_changed(f"primary key of {table.name}", look)
+            else:
+                lost = str(rule.name) in suspect
+            if lost:
+                yield from _repeated(look, rule)
+
+
+def _is_changed(name: str, look: Look) -> bool:
+    return any(line.startswith(f"{name} is ") for line in look.subject.differences)
+
+
+def _repeated(look: Look, rule: UniqueConstraint | PrimaryKeyConstraint) -> Iterator[str]:
+    """Count the values that several rows share; rows without one of the values share nothing."""
+    columns = list(rule.columns)
+    present = and_(*(column.is_not(None) for column in columns))
+    groups = select(*columns).where(present).group_by(*columns).having(func.count() > 1)
+    number = look.subject.connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
+    if number:
+        names = ", ".join(rule.columns.keys())
+        yield f"{number:,} values of {names} of {rule.table.name} are there more than once"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskdb_cli.database.health import our_tables
 from taskdb_cli.services.health.result import Check, Status
 from taskdb_cli.services.health.subject import Look
 
@@ -17,12 +18,14 @@ def revision(look: Look) -> Check:
 
 
 def constraints(look: Look) -> Check:
-    """Demand that every rule is there, as the models say, and was held against old rows too."""
+    """Demand that every rule is there and enforced, as the models say, and was held against old rows too."""
     unvalidated = look.probe.unvalidated()
+    unenforced = look.probe.unenforced()
     changed = [line for line in look.subject.differences if _is_of_constraint(line)]
-    if changed:
+    if faults := [*unenforced, *changed]:
         message = "rules are not enforced as they should be"
-        return look.none_of(changed, "", message, remedy=_MAKE)
+        remedy = "; ".join(dict.fromkeys(unenforced.values())) or _MAKE
+        return look.none_of(faults, "", message, remedy=remedy)
     return look.none_of(
         list(unvalidated),
         "every constraint is there and validated",
@@ -48,7 +51,10 @@ def indexes(look: Look) -> Check:
 
 
 def drift(look: Look) -> Check:
-    """Find what else differs from the models, and what has been added."""
+    """Find what else differs from the models, and what has been added.
+
+    It is critical that a table is missing, or not the kind of table that keeps all rows after a crash.
+    """
     invalid = {f"index {name} is not of taskdb" for name in look.probe.invalid_indexes()}
     others = [
         line
@@ -61,6 +67,33 @@ def drift(look: Look) -> Check:
         "the tables are as the models say",
         "the tables were changed",
         remedy="undo the change that was made by hand; 'taskdb migrate check' lists all",
+        status=Status.CRITICAL if any(line.startswith("table ") for line in others) else Status.WARNING,
+    )
+
+
+def access(look: Look) -> Check:
+    """Demand that the role sees every row, and that it may change all tables or none."""
+    found = look.probe.access()
+    if found.filtered:
+        return look.none_of(
+            list(found.filtered),
+            "",
+            f"row level security hides rows from the role {found.role}",
+            remedy="use a role with BYPASSRLS, or ALTER TABLE … DISABLE ROW LEVEL SECURITY",
+        )
+    if found.unreadable:
+        return look.none_of(
+            list(found.unreadable),
+            "",
+            f"the role {found.role} may not read",
+            remedy="GRANT SELECT on them to it",
+        )
+    all_or_none = len(found.read_only) in (0, len(our_tables()))
+    return look.none_of(
+        [] if all_or_none else list(found.read_only),
+        f"the role {found.role} sees every row",
+        f"the role {found.role} may change some tables, but not",
+        remedy="GRANT INSERT, UPDATE, DELETE on them to it, or on none",
         status=Status.WARNING,
     )
 

@@ -1,0 +1,66 @@
+"""Each of the planted faults made for real, and what health says of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskdb_cli.errors import SchemaDrift
+from taskdb_cli.services import migrate
+from taskdb_cli.services.health.result import Status
+from taskdb_cli.services.health.runner import run
+from tests.conftest import NOW, SERVERS, open_database
+from tests.planted_faults import FAULTS, POSTGRESQL, SQLITE, table
+from tests.schemas import execute, insert_rows, rebuild
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "health.md"
+CASES = [
+    pytest.param(engine, fault, id=f"{engine}-{fault.name}")
+    for fault in FAULTS
+    for engine in (["sqlite"] if fault.engine == SQLITE else SERVERS)
+    if not (engine.startswith("postgresql") and int(engine.removeprefix("postgresql")) < fault.since)
+]
+
+
+@pytest.fixture
+def role(url, engine) -> Iterator[str]:
+    """A role that may connect and nothing else, where there are roles."""
+    name = f"{Path(url.database).stem}_role"
+    if engine != "sqlite":
+        execute(url, f"CREATE ROLE {name} LOGIN")
+    yield name
+    if engine != "sqlite":
+        execute(url, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize(("engine", "fault"), CASES, indirect=["engine"])
+def test_a_planted_fault(url, role, fault):
+    """These checks turn, and the others stay."""
+    if fault.rebuilt:
+        rebuild(url, *fault.rebuilt)
+    insert_rows(url)
+    for statement in fault.statements:
+        execute(url, statement.replace("{database}", str(url.database)).replace("{role}", role))
+    report = run(open_database(url.set(username=role) if fault.as_role else url), now=NOW)
+    found = {check.name: check.status for check in report.checks if not check.is_fine}
+    assert found == fault.verdict, report
+    assert report.exit_code == fault.exit_code
+    skipped = {check.name for check in report.checks if check.status is Status.SKIPPED}
+    assert skipped.issuperset(fault.skipped)
+    # What is set for a session is not of the schema, and NOT VALID is a state of the rows.
+    outside = any(words in fault.name for words in ("session_replication_role", "NOT VALID"))
+    if {"drift", "constraints", "indexes"} & found.keys() and not outside:
+        with pytest.raises(SchemaDrift):
+            migrate.check(open_database(url))
+
+
+def test_the_docs_show_the_planted_faults():
+    """The table in the documentation is that of the faults which are planted here."""
+    assert table() in DOCS.read_text(encoding="utf-8"), table()
+
+
+def test_the_planted_faults_are_of_both_engines():
+    """Both engines have faults, and no two faults of one engine have one name."""
+    names = [(fault.engine, fault.name) for fault in FAULTS]
+    assert len(set(names)) == len(names)
+    assert {engine for engine, _ in names} == {POSTGRESQL, SQLITE}
