@@ -64,7 +64,12 @@ class SQLite:
     dialect = "sqlite"
     read_options: ClassVar[Mapping[str, Any]] = {}
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
-    error_types: tuple[type[Exception], ...] = (DBAPIError, PoolTimeoutError, sqlite3.Error)
+    error_types: tuple[type[Exception], ...] = (
+        DBAPIError,
+        PoolTimeoutError,
+        sqlite3.Error,
+        UnicodeDecodeError,
+    )
 
     def __init__(self, url: URL, options: Options) -> None:
         """Raise InvalidConfiguration for a URL that names no file."""

@@ -61,7 +61,9 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     if code in _FAULTS:
         ours, words, hint = _FAULTS[code]
         return ours(f"{place} {words}", hint)
-    if code == sqlite3.SQLITE_CORRUPT:
+    # Text that is damaged, of a row or in the library's own message, is an error of Python's without a code.
+    undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)
+    if code == sqlite3.SQLITE_CORRUPT or undecodable:
         return DataCorrupt(f"{place} is damaged: {cause}", "restore it from a backup")
     if code in _STORAGE_FAULTS:
         if code == sqlite3.SQLITE_FULL and (tables := _tables_without_ids(error, path)):
