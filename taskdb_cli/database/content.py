@@ -95,6 +95,10 @@ class Content(ABC):
         """
 
     @abstractmethod
+    def triggers(self) -> list[str]:
+        """Return the triggers and rules of the tables, by kind and name: they may change what is loaded."""
+
+    @abstractmethod
     def faults(self) -> list[str]:
         """Check the rows themselves, and return what is wrong with them."""
 

@@ -47,6 +47,14 @@ JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
 WHERE contype = 'f' AND conrelid = %s::regclass
 """
 
+_TRIGGERS = """
+SELECT format('trigger %%s on %%s', tgname, tgrelid::regclass) FROM pg_trigger
+WHERE tgrelid = %(table)s::regclass AND NOT tgisinternal AND tgenabled <> 'D'
+UNION ALL
+SELECT format('rule %%s on %%s', rulename, ev_class::regclass) FROM pg_rewrite
+WHERE ev_class = %(table)s::regclass AND ev_enabled <> 'D' AND rulename <> '_RETURN'
+"""
+
 
 class PostgreSQLContent(Content):
     """Locks come before the snapshot: what is read is what was there when nobody could change the tables."""
@@ -187,6 +195,14 @@ class PostgreSQLContent(Content):
             restart = sql.SQL("ALTER TABLE {} ALTER COLUMN id RESTART WITH {}")
             self._execute(restart.format(sql.Identifier(table), sql.Literal(highest)))
             self._query("SELECT nextval(%s)", sequence)
+
+    def triggers(self) -> list[str]:
+        """Ask the catalog for those that are not disabled."""
+        return [
+            row[0]
+            for layout in self.layouts
+            for row in self.connection.exec_driver_sql(_TRIGGERS, {"table": layout.table})
+        ]
 
     def faults(self) -> list[str]:
         """Look for rows whose parent is missing; the server has no other check of its own."""

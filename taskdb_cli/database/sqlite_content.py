@@ -154,6 +154,12 @@ class SQLiteContent(Content):
     def _cache(self, kib: int) -> None:
         self._raw.execute(f"PRAGMA cache_size = -{kib}")
 
+    def triggers(self) -> list[str]:
+        """Ask the schema."""
+        found = self._raw.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")
+        tables = {layout.table for layout in self.layouts}
+        return [f"trigger {name} on {table}" for name, table in found if table in tables]
+
     def faults(self) -> list[str]:
         """Ask for SQLite's own two checks."""
         found = [text for (text,) in self._raw.execute(f"PRAGMA integrity_check({_MOST_FAULTS})")]

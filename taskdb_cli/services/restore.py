@@ -20,6 +20,7 @@ from taskdb_cli.database.copy_text import with_ids_left
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import compare_revision, current_revision, revisions
 from taskdb_cli.errors import (
+    ArchiveCorrupt,
     Conflict,
     DatabaseMissing,
     DataCorrupt,
@@ -209,7 +210,8 @@ def bring(
         _make_tables(database)
         with database.replacement(dry_run=dry_run) as content:
             _prepare(source, content, target.backend.place, replace=replace, safety=safety)
-            loaded = _load(source, content, progress)
+            with _naming_triggers(content):
+                loaded = _load(source, content, progress)
             if dry_run and (faults := content.faults()):
                 raise DataCorrupt(
                     f"the restored rows are damaged: {'; '.join(faults)}", "use another archive"
@@ -270,6 +272,23 @@ def _load(source: Source, content: Content, progress: Progress) -> dict[str, int
         for layout in source.layouts:
             _require_same_rows(content, layout, digests[layout.table])
     return {table: digest.rows for table, digest in digests.items()}
+
+
+@contextmanager
+def _naming_triggers(content: Content) -> Iterator[None]:
+    """Raise Conflict, and not DataCorrupt, where triggers of the target may have changed the rows."""
+    triggers = content.triggers()
+    try:
+        yield
+    except ArchiveCorrupt:
+        raise
+    except DataCorrupt as exc:
+        if not triggers:
+            raise
+        raise Conflict(
+            f"{exc.message}; the target has {', '.join(triggers)}, which may have changed the rows",
+            "nothing was changed; disable that, restore, and enable it again",
+        ) from exc
 
 
 def _report(progress: Progress, before: int, digest: Digest) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from taskdb_cli.archive import ArchiveWriter, Column, Origin
 from taskdb_cli.database.schema import revisions
-from taskdb_cli.errors import Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
+from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate, restore
 from taskdb_cli.services.backup import taking
 from tests.conftest import ENGINES, FAULT_SERVERS, NOW, open_database
@@ -229,7 +229,7 @@ def test_a_target_that_refuses_a_row_is_as_it_was(make_url_of, database, url, or
     fill(url, users=3, tasks=7)
     refuse_tasks(url)
     before = hashes(database)
-    with pytest.raises(DataCorrupt, match="not this one"):
+    with pytest.raises(Conflict, match=r"not this one.*trigger refuse on tasks"):
         restore.copy(open_database(source), database, replace=True)
     assert hashes(database) == before
     execute(url, f"DROP TRIGGER refuse{'' if url.drivername == 'sqlite' else ' ON tasks'}")
@@ -248,3 +248,49 @@ def test_rows_that_another_application_refers_to(make_url_of, database, url):
         restore.copy(open_database(source), database, replace=True)
     assert execute(url, "SELECT user_id FROM bills") == [(1,)]
     assert hashes(database) == before
+
+
+REWRITE = {
+    "sqlite": [
+        (
+            "CREATE TRIGGER shout AFTER INSERT ON tasks"
+            " BEGIN UPDATE tasks SET title = upper(title) WHERE id = NEW.id; END"
+        )
+    ],
+    "postgresql": [
+        (
+            "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN NEW.title := upper(NEW.title); RETURN NEW; END $$"
+        ),
+        "CREATE TRIGGER shout BEFORE INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION shout()",
+    ],
+}
+BREAK = {
+    "sqlite": [REWRITE["sqlite"][0].replace("title = upper(title)", "user_id = 77")],
+    "postgresql": [
+        REWRITE["postgresql"][0].replace("NEW.title := upper(NEW.title)", "NEW.priority := 9"),
+        REWRITE["postgresql"][1],
+    ],
+}
+
+
+@pytest.mark.parametrize("engine", ["sqlite", *FAULT_SERVERS], indirect=True)
+@pytest.mark.parametrize("trigger", [REWRITE, BREAK])
+def test_a_trigger_that_changes_the_rows_is_named(database, url, engine, tmp_path, trigger):
+    """A good archive is not blamed for what a trigger of the target does, and nothing is changed."""
+    execute(url, *trigger["sqlite" if engine == "sqlite" else "postgresql"])
+    with pytest.raises(Conflict, match="trigger shout on tasks") as caught:
+        restore.restore(database, forge(tmp_path / "a.zip"))
+    assert "another archive" not in caught.value.hint
+    assert [len(rows) for rows in get_rows(url).values()] == [0, 0]
+
+
+def test_a_damaged_archive_is_blamed_in_spite_of_a_trigger(database, url, engine, tmp_path):
+    """A trigger does not hide that the archive is damaged."""
+    execute(url, *REWRITE["sqlite" if engine == "sqlite" else "postgresql"])
+    path = forge(tmp_path / "a.zip")
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArchiveCorrupt):
+        restore.restore(database, path)
