@@ -243,6 +243,10 @@ class SchemaForeign(SchemaError):
     """The database is not one of taskdb's."""
 
 
+class SchemaUnstamped(SchemaError):
+    """The tables are taskdb's, but the version table does not say at which revision they are."""
+
+
 class SchemaDrift(SchemaError):
     """The live schema differs from the models."""
 

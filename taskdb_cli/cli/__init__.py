@@ -250,13 +250,14 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
     if cause is not None and _debugging(arguments):
         # The default formatting shows no local variables, so no password either.
         traceback.print_exception(cause)
+    message = "; ".join([error.message, *getattr(cause, "__notes__", ())])
     if _wants_json(arguments):
-        body: dict[str, object] = {"code": error.code, "message": error.message, "hint": error.hint}
+        body: dict[str, object] = {"code": error.code, "message": message, "hint": error.hint}
         if error.details:
             body["details"] = error.details
         write_json({"error": body}, sys.stderr)
     else:
-        line = f"error: {error.message}{f' ({error.hint})' if error.hint else ''}"
+        line = f"error: {message}{f' ({error.hint})' if error.hint else ''}"
         # A path or another value in it may hold a newline, or what a terminal would obey.
         typer.echo(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line), err=True)
     return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code

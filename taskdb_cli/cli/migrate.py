@@ -108,6 +108,25 @@ def sql(ctx: typer.Context, revisions: Annotated[str, typer.Argument(metavar="[R
     typer.echo(service.offline_sql(backend.dialect, revision_range=revisions), nl=False)
 
 
+@app.command(epilog="Example: taskdb migrate stamp 0002")
+def stamp(
+    ctx: typer.Context,
+    revision: Annotated[str | None, typer.Argument(metavar="REVISION", help="By default the newest.")] = None,
+) -> None:
+    """Write down which revision the tables are at, once they are found to be exactly as it makes them."""
+    from taskdb_cli.services import stamp as service
+
+    run = invocation(ctx)
+    found = service.stamp(run.maintained, to=revision)
+    place, old = run.maintained.backend.place, ", ".join(found.before) or "nothing"
+    if found.was_right:
+        run.say(f"{place} is at {found.revision} already, and its tables are those of that revision")
+    else:
+        run.say(
+            f"stamped {place} with {found.revision} instead of {old}; the tables are those of that revision"
+        )
+
+
 def _describe(run: Invocation, way: Downgrade) -> str:
     target = "nothing" if way.target == "base" else way.target
     lost = ", ".join(map(str, way.losses)) or "no data is lost"

@@ -42,6 +42,9 @@ class Backend(Protocol):
     dialect: str
     """SQLAlchemy's name of the engine."""
 
+    migrates_in_one_transaction: ClassVar[bool]
+    """Whether a revision that fails takes those before it back; else each commits by itself."""
+
     read_options: ClassVar[Mapping[str, Any]]
     """Execution options of a transaction that only reads."""
 

@@ -71,6 +71,7 @@ class PostgreSQL:
     """A database on a server."""
 
     dialect = "postgresql"
+    migrates_in_one_transaction: ClassVar[bool] = False
     # All statements of a listing see one snapshot; a transaction that only reads cannot fail for it.
     read_options: ClassVar[Mapping[str, Any]] = {
         "postgresql_begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

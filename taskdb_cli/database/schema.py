@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from taskdb_cli.errors import (
     SchemaError,
     SchemaForeign,
     SchemaForked,
+    SchemaUnstamped,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +34,14 @@ LEFT_OUT_TABLES = frozenset({"access_tokens"})
 """The tables that no backup holds: whoever reads an archive gains no access by it."""
 
 OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
+
+STAMP = "taskdb migrate stamp"
+"""The command that writes the revision down which the tables are at."""
+
+# Every revision has these constraints, and no other program is likely to choose the same names.
+_OUR_MARKS = {"users": "users_email_lower", "tasks": "tasks_completed_when_done"}
+
+_REVISION = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 def migrations_directory() -> Path:
@@ -88,35 +98,83 @@ def recorded_facts(revision: str, dialect: str) -> dict[str, str]:
 def current_revision(connection: Connection) -> str | None:
     """Return the revision that a database is at, or None when it has never been migrated.
 
-    Raises SchemaForeign when it holds tables of our names that no migration of ours made, and
-    SchemaForked when it claims to be at several.
+    Raises SchemaForeign when it holds tables of our names that no migration of ours made,
+    SchemaUnstamped when the tables are ours but their revision is not known, and SchemaForked when the
+    version table names several.
     """
     stamped = stamped_revisions(connection)
     if len(stamped) > 1:
         raise SchemaForked(
             f"the database is at several revisions at once: {', '.join(stamped)}",
-            f"leave the right one of them in {VERSION_TABLE}, or restore a backup into a new database",
+            f"'{STAMP} REVISION' keeps the one that the tables are at",
         )
-    return stamped[0] if stamped else None
+    if not stamped:
+        require_no_tables(connection)
+        return None
+    if not is_revision_name(stamped[0]):
+        raise SchemaUnstamped(
+            f"{VERSION_TABLE} holds {stamped[0]}, which is no revision",
+            f"'{STAMP}' writes down which revision the tables are at",
+        )
+    return stamped[0]
 
 
 def stamped_revisions(connection: Connection) -> list[str]:
-    """Return every revision that the database says it is at: one, unless something went wrong, or none.
+    """Return what the rows of the version table say, in order; nothing if the table is missing.
 
-    Raises SchemaForeign as `current_revision` does.
+    What does not look like a revision is returned in quotes. Raises SchemaForeign for a version table
+    that Alembic did not make.
     """
-    tables = set(inspect(connection).get_table_names())
-    version: ColumnClause[str] = column("version_num")
-    if VERSION_TABLE in tables and (
-        stamped := connection.scalars(select(version).select_from(table(VERSION_TABLE, version))).all()
+    inspector = inspect(connection)
+    if not inspector.has_table(VERSION_TABLE):
+        return []
+    # A view of the name is found by has_table too.
+    if VERSION_TABLE not in inspector.get_table_names() or "version_num" not in {
+        each["name"] for each in inspector.get_columns(VERSION_TABLE)
+    }:
+        raise SchemaForeign(
+            f"{VERSION_TABLE} is not the table in which taskdb keeps its revision",
+            f"rename it; then '{STAMP}' makes the table anew",
+        )
+    version: ColumnClause[object] = column("version_num")
+    found = connection.scalars(select(version).select_from(table(VERSION_TABLE, version)))
+    return sorted(map(_revision_text, found))
+
+
+def is_revision_name(text: str) -> bool:
+    """Return whether a revision could have this name, known or not."""
+    return bool(_REVISION.fullmatch(text))
+
+
+def _revision_text(value: object) -> str:
+    if not isinstance(value, str):
+        return f"({value!r})"
+    return value if is_revision_name(value) else repr(value[:40])
+
+
+def require_no_tables(connection: Connection) -> None:
+    """Raise SchemaForeign or SchemaUnstamped if there are tables of our names."""
+    if not (taken := sorted(OUR_TABLES.intersection(inspect(connection).get_table_names()))):
+        return
+    require_ours(connection)
+    raise SchemaUnstamped(
+        f"the database has the tables {' and '.join(taken)}, but {VERSION_TABLE} names no revision",
+        f"'{STAMP}' compares them with a revision and writes it down",
+    )
+
+
+def require_ours(connection: Connection) -> None:
+    """Raise SchemaForeign if tables have our names, and are clearly none of taskdb's."""
+    inspector = inspect(connection)
+    taken = sorted(OUR_TABLES.intersection(inspector.get_table_names()))
+    if taken and not any(
+        _OUR_MARKS.get(name) in {each["name"] for each in inspector.get_check_constraints(name)}
+        for name in taken
     ):
-        return sorted(stamped)
-    if taken := sorted(OUR_TABLES & tables):
         raise SchemaForeign(
             f"the database has a table {' and '.join(taken)} that taskdb did not make",
             "give taskdb a database, or a PostgreSQL schema, of its own",
         )
-    return []
 
 
 def compare_revision(current: str | None) -> SchemaError | None:

@@ -62,6 +62,7 @@ class SQLite:
     """A database in a file of this machine."""
 
     dialect = "sqlite"
+    migrates_in_one_transaction: ClassVar[bool] = True
     read_options: ClassVar[Mapping[str, Any]] = {}
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
     error_types: tuple[type[Exception], ...] = (

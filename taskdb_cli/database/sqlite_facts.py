@@ -18,11 +18,14 @@ _CLAUSES = ("AUTOINCREMENT", "COLLATE", "ON CONFLICT")
 
 def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
     """Name each thing that those of the tables have which are there, and describe it."""
-    there = set(inspect(connection).get_table_names())
+    ours = sorted(set(inspect(connection).get_table_names()).intersection(tables))
+    if not ours:
+        # SQLAlchemy takes an empty list of names for all tables.
+        return {}
     found: dict[str, str] = {}
     with catch_warnings(action="ignore", category=SAWarning):
         # SQLAlchemy warns of indexes on expressions, which it leaves out; they are described below.
-        described = sorted(_facts(connection, sorted(there.intersection(tables))))
+        described = sorted(_facts(connection, ours))
     # Two tables may each have a constraint of one name.
     for name, description in described:
         found[name] = f"{found[name]} and {description}" if name in found else description

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlalchemy import Connection
 
@@ -14,6 +14,11 @@ def differences(connection: Connection, backend: Backend, revision: str | None =
     """Name every difference from the newest revision, or from another one; only read the catalog."""
     live = backend.facts(connection, OUR_TABLES)
     wanted = recorded_facts(revision or head_revision(), backend.dialect)
+    yield from compare(live, wanted)
+
+
+def compare(live: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
+    """Name every difference between what is there and what should be."""
     for name in sorted(wanted.keys() | live.keys()):
         if name not in live:
             yield f"{name} is missing"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -19,9 +19,15 @@ from taskdb_cli.database.schema import (
     current_revision,
     head_revision,
     revisions,
-    stamped_revisions,
 )
-from taskdb_cli.errors import InvalidInput, SchemaAhead, SchemaDrift
+from taskdb_cli.errors import (
+    DatabaseMissing,
+    Interrupted,
+    InvalidInput,
+    SchemaAhead,
+    SchemaDrift,
+    TaskdbError,
+)
 from taskdb_cli.services.drift import differences
 from taskdb_cli.services.losses import Loss, losses
 
@@ -49,7 +55,6 @@ class SchemaStatus:
     """Where a database stands: its revision, the newest known one, and the steps between."""
 
     current: str | None
-    """Several, with commas between, in a database that was stamped wrongly."""
     head: str
     pending: list[Revision]
 
@@ -69,16 +74,22 @@ def upgrade(
     """Bring a database to a revision, making it first where it is missing and the engine can.
 
     `before` is called while nobody else can migrate, if there is something to do and the database holds
-    rows. Returns its status before. Raises SchemaForeign, SchemaAhead, SchemaForked or InvalidInput
-    before anything is changed; a revision that fails leaves nothing behind.
+    rows. Returns its status before. Raises SchemaForeign, SchemaUnstamped, SchemaAhead, SchemaForked or
+    InvalidInput before anything is changed; a revision that fails leaves nothing behind, and a note of the
+    error says which revisions before it are done.
     """
     from alembic import command
 
-    _require_known(to)
-    with database.migration(create=True) as (connection, observer), _resolving(to):
+    require_known(to)
+    with (
+        _noting_how_far(database) as way,
+        database.migration(create=True) as (connection, observer),
+        resolving(to),
+    ):
         found = _status(observer)
         if steps := _steps_up(found.current, to):
             _prepare(database, observer, before)
+            way.stops = [found.current, *(step.revision for step in steps)]
             move = partial(command.upgrade, _config(connection), steps[-1].revision)
             database.backend.run_revisions(connection, move)
         return found
@@ -93,12 +104,13 @@ def downgrade(
     """
     from alembic import command
 
-    _require_known(to)
-    with database.migration() as (connection, observer), _resolving(to):
+    require_known(to)
+    with _noting_how_far(database) as way, database.migration() as (connection, observer), resolving(to):
         found = _status(observer)
         if steps := _steps_down(found.current, to):
             _prepare(database, observer, before)
-            move = partial(command.downgrade, _config(connection), _below(steps))
+            way.stops = [found.current, *(_below(step) for step in steps)]
+            move = partial(command.downgrade, _config(connection), _below(steps[-1]) or "base")
             database.backend.run_revisions(connection, move)
         return found
 
@@ -108,13 +120,13 @@ def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:
 
     Raises as `downgrade` does.
     """
-    _require_known(to)
-    with database.connect() as connection, _resolving(to):
+    require_known(to)
+    with database.connect() as connection, resolving(to):
         start = _status(connection).current
         steps = _steps_down(start, to)
         if not (start and steps):
             return Downgrade(start, start, [])
-        target = _below(steps)
+        target = _below(steps[-1]) or "base"
         # The revisions lose the same on every engine, and only this one can do all of it offline.
         script = offline_sql("postgresql", revision_range=f"{start}:{target}")
         return Downgrade(start, target, losses(connection, script))
@@ -123,29 +135,31 @@ def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:
 def status(database: Database) -> SchemaStatus:
     """Return where a database stands; change nothing.
 
-    Raises SchemaForeign for tables that taskdb did not make.
+    Raises SchemaForeign, SchemaUnstamped or SchemaForked for a database of which that cannot be said. A
+    revision that this version does not know has no steps to the newest one.
     """
     with database.connect() as connection:
-        stamped = stamped_revisions(connection)
-    known = {step.revision for step in revisions().walk_revisions()}
-    pending = [step for step in _chain(stamped) if not step.applied] if known.issuperset(stamped) else []
-    return SchemaStatus(", ".join(stamped) or None, head_revision(), pending)
+        current = current_revision(connection)
+    head = head_revision()
+    if isinstance(compare_revision(current), SchemaAhead):
+        return SchemaStatus(current, head, [])
+    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
 
 
 def history(database: Database) -> list[Revision]:
     """Return every known revision, oldest first, and whether the database has it.
 
-    Raises SchemaForeign, or SchemaAhead for a database of which that cannot be said.
+    Raises as `status` does, and SchemaAhead.
     """
     with database.connect() as connection:
-        return _chain(_stamp(_status(connection).current))
+        return _chain(_status(connection).current)
 
 
 def check(database: Database) -> SchemaStatus:
     """Return the status of a database that is at head and holds exactly the schema of the models.
 
-    Raises SchemaBehind, SchemaAhead, SchemaForeign, SchemaForked, or SchemaDrift, which names every
-    difference.
+    Raises SchemaBehind, SchemaAhead, SchemaForeign, SchemaUnstamped, SchemaForked, or SchemaDrift, which
+    names every difference.
     """
     with database.connect() as connection:
         current = current_revision(connection)
@@ -180,7 +194,7 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     config = alembic_config()
     config.output_buffer = buffer = StringIO()
     config.attributes["dialect"] = dialect
-    with _resolving(revision_range):
+    with resolving(revision_range):
         move = command.downgrade if _goes_down(ends) else command.upgrade
         move(config, revision_range, sql=True)
     return buffer.getvalue()
@@ -203,12 +217,13 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-def _require_known(revision: str) -> None:
+def require_known(revision: str) -> None:
+    """Raise InvalidInput for a revision that does not exist, SchemaForked for a chain with several heads."""
     if not revision:
         raise InvalidInput("no revision was named", "'taskdb migrate history' lists the revisions")
     head_revision()
     if not revision.startswith(("+", "-")):
-        with _resolving(revision):
+        with resolving(revision):
             revisions().get_revision(revision)
 
 
@@ -220,9 +235,49 @@ def _steps_down(current: str | None, to: str) -> list[Script]:
     return list(revisions().iterate_revisions(current or (), to, select_for_downgrade=True))
 
 
-def _below(steps: Sequence[Script]) -> str:
-    below = steps[-1].down_revision
-    return below if isinstance(below, str) else "base"
+def _below(step: Script) -> str | None:
+    below = step.down_revision
+    return below if isinstance(below, str) else None
+
+
+@dataclass
+class _Way:
+    """The revisions that a migration passes, from where it starts; none before it starts."""
+
+    stops: list[str | None] = field(default_factory=list)
+
+
+@contextmanager
+def _noting_how_far(database: Database) -> Iterator[_Way]:
+    """Add to the error of a migration that was started what of it is done."""
+    way = _Way()
+    try:
+        yield way
+    except Exception as exc:
+        if way.stops:
+            exc.add_note(_how_far(database, way.stops))
+        raise
+    except KeyboardInterrupt as exc:
+        if not way.stops:
+            raise
+        raise Interrupted(f"interrupted; {_how_far(database, way.stops)}") from exc
+
+
+def _how_far(database: Database, stops: list[str | None]) -> str:
+    try:
+        with database.connect() as connection:
+            current = current_revision(connection)
+    except DatabaseMissing:
+        current = None
+    except TaskdbError:
+        return "'taskdb migrate status' shows how far it came"
+    if current == stops[0] and database.backend.migrates_in_one_transaction:
+        return "nothing was changed"
+    done = stops[: stops.index(current) + 1] if current in stops else []
+    names = [name or "nothing" for name in done]
+    if len(names) < 2:  # noqa: PLR2004 (a step has two ends)
+        return f"no revision is done: it is still at {current or 'nothing'}"
+    return f"stopped at {names[-1]}; {' → '.join(names)} is done"
 
 
 def _prepare(database: Database, observer: Connection, before: Callable[[Database], None] | None) -> None:
@@ -238,7 +293,7 @@ def _holds_rows(connection: Connection) -> bool:
 
 
 @contextmanager
-def _resolving(revision: str) -> Iterator[None]:
+def resolving(revision: str) -> Iterator[None]:
     """Turn Alembic's refusal of a revision that is not on the way into ours."""
     from alembic.script.revision import RevisionError
     from alembic.util.exc import CommandError
@@ -257,15 +312,11 @@ def _status(connection: Connection) -> SchemaStatus:
     problem = compare_revision(current)
     if isinstance(problem, SchemaAhead):
         raise problem
-    return SchemaStatus(current, head, [step for step in _chain(_stamp(current)) if not step.applied])
+    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
 
 
-def _stamp(current: str | None) -> list[str]:
-    return [current] if current else []
-
-
-def _chain(stamped: Collection[str]) -> list[Revision]:
-    applied = {revision for each in stamped for revision in _ancestry(each)}
+def _chain(current: str | None) -> list[Revision]:
+    applied = _ancestry(current) if current else set()
     steps = reversed(list(revisions().walk_revisions()))
     return [_revision(step, step.revision in applied) for step in steps]
 

@@ -218,15 +218,21 @@ def test_a_database_ahead_is_left_alone(database, url):
 
 
 def test_a_database_at_several_revisions_is_left_alone(database, url):
-    """Two rows in the version table can be looked at, and are named by everything else."""
+    """Two rows in the version table are named by everything, and nothing is changed."""
     execute(url, f"INSERT INTO {VERSION_TABLE} VALUES ('0001')")
-    found = migrate.status(database)
-    assert (found.current, found.head, found.pending) == (f"0001, {HEAD}", HEAD, [])
-    for attempt in (migrate.check, migrate.history, migrate.upgrade, migrate.downgrade):
+    for attempt in (
+        migrate.status,
+        migrate.check,
+        migrate.history,
+        migrate.upgrade,
+        migrate.downgrade,
+        migrate.preview_downgrade,
+    ):
         with pytest.raises(SchemaForked, match=f"at several revisions at once: 0001, {HEAD}"):
             attempt(database)
     execute(url, f"UPDATE {VERSION_TABLE} SET version_num = 'f00d' WHERE version_num = '0001'")
-    assert migrate.status(database).current == f"{HEAD}, f00d"
+    with pytest.raises(SchemaForked, match=f"{HEAD}, f00d"):
+        migrate.status(database)
     execute(url, "ALTER TABLE users RENAME COLUMN email TO address")
     with pytest.raises(SchemaForked, match="several revisions"):
         database.read(lambda session: session.connection().exec_driver_sql("SELECT email FROM users"))
