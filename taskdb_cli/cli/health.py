@@ -81,7 +81,8 @@ def _backups(ctx: typer.Context) -> Backups | None:
         # The checks of backups say so; the others need no home directory.
         return None
     # The pooled address names the database too: the direct one, which a backup needs, may be missing.
-    return Backups(directory, shelf.chosen_label or label_of(shelf.run.database.backend.name))
+    label = shelf.chosen_label or label_of(shelf.run.database.backend.name)
+    return Backups(directory, label, configured=shelf.run.settings.backup.directory is not None)
 
 
 def _wait(run: Invocation, seconds: float) -> None:

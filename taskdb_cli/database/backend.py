@@ -66,6 +66,9 @@ class Backend(Protocol):
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
         """Return what tells the database from every other, whatever its name; None if it is missing."""
 
+    def file(self) -> Path | None:
+        """Return the file that the database is, whether it is there or not; None for one on a server."""
+
     def missing_file(self) -> Path | None:
         """Return the file that the database is, where that may be put whole because there is none."""
 

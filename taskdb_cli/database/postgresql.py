@@ -180,6 +180,9 @@ class PostgreSQL:
         with connect() as connection:
             return tuple(connection.exec_driver_sql(_FINGERPRINT).one())
 
+    def file(self) -> None:
+        """Return None: a database of a server is no file of ours."""
+
     def missing_file(self) -> None:
         """Return None: a database of a server is no file of ours."""
 

@@ -174,13 +174,17 @@ class SQLite:
             return None
         return found.st_dev, found.st_ino
 
+    def file(self) -> Path:
+        """Return where the path leads."""
+        return Path(os.path.realpath(self.path))
+
     def missing_file(self) -> Path | None:
         """Return where the path leads, unless anything is there, or was left there.
 
         A journal without its file would be taken for that of a file which is put there; SQLite itself
         throws it away only when it begins an empty file.
         """
-        path = Path(os.path.realpath(self.path))
+        path = self.file()
         remains = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))
         return None if any(map(os.path.lexists, remains)) else path
 

@@ -18,6 +18,7 @@ from taskdb_cli.services.backup.files import (
     PARTIAL,
     discard,
     final_name,
+    is_abandoned,
     make_directory,
     open_private,
     storage,
@@ -30,9 +31,12 @@ from taskdb_cli.services.backup.names import (
     check_label,
     parse_name,
 )
-from taskdb_cli.services.backup.records import Drill, Proof, Record, read_record, write_record
+from taskdb_cli.services.backup.records import Drill, Proof, Record, load_record, read_record, write_record
 
 LATEST = "latest"
+_LABEL_LOCK = ".lock"
+# No label has a plus in it: this cannot be the lock of another one.
+_RECORD_LOCK = "+record.lock"
 _LIST = "'taskdb backup list' shows the archives"
 
 
@@ -111,8 +115,8 @@ class BackupDirectory:
     def strays(self) -> list[Path]:
         """Return what is no archive but looks like a part or a copy of one, in the order of the names.
 
-        These are temporary files of processes that no longer run, and whatever has the suffix of an
-        archive without being a regular file of such a name.
+        These are temporary files that no run holds locked, and whatever has the suffix of an archive
+        without being a regular file of such a name.
         """
         return sorted(self.path / file.name for file in self._scan() if _is_stray(file))
 
@@ -135,7 +139,7 @@ class BackupDirectory:
         Raises BackupRunning at once if another run holds it, NotFound if the directory is missing, or
         StorageFailed where there can be no lock.
         """
-        with self._flock(label, ".lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with self._flock(label, _LABEL_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
             self._locked.add(label)
             try:
                 yield
@@ -145,6 +149,14 @@ class BackupDirectory:
     def record(self, label: str) -> Record:
         """Return what is known of a label's archives; a record that is damaged counts as missing."""
         return read_record(self._record_path(label))
+
+    def load_record(self, label: str) -> Record:
+        """Return what is known of a label's archives; raise StorageFailed for a record that is damaged."""
+        return load_record(self._record_path(label))
+
+    def lock_files(self, label: str) -> list[Path]:
+        """Return the files that a run on a label locks; they are made when they are first needed."""
+        return [self.path / f".{check_label(label)}{ending}" for ending in (_LABEL_LOCK, _RECORD_LOCK)]
 
     def note_verified(self, label: str, proof: Proof) -> None:
         """Record that an archive was verified, which makes the one before it the previous one."""
@@ -177,8 +189,7 @@ class BackupDirectory:
     def _changing_record(self, label: str) -> Iterator[None]:
         """Wait until nobody else changes the record, which takes each a moment."""
         path = self._record_path(label)
-        # No label has a plus in it: this cannot be the lock of another one.
-        with self._flock(label, "+record.lock", fcntl.LOCK_EX):
+        with self._flock(label, _RECORD_LOCK, fcntl.LOCK_EX):
             for file in self._scan():
                 if final_name(file.name) == path.name:
                     discard(self.path / file.name)
@@ -236,7 +247,7 @@ def _entry(file: os.DirEntry[str]) -> Entry | None:
 def _is_stray(file: os.DirEntry[str]) -> bool:
     if partial := PARTIAL.fullmatch(file.name):
         ours = partial["final"].endswith((SUFFIX, RECORD_SUFFIX))
-        return ours and not _runs(int(partial["process"]))
+        return ours and is_abandoned(Path(file.path)) is not False
     if not file.name.endswith(SUFFIX):
         return False
     return parse_name(file.name) is None or not file.is_file(follow_symlinks=False)
@@ -245,13 +256,3 @@ def _is_stray(file: os.DirEntry[str]) -> bool:
 def _is_partial_of(label: str, name: str) -> bool:
     named = parse_name(final_name(name))
     return named is not None and named[0] == label
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -24,6 +24,8 @@ LONGEST_NAME = 200
 PARTIAL = re.compile(r"\.(?P<final>.+)\.(?P<process>[0-9]+)-[0-9a-f]{8}\.partial", re.DOTALL)
 """The name of a temporary file: the name it shall get, and the process that writes it."""
 
+_JOURNAL = re.compile(r"-(?:wal|shm|journal)\Z")
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP}
@@ -123,6 +125,46 @@ def _shortened(name: str) -> str:
         return name
     digest = hashlib.sha256(data).hexdigest()[:16]
     return f"{data[: LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}~{digest}"
+
+
+def is_abandoned(partial: Path) -> bool | None:
+    """Return whether no run writes a temporary file any more; None where no lock tells.
+
+    A writer holds a lock on its file. The process id in the name may be another process's by now.
+    """
+    try:
+        descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def leftovers(final: Path) -> list[Path]:
+    """Return the temporary files of a file that no run writes, with the journals that SQLite made of them.
+
+    Files for which no lock tells whether a run writes them are among them. Raises StorageFailed.
+    """
+    found = []
+    with storage(f"{final.parent} cannot be read"), os.scandir(final.parent) as files:
+        for file in files:
+            name = _JOURNAL.sub("", file.name)
+            if final_name(name) != _shortened(final.name):
+                continue
+            partial, left = final.with_name(name), final.with_name(file.name)
+            outlived = left != partial and not os.path.lexists(partial)
+            if outlived or is_abandoned(partial) is not False:
+                found.append(left)
+    return sorted(found)
 
 
 def _sweep(final: Path) -> None:

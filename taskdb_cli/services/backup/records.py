@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from taskdb_cli.errors import StorageFailed
 from taskdb_cli.services.backup.files import write_atomically
 
 FORMAT_VERSION = 1
@@ -88,13 +89,23 @@ def from_json(text: str | bytes) -> Record:
 def read_record(path: Path) -> Record:
     """Return what a file holds; nothing is known if it is missing, or, with a warning, unusable."""
     try:
+        return load_record(path)
+    except StorageFailed as exc:
+        _log.warning("nothing is known of the archives: %s", exc.message)
+        return Record()
+
+
+def load_record(path: Path) -> Record:
+    """Return what a file holds; nothing is known if it is missing. Raises StorageFailed if it is unusable."""
+    try:
         return from_json(_read(path))
     except FileNotFoundError:
         return Record()
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
-        _log.warning("the record %s cannot be used, and nothing is known of its archives: %s", path, reason)
-        return Record()
+        raise StorageFailed(
+            f"the record {path} cannot be used: {reason}", "remove it, then: taskdb backup verify latest"
+        ) from exc
 
 
 def write_record(path: Path, record: Record) -> None:

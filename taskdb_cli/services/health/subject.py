@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -10,9 +11,11 @@ from sqlalchemy import Connection
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import Identity, NotMeasured, Probe, Visit
-from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, TaskdbError
+from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, StorageFailed, TaskdbError
 from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.services.backup.names import parse_name
 from taskdb_cli.services.backup.records import Record
+from taskdb_cli.services.health import TIMEOUT
 from taskdb_cli.services.health.result import Check, Limits, Status, Unit
 from taskdb_cli.services.health.thresholds import Thresholds
 
@@ -27,12 +30,53 @@ class Backups:
 
     directory: BackupDirectory
     label: str
+    configured: bool = False
+    """Whether somebody chose the directory, which must then be there."""
+
+    @cached_property
+    def fault(self) -> str:
+        """Why nothing can be known of archives; empty if the directory can be read, or was never made."""
+        path = self.directory.path
+        if not os.path.lexists(path):
+            return f"the backup directory {path} is missing" if self.configured else ""
+        if path.exists() and not path.is_dir():
+            return f"the backup directory {path} is no directory"
+        try:
+            self.directory.entries(self.label)
+        except StorageFailed as exc:
+            return exc.message
+        return "" if path.exists() else f"the backup directory {path} is a link to nowhere"
+
+    @cached_property
+    def record_fault(self) -> str:
+        """Why the record cannot be believed, or nothing."""
+        return self._loaded[1]
 
     @cached_property
     def record(self) -> Record:
-        """What is known of them; StorageFailed if that cannot be read, which is not the same as nothing."""
-        self.directory.entries(self.label)
-        return self.directory.record(self.label)
+        """What is known of the archives; nothing where the record cannot be believed.
+
+        Raises NotMeasured if the directory cannot be read.
+        """
+        return self._loaded[0]
+
+    @cached_property
+    def _loaded(self) -> tuple[Record, str]:
+        if self.fault:
+            raise NotMeasured(self.fault)
+        try:
+            record = self.directory.load_record(self.label)
+        except StorageFailed as exc:
+            return Record(), exc.message
+        # A path in place of a name would lead out of the directory.
+        named = (each.archive for each in (record.verified, record.previous, record.drilled) if each)
+        if strange := next((name for name in named if not self._is_ours(name)), None):
+            return Record(), f"the record names {strange!r}, which is no archive of {self.label}"
+        return record, ""
+
+    def _is_ours(self, name: str) -> bool:
+        parsed = parse_name(name)
+        return parsed is not None and parsed[0] == self.label
 
 
 @dataclass
@@ -44,6 +88,8 @@ class Subject:
     backups: Backups | None = None
     failure: TaskdbError | None = field(default=None, init=False)
     """Why there is no connection, once one has been tried."""
+    seconds: float = field(default=TIMEOUT, init=False)
+    """How many are left for the check that runs."""
     _visit: Visit | None = field(default=None, init=False)
 
     @property
@@ -108,7 +154,8 @@ class Subject:
         return self.probe.identities()
 
     def set_time(self, seconds: float) -> None:
-        """Let no statement take longer, if there is a connection."""
+        """Let nothing take longer."""
+        self.seconds = seconds
         if self._visit is not None:
             with self.database.translating():
                 self._visit.probe.set_time(seconds)

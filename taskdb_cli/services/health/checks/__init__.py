@@ -58,6 +58,7 @@ DEFINITIONS = (
     Definition(storage.journal_mode),
     Definition(storage.permissions),
     Definition(storage.disk),
+    Definition(storage.leftovers, offline=True),
     Definition(queries.plans, needs_head=True),
     Definition(backups.backup, offline=True),
     Definition(backups.backup_archive, offline=True),

@@ -2,53 +2,99 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import stat
 from pathlib import Path
 
-from taskdb_cli.archive import seal_of
+from taskdb_cli.archive import reseal, seal_of
 from taskdb_cli.database.health import NotMeasured
-from taskdb_cli.errors import ArchiveCorrupt
+from taskdb_cli.errors import TaskdbError
+from taskdb_cli.services.backup.files import final_name, is_abandoned
 from taskdb_cli.services.backup.records import Proof
-from taskdb_cli.services.health.result import Check, Status, Unit
-from taskdb_cli.services.health.subject import Look, NoAnswer
+from taskdb_cli.services.health.result import WORST_FIRST, Check, Status, Unit
+from taskdb_cli.services.health.subject import Look, shortened
 
 FEWEST_ROWS = 1000
 """A smaller database may well double in a day."""
 
+REREAD_AT_MOST = 100_000_000
+"""Bytes of an archive that are read again in every round; a larger one takes a disk too long."""
+
+REREAD_SHARE = 4
+"""The part of the time that is left: so much of it may go into reading an archive."""
+
 _TAKE = "taskdb backup"
+_VERIFY = "taskdb backup verify latest"
 
 
 def backup(look: Look) -> Check:
-    """Judge the age of what the last verified archive holds; to have none is a warning."""
-    proof = look.backups.record.verified
-    if proof is None:
+    """Judge the age of what the last verified archive holds; to have none is a warning.
+
+    A directory that cannot be used is critical. An archive of a time to come is a warning, and has no age.
+    """
+    if look.backups.fault:
+        return look.found(Status.CRITICAL, look.backups.fault, remedy=f"bring it back, then {_TAKE}")
+    if blocked := _impossible_locks(look):
+        message = f"no backup can be taken: {shortened(blocked)} is no regular file"
+        return look.found(Status.CRITICAL, message, remedy="remove it")
+    if look.backups.record_fault:
+        return look.found(
+            Status.UNKNOWN, look.backups.record_fault, remedy=f"remove the record, then {_VERIFY}"
+        )
+    found = _age(look)
+    if not (future := _future(look)):
+        return found
+    return look.found(
+        next(each for each in WORST_FIRST if each in (found.status, Status.WARNING)),
+        f"{shortened(future)}: dated in the future, so a clock is or was wrong; {found.message}",
+        value=found.value,
+        unit=found.unit,
+        remedy=found.remedy or "set the clock right, and delete or rename what is dated wrongly",
+    )
+
+
+def _age(look: Look) -> Check:
+    record = look.backups.record
+    if record.verified is None:
+        number = len(look.backups.directory.entries(look.backups.label))
+        if number:
+            message = f"no record says that any of {number} archives was ever verified"
+            return look.found(Status.WARNING, message, remedy=_VERIFY)
         return look.found(Status.WARNING, "no backup has been taken and verified yet", remedy=_TAKE)
-    age = (look.subject.now - proof.taken_at).total_seconds()
-    if age < 0:
-        raise NoAnswer(f"{proof.archive} is of a time to come: a clock is wrong")
+    proof = _verified(look)
+    if _is_future(look, proof):
+        message = f"how old the last verified backup is, {proof.archive}, cannot be told"
+        return look.found(Status.UNKNOWN, message, remedy=_TAKE)
     message = f"{proof.archive} was verified at {proof.verified_at:%Y-%m-%d %H:%M} UTC"
+    age = (look.subject.now - proof.taken_at).total_seconds()
     return look.judged(age, message, remedy=_TAKE, unit=Unit.SECONDS)
 
 
 def backup_archive(look: Look) -> Check:
-    """Demand that the last verified archive is still there, with the seal and the size that were verified."""
+    """Demand that the last verified archive is as it was verified; read all of it again if it is small."""
     proof = _verified(look)
     path = look.backups.directory.path / proof.archive
-    problem = _problem(path, proof)
+    try:
+        problem, read = _problem(path, proof, look.subject.seconds / REREAD_SHARE)
+    except TaskdbError as exc:
+        problem, read = exc.message, False
     if problem:
-        return look.found(Status.CRITICAL, f"{path} {problem}", remedy=f"find out why, then {_TAKE}")
-    return look.found(Status.OK, f"{path} is there, with its seal", value=proof.size, unit=Unit.BYTES)
+        return look.found(Status.CRITICAL, problem, remedy=f"find out why, then {_TAKE}")
+    since = f"{proof.verified_at:%Y-%m-%d %H:%M} UTC"
+    how = "every byte matches its seal" if read else f"with its size and seal; not re-read since {since}"
+    return look.found(Status.OK, f"{path} is there, {how}", value=proof.size, unit=Unit.BYTES)
 
 
 def drill(look: Look) -> Check:
     """Judge how long ago an archive was last restored for trial; that none ever was is a warning."""
     _verified(look)
-    drilled, remedy = look.backups.record.drilled, "taskdb backup verify latest --drill"
+    drilled, remedy = look.backups.record.drilled, f"{_VERIFY} --drill"
     if drilled is None:
         return look.found(Status.WARNING, "no archive was ever restored for trial", remedy=remedy)
     age = (look.subject.now - drilled.at).total_seconds()
     if age < 0:
-        raise NoAnswer(f"{drilled.archive} was drilled in a time to come: a clock is wrong")
+        message = f"{drilled.archive} was restored for trial in the future: a clock is or was wrong"
+        return look.found(Status.UNKNOWN, message, remedy=remedy)
     message = f"{drilled.archive} was restored for trial at {drilled.at:%Y-%m-%d %H:%M} UTC"
     return look.judged(age, message, remedy=remedy, unit=Unit.SECONDS)
 
@@ -82,24 +128,31 @@ def growth(look: Look) -> Check:
 
 def backup_space(look: Look) -> Check:
     """Judge how much of the disk under the archives is free, in per cent, and whether one more fits."""
+    _require_directory(look)
     directory = look.backups.directory.path
-    usage = shutil.disk_usage(next(place for place in (directory, *directory.parents) if place.exists()))
-    free = 100 * usage.free / usage.total
-    message = f"{usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free under {directory}"
+    disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
+    free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    message = f"{free / 1e6:,.0f} of {total / 1e6:,.0f} MB are free under {directory}"
     remedy = "make room, or keep fewer archives: taskdb backup prune"
-    proof = look.backups.record.verified
-    if proof is not None and usage.free < proof.size:
-        status = Status.CRITICAL
-        return look.found(
-            status, f"{message}: too little for one more", value=free, unit=Unit.PERCENT, remedy=remedy
-        )
-    return look.judged(free, message, remedy=remedy, unit=Unit.PERCENT)
+    proof, percent = look.backups.record.verified, 100 * free / total if total else 0.0
+    problem = ""
+    if disk.f_flag & os.ST_RDONLY:
+        problem, remedy = "the disk is read-only", "make it writable"
+    elif proof is not None and free < proof.size:
+        problem = "too little for one more"
+    elif disk.f_files and not disk.f_favail:
+        problem = "the disk takes no more files"
+    if problem:
+        found = f"{message}: {problem}"
+        return look.found(Status.CRITICAL, found, value=percent, unit=Unit.PERCENT, remedy=remedy)
+    return look.judged(percent, message, remedy=remedy, unit=Unit.PERCENT)
 
 
 def backup_strays(look: Look) -> Check:
     """Look for what dead runs left behind, and for what only looks like an archive."""
+    _require_directory(look)
     return look.none_of(
-        [str(path) for path in look.backups.directory.strays()],
+        [_stray(path) for path in look.backups.directory.strays()],
         "nothing lies among the archives that is none",
         "these are no archives",
         remedy="delete or rename them, once no backup runs; the next backup removes its own leftovers",
@@ -107,22 +160,58 @@ def backup_strays(look: Look) -> Check:
     )
 
 
+def _require_directory(look: Look) -> None:
+    if look.backups.fault:
+        raise NotMeasured(look.backups.fault)
+
+
 def _verified(look: Look) -> Proof:
-    proof = look.backups.record.verified
-    if proof is None:
+    """Return the proof of the last archive that is not of a time to come, if there is one."""
+    record = look.backups.record
+    if record.verified is None:
         raise NotMeasured("there is no verified backup yet", _TAKE)
-    return proof
+    proofs = [proof for proof in (record.verified, record.previous) if proof]
+    return next((proof for proof in proofs if not _is_future(look, proof)), record.verified)
 
 
-def _problem(path: Path, proof: Proof) -> str:
-    if not path.is_file():
-        return "is gone"
-    if path.stat().st_size != proof.size:
-        return f"has {path.stat().st_size:,} bytes, and had {proof.size:,} when it was verified"
+def _is_future(look: Look, proof: Proof) -> bool:
+    return max(proof.taken_at, proof.verified_at) > look.subject.now
+
+
+def _future(look: Look) -> list[str]:
+    """Return the archives that say, by their name or their manifest, that they are of a time to come."""
+    record, entries = look.backups.record, look.backups.directory.entries(look.backups.label)
+    named = {entry.path.name for entry in entries if entry.taken_at > look.subject.now}
+    proofs = (proof for proof in (record.verified, record.previous) if proof)
+    return sorted(named | {proof.archive for proof in proofs if _is_future(look, proof)})
+
+
+def _impossible_locks(look: Look) -> list[str]:
+    files = look.backups.directory.lock_files(look.backups.label)
+    return [str(path) for path in files if os.path.lexists(path) and not path.is_file()]
+
+
+def _problem(path: Path, proof: Proof, seconds: float) -> tuple[str, bool]:
+    """Return what is wrong with an archive, or nothing; and whether all of it was read."""
     try:
-        return "" if seal_of(path) == proof.seal else "has another seal than when it was verified"
-    except ArchiveCorrupt:
-        return "has no seal any more"
+        found = path.lstat()
+    except FileNotFoundError:
+        return f"{path} is gone", False
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} is no regular file any more", False
+    if found.st_size != proof.size:
+        return f"{path} has {found.st_size:,} bytes, and had {proof.size:,} when it was verified", False
+    if seal_of(path) != proof.seal:
+        return f"{path} has another seal than when it was verified", False
+    seal = reseal(path, seconds=seconds) if proof.size <= REREAD_AT_MOST else None
+    if seal not in (None, proof.seal):
+        return f"{path} is damaged: its bytes do not match its seal", True
+    return "", seal is not None
+
+
+def _stray(path: Path) -> str:
+    untold = final_name(path.name) and is_abandoned(path) is None
+    return f"{path} (no lock tells whether a run still writes it)" if untold else str(path)
 
 
 def _lost(now: int, before: int) -> float:

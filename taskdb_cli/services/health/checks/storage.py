@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from taskdb_cli.database.health import NotMeasured
+from taskdb_cli.services.backup import files
 from taskdb_cli.services.health.result import Check, Status, Unit
 from taskdb_cli.services.health.subject import Look, shortened
 
@@ -22,6 +24,21 @@ def disk(look: Look) -> Check:
     message = f"{found.free / MB:,.0f} of {found.total / MB:,.0f} MB are free"
     return look.judged(
         100 * found.free / found.total, message, remedy="make room on the disk", unit=Unit.PERCENT
+    )
+
+
+def leftovers(look: Look) -> Check:
+    """Look for what a restore that was killed left beside the file."""
+    file = look.subject.database.backend.file()
+    if file is None:
+        raise NotMeasured("only a database in a file has files beside it")
+    found = [str(path) for path in files.leftovers(file)] if file.parent.is_dir() else []
+    return look.none_of(
+        found,
+        "no unfinished restore lies beside the file",
+        "a restore was killed and left",
+        remedy="delete them, once no restore runs",
+        status=Status.WARNING,
     )
 
 
