@@ -23,6 +23,7 @@ ENVIRONMENT_VARIABLES = {
     "DATABASE_URL": "the database, when TASKDB_DATABASE_URL is not set",
     "DATABASE_URL_UNPOOLED": "its direct endpoint, in the same way",
     "TASKDB_ENV_FILE": "the dotenv file, instead of the nearest .env",
+    "TASKDB_SCHEMA": "the PostgreSQL schema of the tables, instead of what the search path leads to",
     "TASKDB_POOLED": "1 if a pooler such as PgBouncer hands out the sessions",
     "TASKDB_POOL_SIZE": "connections that a long-lived process keeps",
     "TASKDB_POOL_OVERFLOW": "connections that it may open beyond them",
@@ -120,17 +121,21 @@ class Settings:
     def other_database(self, url: str, source: str) -> Database:
         """Return another database by its direct endpoint, reached with the same limits.
 
-        `source` says in an error where the URL came from. Raises InvalidConfiguration.
+        The schema of these settings does not apply to it. `source` says in an error where the URL came
+        from. Raises InvalidConfiguration.
         """
         from taskdb_cli.database import Database
 
-        return Database(_without_pooler(parse_url(url, source)), replace(self.options, pooled=False))
+        return Database(
+            _without_pooler(parse_url(url, source)), replace(self.options, pooled=False, schema=None)
+        )
 
 
 def load_settings(
     *,
     database_url: str | None = None,
     env_file: Path | None = None,
+    schema: str | None = None,
     log_file: Path | None = None,
     log_format: str | None = None,
     environment: Mapping[str, str] | None = None,
@@ -147,7 +152,7 @@ def load_settings(
     return Settings(
         database_url=url,
         direct_url=direct_url,
-        options=_read_options(merged, url),
+        options=_read_options(merged, url, schema),
         pool=_read_pool(merged),
         log=LogSettings.read(merged, file=log_file, format=log_format),
         backup=_read_backup(merged),
@@ -155,7 +160,7 @@ def load_settings(
     )
 
 
-def _read_options(values: Mapping[str, str], url: URL) -> Options:
+def _read_options(values: Mapping[str, str], url: URL, schema: str | None) -> Options:
     from taskdb_cli.database.options import Options
 
     usual, longest = Options(), _LONGEST_TIMEOUT
@@ -166,6 +171,7 @@ def _read_options(values: Mapping[str, str], url: URL) -> Options:
         retry_budget=_number(values, "TASKDB_RETRY_BUDGET", usual.retry_budget, 0, longest),
         migration_wait=_number(values, "TASKDB_MIGRATION_WAIT", usual.migration_wait, 0, _DAY),
         migration_timeout=_number(values, "TASKDB_MIGRATION_TIMEOUT", usual.migration_timeout, 0, _DAY),
+        schema=values.get("TASKDB_SCHEMA") if schema is None else schema,
         pooled=bool(_number(values, "TASKDB_POOLED", int(_is_neon_pooler(url)), 0, 1)),
         slow_query_ms=_number(values, "TASKDB_SLOW_QUERY_MS", usual.slow_query_ms, 0, _DAY * 1000),
     )

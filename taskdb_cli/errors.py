@@ -251,6 +251,14 @@ class SchemaDrift(SchemaError):
     """The live schema differs from the models."""
 
 
+class SchemaMissing(SchemaError):
+    """The PostgreSQL schema that should hold the tables does not exist."""
+
+
+class EncodingUnsupported(SchemaError):
+    """The database keeps its text in another encoding than UTF-8."""
+
+
 class DataCorrupt(TaskdbError):
     """Stored data failed verification."""
 

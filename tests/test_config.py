@@ -235,10 +235,10 @@ def test_parameters_of_the_url_win_over_the_settings(engine, url):
             database_url=f"{url}?connect_timeout=3", environment={}
         )
         return
-    given = url.update_query_dict({"options": "-c search_path=pg_catalog", "connect_timeout": "7"})
+    given = url.update_query_dict({"options": "-c work_mem=7MB", "connect_timeout": "7"})
     settings = load_settings(database_url=given.render_as_string(hide_password=False), environment={})
     with settings.database().connect() as connection:
-        assert connection.exec_driver_sql("SHOW search_path").scalar() == "pg_catalog"
+        assert connection.exec_driver_sql("SHOW work_mem").scalar() == "7MB"
         assert connection.exec_driver_sql("SHOW TimeZone").scalar() == "UTC"
         assert connection.connection.driver_connection.info.get_parameters()["connect_timeout"] == "7"
 

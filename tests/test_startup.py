@@ -164,7 +164,9 @@ def test_a_healthy_command_asks_nothing_about_the_schema(taskdb, statements):
         "pg_attribute",
         "information_schema",
     )
-    assert [statement for statement in statements if any(name in statement for name in catalogs)] == []
+    # A session is set to its schema as it is opened.
+    work = [statement for statement in statements if "'search_path'" not in statement]
+    assert [statement for statement in work if any(name in statement for name in catalogs)] == []
 
 
 def test_a_failed_command_does_ask(taskdb, url, statements):

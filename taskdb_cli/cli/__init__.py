@@ -86,6 +86,10 @@ def main(
             metavar="PATH", help="A dotenv file, instead of the nearest .env. [env: TASKDB_ENV_FILE]"
         ),
     ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The PostgreSQL schema of the tables. [env: TASKDB_SCHEMA]"),
+    ] = None,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Log to stderr: -v events, -vv SQL too.")
     ] = 0,
@@ -108,7 +112,7 @@ def main(
         # Before anything is changed of which the outcome could not be told.
         sys.stdout.write("")
     found = invocation(ctx)
-    found.database_url, found.env_file = database_url, env_file
+    found.database_url, found.env_file, found.schema = database_url, env_file, schema
     found.verbosity, found.debug = -1 if quiet else verbose, debug
     found.log_file, found.log_format = log_file, log_format
     found.open_journal()

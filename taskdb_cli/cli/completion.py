@@ -29,7 +29,8 @@ def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
 
     given = ctx.find_root().params
     try:
-        settings = load_settings(database_url=given.get("database_url"), env_file=given.get("env_file"))
+        chosen = {name: given.get(name) for name in ("database_url", "env_file", "schema")}
+        settings = load_settings(**chosen)
         # A person is waiting with a finger on the key.
         hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, retry_budget=0)
         database = replace(settings, options=hasty).database()

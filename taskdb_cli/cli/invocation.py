@@ -33,6 +33,7 @@ class Invocation:
 
     database_url: str | None = None
     env_file: Path | None = None
+    schema: str | None = None
     verbosity: int = 0
     debug: bool = False
     log_file: Path | None = None
@@ -65,6 +66,7 @@ class Invocation:
         settings = load_settings(
             database_url=self.database_url,
             env_file=self.env_file,
+            schema=self.schema,
             log_file=self.log_file,
             log_format=self.log_format,
         )

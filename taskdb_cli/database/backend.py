@@ -19,6 +19,10 @@ BEGUN = "taskdb_begun"
 """The execution option of a connection whose transaction was begun before SQLAlchemy had to do with it."""
 
 
+MIGRATED = "taskdb_migrated"
+"""What the info of a connection has once a transaction has begun: whether taskdb's version table is there."""
+
+
 class Transaction(NamedTuple):
     """What the outcome of a transaction can be looked up by, when the answer to its commit was lost."""
 
@@ -38,6 +42,9 @@ class Backend(Protocol):
 
     name: str
     """What the database is called where it is."""
+
+    schema: str | None
+    """The schema that was chosen; None where that was left to the database."""
 
     dialect: str
     """SQLAlchemy's name of the engine."""
@@ -79,7 +86,10 @@ class Backend(Protocol):
         """Wait until it is this thread's turn to write, for a while."""
 
     def begin(self, pooled: PoolProxiedConnection, options: Mapping[str, Any]) -> None:
-        """Begin a transaction, by the driver, as `read_options` or `write_options` say."""
+        """Begin a transaction, by the driver, as `read_options` or `write_options` say; note MIGRATED.
+
+        Raises EncodingUnsupported, and SchemaMissing where a schema was chosen.
+        """
 
     def transaction(self, pooled: PoolProxiedConnection) -> Transaction | None:
         """Return the running transaction, begun with `write_options`; None if it cannot be looked up."""

@@ -38,6 +38,8 @@ class Options:
     """How long a migration waits for another one or a backup, and tries to get the locks it needs."""
     migration_timeout: int = 0
     """How long a statement of a migration may take."""
+    schema: str | None = None
+    """The PostgreSQL schema that holds the tables; None for the one that the search path leads to."""
     pooled: bool = False
     """Whether a pooler hands out the sessions, which are then not ours to set."""
     pool: Pool | None = None

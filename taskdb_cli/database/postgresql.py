@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import chain
 from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, Select, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, PoolProxiedConnection, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database import postgresql_faults as faults
 from taskdb_cli.database import postgresql_rules  # noqa: F401 (registers itself with SQLAlchemy)
-from taskdb_cli.database.backend import BEGUN, Transaction
+from taskdb_cli.database.backend import BEGUN, MIGRATED, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
@@ -24,11 +24,11 @@ from taskdb_cli.database.postgresql_connection import (
     check_idle_connections,
     connect_arguments,
     pooling,
-    session_settings,
 )
 from taskdb_cli.database.postgresql_faults import LATER
 from taskdb_cli.database.postgresql_locks import lock_migrations, unlock_migrations
 from taskdb_cli.database.postgresql_refusals import translate_connecting
+from taskdb_cli.database.postgresql_session import require_schema_name, set_session
 from taskdb_cli.database.postgresql_target import Host, Target
 from taskdb_cli.database.postgresql_url import DRIVER
 from taskdb_cli.database.retry import persist
@@ -49,13 +49,25 @@ MIGRATION_LOCK_TIMEOUT = "1s"
 """How long a statement of a revision waits for a lock: all who come after it wait behind it meanwhile."""
 
 # Statistics are lost in the recovery from a crash, and begin again; so they do on another server.
-_RECOVERED = "pg_stat_get_bgwriter_stat_reset_time()::text"
+_RECOVERED = "extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text"
 
-BEGIN_WRITING = f"SELECT pg_current_xact_id()::text, {_RECOVERED}; BEGIN"
+# An administrator may have set another isolation level for all transactions.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+BEGIN_WRITING = f"{BEGIN}; SELECT pg_current_xact_id()::text, {_RECOVERED}"
 """What begins a transaction that writes, and asks for what its outcome can be looked up by later.
 
-It is one message, of which PostgreSQL makes one transaction; BEGIN keeps that open.
+It is one message, and so takes one round trip.
 """
+
+# Nothing may end the session that holds the lock of migrations while the other one works.
+_NEVER_IDLE_TOO_LONG = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
+    ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+
+_OWN = "taskdb_own"
+"""What the info of a connection has if its settings last as long as it does."""
 
 TRANSACTION_STATUS = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
 """What looks it up."""
@@ -80,16 +92,19 @@ class PostgreSQL:
     error_types: tuple[type[Exception], ...] = (DBAPIError, PoolTimeoutError, psycopg.Error)
 
     def __init__(self, url: URL, options: Options) -> None:
+        if options.schema is not None:
+            require_schema_name(options.schema)
         self.url = url
         self.options = options
+        self.schema = options.schema
         self.target = Target.of(url)
         self.server = self.target.server
         self.name = self.target.database
-        self.place = f"{self.server}/{self.name}"
+        self.place = self._place(self.server)
         self._connected_before = False
 
     def create_engine(self) -> Engine:
-        """Return an engine whose transactions are in UTC, as psycopg needs to read the year 1."""
+        """Return an engine whose sessions read and write the same, whatever an administrator has set."""
         engine = create_engine(
             DRIVER + "://",
             hide_parameters=True,
@@ -98,11 +113,28 @@ class PostgreSQL:
             connect_args=connect_arguments(self.target, self.options),
             **pooling(self.options),
         )
+        event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._note_connected)
         event.listen(engine, "begin", self._begin)
         if self.options.pool:
             check_idle_connections(engine)
         return engine
+
+    def _connect(
+        self, dialect: Dialect, record: ConnectionPoolEntry, args: list[Any], kwargs: dict[str, Any]
+    ) -> psycopg.Connection[Any]:
+        connection: psycopg.Connection[Any] = dialect.connect(*args, **kwargs)  # type: ignore[assignment]
+        try:
+            if not self.options.pooled:
+                self._set(connection, record)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set(self, connection: psycopg.Connection[Any], entry: ManagesConnection) -> None:
+        found = set_session(connection, self.options, self.place)
+        entry.info[MIGRATED], entry.info[_OWN] = found.migrated, found.own
 
     def _begin(self, connection: Connection) -> None:
         options = connection.get_execution_options()
@@ -113,39 +145,41 @@ class PostgreSQL:
         """Send what the options say, in one round trip."""
         # Who names an isolation level leaves it to the driver.
         if "isolation_level" not in options:
-            statement = options.get("postgresql_begin", "BEGIN")
+            statement = options.get("postgresql_begin", BEGIN)
             if statement is BEGIN_WRITING:
                 self._require_writable(pooled)
-            cursor = self._send(pooled, statement)
-            if statement is BEGIN_WRITING:
-                pooled.info[Transaction] = Transaction(*cursor.fetchone() or ())
-        if self.options.pooled:
-            self._set_locally(pooled)
+            self._send(pooled, statement)
+        if not pooled.info.get(_OWN):
+            with self._watched(pooled) as raw:
+                self._set(raw, pooled)
 
-    def _send(
-        self, pooled: PoolProxiedConnection, statement: str, values: Sequence[str] | None = None
-    ) -> psycopg.Cursor[Any]:
+    def _send(self, pooled: PoolProxiedConnection, statement: str) -> None:
+        with self._watched(pooled) as raw, watching(statement, self.options.slow_query_ms):
+            cursor = raw.execute(statement)
+            if statement is BEGIN_WRITING:
+                cursor.nextset()
+                pooled.info[Transaction] = Transaction(*cursor.fetchone() or ())
+
+    @contextmanager
+    def _watched(self, pooled: PoolProxiedConnection) -> Iterator[psycopg.Connection[Any]]:
         raw = pooled.driver_connection
         assert isinstance(raw, psycopg.Connection)
         try:
-            with watching(statement, self.options.slow_query_ms):
-                return raw.execute(statement, values)
+            yield raw
         except BaseException as exc:
             # The pool does not hear of it, as it does of what fails in a statement of SQLAlchemy's.
             pooled.invalidate(exc)
             raise
 
-    def _set_locally(self, pooled: PoolProxiedConnection) -> None:
-        # In a pooler's session a setting lasts for the transaction only; one statement sets them all.
-        settings = session_settings(self.options)
-        calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
-        self._send(pooled, f"SELECT {calls}", tuple(chain(*settings.items())))
+    def _place(self, server: str) -> str:
+        schema = "" if self.schema is None else f" (schema {self.schema})"
+        return f"{server}/{self.name}{schema}"
 
     def _note_connected(self, connection: psycopg.Connection[Any], _: Any) -> None:
         self._connected_before = True
         if len(self.target.hosts) > 1:
             answering = Host(connection.info.host, "", str(connection.info.port))
-            self.place = f"{answering}/{self.name}"
+            self.place = self._place(str(answering))
 
     def _require_writable(self, pooled: PoolProxiedConnection) -> None:
         """Raise StorageFailed where nothing can be written, before anything waits for a lock.
@@ -192,6 +226,9 @@ class PostgreSQL:
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Say why there is no connection, and whether there may be one soon."""
+        if faults.sqlstate(error):
+            # There is a connection, and the server refused what was asked first.
+            return self.translate(error)
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
         expected = not self.target.is_local or self._connected_before
         return translate_connecting(
@@ -297,8 +334,10 @@ class PostgreSQL:
         """
         with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
             self._require_writable(guard.connection)
+            guard.exec_driver_sql(_NEVER_IDLE_TOO_LONG)
             lock_migrations(guard, wait=self.options.migration_wait, place=self.place)
             with connect().execution_options(isolation_level="READ COMMITTED") as connection:
+                connection.exec_driver_sql(_NEVER_IDLE_TOO_LONG)
                 connection.exec_driver_sql(f"SET statement_timeout = '{self.options.migration_timeout}s'")
                 connection.exec_driver_sql(f"SET lock_timeout = '{max(1, self.options.migration_wait)}s'")
                 connection.commit()

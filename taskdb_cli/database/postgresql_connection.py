@@ -1,4 +1,4 @@
-"""How a session of PostgreSQL is opened, and what is set in it."""
+"""How a session of PostgreSQL is opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from sqlalchemy import Engine, NullPool, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from taskdb_cli.database.backend import MIGRATED
 from taskdb_cli.database.options import Options
+from taskdb_cli.database.postgresql_session import OWN_SESSION, session_settings
 from taskdb_cli.database.postgresql_target import Target
 
 POOL_RECYCLE = 240
@@ -39,13 +41,20 @@ def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
         "fallback_application_name": "taskdb",
         **_LIVENESS,
         **target.parameters,
+        "client_encoding": "utf8",
+        # We begin every transaction ourselves.
+        "autocommit": True,
         # A prepared statement may get a generic plan, which reads far more than its own would;
         # and a pooler would hand it to a session that does not know it.
         "prepare_threshold": None,
     }
-    if not options.pooled:
-        settings = [f"-c {name}={value}" for name, value in session_settings(options).items()]
-        arguments["options"] = " ".join([target.options, *settings]).strip()
+    if options.pooled:
+        # A pooler refuses start-up options, even those that libpq would take from PGOPTIONS.
+        arguments.setdefault("options", "")
+    else:
+        settings = session_settings(options) | {OWN_SESSION: "yes"}
+        given = [f"-c {name}={value}" for name, value in settings.items()]
+        arguments["options"] = " ".join([target.options, *given]).strip()
     return arguments
 
 
@@ -79,6 +88,9 @@ def check_idle_connections(engine: Engine) -> None:
         idle_since = record.info.get(_IDLE_SINCE)
         if idle_since is None:
             return
+        if not record.info.get(MIGRATED):
+            # A migration may have made the tables meanwhile, in a schema that this session does not see.
+            raise InvalidatePoolError
         try:
             if time.monotonic() - idle_since >= IDLE_LIMIT:
                 connection.execute("SELECT 1")
@@ -90,12 +102,3 @@ def check_idle_connections(engine: Engine) -> None:
 
     event.listen(engine, "checkin", note_idle)
     event.listen(engine, "checkout", check)
-
-
-def session_settings(options: Options) -> dict[str, str]:
-    """Return the settings of a session, which is in UTC as psycopg needs to read the year 1."""
-    return {
-        "TimeZone": "UTC",
-        "statement_timeout": f"{options.statement_timeout}s",
-        "lock_timeout": f"{options.lock_timeout}s",
-    }

@@ -16,12 +16,9 @@ from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import DatabaseUnavailable, DataCorrupt
 
-# What an administrator sets for a role or a database must not change the text, hide rows from it without
-# a word, or end the work while it waits for a disk.
+# What an administrator sets for a role or a database must not hide rows without a word, or end the work
+# while it waits for a disk.
 _SETTINGS = {
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO",
-    "TimeZone": "UTC",
     "row_security": "off",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -186,8 +183,8 @@ class PostgreSQLContent(Content):
         [(sequence,)] = self._query("SELECT pg_get_serial_sequence(%s, 'id')", table)
         [(highest,)] = self._query(
             f"SELECT greatest((SELECT max(id) FROM {table}),"  # noqa: S608 (our own table)
-            f" (SELECT last_value FROM {sequence} WHERE is_called)) WHERE %s <> ''",
-            table,
+            " pg_sequence_last_value(%s::regclass))",
+            sequence,
         )
         # A row that was numbered by hand may be below the first id of an identity.
         if highest is not None and int(highest) > 0:

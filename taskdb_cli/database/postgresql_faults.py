@@ -34,7 +34,10 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
     LOCK_TIMEOUT: (TransactionConflict, "another session holds the lock: " + LATER),
     "40": (TransactionConflict, "another transaction was in the way: " + LATER),
     "53100": (StorageFailed, "make room on the server's disk"),
-    "25006": (StorageFailed, "connect to the primary server, or to a role that may write"),
+    "25006": (
+        StorageFailed,
+        "connect to the primary server, or end what default_transaction_read_only is set to",
+    ),
     "42501": (TaskdbError, "grant the role of the database URL what it needs"),
     "23505": (Conflict, ""),
     "23503": (NotFound, ""),

@@ -191,7 +191,10 @@ class PostgreSQLProbe:
         return [self._identity(table) for table in our_tables()]
 
     def _identity(self, table: str) -> Identity:
-        [sequence] = self._one(f"SELECT pg_get_serial_sequence('{table}', 'id')")
+        # The name with its schema is for people; in a statement the search path finds the sequence.
+        named, sequence = self._one(
+            f"SELECT name, name::regclass::text FROM pg_get_serial_sequence('{table}', 'id') AS name"
+        )
         if sequence is None:
             [highest] = self._one(f"SELECT coalesce(max(id), 0) FROM {table}")
             remedy = f"ALTER TABLE {table} ALTER id ADD GENERATED ALWAYS AS IDENTITY (START {highest + 1})"
@@ -203,8 +206,9 @@ class PostgreSQLProbe:
                 f" FROM {sequence}, pg_sequence WHERE seqrelid = '{sequence}'::regclass"
             )
         except Exception as exc:
-            raise _hidden_or(exc, f"GRANT SELECT ON SEQUENCE {sequence}") from exc
-        remedy = f"SELECT setval('{sequence}', (SELECT max(id) FROM {table}))"
+            raise _hidden_or(exc, f"GRANT SELECT ON SEQUENCE {named}") from exc
+        escaped = named.replace("'", "''")
+        remedy = f"SELECT setval('{escaped}', (SELECT max(id) FROM {table}))"
         return Identity(table, int(found[0]), found[2], found[1], collides=True, remedy=remedy)
 
     def broken_rows(self) -> list[str]:

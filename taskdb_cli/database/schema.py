@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnClause, Connection, column, inspect, select, table
 
 from taskdb_cli.errors import (
+    EncodingUnsupported,
     SchemaAhead,
     SchemaBehind,
     SchemaDrift,
@@ -173,7 +174,7 @@ def require_ours(connection: Connection) -> None:
     ):
         raise SchemaForeign(
             f"the database has a table {' and '.join(taken)} that taskdb did not make",
-            "give taskdb a database, or a PostgreSQL schema, of its own",
+            "give taskdb a database of its own, or a PostgreSQL schema with --schema",
         )
 
 
@@ -193,6 +194,12 @@ def compare_revision(current: str | None) -> SchemaError | None:
         f"the database is at revision {current}, which this version does not know",
         "a newer taskdb made it: upgrade taskdb",
     )
+
+
+def require_utf8(place: str, encoding: str | None, hint: str) -> None:
+    """Raise EncodingUnsupported, with the hint, for a database in another encoding than UTF-8."""
+    if encoding not in (None, "UTF8", "UTF-8"):
+        raise EncodingUnsupported(f"{place} keeps its text in {encoding}, and taskdb needs UTF-8", hint)
 
 
 def diagnose(connection: Connection) -> SchemaError:

@@ -33,11 +33,12 @@ from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database import sqlite_faults as faults
 from taskdb_cli.database import sqlite_rules  # noqa: F401 (registers itself with SQLAlchemy)
-from taskdb_cli.database.backend import BEGUN, Transaction
+from taskdb_cli.database.backend import BEGUN, MIGRATED, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
+from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sqlite_connection import open_file
 from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH
 from taskdb_cli.database.sqlite_locks import lock_holder
@@ -56,6 +57,11 @@ _log = logging.getLogger("taskdb.migrate")
 BUSY_TIMEOUT = 0.5
 """Seconds that SQLite waits for a lock by itself; it cannot be interrupted meanwhile, so that the
 longer wait is left to the retries of the unit of work."""
+
+_LOOK = f"""
+SELECT encoding, EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{VERSION_TABLE}')
+FROM pragma_encoding
+"""  # noqa: S608 (our own name)
 
 
 class SQLite:
@@ -82,6 +88,9 @@ class SQLite:
             raise InvalidConfiguration(
                 "a SQLite URL takes a path and nothing else: sqlite:///relative/path or sqlite:////absolute/path"
             )
+        if options.schema is not None:
+            raise InvalidConfiguration("a SQLite file has no schemas", "leave out --schema and TASKDB_SCHEMA")
+        self.schema: str | None = None
         # Symbolic links stay, and so does "..", which means another directory behind one.
         self.path = Path(url.database).absolute()
         if len(os.fsencode(self.path.name)) > LONGEST_NAME or len(os.fsencode(self.path)) > LONGEST_PATH:
@@ -112,6 +121,9 @@ class SQLite:
         assert isinstance(raw, sqlite3.Connection)
         with watching(statement, self.options.slow_query_ms):
             raw.execute(statement)
+        encoding, found = raw.execute(_LOOK).fetchone()
+        require_utf8(self.place, encoding, "write its rows to a new file with 'sqlite3 … .dump'")
+        pooled.info[MIGRATED] = bool(found)
 
     def _pooling(self) -> dict[str, Any]:
         if (pool := self.options.pool) is None:

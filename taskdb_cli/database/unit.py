@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection
 from sqlmodel import Session
 
-from taskdb_cli.database.backend import BEGUN, Backend
+from taskdb_cli.database.backend import BEGUN, MIGRATED, Backend
 
 
 class UnitSession(Session):
@@ -49,6 +49,11 @@ class UnitSession(Session):
         if not self.has_begun:
             self.backend.begin(self.pooled, self._options)
             self.has_begun = True
+            if not self.pooled.info[MIGRATED]:
+                from taskdb_cli.database.schema import diagnose
+
+                # Tables of our names may be another program's.
+                raise diagnose(self.get_bind())
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
         """Return the one connection, its transaction begun, for whatever the ORM asks."""
