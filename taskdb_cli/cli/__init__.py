@@ -23,7 +23,7 @@ from typer.main import get_command
 
 from taskdb_cli import __version__, signals
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
-from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.invocation import Invocation, invocation, tell
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import (
@@ -263,5 +263,5 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
     else:
         line = f"error: {message}{f' ({error.hint})' if error.hint else ''}"
         # A path or another value in it may hold a newline, or what a terminal would obey.
-        typer.echo(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line), err=True)
+        tell(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line))
     return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code

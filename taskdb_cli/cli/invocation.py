@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -109,7 +110,7 @@ class Invocation:
     def say(self, message: str) -> None:
         """Tell the person something on stderr, unless they want quiet."""
         if self.verbosity >= 0:
-            typer.echo(message, err=True)
+            tell(message)
 
     def confirm(self, action: str, *, yes: bool) -> None:
         """Ask before something is destroyed; raise Refused if nobody can be asked, or they decline."""
@@ -120,6 +121,12 @@ class Invocation:
         typer.echo(f"{action[0].upper()}{action[1:]}? [y/N] ", err=True, nl=False)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("declined: nothing was changed")
+
+
+def tell(message: str) -> None:
+    """Write a line to stderr. A reader who goes away changes nothing about the work or its outcome."""
+    with suppress(BrokenPipeError):
+        typer.echo(message, err=True)
 
 
 def invocation(ctx: typer.Context) -> Invocation:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.invocation import Invocation, tell
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
@@ -93,7 +93,7 @@ def import_file(
 
     def report(problem: Problem) -> None:
         if output is not Format.JSON:
-            typer.echo(f"{name}:{problem.place}: {problem.reason}", err=True)
+            tell(f"{name}:{problem.place}: {problem.reason}")
         elif len(details) < MOST_DETAILS:
             details.append({"place": problem.place, "reason": problem.reason})
 

@@ -223,3 +223,15 @@ def test_a_backup_that_is_interrupted_sooner_or_later(tmp_path, require_stopped,
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             done = places.stop(place, number)
             require_stopped(subprocess.CompletedProcess(place, done.code, "", done.err), code, published=1)
+
+
+def test_an_import_whose_faults_nobody_reads(large, tmp_path):
+    """An import that is refused says so with its code, even if the reader of its reports goes away."""
+    file = tmp_path / "tasks.ndjson"
+    file.write_text('{"user": "nobody@example.com", "title": "Write"}\n' * 20_000)
+    with subprocess.Popen(command("task", "import", file), stderr=subprocess.PIPE, pipesize=PIPE) as process:
+        process.stderr.read(10)
+        process.stderr.close()
+    assert process.returncode == 2
+    settle(large)
+    require_unlocked(large)
