@@ -94,19 +94,26 @@ def test_an_index_that_disagrees_with_its_table(url, pages):
 
 
 @ON_FILES
+@pytest.mark.parametrize("logged", [False, True])
 @pytest.mark.usefixtures("isolated")
-def test_a_full_disk_under_a_file(url, tmp_path):
-    """A file whose disk is full is critical, and what is said names the disk."""
-    with small_disk(tmp_path / "disk", 4 * MEGABYTE) as disk:
+def test_a_full_disk_under_a_file(url, tmp_path, logged):
+    """A file whose disk is full is critical by the name of the disk, also if its log has to be read first."""
+    with (
+        small_disk(tmp_path / "disk", 4 * MEGABYTE) as disk,
+        closing(sqlite3.connect(url.database, isolation_level=None)) as writer,
+    ):
         path = disk.place / "taskdb.sqlite3"
-        shutil.move(url.database, disk.outside / path.name)
+        writer.execute("CREATE TABLE others (id INTEGER)")
+        if not logged:
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for suffix in ("", "-wal") if logged else ("",):
+            shutil.copy(url.database + suffix, disk.outside / f"{path.name}{suffix}")
         fill(disk.outside)
-        told = disk.taskdb(
-            "--database-url", f"sqlite:///{path}", "health", "-o", "nagios", "--skip", "backup"
-        )
-        listed = disk.taskdb("--database-url", f"sqlite:///{path}", "task", "list")
+        place = ("--database-url", f"sqlite:///{path}")
+        told = disk.taskdb(*place, "health", "-o", "nagios", "--skip", "backup")
+        written = disk.taskdb(*place, "user", "create", "--email", "ann@example.com", "--name", "Ann")
     assert told.returncode == 2
-    for text in (told.stdout, listed.stderr):
-        assert "the disk is full" in text
-        assert "damaged" not in text
-    assert listed.returncode == 1
+    assert ("is full" if logged else "disk critical: 0 of 4 MB are free") in told.stdout
+    assert written.returncode == 1
+    assert "is full (make room" in written.stderr
+    assert "damaged" not in told.stdout + written.stderr
