@@ -88,7 +88,7 @@ def check_idle_connections(engine: Engine) -> None:
         idle_since = record.info.get(_IDLE_SINCE)
         if idle_since is None:
             return
-        if not record.info.get(MIGRATED):
+        if record.info.get(MIGRATED) is False:
             # A migration may have made the tables meanwhile, in a schema that this session does not see.
             raise InvalidatePoolError
         try:
