@@ -86,6 +86,9 @@ def _may_replace(
     if held and not replace:
         raise TargetNotEmpty(target.backend.place, in_words(held))
     if held and dry_run:
+        from taskdb_cli.services import restore as service
+
+        service.rehearse(target)
         run.say(f"would delete {in_words(held)} of {target.backend.place}")
     elif held:
         run.confirm(f"delete {in_words(held)} of {target.backend.place}", yes=yes)

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Inspector, inspect
 
-from taskdb_cli.database.schema import ARCHIVED_TABLES, OUR_TABLES, compare_revision, current_revision
+from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision
 from taskdb_cli.errors import SchemaDrift
+from taskdb_cli.models import metadata
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
@@ -80,7 +82,10 @@ class Content(ABC):
 
     @abstractmethod
     def clear(self) -> None:
-        """Delete every row, and put aside whatever would make loading slow."""
+        """Delete every row, and put aside what would make loading slow.
+
+        Raises Conflict if something in the database keeps rows from being deleted.
+        """
 
     @abstractmethod
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
@@ -130,17 +135,23 @@ class Content(ABC):
         """Count the rows of every archived table."""
         return {layout.table: self.count(layout.table) for layout in self.layouts}
 
+    @abstractmethod
     def referring_tables(self) -> list[str]:
-        """Return the tables that are none of taskdb's and refer to its rows.
+        """Return the tables of other applications that hold rows which refer to taskdb's.
 
-        Deleting those would take theirs along, or fail.
+        Deleting taskdb's rows would delete or change theirs, or fail. A table that the role may not read
+        is among them. A table that inherits from one of taskdb's is too, if it has rows.
         """
-        found = self._inspector.get_multi_foreign_keys()
-        return sorted(
-            table
-            for (_, table), keys in found.items()
-            if table not in OUR_TABLES and any(key["referred_table"] in OUR_TABLES for key in keys)
-        )
+
+    def rehearse(self) -> None:
+        """Empty and fill the tables for trial, with no rows, and undo it; raise Conflict if that fails."""
+        with self.connection.begin_nested() as trial:
+            self.clear()
+            for layout in self.layouts:
+                self.load(layout, ())
+            with self.finishing():
+                pass
+            trial.rollback()
 
     @cached_property
     def _inspector(self) -> Inspector:
@@ -163,6 +174,13 @@ def present_tables(connection: Connection) -> list[str]:
     """Return the archived tables that a database has, parents before their children."""
     there = set(inspect(connection).get_table_names())
     return [table for table in ARCHIVED_TABLES if table in there]
+
+
+def keys_and_indexes(table: str) -> list[str]:
+    """Return the names of the keys, unique constraints and indexes that taskdb gives a table."""
+    made = metadata().tables[table]
+    names = chain((rule.name for rule in made.constraints), (index.name for index in made.indexes))
+    return [f"{table}_pkey", *(str(name) for name in names if name)]
 
 
 def joined(pieces: Iterable[Buffer]) -> Iterator[bytes]:

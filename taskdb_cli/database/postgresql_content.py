@@ -11,10 +11,11 @@ from psycopg import sql
 from sqlalchemy import Connection
 from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
-from taskdb_cli.database.content import Content, Layout, joined, present_tables
+from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes, present_tables
+from taskdb_cli.database.postgresql_emptying import ANOTHER_WAY, Emptying, is_trouble
 from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import VERSION_TABLE
-from taskdb_cli.errors import DatabaseUnavailable, DataCorrupt
+from taskdb_cli.errors import Conflict, DatabaseUnavailable, DataCorrupt
 
 # What an administrator sets for a role or a database must not hide rows without a word, or end the work
 # while it waits for a disk.
@@ -22,22 +23,14 @@ _SETTINGS = {
     "row_security": "off",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    # An index that is made again goes where it was, which is the tablespace of the database.
+    "default_tablespace": "",
 }
 _SETTINGS_SINCE_17 = {"transaction_timeout": "0"}
 
 _MOST_FAULTS = 10
 _TYPES = {Boolean: "boolean", Integer: "integer", Text: "text", DateTime: "timestamp"}
 
-# Each query is about one table, of whichever schema the search path finds it in.
-_CONSTRAINTS = """
-SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-WHERE conrelid = %s::regclass AND contype::text = ANY (%s) ORDER BY contype
-"""
-_INDEXES = """
-SELECT relname, pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-WHERE indrelid = %s::regclass AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
-"""
-_REFERRING = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND confrelid = %s::regclass"
 _FOREIGN_KEYS = """
 SELECT attname, confrelid::regclass::text FROM pg_constraint
 JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
@@ -59,8 +52,7 @@ class PostgreSQLContent(Content):
     def __init__(self, connection: Connection, place: str) -> None:
         super().__init__(connection)
         self._place = place
-        self._put_back: list[sql.SQL | sql.Composed] = []
-        self._truncated: set[str] = set()
+        self._emptying = Emptying(connection)
 
     @property
     def server_version(self) -> str:
@@ -82,11 +74,17 @@ class PostgreSQLContent(Content):
             self._take("pg_try_advisory_xact_lock_shared")
 
     def begin_replacement(self) -> None:
-        """Take the lock of maintenance work, and then the tables."""
+        """Take the lock of maintenance work, and then the tables.
+
+        Raises TaskdbError, which says what to grant, if the role may not replace rows.
+        """
         self._set_locally()
         self._take("pg_try_advisory_xact_lock")
-        tables = ", ".join(present_tables(self.connection))
-        self.connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+        tables = present_tables(self.connection)
+        self._emptying.require_privileges(tables, self._place)
+        self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
+        # A table cannot be altered while a check of its rows waits for the commit.
+        self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
     def _set_locally(self) -> None:
         newer = _SETTINGS_SINCE_17 if self._raw.info.server_version >= 170_000 else {}  # noqa: PLR2004
@@ -116,38 +114,29 @@ class PostgreSQLContent(Content):
                 self.connection.invalidate(exc)
                 raise
 
+    def referring_tables(self) -> list[str]:
+        """Look at foreign keys of every schema, and at tables that inherit from ours."""
+        return self._emptying.dependents()
+
+    def rehearse(self) -> None:
+        """Also report what the server refuses, in its own words."""
+        try:
+            super().rehearse()
+        except psycopg.Error as exc:
+            if is_trouble(exc):
+                raise
+            raise Conflict(
+                f"the rows of {self._place} cannot be replaced: {exc.diag.message_primary}", ANOTHER_WAY
+            ) from exc
+
     def clear(self) -> None:
-        """Drop keys, unique constraints and secondary indexes, and remember how to make them."""
+        """Also drop the keys, unique constraints and indexes that come back as they were."""
         # Children go first: a foreign key holds on to what it refers to.
-        for layout in reversed(self.layouts):
-            self._put_aside(layout.table)
-        for layout in reversed(self.layouts):
-            self._empty(layout.table)
-
-    def _put_aside(self, table: str) -> None:
-        # A primary key that another table refers to has to stay.
-        kinds = ["f", "u"] if self._query(_REFERRING, table) else ["f", "p", "u"]
-        for name, definition in self._query(_CONSTRAINTS, table, kinds):
-            alter = sql.SQL("ALTER TABLE {} ").format(sql.Identifier(table))
-            self._execute(alter + sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(name)))
-            self._put_back.append(
-                alter + sql.SQL("ADD CONSTRAINT {} ").format(sql.Identifier(name)) + sql.SQL(definition)
-            )
-        for name, definition in self._query(_INDEXES, table):
-            self._execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
-            self._put_back.append(sql.SQL(definition))
-
-    def _empty(self, table: str) -> None:
-        # TRUNCATE refuses a table that another one refers to; DELETE carries that one along.
-        if self._query(_REFERRING, table):
-            self._execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
-        else:
-            self._execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(table)))
-            self._truncated.add(table)
+        self._emptying.empty([layout.table for layout in reversed(self.layouts)])
 
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
         """Let the server read the lines; rows of a table made empty just now are frozen at once."""
-        frozen = sql.SQL(" WITH (FREEZE)" if layout.table in self._truncated else "")
+        frozen = sql.SQL(" WITH (FREEZE)" if layout.table in self._emptying.truncated else "")
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(layout.table), _names(layout))
         with (
             self._believing(layout.table),
@@ -161,8 +150,7 @@ class PostgreSQLContent(Content):
     def finishing(self) -> Iterator[None]:
         """Build what was dropped, set the identities, and gather statistics, all before rows are read."""
         with self._believing("the tables"):
-            for statement in reversed(self._put_back):
-                self._execute(statement)
+            self._emptying.put_back()
         for layout in self.layouts:
             self._continue_identity(layout.table)
             self._execute(sql.SQL("ANALYZE {}").format(sql.Identifier(layout.table)))
@@ -173,6 +161,12 @@ class PostgreSQLContent(Content):
         try:
             yield
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
+            table, rule = exc.diag.table_name, exc.diag.constraint_name
+            if table and rule and rule not in keys_and_indexes(table):
+                raise Conflict(
+                    f"{rule} of {table}, which is not taskdb's, refuses a row: {exc.diag.message_primary}",
+                    "nothing was changed; drop it, or restore into another database",
+                ) from exc
             raise DataCorrupt(
                 f"the rows of {what} break a rule: {exc.diag.message_primary}",
                 "nothing was changed; correct them where they come from, or use another archive",
@@ -188,10 +182,12 @@ class PostgreSQLContent(Content):
         )
         # A row that was numbered by hand may be below the first id of an identity.
         if highest is not None and int(highest) > 0:
-            # setval() would outlive a rollback.
+            # setval() outlives a rollback, but only the owner may alter the table.
             restart = sql.SQL("ALTER TABLE {} ALTER COLUMN id RESTART WITH {}")
-            self._execute(restart.format(sql.Identifier(table), sql.Literal(highest)))
-            self._query("SELECT nextval(%s)", sequence)
+            if self._emptying.attempt(restart.format(sql.Identifier(table), sql.Literal(highest))):
+                self._query("SELECT setval(%s, %s)", sequence, highest)
+            else:
+                self._query("SELECT nextval(%s)", sequence)
 
     def triggers(self) -> list[str]:
         """Ask the catalog for those that are not disabled."""

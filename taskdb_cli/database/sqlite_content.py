@@ -12,13 +12,13 @@ from pathlib import Path
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 
-from taskdb_cli.database.content import Content, Layout, joined
+from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes
 from taskdb_cli.database.copy_text import rows
-from taskdb_cli.database.schema import VERSION_TABLE
+from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
 from taskdb_cli.database.sqlite_fields import CONVERTERS, WRITERS, Writer, written
 from taskdb_cli.database.sqlite_files import uri
 from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
-from taskdb_cli.errors import DataCorrupt
+from taskdb_cli.errors import Conflict, DataCorrupt
 
 LOADING_CACHE_KIB = 16 * 1024
 """What SQLite may keep of the file in memory while it loads rows: the index of a unique constraint is
@@ -32,6 +32,16 @@ SORTING_THREADS = 2
 
 _FETCHED = 500
 _MOST_FAULTS = 10
+
+
+_MARKS = ", ".join("?" * len(OUR_TABLES))
+_FOREIGN_KEYS = f"""
+SELECT made.name, key.id, key."from" FROM sqlite_master AS made, pragma_foreign_key_list(made.name) AS key
+WHERE made.type = 'table' AND lower(made.name) NOT IN ({_MARKS}) AND lower(key."table") IN ({_MARKS})
+"""  # noqa: S608 (marks only)
+_DELETE_TRIGGERS = """
+SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ? AND upper(sql) LIKE '%DELETE%'
+"""
 
 
 class SQLiteContent(Content):
@@ -68,9 +78,25 @@ class SQLiteContent(Content):
         with closing(cursor):
             yield _sound(layout.table, joined(_texts(cursor, writers)))
 
+    def referring_tables(self) -> list[str]:
+        """Look at every foreign key of the file."""
+        keys: dict[tuple[str, int], list[str]] = {}
+        for table, key, column in self._raw.execute(_FOREIGN_KEYS, (*OUR_TABLES, *OUR_TABLES)):
+            keys.setdefault((table, key), []).append(f"{_quoted(column)} IS NOT NULL")
+        return sorted(
+            {table for (table, _), refers in keys.items() if self._any(table, " AND ".join(refers))}
+        )
+
+    def _any(self, table: str, condition: str = "true") -> bool:
+        [(found,)] = self._raw.execute(f"SELECT EXISTS (SELECT 1 FROM {_quoted(table)} WHERE {condition})")  # noqa: S608 (quoted)
+        return bool(found)
+
     def clear(self) -> None:
-        """Drop the secondary indexes, which are faster built anew than filled row by row."""
+        """Also drop the indexes of taskdb, which are faster built anew than filled row by row."""
         names = [layout.table for layout in self.layouts]
+        for table in reversed(names):
+            if self._any(table):
+                self._empty(table)
         self._indexes = [
             (name, sql)
             for table in names
@@ -78,11 +104,28 @@ class SQLiteContent(Content):
                 "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL",
                 (table,),
             )
+            if name in keys_and_indexes(table)
         ]
         for name, _ in self._indexes:
             self._raw.execute(f'DROP INDEX "{name}"')
-        for table in reversed(names):
+
+    def _empty(self, table: str) -> None:
+        reason = "they are still there"
+        try:
             self._raw.execute(f"DELETE FROM {table}")  # noqa: S608 (our own table)
+        except sqlite3.Error as exc:
+            if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR):
+                raise
+            reason = str(exc)
+        else:
+            if not self._any(table):
+                return
+        keepers = self._raw.execute(_DELETE_TRIGGERS, (table,))
+        triggers = ", ".join(f"trigger {name}" for (name,) in keepers)
+        raise Conflict(
+            f"the rows of {table} cannot be deleted: {reason}{f' ({triggers})' if triggers else ''}",
+            "nothing was changed; remove what keeps them, or restore into another database",
+        )
 
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
         """Insert by one prepared statement, without a look at the CHECKs of the table.
@@ -200,6 +243,10 @@ class SQLiteContent(Content):
 
 def _another(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri(path, f"mode=ro&{WITHOUT_LOCKS}"), uri=True, check_same_thread=False)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager

@@ -226,13 +226,27 @@ def _prepare(source: Source, content: Content, place: str, *, replace: bool, saf
     held = {table: rows for table, rows in content.counts().items() if rows}
     if held and not replace:
         raise TargetNotEmpty(place, in_words(held))
-    if held and (others := content.referring_tables()):
+    if held:
+        _require_unneeded(content, place)
+    if held and safety:
+        # What cannot be replaced is refused before an archive of it is made.
+        content.rehearse()
+        safety(content)
+
+
+def _require_unneeded(content: Content, place: str) -> None:
+    if others := content.referring_tables():
         raise Conflict(
-            f"{' and '.join(others)} of another application refers to rows of {place}",
+            f"rows of other applications refer to those of {place}: in {', '.join(others)}",
             "nothing was changed; restore into another database, and bring over what you need",
         )
-    if held and safety:
-        safety(content)
+
+
+def rehearse(target: Database) -> None:
+    """Raise what `restore` would raise about the rows that are there; change nothing."""
+    with target.replacement(dry_run=True) as content:
+        _require_unneeded(content, target.backend.place)
+        content.rehearse()
 
 
 def occupied(target: Database) -> dict[str, int]:
