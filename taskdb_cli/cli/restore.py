@@ -12,12 +12,13 @@ from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Label, She
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import DryRun, Yes
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.errors import TargetNotEmpty
+from taskdb_cli.errors import Conflict, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
     from taskdb_cli.database import Database
     from taskdb_cli.database.content import Content
+    from taskdb_cli.services.aside import Damaged
     from taskdb_cli.services.restore import Safety
 
 Replace = Annotated[bool, typer.Option("--replace", help="Delete the rows that are there first.")]
@@ -43,13 +44,21 @@ def restore(
     shelf = Shelf.of(ctx, directory, label)
     run, target = shelf.run, shelf.run.maintained
     path = shelf.directory_of(archive).find(archive, shelf.chosen_label)
-    plan = service.plan(target, path, trial=dry_run)
-    if _may_replace(run, target, plan.replaced, replace=replace, yes=yes, dry_run=dry_run):
+    plan = service.plan(target, path, now=run.now, trial=dry_run)
+    if _may_replace(run, target, plan.replaced, plan.damaged, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(shelf, target)
         with progress(run, "restoring", total=plan.bytes, then="building indexes") as advance:
-            service.restore(target, path, replace=bool(plan.replaced), safety=safety, progress=advance)
+            service.restore(
+                target,
+                path,
+                replace=bool(plan.replaced),
+                damaged=plan.damaged,
+                safety=safety,
+                progress=advance,
+            )
     verb = "would restore" if dry_run else "restored"
     run.say(f"{verb} {in_words(plan.rows)} from {path} into {target.backend.place}")
+    _say_kept(run, plan.damaged, dry_run=dry_run)
 
 
 def copy(
@@ -64,25 +73,44 @@ def copy(
 ) -> None:
     """Load all that the database holds into another one, of either engine."""
     from taskdb_cli.services import restore as service
+    from taskdb_cli.services.aside import find_damaged
 
     run = invocation(ctx)
     origin, target = run.maintained, run.settings.other_database(to, "--to")
-    rows, held = service.require_copyable(origin, target), service.occupied(target)
-    if _may_replace(run, target, held, replace=replace, yes=yes, dry_run=dry_run):
+    rows, damaged = service.require_copyable(origin, target), find_damaged(target, run.now)
+    held = {} if damaged else service.occupied(target)
+    if _may_replace(run, target, held, damaged, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(Shelf.of(ctx, directory, None), target)
         with progress(run, "copying") as advance:
-            rows = service.copy(origin, target, replace=bool(held), safety=safety, progress=advance)
+            rows = service.copy(
+                origin, target, replace=bool(held), damaged=damaged, safety=safety, progress=advance
+            )
     verb = "would copy" if dry_run else "copied"
     run.say(f"{verb} {in_words(rows)} from {origin.backend.place} into {target.backend.place}")
+    _say_kept(run, damaged, dry_run=dry_run)
 
 
 def _may_replace(
-    run: Invocation, target: Database, held: Mapping[str, int], *, replace: bool, yes: bool, dry_run: bool
+    run: Invocation,
+    target: Database,
+    held: Mapping[str, int],
+    damaged: Damaged | None,
+    *,
+    replace: bool,
+    yes: bool,
+    dry_run: bool,
 ) -> bool:
     """Return whether to go on: not for a dry run; raise TargetNotEmpty or Refused.
 
     Rows that come into a target that was empty here are not part of the answer, and not to be replaced.
     """
+    if damaged and not replace:
+        raise Conflict(
+            f"{target.backend.place} is damaged: {damaged.what}",
+            f"--replace keeps it as {damaged.kept.name} and makes a new file in its place",
+        )
+    if damaged and not dry_run:
+        run.confirm(f"move the damaged {damaged.path} to {damaged.kept}", yes=yes)
     if held and not replace:
         raise TargetNotEmpty(target.backend.place, in_words(held))
     if held and dry_run:
@@ -93,6 +121,12 @@ def _may_replace(
     elif held:
         run.confirm(f"delete {in_words(held)} of {target.backend.place}", yes=yes)
     return not dry_run
+
+
+def _say_kept(run: Invocation, damaged: Damaged | None, *, dry_run: bool) -> None:
+    if damaged:
+        verb = "would be" if dry_run else "is"
+        run.say(f"the damaged file {verb} kept as {damaged.kept}")
 
 
 def _safety(shelf: Shelf, target: Database) -> Safety:

@@ -79,6 +79,9 @@ class Backend(Protocol):
     def missing_file(self) -> Path | None:
         """Return the file that the database is, where that may be put whole because there is none."""
 
+    def damage(self) -> str:
+        """Return what is wrong with that file, or nothing; change nothing."""
+
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Return ours for an error of the driver while a connection was being opened."""
 

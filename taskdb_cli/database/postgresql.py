@@ -220,6 +220,10 @@ class PostgreSQL:
     def missing_file(self) -> None:
         """Return None: a database of a server is no file of ours."""
 
+    def damage(self) -> str:
+        """Return nothing: a server looks after its files itself."""
+        return ""
+
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLSTATE; an error without one comes from the connection itself."""
         return faults.translate(error, self.place, lock_timeout=self.options.lock_timeout)

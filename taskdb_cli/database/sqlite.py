@@ -40,7 +40,8 @@ from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sqlite_connection import open_file
-from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH
+from taskdb_cli.database.sqlite_damage import find_damage
+from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH, sidecars
 from taskdb_cli.database.sqlite_locks import lock_holder
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
@@ -197,8 +198,11 @@ class SQLite:
         throws it away only when it begins an empty file.
         """
         path = self.file()
-        remains = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))
-        return None if any(map(os.path.lexists, remains)) else path
+        return None if any(map(os.path.lexists, (path, *sidecars(path)))) else path
+
+    def damage(self) -> str:
+        """Let the library read every page, without changing any."""
+        return find_damage(self.file())
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Tell a pool that has run dry from what is wrong with the file."""

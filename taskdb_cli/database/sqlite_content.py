@@ -94,9 +94,6 @@ class SQLiteContent(Content):
     def clear(self) -> None:
         """Also drop the indexes of taskdb, which are faster built anew than filled row by row."""
         names = [layout.table for layout in self.layouts]
-        for table in reversed(names):
-            if self._any(table):
-                self._empty(table)
         self._indexes = [
             (name, sql)
             for table in names
@@ -108,6 +105,10 @@ class SQLiteContent(Content):
         ]
         for name, _ in self._indexes:
             self._raw.execute(f'DROP INDEX "{name}"')
+        # Foreign keys make SQLite delete row by row, and from each index too.
+        for table in reversed(names):
+            if self._any(table):
+                self._empty(table)
 
     def _empty(self, table: str) -> None:
         reason = "they are still there"

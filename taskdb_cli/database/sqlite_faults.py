@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from taskdb_cli.database.sqlite_damage import was_database
 from taskdb_cli.database.sqlite_files import obstacle, uri
 from taskdb_cli.errors import (
     Conflict,
@@ -21,11 +22,12 @@ from taskdb_cli.errors import (
     TransactionConflict,
 )
 
+_RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one"
+
 _FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
     sqlite3.SQLITE_BUSY: (TransactionConflict, "is locked by another process", "try again later"),
     sqlite3.SQLITE_LOCKED: (TransactionConflict, "is locked by another process", "try again later"),
     sqlite3.SQLITE_INTERRUPT: (Interrupted, "was left alone: interrupted", ""),
-    sqlite3.SQLITE_NOTADB: (SchemaForeign, "is not a SQLite database", "check the path in --database-url"),
 }
 _STORAGE_FAULTS = {
     sqlite3.SQLITE_READONLY: "cannot be written",
@@ -61,10 +63,8 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     if code in _FAULTS:
         ours, words, hint = _FAULTS[code]
         return ours(f"{place} {words}", hint)
-    # Text that is damaged, of a row or in the library's own message, is an error of Python's without a code.
-    undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)
-    if code == sqlite3.SQLITE_CORRUPT or undecodable:
-        return DataCorrupt(f"{place} is damaged: {cause}", "restore it from a backup")
+    if damage := _damage(cause, code, place, path):
+        return damage
     if code in _STORAGE_FAULTS:
         if code == sqlite3.SQLITE_FULL and (tables := _tables_without_ids(error, path)):
             return IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
@@ -74,6 +74,18 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
         kind = Conflict if "UNIQUE" in str(cause) else InvalidInput
         return kind(f"the database refused the change: {cause}")
     return TaskdbError(f"{place}: {cause}")
+
+
+def _damage(cause: BaseException | None, code: int, place: str, path: Path) -> TaskdbError | None:
+    """Return the error for a file that cannot be read as a database, or None."""
+    if code == sqlite3.SQLITE_NOTADB:
+        hint = _RESTORE if was_database(path) else "check the path in --database-url"
+        return SchemaForeign(f"{place} is not a SQLite database", hint)
+    # Text that is damaged, of a row or in the library's own message, is an error of Python's without a code.
+    undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)
+    if code == sqlite3.SQLITE_CORRUPT or undecodable:
+        return DataCorrupt(f"{place} is damaged: {cause}", _RESTORE)
+    return None
 
 
 def _tables_without_ids(error: Exception, path: Path) -> list[str]:

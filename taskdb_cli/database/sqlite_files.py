@@ -16,6 +16,15 @@ LEAST_ROOM = 64 * 1024
 """Bytes: SQLite needs 32 KiB to share a file in WAL mode, and some to log a change in."""
 
 
+SIDECARS = ("-wal", "-shm", "-journal")
+"""The ends of the names of the files that SQLite keeps beside a database."""
+
+
+def sidecars(path: Path) -> list[Path]:
+    """Return where SQLite keeps its other files of a database, whether or not they are there."""
+    return [path.with_name(path.name + ending) for ending in SIDECARS]
+
+
 def uri(path: Path, parameters: str) -> str:
     """Return a path as the library reads it, whatever characters or bytes are in it."""
     return f"file://{quote(os.fsencode(path))}?{parameters}"

@@ -30,19 +30,13 @@ from taskdb_cli.database.health import (
 )
 from taskdb_cli.database.plan import literal_sql
 from taskdb_cli.database.sqlite_connection import INTERRUPTIBLE_STEPS
-
-COMPARED_BYTES = 8 * 1024 * 1024
-"""In a file up to this size every index is compared with its table, which takes ten times as long."""
+from taskdb_cli.database.sqlite_damage import OF_ROWS, check
+from taskdb_cli.database.sqlite_files import sidecars
 
 _IN_A_FILE = "a file has no server"
 
-_OF_ROWS = ("NULL value in", "non-", "TEXT value in", "NUMERIC value in")
-"""How the lines of quick_check begin that are about rows and not about pages."""
-
 _WRITE_VERSION, _WAL = 18, b"\x02"
 """Where the mode is in the header of a file, by SQLite's documentation of its format."""
-
-_SIDECARS = ("-wal", "-shm", "-journal")
 
 
 class SQLiteProbe:
@@ -115,28 +109,15 @@ class SQLiteProbe:
 
     def broken_rows(self) -> list[str]:
         """Return what quick_check says of rows: values that are missing, or of another type."""
-        return [line for line in self._quick_check if line.startswith(_OF_ROWS)]
+        return [line for line in self._quick_check if line.startswith(OF_ROWS)]
 
     def damage(self) -> list[str]:
         """Return what quick_check says of pages."""
-        return [line for line in self._quick_check if not line.startswith(_OF_ROWS)]
+        return [line for line in self._quick_check if not line.startswith(OF_ROWS)]
 
     @cached_property
     def _quick_check(self) -> list[str]:
-        # CHECK constraints are for a query: this would not name them, takes longer, and of a file that
-        # can be opened for reading only it would leave them out, and not say so.
-        self._all("PRAGMA ignore_check_constraints = ON")
-        try:
-            lines = self._lines("quick_check")
-            if not lines and self.sizes().database <= COMPARED_BYTES:
-                lines = self._lines("integrity_check")
-        finally:
-            self._all("PRAGMA ignore_check_constraints = OFF")
-        return lines
-
-    def _lines(self, check: str) -> list[str]:
-        lines = [str(row[0]) for row in self._all(f"PRAGMA {check}")]
-        return [] if lines == ["ok"] else lines
+        return check(self._raw, self.sizes().database)
 
     def slots(self) -> Slots:
         """Not measured."""
@@ -198,8 +179,7 @@ class SQLiteProbe:
         self._raw.interrupt()
 
     def _files(self) -> list[Path]:
-        beside = [self._path.with_name(self._path.name + suffix) for suffix in _SIDECARS]
-        return [self._path, *(path for path in beside if path.exists())]
+        return [self._path, *(path for path in sidecars(self._path) if path.exists())]
 
     def _all(self, sql: str) -> list[Any]:
         return list(self._raw.execute(sql))

@@ -11,20 +11,22 @@ from sqlalchemy import URL
 
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Conflict
+from taskdb_cli.services.aside import Damaged, take_place
 from taskdb_cli.services.backup.files import discard, make_directory, open_partial, publish
 
 
 @contextmanager
-def filled(target: Database, *, dry_run: bool = False) -> Iterator[Database]:
+def filled(target: Database, *, dry_run: bool = False, damaged: Damaged | None = None) -> Iterator[Database]:
     """Open the database that all rows of a target are to be loaded into.
 
-    It is the target itself, unless that is a file which is missing: then it is another file beside it,
-    which gets the name on leaving without an error, but for a `dry_run`. Until then nobody sees it, so
-    that it needs no journal. Raises StorageFailed, and Conflict if the target is there meanwhile.
+    It is the target itself, unless that is a file which is missing or `damaged`: then it is another file
+    beside it, which gets the name on leaving without an error, but for a `dry_run`. Until then nobody
+    sees it, so that it needs no journal. A damaged file is kept under another name. Raises StorageFailed,
+    and Conflict if the target is there meanwhile, or was changed.
     """
     from taskdb_cli.database.sqlite_connection import keep_wal
 
-    path = target.backend.missing_file()
+    path = damaged.path if damaged else target.backend.missing_file()
     if path is None:
         yield target
         return
@@ -38,7 +40,10 @@ def filled(target: Database, *, dry_run: bool = False) -> Iterator[Database]:
         if not dry_run:
             with draft.translating():
                 keep_wal(partial)
-            _publish(partial, path)
+            if damaged:
+                take_place(partial, damaged)
+            else:
+                _publish(partial, path)
     finally:
         discard(partial)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ from taskdb_cli.errors import (
 )
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
+from taskdb_cli.services.aside import Damaged, find_damaged
 from taskdb_cli.services.backup.taking import Progress, silent
 from taskdb_cli.services.draft import filled
 
@@ -103,6 +105,8 @@ class Plan:
 
     manifest: Manifest
     replaced: Mapping[str, int]
+    damaged: Damaged | None = None
+    """The file that makes room for a new one, if the target cannot be read."""
 
     @property
     def rows(self) -> dict[str, int]:
@@ -115,7 +119,7 @@ class Plan:
         return sum(table.bytes for table in self.manifest.tables)
 
 
-def plan(target: Database, path: Path, *, trial: bool = False) -> Plan:
+def plan(target: Database, path: Path, *, now: datetime, trial: bool = False) -> Plan:
     """Look at an archive and at the target; change nothing.
 
     The archive's seal, which is over every byte, is checked in any case. Its rows, which a restore checks
@@ -125,10 +129,11 @@ def plan(target: Database, path: Path, *, trial: bool = False) -> Plan:
     """
     with Archive.open(path) as archive:
         _require_known(archive.manifest)
-        replaced = occupied(target)
-        if replaced or trial:
+        damaged = find_damaged(target, now)
+        replaced = {} if damaged else occupied(target)
+        if replaced or damaged or trial:
             _verify(archive)
-        return Plan(archive.manifest, replaced)
+        return Plan(archive.manifest, replaced, damaged)
 
 
 def restore(
@@ -136,18 +141,20 @@ def restore(
     path: Path,
     *,
     replace: bool = False,
+    damaged: Damaged | None = None,
     safety: Safety | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Load an archive into a database in one transaction, and return the archive's manifest.
 
     A target without tables gets them first. One that holds rows is refused unless they are to be
-    `replace`d; they go through `safety` before that. New ids follow the highest one. The outcome is
-    read again and compared before it is committed. Raises TargetNotEmpty, Conflict if a table of others
-    refers to the rows to replace, what `plan` raises, and OutcomeUnknown.
+    `replace`d; they go through `safety` before that. A `damaged` file is kept under another name, and a
+    new one takes its place at the very end. New ids follow the highest one. The outcome is read again and
+    compared before it is committed. Raises TargetNotEmpty, Conflict if rows of others refer to those to
+    replace or something keeps them from being deleted, what `plan` raises, and OutcomeUnknown.
     """
     with Archive.open(path) as archive, _at_head(archive) as source:
-        bring(source, target, replace=replace, safety=safety, progress=progress)
+        bring(source, target, replace=replace, damaged=damaged, safety=safety, progress=progress)
         return archive.manifest
 
 
@@ -156,6 +163,7 @@ def copy(
     target: Database,
     *,
     replace: bool = False,
+    damaged: Damaged | None = None,
     safety: Safety | None = None,
     progress: Progress = silent,
 ) -> dict[str, int]:
@@ -165,7 +173,7 @@ def copy(
     """
     with origin.snapshot() as content:
         rows = DatabaseRows(origin, content)
-        return bring(rows, target, replace=replace, safety=safety, progress=progress)
+        return bring(rows, target, replace=replace, damaged=damaged, safety=safety, progress=progress)
 
 
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:
@@ -198,6 +206,7 @@ def bring(
     target: Database,
     *,
     replace: bool = False,
+    damaged: Damaged | None = None,
     safety: Safety | None = None,
     progress: Progress = silent,
     dry_run: bool = False,
@@ -206,7 +215,7 @@ def bring(
 
     A `dry_run` also lets the engine check the rows, and then rolls back.
     """
-    with filled(target, dry_run=dry_run) as database:
+    with filled(target, dry_run=dry_run, damaged=damaged) as database:
         _make_tables(database)
         with database.replacement(dry_run=dry_run) as content:
             _prepare(source, content, target.backend.place, replace=replace, safety=safety)

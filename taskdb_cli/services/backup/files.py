@@ -213,6 +213,22 @@ def publish(partial: Path, final: Path) -> None:
     discard(partial)
 
 
+def replace(partial: Path, final: Path) -> None:
+    """Give a finished temporary file the name of another file, durably, in its place.
+
+    Raises StorageFailed; either file may then have the name.
+    """
+    with storage(f"{final} cannot be written"):
+        _sync_path(partial)
+        partial.rename(final)
+        _sync_directory(final.parent)
+
+
+def add_name(path: Path, name: Path) -> None:
+    """Give a file a second name, or another one where there are no hard links. Raises FileExistsError."""
+    _claim(path, name)
+
+
 def discard(partial: Path) -> None:
     """Remove a temporary file if it is there; one that cannot be removed is left for a later sweep."""
     with suppress(OSError):

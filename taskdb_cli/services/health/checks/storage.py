@@ -48,7 +48,7 @@ def quick_check(look: Look) -> Check:
         look.probe.damage(),
         "the file's pages are intact",
         "the file is damaged",
-        remedy="restore a backup into a new database; until then copy nothing over it",
+        remedy="'taskdb restore latest --replace' moves the file aside and makes a new one",
     )
 
 

@@ -1,0 +1,140 @@
+"""Whether a SQLite file is damaged, found out without changing it or the files beside it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from taskdb_cli.database.schema import VERSION_TABLE
+from taskdb_cli.database.sqlite_files import sidecars, uri
+
+COMPARED_BYTES = 8 * 1024 * 1024
+"""In a file up to this size every index is compared with its table, which takes ten times as long."""
+
+OF_ROWS = ("NULL value in", "non-", "TEXT value in", "NUMERIC value in")
+"""How the lines of a check begin that are about rows and not about pages."""
+
+MAGIC = b"SQLite format 3\0"
+SMALLEST_PAGE = 512
+WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+WAL_HEADER = 32
+PATIENCE = 0.5
+"""Seconds to wait for a lock. A locked file is not called damaged."""
+
+_UNREADABLE = {
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+}
+_CHUNK = 1024 * 1024
+
+
+def find_damage(path: Path) -> str:
+    """Return what is wrong with a file, or nothing.
+
+    Nothing is wrong with a file that is missing, empty, locked or of another application. A file that is
+    no SQLite database counts as damaged only if it looks as if it was one.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return ""
+    if unusable := [sidecar.name for sidecar in sidecars(path) if not _may_be_used(sidecar)]:
+        return f"{' and '.join(unusable)} cannot be read"
+    try:
+        return _check(path, "ro")
+    except sqlite3.Error as exc:
+        if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            return _meaning(exc, path)
+    # A journal that a crash left has to be rolled back before anything can be read.
+    try:
+        return _check(path, "rw")
+    except sqlite3.Error as exc:
+        return _meaning(exc, path)
+
+
+def check(connection: sqlite3.Connection, size: int) -> list[str]:
+    """Let the library read every page of a file of that many bytes, and return what is wrong with it.
+
+    CHECK constraints are left out. They take longer than all else, would not be named, and would be left
+    out without a word where the file can be read only.
+    """
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    try:
+        lines = _lines(connection, "quick_check")
+        if not lines and size <= COMPARED_BYTES:
+            lines = _lines(connection, "integrity_check")
+    finally:
+        connection.execute("PRAGMA ignore_check_constraints = OFF")
+    return lines
+
+
+def _lines(connection: sqlite3.Connection, name: str) -> list[str]:
+    lines = [str(line) for (line,) in connection.execute(f"PRAGMA {name}")]
+    return [] if lines == ["ok"] else lines
+
+
+def _check(path: Path, mode: str) -> str:
+    # A connection that may write would write the -wal back into the file when it is closed, and delete it.
+    connection = sqlite3.connect(uri(path, f"mode={mode}"), uri=True, timeout=PATIENCE)
+    with closing(connection):
+        # Between its steps a statement lets Python handle signals.
+        connection.set_progress_handler(lambda: 0, 10_000)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        found = [line for line in check(connection, path.stat().st_size) if not line.startswith(OF_ROWS)]
+    return " ".join(found[0].split()).removeprefix("*** in database main *** ") if found else ""
+
+
+def _meaning(error: sqlite3.Error, path: Path) -> str:
+    """Return what an error says of the file, or nothing if it says nothing of it."""
+    family = error.sqlite_errorcode & 0xFF
+    if family == sqlite3.SQLITE_CORRUPT or error.sqlite_errorcode in _UNREADABLE:
+        return str(error)
+    if family == sqlite3.SQLITE_NOTADB:
+        return str(error) if was_database(path) else ""
+    if family == sqlite3.SQLITE_ERROR and "unsupported file format" in str(error):
+        return str(error)
+    if family in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and (names := _unopened(path)):
+        return f"{names} cannot be read"
+    return ""
+
+
+def _may_be_used(sidecar: Path) -> bool:
+    """Return whether a sidecar file is missing, or is a file that SQLite does not pass over in silence."""
+    if not os.path.lexists(sidecar):
+        return True
+    if not sidecar.is_file():
+        return False
+    if not sidecar.name.endswith("-wal") or not os.access(sidecar, os.R_OK):
+        return True
+    with sidecar.open("rb") as file:
+        header = file.read(WAL_HEADER)
+    return len(header) < WAL_HEADER or header.startswith(WAL_MAGIC)
+
+
+def _unopened(path: Path) -> str:
+    """Return the sidecar files that may be to blame, since permissions are not."""
+    beside = [sidecar for sidecar in sidecars(path) if os.path.lexists(sidecar)]
+    if not all(os.access(file, os.R_OK | os.W_OK) for file in (path, path.parent, *beside)):
+        return ""
+    return " or ".join(sidecar.name for sidecar in beside)
+
+
+def was_database(path: Path) -> bool:
+    """Return whether a file is taken for a database that was overwritten, and not for some other file.
+
+    It has a NUL, which text has not; and it begins as a database does, consists of whole pages (as one
+    that was encrypted or overwritten does), or names taskdb's own table.
+    """
+    name, nul, named, before = VERSION_TABLE.encode(), False, False, b""
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                if not before and chunk.startswith(MAGIC):
+                    return True
+                nul = nul or b"\0" in chunk
+                named = named or name in before + chunk
+                before = chunk[-len(name) :]
+            return nul and (named or file.tell() % SMALLEST_PAGE == 0)
+    except OSError:
+        return False
