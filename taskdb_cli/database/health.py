@@ -202,6 +202,11 @@ def our_tables() -> list[str]:
     return [table.name for table in metadata().sorted_tables]
 
 
+def numbered_tables() -> list[str]:
+    """Return the names of our tables whose rows get an id from the database."""
+    return [table.name for table in metadata().sorted_tables if table.c["id"].identity is not None]
+
+
 def foreign_keys() -> list[tuple[str, str, str]]:
     """Return the table, the column and the parent table of each foreign key."""
     return [

@@ -25,6 +25,7 @@ from taskdb_cli.database.health import (
     Space,
     Version,
     foreign_keys,
+    numbered_tables,
     our_tables,
 )
 from taskdb_cli.database.plan import literal_sql
@@ -188,7 +189,7 @@ class PostgreSQLProbe:
     def identities(self) -> list[Identity]:
         """Read the sequences themselves, because the statistics do not know one that was only set."""
         self.require_all_rows()
-        return [self._identity(table) for table in our_tables()]
+        return [self._identity(table) for table in numbered_tables()]
 
     def _identity(self, table: str) -> Identity:
         # The name with its schema is for people; in a statement the search path finds the sequence.

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from taskdb_cli.models.types import IsTimestamp, NoUppercase, OneLine, PlainText
+from taskdb_cli.models.types import IsTimestamp, IsUuid, NoUppercase, OneLine, PlainText
 
 
 @compiles(NoUppercase, "postgresql")
@@ -29,3 +29,8 @@ def _plain_text(element: PlainText, compiler: SQLCompiler, **options: Any) -> st
 def _is_timestamp(element: IsTimestamp, compiler: SQLCompiler, **options: Any) -> str:
     field = compiler.process(element.clauses)
     return f"{field} >= '0001-01-01 00:00:00+00' AND {field} < '10000-01-01 00:00:00+00'"
+
+
+@compiles(IsUuid, "postgresql")
+def _is_uuid(element: IsUuid, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.clauses)} ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$'"

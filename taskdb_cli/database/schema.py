@@ -31,8 +31,11 @@ VERSION_TABLE = "taskdb_alembic_version"
 ARCHIVED_TABLES = ("users", "tasks")
 """The tables that a backup holds, parents before their children."""
 
-LEFT_OUT_TABLES = frozenset({"access_tokens"})
-"""The tables that no backup holds: whoever reads an archive gains no access by it."""
+IDENTITY_TABLE = "taskdb_identity"
+"""The table whose one row says which database this is."""
+
+LEFT_OUT_TABLES = frozenset({"access_tokens", IDENTITY_TABLE})
+"""The tables whose rows no backup holds. An archive opens no door; the identity is in its manifest."""
 
 OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
 

@@ -26,7 +26,7 @@ from taskdb_cli.database.health import (
     Space,
     Version,
     foreign_keys,
-    our_tables,
+    numbered_tables,
 )
 from taskdb_cli.database.plan import literal_sql
 from taskdb_cli.database.sqlite_connection import INTERRUPTIBLE_STEPS
@@ -99,7 +99,7 @@ class SQLiteProbe:
     def identities(self) -> list[Identity]:
         """Compare what AUTOINCREMENT remembers with what is there."""
         given = {row[0]: row[1] for row in self._all("SELECT name, seq FROM sqlite_sequence")}
-        return [self._identity(table, given.get(table, 0)) for table in our_tables()]
+        return [self._identity(table, given.get(table, 0)) for table in numbered_tables()]
 
     def _identity(self, table: str, last: int) -> Identity:
         [(highest,)] = self._all(f"SELECT coalesce(max(id), 0) FROM {table}")

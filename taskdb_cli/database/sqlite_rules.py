@@ -8,7 +8,16 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
 from sqlalchemy.types import TypeEngine
 
-from taskdb_cli.models.types import BigNumber, Flag, IsTimestamp, NoUppercase, OneLine, PlainText, SmallNumber
+from taskdb_cli.models.types import (
+    BigNumber,
+    Flag,
+    IsTimestamp,
+    IsUuid,
+    NoUppercase,
+    OneLine,
+    PlainText,
+    SmallNumber,
+)
 
 
 @compiles(BigNumber, "sqlite")
@@ -51,3 +60,10 @@ def _is_timestamp(element: IsTimestamp, compiler: SQLCompiler, **options: Any) -
         f" AND {second} IS strftime('%Y-%m-%dT%H:%M:%S', {second}, '+0 days')"
         f" AND {field} >= '0001'"
     )
+
+
+@compiles(IsUuid, "sqlite")
+def _is_uuid(element: IsUuid, compiler: SQLCompiler, **options: Any) -> str:
+    field = compiler.process(element.clauses)
+    groups = ("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
+    return f"{field} GLOB '{'-'.join(groups)}' AND instr({field}, char(0)) = 0"

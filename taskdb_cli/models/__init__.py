@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 def metadata() -> MetaData:
     """Return the definition of every table and index, which migrations and checks compare with."""
+    from taskdb_cli.models.identity import DatabaseIdentity
     from taskdb_cli.models.indexes import INDEXES
     from taskdb_cli.models.token import AccessToken
     from taskdb_cli.models.user import User
 
-    tables = [AccessToken.metadata.tables["access_tokens"], *(index.table for index in INDEXES)]
-    assert all(table is not None and table.metadata is User.metadata for table in tables)
+    models = (AccessToken, DatabaseIdentity)
+    tables = [model.metadata.tables[str(model.__tablename__)] for model in models]
+    tables += [index.table for index in INDEXES if index.table is not None]
+    assert all(table.metadata is User.metadata for table in tables)
     return User.metadata

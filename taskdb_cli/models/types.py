@@ -137,6 +137,12 @@ class IsTimestamp(FunctionElement[bool]):
     inherit_cache = True
 
 
+class IsUuid(FunctionElement[bool]):
+    """True when a text is a UUID in lower case."""
+
+    inherit_cache = True
+
+
 def check(table: str, rule: str, expression: ColumnElement[bool]) -> CheckConstraint:
     """Return the CHECK constraint `{table}_{rule}`."""
     return CheckConstraint(expression, name=f"{table}_{rule}")

@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import Connection
 
 from taskdb_cli.database.backend import Backend
-from taskdb_cli.database.schema import OUR_TABLES, head_revision, recorded_facts
+from taskdb_cli.database.identity import read_identity
+from taskdb_cli.database.schema import IDENTITY_TABLE, OUR_TABLES, head_revision, recorded_facts
 
 
 def differences(connection: Connection, backend: Backend, revision: str | None = None) -> Iterator[str]:
-    """Name every difference from the newest revision, or from another one; only read the catalog."""
+    """Name every difference from the newest revision, or from another one; only read."""
     live = backend.facts(connection, OUR_TABLES)
     wanted = recorded_facts(revision or head_revision(), backend.dialect)
     yield from compare(live, wanted)
+    if f"table {IDENTITY_TABLE}" in live.keys() & wanted.keys() and read_identity(connection) is None:
+        yield f"the row of {IDENTITY_TABLE} is missing"
 
 
 def compare(live: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, inspect, literal, select, table
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import (
+    IDENTITY_TABLE,
     OUR_TABLES,
     alembic_config,
     compare_revision,
@@ -287,7 +288,8 @@ def _prepare(database: Database, observer: Connection, before: Callable[[Databas
 
 def _holds_rows(connection: Connection) -> bool:
     # In a fixed order, so that two runs send the same statements.
-    ours = sorted(OUR_TABLES & set(inspect(connection).get_table_names()))
+    # Every database has a row of identity, which is nothing to lose.
+    ours = sorted((OUR_TABLES - {IDENTITY_TABLE}) & set(inspect(connection).get_table_names()))
     first = (select(literal(1)).select_from(table(name)).limit(1) for name in ours)
     return any(connection.execute(query).first() for query in first)
 

@@ -42,11 +42,13 @@ TASK = {
     "updated_at": TIME,
 }
 TOKEN = {"name": "cron", "token_hash": "0" * 64, "scope": "read", "user_id": None, "created_at": TIME}
-ROWS = {"users": USER, "tasks": TASK, "access_tokens": TOKEN}
+IDENTITY = {"id": 1, "identity": "0a1b2c3d-0000-4000-8000-0123456789ab"}
+ROWS = {"users": USER, "tasks": TASK, "access_tokens": TOKEN, "taskdb_identity": IDENTITY}
 FRESH = {
     "users": {"email": "bob@example.com"},
     "tasks": {"external_id": "x-2"},
     "access_tokens": {"name": "ci", "token_hash": "1" * 64},
+    "taskdb_identity": {},
 }
 """What a second row needs to be different in."""
 
@@ -109,6 +111,11 @@ REFUSALS = {
     **one_line("access_tokens", "name", 200),
     "access_tokens_token_hash_length": [{"token_hash": "0" * length} for length in (0, 63, 65)],
     "access_tokens_scope_known": [{"scope": word} for word in ("", "Read", "admin")],
+    "taskdb_identity_single_row": [{"id": 0}, {"id": 2}],
+    "taskdb_identity_identity_uuid": [
+        {"identity": text}
+        for text in ("", "x", IDENTITY["identity"].upper(), IDENTITY["identity"] + "0", "0" * 36)
+    ],
 }
 
 SQLITE_REFUSALS = {
@@ -317,7 +324,7 @@ def test_delete_cascades(sql):
     assert sql.execute("SELECT title FROM tasks") == [("Bob's",)]
 
 
-@pytest.mark.parametrize("table", ROWS)
+@pytest.mark.parametrize("table", ["users", "tasks", "access_tokens"])
 def test_ids_are_not_reused(sql, table):
     """The id of a deleted row is never given to another one."""
     sql.insert(table, **FRESH[table])

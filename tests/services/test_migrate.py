@@ -1,6 +1,7 @@
 """Where a database stands on its chain of revisions, and how it gets elsewhere."""
 
 import sqlite3
+import uuid
 from contextlib import closing
 from io import StringIO
 
@@ -458,7 +459,7 @@ def test_an_unknown_revision_makes_no_file(tmp_path):
 
 def test_what_a_downgrade_loses_is_told(database, url, chain):
     """Dropped tables and columns are named with what they hold; dropped indexes lose nothing."""
-    assert losses(database) == ["drops table access_tokens with 0 rows"]
+    assert losses(database) == ["drops table taskdb_identity with 1 row"]
     insert_rows(url)
     write_revision(
         chain,
@@ -595,3 +596,35 @@ def test_autogenerate_finds_nothing_to_do(isolated, url, monkeypatch):
     said = StringIO()
     command.check(Config(migrations_directory().parent / "alembic.ini", stdout=said))
     assert "No new upgrade operations" in said.getvalue()
+
+
+def test_every_database_gets_an_identity_of_its_own(new_url):
+    """Two databases that were migrated differ, rows or not, and an upgrade at head keeps it."""
+    urls = [new_url(migrated=False), new_url(migrated=False)]
+    for url in urls:
+        migrate.upgrade(open_database(url), to="0003")
+        insert_rows(url)
+    found = []
+    for url in urls:
+        migrate.upgrade(open_database(url))
+        [(identity,)] = execute(url, "SELECT identity FROM taskdb_identity")
+        assert str(uuid.UUID(identity)) == identity
+        migrate.upgrade(open_database(url))
+        assert execute(url, "SELECT identity FROM taskdb_identity") == [(identity,)]
+        found.append(identity)
+    assert len(set(found)) == 2
+
+
+def test_an_identity_that_was_deleted_is_drift(database, url):
+    """`migrate check` misses the row that says which database this is."""
+    execute(url, "DELETE FROM taskdb_identity")
+    with pytest.raises(SchemaDrift, match="taskdb_identity"):
+        migrate.check(database)
+
+
+def test_a_new_database_holds_nothing_to_back_up(empty_url):
+    """The row of identity alone makes no migration take a backup."""
+    database = open_database(empty_url)
+    migrate.upgrade(database)
+    migrate.downgrade(database, to="0003", before=pytest.fail)
+    migrate.upgrade(database, before=pytest.fail)
