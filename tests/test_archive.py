@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from taskdb_cli import __version__
 from taskdb_cli.archive import Archive, ArchiveWriter, Column, Digest, layout, seal_of, verify
 from taskdb_cli.errors import FileMissing, StorageFailed
-from tests.archives import COLUMNS, ORIGIN, ROWS, TASKS, USERS, archive_bytes, write_archive
+from tests.archives import COLUMNS, IDENTITY, ORIGIN, PLACE, ROWS, TASKS, USERS, archive_bytes, write_archive
 
 
 @pytest.fixture
@@ -106,13 +106,15 @@ def test_the_manifest_is_readable_json_with_the_promised_keys(path):
     record = json.loads(text)
     tables = record.pop("tables")
     assert record == {
-        "format": 1,
+        "format": 2,
         "tool": f"taskdb {__version__}",
         "created_at": "2026-11-22T12:30:00.000001Z",
         "label": "main",
         "engine": "sqlite",
         "server_version": "3.45.1",
         "revision": "0002",
+        "identity": IDENTITY,
+        "place": PLACE,
     }
     assert tables[1] == {
         "name": "tasks",
@@ -121,7 +123,7 @@ def test_the_manifest_is_readable_json_with_the_promised_keys(path):
         "bytes": len(ROWS["tasks"]),
         "sha256": hashlib.sha256(ROWS["tasks"]).hexdigest(),
     }
-    assert text.startswith('{\n  "format": 1,\n')
+    assert text.startswith('{\n  "format": 2,\n')
 
 
 def test_the_seal_is_the_comment_and_covers_every_byte_before_it(path):

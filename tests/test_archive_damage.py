@@ -280,6 +280,7 @@ MANIFESTS = [
     b'{"format": ' + b"9" * 5000 + b"}",
     b'{"format": ' + b"9" * 50 + b"}",
     b'{"format": 1}',
+    b'{"format": 2}',
     b"x" * (1 << 20),
     b" " * (1 << 20) + b" ",
     manifest_of().encode().rstrip(),
@@ -304,6 +305,14 @@ MANIFESTS = [
     edited(created_at="2026-11-22T12:30:00.000001"),
     edited(created_at="2026-11-22T12:30:00.000001+00:00"),
     edited(created_at="0001-01-01T00:00:00.000000+23:59"),
+    edited(format=1),
+    edited(identity="x"),
+    edited(identity=TRUE["identity"].upper()),
+    edited(identity=1),
+    edited(place=None),
+    edited(place=""),
+    edited(place="two\nlines"),
+    edited(place=["path"]),
     edited(tables=None),
     edited(tables={"users": {}}),
     edited(tables="users"),
@@ -342,10 +351,10 @@ def test_a_manifest_larger_than_any_is_not_read(path):
     assert damage(path, forged_tables(FRAMES, text)) == "manifest.json: it is larger than 1 MiB"
 
 
-@pytest.mark.parametrize("text", [edited(format=2), b'{"format": 2, "all": "different"}'])
+@pytest.mark.parametrize("text", [edited(format=3), b'{"format": 3, "all": "different"}'])
 def test_a_newer_format_is_not_damage_but_needs_a_newer_taskdb(path, text):
     path.write_bytes(forged_tables(FRAMES, text))
-    with pytest.raises(ArchiveTooNew, match=r"archive format 2, .* formats up to 1$") as refusal:
+    with pytest.raises(ArchiveTooNew, match=r"archive format 3, .* formats up to 2$") as refusal:
         verify(path)
     assert refusal.value.exit_code == ExitCode.SCHEMA
     assert "newer version of taskdb" in refusal.value.hint

@@ -5,7 +5,7 @@ An archive knows no database. Each member is one zstd frame of PostgreSQL's COPY
 """
 
 from taskdb_cli.archive.manifest import FORMAT_VERSION, Column, Digest, Manifest, Origin, TableContent
-from taskdb_cli.archive.reader import Archive, reseal, seal_of, verify
+from taskdb_cli.archive.reader import Archive, manifest_of, reseal, seal_of, verify
 from taskdb_cli.archive.writer import ArchiveWriter
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Manifest",
     "Origin",
     "TableContent",
+    "manifest_of",
     "reseal",
     "seal_of",
     "verify",

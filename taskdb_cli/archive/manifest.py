@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""What is written. Format 1, of taskdb 0.1.0, names no identity and no place, and is read as well."""
+
 MAX_BYTES = 1 << 20
 """A manifest's largest size, in bytes: a real one has about two thousand."""
 
 COLUMN_TYPES = ("integer", "text", "boolean", "timestamp")
 _LARGEST = 2**63 - 1
 _LONGEST_TEXT = 200
+_LONGEST_PLACE = 30_000
 _TABLE_NAME = re.compile(r"[a-z_]{1,63}")
 _COLUMN_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_IDENTITY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class NewerFormat(Exception):
@@ -66,17 +70,27 @@ class TableContent:
 
 @dataclass(frozen=True)
 class Origin:
-    """Which database the rows were read from, and when."""
+    """Which database the rows were read from, and when.
+
+    `identity` is the UUID of the database, or None if it had none yet. `place` is its path, or its host,
+    port and name, without user and password; None in an archive of format 1.
+    """
 
     label: str
     engine: str
     server_version: str
     revision: str
     created_at: datetime
+    identity: str | None = None
+    place: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("label", "engine", "server_version", "revision"):
             _require_text(getattr(self, name), name)
+        if self.identity is not None:
+            _require_match(_IDENTITY, self.identity, "identity")
+        if self.place is not None:
+            _require_text(self.place, "place", _LONGEST_PLACE)
         if self.created_at.utcoffset() != timedelta(0):
             raise ValueError("created_at is not in UTC")
 
@@ -94,6 +108,8 @@ class Manifest:
         _require_text(self.tool, "tool")
         if len({table.name for table in self.tables}) < len(self.tables):
             raise ValueError("a table is there twice")
+        if (self.origin.place is None) is not (self.format == 1):
+            raise ValueError("it is of another format than it says")
 
     @property
     def rows(self) -> int:
@@ -109,7 +125,7 @@ class Manifest:
 
     def record(self) -> dict[str, Any]:
         """Return the manifest as JSON has it, in the order of the keys of the file."""
-        return {
+        record = {
             "format": self.format,
             "tool": self.tool,
             "created_at": _timestamp(self.origin.created_at),
@@ -119,6 +135,9 @@ class Manifest:
             "revision": self.origin.revision,
             "tables": [_table_record(table) for table in self.tables],
         }
+        if self.format == 1:
+            return record
+        return record | {"identity": self.origin.identity, "place": self.origin.place}
 
     def encode(self) -> bytes:
         """Return the bytes of `manifest.json`."""
@@ -186,6 +205,8 @@ def _load(data: bytes) -> dict[str, Any]:
 def _parse(record: dict[str, Any]) -> Manifest:
     created_at = datetime.fromisoformat(record["created_at"])
     texts = {key: record[key] for key in ("label", "engine", "server_version", "revision")}
+    if record["format"] > 1:
+        texts |= {key: record[key] for key in ("identity", "place")}
     tables = tuple(_parse_table(**table) for table in record["tables"])
     return Manifest(record["format"], record["tool"], Origin(created_at=created_at, **texts), tables)
 
@@ -209,6 +230,6 @@ def _require_match(pattern: re.Pattern[str], value: object, what: str) -> None:
         raise ValueError(f"{what} is not of the form {pattern.pattern}")
 
 
-def _require_text(value: object, what: str) -> None:
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
-        raise ValueError(f"{what} is no printable text of 1 to {_LONGEST_TEXT} characters")
+def _require_text(value: object, what: str, longest: int = _LONGEST_TEXT) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
+        raise ValueError(f"{what} is no printable text of 1 to {longest} characters")

@@ -103,16 +103,18 @@ class Archive:
         self.size = file.size
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, all_bytes: bool = True) -> Self:
         """Open an archive and check its seal, its structure and its manifest, in this order.
 
+        The seal is over every byte, all of which are read to check it; without `all_bytes` it only has to
+        be there, which is quick however large the archive is.
         The rows are checked as they are read. Memory is bounded whatever the file holds, and nothing
         is written. Raises FileMissing, StorageFailed if the file cannot be read, ArchiveCorrupt with
         what is wrong, and ArchiveTooNew.
         """
         archive = cls(_File(path))
         try:
-            archive._check()
+            archive._check(all_bytes=all_bytes)
         except BaseException:
             archive.close()
             raise
@@ -154,8 +156,8 @@ class Archive:
             for _ in self.chunks(table.name):
                 pass
 
-    def _check(self) -> None:
-        self.seal = self._checked_seal()
+    def _check(self, *, all_bytes: bool) -> None:
+        self.seal = self._checked_seal() if all_bytes else self._file.read_seal()
         with self._damage():
             members = self._checked_members()
         with self._damage(layout.MANIFEST):
@@ -251,6 +253,15 @@ def reseal(path: Path, *, seconds: float) -> str | None:
     finally:
         file.close()
     return f"sha256:{digest.hexdigest()}"
+
+
+def manifest_of(path: Path) -> Manifest:
+    """Return the manifest of an archive, which has a checksum of its own, without reading the rows.
+
+    Raises as `Archive.open` does.
+    """
+    with Archive.open(path, all_bytes=False) as archive:
+        return archive.manifest
 
 
 def seal_of(path: Path) -> str:

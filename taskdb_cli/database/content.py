@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Inspector, inspect
 
+from taskdb_cli.database.identity import read_identity
 from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision
 from taskdb_cli.errors import SchemaDrift
 from taskdb_cli.models import metadata
@@ -50,8 +51,9 @@ class Layout:
 class Content(ABC):
     """What is in a database, seen and changed by one transaction over one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, place: str) -> None:
         self.connection = connection
+        self.place = place
 
     @property
     @abstractmethod
@@ -120,6 +122,11 @@ class Content(ABC):
             assert problem is not None
             raise problem
         return current
+
+    @cached_property
+    def identity(self) -> str | None:
+        """Which database this is; None at a revision that has no identity yet."""
+        return read_identity(self.connection)
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:

@@ -50,8 +50,7 @@ class PostgreSQLContent(Content):
     """Locks come before the snapshot: what is read is what was there when nobody could change the tables."""
 
     def __init__(self, connection: Connection, place: str) -> None:
-        super().__init__(connection)
-        self._place = place
+        super().__init__(connection, place)
         self._emptying = Emptying(connection)
 
     @property
@@ -96,7 +95,7 @@ class PostgreSQLContent(Content):
     def _take(self, function: str) -> None:
         if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (MIGRATION_LOCK,)).scalar():
             raise DatabaseUnavailable(
-                f"{self._place} is being migrated, backed up or restored by {lock_holders(self.connection)}",
+                f"{self.place} is being migrated, backed up or restored by {lock_holders(self.connection)}",
                 "try again later",
             )
 

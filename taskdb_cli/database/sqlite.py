@@ -284,7 +284,8 @@ class SQLite:
         """Return the content of the file."""
         from taskdb_cli.database.sqlite_content import SQLiteContent
 
-        return SQLiteContent(connection, private=self.path if self.options.disposable else None)
+        private = self.path if self.options.disposable else None
+        return SQLiteContent(connection, self.place, private=private)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:

@@ -50,8 +50,8 @@ class SQLiteContent(Content):
     A `private` file is one that nobody else knows of, and that is thrown away if anything fails.
     """
 
-    def __init__(self, connection: Connection, *, private: Path | None = None) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: Connection, place: str, *, private: Path | None = None) -> None:
+        super().__init__(connection, place)
         self._private = private
 
     @property

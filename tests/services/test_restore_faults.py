@@ -46,7 +46,7 @@ def forge(path, users=ANN, tasks=TASK):
         ]
         writer.add_table(table, columns, [text])
     head = revisions().get_current_head()
-    writer.close(Origin("work", "sqlite", "3", head, datetime(2026, 11, 22, tzinfo=UTC)))
+    writer.close(Origin("work", "sqlite", "3", head, datetime(2026, 11, 22, tzinfo=UTC), place="/x"))
     path.write_bytes(stream.getvalue())
     return path
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from taskdb_cli import __version__
+from taskdb_cli.archive import manifest_of
+from taskdb_cli.archive.manifest import decode
 from taskdb_cli.database import schema
 from taskdb_cli.database.schema import migrations_directory, revisions
 from taskdb_cli.errors import ExitCode, SchemaAhead, SchemaBehind, TaskdbError
 from taskdb_cli.services import migrate, restore
 from taskdb_cli.services.backup import taking
+from tests.archives import IDENTITY
 from tests.conftest import ENGINES, NOW, open_database
 from tests.contents import fill, get_rows, hashes
 from tests.samples import add_task
 from tests.schemas import execute, set_revision, write_revision
 
 HEAD = revisions().get_current_head()
+SAMPLES = sorted((Path(__file__).parents[1] / "data" / "0.1.0").glob("*.zip"))[::2]
 FROM_EACH = pytest.mark.parametrize("origin", ENGINES)
 ADD_NICKNAME = """
 op.add_column("users", sa.Column("nickname", sa.Text))
@@ -160,3 +167,35 @@ def test_an_origin_of_another_revision_is_not_copied(make_url_of, database, url)
     set_revision(url, "0001")
     with pytest.raises(SchemaBehind):
         restore.require_copyable(database, open_database(make_url_of("sqlite")))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name.partition("-")[0])
+def test_an_archive_of_format_1(database, sample):
+    """What 0.1.0 wrote is restored on every engine, row for row; it names no database."""
+    manifest = manifest_of(sample)
+    assert (manifest.format, manifest.origin.identity, manifest.origin.place) == (1, None, None)
+    restore.restore(database, sample)
+    assert hashes(database) == {table.name: (table.rows, table.sha256) for table in manifest.tables}
+
+
+@pytest.mark.parametrize("sample", SAMPLES[:1])
+@pytest.mark.parametrize(
+    "change", [{"identity": None, "place": None}, {"identity": IDENTITY}, {"place": "/app.sqlite3"}]
+)
+def test_format_1_has_no_other_keys(sample, change):
+    """A manifest of format 1 that names a database is not one that 0.1.0 wrote."""
+    text = json.dumps({**manifest_of(sample).record(), **change}, indent=2).encode() + b"\n"
+    with pytest.raises(ValueError, match="not written as taskdb writes it"):
+        decode(text)
+
+
+def test_what_an_archive_says_of_its_database(database, url, tmp_path):
+    """The manifest names the identity and the place without user and password, even if a path is odd."""
+    backup = archive_of(url, tmp_path / "one.taskdb.zip")
+    origin = manifest_of(backup.path).origin
+    assert origin == backup.manifest.origin
+    assert [(origin.identity,)] == execute(url, "SELECT identity FROM taskdb_identity")
+    assert origin.place == database.backend.place
+    odd = make_url(f"sqlite:///{tmp_path}/a\nb.sqlite3")
+    migrate.upgrade(open_database(odd))
+    assert archive_of(odd, tmp_path / "odd.taskdb.zip").manifest.origin.place == (f"{tmp_path}/a\\nb.sqlite3")

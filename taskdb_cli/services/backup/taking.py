@@ -133,8 +133,15 @@ def write(
             server_version=content.server_version,
             revision=content.revision,
             created_at=now,
+            identity=content.identity,
+            place=_printable(content.place),
         )
     )
+
+
+def _printable(text: str) -> str:
+    """Escape what a path may hold and a manifest may not, such as a newline."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def read_back(path: Path) -> Backup:
