@@ -118,6 +118,15 @@ class Settings:
             )
         return Database(self.direct_url, replace(self.options, pooled=False))
 
+    def named_database(self) -> Database:
+        """Return what names the database, to look at its name and place: the direct one where it is known.
+
+        Unlike `direct_database` it may be a pooler's; it is not for connecting.
+        """
+        from taskdb_cli.database import Database
+
+        return Database(self.direct_url, self.options)
+
     def other_database(self, url: str, source: str) -> Database:
         """Return another database by its direct endpoint, reached with the same limits.
 

@@ -1,18 +1,24 @@
 """A backup directory with files in it, and disks that fail."""
 
 import errno
+import json
 import os
 import stat
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from taskdb_cli.archive import verify
+from taskdb_cli.archive import seal_of, verify
+from taskdb_cli.archive.manifest import decode
+from taskdb_cli.output import timestamp
 from taskdb_cli.services.backup.directory import BackupDirectory
 from taskdb_cli.services.backup.files import open_partial, sync
 from taskdb_cli.services.backup.names import archive_name, parse_name
 from taskdb_cli.services.backup.records import Proof
+from tests.archives import forged
 from tests.conftest import NOW
 
 NAME = "tasks-20261122T123015.123456Z.taskdb.zip"
@@ -53,6 +59,44 @@ def proof(archive=NAME, at=NOW, **changes):
         "bytes": 99,
     }
     return Proof(**values | changes)
+
+
+OLD = Path(__file__).parent / "data" / "0.1.0"
+"""What taskdb 0.1.0 wrote."""
+
+OLD_ROWS = min(OLD.glob("*.zip"))
+"""One of its archives: 3 users and 18 tasks."""
+
+
+def old_archive(shelf, label, at):
+    """Write the archive that 0.1.0 would have taken of the same rows under another label at another time."""
+    with zipfile.ZipFile(OLD_ROWS) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    manifest = decode(members["manifest.json"])
+    manifest = replace(manifest, origin=replace(manifest.origin, label=label, created_at=at))
+    path = shelf / archive_name(label, at)
+    path.write_bytes(forged(*(members | {"manifest.json": manifest.encode()}).items()))
+    return path
+
+
+def old_record(shelf, label, paths):
+    """Write the record that 0.1.0 would have kept of archives: the last two of them, and a drill."""
+    proofs = [
+        {
+            "archive": path.name,
+            "seal": seal_of(path),
+            "size": path.stat().st_size,
+            "taken_at": timestamp(parse_name(path.name)[1]),
+            "verified_at": timestamp(parse_name(path.name)[1]),
+            "revision": "0003",
+            "rows": {"users": 3, "tasks": 18},
+            "bytes": 3183,
+        }
+        for path in paths[-2:]
+    ]
+    drilled = {"archive": paths[-1].name, "at": proofs[-1]["taken_at"]}
+    record = {"version": 1, "verified": proofs[-1], "drilled": drilled, "previous": proofs[-2]}
+    (shelf / f"{label}.taskdb.json").write_text(json.dumps(record))
 
 
 def break_call(patch, name, code=errno.EIO, when=lambda *_: True):

@@ -41,6 +41,7 @@ from taskdb_cli.output import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, F
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.services.backup.ownership import Owner
     from taskdb_cli.services.backup.retention import Policy
     from taskdb_cli.services.backup.taking import Backup
 
@@ -110,11 +111,11 @@ def main(
 def list_(
     ctx: typer.Context, *, directory: Directory = None, label: Label = None, output: Output = None
 ) -> None:
-    """List the archives of the directory, oldest first, without opening them."""
+    """List the archives of the directory, oldest first, and what is known of them."""
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
-    found = inventory.archives(shelf.directory, shelf.given_label)
+    found = inventory.archives(shelf.directory, shelf.given_label, say=shelf.run.say)
     show_records(shelf.run.counting(found), ARCHIVES, output)
 
 
@@ -131,7 +132,7 @@ def show(
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
-    found = inventory.describe(shelf.directory_of(archive).find(archive, shelf.chosen_label))
+    found = inventory.describe(shelf.find(archive, shelf.run.database))
     if output is Format.JSON:
         show_json(found.record())
     else:
@@ -157,7 +158,7 @@ def verify(
     for archive in archives:
         try:
             its_directory = shelf.directory_of(archive)
-            path = its_directory.find(archive, shelf.chosen_label)
+            path = shelf.find(archive, shelf.run.database)
             backup = proving.verify(path)
             shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
             proving.note(backup, its_directory, now=shelf.run.now)
@@ -191,12 +192,15 @@ def prune(
     """Delete the archives of the label that no rule keeps; say why each stays or goes."""
     from taskdb_cli.services.backup import proving
     from taskdb_cli.services.backup.retention import Policy
+    from taskdb_cli.services.migrate import identify
 
     shelf = Shelf.of(ctx, directory, label)
     policy = Policy(keep_last, keep_daily, keep_weekly, keep_monthly, keep_at_least)
-    decisions = proving.thin_out(shelf.directory, shelf.label, policy, now=shelf.run.now, dry_run=dry_run)
-    if not decisions:
-        shelf.run.say(f"{shelf.directory.path} has no archive of {shelf.label}")
+    identity, _ = identify(shelf.run.database)
+    owner = shelf.owner(identity)
+    decisions = proving.thin_out(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
+    if all(decision.suspect for decision in decisions):
+        shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label}")
     show_records([decision.record() for decision in decisions], DECISIONS, output)
 
 
@@ -212,13 +216,14 @@ def _back_up(
         )
     seconds = time.monotonic() - began
     _tell(run, backup, output)
+    owner = shelf.owner(backup.manifest.origin.identity)
     steps: list[Callable[[], object]] = []
     if drill:
         steps.append(partial(_drill, shelf, backup.path, None, tell=sys.stderr.isatty()))
     if policy:
-        steps.append(partial(_thin_out, shelf, policy))
+        steps.append(partial(_thin_out, shelf, owner, policy))
     if metrics_file:
-        steps.append(partial(_write_metrics, shelf, metrics_file, seconds))
+        steps.append(partial(_write_metrics, shelf, owner, metrics_file, seconds))
     _follow_up(steps)
 
 
@@ -246,16 +251,22 @@ def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
         shelf.run.say(f"{path}: restored for trial, and whole")
 
 
-def _thin_out(shelf: Shelf, policy: Policy) -> None:
+def _thin_out(shelf: Shelf, owner: Owner, policy: Policy) -> None:
     from taskdb_cli.services.backup import proving
 
-    proving.thin_out(shelf.directory, shelf.label, policy, now=shelf.run.now)
+    decisions = proving.thin_out(shelf.directory, owner, policy, now=shelf.run.now)
+    if suspect := [decision for decision in decisions if decision.suspect]:
+        number = f"{len(suspect)} archive{'' if len(suspect) == 1 else 's'}"
+        example = f"{suspect[-1].entry.path.name} is {'; '.join(suspect[-1].reasons)}"
+        shelf.run.say(f"kept {number} that no rule counts: {example}")
 
 
-def _write_metrics(shelf: Shelf, path: Path, seconds: float) -> None:
+def _write_metrics(shelf: Shelf, owner: Owner, path: Path, seconds: float) -> None:
     from taskdb_cli.services.backup import metrics
+    from taskdb_cli.services.backup.ownership import holdings
 
-    metrics.write_metrics(path.absolute(), shelf.label, shelf.directory.record(shelf.label), seconds=seconds)
+    record = holdings(shelf.directory, owner).record
+    metrics.write_metrics(path.absolute(), shelf.label, record, seconds=seconds)
 
 
 def _follow_up(steps: Sequence[Callable[[], object]]) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.invocation import Invocation, invocation
-from taskdb_cli.errors import HomeMissing
+from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, TaskdbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taskdb_cli.database import Database
     from taskdb_cli.services.backup.directory import BackupDirectory
+    from taskdb_cli.services.backup.ownership import Owner
     from taskdb_cli.services.backup.retention import Policy
     from taskdb_cli.services.backup.taking import Backup
 
@@ -29,7 +31,7 @@ Label = Annotated[
     str | None,
     typer.Option(
         metavar="LABEL",
-        help="What the database's archives are called; by default its name. [env: TASKDB_BACKUP_LABEL]",
+        help="What its archives are called; by default after its name and place. [env: TASKDB_BACKUP_LABEL]",
         show_default=False,
     ),
 ]
@@ -51,6 +53,9 @@ KeepAtLeast = Annotated[
 ArchiveArgument = Annotated[
     str, typer.Argument(metavar="ARCHIVE", help="A path, a name in the directory, or 'latest'.")
 ]
+
+
+LATEST = "latest"
 
 
 @dataclass(frozen=True)
@@ -100,15 +105,47 @@ class Shelf:
 
     @cached_property
     def label(self) -> str:
-        """The label that was chosen, or else the name of the database."""
-        from taskdb_cli.services.backup.names import label_of
+        """The label that was chosen, or else the name of the database and where it is."""
+        return self.owner(None).label
 
-        return self.chosen_label or label_of(self.run.maintained.backend.name)
+    def owner(self, identity: str | None) -> Owner:
+        """Return the database, whose identity that is, as its archives know it."""
+        from taskdb_cli.services.backup.names import default_label, label_of
+        from taskdb_cli.services.backup.ownership import Owner
+
+        backend = self.run.settings.named_database().backend
+        if self.chosen_label:
+            return Owner(identity, backend.place, self.chosen_label)
+        former = frozenset({label_of(backend.name)})
+        return Owner(identity, backend.place, default_label(backend.name, backend.distinction), former)
+
+    def find(self, archive: str, database: Database) -> Path:
+        """Return the path of the archive that a person means; 'latest' is the database's own latest one."""
+        from taskdb_cli.services.backup.latest import latest
+
+        if archive != LATEST:
+            return self.directory_of(archive).find(archive)
+        return latest(self.directory, self._meant_by(database), now=self.run.now, say=self.run.say)
+
+    def _meant_by(self, database: Database) -> Owner:
+        """Return whose archives are meant: the database's, unless it is new or cannot be asked."""
+        from taskdb_cli.services.backup.ownership import holdings, presumed
+        from taskdb_cli.services.migrate import identify
+
+        try:
+            identity, holds_rows = identify(database)
+        except DatabaseMissing:
+            identity, holds_rows = None, False
+        except TaskdbError as exc:
+            self.run.say(f"going by the label, as the database cannot be asked: {exc.message}")
+            return presumed(self.directory, self.owner(None), anywhere=not self.chosen_label)
+        owner = self.owner(identity)
+        if holds_rows or holdings(self.directory, owner).own:
+            return owner
+        return presumed(self.directory, owner, anywhere=not self.chosen_label)
 
     def saying(self, backup: Callable[[], Backup], what: str) -> None:
         """Take a backup before something else, and say where it is; that it is unrecorded stops nothing."""
-        from taskdb_cli.errors import Incomplete
-
         try:
             self.run.say(f"{what} {backup().path}")
         except Incomplete as exc:

@@ -71,7 +71,6 @@ def health(
 
 
 def _backups(ctx: typer.Context) -> Backups | None:
-    from taskdb_cli.services.backup.names import label_of
     from taskdb_cli.services.health.subject import Backups
 
     shelf = Shelf.of(ctx, None, None)
@@ -80,9 +79,8 @@ def _backups(ctx: typer.Context) -> Backups | None:
     except HomeMissing:
         # The checks of backups say so; the others need no home directory.
         return None
-    # The pooled address names the database too: the direct one, which a backup needs, may be missing.
-    label = shelf.chosen_label or label_of(shelf.run.database.backend.name)
-    return Backups(directory, label, configured=shelf.run.settings.backup.directory is not None)
+    owner, configured = shelf.owner(None), shelf.run.settings.backup.directory is not None
+    return Backups(directory, owner.label, configured, owner.former_labels, owner.place)
 
 
 def _wait(run: Invocation, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +13,19 @@ from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Label, She
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import DryRun, Yes
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.errors import Conflict, TargetNotEmpty
+from taskdb_cli.errors import Conflict, DatabaseMissing, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
     from taskdb_cli.database import Database
     from taskdb_cli.database.content import Content
     from taskdb_cli.services.aside import Damaged
-    from taskdb_cli.services.restore import Safety
+    from taskdb_cli.services.restore import Plan, Safety
 
 Replace = Annotated[bool, typer.Option("--replace", help="Delete the rows that are there first.")]
+FromOtherDatabase = Annotated[
+    bool, typer.Option("--from-other-database", help="Load the rows of another database's archive.")
+]
 NoSafetyBackup = Annotated[
     bool, typer.Option("--no-safety-backup", help="Keep no archive of what --replace deletes.")
 ]
@@ -34,6 +38,7 @@ def restore(
     directory: Directory = None,
     label: Label = None,
     replace: Replace = False,
+    from_other_database: FromOtherDatabase = False,
     yes: Yes = False,
     no_safety_backup: NoSafetyBackup = False,
     dry_run: DryRun = False,
@@ -43,8 +48,9 @@ def restore(
 
     shelf = Shelf.of(ctx, directory, label)
     run, target = shelf.run, shelf.run.maintained
-    path = shelf.directory_of(archive).find(archive, shelf.chosen_label)
+    path = shelf.find(archive, target)
     plan = service.plan(target, path, now=run.now, trial=dry_run)
+    identity = _identity_to_adopt(shelf, archive, target, plan, from_other_database=from_other_database)
     if _may_replace(run, target, plan.replaced, plan.damaged, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(shelf, target)
         with progress(run, "restoring", total=plan.bytes, then="building indexes") as advance:
@@ -54,11 +60,15 @@ def restore(
                 replace=bool(plan.replaced),
                 damaged=plan.damaged,
                 safety=safety,
+                identity=identity,
                 progress=advance,
             )
     verb = "would restore" if dry_run else "restored"
     run.say(f"{verb} {in_words(plan.rows)} from {path} into {target.backend.place}")
     _say_kept(run, plan.damaged, dry_run=dry_run)
+    if identity:
+        verb = "would take" if dry_run else "took"
+        run.say(f"{target.backend.place} {verb} over the identity of {plan.manifest.origin.place}")
 
 
 def copy(
@@ -88,6 +98,26 @@ def copy(
     verb = "would copy" if dry_run else "copied"
     run.say(f"{verb} {in_words(rows)} from {origin.backend.place} into {target.backend.place}")
     _say_kept(run, damaged, dry_run=dry_run)
+
+
+def _identity_to_adopt(
+    shelf: Shelf, archive: str, target: Database, plan: Plan, *, from_other_database: bool
+) -> str | None:
+    """Return the identity that goes with the rows; raise Conflict if they are of another database."""
+    from taskdb_cli.services.backup.ownership import identity_to_adopt
+    from taskdb_cli.services.migrate import identify
+
+    identity = None
+    if not plan.damaged:
+        with suppress(DatabaseMissing):
+            identity, _ = identify(target)
+    return identity_to_adopt(
+        shelf.directory_of(archive),
+        shelf.owner(identity),
+        plan.manifest.origin,
+        occupied=bool(plan.replaced),
+        from_other_database=from_other_database,
+    )
 
 
 def _may_replace(
@@ -130,11 +160,11 @@ def _say_kept(run: Invocation, damaged: Damaged | None, *, dry_run: bool) -> Non
 
 
 def _safety(shelf: Shelf, target: Database) -> Safety:
-    from taskdb_cli.services.backup.names import LONGEST_LABEL, SAFETY_SUFFIX, label_of
+    from taskdb_cli.services.backup.names import SAFETY_SUFFIX, default_label
     from taskdb_cli.services.backup.taking import keep
 
     # Whose archive is restored says nothing of whose rows are replaced.
-    label = label_of(target.backend.name)[: LONGEST_LABEL - len(SAFETY_SUFFIX)] + SAFETY_SUFFIX
+    label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
 
     def save(content: Content) -> None:
         backup = partial(keep, content, shelf.directory, label=label, now=shelf.run.now)

@@ -46,6 +46,9 @@ class Backend(Protocol):
     schema: str | None
     """The schema that was chosen; None where that was left to the database."""
 
+    distinction: str
+    """A word or two that set it apart from databases of the same name elsewhere, fit for a file name."""
+
     dialect: str
     """SQLAlchemy's name of the engine."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect, update
+from sqlalchemy import Connection, delete, insert, inspect
 
 from taskdb_cli.database.schema import IDENTITY_TABLE
 
@@ -18,4 +18,5 @@ def adopt_identity(connection: Connection, identity: str) -> None:
     """Let a database be another one from now on, in the transaction of the connection."""
     from taskdb_cli.models.identity import DatabaseIdentity
 
-    connection.execute(update(DatabaseIdentity).values(identity=identity))
+    connection.execute(delete(DatabaseIdentity))
+    connection.execute(insert(DatabaseIdentity).values(id=1, identity=identity))

@@ -27,6 +27,7 @@ from taskdb_cli.database.postgresql_connection import (
 )
 from taskdb_cli.database.postgresql_faults import LATER
 from taskdb_cli.database.postgresql_locks import lock_migrations, unlock_migrations
+from taskdb_cli.database.postgresql_place import distinction
 from taskdb_cli.database.postgresql_refusals import translate_connecting
 from taskdb_cli.database.postgresql_session import require_schema_name, set_session
 from taskdb_cli.database.postgresql_target import Host, Target
@@ -101,6 +102,7 @@ class PostgreSQL:
         self.server = self.target.server
         self.name = self.target.database
         self.place = self._place(self.server)
+        self.distinction = "-".join([distinction(self.server), *filter(None, [self.schema])])
         self._connected_before = False
 
     def create_engine(self) -> Engine:

@@ -80,7 +80,7 @@ class PostgreSQLContent(Content):
         self._set_locally()
         self._take("pg_try_advisory_xact_lock")
         tables = present_tables(self.connection)
-        self._emptying.require_privileges(tables, self._place)
+        self._emptying.require_privileges(tables, self.place)
         self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
         # A table cannot be altered while a check of its rows waits for the commit.
         self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
@@ -125,7 +125,7 @@ class PostgreSQLContent(Content):
             if is_trouble(exc):
                 raise
             raise Conflict(
-                f"the rows of {self._place} cannot be replaced: {exc.diag.message_primary}", ANOTHER_WAY
+                f"the rows of {self.place} cannot be replaced: {exc.diag.message_primary}", ANOTHER_WAY
             ) from exc
 
     def clear(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -101,6 +102,7 @@ class SQLite:
             )
         self.place = str(self.path)
         self.name = self.path.stem
+        self.distinction = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:6]
         self.options = options
         self._turn = Lock()
 

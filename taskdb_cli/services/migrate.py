@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, literal, select, table
 
 from taskdb_cli.database import Database
+from taskdb_cli.database.identity import read_identity
 from taskdb_cli.database.schema import (
     IDENTITY_TABLE,
     OUR_TABLES,
@@ -173,6 +174,15 @@ def check(database: Database) -> SchemaStatus:
             "undo the change that was made by hand, or restore a backup into a new database",
         )
     return SchemaStatus(current, head_revision(), [])
+
+
+def identify(database: Database) -> tuple[str | None, bool]:
+    """Return the identity of a database, None if it has none, and whether it holds any rows.
+
+    Raises DatabaseMissing and DatabaseUnavailable; its revision does not matter.
+    """
+    with database.connect() as connection:
+        return read_identity(connection), _holds_rows(connection)
 
 
 def require_head(database: Database) -> None:

@@ -18,6 +18,7 @@ from taskdb_cli.archive import Archive, Digest, Manifest
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout
 from taskdb_cli.database.copy_text import with_ids_left
+from taskdb_cli.database.identity import adopt_identity
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import compare_revision, current_revision, revisions
 from taskdb_cli.errors import (
@@ -143,9 +144,12 @@ def restore(
     replace: bool = False,
     damaged: Damaged | None = None,
     safety: Safety | None = None,
+    identity: str | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Load an archive into a database in one transaction, and return the archive's manifest.
+
+    With an `identity` the database takes that over, and so becomes the one that the archive is of.
 
     A target without tables gets them first. One that holds rows is refused unless they are to be
     `replace`d; they go through `safety` before that. A `damaged` file is kept under another name, and a
@@ -154,7 +158,15 @@ def restore(
     replace or something keeps them from being deleted, what `plan` raises, and OutcomeUnknown.
     """
     with Archive.open(path) as archive, _at_head(archive) as source:
-        bring(source, target, replace=replace, damaged=damaged, safety=safety, progress=progress)
+        bring(
+            source,
+            target,
+            replace=replace,
+            damaged=damaged,
+            safety=safety,
+            identity=identity,
+            progress=progress,
+        )
         return archive.manifest
 
 
@@ -208,6 +220,7 @@ def bring(
     replace: bool = False,
     damaged: Damaged | None = None,
     safety: Safety | None = None,
+    identity: str | None = None,
     progress: Progress = silent,
     dry_run: bool = False,
 ) -> dict[str, int]:
@@ -219,6 +232,8 @@ def bring(
         _make_tables(database)
         with database.replacement(dry_run=dry_run) as content:
             _prepare(source, content, target.backend.place, replace=replace, safety=safety)
+            if identity:
+                adopt_identity(content.connection, identity)
             with _naming_triggers(content):
                 loaded = _load(source, content, progress)
             if dry_run and (faults := content.faults()):

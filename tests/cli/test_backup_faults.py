@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.archive import Archive, ArchiveWriter
+from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.services.backup import taking
 from taskdb_cli.services.backup.directory import BackupDirectory
 from tests.backups import archives, break_call, is_directory, leftovers
@@ -326,14 +327,14 @@ def test_a_file_where_the_directory_should_be(taskdb, filled, tmp_path):
 @pytest.mark.parametrize("words", [("backup", "show"), ("backup", "verify"), ("restore",)])
 def test_an_archive_that_goes_away(taskdb, filled, held, monkeypatch, words):
     """An archive that somebody removes after it was found: 3, and nothing is changed."""
-    find = BackupDirectory.find
+    find = Shelf.find
 
-    def found_and_gone(self, name, label=None):
-        path = find(self, name, label)
+    def found_and_gone(self, name, database):
+        path = find(self, name, database)
         path.unlink()
         return path
 
-    monkeypatch.setattr(BackupDirectory, "find", found_and_gone)
+    monkeypatch.setattr(Shelf, "find", found_and_gone)
     empty(held)
     failed = taskdb("--database-url", text(held), *words, "latest", expect=3)
     assert failed.err.count("\n") == 1

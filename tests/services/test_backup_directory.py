@@ -81,11 +81,9 @@ def test_a_missing_directory_is_empty(tmp_path):
     missing = BackupDirectory(tmp_path / "none")
     assert missing.entries() == missing.labels() == missing.strays() == []
     assert missing.record("tasks") == Record()
-    with pytest.raises(NotFound, match=str(tmp_path / "none")) as caught:
-        missing.latest()
-    assert caught.value.exit_code == ExitCode.NOT_FOUND
-    with pytest.raises(NotFound, match=str(tmp_path / "none")), missing.lock("tasks"):
+    with pytest.raises(NotFound, match=str(tmp_path / "none")) as caught, missing.lock("tasks"):
         pass
+    assert caught.value.exit_code == ExitCode.NOT_FOUND
     assert not missing.path.exists()
 
 
@@ -123,45 +121,12 @@ def test_a_directory_that_cannot_be_read_is_named(directory, forbidden):
     assert done.stdout == f"the backup directory {directory.path} cannot be read: Permission denied\n", done
 
 
-def test_latest_is_the_newest_by_name(directory):
-    old = archive(directory, at=NOW - timedelta(days=1))
-    new = archive(directory)
-    os.utime(old, (2**31, 2**31))
-    assert directory.latest().path == directory.latest("tasks").path == new
-
-
-def test_latest_of_several_databases_asks_for_a_label(directory):
-    archive(directory, "a")
-    archive(directory, "b")
-    with pytest.raises(InvalidInput, match="a, b") as caught:
-        directory.latest()
-    assert "--label" in caught.value.hint
-    assert directory.latest("a").label == "a"
-
-
-def test_a_safety_backup_is_never_meant_without_being_named(directory):
-    archive(directory, "a-before-restore", NOW + timedelta(days=1))
-    with pytest.raises(NotFound, match="no archive"):
-        directory.latest()
-    archive(directory, "a")
-    assert directory.latest().label == "a"
-    assert directory.latest("a-before-restore").label == "a-before-restore"
-
-
-def test_latest_of_an_unknown_label_is_not_found(directory):
-    archive(directory)
-    with pytest.raises(NotFound, match=f"no archive of other in {directory.path}"):
-        directory.latest("other")
-    with pytest.raises(InvalidInput):
-        directory.latest("not a label")
-
-
-def test_an_archive_is_found_by_name_by_path_and_as_the_latest(directory, tmp_path, monkeypatch):
+def test_an_archive_is_found_by_name_and_by_path(directory, tmp_path, monkeypatch):
     path = archive(directory)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.zip").write_bytes(b"")
     (tmp_path / NAME).write_bytes(b"another")
-    assert directory.find("latest") == directory.find(NAME) == path
+    assert directory.find(NAME) == path
     assert directory.find(str(path)) == path
     assert directory.find("mine.zip") == Path("mine.zip")
     assert directory.find(f"./{NAME}").read_bytes() == b"another"

@@ -1,16 +1,28 @@
 """How archives are named, and what a label is."""
 
+import re
 from datetime import UTC, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 
+from taskdb_cli.database.options import Options
+from taskdb_cli.database.postgresql_place import distinction
+from taskdb_cli.database.sqlite import SQLite
 from taskdb_cli.errors import (
     ExitCode,
     InvalidInput,
 )
-from taskdb_cli.services.backup.names import archive_name, check_label, label_of, parse_name
+from taskdb_cli.services.backup.names import (
+    SAFETY_SUFFIX,
+    archive_name,
+    check_label,
+    default_label,
+    label_of,
+    parse_name,
+)
 from tests.backups import NAME, empty_directory, put
 from tests.conftest import NOW
 
@@ -76,9 +88,56 @@ def test_a_database_name_becomes_a_label(name, label):
     assert label_of(name) == label
 
 
-@given(st.text())
-def test_every_name_becomes_a_label(name):
+@given(st.text(), st.text())
+def test_every_name_becomes_a_label(name, host):
     assert check_label(label_of(name))
+    label = default_label(name, distinction(f"{host}:5432"))
+    assert check_label(label + SAFETY_SUFFIX)
+
+
+LONG = "a-very-long-name-of-a-server.in-some-department.example.com"
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ("ep-cool-name-123456.eu-central-1.aws.neon.tech:5432", "ep-cool-name-123456"),
+        ("ep-cool-name-123456-pooler.eu-central-1.aws.neon.tech:5432", "ep-cool-name-123456"),
+        ("EP-Cool-Name-123456.eu-central-1.aws.neon.tech.:5432", "ep-cool-name-123456"),
+        ("db.example.com:5432", "db.example.com"),
+        ("db.example.com:6000", "db.example.com-6000"),
+        ("localhost:5432", "localhost"),
+        ("127.0.0.1:5433", "localhost-5433"),
+        ("[::1]:5432", "localhost"),
+        ("db.example.com (10.0.0.5):5432", "db.example.com"),
+        ("localhost (10.0.0.5):5432", "10.0.0.5"),
+        ("db-pooler.example.com:5432", "db-pooler.example.com"),
+        ("the local socket:5432", "localhost"),
+        ("/var/run/postgresql:5432", "localhost"),
+        ("10.0.0.5:5432", "10.0.0.5"),
+    ],
+)
+def test_what_sets_a_server_apart(server, words):
+    """The host is read as it is; what is this machine, or a pooler of Neon, has one name."""
+    assert distinction(server) == words
+
+
+def test_servers_that_differ_at_all_are_set_apart():
+    """A name that is shortened, or loses characters, ends in a hash of the whole."""
+    servers = [LONG, LONG + ".", f"x{LONG}", LONG.replace("com", "org"), "a,b", "a-b", "/a/b", "/a-b"]
+    servers += ["[1::2:3]", "[1:2::3]", "a:5432,b", "a,b:5432"]
+    words = [distinction(f"{server}:5432") for server in servers]
+    assert len(set(words)) == len(set(servers)) - 1, words
+    assert words[0] == words[1]
+    assert all(len(each) <= 40 for each in words)
+
+
+def test_files_of_one_name_are_set_apart(tmp_path):
+    """The default label of a file holds a hash of its path."""
+    backends = [SQLite(make_url(f"sqlite:///{tmp_path}/{name}/app.sqlite3"), Options()) for name in "ab"]
+    labels = [default_label(each.name, each.distinction) for each in backends]
+    assert len(set(labels)) == 2
+    assert all(re.fullmatch("app-[0-9a-f]{6}", label) for label in labels)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, timedelta, timezone
@@ -17,9 +18,12 @@ from hypothesis import strategies as st
 from taskdb_cli.errors import (
     StorageFailed,
 )
+from taskdb_cli.services.backup.names import parse_name
 from taskdb_cli.services.backup.records import Drill, Proof, Record, from_json, to_json
 from tests.backups import (
     NAME,
+    OLD,
+    archive,
     break_call,
     empty_directory,
     is_directory,
@@ -47,9 +51,9 @@ def broken(monkeypatch):
 def test_what_is_recorded_is_read_again(directory):
     directory.note_verified("tasks", proof())
     directory.note_drilled("tasks", Drill(NAME, NOW))
-    assert directory.record("tasks") == Record(proof(), Drill(NAME, NOW), None)
+    assert directory.record("tasks") == Record((proof(),), (Drill(NAME, NOW),))
     directory.note_verified("tasks", proof("second"))
-    assert directory.record("tasks") == Record(proof("second"), Drill(NAME, NOW), proof())
+    assert directory.record("tasks") == Record((proof(), proof("second")), (Drill(NAME, NOW),))
     assert directory.record("other") == Record()
     assert visible(directory) == [".tasks+record.lock", "tasks.taskdb.json"]
 
@@ -59,22 +63,22 @@ def test_verifying_the_same_archive_again_keeps_the_one_before_it(directory):
     directory.note_verified("tasks", proof("second"))
     again = proof("second", verified_at=NOW + timedelta(days=1))
     directory.note_verified("tasks", again)
-    assert directory.record("tasks") == Record(again, None, proof("first"))
+    assert directory.record("tasks") == Record((proof("first"), again))
 
 
 def test_a_record_holds_times_in_utc_for_people_to_read(directory):
     directory.note_drilled("tasks", Drill(NAME, NOW.astimezone(timezone(timedelta(hours=5)))))
     content = json.loads((directory.path / "tasks.taskdb.json").read_text())
     assert content == {
-        "version": 1,
-        "verified": None,
-        "drilled": {"archive": NAME, "at": "2026-11-22T12:30:15.123456Z"},
-        "previous": None,
+        "version": 2,
+        "proofs": [],
+        "drills": [{"archive": NAME, "at": "2026-11-22T12:30:15.123456Z", "identity": None}],
     }
 
 
 times = st.datetimes(timezones=st.just(UTC))
 counts = st.integers(0, 2**63)
+identities = st.none() | st.uuids().map(str)
 proofs = st.builds(
     Proof,
     archive=st.text(),
@@ -85,18 +89,14 @@ proofs = st.builds(
     revision=st.text(),
     rows=st.dictionaries(st.text(), counts),
     bytes=counts,
+    identity=identities,
+    place=st.none() | st.text(),
 )
 
 
-@given(
-    st.builds(
-        Record,
-        st.none() | proofs,
-        st.none() | st.builds(Drill, archive=st.text(), at=times),
-        st.none() | proofs,
-    )
-)
-def test_every_record_is_read_as_it_was_written(record):
+@given(st.lists(proofs), st.lists(st.builds(Drill, archive=st.text(), at=times, identity=identities)))
+def test_every_record_is_read_as_it_was_written(proofs, drills):
+    record = Record().joined(Record(tuple(proofs), tuple(drills)))
     assert from_json(to_json(record).encode()) == record
 
 
@@ -105,7 +105,7 @@ def test_a_record_may_hold_any_mapping(directory):
     assert directory.record("tasks").verified.rows == {"users": 1}
 
 
-GOOD = to_json(Record(proof(), Drill(NAME, NOW)))
+GOOD = to_json(Record((proof(),), (Drill(NAME, NOW),)))
 SIZE = '"size": 1234'
 DAMAGED = {
     "empty": "",
@@ -116,7 +116,7 @@ DAMAGED = {
     "null": "null",
     "a number": "1",
     "foreign": '{"name": "package", "version": "1.0.0"}',
-    "of a later version": GOOD.replace('"version": 1', '"version": 2'),
+    "of a later version": GOOD.replace('"version": 2', '"version": 3'),
     "without a field": GOOD.replace('"seal"', '"zeal"'),
     "with a text as a count": GOOD.replace(SIZE, '"size": "1234"'),
     "with a negative count": GOOD.replace(SIZE, '"size": -1'),
@@ -126,9 +126,11 @@ DAMAGED = {
     "with a time of no zone": GOOD.replace('3456Z"', '3456"'),
     "with a time that is none": GOOD.replace("2026-11", "2026-13"),
     "with a time before all time": GOOD.replace('2026-11-22T12:30:15.123456Z"', '0001-01-01T00:00:00+12:00"'),
+    "with an identity that is none": GOOD.replace('"identity": null', '"identity": 1', 1),
+    "with proofs that are none": GOOD.replace('"proofs": [', '"proofs": [1, '),
     "with rows that are none": GOOD.replace('"rows": {', '"rows": 5, "old": {'),
     "deep": "[" * 100_000,
-    "large": " " * 2_000_000 + GOOD,
+    "large": " " * 33_000_000 + GOOD,
 }
 
 
@@ -140,7 +142,7 @@ def test_a_damaged_record_counts_as_missing_with_a_warning(directory, caplog, ki
         assert directory.record("tasks") == Record()
     assert str(path) in caplog.text
     directory.note_verified("tasks", proof())
-    assert directory.record("tasks") == Record(proof())
+    assert directory.record("tasks") == Record((proof(),))
 
 
 def test_a_pipe_or_a_directory_in_place_of_the_record_counts_as_missing(directory, caplog):
@@ -161,7 +163,7 @@ def test_a_record_that_cannot_be_written_stays_as_it_was(directory, broken, call
     broken(call, errno.EIO, lambda what, *_: call == "rename" or not is_directory(what))
     with pytest.raises(StorageFailed, match=r"tasks\.taskdb\.json cannot be written: Input/output error"):
         directory.note_verified("tasks", proof("second"))
-    assert directory.record("tasks") == Record(proof("first"))
+    assert directory.record("tasks") == Record((proof("first"),))
     assert visible(directory) == before
 
 
@@ -169,7 +171,7 @@ def test_a_record_that_may_not_survive_a_power_cut_is_reported(directory, broken
     broken("fsync", when=is_directory)
     with pytest.raises(StorageFailed, match="cannot be written"):
         directory.note_verified("tasks", proof())
-    assert directory.record("tasks") == Record(proof())
+    assert directory.record("tasks") == Record((proof(),))
 
 
 def test_a_full_disk_leaves_the_record_as_it_was(tmp_path):
@@ -203,8 +205,8 @@ def test_a_dead_run_that_was_writing_the_record_is_cleaned_up_after(directory):
 NOTE = """
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.services.backup.names import parse_name
 from taskdb_cli.services.backup.records import Drill
 for _ in range(40):
     BackupDirectory(Path(sys.argv[1])).note_drilled("tasks", Drill("theirs", datetime.now(UTC)))
@@ -221,6 +223,49 @@ def test_two_processes_that_record_lose_nothing_of_each_other(directory):
     record = directory.record("tasks")
     assert record.drilled.archive == "theirs"
     assert (record.verified.archive, record.previous.archive) == ("archive 39", "archive 38")
+
+
+OTHER = "0a1b2c3d-0000-4000-8000-0123456789ab"
+
+
+def test_two_databases_of_a_label_keep_what_is_known_of_each(directory):
+    """The proofs and drills of one push nothing of the other's out."""
+    directory.note_verified("tasks", proof("theirs", identity=OTHER))
+    directory.note_drilled("tasks", Drill("theirs", NOW, OTHER))
+    for number in range(5):
+        directory.note_verified("tasks", proof(f"mine {number}"))
+        directory.note_drilled("tasks", Drill(f"mine {number}", NOW + timedelta(hours=number)))
+    record = directory.record("tasks")
+    assert [each.archive for each in record.proofs] == ["theirs", "mine 3", "mine 4"]
+    assert [each.archive for each in record.drills] == ["theirs", "mine 4"]
+    theirs = record.only(lambda each: each.identity == OTHER)
+    assert (theirs.verified.archive, theirs.previous, theirs.drilled.archive) == ("theirs", None, "theirs")
+
+
+def test_what_is_known_of_an_archive_stays_as_long_as_the_archive(directory):
+    """All archives that are there keep their proof; of those that are gone, only the last two do."""
+    names = [archive(directory, at=NOW - timedelta(days=days)).name for days in range(9, 0, -1)]
+    for name in names:
+        directory.note_verified("tasks", proof(name, at=parse_name(name)[1]))
+    assert [each.archive for each in directory.record("tasks").proofs] == names
+    (directory.path / names[0]).unlink()
+    (directory.path / names[-1]).unlink()
+    directory.note_drilled("tasks", Drill(names[3], NOW))
+    assert [each.archive for each in directory.record("tasks").proofs] == names[1:]
+
+
+@pytest.mark.parametrize("label", ["app", "neondb"])
+def test_a_record_of_0_1_0_is_carried_over(directory, label):
+    """The two archives that 0.1.0 knew of, and its drill, stay known when something is added."""
+    shutil.copy(OLD / f"{label}.taskdb.json", directory.path)
+    before = directory.record(label)
+    assert [each.archive for each in before.proofs] == sorted(path.name for path in OLD.glob(f"{label}-*"))
+    assert before.verified.identity is before.verified.place is None
+    assert before.drilled.archive == before.verified.archive
+    directory.note_verified(label, proof("new", identity=OTHER))
+    after = directory.record(label)
+    assert {each.archive for each in after.proofs} == {"new", *(each.archive for each in before.proofs)}
+    assert after.drills == before.drills
 
 
 def test_reading_a_record_changes_nothing(directory):

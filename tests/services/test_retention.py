@@ -311,15 +311,12 @@ def test_neither_order_nor_zone_of_the_archives_matters(name):
         }
 
 
-def test_each_label_has_a_history_of_its_own():
-    """A database that is backed up rarely loses nothing to one that is backed up often."""
-    often = [entry(NOW - timedelta(hours=hours), "often") for hours in range(10)]
-    rarely = [entry(NOW - timedelta(days=100 * days), "rarely") for days in range(1, 4)]
-    safety = [entry(NOW - timedelta(days=300), "often-before-restore")]
-    decisions = decide([*often, *rarely, *safety], Policy(last=1, at_least=2), NOW, sound)
-    kept = [decision.entry for decision in decisions if decision.keep]
-    assert kept == [*often[:2], *rarely[:2], *safety]
-    assert [decision.entry for decision in decisions] == [*often, *rarely, *safety]
+def test_two_labels_of_a_database_are_one_history():
+    """What 0.1.0 kept under another label counts as the older part of the history."""
+    new = [entry(NOW - timedelta(days=days), "app-1a2b3c") for days in range(2)]
+    old = [entry(NOW - timedelta(days=days), "app") for days in range(2, 5)]
+    decisions = decide([*new, *old], Policy(last=3, at_least=1), NOW, sound)
+    assert [decision.entry for decision in decisions if decision.keep] == [*new, old[0]]
 
 
 def test_each_archive_is_verified_once():
@@ -364,10 +361,10 @@ def decided(history, policy):
     )
 
 
-def verified(soundness, label):
-    """The archives of a label that count, newest first."""
+def verified(soundness):
+    """The archives that count, newest first."""
     counting = [one for one, is_sound in soundness.items() if is_sound and one.taken_at <= NOW]
-    return sorted((one for one in counting if one.label == label), key=lambda one: one.taken_at, reverse=True)
+    return sorted(counting, key=lambda one: one.taken_at, reverse=True)
 
 
 @given(history=histories, policy=policies)
@@ -385,8 +382,7 @@ def test_the_newest_verified_ones_stay(history, policy):
     """As many as the floor says, and one at least."""
     soundness, decisions = decided(history, policy)
     kept = {decision.entry for decision in decisions if decision.keep}
-    for label in "ab":
-        assert kept >= set(verified(soundness, label)[: max(1, policy[4])])
+    assert kept >= set(verified(soundness)[: max(1, policy[4])])
 
 
 @given(history=histories, policy=policies, more=st.tuples(*[numbers] * 5))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.errors import BackupRunning, InvalidInput, NotFound
+from taskdb_cli.errors import BackupRunning, NotFound
 from taskdb_cli.services.backup.files import (
     PARTIAL,
     discard,
@@ -25,7 +25,6 @@ from taskdb_cli.services.backup.files import (
 )
 from taskdb_cli.services.backup.names import (
     RECORD_SUFFIX,
-    SAFETY_SUFFIX,
     SUFFIX,
     archive_name,
     check_label,
@@ -33,7 +32,6 @@ from taskdb_cli.services.backup.names import (
 )
 from taskdb_cli.services.backup.records import Drill, Proof, Record, load_record, read_record, write_record
 
-LATEST = "latest"
 _LABEL_LOCK = ".lock"
 # No label has a plus in it: this cannot be the lock of another one.
 _RECORD_LOCK = "+record.lock"
@@ -77,34 +75,12 @@ class BackupDirectory:
         """Return the labels of which there are archives, in the order of the alphabet."""
         return sorted({entry.label for entry in self.entries()})
 
-    def latest(self, label: str | None = None) -> Entry:
-        """Return the archive whose name says the latest time.
+    def find(self, name: str) -> Path:
+        """Return the path of the archive that a person names.
 
-        Without a label there must be only one, those of safety backups aside: else InvalidInput.
-        Raises NotFound if there is none.
+        That is the name of a file in the directory, or a path, which for a file of the same name in the
+        working directory is written './name'. Raises NotFound.
         """
-        entries = self.entries(label)
-        labels = sorted({entry.label for entry in entries})
-        if label is None:
-            labels = [label for label in labels if not label.endswith(SAFETY_SUFFIX)]
-            if len(labels) > 1:
-                raise InvalidInput(
-                    f"{self.path} has archives of several databases: {', '.join(labels)}",
-                    "name one of them with --label",
-                )
-        wanted = [entry for entry in entries if entry.label in labels]
-        if not wanted:
-            raise self._no_archive(label)
-        return wanted[-1]
-
-    def find(self, name: str, label: str | None = None) -> Path:
-        """Return the path of the archive that a person means.
-
-        That is 'latest', as `latest` takes it; the name of a file in the directory; or a path, which
-        for a file of the same name in the working directory is written './name'. Raises NotFound.
-        """
-        if name == LATEST:
-            return self.latest(label).path
         paths = [self.path / name, Path(name)] if Path(name).name == name else [Path(name)]
         with storage(f"{name!r} cannot be looked up"):
             for path in paths:
@@ -159,14 +135,12 @@ class BackupDirectory:
         return [self.path / f".{check_label(label)}{ending}" for ending in (_LABEL_LOCK, _RECORD_LOCK)]
 
     def note_verified(self, label: str, proof: Proof) -> None:
-        """Record that an archive was verified, which makes the one before it the previous one."""
-        with self._changing_record(label):
-            write_record(self._record_path(label), self.record(label).with_proof(proof))
+        """Record that an archive was verified."""
+        self._note(label, Record(proofs=(proof,)), proof.verified_at)
 
     def note_drilled(self, label: str, drill: Drill) -> None:
         """Record that an archive was restored as a trial; a backup may run meanwhile."""
-        with self._changing_record(label):
-            write_record(self._record_path(label), self.record(label).with_drill(drill))
+        self._note(label, Record(drills=(drill,)), drill.at)
 
     def new_path(self, label: str, taken_at: datetime) -> Path:
         """Return where an archive goes that was taken at a time, which knows its zone."""
@@ -184,6 +158,12 @@ class BackupDirectory:
 
     def _record_path(self, label: str) -> Path:
         return self.path / f"{check_label(label)}{RECORD_SUFFIX}"
+
+    def _note(self, label: str, news: Record, now: datetime) -> None:
+        with self._changing_record(label):
+            names = {file.name for file in self._scan()}
+            record = self.record(label).joined(news).without_gone(names, now)
+            write_record(self._record_path(label), record)
 
     @contextmanager
     def _changing_record(self, label: str) -> Iterator[None]:
@@ -215,10 +195,6 @@ class BackupDirectory:
             return open_private(path)
         except FileNotFoundError:
             raise NotFound(f"there is no backup directory {self.path}", "check the path") from None
-
-    def _no_archive(self, label: str | None) -> NotFound:
-        what = "no archive" if label is None else f"no archive of {label}"
-        return NotFound(f"there is {what} in {self.path}", _LIST)
 
     def _reading(self) -> AbstractContextManager[None]:
         return storage(f"the backup directory {self.path} cannot be read")

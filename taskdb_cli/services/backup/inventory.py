@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from taskdb_cli.archive import Archive, Manifest
-from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.archive import Archive, Manifest, Origin, manifest_of
+from taskdb_cli.errors import TaskdbError
+from taskdb_cli.services.backup.directory import BackupDirectory, Entry
 from taskdb_cli.services.backup.records import Record
 
 
@@ -48,23 +48,35 @@ def describe(path: Path) -> Description:
         return Description(path, archive.manifest, archive.seal, archive.size)
 
 
-def archives(directory: BackupDirectory, label: str | None = None) -> Iterator[dict[str, object]]:
-    """Return a record of each archive, oldest first, with what is known of the newest of each label."""
+def archives(
+    directory: BackupDirectory, label: str | None = None, *, say: Callable[[str], object]
+) -> Iterator[dict[str, object]]:
+    """Return a record of each archive, oldest first, with what is known of it.
+
+    `say` is told of each whose manifest cannot be read, so that nobody knows which database it is of.
+    """
     records: dict[str, Record] = {}
     for entry in directory.entries(label):
-        known = records.setdefault(entry.label, directory.record(entry.label))
+        if entry.label not in records:
+            records[entry.label] = directory.record(entry.label)
+        proof = records[entry.label].proof_of(entry.path.name)
+        drill = records[entry.label].drill_of(entry.path.name)
+        origin = _origin(entry, say)
         yield {
             "archive": entry.path.name,
             "label": entry.label,
             "taken_at": entry.taken_at,
             "size": entry.size,
-            "verified_at": _verified_at(known, entry.path.name),
-            "drilled_at": known.drilled.at
-            if known.drilled and known.drilled.archive == entry.path.name
-            else None,
+            "verified_at": proof and proof.verified_at,
+            "drilled_at": drill and drill.at,
+            "identity": origin and origin.identity,
+            "place": origin and origin.place,
         }
 
 
-def _verified_at(record: Record, archive: str) -> datetime | None:
-    proofs = [record.verified, record.previous]
-    return next((proof.verified_at for proof in proofs if proof and proof.archive == archive), None)
+def _origin(entry: Entry, say: Callable[[str], object]) -> Origin | None:
+    try:
+        return manifest_of(entry.path).origin
+    except TaskdbError as exc:
+        say(exc.message)
+        return None

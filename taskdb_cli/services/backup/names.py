@@ -25,8 +25,17 @@ _NAME = re.compile(
 )
 
 
+def default_label(name: str, distinction: str) -> str:
+    """Return the label of a database that nobody gave one: its name, and what sets it apart from others.
+
+    With the suffix of a safety backup it is a label too.
+    """
+    longest = LONGEST_LABEL - len(SAFETY_SUFFIX) - len(distinction) - 1
+    return f"{label_of(name)[:longest].rstrip('-')}-{distinction}"
+
+
 def label_of(name: str) -> str:
-    """Return a label for a database of this name: what a label cannot hold becomes a hyphen."""
+    """Return what taskdb 0.1.0 called a database of this name: what a label cannot hold becomes a hyphen."""
     text = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("_.-")
     return text[:LONGEST_LABEL].rstrip("-") or "database"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from taskdb_cli.services import restore
 from taskdb_cli.services.backup import retention
 from taskdb_cli.services.backup.directory import BackupDirectory, Entry
 from taskdb_cli.services.backup.names import parse_name
+from taskdb_cli.services.backup.ownership import Owner, holdings
 from taskdb_cli.services.backup.records import Drill
 from taskdb_cli.services.backup.retention import Decision, Policy
 from taskdb_cli.services.backup.taking import Backup, Progress, read_back, silent
@@ -25,14 +27,13 @@ def verify(path: Path) -> Backup:
 
 
 def note(backup: Backup, directory: BackupDirectory, *, now: datetime) -> None:
-    """Record that an archive is good, if it is the newest of its label in the directory.
+    """Record that an archive is good, if it is one of the directory's.
 
     Raises Incomplete when it cannot be recorded.
     """
-    entry = _entry(backup.path, directory)
-    if entry and entry == directory.latest(entry.label):
+    if entry := _entry(backup.path, directory):
         with _good_all_the_same(backup.path):
-            directory.note_verified(entry.label, backup.proof(now))
+            directory.note_verified(entry.label, replace(backup.proof(now), archive=entry.path.name))
 
 
 def drill(
@@ -47,10 +48,10 @@ def drill(
 
     Raises what `restore.drill` raises.
     """
-    restore.drill(path, target=target, progress=progress)
+    manifest = restore.drill(path, target=target, progress=progress)
     if entry := _entry(path, directory):
         with _good_all_the_same(path):
-            directory.note_drilled(entry.label, Drill(path.name, now))
+            directory.note_drilled(entry.label, Drill(entry.path.name, now, manifest.origin.identity))
 
 
 @contextmanager
@@ -62,19 +63,30 @@ def _good_all_the_same(path: Path) -> Iterator[None]:
 
 
 def thin_out(
-    directory: BackupDirectory, label: str, policy: Policy, *, now: datetime, dry_run: bool = False
+    directory: BackupDirectory, owner: Owner, policy: Policy, *, now: datetime, dry_run: bool = False
 ) -> Sequence[Decision]:
-    """Delete the archives of a label that a policy does not keep, and return what was decided on each.
+    """Delete the archives of a database that a policy does not keep; return what was decided on each.
 
-    Each is held against its seal, which covers every byte of it. Raises BackupRunning, and Incomplete
-    when some could not be deleted.
+    What else is under its labels stays, and is in the answer. Each archive of the database is held against
+    its seal, which covers every byte of it. Raises BackupRunning, and Incomplete when some could not be
+    deleted.
     """
     if dry_run:
-        return retention.decide(directory.entries(label), policy, now, _damage)
-    with directory.lock(label):
-        decisions = retention.decide(directory.entries(label), policy, now, _damage)
+        return _decide(directory, owner, policy, now)
+    used = {entry.label for entry in directory.entries()} & owner.labels
+    with ExitStack() as locks:
+        for label in sorted(used | {owner.label}):
+            locks.enter_context(directory.lock(label))
+        decisions = _decide(directory, owner, policy, now)
         retention.prune(directory, decisions)
     return decisions
+
+
+def _decide(directory: BackupDirectory, owner: Owner, policy: Policy, now: datetime) -> list[Decision]:
+    found = holdings(directory, owner)
+    decisions = retention.decide(found.own, policy, now, _damage)
+    decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in found.not_own()]
+    return sorted(decisions, key=lambda decision: (decision.entry.taken_at, decision.entry.label))
 
 
 def _damage(entry: Entry) -> str | None:

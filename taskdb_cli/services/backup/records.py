@@ -1,4 +1,7 @@
-"""What is known of the archives of a label, kept beside them in a small file."""
+"""What is known of the archives of a label, kept beside them in a small file.
+
+Several databases may share a label: each proof and each drill says by an identity which database it is of.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,33 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from taskdb_cli.errors import StorageFailed
 from taskdb_cli.services.backup.files import write_atomically
 
-FORMAT_VERSION = 1
-LARGEST = 1_000_000
-"""Bytes beyond which a file is none of ours."""
+FORMAT_VERSION = 2
+"""What is written. Version 1, of taskdb 0.1.0, knows no identity, and is read as well."""
+
+LARGEST = 32_000_000
+"""Bytes beyond which a file is none of ours: room for the proofs of some 50,000 archives."""
+
+_KEPT_WITHOUT_ARCHIVE = 2
+"""Proofs of a database that stay although their archives are gone: health compares the last two."""
 
 _log = logging.getLogger("taskdb.backup")
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found when all of an archive was last read and verified."""
+    """What was found when all of an archive was last read and verified.
+
+    `identity` and `place` say which database it is of; they are None for an archive of taskdb 0.1.0.
+    """
 
     archive: str
     seal: str
@@ -34,32 +45,88 @@ class Proof:
     revision: str
     rows: Mapping[str, int]
     bytes: int
+    identity: str | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True)
 class Drill:
-    """Which archive was last restored as a trial, and when that was done."""
+    """When an archive was last restored as a trial, and which database it is of."""
 
     archive: str
     at: datetime
+    identity: str | None = None
+
+
+Known = TypeVar("Known", Proof, Drill)
 
 
 @dataclass(frozen=True)
 class Record:
-    """The newest proof, the one before it, and the last drill; None is what is not known."""
+    """One proof of each archive, those of newer archives last, and one drill of each, the last one last."""
 
-    verified: Proof | None = None
-    drilled: Drill | None = None
-    previous: Proof | None = None
+    proofs: tuple[Proof, ...] = ()
+    drills: tuple[Drill, ...] = ()
 
-    def with_proof(self, proof: Proof) -> Record:
-        """Return the record after another verification; one of the same archive has no predecessor."""
-        same = self.verified is not None and self.verified.archive == proof.archive
-        return Record(proof, self.drilled, self.previous if same else self.verified)
+    @property
+    def verified(self) -> Proof | None:
+        """The proof of the newest archive."""
+        return self.proofs[-1] if self.proofs else None
 
-    def with_drill(self, drill: Drill) -> Record:
-        """Return the record after another drill."""
-        return Record(self.verified, drill, self.previous)
+    @property
+    def previous(self) -> Proof | None:
+        """The proof of the archive before that."""
+        return self.proofs[-2] if len(self.proofs) > 1 else None
+
+    @property
+    def drilled(self) -> Drill | None:
+        """The last drill."""
+        return self.drills[-1] if self.drills else None
+
+    def proof_of(self, archive: str) -> Proof | None:
+        """Return the proof of an archive of that name."""
+        return next((proof for proof in self.proofs if proof.archive == archive), None)
+
+    def drill_of(self, archive: str) -> Drill | None:
+        """Return the drill of an archive of that name."""
+        return next((drill for drill in self.drills if drill.archive == archive), None)
+
+    def joined(self, other: Record) -> Record:
+        """Return what both know; where they know of the same archive, what the other one knows."""
+        return Record(
+            tuple(sorted(_latest(self.proofs + other.proofs), key=lambda proof: proof.taken_at)),
+            tuple(sorted(_latest(self.drills + other.drills), key=lambda drill: drill.at)),
+        )
+
+    def only(self, wanted: Callable[[Proof | Drill], bool]) -> Record:
+        """Return a part of it."""
+        return Record(tuple(filter(wanted, self.proofs)), tuple(filter(wanted, self.drills)))
+
+    def without_gone(self, archives: Collection[str], now: datetime) -> Record:
+        """Leave out what is known of archives that are none of these.
+
+        The last two proofs and the last drill of each database stay, unless they are dated in the future:
+        health judges by them.
+        """
+        known = self.only(lambda each: each.archive in archives or _time_of(each) <= now)
+        return Record(_kept(known.proofs, archives, _KEPT_WITHOUT_ARCHIVE), _kept(known.drills, archives, 1))
+
+
+def _time_of(known: Proof | Drill) -> datetime:
+    return known.at if isinstance(known, Drill) else max(known.taken_at, known.verified_at)
+
+
+def _latest(known: Iterable[Known]) -> Iterable[Known]:
+    return {each.archive: each for each in known}.values()
+
+
+def _kept(known: tuple[Known, ...], archives: Collection[str], number: int) -> tuple[Known, ...]:
+    last = {
+        each.archive
+        for identity in {each.identity for each in known}
+        for each in [each for each in known if each.identity == identity][-number:]
+    }
+    return tuple(each for each in known if each.archive in archives or each.archive in last)
 
 
 def to_json(record: Record) -> str:
@@ -72,17 +139,18 @@ def from_json(text: str | bytes) -> Record:
     """Return the record that a file holds; raise ValueError for anything that is none."""
     try:
         content = json.loads(text)
-        if content["version"] != FORMAT_VERSION:
-            raise ValueError(f"its version is {content['version']!r}, not {FORMAT_VERSION}")
-        verified, drilled, previous = (content[name] for name in ("verified", "drilled", "previous"))
-        return Record(
-            None if verified is None else _proof(verified),
-            None if drilled is None else _drill(drilled),
-            None if previous is None else _proof(previous),
-        )
+        match content["version"]:
+            case 1:
+                proofs = [content[name] for name in ("previous", "verified") if content[name] is not None]
+                drills = [content["drilled"]] if content["drilled"] is not None else []
+            case 2:
+                proofs, drills = content["proofs"], content["drills"]
+            case other:
+                raise ValueError(f"its version is {other!r}, not 1 or {FORMAT_VERSION}")
+        return Record().joined(Record(tuple(map(_proof, proofs)), tuple(map(_drill, drills))))
     except KeyError as exc:
         raise ValueError(f"it has no {exc}") from exc
-    except (TypeError, OverflowError, RecursionError) as exc:
+    except (TypeError, AttributeError, OverflowError, RecursionError) as exc:
         raise ValueError(str(exc)) from exc
 
 
@@ -124,7 +192,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _proof(value: Any) -> Proof:
+def _proof(value: Mapping[str, Any]) -> Proof:
     return Proof(
         archive=_text(value["archive"]),
         seal=_text(value["seal"]),
@@ -134,11 +202,17 @@ def _proof(value: Any) -> Proof:
         revision=_text(value["revision"]),
         rows={_text(table): _count(rows) for table, rows in dict(value["rows"]).items()},
         bytes=_count(value["bytes"]),
+        identity=_optional(value.get("identity")),
+        place=_optional(value.get("place")),
     )
 
 
-def _drill(value: Any) -> Drill:
-    return Drill(_text(value["archive"]), _time(value["at"]))
+def _drill(value: Mapping[str, Any]) -> Drill:
+    return Drill(_text(value["archive"]), _time(value["at"]), _optional(value.get("identity")))
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _text(value: object) -> str:

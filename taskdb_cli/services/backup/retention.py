@@ -1,7 +1,7 @@
-"""Which archives stay, and why, in restic's words; and the deletion of those that need not.
+"""Which archives of a database stay, and why, in restic's words; and the deletion of those that need not.
 
 Days, ISO weeks and months are those of UTC, so that no change of a local clock makes one longer or
-shorter. Each label is a history of its own, of which another's archives are no part.
+shorter.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from taskdb_cli.services.backup.directory import BackupDirectory, Entry
 from taskdb_cli.services.backup.files import sync_directory
 
 FLOOR = 3
-"""How many verified archives of a label stay, if nothing else is said, whatever the rules say."""
+"""How many verified archives of a database stay, if nothing else is said, whatever the rules say."""
 
 _log = logging.getLogger("taskdb.backup")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How many archives of a label to keep: the last ones, and one of each of the last days and so on.
+    """How many archives of a database to keep: the last ones, and one of each of the last days and so on.
 
     A day, week or month counts if there is an archive of it, and its newest one is kept. Raises
     InvalidInput for a negative number, and for a policy of which no rule keeps anything.
@@ -57,7 +57,8 @@ class Policy:
 class Decision:
     """Whether an archive stays, and every reason for that.
 
-    One that is suspect is damaged or dated in the future: it stays, and counts for no rule.
+    One that is suspect is damaged, dated in the future, or another database's: it stays, and counts for no
+    rule.
     """
 
     entry: Entry
@@ -79,17 +80,16 @@ class Decision:
 def decide(
     entries: Sequence[Entry], policy: Policy, now: datetime, damage: Callable[[Entry], str | None]
 ) -> list[Decision]:
-    """Return what a policy means for each of these archives, in their order; change nothing.
+    """Return what a policy means for each of these archives of a database, in their order; change nothing.
 
     `damage` verifies an archive, and says in words what is wrong with it; None means that it is sound.
     """
     suspicions = {entry: _suspicion(entry, now, damage) for entry in entries}
     reasons: dict[Entry, list[str]] = defaultdict(list)
-    for label in {entry.label for entry in entries}:
-        sound = [entry for entry in entries if entry.label == label and suspicions[entry] is None]
-        sound.sort(key=lambda entry: entry.taken_at, reverse=True)
-        for entry, reason in _reasons(sound, policy):
-            reasons[entry].append(reason)
+    sound = [entry for entry in entries if suspicions[entry] is None]
+    sound.sort(key=lambda entry: entry.taken_at, reverse=True)
+    for entry, reason in _reasons(sound, policy):
+        reasons[entry].append(reason)
     return [_decision(entry, suspicions[entry], reasons[entry]) for entry in entries]
 
 

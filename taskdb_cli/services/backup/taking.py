@@ -54,6 +54,8 @@ class Backup:
             revision=self.manifest.origin.revision,
             rows={table.name: table.rows for table in self.manifest.tables},
             bytes=sum(table.bytes for table in self.manifest.tables),
+            identity=self.manifest.origin.identity,
+            place=self.manifest.origin.place,
         )
 
 

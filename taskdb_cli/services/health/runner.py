@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Event, Lock, Thread
@@ -105,13 +105,31 @@ class _Round:
     def work(self) -> None:
         """Run every check, those first that no server can hold up, and close the connection."""
         try:
-            for definition in sorted(self.chosen, key=lambda each: (each.scans, not each.offline)):
-                found = self._measure(definition)
-                with self._lock:
-                    self._done[definition.name] = found
+            offline = [each for each in self.chosen if each.offline]
+            self._measure_all(offline)
+            if self._learn_identity():
+                self._measure_all(offline)
+            others = [each for each in self.chosen if not each.offline]
+            self._measure_all(sorted(others, key=lambda each: each.scans))
             self.subject.close()
         finally:
             self.over.set()
+
+    def _measure_all(self, definitions: Iterable[Definition]) -> None:
+        for definition in definitions:
+            found = self._measure(definition)
+            with self._lock:
+                self._done[definition.name] = found
+
+    def _learn_identity(self) -> bool:
+        """Return whether the archives that were looked at are not those of the database."""
+        try:
+            self.subject.set_time(max(self._left, CLOSE_CALL))
+            with self.subject.database.translating():
+                return self.subject.learn_identity()
+        except (NoAnswer, TaskdbError):
+            self._recover()
+            return False
 
     def results(self) -> tuple[Check, ...]:
         """Return what has been found by now, and what there was no time for as unknown."""

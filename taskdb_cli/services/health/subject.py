@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -14,6 +14,14 @@ from taskdb_cli.database.health import Identity, NotMeasured, Probe, Visit
 from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, StorageFailed, TaskdbError
 from taskdb_cli.services.backup.directory import BackupDirectory
 from taskdb_cli.services.backup.names import parse_name
+from taskdb_cli.services.backup.ownership import (
+    Holdings,
+    Owner,
+    count_by_database,
+    holdings,
+    other_labels,
+    presumed,
+)
 from taskdb_cli.services.backup.records import Record
 from taskdb_cli.services.health import TIMEOUT
 from taskdb_cli.services.health.result import Check, Limits, Status, Unit
@@ -26,12 +34,27 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Backups:
-    """Where the archives of a database are, and what they are called."""
+    """Where the archives of a database are, what they are called, and as whose they count.
+
+    As long as `owner` is None, they count as those of the one database that has archives of that label.
+    """
 
     directory: BackupDirectory
     label: str
     configured: bool = False
     """Whether somebody chose the directory, which must then be there."""
+    former_labels: frozenset[str] = frozenset()
+    place: str | None = None
+    owner: Owner | None = None
+
+    def of(self, identity: str | None) -> Backups:
+        """Return the archives of the database of that identity."""
+        return replace(self, owner=Owner(identity, self.place, self.label, self.former_labels))
+
+    def of_anybody(self) -> Backups:
+        """Return those of the one database that has any; raise InvalidInput if several have."""
+        owner = Owner(None, self.place, self.label, self.former_labels)
+        return replace(self, owner=owner if self.fault else presumed(self.directory, owner, anywhere=False))
 
     @cached_property
     def fault(self) -> str:
@@ -49,34 +72,45 @@ class Backups:
 
     @cached_property
     def record_fault(self) -> str:
-        """Why the record cannot be believed, or nothing."""
-        return self._loaded[1]
+        """Why a record cannot be believed, or nothing."""
+        assert self.owner is not None
+        return next(filter(None, map(self._fault_of_record, sorted(self.owner.labels))), "")
+
+    def _fault_of_record(self, label: str) -> str:
+        try:
+            record = self.directory.load_record(label)
+        except StorageFailed as exc:
+            return exc.message
+        # A path in place of a name would lead out of the directory.
+        names = [proof.archive for proof in record.proofs] + [drill.archive for drill in record.drills]
+        for name in names:
+            parsed = parse_name(name)
+            if parsed is None or parsed[0] != label:
+                return f"the record names {name!r}, which is no archive of {label}"
+        return ""
 
     @cached_property
+    def holdings(self) -> Holdings:
+        """The archives; StorageFailed if they cannot be read, which is not the same as none."""
+        assert self.owner is not None
+        return holdings(self.directory, self.owner)
+
+    def not_counted(self) -> list[str]:
+        """Say in words which archives there are that do not count."""
+        assert self.owner is not None
+        labels = other_labels(self.directory, self.owner)
+        reasons = [f"those of this database are labelled {', '.join(labels)}"] if labels else []
+        return count_by_database(self.holdings.others.values()) + reasons
+
+    @property
     def record(self) -> Record:
-        """What is known of the archives; nothing where the record cannot be believed.
+        """What is known of those that are the database's own; nothing where a record cannot be believed.
 
         Raises NotMeasured if the directory cannot be read.
         """
-        return self._loaded[0]
-
-    @cached_property
-    def _loaded(self) -> tuple[Record, str]:
         if self.fault:
             raise NotMeasured(self.fault)
-        try:
-            record = self.directory.load_record(self.label)
-        except StorageFailed as exc:
-            return Record(), exc.message
-        # A path in place of a name would lead out of the directory.
-        named = (each.archive for each in (record.verified, record.previous, record.drilled) if each)
-        if strange := next((name for name in named if not self._is_ours(name)), None):
-            return Record(), f"the record names {strange!r}, which is no archive of {self.label}"
-        return record, ""
-
-    def _is_ours(self, name: str) -> bool:
-        parsed = parse_name(name)
-        return parsed is not None and parsed[0] == self.label
+        return Record() if self.record_fault else self.holdings.record
 
 
 @dataclass
@@ -91,6 +125,7 @@ class Subject:
     seconds: float = field(default=TIMEOUT, init=False)
     """How many are left for the check that runs."""
     _visit: Visit | None = field(default=None, init=False)
+    _counted: Backups | None = field(default=None, init=False)
 
     @property
     def visit(self) -> Visit:
@@ -125,6 +160,29 @@ class Subject:
     def connection(self) -> Connection:
         """The connection itself."""
         return self.visit.connection
+
+    def learn_identity(self) -> bool:
+        """Ask the database which one it is; return whether other archives count than was presumed."""
+        from taskdb_cli.database.identity import read_identity
+
+        if self.backups is None:
+            return False
+        identity = read_identity(self.connection)
+        before = self._counted
+        self._counted = self.backups.of(identity)
+        return before is not None and before.owner != self._counted.owner
+
+    @property
+    def counted_backups(self) -> Backups:
+        """The archives, with the identity of the database or, before it was asked, a presumed one.
+
+        Raises NotMeasured if nobody said where they are, and InvalidInput if they may be several databases'.
+        """
+        if self.backups is None:
+            raise NotMeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
+        if self._counted is None:
+            self._counted = self.backups.of_anybody()
+        return self._counted
 
     @cached_property
     def schema_problem(self) -> SchemaError | None:
@@ -191,10 +249,8 @@ class Look:
 
     @property
     def backups(self) -> Backups:
-        """The archives; raise NotMeasured if nobody said where they are."""
-        if self.subject.backups is None:
-            raise NotMeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
-        return self.subject.backups
+        """The archives that count as the database's; raise NotMeasured if nobody said where they are."""
+        return self.subject.counted_backups
 
     @property
     def probe(self) -> Probe:

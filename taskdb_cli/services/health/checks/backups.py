@@ -56,11 +56,11 @@ def backup(look: Look) -> Check:
 def _age(look: Look) -> Check:
     record = look.backups.record
     if record.verified is None:
-        number = len(look.backups.directory.entries(look.backups.label))
-        if number:
+        if number := len(look.backups.holdings.own):
             message = f"no record says that any of {number} archives was ever verified"
             return look.found(Status.WARNING, message, remedy=_VERIFY)
-        return look.found(Status.WARNING, "no backup has been taken and verified yet", remedy=_TAKE)
+        message = "; ".join(["no backup has been taken and verified yet", *look.backups.not_counted()])
+        return look.found(Status.WARNING, message, remedy=_TAKE)
     proof = _verified(look)
     if _is_future(look, proof):
         message = f"how old the last verified backup is, {proof.archive}, cannot be told"
@@ -101,9 +101,11 @@ def drill(look: Look) -> Check:
 
 def shrinkage(look: Look) -> Check:
     """Judge how much smaller the last verified archive is than the one before it, in per cent."""
-    proof, previous = _verified(look), look.backups.record.previous
-    if previous is None:
+    proof = _verified(look)
+    older = [each for each in look.backups.record.proofs if each.taken_at < proof.taken_at]
+    if not older:
         raise NotMeasured("there is no verified backup before the last one")
+    previous = older[-1]
     rows, before = sum(proof.rows.values()), sum(previous.rows.values())
     lost = max(_lost(rows, before), _lost(proof.bytes, previous.bytes))
     message = f"{rows:,} rows now, {before:,} before; {proof.bytes:,} bytes now, {previous.bytes:,} before"
@@ -170,8 +172,8 @@ def _verified(look: Look) -> Proof:
     record = look.backups.record
     if record.verified is None:
         raise NotMeasured("there is no verified backup yet", _TAKE)
-    proofs = [proof for proof in (record.verified, record.previous) if proof]
-    return next((proof for proof in proofs if not _is_future(look, proof)), record.verified)
+    newest_first = reversed(record.proofs)
+    return next((proof for proof in newest_first if not _is_future(look, proof)), record.verified)
 
 
 def _is_future(look: Look, proof: Proof) -> bool:
@@ -180,10 +182,10 @@ def _is_future(look: Look, proof: Proof) -> bool:
 
 def _future(look: Look) -> list[str]:
     """Return the archives that say, by their name or their manifest, that they are of a time to come."""
-    record, entries = look.backups.record, look.backups.directory.entries(look.backups.label)
+    record, found = look.backups.record, look.backups.holdings
+    entries = [*found.own, *found.unreadable]
     named = {entry.path.name for entry in entries if entry.taken_at > look.subject.now}
-    proofs = (proof for proof in (record.verified, record.previous) if proof)
-    return sorted(named | {proof.archive for proof in proofs if _is_future(look, proof)})
+    return sorted(named | {proof.archive for proof in record.proofs if _is_future(look, proof)})
 
 
 def _impossible_locks(look: Look) -> list[str]:

@@ -1,0 +1,90 @@
+"""Choose the archive that 'latest' means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from taskdb_cli.archive import seal_of
+from taskdb_cli.errors import ArchiveCorrupt, InvalidInput, NotFound, TaskdbError
+from taskdb_cli.services.backup.directory import BackupDirectory, Entry
+from taskdb_cli.services.backup.ownership import Holdings, Owner, count_by_database, holdings, other_labels
+from taskdb_cli.services.backup.records import Proof
+from taskdb_cli.services.backup.taking import read_back
+
+_MOST_NAMED = 5
+_LIST = "'taskdb backup list' shows the archives, and any of them can be named"
+
+
+def latest(directory: BackupDirectory, owner: Owner, *, now: datetime, say: Callable[[str], object]) -> Path:
+    """Return the newest archive of a database that is verified and not dated in the future.
+
+    An archive that nothing is recorded of is read and verified here. `say` is told in a line each what was
+    passed over and why. Raises NotFound if there is no such archive, InvalidInput if the
+    database has some under other labels than the default one, and what is wrong with the newest damaged one
+    if there are only damaged ones.
+    """
+    found = holdings(directory, owner)
+    failures: list[TaskdbError] = []
+    for entry in sorted([*found.own, *found.unreadable], key=lambda each: each.taken_at, reverse=True):
+        try:
+            if entry.taken_at > now:
+                raise _Future(entry)
+            unknown = _require_verified(entry, found)
+        except TaskdbError as exc:
+            failures.append(exc)
+        else:
+            for message in [*(failure.message for failure in failures), *_newer(found, entry)]:
+                say(f"passed over: {message}")
+            if unknown:
+                say(f"{entry.path} had not been verified here; it was read now, and is whole")
+            return entry.path
+    raise _nothing(directory, owner, found, failures)
+
+
+class _Future(NotFound):
+    """An archive is dated in the future."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(f"{entry.path} is dated in the future", "set the clock right, or name the file")
+
+
+def _require_verified(entry: Entry, found: Holdings) -> bool:
+    """Raise unless an archive is as it was verified, or can be verified now; return whether that was done."""
+    if entry in found.unreadable:
+        raise found.unreadable[entry]
+    proof = found.record.proof_of(entry.path.name)
+    if proof is None:
+        read_back(entry.path)
+    elif not _is_as_verified(entry, proof):
+        raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
+    return proof is None
+
+
+def _is_as_verified(entry: Entry, proof: Proof) -> bool:
+    return (entry.size, seal_of(entry.path)) == (proof.size, proof.seal)
+
+
+def _newer(found: Holdings, chosen: Entry) -> list[str]:
+    """Say whose the newer archives are that are not the database's own."""
+    return count_by_database(
+        origin for entry, origin in found.others.items() if entry.taken_at > chosen.taken_at
+    )
+
+
+def _nothing(
+    directory: BackupDirectory, owner: Owner, found: Holdings, failures: list[TaskdbError]
+) -> TaskdbError:
+    what = f"there is no good archive of {owner.label} in {directory.path}"
+    damage = next((each for each in failures if not isinstance(each, _Future)), None)
+    labels = other_labels(directory, owner)
+    reasons = [failure.message for failure in failures] + count_by_database(found.others.values())
+    reasons += [f"those of this database are labelled {', '.join(labels)}"] if labels else []
+    message = "; ".join([what, *reasons[:_MOST_NAMED]])
+    if damage is not None:
+        damage.message = message
+        return damage
+    if labels and owner.former_labels:
+        return InvalidInput(message, "choose one with --label")
+    return NotFound(message, _LIST)
