@@ -132,7 +132,7 @@ def show(
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
-    found = inventory.describe(shelf.find(archive, shelf.run.database))
+    found = inventory.describe(shelf.find(archive, shelf.run.database, offline=True))
     if output is Format.JSON:
         show_json(found.record())
     else:
@@ -158,7 +158,7 @@ def verify(
     for archive in archives:
         try:
             its_directory = shelf.directory_of(archive)
-            path = shelf.find(archive, shelf.run.database)
+            path = shelf.find(archive, shelf.run.database, offline=True)
             backup = proving.verify(path)
             shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
             proving.note(backup, its_directory, now=shelf.run.now)

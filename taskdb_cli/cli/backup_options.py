@@ -119,15 +119,19 @@ class Shelf:
         former = frozenset({label_of(backend.name)})
         return Owner(identity, backend.place, default_label(backend.name, backend.distinction), former)
 
-    def find(self, archive: str, database: Database) -> Path:
-        """Return the path of the archive that a person means; 'latest' is the database's own latest one."""
-        from taskdb_cli.services.backup.latest import latest
+    def find(self, archive: str, database: Database, *, offline: bool = False) -> Path:
+        """Return the path of the archive that a person means; 'latest' is the database's own latest one.
+
+        With `offline` the label has to do where the database cannot be asked.
+        """
+        from taskdb_cli.services.backup.newest import latest
 
         if archive != LATEST:
             return self.directory_of(archive).find(archive)
-        return latest(self.directory, self._meant_by(database), now=self.run.now, say=self.run.say)
+        owner = self._meant_by(database, offline=offline)
+        return latest(self.directory, owner, now=self.run.now, say=self.run.say)
 
-    def _meant_by(self, database: Database) -> Owner:
+    def _meant_by(self, database: Database, *, offline: bool) -> Owner:
         """Return whose archives are meant: the database's, unless it is new or cannot be asked."""
         from taskdb_cli.services.backup.ownership import holdings, presumed
         from taskdb_cli.services.migrate import identify
@@ -137,6 +141,8 @@ class Shelf:
         except DatabaseMissing:
             identity, holds_rows = None, False
         except TaskdbError as exc:
+            if not offline:
+                raise
             self.run.say(f"going by the label, as the database cannot be asked: {exc.message}")
             return presumed(self.directory, self.owner(None), anywhere=not self.chosen_label)
         owner = self.owner(identity)

@@ -329,8 +329,8 @@ def test_an_archive_that_goes_away(taskdb, filled, held, monkeypatch, words):
     """An archive that somebody removes after it was found: 3, and nothing is changed."""
     find = Shelf.find
 
-    def found_and_gone(self, name, database):
-        path = find(self, name, database)
+    def found_and_gone(self, name, database, **options):
+        path = find(self, name, database, **options)
         path.unlink()
         return path
 

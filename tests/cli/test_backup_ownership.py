@@ -444,3 +444,20 @@ def test_many_nights(twins, shelf, engine, label, monkeypatch):
         restored = run_at(now, url, "restore", "latest", "--replace", "--yes", "--no-safety-backup")
         assert max(names) in restored.stderr
         assert titles(open_database(url)) == [f"of {number}"]
+
+
+@pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
+def test_latest_while_the_server_is_gone(taskdb, url, shelf, monkeypatch):
+    """An archive can be looked at by the label alone; nothing is deleted or restored on such a guess."""
+    insert_rows(url)
+    taskdb("backup", "--label", "work")
+    taskdb("backup", "--label", "work")
+    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
+    monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://127.0.0.1:1/{url.database}")
+    monkeypatch.setenv("TASKDB_RETRY_BUDGET", "0")
+    for verb in ("show", "verify"):
+        assert "going by the label" in taskdb("backup", verb, "latest").err
+    assert "1 ok" in taskdb("health", "--only", "backup").out
+    for words in (("backup", "prune", *KEEP_ONE), ("restore", "latest", "--replace", "--yes")):
+        assert taskdb(*words, expect=ExitCode.UNAVAILABLE).err.count("\n") == 1
+    assert len(archives(shelf)) == 2
