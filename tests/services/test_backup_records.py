@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 
 import pytest
@@ -151,7 +151,7 @@ def test_a_pipe_or_a_directory_in_place_of_the_record_counts_as_missing(director
     with caplog.at_level(logging.WARNING, "taskdb.backup"):
         assert directory.record("pipe") == directory.record("dir") == Record()
     assert len(caplog.records) == 2
-    with pytest.raises(StorageFailed, match="Is a directory"):
+    with pytest.raises(StorageFailed, match="not a regular file"):
         directory.note_verified("dir", proof())
     assert [name for name in visible(directory) if name.endswith(".partial")] == []
 
@@ -205,11 +205,12 @@ def test_a_dead_run_that_was_writing_the_record_is_cleaned_up_after(directory):
 NOTE = """
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.names import parse_name
 from taskdb_cli.services.backup.records import Drill
 for _ in range(40):
-    BackupDirectory(Path(sys.argv[1])).note_drilled("tasks", Drill("theirs", datetime.now(UTC)))
+    drill = Drill("theirs", datetime(2026, 11, 22, 12, 0, tzinfo=UTC))
+    BackupDirectory(Path(sys.argv[1])).note_drilled("tasks", drill)
 """
 
 
@@ -262,10 +263,17 @@ def test_a_record_of_0_1_0_is_carried_over(directory, label):
     assert [each.archive for each in before.proofs] == sorted(path.name for path in OLD.glob(f"{label}-*"))
     assert before.verified.identity is before.verified.place is None
     assert before.drilled.archive == before.verified.archive
-    directory.note_verified(label, proof("new", identity=OTHER))
+    directory.note_verified(label, proof("new", datetime(2026, 11, 27, tzinfo=UTC), identity=OTHER))
     after = directory.record(label)
     assert {each.archive for each in after.proofs} == {"new", *(each.archive for each in before.proofs)}
     assert after.drills == before.drills
+
+
+def test_a_future_archive_that_is_gone_is_forgotten(directory):
+    """Once an archive of a wrong clock is deleted, it does not count as the newest for ever."""
+    directory.note_verified("tasks", proof("future", NOW + timedelta(days=400)))
+    directory.note_verified("tasks", proof("now"))
+    assert directory.record("tasks").verified.archive == "now"
 
 
 def test_reading_a_record_changes_nothing(directory):

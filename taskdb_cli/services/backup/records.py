@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ LARGEST = 32_000_000
 
 _KEPT_WITHOUT_ARCHIVE = 2
 """Proofs of a database that stay although their archives are gone: health compares the last two."""
+
+_DAY = timedelta(days=1)
 
 _log = logging.getLogger("taskdb.backup")
 
@@ -105,10 +107,10 @@ class Record:
     def without_gone(self, archives: Collection[str], now: datetime) -> Record:
         """Leave out what is known of archives that are none of these.
 
-        The last two proofs and the last drill of each database stay, unless they are dated in the future:
-        health judges by them.
+        The last two proofs and the last drill of each database stay, because health judges by them, unless
+        they are dated a day or more in the future.
         """
-        known = self.only(lambda each: each.archive in archives or _time_of(each) <= now)
+        known = self.only(lambda each: each.archive in archives or _time_of(each) < now + _DAY)
         return Record(_kept(known.proofs, archives, _KEPT_WITHOUT_ARCHIVE), _kept(known.drills, archives, 1))
 
 
