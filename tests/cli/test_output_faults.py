@@ -121,27 +121,23 @@ def test_a_safety_backup(large, shelf, taskdb, tmp_path):
     assert hashes(open_database(large)) == before
 
 
-def test_a_load(large, shelf, tmp_path):
-    """A restore or a copy into a file that cannot grow leaves no such file, and lets go of the origin."""
-    target = tmp_path / "target.sqlite3"
-    copy = ("copy", "--to", f"sqlite:///{target}")
-    for words in (copy, ("--database-url", f"sqlite:///{target}", "restore", "latest")):
-        require_one_line(run_process(*words, first=FULL), 1, large)
-        assert not target.exists()
-        assert leftovers(tmp_path) == []
-    require_unlocked(large)
-
-
-def test_a_drill(large, shelf, tmp_path, monkeypatch):
-    """A drill that finds no room for its scratch file: 1, or 8 after a backup that is good."""
-    scratch = tmp_path / "scratch"
+def test_a_load_or_a_drill(large, shelf, tmp_path, monkeypatch):
+    """A file that cannot grow is not left behind: 1, or 8 for a drill after a backup that is good."""
+    target, scratch = tmp_path / "target.sqlite3", tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     [archive] = shelf.glob("*.zip")
     room = limited(archive.stat().st_size + 100_000)
-    require_one_line(run_process("backup", "verify", "latest", "--drill", first=room), 1, large)
-    require_one_line(run_process("backup", "--drill", first=room), 8, large)
-    assert list(scratch.iterdir()) == []
+    for words, code in (
+        (("copy", "--to", f"sqlite:///{target}"), 1),
+        (("--database-url", f"sqlite:///{target}", "restore", "latest"), 1),
+        (("backup", "verify", "latest", "--drill"), 1),
+        (("backup", "--drill"), 8),
+    ):
+        require_one_line(run_process(*words, first=room), code, large)
+        assert not target.exists()
+        assert leftovers(tmp_path) == list(scratch.iterdir()) == []
+    require_unlocked(large)
 
 
 LISTS = (
@@ -155,19 +151,13 @@ LISTS = (
 
 
 def test_a_list_that_nobody_reads(large):
-    """A listing or an export whose reader goes away ends quietly; one that cannot be written with 1."""
+    """A listing or an export whose reader goes away ends quietly; what cannot be written fails."""
     for words in LISTS:
         done = into_closed_pipe(*words)
         assert (done.returncode, done.stderr) == (0, ""), words
         settle(large)
     with Path("/dev/full").open("w") as full:
-        require_one_line(run_process(*LISTS[0], stdout=full), 1, large)
-
-
-def test_a_report(large):
-    """A report that cannot be written: 1, or what a monitor takes for unknown."""
-    with Path("/dev/full").open("w") as full:
-        for words, code in ((("stats",), 1), (("health",), 3), (("backup", "list"), 1)):
+        for words, code in ((LISTS[0], 1), (("stats",), 1), (("health",), 3), (("backup", "list"), 1)):
             require_one_line(run_process(*words, stdout=full), code, large)
 
 
@@ -192,10 +182,13 @@ def require_stopped(large, shelf, taskdb):
 
 
 @pytest.mark.soak
-def test_a_backup_on_a_disk_that_is_full_sooner_or_later(shelf, tmp_path, require_stopped):
-    """A disk that is full at any phase: 1."""
+def test_a_backup_that_is_cut_off_sooner_or_later(shelf, tmp_path, require_stopped):
+    """A reader that goes away, or a disk that is full, at any phase: 1."""
     [archive] = shelf.glob("*.zip")
-    for number, room in enumerate(spread(archive.stat().st_size)):
+    size = archive.stat().st_size
+    for taken in spread(size - 2 * PIPE):
+        require_stopped(into_closed_pipe("backup", "--file", "-", after=taken), 1)
+    for number, room in enumerate(spread(size)):
         if number % 2 == 0:
             require_stopped(run_process("backup", first=limited(room)), 1)
             continue
@@ -203,14 +196,6 @@ def test_a_backup_on_a_disk_that_is_full_sooner_or_later(shelf, tmp_path, requir
             require_stopped(run_process("backup", "--dir", disk.outside), 1)
             assert archives(disk.outside) == {}
             assert leftovers(disk.outside) == []
-
-
-@pytest.mark.soak
-def test_a_backup_whose_reader_goes_away_sooner_or_later(shelf, require_stopped):
-    """A reader that goes away at any phase: 1."""
-    [archive] = shelf.glob("*.zip")
-    for taken in spread(archive.stat().st_size - 2 * PIPE):
-        require_stopped(into_closed_pipe("backup", "--file", "-", after=taken), 1)
 
 
 @pytest.mark.soak
@@ -225,7 +210,7 @@ def test_a_backup_that_is_interrupted_sooner_or_later(tmp_path, require_stopped,
             require_stopped(subprocess.CompletedProcess(place, done.code, "", done.err), code, published=1)
 
 
-def test_an_import_whose_faults_nobody_reads(large, tmp_path):
+def test_an_import_whose_faults_nobody_reads(url, taskdb, tmp_path):
     """An import that is refused says so with its code, even if the reader of its reports goes away."""
     file = tmp_path / "tasks.ndjson"
     file.write_text('{"user": "nobody@example.com", "title": "Write"}\n' * 20_000)
@@ -233,5 +218,4 @@ def test_an_import_whose_faults_nobody_reads(large, tmp_path):
         process.stderr.read(10)
         process.stderr.close()
     assert process.returncode == 2
-    settle(large)
-    require_unlocked(large)
+    settle(url)
