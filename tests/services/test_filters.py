@@ -143,7 +143,7 @@ def test_search_is_literal(engine, shared):
         ]
         assert matching(session, TaskFilter(search=change(text))) == expected
 
-    with database.stream(lambda session: iter([session])) as sessions:
+    with database.stream(lambda session: (each for each in [session])) as sessions:
         session = next(sessions)
         tasks = everything(session)
         check()

@@ -11,5 +11,6 @@ def _runs_a_command() -> bool:
     return "serve" not in words and ("taskdb_cli" in words or "taskdb_cli" in code)
 
 
-if _runs_a_command():
+# Without a stderr there is no place for tracebacks.
+if sys.stderr is not None and _runs_a_command():
     faulthandler.dump_traceback_later(int(os.environ["TESTS_WATCHDOG_LIMIT"]), exit=True)
