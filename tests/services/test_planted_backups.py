@@ -305,8 +305,8 @@ def test_what_a_killed_restore_left(url, there):
 def test_the_record_of_a_stranger_is_not_followed(place, tmp_path):
     """A path in the record is not opened, not even to find out its size."""
     content = json.loads(place.record.read_text())
-    content["verified"]["archive"] = str(tmp_path / "secret")
-    content["verified"]["size"] = 3
+    content["proofs"][-1]["archive"] = str(tmp_path / "secret")
+    content["proofs"][-1]["size"] = 3
     (tmp_path / "secret").write_text("abc")
     place.record.write_text(json.dumps(content))
     found = place.report()
