@@ -278,5 +278,8 @@ def _sound(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
         except UnicodeDecodeError as exc:
             beginning = chunk.rfind(b"\n", 0, exc.start) + 1
             row = chunk[beginning:].partition(b"\t")[0].decode()
-            raise DataCorrupt(f"row {row} of {table} holds text that is not UTF-8", "correct it") from exc
+            raise DataCorrupt(
+                f"row {row} of {table} holds text that is not UTF-8",
+                "correct it, or give it up: 'taskdb restore latest --replace --no-safety-backup'",
+            ) from exc
         yield chunk

@@ -43,13 +43,13 @@ def find_damage(path: Path) -> str:
         return f"{' and '.join(unusable)} cannot be read"
     try:
         return _check(path, "ro")
-    except sqlite3.Error as exc:
-        if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+    except (sqlite3.Error, UnicodeDecodeError) as exc:
+        if _code(exc) & 0xFF != sqlite3.SQLITE_READONLY:
             return _meaning(exc, path)
     # A journal that a crash left has to be rolled back before anything can be read.
     try:
         return _check(path, "rw")
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, UnicodeDecodeError) as exc:
         return _meaning(exc, path)
 
 
@@ -80,15 +80,24 @@ def _check(path: Path, mode: str) -> str:
     with closing(connection):
         # Between its steps a statement lets Python handle signals.
         connection.set_progress_handler(lambda: 0, 10_000)
+        connection.text_factory = lambda text: text.decode(errors="replace")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         found = [line for line in check(connection, path.stat().st_size) if not line.startswith(OF_ROWS)]
     return " ".join(found[0].split()).removeprefix("*** in database main *** ") if found else ""
 
 
-def _meaning(error: sqlite3.Error, path: Path) -> str:
+def _code(error: Exception) -> int:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code
+
+
+def _meaning(error: Exception, path: Path) -> str:
     """Return what an error says of the file, or nothing if it says nothing of it."""
-    family = error.sqlite_errorcode & 0xFF
-    if family == sqlite3.SQLITE_CORRUPT or error.sqlite_errorcode in _UNREADABLE:
+    family = _code(error) & 0xFF
+    if isinstance(error, UnicodeDecodeError):
+        # The library quotes what it found in the schema.
+        return "its schema is not text"
+    if family == sqlite3.SQLITE_CORRUPT or _code(error) in _UNREADABLE:
         return str(error)
     if family == sqlite3.SQLITE_NOTADB:
         return str(error) if was_database(path) else ""

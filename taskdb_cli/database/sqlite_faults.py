@@ -24,6 +24,8 @@ from taskdb_cli.errors import (
 
 _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one"
 
+_REPLACE = "'taskdb restore latest --replace --no-safety-backup' replaces it"
+
 _FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
     sqlite3.SQLITE_BUSY: (TransactionConflict, "is locked by another process", "try again later"),
     sqlite3.SQLITE_LOCKED: (TransactionConflict, "is locked by another process", "try again later"),
@@ -84,7 +86,9 @@ def _damage(cause: BaseException | None, code: int, place: str, path: Path) -> T
     # Text that is damaged, of a row or in the library's own message, is an error of Python's without a code.
     undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)
     if code == sqlite3.SQLITE_CORRUPT or undecodable:
-        return DataCorrupt(f"{place} is damaged: {cause}", _RESTORE)
+        # There can be no safety backup of a row that cannot be read.
+        hint = _REPLACE if undecodable else _RESTORE
+        return DataCorrupt(f"{place} is damaged: {cause}", hint)
     return None
 
 
