@@ -119,16 +119,21 @@ class Shelf:
         former = frozenset({label_of(backend.name)})
         return Owner(identity, backend.place, default_label(backend.name, backend.distinction), former)
 
-    def find(self, archive: str, database: Database, *, offline: bool = False) -> Path:
+    def find(self, archive: str, database: Database, *, offline: bool = False, damaged: bool = False) -> Path:
         """Return the path of the archive that a person means; 'latest' is the database's own latest one.
 
-        With `offline` the label has to do where the database cannot be asked.
+        With `offline` the label has to do where the database cannot be asked. It also has to do for a
+        `damaged` file, which is not opened.
         """
         from taskdb_cli.services.backup.newest import latest
+        from taskdb_cli.services.backup.ownership import presumed
 
         if archive != LATEST:
             return self.directory_of(archive).find(archive)
-        owner = self._meant_by(database, offline=offline)
+        if damaged:
+            owner = presumed(self.directory, self.owner(None), anywhere=False)
+        else:
+            owner = self._meant_by(database, offline=offline)
         return latest(self.directory, owner, now=self.run.now, say=self.run.say)
 
     def _meant_by(self, database: Database, *, offline: bool) -> Owner:

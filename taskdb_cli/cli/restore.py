@@ -45,27 +45,30 @@ def restore(
 ) -> None:
     """Load an archive into the database: in one transaction, verified before and after."""
     from taskdb_cli.services import restore as service
+    from taskdb_cli.services.aside import find_damaged
 
     shelf = Shelf.of(ctx, directory, label)
     run, target = shelf.run, shelf.run.maintained
-    path = shelf.find(archive, target)
-    plan = service.plan(target, path, now=run.now, trial=dry_run)
+    # First of all: whoever opens a damaged file may change it.
+    damaged = find_damaged(target, run.now)
+    path = shelf.find(archive, target, damaged=damaged is not None)
+    plan = service.plan(target, path, damaged=damaged, trial=dry_run)
     identity = _identity_to_adopt(shelf, archive, target, plan, from_other_database=from_other_database)
-    if _may_replace(run, target, plan.replaced, plan.damaged, replace=replace, yes=yes, dry_run=dry_run):
+    if _may_replace(run, target, plan.replaced, damaged, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(shelf, target)
         with progress(run, "restoring", total=plan.bytes, then="building indexes") as advance:
             service.restore(
                 target,
                 path,
                 replace=bool(plan.replaced),
-                damaged=plan.damaged,
+                damaged=damaged,
                 safety=safety,
                 identity=identity,
                 progress=advance,
             )
     verb = "would restore" if dry_run else "restored"
     run.say(f"{verb} {in_words(plan.rows)} from {path} into {target.backend.place}")
-    _say_kept(run, plan.damaged, dry_run=dry_run)
+    _say_kept(run, damaged, dry_run=dry_run)
     if identity:
         verb = "would take" if dry_run else "took"
         run.say(f"{target.backend.place} {verb} over the identity of {plan.manifest.origin.place}")
@@ -87,7 +90,7 @@ def copy(
 
     run = invocation(ctx)
     origin, target = run.maintained, run.settings.other_database(to, "--to")
-    rows, damaged = service.require_copyable(origin, target), find_damaged(target, run.now)
+    damaged, rows = find_damaged(target, run.now), service.require_copyable(origin, target)
     held = {} if damaged else service.occupied(target)
     if _may_replace(run, target, held, damaged, replace=replace, yes=yes, dry_run=dry_run):
         safety = None if no_safety_backup else _safety(Shelf.of(ctx, directory, None), target)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +31,7 @@ from taskdb_cli.errors import (
 )
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
-from taskdb_cli.services.aside import Damaged, find_damaged
+from taskdb_cli.services.aside import Damaged
 from taskdb_cli.services.backup.taking import Progress, silent
 from taskdb_cli.services.draft import filled
 
@@ -120,8 +119,8 @@ class Plan:
         return sum(table.bytes for table in self.manifest.tables)
 
 
-def plan(target: Database, path: Path, *, now: datetime, trial: bool = False) -> Plan:
-    """Look at an archive and at the target; change nothing.
+def plan(target: Database, path: Path, *, damaged: Damaged | None = None, trial: bool = False) -> Plan:
+    """Look at an archive and at the target, unless that is `damaged`; change nothing.
 
     The archive's seal, which is over every byte, is checked in any case. Its rows, which a restore checks
     as it loads them, are so before if there are others to be replaced, or if it stays at this `trial`.
@@ -130,7 +129,6 @@ def plan(target: Database, path: Path, *, now: datetime, trial: bool = False) ->
     """
     with Archive.open(path) as archive:
         _require_known(archive.manifest)
-        damaged = find_damaged(target, now)
         replaced = {} if damaged else occupied(target)
         if replaced or damaged or trial:
             _verify(archive)

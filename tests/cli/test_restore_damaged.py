@@ -50,8 +50,8 @@ OTHER_FILES = {
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[int, tuple[bytes, str, bytes]]:
-    """A file, and the name and content of an archive of it, for each number of tasks that was asked for."""
+def made() -> dict[int, tuple[bytes, dict[str, bytes]]]:
+    """A file, and what a backup of it leaves in the directory, for each number of tasks."""
     return {}
 
 
@@ -74,15 +74,15 @@ def archived(request, taskdb, url, path, shelf, made) -> dict[str, tuple[int, st
     """The hashes of the rows of a file of which there is an archive."""
     tasks = getattr(request, "param", 1000)
     if tasks in made:
-        content, name, archive = made[tasks]
+        content, files = made[tasks]
         path.write_bytes(content)
         shelf.mkdir()
-        (shelf / name).write_bytes(archive)
+        for name, data in files.items():
+            (shelf / name).write_bytes(data)
     else:
         fill(url, tasks=tasks)
         taskdb("backup")
-        [file] = shelf.glob("*.zip")
-        made[tasks] = path.read_bytes(), file.name, file.read_bytes()
+        made[tasks] = path.read_bytes(), {file.name: file.read_bytes() for file in shelf.iterdir()}
     assert beside(path) == {}
     return hashes(open_database(url))
 
