@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -444,6 +445,22 @@ def test_many_nights(twins, shelf, engine, label, monkeypatch):
         restored = run_at(now, url, "restore", "latest", "--replace", "--yes", "--no-safety-backup")
         assert max(names) in restored.stderr
         assert titles(open_database(url)) == [f"of {number}"]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("position", [0, 100, 4096])
+def test_latest_over_a_damaged_file(taskdb, url, shelf, position):
+    """A file that cannot say which database it was is that of its label again, with its identity."""
+    insert_rows(url)
+    taskdb("backup")
+    identity = identity_of(url)
+    with Path(url.database).open("r+b") as file:
+        file.seek(position)
+        file.write(os.urandom(4096 * 3))
+    assert "restored 1 user" in taskdb("restore", "latest", "--replace", "--yes").err
+    assert identity_of(url) == identity
+    taskdb("backup", *KEEP_ONE)
+    assert len(archives(shelf)) == 1
 
 
 @pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
