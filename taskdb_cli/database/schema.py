@@ -162,8 +162,8 @@ def require_no_tables(connection: Connection) -> None:
         return
     require_ours(connection)
     raise SchemaUnstamped(
-        f"the database has the tables {' and '.join(taken)}, but {VERSION_TABLE} names no revision",
-        f"'{STAMP}' compares them with a revision and writes it down",
+        f"the database has the tables {', '.join(taken)}, but {VERSION_TABLE} names no revision",
+        f"'{STAMP}' compares the tables with a revision and records it",
     )
 
 

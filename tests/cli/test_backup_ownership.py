@@ -172,8 +172,8 @@ def test_a_database_made_anew(taskdb, url, shelf):
     add_user(database)
     add_task(database, title="New")
     found = taskdb("health", "--only", "backup", "--only", "shrinkage", "--only", "growth", expect=1).out
-    assert "3 archives of another database" in found
-    assert "another database" in taskdb("restore", "latest", "--replace", "--yes", expect=3).err
+    assert "3 archives of a database with another identity" in found
+    assert "another identity" in taskdb("restore", "latest", "--replace", "--yes", expect=3).err
     assert "kept 3 archives" in taskdb("backup", *KEEP_ONE).err
     taskdb("backup", *KEEP_ONE)
     assert archives(shelf)[:3] == old
@@ -184,7 +184,7 @@ def test_a_database_made_anew(taskdb, url, shelf):
     assert titles(database) == ["New"]
     identity = identity_of(url)
     refused = taskdb("restore", old[0], "--replace", "--yes", expect=ExitCode.CONFLICT)
-    assert "another database" in refused.err
+    assert "another identity" in refused.err
     assert "--from-other-database" in refused.err
     assert refused.err.count("\n") == 1
     taskdb("restore", old[0], "--replace", "--yes", "--from-other-database", "--dry-run")

@@ -9,12 +9,12 @@ from pathlib import Path
 from taskdb_cli.archive import seal_of
 from taskdb_cli.errors import ArchiveCorrupt, InvalidInput, NotFound, TaskdbError
 from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.ownership import Holdings, Owner, count_by_database, holdings, other_labels
+from taskdb_cli.services.backup.ownership import Holdings, Owner, holdings, other_labels
 from taskdb_cli.services.backup.records import Proof
 from taskdb_cli.services.backup.taking import read_back
 
 _MOST_NAMED = 5
-_LIST = "'taskdb backup list' shows the archives, and any of them can be named"
+_LIST = "'taskdb backup list' shows all archives; you can name any of them"
 
 
 def latest(directory: BackupDirectory, owner: Owner, *, now: datetime, say: Callable[[str], object]) -> Path:
@@ -38,7 +38,7 @@ def latest(directory: BackupDirectory, owner: Owner, *, now: datetime, say: Call
             for message in [*(failure.message for failure in failures), *_newer(found, entry)]:
                 say(f"passed over: {message}")
             if unknown:
-                say(f"{entry.path} had not been verified here; it was read now, and is whole")
+                say(f"{entry.path} had not been verified here; it was verified now")
             return entry.path
     raise _nothing(directory, owner, found, failures)
 
@@ -67,10 +67,8 @@ def _is_as_verified(entry: Entry, proof: Proof) -> bool:
 
 
 def _newer(found: Holdings, chosen: Entry) -> list[str]:
-    """Say whose the newer archives are that are not the database's own."""
-    return count_by_database(
-        origin for entry, origin in found.others.items() if entry.taken_at > chosen.taken_at
-    )
+    """Return in words which newer archives are of other databases."""
+    return found.count_others(entry for entry in found.others if entry.taken_at > chosen.taken_at)
 
 
 def _nothing(
@@ -79,8 +77,8 @@ def _nothing(
     what = f"there is no good archive of {owner.label} in {directory.path}"
     damage = next((each for each in failures if not isinstance(each, _Future)), None)
     labels = other_labels(directory, owner)
-    reasons = [failure.message for failure in failures] + count_by_database(found.others.values())
-    reasons += [f"those of this database are labelled {', '.join(labels)}"] if labels else []
+    reasons = [failure.message for failure in failures] + found.count_others(found.others)
+    reasons += [f"this database has archives under the label {', '.join(labels)}"] if labels else []
     message = "; ".join([what, *reasons[:_MOST_NAMED]])
     if damage is not None:
         damage.message = message

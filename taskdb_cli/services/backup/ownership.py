@@ -1,4 +1,4 @@
-"""Whose archives are whose: which of a directory count as those of a database.
+"""Decide which archives of a directory count as those of a database.
 
 An archive is a database's own if it carries the identity of the database and the label in use. Databases of
 one name, and copies that share an identity, then leave each other's archives alone. An archive without
@@ -48,20 +48,39 @@ class Holdings:
     others: dict[Entry, Origin]
     """Those of other databases."""
     unreadable: dict[Entry, TaskdbError]
-    """Those of which nobody can say whose they are, and why."""
+    """Those whose manifest cannot be read, each with the error."""
     record: Record
+    place: str | None
+    """Where the database is."""
 
     def not_own(self) -> Iterator[tuple[Entry, str]]:
-        """Yield each that is not the database's own, and in words why not."""
+        """Yield each archive that is not the database's own, with the reason in words."""
         for entry, origin in self.others.items():
-            yield entry, f"of another database: {whose(origin)}"
+            yield entry, f"of {self.whose(origin)}"
         for entry, error in self.unreadable.items():
             yield entry, f"damaged: {error.message}"
 
 
-def whose(origin: Origin) -> str:
-    """Return in words which database an archive is of."""
-    return origin.place or f"the one that taskdb 0.1.0 called {origin.label}"
+    def whose(self, origin: Origin) -> str:
+        """Return in words which database an archive of these is of."""
+        return whose(origin, self.place)
+
+    def count_others(self, entries: Iterable[Entry]) -> list[str]:
+        """Return in words how many of these archives of other databases are of which."""
+        return [
+            f"{'an archive' if number == 1 else f'{number} archives'} of {name}"
+            for name, number in Counter(self.whose(self.others[entry]) for entry in entries).items()
+        ]
+
+
+def whose(origin: Origin, here: str | None) -> str:
+    """Return in words which other database an archive is of, told by a database whose place is `here`."""
+    if origin.place is None:
+        return f"a database that taskdb 0.1.0 called {origin.label}, perhaps another database"
+    if origin.place != here:
+        return f"another database, {origin.place}"
+    # The database was made anew, or a downgrade has dropped its identity.
+    return f"a database with {'another' if origin.identity else 'no'} identity at the same place, {here}"
 
 
 def holdings(directory: BackupDirectory, owner: Owner) -> Holdings:
@@ -81,15 +100,7 @@ def holdings(directory: BackupDirectory, owner: Owner) -> Holdings:
     for label in sorted(owner.labels):
         owned = partial(_may_own, claims, label)
         record = record.joined(directory.record(label).only(owned))
-    return Holdings(own, others, unreadable, record)
-
-
-def count_by_database(origins: Iterable[Origin]) -> list[str]:
-    """Return in words how many of these archives are of which database."""
-    return [
-        f"{'an archive' if number == 1 else f'{number} archives'} of another database, {name}"
-        for name, number in Counter(map(whose, origins)).items()
-    ]
+    return Holdings(own, others, unreadable, record, owner.place)
 
 
 def other_labels(directory: BackupDirectory, owner: Owner) -> list[str]:
@@ -115,9 +126,10 @@ def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Own
     here = [each for each in found if each.place == owner.place]
     if len(found) > 1 and len(here) != 1:
         places = ", ".join(sorted(f"{each.label} ({each.place or 'by taskdb 0.1.0'})" for each in found))
+        by_label = "choose one with --label, or " if len({each.label for each in found}) > 1 else ""
         raise InvalidInput(
             f"{directory.path} has archives of several databases: {places}",
-            "choose one with --label, or name a file",
+            f"{by_label}name an archive: 'taskdb backup list -o json' shows the identity of each",
         )
     [chosen] = (here if len(found) > 1 else found) or [owner]
     return chosen
@@ -137,8 +149,8 @@ def identity_to_adopt(
     if not occupied and not _has_archives(directory, owner, claims):
         return origin.identity
     raise Conflict(
-        f"the archive is of another database: {whose(origin)}",
-        "--from-other-database restores it all the same",
+        f"the archive is of {whose(origin, owner.place)}",
+        "--from-other-database loads it anyway",
     )
 
 

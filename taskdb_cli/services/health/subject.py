@@ -17,7 +17,6 @@ from taskdb_cli.services.backup.names import parse_name
 from taskdb_cli.services.backup.ownership import (
     Holdings,
     Owner,
-    count_by_database,
     holdings,
     other_labels,
     presumed,
@@ -96,11 +95,11 @@ class Backups:
         return holdings(self.directory, self.owner)
 
     def not_counted(self) -> list[str]:
-        """Say in words which archives there are that do not count."""
+        """Return in words which archives there are that do not count."""
         assert self.owner is not None
         labels = other_labels(self.directory, self.owner)
-        reasons = [f"those of this database are labelled {', '.join(labels)}"] if labels else []
-        return count_by_database(self.holdings.others.values()) + reasons
+        reasons = [f"this database has archives under the label {', '.join(labels)}"] if labels else []
+        return self.holdings.count_others(self.holdings.others) + reasons
 
     @property
     def record(self) -> Record:
