@@ -23,7 +23,7 @@ ENVIRONMENT_VARIABLES = {
     "DATABASE_URL": "the database, when TASKDB_DATABASE_URL is not set",
     "DATABASE_URL_UNPOOLED": "its direct endpoint, in the same way",
     "TASKDB_ENV_FILE": "the dotenv file, instead of the nearest .env",
-    "TASKDB_SCHEMA": "the PostgreSQL schema of the tables, instead of what the search path leads to",
+    "TASKDB_SCHEMA": "the PostgreSQL schema of the tables, instead of the one that the search path finds",
     "TASKDB_POOLED": "1 if a pooler such as PgBouncer hands out the sessions",
     "TASKDB_POOL_SIZE": "connections that a long-lived process keeps",
     "TASKDB_POOL_OVERFLOW": "connections that it may open beyond them",
@@ -119,9 +119,9 @@ class Settings:
         return Database(self.direct_url, replace(self.options, pooled=False))
 
     def named_database(self) -> Database:
-        """Return what names the database, to look at its name and place: the direct one where it is known.
+        """Return the database for its name and place only, not for connecting.
 
-        Unlike `direct_database` it may be a pooler's; it is not for connecting.
+        It has the direct address if that is known. Unlike `direct_database` it may have a pooler's.
         """
         from taskdb_cli.database import Database
 
@@ -225,7 +225,7 @@ def parse_url(text: str, source: str) -> URL:
     try:
         url = read_url(text) if is_postgresql(text) else make_url(text)
         backend = url.get_backend_name()
-        # The name of a file may hold a control character, if it is percent-encoded.
+        # A percent-encoded control character is allowed in the name of a file, but not of a database.
         _require_plausible(text + ((url.database or "") if _is_server(url) else ""))
     except (ArgumentError, ValueError):
         # The text itself may hold a password: it is not repeated.
@@ -333,7 +333,7 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
         found = path or find_dotenv(usecwd=True)
     except OSError as exc:
         raise InvalidConfiguration(
-            f"the working directory cannot be found, nor a .env in it: {exc.strerror}",
+            f"the working directory cannot be read to find a .env file: {exc.strerror}",
             "change to another directory, or name a dotenv file with --env-file",
         ) from exc
     if not found:

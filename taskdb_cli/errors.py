@@ -53,7 +53,7 @@ class InvalidConfiguration(InvalidInput):
 
 
 class HomeMissing(InvalidConfiguration):
-    """A default place is below the home directory, and this user has none."""
+    """A default path is in the home directory, and this user has none."""
 
     def __init__(self, settings: str) -> None:
         super().__init__("this user has no home directory", f"set {settings} to an absolute path")
@@ -244,7 +244,7 @@ class SchemaForeign(SchemaError):
 
 
 class SchemaUnstamped(SchemaError):
-    """The tables are taskdb's, but the version table does not say at which revision they are."""
+    """The tables are taskdb's, but the version table names no revision."""
 
 
 class SchemaDrift(SchemaError):
@@ -256,7 +256,7 @@ class SchemaMissing(SchemaError):
 
 
 class EncodingUnsupported(SchemaError):
-    """The database keeps its text in another encoding than UTF-8."""
+    """The encoding of the database is not UTF-8."""
 
 
 class DataCorrupt(TaskdbError):
@@ -291,13 +291,13 @@ class StorageFailed(TaskdbError):
 
 
 class IdsUsedUp(TaskdbError):
-    """The highest id that there can be is given out, so that no row can be added."""
+    """The highest possible id is used, so no row can be added."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(
             message,
-            "give the rows with the highest ids lower ones and set the counter back behind them; "
-            "'taskdb health --only identity_left' shows what is left",
+            "give the rows with the highest ids lower ids, then set the counter to the highest id; "
+            "'taskdb health --only identity_left' shows how many ids are left",
         )
 
 

@@ -3,7 +3,7 @@
 Revision: 0004, after 0003
 Date: 2026-11-26
 
-A UUID in a table of one row, by which archives know which database they were taken of.
+The table has one row with a UUID. Every archive carries it, so that it is known which database it is from.
 """
 
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.CheckConstraint(engine.is_uuid("identity"), name="taskdb_identity_identity_uuid"),
         sqlite_strict=True,
     )
-    # The database makes it, so that a script that runs in two databases gives them two.
+    # The database makes the UUID: an SQL script that is run in two databases must not give both the same.
     op.execute(f"INSERT INTO taskdb_identity (id, identity) VALUES (1, {engine.new_uuid})")  # noqa: S608
 
 

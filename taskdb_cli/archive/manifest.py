@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 FORMAT_VERSION = 2
-"""What is written. Format 1, of taskdb 0.1.0, names no identity and no place, and is read as well."""
+"""The format that is written. Format 1, of taskdb 0.1.0, has no identity and no place; it is read too."""
 
 MAX_BYTES = 1 << 20
 """A manifest's largest size, in bytes: a real one has about two thousand."""
@@ -109,7 +109,7 @@ class Manifest:
         if len({table.name for table in self.tables}) < len(self.tables):
             raise ValueError("a table is there twice")
         if (self.origin.place is None) is not (self.format == 1):
-            raise ValueError("it is of another format than it says")
+            raise ValueError("its place does not go with its format")
 
     @property
     def rows(self) -> int:
@@ -232,4 +232,4 @@ def _require_match(pattern: re.Pattern[str], value: object, what: str) -> None:
 
 def _require_text(value: object, what: str, longest: int = _LONGEST_TEXT) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
-        raise ValueError(f"{what} is no printable text of 1 to {longest} characters")
+        raise ValueError(f"{what} is not printable text of 1 to {longest} characters")

@@ -106,8 +106,8 @@ class Archive:
     def open(cls, path: Path, *, all_bytes: bool = True) -> Self:
         """Open an archive and check its seal, its structure and its manifest, in this order.
 
-        The seal is over every byte, all of which are read to check it; without `all_bytes` it only has to
-        be there, which is quick however large the archive is.
+        The seal covers every byte, so all are read to check it. Without `all_bytes` it only has to be
+        there, which is quick for an archive of any size.
         The rows are checked as they are read. Memory is bounded whatever the file holds, and nothing
         is written. Raises FileMissing, StorageFailed if the file cannot be read, ArchiveCorrupt with
         what is wrong, and ArchiveTooNew.
@@ -238,7 +238,7 @@ def verify(path: Path) -> Manifest:
 
 
 def reseal(path: Path, *, seconds: float) -> str | None:
-    """Return the seal that the bytes of an archive have now, or None if that takes more than so many seconds.
+    """Return the seal that fits the bytes of an archive now, or None if that takes longer than `seconds`.
 
     Raises FileMissing and StorageFailed.
     """

@@ -43,7 +43,7 @@ SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _NO_HOME = "Could not determine home directory."
-"""What pathlib says where Typer installs the completion of a shell."""
+"""The message of pathlib when Typer installs shell completion for a user without a home directory."""
 
 _JSON_OPTIONS = {("-o", "json"), ("--output", "json")}
 
@@ -242,7 +242,7 @@ def _options_of(context: typer.Context) -> set[str]:
 def _os_error(error: OSError) -> TaskdbError:
     if not error.filename and _is_working_directory_gone():
         return InvalidConfiguration(
-            "the working directory cannot be found", "change to another one, or write paths in full"
+            "the working directory does not exist any more", "change to another one, or use absolute paths"
         )
     place = f"{error.filename}: " if error.filename else "cannot read or write: "
     return StorageFailed(f"{place}{error.strerror or error}")
@@ -262,6 +262,6 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
         write_json({"error": body}, sys.stderr)
     else:
         line = f"error: {message}{f' ({error.hint})' if error.hint else ''}"
-        # A path or another value in it may hold a newline, or what a terminal would obey.
+        # A path or another value in the message may hold a newline or control characters of a terminal.
         tell(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line))
     return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code

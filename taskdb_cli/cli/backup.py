@@ -111,7 +111,7 @@ def main(
 def list_(
     ctx: typer.Context, *, directory: Directory = None, label: Label = None, output: Output = None
 ) -> None:
-    """List the archives of the directory, oldest first, and what is known of them."""
+    """List the archives of the directory, oldest first, with their last verification and drill."""
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
@@ -200,7 +200,7 @@ def prune(
     owner = shelf.owner(identity)
     decisions = proving.thin_out(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
     if all(decision.suspect for decision in decisions):
-        shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label}")
+        shelf.run.say(f"{shelf.directory.path} has no archive of this database labelled {owner.label}")
     show_records([decision.record() for decision in decisions], DECISIONS, output)
 
 

@@ -31,7 +31,7 @@ Label = Annotated[
     str | None,
     typer.Option(
         metavar="LABEL",
-        help="What its archives are called; by default after its name and place. [env: TASKDB_BACKUP_LABEL]",
+        help="How archive names begin; by default the database's name and place. [env: TASKDB_BACKUP_LABEL]",
         show_default=False,
     ),
 ]
@@ -82,9 +82,9 @@ class Shelf:
         return BackupDirectory(chosen.absolute())
 
     def directory_of(self, archive: str) -> BackupDirectory:
-        """Return the directory in which to look for an archive, and to record what is found out about it.
+        """Return the directory in which an archive is looked for, and its verification is recorded.
 
-        Without a home directory that of an archive which is named by a path is its own.
+        If no directory is set and the user has no home directory, it is the one of the archive's path.
         """
         from taskdb_cli.services.backup.directory import BackupDirectory
 
@@ -105,11 +105,11 @@ class Shelf:
 
     @cached_property
     def label(self) -> str:
-        """The label that was chosen, or else the name of the database and where it is."""
+        """The chosen label, or the default one, made from the name and the place of the database."""
         return self.owner(None).label
 
     def owner(self, identity: str | None) -> Owner:
-        """Return the database, whose identity that is, as its archives know it."""
+        """Return what archives are compared with to find those of the database with this identity."""
         from taskdb_cli.services.backup.names import default_label, label_of
         from taskdb_cli.services.backup.ownership import Owner
 
@@ -122,8 +122,8 @@ class Shelf:
     def find(self, archive: str, database: Database, *, offline: bool = False, damaged: bool = False) -> Path:
         """Return the path of the archive that a person means; 'latest' is the database's own latest one.
 
-        With `offline` the label has to do where the database cannot be asked. It also has to do for a
-        `damaged` file, which is not opened.
+        With `offline` the label decides if the database cannot be reached. For a `damaged` file, which is
+        not opened, the label always decides.
         """
         from taskdb_cli.services.backup.newest import latest
         from taskdb_cli.services.backup.ownership import presumed
@@ -137,7 +137,7 @@ class Shelf:
         return latest(self.directory, owner, now=self.run.now, say=self.run.say)
 
     def _meant_by(self, database: Database, *, offline: bool) -> Owner:
-        """Return whose archives are meant: the database's, unless it is new or cannot be asked."""
+        """Return whose archives are meant: the database's own, unless it is new or cannot be reached."""
         from taskdb_cli.services.backup.ownership import holdings, presumed
         from taskdb_cli.services.migrate import identify
 
@@ -148,7 +148,7 @@ class Shelf:
         except TaskdbError as exc:
             if not offline:
                 raise
-            self.run.say(f"going by the label, as the database cannot be asked: {exc.message}")
+            self.run.say(f"choosing by the label alone: {exc.message}")
             return presumed(self.directory, self.owner(None), anywhere=not self.chosen_label)
         owner = self.owner(identity)
         if holds_rows or holdings(self.directory, owner).own:

@@ -77,7 +77,7 @@ def _backups(ctx: typer.Context) -> Backups | None:
     try:
         directory = shelf.directory
     except HomeMissing:
-        # The checks of backups say so; the others need no home directory.
+        # Only the checks of backups need the directory, and they report this.
         return None
     owner, configured = shelf.owner(None), shelf.run.settings.backup.directory is not None
     return Backups(directory, owner.label, configured, owner.former_labels, owner.place)

@@ -124,7 +124,7 @@ class Invocation:
 
 
 def tell(message: str) -> None:
-    """Write a line to stderr. A reader who goes away changes nothing about the work or its outcome."""
+    """Write a line to stderr. A closed pipe there changes neither the work nor the exit code."""
     with suppress(BrokenPipeError):
         typer.echo(message, err=True)
 

@@ -113,18 +113,16 @@ def stamp(
     ctx: typer.Context,
     revision: Annotated[str | None, typer.Argument(metavar="REVISION", help="By default the newest.")] = None,
 ) -> None:
-    """Write down which revision the tables are at, once they are found to be exactly as it makes them."""
+    """Record a revision in the version table, if the tables match it exactly."""
     from taskdb_cli.services import stamp as service
 
     run = invocation(ctx)
     found = service.stamp(run.maintained, to=revision)
     place, old = run.maintained.backend.place, ", ".join(found.before) or "nothing"
     if found.was_right:
-        run.say(f"{place} is at {found.revision} already, and its tables are those of that revision")
+        run.say(f"{place} is at {found.revision} already, and its tables match")
     else:
-        run.say(
-            f"stamped {place} with {found.revision} instead of {old}; the tables are those of that revision"
-        )
+        run.say(f"recorded revision {found.revision} in {place} (before: {old}); the tables match it")
 
 
 def _describe(run: Invocation, way: Downgrade) -> str:

@@ -35,12 +35,12 @@ IDENTITY_TABLE = "taskdb_identity"
 """The table whose one row says which database this is."""
 
 LEFT_OUT_TABLES = frozenset({"access_tokens", IDENTITY_TABLE})
-"""The tables whose rows no backup holds. An archive opens no door; the identity is in its manifest."""
+"""The tables that no backup holds: tokens would give access, and the identity is in the manifest."""
 
 OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
 
 STAMP = "taskdb migrate stamp"
-"""The command that writes the revision down which the tables are at."""
+"""The command that repairs the version table."""
 
 # Every revision has these constraints, and no other program is likely to choose the same names.
 _OUR_MARKS = {"users": "users_email_lower", "tasks": "tasks_completed_when_done"}
@@ -110,15 +110,15 @@ def current_revision(connection: Connection) -> str | None:
     if len(stamped) > 1:
         raise SchemaForked(
             f"the database is at several revisions at once: {', '.join(stamped)}",
-            f"'{STAMP} REVISION' keeps the one that the tables are at",
+            f"'{STAMP} REVISION' keeps one of them, if the tables match it",
         )
     if not stamped:
         require_no_tables(connection)
         return None
     if not is_revision_name(stamped[0]):
         raise SchemaUnstamped(
-            f"{VERSION_TABLE} holds {stamped[0]}, which is no revision",
-            f"'{STAMP}' writes down which revision the tables are at",
+            f"{VERSION_TABLE} holds {stamped[0]}, which is not a revision",
+            f"'{STAMP}' compares the tables with a revision and records it",
         )
     return stamped[0]
 
@@ -138,7 +138,7 @@ def stamped_revisions(connection: Connection) -> list[str]:
     }:
         raise SchemaForeign(
             f"{VERSION_TABLE} is not the table in which taskdb keeps its revision",
-            f"rename it; then '{STAMP}' makes the table anew",
+            f"rename it, then run '{STAMP}'",
         )
     version: ColumnClause[object] = column("version_num")
     found = connection.scalars(select(version).select_from(table(VERSION_TABLE, version)))
@@ -168,7 +168,7 @@ def require_no_tables(connection: Connection) -> None:
 
 
 def require_ours(connection: Connection) -> None:
-    """Raise SchemaForeign if tables have our names, and are clearly none of taskdb's."""
+    """Raise SchemaForeign if tables have our names but none has a constraint that only taskdb makes."""
     inspector = inspect(connection)
     taken = sorted(OUR_TABLES.intersection(inspector.get_table_names()))
     if taken and not any(
@@ -176,7 +176,7 @@ def require_ours(connection: Connection) -> None:
         for name in taken
     ):
         raise SchemaForeign(
-            f"the database has a table {' and '.join(taken)} that taskdb did not make",
+            f"the database has tables that taskdb did not make: {', '.join(taken)}",
             "give taskdb a database of its own, or a PostgreSQL schema with --schema",
         )
 
@@ -200,9 +200,9 @@ def compare_revision(current: str | None) -> SchemaError | None:
 
 
 def require_utf8(place: str, encoding: str | None, hint: str) -> None:
-    """Raise EncodingUnsupported, with the hint, for a database in another encoding than UTF-8."""
+    """Raise EncodingUnsupported, with the hint, unless the encoding of a database is UTF-8."""
     if encoding not in (None, "UTF8", "UTF-8"):
-        raise EncodingUnsupported(f"{place} keeps its text in {encoding}, and taskdb needs UTF-8", hint)
+        raise EncodingUnsupported(f"{place} has the encoding {encoding}; taskdb needs UTF-8", hint)
 
 
 def diagnose(connection: Connection) -> SchemaError:

@@ -1,4 +1,4 @@
-"""Write down at which revision a database is, when its version table does not say it rightly."""
+"""Repair a version table that is empty, missing or wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _log = logging.getLogger("taskdb.migrate")
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the version table said, and the revision that it says now; "base" is the one without tables."""
+    """What the version table said before, and the revision that it says now ("base" means no tables)."""
 
     before: list[str]
     revision: str
@@ -73,7 +73,7 @@ def _revision(to: str | None) -> str:
     require_known(to)
     if to.startswith(("+", "-")):
         raise InvalidInput(
-            f"{to!r} is a number of steps", "name a revision: 'taskdb migrate history' lists them"
+            f"{to!r} is a number of steps", "name a revision; 'taskdb migrate history' lists them"
         )
     with resolving(to):
         found = revisions().get_revision(to)
@@ -85,7 +85,7 @@ def _rows(revision: str) -> list[str]:
 
 
 def _facts_of_revisions(dialect: str) -> dict[str, dict[str, str]]:
-    """Return what the tables are at each revision, those of the oldest first."""
+    """Return the recorded facts of each revision, the oldest first."""
     chain = reversed([step.revision for step in revisions().walk_revisions()])
     return {BASE: {}} | {revision: recorded_facts(revision, dialect) for revision in chain}
 
@@ -97,22 +97,22 @@ def _require_same(revision: str, live: dict[str, str], known: dict[str, dict[str
         raise SchemaBehind("the database has no tables yet", "make them with 'taskdb migrate'")
     if other := next((name for name, facts in known.items() if facts == live), None):
         raise SchemaDrift(
-            f"the tables are not as revision {revision} makes them, but as {other} does",
-            f"'{STAMP} {other}' writes that down",
+            f"the tables match revision {other}, not {revision}",
+            f"'{STAMP} {other}' records that",
         )
     raise SchemaDrift(
-        f"the tables are not as revision {revision} makes them: {'; '.join(compare(live, known[revision]))}",
+        f"the tables do not match revision {revision}: {'; '.join(compare(live, known[revision]))}",
         "undo the change that was made by hand, or restore a backup into a new database",
     )
 
 
 def _require_known_rows(rows: list[str]) -> None:
     known = {step.revision for step in revisions().walk_revisions()}
-    # A revision may change rows only: tables that look the same do not say that it was never applied.
+    # The unknown revision may have changed rows only, so equal tables do not prove that it was never applied.
     if unknown := [name for name in rows if is_revision_name(name) and name not in known]:
         raise SchemaAhead(
             f"{VERSION_TABLE} names {', '.join(unknown)}, which this version does not know",
-            f"a newer taskdb made it: upgrade taskdb; or, if none did: '{STAMP} REVISION'",
+            f"upgrade taskdb if a newer version made it, else run '{STAMP} REVISION'",
         )
 
 

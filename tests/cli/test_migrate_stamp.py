@@ -32,7 +32,7 @@ def test_a_lost_revision_is_written_down_again(taskdb, url):
     assert "migrate stamp" in error(taskdb("backup", expect=ExitCode.SCHEMA))
     health = json.loads(taskdb("health", "--only", "revision", "-o", "json", expect=2).out)
     assert "migrate stamp" in health["checks"][0]["remedy"]
-    assert f"with {HEAD} instead of nothing" in error(taskdb("migrate", "stamp"))
+    assert "before: nothing" in error(taskdb("migrate", "stamp"))
     assert f"at {HEAD} already" in error(taskdb("migrate", "stamp"))
     taskdb("migrate", "check")
     assert taskdb("task", "list", "--count").out == "60000\n"
@@ -41,8 +41,8 @@ def test_a_lost_revision_is_written_down_again(taskdb, url):
 def test_two_revisions_are_made_one(taskdb, url):
     """The revision that is named stays, if it is the right one."""
     execute(url, f"INSERT INTO {VERSION_TABLE} VALUES ('0001')")
-    assert f"but as {HEAD} does" in error(taskdb("migrate", "stamp", "0001", expect=ExitCode.SCHEMA))
-    assert f"instead of 0001, {HEAD}" in error(taskdb("migrate", "stamp", HEAD))
+    assert f"revision {HEAD}, not 0001" in error(taskdb("migrate", "stamp", "0001", expect=ExitCode.SCHEMA))
+    assert f"before: 0001, {HEAD}" in error(taskdb("migrate", "stamp", HEAD))
     assert execute(url, f"SELECT version_num FROM {VERSION_TABLE}") == [(HEAD,)]
 
 

@@ -266,7 +266,7 @@ def test_foreign_tables_are_left_alone(empty_url, stamped):
         migrate.upgrade,
         migrate.downgrade,
     ):
-        with pytest.raises(SchemaForeign, match="a table tasks that taskdb did not make") as caught:
+        with pytest.raises(SchemaForeign, match="taskdb did not make: tasks") as caught:
             attempt(database)
         assert "of its own" in caught.value.hint
     assert execute(empty_url, "SELECT x FROM tasks") == [(1,)]

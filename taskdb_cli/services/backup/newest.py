@@ -20,10 +20,9 @@ _LIST = "'taskdb backup list' shows all archives; you can name any of them"
 def latest(directory: BackupDirectory, owner: Owner, *, now: datetime, say: Callable[[str], object]) -> Path:
     """Return the newest archive of a database that is verified and not dated in the future.
 
-    An archive that nothing is recorded of is read and verified here. `say` is told in a line each what was
-    passed over and why. Raises NotFound if there is no such archive, InvalidInput if the
-    database has some under other labels than the default one, and what is wrong with the newest damaged one
-    if there are only damaged ones.
+    An archive without a record is read and verified here. `say` gets one line for each archive that is
+    passed over. Raises NotFound if there is no such archive, InvalidInput if the database has archives
+    under other labels only, and the error of the newest damaged archive if all are damaged.
     """
     found = holdings(directory, owner)
     failures: list[TaskdbError] = []
@@ -51,7 +50,7 @@ class _Future(NotFound):
 
 
 def _require_verified(entry: Entry, found: Holdings) -> bool:
-    """Raise unless an archive is as it was verified, or can be verified now; return whether that was done."""
+    """Raise if an archive is damaged; return whether it had no record and was verified now."""
     if entry in found.unreadable:
         raise found.unreadable[entry]
     proof = found.record.proof_of(entry.path.name)

@@ -23,7 +23,7 @@ from taskdb_cli.services.backup.records import Drill, Proof, Record
 
 @dataclass(frozen=True)
 class Owner:
-    """A database as its archives know it.
+    """What is compared with an archive to find out whether it is of this database.
 
     `identity` is None for a database that has none yet. `label` is the label in use, and `former_labels` are
     those under which taskdb 0.1.0 may have kept its archives, if the label in use is the default one.
@@ -59,7 +59,6 @@ class Holdings:
             yield entry, f"of {self.whose(origin)}"
         for entry, error in self.unreadable.items():
             yield entry, f"damaged: {error.message}"
-
 
     def whose(self, origin: Origin) -> str:
         """Return in words which database an archive of these is of."""
@@ -112,15 +111,15 @@ def other_labels(directory: BackupDirectory, owner: Owner) -> list[str]:
 
 
 def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Owner:
-    """Return whose archives are meant for a database that has none of its own, or cannot be asked.
+    """Return whose archives are meant for a database that has none of its own, or cannot be reached.
 
-    These are the archives under its labels, or, if there are none and they may be `anywhere`, those of the
-    whole directory, safety backups apart. Raises InvalidInput if they are of several databases.
+    These are the archives under its labels. If there are none, with `anywhere` they are all archives of the
+    directory except safety backups. Raises InvalidInput if they are of several databases.
     """
     everybody = _owners(directory)
     found = [each for each in everybody if each.label in owner.labels]
     if not found:
-        # With former labels it is a default label; without, one that a person chose.
+        # A default label has former labels; a label that a person chose has none.
         found = [] if owner.former_labels else _owners(directory, {owner.label})
     found = found or (everybody if anywhere else [])
     here = [each for each in found if each.place == owner.place]
@@ -140,8 +139,9 @@ def identity_to_adopt(
 ) -> str | None:
     """Return the identity that a database takes over with the rows of an archive, or None to keep its own.
 
-    A database without rows (it is not `occupied`) and without archives becomes the archive's database.
-    Raises Conflict if it has any, and the archive is another's, unless it may come `from_other_database`.
+    A database without rows (not `occupied`) and without archives takes over the archive's identity.
+    Raises Conflict if it has rows or archives and the archive is another database's, unless
+    `from_other_database` allows that.
     """
     claims = _Claims(directory, owner)
     if origin.identity == owner.identity or from_other_database or claims.owns(origin.label, origin):
@@ -159,7 +159,7 @@ def _may_own(claims: _Claims, label: str, known: Proof | Drill) -> bool:
 
 
 class _Claims:
-    """Which labels others use in a directory, found out when it matters."""
+    """The labels that other databases use in a directory. They are read when they are first needed."""
 
     def __init__(self, directory: BackupDirectory, owner: Owner) -> None:
         self._directory = directory
@@ -188,14 +188,14 @@ class _Claims:
         if origin.identity != self._owner.identity:
             used = {entry.label}
         elif entry.label not in self._owner.labels and origin.place != self._owner.place:
-            # A copy of the database elsewhere, which 0.1.0 called the same.
+            # A copy of the database elsewhere, for which 0.1.0 used the same label.
             used = set()
         else:
             return set()
         if self._owner.identity is None and not self._owner.former_labels:
-            # There is no database to ask, only a label that a person chose.
+            # The database cannot be asked, and a person chose the label.
             return used
-        # 0.1.0 called both the same, so that nobody can tell whose its archives are.
+        # 0.1.0 used the same label for both, so its archives may be of either.
         return used | former_labels(origin.place)
 
 
@@ -209,7 +209,7 @@ def _has_archives(directory: BackupDirectory, owner: Owner, claims: _Claims) -> 
 
 
 def _owners(directory: BackupDirectory, labels: set[str] | None = None) -> list[Owner]:
-    """Return the databases that there are archives of, those of 0.1.0 with the one that goes on with them."""
+    """Return every database that has archives; those of 0.1.0 belong to a later one of the same label."""
     manifests, _ = _read(
         entry
         for entry in directory.entries()

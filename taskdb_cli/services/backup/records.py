@@ -19,10 +19,10 @@ from taskdb_cli.errors import StorageFailed
 from taskdb_cli.services.backup.files import write_atomically
 
 FORMAT_VERSION = 2
-"""What is written. Version 1, of taskdb 0.1.0, knows no identity, and is read as well."""
+"""The version that is written. Version 1, of taskdb 0.1.0, has no identity; it is read too."""
 
 LARGEST = 32_000_000
-"""Bytes beyond which a file is none of ours: room for the proofs of some 50,000 archives."""
+"""The largest size of a record in bytes: room for the proofs of some 50,000 archives."""
 
 _KEPT_WITHOUT_ARCHIVE = 2
 """Proofs of a database that stay although their archives are gone: health compares the last two."""
@@ -94,7 +94,7 @@ class Record:
         return next((drill for drill in self.drills if drill.archive == archive), None)
 
     def joined(self, other: Record) -> Record:
-        """Return what both know; where they know of the same archive, what the other one knows."""
+        """Return both joined; for an archive in both, the entry of `other` counts."""
         return Record(
             tuple(sorted(_latest(self.proofs + other.proofs), key=lambda proof: proof.taken_at)),
             tuple(sorted(_latest(self.drills + other.drills), key=lambda drill: drill.at)),
@@ -166,7 +166,7 @@ def read_record(path: Path) -> Record:
 
 
 def load_record(path: Path) -> Record:
-    """Return what a file holds; nothing is known if it is missing. Raises StorageFailed if it is unusable."""
+    """Return what a file holds; an empty record if it is missing. Raises StorageFailed if it is unusable."""
     try:
         return from_json(_read(path))
     except FileNotFoundError:
@@ -174,7 +174,7 @@ def load_record(path: Path) -> Record:
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise StorageFailed(
-            f"the record {path} cannot be used: {reason}", "remove it, then: taskdb backup verify latest"
+            f"the record {path} cannot be used: {reason}", "remove it, then run 'taskdb backup verify latest'"
         ) from exc
 
 

@@ -18,10 +18,10 @@ FEWEST_ROWS = 1000
 """A smaller database may well double in a day."""
 
 REREAD_AT_MOST = 100_000_000
-"""Bytes of an archive that are read again in every round; a larger one takes a disk too long."""
+"""Archives up to this size in bytes are read again by every run of health; larger ones take too long."""
 
 REREAD_SHARE = 4
-"""The part of the time that is left: so much of it may go into reading an archive."""
+"""The share of the remaining time that reading an archive may take."""
 
 _TAKE = "taskdb backup"
 _VERIFY = "taskdb backup verify latest"
@@ -33,9 +33,9 @@ def backup(look: Look) -> Check:
     A directory that cannot be used is critical. An archive of a time to come is a warning, and has no age.
     """
     if look.backups.fault:
-        return look.found(Status.CRITICAL, look.backups.fault, remedy=f"bring it back, then {_TAKE}")
+        return look.found(Status.CRITICAL, look.backups.fault, remedy=f"mount or create it, then {_TAKE}")
     if blocked := _impossible_locks(look):
-        message = f"no backup can be taken: {shortened(blocked)} is no regular file"
+        message = f"no backup can be taken: {shortened(blocked)} is not a regular file"
         return look.found(Status.CRITICAL, message, remedy="remove it")
     if look.backups.record_fault:
         return look.found(
@@ -46,10 +46,10 @@ def backup(look: Look) -> Check:
         return found
     return look.found(
         next(each for each in WORST_FIRST if each in (found.status, Status.WARNING)),
-        f"{shortened(future)}: dated in the future, so a clock is or was wrong; {found.message}",
+        f"{shortened(future)} has a date in the future, so a clock is or was wrong; {found.message}",
         value=found.value,
         unit=found.unit,
-        remedy=found.remedy or "set the clock right, and delete or rename what is dated wrongly",
+        remedy=found.remedy or "set the clock, then delete or rename the archive with the wrong date",
     )
 
 
@@ -63,7 +63,7 @@ def _age(look: Look) -> Check:
         return look.found(Status.WARNING, message, remedy=_TAKE)
     proof = _verified(look)
     if _is_future(look, proof):
-        message = f"how old the last verified backup is, {proof.archive}, cannot be told"
+        message = f"the age of the last verified backup, {proof.archive}, is not known"
         return look.found(Status.UNKNOWN, message, remedy=_TAKE)
     message = f"{proof.archive} was verified at {proof.verified_at:%Y-%m-%d %H:%M} UTC"
     age = (look.subject.now - proof.taken_at).total_seconds()
@@ -93,7 +93,7 @@ def drill(look: Look) -> Check:
         return look.found(Status.WARNING, "no archive was ever restored for trial", remedy=remedy)
     age = (look.subject.now - drilled.at).total_seconds()
     if age < 0:
-        message = f"{drilled.archive} was restored for trial in the future: a clock is or was wrong"
+        message = f"the last drill, of {drilled.archive}, has a date in the future: a clock is or was wrong"
         return look.found(Status.UNKNOWN, message, remedy=remedy)
     message = f"{drilled.archive} was restored for trial at {drilled.at:%Y-%m-%d %H:%M} UTC"
     return look.judged(age, message, remedy=remedy, unit=Unit.SECONDS)
@@ -141,9 +141,9 @@ def backup_space(look: Look) -> Check:
     if disk.f_flag & os.ST_RDONLY:
         problem, remedy = "the disk is read-only", "make it writable"
     elif proof is not None and free < proof.size:
-        problem = "too little for one more"
+        problem = "not enough for one more archive"
     elif disk.f_files and not disk.f_favail:
-        problem = "the disk takes no more files"
+        problem = "the disk has no room for more files (no inodes)"
     if problem:
         found = f"{message}: {problem}"
         return look.found(Status.CRITICAL, found, value=percent, unit=Unit.PERCENT, remedy=remedy)
@@ -168,7 +168,7 @@ def _require_directory(look: Look) -> None:
 
 
 def _verified(look: Look) -> Proof:
-    """Return the proof of the last archive that is not of a time to come, if there is one."""
+    """Return the proof of the newest archive that is not dated in the future, if there is one."""
     record = look.backups.record
     if record.verified is None:
         raise NotMeasured("there is no verified backup yet", _TAKE)
@@ -181,7 +181,7 @@ def _is_future(look: Look, proof: Proof) -> bool:
 
 
 def _future(look: Look) -> list[str]:
-    """Return the archives that say, by their name or their manifest, that they are of a time to come."""
+    """Return the archives whose name or manifest has a date in the future."""
     record, found = look.backups.record, look.backups.holdings
     entries = [*found.own, *found.unreadable]
     named = {entry.path.name for entry in entries if entry.taken_at > look.subject.now}
@@ -200,7 +200,7 @@ def _problem(path: Path, proof: Proof, seconds: float) -> tuple[str, bool]:
     except FileNotFoundError:
         return f"{path} is gone", False
     if not stat.S_ISREG(found.st_mode):
-        return f"{path} is no regular file any more", False
+        return f"{path} is not a regular file", False
     if found.st_size != proof.size:
         return f"{path} has {found.st_size:,} bytes, and had {proof.size:,} when it was verified", False
     if seal_of(path) != proof.seal:
@@ -213,7 +213,7 @@ def _problem(path: Path, proof: Proof, seconds: float) -> tuple[str, bool]:
 
 def _stray(path: Path) -> str:
     untold = final_name(path.name) and is_abandoned(path) is None
-    return f"{path} (no lock tells whether a run still writes it)" if untold else str(path)
+    return f"{path} (it is not known whether a run still writes it)" if untold else str(path)
 
 
 def _lost(now: int, before: int) -> float:
