@@ -115,6 +115,8 @@ def list_(
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
+    if not shelf.directory.path.exists():
+        shelf.run.say(f"there is no directory {shelf.directory.path}")
     found = inventory.archives(shelf.directory, shelf.given_label, say=shelf.run.say)
     show_records(shelf.run.counting(found), ARCHIVES, output)
 

@@ -90,7 +90,7 @@ class Database:
     def stream(self, work: Callable[[Session], Generator[T, None, None]]) -> Iterator[Iterator[T]]:
         """Open one transaction that only reads, in which what `work` yields can be taken row by row.
 
-        What was not taken is given up on leaving, before the transaction ends.
+        Rows that were not read are given up on leaving, before the transaction ends.
 
         Opening the connection is tried again on a passing fault; what is being taken is not.
         """
@@ -145,7 +145,7 @@ class Database:
             yield connection
 
     def is_same(self, other: Database) -> bool:
-        """Return whether both are one database, by whatever names they are reached.
+        """Return whether both are the same database, even under different names.
 
         Raises DatabaseUnavailable if a server cannot be asked.
         """
@@ -266,9 +266,10 @@ class Database:
 
 @contextmanager
 def _gone_after_failure(connection: Connection) -> Iterator[None]:
-    """Close the connection if anything fails, without a word to the server that could wait.
+    """Close the connection if anything fails, without sending anything to the server.
 
-    Its transaction and locks end with it, even if a statement is still running.
+    Sending could wait for ever. The transaction and its locks end with the connection, even if a statement
+    is still running.
     """
     try:
         yield

@@ -20,7 +20,7 @@ BEGUN = "taskdb_begun"
 
 
 MIGRATED = "taskdb_migrated"
-"""What the info of a connection has once a transaction has begun: whether taskdb's version table is there."""
+"""The key in a connection's `info` that says whether taskdb's version table exists."""
 
 
 class Transaction(NamedTuple):
@@ -44,16 +44,16 @@ class Backend(Protocol):
     """What the database is called where it is."""
 
     schema: str | None
-    """The schema that was chosen; None where that was left to the database."""
+    """The chosen schema, or None for the one that the search path finds."""
 
     distinction: str
-    """A word or two that set it apart from databases of the same name elsewhere, fit for a file name."""
+    """What the default label adds to the name, so that databases of one name elsewhere have other labels."""
 
     dialect: str
     """SQLAlchemy's name of the engine."""
 
     migrates_in_one_transaction: ClassVar[bool]
-    """Whether a revision that fails takes those before it back; else each commits by itself."""
+    """Whether all revisions of a migration are one transaction; otherwise each one commits by itself."""
 
     read_options: ClassVar[Mapping[str, Any]]
     """Execution options of a transaction that only reads."""
@@ -74,10 +74,10 @@ class Backend(Protocol):
         """Make an empty database when it is missing and this engine can; return whether it did."""
 
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
-        """Return what tells the database from every other, whatever its name; None if it is missing."""
+        """Return a value that only this database has, whatever its name; None if it is missing."""
 
     def file(self) -> Path | None:
-        """Return the file that the database is, whether it is there or not; None for one on a server."""
+        """Return the path of the database file, which may be missing; None for a database on a server."""
 
     def missing_file(self) -> Path | None:
         """Return the file that the database is, where that may be put whole because there is none."""

@@ -77,9 +77,9 @@ class Content(ABC):
 
     @abstractmethod
     def chunks(self, layout: Layout) -> AbstractContextManager[Iterator[bytes]]:
-        """Open a table to be read as text, in chunks of bounded size; leaving ends the reading.
+        """Open a table to be read as text, in chunks of bounded size, until the context is left.
 
-        Leaving by an exception may end the connection, and its transaction and locks with it.
+        An exception may close the connection, which ends its transaction and locks.
         """
 
     @abstractmethod
@@ -103,7 +103,7 @@ class Content(ABC):
 
     @abstractmethod
     def triggers(self) -> list[str]:
-        """Return the triggers and rules of the tables, by kind and name: they may change what is loaded."""
+        """Return the kind and name of each trigger and rule of the tables, which may change loaded rows."""
 
     @abstractmethod
     def faults(self) -> list[str]:
@@ -146,12 +146,12 @@ class Content(ABC):
     def referring_tables(self) -> list[str]:
         """Return the tables of other applications that hold rows which refer to taskdb's.
 
-        Deleting taskdb's rows would delete or change theirs, or fail. A table that the role may not read
-        is among them. A table that inherits from one of taskdb's is too, if it has rows.
+        Deleting taskdb's rows would delete or change theirs, or fail. This includes tables that the role may
+        not read, and tables with rows that inherit from one of taskdb's.
         """
 
     def rehearse(self) -> None:
-        """Empty and fill the tables for trial, with no rows, and undo it; raise Conflict if that fails."""
+        """Empty the tables, load no rows and undo it, as a test; raise Conflict if that fails."""
         with self.connection.begin_nested() as trial:
             self.clear()
             for layout in self.layouts:

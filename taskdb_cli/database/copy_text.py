@@ -44,7 +44,7 @@ def rows(
 
 
 def with_ids_left(table: str, columns: Sequence[str], chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Pass a text on; raise DataCorrupt for a row that has the last id, after which no row can be added."""
+    """Yield the chunks; raise DataCorrupt for a row with the highest possible id: no row could follow it."""
     before = rb"[^\t\n]*\t" * columns.index("id")
     row = re.compile(rb"\n" + before + _LAST_ID + rb"[\t\n]")
     line = b"\n"
@@ -52,8 +52,8 @@ def with_ids_left(table: str, columns: Sequence[str], chunks: Iterable[bytes]) -
         seen = line + chunk
         if _LAST_ID in seen and row.search(seen):
             raise DataCorrupt(
-                f"a row of {table} has the id {_LAST_ID.decode()}, after which there is no other",
-                "give it a lower id where it comes from, or use another archive",
+                f"a row of {table} has the highest possible id, {_LAST_ID.decode()}",
+                "give it a lower id in its own database, or use another archive",
             )
         line = seen[seen.rindex(b"\n") :]
         yield chunk

@@ -42,7 +42,7 @@ class Encryption:
 
 @dataclass(frozen=True)
 class Identity:
-    """The id that a table gives out next, the highest one in it, and the highest that it may give out."""
+    """The next id of a table, the highest id in it, and the highest id that it can give out."""
 
     table: str
     next: int | None
@@ -61,10 +61,10 @@ class Access:
 
     role: str
     filtered: Sequence[str]
-    """Tables of which row level security shows the role some rows only."""
+    """Tables in which row level security may hide rows from the role."""
     unreadable: Sequence[str]
     read_only: Sequence[str]
-    """Tables that the role may read, and may not change."""
+    """Tables that the role may read but not change."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class Probe(Protocol):
         """Return the constraints that old rows were never held to, and the table of each."""
 
     def unenforced(self) -> dict[str, str]:
-        """Return the reasons why foreign keys are not checked when rows are written, and what mends each."""
+        """Return each reason why foreign keys are not checked when rows are written, with its remedy."""
 
     def access(self) -> Access:
         """Return what the role may do."""
 
     def require_all_rows(self) -> None:
-        """Raise NotMeasured if the role sees some of the rows only: their number would say nothing."""
+        """Raise NotMeasured if row level security may hide rows: counting them would be wrong."""
 
     def invalid_indexes(self) -> list[str]:
         """Return the indexes of our tables that answer no query."""

@@ -39,7 +39,7 @@ class Options:
     migration_timeout: int = 0
     """How long a statement of a migration may take."""
     schema: str | None = None
-    """The PostgreSQL schema that holds the tables; None for the one that the search path leads to."""
+    """The PostgreSQL schema that holds the tables; None for the one that the search path finds."""
     pooled: bool = False
     """Whether a pooler hands out the sessions, which are then not ours to set."""
     pool: Pool | None = None

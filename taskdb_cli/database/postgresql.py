@@ -61,14 +61,14 @@ BEGIN_WRITING = f"{BEGIN}; SELECT pg_current_xact_id()::text, {_RECOVERED}"
 It is one message, and so takes one round trip.
 """
 
-# Nothing may end the session that holds the lock of migrations while the other one works.
+# The session that holds the lock of migrations is idle while the other one works. It must not be ended.
 _NEVER_IDLE_TOO_LONG = """
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
     ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 
 _OWN = "taskdb_own"
-"""What the info of a connection has if its settings last as long as it does."""
+"""The key in a connection's `info` that says whether its settings last longer than a transaction."""
 
 TRANSACTION_STATUS = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
 """What looks it up."""
@@ -106,7 +106,7 @@ class PostgreSQL:
         self._connected_before = False
 
     def create_engine(self) -> Engine:
-        """Return an engine whose sessions read and write the same, whatever an administrator has set."""
+        """Return an engine whose sessions set everything themselves that changes what is read and written."""
         engine = create_engine(
             DRIVER + "://",
             hide_parameters=True,
@@ -192,12 +192,12 @@ class PostgreSQL:
         assert isinstance(raw, psycopg.Connection)
         if raw.info.parameter_status("in_hot_standby") == "on":
             raise StorageFailed(
-                f"PostgreSQL at {self.place} is a standby, which can only be read",
+                f"PostgreSQL at {self.place} is a standby, which cannot be written to",
                 "connect to the primary; target_session_attrs=read-write finds it among several hosts",
             )
         if raw.info.parameter_status("default_transaction_read_only") == "on":
             raise StorageFailed(
-                f"PostgreSQL at {self.place} lets sessions only read, by default_transaction_read_only",
+                f"PostgreSQL at {self.place} is read-only: default_transaction_read_only is on",
                 "turn that setting off for the role and the database, or use another role",
             )
 
@@ -209,7 +209,7 @@ class PostgreSQL:
         return False
 
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
-        """Return when the server was started, which no two were at once, and which of its databases it is.
+        """Return when the server was started and the number of the database in it.
 
         A branch or a restored server has the system identifier and the databases of its origin.
         """
@@ -217,13 +217,13 @@ class PostgreSQL:
             return tuple(connection.exec_driver_sql(_FINGERPRINT).one())
 
     def file(self) -> None:
-        """Return None: a database of a server is no file of ours."""
+        """Return None: the database is on a server."""
 
     def missing_file(self) -> None:
-        """Return None: a database of a server is no file of ours."""
+        """Return None: the database is on a server."""
 
     def damage(self) -> str:
-        """Return nothing: a server looks after its files itself."""
+        """Return nothing: the server checks its own files."""
         return ""
 
     def translate(self, error: Exception) -> TaskdbError:

@@ -35,7 +35,7 @@ _LIVENESS = {
 
 
 def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
-    """Return what psycopg is given; what the URL or the service itself says goes before the settings."""
+    """Return the arguments for psycopg. The URL and the service win over the settings."""
     arguments: dict[str, Any] = {
         "connect_timeout": options.connect_timeout,
         "fallback_application_name": "taskdb",

@@ -17,13 +17,13 @@ from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import Conflict, DatabaseUnavailable, DataCorrupt
 
-# What an administrator sets for a role or a database must not hide rows without a word, or end the work
-# while it waits for a disk.
+# Settings of a role or a database must not hide rows silently, or end the session while it waits for a
+# disk.
 _SETTINGS = {
     "row_security": "off",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
-    # An index that is made again goes where it was, which is the tablespace of the database.
+    # An index that is made again goes into the tablespace of the database, where it was before.
     "default_tablespace": "",
 }
 _SETTINGS_SINCE_17 = {"transaction_timeout": "0"}
@@ -163,7 +163,7 @@ class PostgreSQLContent(Content):
             table, rule = exc.diag.table_name, exc.diag.constraint_name
             if table and rule and rule not in keys_and_indexes(table):
                 raise Conflict(
-                    f"{rule} of {table}, which is not taskdb's, refuses a row: {exc.diag.message_primary}",
+                    f"{rule} of {table}, which is not taskdb's, rejects a row: {exc.diag.message_primary}",
                     "nothing was changed; drop it, or restore into another database",
                 ) from exc
             raise DataCorrupt(
@@ -189,7 +189,7 @@ class PostgreSQLContent(Content):
                 self._query("SELECT nextval(%s)", sequence)
 
     def triggers(self) -> list[str]:
-        """Ask the catalog for those that are not disabled."""
+        """Return those that are not disabled."""
         return [
             row[0]
             for layout in self.layouts

@@ -12,15 +12,15 @@ from taskdb_cli.database.content import keys_and_indexes
 from taskdb_cli.database.schema import OUR_TABLES
 from taskdb_cli.errors import Conflict, TaskdbError
 
-ANOTHER_WAY = "nothing was changed; remove what keeps them, or restore into another database"
+ANOTHER_WAY = "nothing was changed; remove that, or restore into another database"
 
-# The SQLSTATEs of what would also happen to another statement: no connection, no room, a cancel, a lock.
+# The SQLSTATEs of errors that do not depend on the statement: no connection, a full disk, a cancel, a lock.
 _TROUBLE = ("08", "40", "53", "57", "58", "XX", "55P03")
 
 # Each query is about one table, of whichever schema the search path finds it in.
 
-# An index whose definition says all there is about it. Whatever else it has would be lost with it: a
-# comment, a tablespace, storage parameters, the mark of CLUSTER or of REPLICA IDENTITY, an extension.
+# An index that its definition describes completely. If it were dropped and made again, it would lose
+# anything else: a comment, a tablespace, storage parameters, CLUSTER, REPLICA IDENTITY, an extension.
 _IS_PLAIN = """
 indisvalid AND NOT indisclustered AND NOT indisreplident
 AND relkind = 'i' AND reltablespace = 0 AND reloptions IS NULL
@@ -65,7 +65,7 @@ JOIN pg_class ON pg_class.oid = dependents.id JOIN pg_namespace ON pg_namespace.
 WHERE relkind = 'r' AND NOT (relispartition AND cardinality(key) = 0)
 """
 
-# What may keep the rows of a table from being deleted.
+# What may prevent the rows of a table from being deleted.
 _KEEPERS = """
 SELECT 'trigger ' || tgname FROM pg_trigger
 WHERE tgrelid = %(table)s::regclass AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 8 > 0
@@ -89,7 +89,7 @@ WHERE NOT has_sequence_privilege(sequence, privilege)
 
 
 class Emptying:
-    """Empties tables, drops what would make filling them slow, and makes that again.
+    """Empties tables, drops the keys and indexes that make loading slow, and makes them again.
 
     Only those keys, unique constraints and indexes of taskdb are dropped that come back exactly as they
     were. What others added or depend on stays: a view, a foreign key or a publication may need it.
@@ -97,7 +97,7 @@ class Emptying:
 
     def __init__(self, connection: Connection) -> None:
         self.truncated: set[str] = set()
-        """The tables that are new to the server: nobody else can see a row of them."""
+        """The tables that were emptied by TRUNCATE in this transaction, so COPY may FREEZE their rows."""
         self._connection = connection
         self._definitions: list[sql.SQL | sql.Composed] = []
 
@@ -112,7 +112,7 @@ class Emptying:
             )
 
     def dependents(self) -> list[str]:
-        """Return the tables of others that have rows which refer to ours, or that nobody lets us read."""
+        """Return the tables of others that have rows which refer to ours, or that the role may not read."""
         found = self._query(_DEPENDENTS, sorted(OUR_TABLES))
         return sorted(
             {name for name, columns, readable in found if not (readable and not self._refers(name, columns))}
@@ -124,7 +124,7 @@ class Emptying:
         return bool(found)
 
     def empty(self, tables: list[str]) -> None:
-        """Delete the rows of tables, children first; raise Conflict if something keeps them there."""
+        """Delete the rows of tables, children first; raise Conflict if something prevents that."""
         self.truncated.clear()
         self._definitions.clear()
         for table in tables:
@@ -137,7 +137,7 @@ class Emptying:
             self._drop_indexes(table)
 
     def put_back(self) -> None:
-        """Make everything again that was dropped, in the opposite order."""
+        """Make the dropped keys and indexes again, in the opposite order."""
         for definition in reversed(self._definitions):
             self._execute(definition)
 
@@ -158,7 +158,7 @@ class Emptying:
             if not partitioned:
                 self.truncated.add(table)
             return
-        # TRUNCATE refuses a table that another one refers to; DELETE carries that one along.
+        # TRUNCATE refuses a table that another table refers to, even if that has no rows. DELETE does not.
         if self._is_empty(table):
             return
         refusal = self.attempt(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
@@ -171,7 +171,7 @@ class Emptying:
 
     def _kept(self, table: str, refusal: psycopg.Error | None) -> Conflict:
         found = self._connection.exec_driver_sql(_KEEPERS, {"table": table}).scalars()
-        reason = (refusal.diag.message_primary if refusal else None) or "they are still there"
+        reason = (refusal.diag.message_primary if refusal else None) or "they are still there after DELETE"
         keepers = f" ({', '.join(found)})"
         return Conflict(
             f"the rows of {table} cannot be deleted: {reason}{keepers.replace(' ()', '')}", ANOTHER_WAY
@@ -198,5 +198,5 @@ class Emptying:
 
 
 def is_trouble(error: psycopg.Error) -> bool:
-    """Return whether a statement failed for a reason that has nothing to do with what it says."""
+    """Return whether the error does not depend on the statement, such as a lost connection."""
     return error.sqlstate is None or error.sqlstate.startswith(_TROUBLE)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection
 
-# These decide how the server writes a default or an expression. An administrator may have set others.
+# These settings change how the server writes defaults and expressions, so they are set here.
 _PLAIN_WORDS = """
 SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('TimeZone', 'UTC', true),
        set_config('standard_conforming_strings', 'on', true),
@@ -14,7 +14,7 @@ SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('TimeZone', 'UTC', 
 """
 
 # One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them.
-# What is in the search path is written without its schema.
+# Names in the search path are written without their schema.
 # NOT VALID is another matter: the rule is as it should be, but was not held against old rows.
 _FACTS = """
 WITH ours AS (

@@ -36,7 +36,7 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
     "53100": (StorageFailed, "make room on the server's disk"),
     "25006": (
         StorageFailed,
-        "connect to the primary server, or end what default_transaction_read_only is set to",
+        "connect to the primary server, or turn default_transaction_read_only off",
     ),
     "42501": (TaskdbError, "grant the role of the database URL what it needs"),
     "23505": (Conflict, ""),

@@ -1,4 +1,4 @@
-"""What sets a PostgreSQL server apart from others, in a word or two."""
+"""A short name for a PostgreSQL server, which becomes part of the default label."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NEON = ".neon.tech"
 def distinction(server: str) -> str:
     """Return a short name for a server, given as HOST:PORT, of letters, digits, dots and hyphens.
 
-    It is the same for a pooler of Neon and the server behind it, and for all ways to this machine; a name
-    that had to be shortened ends in a hash of the whole. The port is part of it unless it is the usual one.
+    It is the same for a pooler of Neon and the server behind it, and for all addresses of this machine. A
+    name that had to be shortened ends in a hash of the whole name. The port is added unless it is 5432.
     """
     host, _, port = server.lower().rpartition(":")
     # An address that was given beside the name, to be connected to.
@@ -33,7 +33,7 @@ def _host(host: str) -> str:
         return "localhost"
     if host.startswith(("/", "@")):
         return f"socket-{_digest(host)}"
-    # An endpoint of Neon has a name that no other has.
+    # The first part of a Neon host name is unique.
     whole = host.partition(".")[0].removesuffix("-pooler") if host.endswith(_NEON) else host
     short = re.sub("[^a-z0-9.-]+", "-", whole).strip(".-")
     if short == whole and len(short) <= _LONGEST:

@@ -18,7 +18,7 @@ class _Refusal(NamedTuple):
     """A pattern of what libpq, the server or a pooler says."""
     hint: str
     passing: bool = False
-    """Whether it may be over in a moment."""
+    """Whether trying again may succeed soon."""
 
 
 # libpq gives no SQLSTATE for a connection that failed, so the words decide. The first pattern counts.
@@ -48,15 +48,13 @@ _REFUSALS = (
     ),
     _Refusal(
         r'pg_hba\.conf .* host "(?!\[local\]).* no encryption',
-        "write sslmode=require into the URL, or have a line added to the server's pg_hba.conf",
+        "add sslmode=require to the URL, or a line to the server's pg_hba.conf",
     ),
-    _Refusal(
-        r"pg_hba\.conf", "have a line for this user, database and address added to the server's pg_hba.conf"
-    ),
-    _Refusal("permission denied for database", "let the role in with GRANT CONNECT ON DATABASE …"),
+    _Refusal(r"pg_hba\.conf", "add a line for this user, database and address to the server's pg_hba.conf"),
+    _Refusal("permission denied for database", "allow it with GRANT CONNECT ON DATABASE …"),
     _Refusal(
         "is not currently accepting connections",
-        "let the database in with ALTER DATABASE … ALLOW_CONNECTIONS true",
+        "allow connections with ALTER DATABASE … ALLOW_CONNECTIONS true",
     ),
     _Refusal(
         "database system is not accepting connections",
@@ -83,7 +81,7 @@ _REFUSALS = (
     ),
     _Refusal(
         "does not support SSL",
-        "turn TLS on in the server; in a network that you trust, sslmode=disable in the URL does without",
+        "turn TLS on in the server; in a network that you trust, add sslmode=disable to the URL",
     ),
     _Refusal(
         "does not match host name|hostname mismatch|IP address mismatch",
@@ -95,7 +93,7 @@ _REFUSALS = (
     ),
     _Refusal(
         "invalid response to|expected authentication request|unencrypted data after",
-        "something else than PostgreSQL answers there: check the host and the port of the URL",
+        "this is not PostgreSQL: check the host and the port of the URL",
     ),
     _Refusal(
         "channel binding|authentication method requirement",
@@ -107,7 +105,7 @@ _NO_ANSWER = "check that the server runs and that the database URL is right"
 
 _NO_SUCH_SESSION = re.compile("session is (not )?read-only|server is (not )?in hot standby mode")
 
-# What the server itself says begins with the severity, in whichever language, and two spaces.
+# A message of the server begins with the severity, in any language, and two spaces.
 _SERVERS_WORD = re.compile(r"[^\s:]+:  ")
 
 # libpq repeats the address in front of the reason.
@@ -120,7 +118,7 @@ _ATTEMPT = re.compile(r"^- host: (.+?), port: (.+?), hostaddr: (?:None|'.*?'): (
 def translate_connecting(
     error: Exception, place: str, options: Options, *, expected: bool, several: bool
 ) -> TaskdbError:
-    """Say why there is no connection, what to do, and whether there may be one soon.
+    """Return an error that says why there is no connection, what to do, and whether to try again.
 
     Where nobody answers at all, there may be one if a server is `expected`. With `several` hosts the
     reason of each is told.
@@ -138,7 +136,7 @@ def translate_connecting(
     refusals = {reason: _refusal(reason, expected, several) for _, reason in attempts} or {
         last: _refusal(last, expected, several)
     }
-    # What does not pass by itself is what there is to do; that a host is down may be nothing new.
+    # The hint is about a refusal that a person must fix. That a host is down may be normal.
     main = next(
         (reason for reason, found in refusals.items() if not found.passing and found.hint != _NO_ANSWER), last
     )

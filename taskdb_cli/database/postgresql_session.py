@@ -1,4 +1,4 @@
-"""What a session of PostgreSQL is set to, and the one schema that it works on."""
+"""The settings of a PostgreSQL session, and the one schema that it works on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import InvalidConfiguration, SchemaMissing, TaskdbError
 
 LONGEST_NAME = 63
-"""Bytes of a name: the server cuts a longer one off."""
+"""The longest name in bytes; the server would shorten a longer one."""
 
 OWN_SESSION = "taskdb.session"
 """A setting that only start-up options set. A session without it may be a pooler's, which others use too."""
 
-# An administrator may set any of these for a role or a database, and a person in the environment.
+# An administrator may have set any of these for a role or a database, or a user in the environment.
 _SETTINGS = {
     "client_encoding": "UTF8",
     "DateStyle": "ISO",
@@ -50,7 +50,7 @@ FROM (
 
 
 class Session(NamedTuple):
-    """What was found when a session was set."""
+    """What `set_session` finds out."""
 
     migrated: bool
     """Whether the schema holds taskdb's version table."""
@@ -77,13 +77,13 @@ def set_session(connection: psycopg.Connection[Any], options: Options, place: st
         found = connection.execute(_SET, (json.dumps(session_settings(options)), options.schema)).fetchone()
     assert found is not None
     name, exists, usable, migrated, own, *_ = found
-    # What begins with pg_ is the server's own, or temporary.
+    # Schemas whose names begin with pg_ are the server's own, or temporary.
     if name is None or (options.schema is None and name.startswith("pg_")):
         raise SchemaMissing(
-            f"the search path leads to no schema of {place}", "create one, or name another with --schema"
+            f"no schema in the search path exists in {place}", "create one, or choose one with --schema"
         )
     if not exists:
-        raise SchemaMissing(f"{place}: there is no such schema", f"CREATE SCHEMA {quoted(name)}")
+        raise SchemaMissing(f"{place}: the schema does not exist", f"CREATE SCHEMA {quoted(name)}")
     if not usable:
         raise TaskdbError(
             f"{place}: the role of the database URL may not use this schema",

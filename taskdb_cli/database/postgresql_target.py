@@ -81,7 +81,7 @@ class Target:
 
     @classmethod
     def of(cls, url: URL) -> Target:
-        """Ask libpq what it makes of a URL.
+        """Ask libpq how it reads a URL.
 
         Encryption is required of a server on another machine, unless the URL, the service or the environment
         chooses an sslmode. Raises InvalidConfiguration for what libpq would refuse before it connects.
@@ -110,7 +110,7 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Whether whichever host answers is on this machine."""
+        """Whether all hosts are on this machine."""
         return all(host.is_local for host in self.hosts)
 
     @property
@@ -120,7 +120,7 @@ class Target:
 
     @property
     def is_neon(self) -> bool:
-        """Whether the hosts are endpoints of Neon, whose names tell databases apart."""
+        """Whether one of the hosts is an endpoint of Neon, by its name."""
         return any(_NEON.fullmatch(host.name) for host in self.hosts)
 
     @property
@@ -198,7 +198,7 @@ def _hosts(found: Mapping[str, str]) -> tuple[Host, ...]:
 
 
 def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
-    """Raise InvalidConfiguration for a value that libpq looks at when it connects, too late for one line."""
+    """Raise InvalidConfiguration for a value that libpq itself would check only when it connects."""
     if min("".join([found["dbname"], *map(str, hosts)])) < " ":
         raise _unusable("a host or the database has a control character in its name")
     if is_connection_string(found["dbname"]):

@@ -63,7 +63,7 @@ def in_place(url: URL) -> URL:
 
 
 def parameters(url: URL) -> dict[str, str]:
-    """Return what libpq is given for a URL. What its query says wins."""
+    """Return the libpq parameters of a URL. Its query wins over the part before it."""
     url = in_place(url)
     places = {
         "host": url.host,
@@ -80,7 +80,7 @@ def parameters(url: URL) -> dict[str, str]:
 
 
 def with_hosts(url: URL, names: Sequence[str], ports: Sequence[str]) -> URL:
-    """Return the URL of other hosts."""
+    """Return the URL with other hosts."""
     bare = in_place(url).difference_update_query(["port"]).set(host=",".join(names))
     return in_place(bare.update_query_dict({"port": ",".join(ports)}))
 
@@ -91,7 +91,7 @@ def _hosts(given: Sequence[str]) -> tuple[list[str], list[str]]:
     for entry in (each for several in given for each in several.split(",")):
         match = _HOST.fullmatch(entry)
         if not match and not entry.startswith("/"):
-            # It may also be a password without a host behind it, which nobody should see.
+            # Only an IPv6 address is allowed here. Other text may be part of a password: raise ValueError.
             ip_address(entry)
         names.append(match["name"].strip("[]") if match else entry)
         ports.append((match["port"] or "") if match else "")

@@ -70,7 +70,8 @@ def check(connection: sqlite3.Connection, size: int) -> list[str]:
 
 
 def _lines(connection: sqlite3.Connection, name: str) -> list[str]:
-    lines = [str(line) for (line,) in connection.execute(f"PRAGMA {name}")]
+    found = (" ".join(str(line).split()) for (line,) in connection.execute(f"PRAGMA {name}"))
+    lines = [line.removeprefix("*** in database main *** ") for line in found]
     return [] if lines == ["ok"] else lines
 
 
@@ -83,7 +84,7 @@ def _check(path: Path, mode: str) -> str:
         connection.text_factory = lambda text: text.decode(errors="replace")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         found = [line for line in check(connection, path.stat().st_size) if not line.startswith(OF_ROWS)]
-    return " ".join(found[0].split()).removeprefix("*** in database main *** ") if found else ""
+    return found[0] if found else ""
 
 
 def _code(error: Exception) -> int:

@@ -473,7 +473,7 @@ def test_latest_while_the_server_is_gone(taskdb, url, shelf, monkeypatch):
     monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://127.0.0.1:1/{url.database}")
     monkeypatch.setenv("TASKDB_RETRY_BUDGET", "0")
     for verb in ("show", "verify"):
-        assert "going by the label" in taskdb("backup", verb, "latest").err
+        assert "by the label" in taskdb("backup", verb, "latest").err
     assert "1 ok" in taskdb("health", "--only", "backup").out
     for words in (("backup", "prune", *KEEP_ONE), ("restore", "latest", "--replace", "--yes")):
         assert taskdb(*words, expect=ExitCode.UNAVAILABLE).err.count("\n") == 1

@@ -59,9 +59,9 @@ REFUSALS = [
     ({"username": "nobody"}, "does not exist", "CREATE ROLE"),
     ({"username": "locked"}, "not permitted to log in", "ALTER ROLE"),
     ({"username": "postgres", "database": "missing"}, "does not exist", "CREATE DATABASE"),
-    ({"username": "postgres", "database": "nowhere"}, "pg_hba.conf", "have a line"),
-    ({"username": "shut_out"}, "pg_hba.conf", "have a line"),
-    ({"username": "elsewhere"}, "pg_hba.conf", "have a line"),
+    ({"username": "postgres", "database": "nowhere"}, "pg_hba.conf", "add a line"),
+    ({"username": "shut_out"}, "pg_hba.conf", "add a line"),
+    ({"username": "elsewhere"}, "pg_hba.conf", "add a line"),
     ({"username": "postgres", "database": "closed"}, "accepting connections", "ALTER DATABASE"),
     ({"username": "limited", "database": "private"}, "permission denied", "GRANT CONNECT"),
 ]

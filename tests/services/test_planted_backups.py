@@ -141,17 +141,17 @@ FAULTS = [
     (
         "the last archive is a link",
         lambda p: replace_by_link(p.last),
-        {"backup_archive": ("critical", "no regular"), "backup_strays": ("warning", LABEL)},
+        {"backup_archive": ("critical", "not a regular"), "backup_strays": ("warning", LABEL)},
     ),
     (
         "the last archive is a directory",
         lambda p: replace_by(p.last, Path.mkdir),
-        {"backup_archive": ("critical", "no regular"), "backup_strays": ("warning", LABEL)},
+        {"backup_archive": ("critical", "not a regular"), "backup_strays": ("warning", LABEL)},
     ),
     (
         "the last archive is a pipe",
         lambda p: replace_by(p.last, os.mkfifo),
-        {"backup_archive": ("critical", "no regular"), "backup_strays": ("warning", LABEL)},
+        {"backup_archive": ("critical", "not a regular"), "backup_strays": ("warning", LABEL)},
     ),
     (
         "a copy with a name of tomorrow",
