@@ -33,36 +33,36 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Backups:
-    """Where the archives of a database are, what they are called, and as whose they count.
+    """The directory and the label of a database's archives, and the database that they are compared with.
 
-    As long as `owner` is None, they count as those of the one database that has archives of that label.
+    While `owner` is None, the archives of that label count if all of them are of one database.
     """
 
     directory: BackupDirectory
     label: str
     configured: bool = False
-    """Whether somebody chose the directory, which must then be there."""
+    """Whether somebody chose the directory. Then it must exist."""
     former_labels: frozenset[str] = frozenset()
     place: str | None = None
     owner: Owner | None = None
 
     def of(self, identity: str | None) -> Backups:
-        """Return the archives of the database of that identity."""
+        """Return the archives of the database with that identity."""
         return replace(self, owner=Owner(identity, self.place, self.label, self.former_labels))
 
     def of_anybody(self) -> Backups:
-        """Return those of the one database that has any; raise InvalidInput if several have."""
+        """Return the archives of that label; raise InvalidInput if they are of several databases."""
         owner = Owner(None, self.place, self.label, self.former_labels)
         return replace(self, owner=owner if self.fault else presumed(self.directory, owner, anywhere=False))
 
     @cached_property
     def fault(self) -> str:
-        """Why nothing can be known of archives; empty if the directory can be read, or was never made."""
+        """Why the archives cannot be read; empty if they can, or if the default directory was never made."""
         path = self.directory.path
         if not os.path.lexists(path):
             return f"the backup directory {path} is missing" if self.configured else ""
         if path.exists() and not path.is_dir():
-            return f"the backup directory {path} is no directory"
+            return f"the backup directory {path} is not a directory"
         try:
             self.directory.entries(self.label)
         except StorageFailed as exc:
@@ -71,7 +71,7 @@ class Backups:
 
     @cached_property
     def record_fault(self) -> str:
-        """Why a record cannot be believed, or nothing."""
+        """What is wrong with the record, or nothing."""
         assert self.owner is not None
         return next(filter(None, map(self._fault_of_record, sorted(self.owner.labels))), "")
 
@@ -80,17 +80,17 @@ class Backups:
             record = self.directory.load_record(label)
         except StorageFailed as exc:
             return exc.message
-        # A path in place of a name would lead out of the directory.
+        # A path instead of a name might point outside the directory.
         names = [proof.archive for proof in record.proofs] + [drill.archive for drill in record.drills]
         for name in names:
             parsed = parse_name(name)
             if parsed is None or parsed[0] != label:
-                return f"the record names {name!r}, which is no archive of {label}"
+                return f"the record names {name!r}, which is not an archive of {label}"
         return ""
 
     @cached_property
     def holdings(self) -> Holdings:
-        """The archives; StorageFailed if they cannot be read, which is not the same as none."""
+        """The archives. Raises StorageFailed if they cannot be read."""
         assert self.owner is not None
         return holdings(self.directory, self.owner)
 
@@ -103,7 +103,7 @@ class Backups:
 
     @property
     def record(self) -> Record:
-        """What is known of those that are the database's own; nothing where a record cannot be believed.
+        """The record of the database's own archives; empty if something is wrong with it.
 
         Raises NotMeasured if the directory cannot be read.
         """
@@ -122,7 +122,7 @@ class Subject:
     failure: TaskdbError | None = field(default=None, init=False)
     """Why there is no connection, once one has been tried."""
     seconds: float = field(default=TIMEOUT, init=False)
-    """How many are left for the check that runs."""
+    """The time that is left for the check that runs."""
     _visit: Visit | None = field(default=None, init=False)
     _counted: Backups | None = field(default=None, init=False)
 
@@ -161,7 +161,7 @@ class Subject:
         return self.visit.connection
 
     def learn_identity(self) -> bool:
-        """Ask the database which one it is; return whether other archives count than was presumed."""
+        """Ask the database for its identity; return whether the checks of archives must be made again."""
         from taskdb_cli.database.identity import read_identity
 
         if self.backups is None:
@@ -169,11 +169,11 @@ class Subject:
         identity = read_identity(self.connection)
         before = self._counted
         self._counted = self.backups.of(identity)
-        return before is not None and before.owner != self._counted.owner
+        return before is None or before.owner != self._counted.owner
 
     @property
     def counted_backups(self) -> Backups:
-        """The archives, with the identity of the database or, before it was asked, a presumed one.
+        """The archives that count for the database; before its identity is known, the label decides.
 
         Raises NotMeasured if nobody said where they are, and InvalidInput if they may be several databases'.
         """
@@ -211,7 +211,7 @@ class Subject:
         return self.probe.identities()
 
     def set_time(self, seconds: float) -> None:
-        """Let nothing take longer."""
+        """Set the time that is left, in seconds."""
         self.seconds = seconds
         if self._visit is not None:
             with self.database.translating():
