@@ -93,7 +93,7 @@ class SQLite:
         if options.schema is not None:
             raise InvalidConfiguration("a SQLite file has no schemas", "leave out --schema and TASKDB_SCHEMA")
         self.schema: str | None = None
-        # Symbolic links stay, and so does "..", which means another directory behind one.
+        # Symbolic links and ".." are kept: behind a link, ".." is the parent of the link's target.
         self.path = Path(url.database).absolute()
         if len(os.fsencode(self.path.name)) > LONGEST_NAME or len(os.fsencode(self.path)) > LONGEST_PATH:
             raise InvalidConfiguration(
@@ -182,7 +182,7 @@ class SQLite:
         return True
 
     def fingerprint(self, connect: object) -> object:
-        """Return which file of which file system it is."""
+        """Return the device and inode of the file."""
         try:
             found = self.path.stat()
         except OSError:
@@ -190,7 +190,7 @@ class SQLite:
         return found.st_dev, found.st_ino
 
     def file(self) -> Path:
-        """Return where the path leads."""
+        """Return the path without symbolic links."""
         return Path(os.path.realpath(self.path))
 
     def missing_file(self) -> Path | None:

@@ -12,7 +12,7 @@ from taskdb_cli.database.sqlite_files import at_rest, obstacle, uri
 from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
 
 INTERRUPTIBLE_STEPS = 10_000
-"""After so many of its steps a statement lets Python handle signals."""
+"""A statement lets Python handle signals after this many steps."""
 
 
 def open_file(path: Path, options: Options, busy_timeout: float) -> sqlite3.Connection:
@@ -25,8 +25,8 @@ def open_file(path: Path, options: Options, busy_timeout: float) -> sqlite3.Conn
     try:
         return _connect(path, usual, options, busy_timeout)
     except sqlite3.Error as exc:
-        # In WAL mode even a reader makes files beside the database, unless it is told that nobody writes.
-        # A pool keeps its connections too long for that: later changes by others would go unnoticed.
+        # In WAL mode even a reader makes files beside the database, except with immutable=1.
+        # A pool keeps connections open for long, and would not notice later changes by others.
         if options.pool or not is_of_storage(exc) or not at_rest(path) or not obstacle(path):
             raise
         try:
@@ -36,7 +36,7 @@ def open_file(path: Path, options: Options, busy_timeout: float) -> sqlite3.Conn
 
 
 def keep_wal(path: Path) -> None:
-    """Put a file that was private into the journal mode of those that are not; raise sqlite3.Error."""
+    """Set the WAL mode of a file that was private until now; raise sqlite3.Error."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
 
@@ -51,11 +51,11 @@ def _connect(path: Path, parameters: str, options: Options, busy_timeout: float)
         check_same_thread=False,
     )
     try:
-        # What a signal raises in here ends the statement, which would otherwise run to its end.
+        # An exception that a signal handler raises in this callback ends the statement.
         connection.set_progress_handler(lambda: 0, INTERRUPTIBLE_STEPS)
         connection.execute("PRAGMA foreign_keys = ON")
         if options.disposable:
-            # Who fails to write such a file deletes it: without a journal nothing is written twice.
+            # If writing such a file fails, it is deleted, so it needs no journal.
             connection.executescript(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF"
             )
@@ -67,7 +67,7 @@ def _connect(path: Path, parameters: str, options: Options, busy_timeout: float)
 
 
 def _read_something(connection: sqlite3.Connection) -> None:
-    """Raise the library's error if the file cannot be opened, which it tries only now."""
+    """Raise the library's error if the file cannot be opened. SQLite opens it at the first statement."""
     try:
         connection.execute("PRAGMA schema_version")
     except sqlite3.Error as exc:

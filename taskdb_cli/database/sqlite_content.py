@@ -65,7 +65,7 @@ class SQLiteContent(Content):
 
     def begin_replacement(self) -> None:
         """Leave it at the write lock that the transaction began with; take memory for the rows."""
-        # Of a file that cannot be written SQLite takes no lock, and says so only when it is to write.
+        # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
         self._cache(LOADING_CACHE_KIB)
 

@@ -1,4 +1,4 @@
-"""Whether a SQLite file is damaged, found out without changing it or the files beside it."""
+"""Find out whether a SQLite file is damaged, without changing it or the files beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMPARED_BYTES = 8 * 1024 * 1024
 """In a file up to this size every index is compared with its table, which takes ten times as long."""
 
 OF_ROWS = ("NULL value in", "non-", "TEXT value in", "NUMERIC value in")
-"""How the lines of a check begin that are about rows and not about pages."""
+"""The beginnings of a check's lines that are about rows and not about pages."""
 
 MAGIC = b"SQLite format 3\0"
 SMALLEST_PAGE = 512
@@ -76,7 +76,7 @@ def _lines(connection: sqlite3.Connection, name: str) -> list[str]:
 
 
 def _check(path: Path, mode: str) -> str:
-    # A connection that may write would write the -wal back into the file when it is closed, and delete it.
+    # With write access, closing the connection would write the -wal into the file and delete it.
     connection = sqlite3.connect(uri(path, f"mode={mode}"), uri=True, timeout=PATIENCE)
     with closing(connection):
         # Between its steps a statement lets Python handle signals.
@@ -93,7 +93,7 @@ def _code(error: Exception) -> int:
 
 
 def _meaning(error: Exception, path: Path) -> str:
-    """Return what an error says of the file, or nothing if it says nothing of it."""
+    """Return the damage that an error shows, or nothing if it does not show damage."""
     family = _code(error) & 0xFF
     if isinstance(error, UnicodeDecodeError):
         # The library quotes what it found in the schema.
@@ -110,7 +110,7 @@ def _meaning(error: Exception, path: Path) -> str:
 
 
 def _may_be_used(sidecar: Path) -> bool:
-    """Return whether a sidecar file is missing, or is a file that SQLite does not pass over in silence."""
+    """Return whether a sidecar file is missing or usable; SQLite silently ignores some that are not."""
     if not os.path.lexists(sidecar):
         return True
     if not sidecar.is_file():
@@ -131,7 +131,7 @@ def _unopened(path: Path) -> str:
 
 
 def was_database(path: Path) -> bool:
-    """Return whether a file is taken for a database that was overwritten, and not for some other file.
+    """Return whether a file is probably an overwritten database, and not some other file.
 
     It has a NUL, which text has not; and it begins as a database does, consists of whole pages (as one
     that was encrypted or overwritten does), or names taskdb's own table.

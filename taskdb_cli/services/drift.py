@@ -12,7 +12,7 @@ from taskdb_cli.database.schema import IDENTITY_TABLE, OUR_TABLES, head_revision
 
 
 def differences(connection: Connection, backend: Backend, revision: str | None = None) -> Iterator[str]:
-    """Name every difference from the newest revision, or from another one; only read."""
+    """Yield every difference from the newest revision, or from another one; change nothing."""
     live = backend.facts(connection, OUR_TABLES)
     wanted = recorded_facts(revision or head_revision(), backend.dialect)
     yield from compare(live, wanted)
@@ -21,7 +21,7 @@ def differences(connection: Connection, backend: Backend, revision: str | None =
 
 
 def compare(live: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
-    """Name every difference between what is there and what should be."""
+    """Yield every difference between two sets of facts: those found and those wanted."""
     for name in sorted(wanted.keys() | live.keys()):
         if name not in live:
             yield f"{name} is missing"

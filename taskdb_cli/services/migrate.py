@@ -177,7 +177,7 @@ def check(database: Database) -> SchemaStatus:
 
 
 def identify(database: Database) -> tuple[str | None, bool]:
-    """Return the identity of a database, None if it has none, and whether it holds any rows.
+    """Return the identity of a database, or None, and whether it holds any rows.
 
     Raises DatabaseMissing and DatabaseUnavailable; its revision does not matter.
     """
@@ -260,7 +260,7 @@ class _Way:
 
 @contextmanager
 def _noting_how_far(database: Database) -> Iterator[_Way]:
-    """Add to the error of a migration that was started what of it is done."""
+    """Add to the error of a migration which revisions are done."""
     way = _Way()
     try:
         yield way
@@ -298,7 +298,7 @@ def _prepare(database: Database, observer: Connection, before: Callable[[Databas
 
 def _holds_rows(connection: Connection) -> bool:
     # In a fixed order, so that two runs send the same statements.
-    # Every database has a row of identity, which is nothing to lose.
+    # The identity is not counted: every database has one.
     ours = sorted((OUR_TABLES - {IDENTITY_TABLE}) & set(inspect(connection).get_table_names()))
     first = (select(literal(1)).select_from(table(name)).limit(1) for name in ours)
     return any(connection.execute(query).first() for query in first)

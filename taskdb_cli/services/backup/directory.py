@@ -33,7 +33,7 @@ from taskdb_cli.services.backup.names import (
 from taskdb_cli.services.backup.records import Drill, Proof, Record, load_record, read_record, write_record
 
 _LABEL_LOCK = ".lock"
-# No label has a plus in it: this cannot be the lock of another one.
+# A label cannot contain a plus, so this is never the lock of another label.
 _RECORD_LOCK = "+record.lock"
 _LIST = "'taskdb backup list' shows the archives"
 

@@ -19,7 +19,7 @@ OWNER_ONLY = 0o600
 OWNER_ONLY_DIRECTORY = 0o700
 
 LONGEST_NAME = 200
-"""Bytes of a name that a temporary file carries in its own, which has up to 255 with all that is added."""
+"""The longest part, in bytes, of a file's name in the name of its temporary file (at most 255 in all)."""
 
 PARTIAL = re.compile(r"\.(?P<final>.+)\.(?P<process>[0-9]+)-[0-9a-f]{8}\.partial", re.DOTALL)
 """The name of a temporary file: the name it shall get, and the process that writes it."""
@@ -85,7 +85,7 @@ def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
     partial = final.with_name(f".{_shortened(final.name)}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with storage(f"{final} cannot be written"):
         with suppress(FileNotFoundError):
-            # A name that no file can have fails now, and not when everything is written.
+            # Fail now for an impossible name, and not after everything is written.
             final.lstat()
         _sweep(final)
         return open(partial, "xb", opener=lambda path, flags: _create_locked(path, flags, mode))
@@ -111,9 +111,9 @@ def _create_locked(path: str, flags: int, mode: int) -> int:
 
 
 def final_name(name: str) -> str:
-    """Return the name that a temporary file shall get, or nothing if the name is not of one.
+    """Return the final name of a temporary file, or nothing if this is not the name of a temporary file.
 
-    A name of more than LONGEST_NAME bytes, which no archive in a directory has, is shortened.
+    A final name of more than LONGEST_NAME bytes is shortened; no archive in a directory has such a name.
     """
     partial = PARTIAL.fullmatch(name)
     return partial["final"] if partial else ""
@@ -128,7 +128,7 @@ def _shortened(name: str) -> str:
 
 
 def is_abandoned(partial: Path) -> bool | None:
-    """Return whether no run writes a temporary file any more; None where no lock tells.
+    """Return whether no run writes a temporary file any more; None if the file system has no locks.
 
     A writer holds a lock on its file. The process id in the name may be another process's by now.
     """
@@ -150,9 +150,9 @@ def is_abandoned(partial: Path) -> bool | None:
 
 
 def leftovers(final: Path) -> list[Path]:
-    """Return the temporary files of a file that no run writes, with the journals that SQLite made of them.
+    """Return the temporary files of a file that no run writes, with their SQLite journals.
 
-    Files for which no lock tells whether a run writes them are among them. Raises StorageFailed.
+    On a file system without locks all temporary files are returned. Raises StorageFailed.
     """
     found = []
     with storage(f"{final.parent} cannot be read"), os.scandir(final.parent) as files:
@@ -214,9 +214,9 @@ def publish(partial: Path, final: Path) -> None:
 
 
 def replace(partial: Path, final: Path) -> None:
-    """Give a finished temporary file the name of another file, durably, in its place.
+    """Replace a file by a finished temporary file, durably.
 
-    Raises StorageFailed; either file may then have the name.
+    Raises StorageFailed; then the name may belong to either file.
     """
     with storage(f"{final} cannot be written"):
         _sync_path(partial)
@@ -225,7 +225,7 @@ def replace(partial: Path, final: Path) -> None:
 
 
 def add_name(path: Path, name: Path) -> None:
-    """Give a file a second name, or another one where there are no hard links. Raises FileExistsError."""
+    """Give a file a second name, or rename it if there are no hard links. Raises FileExistsError."""
     _claim(path, name)
 
 

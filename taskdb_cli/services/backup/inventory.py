@@ -53,7 +53,7 @@ def archives(
 ) -> Iterator[dict[str, object]]:
     """Return a record of each archive, oldest first, with what is known of it.
 
-    `say` is told of each whose manifest cannot be read, so that nobody knows which database it is of.
+    `say` gets a line for each archive whose manifest cannot be read; its database is not known.
     """
     records: dict[str, Record] = {}
     for entry in directory.entries(label):

@@ -65,7 +65,7 @@ def _good_all_the_same(path: Path) -> Iterator[None]:
 def thin_out(
     directory: BackupDirectory, owner: Owner, policy: Policy, *, now: datetime, dry_run: bool = False
 ) -> Sequence[Decision]:
-    """Delete the archives of a database that a policy does not keep; return what was decided on each.
+    """Delete the archives of a database that a policy does not keep; return the decision on each.
 
     What else is under its labels stays, and is in the answer. Each archive of the database is held against
     its seal, which covers every byte of it. Raises BackupRunning, and Incomplete when some could not be

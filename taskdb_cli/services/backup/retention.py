@@ -57,8 +57,8 @@ class Policy:
 class Decision:
     """Whether an archive stays, and every reason for that.
 
-    One that is suspect is damaged, dated in the future, or another database's: it stays, and counts for no
-    rule.
+    A suspect archive is damaged, dated in the future, or another database's. It stays, and no rule counts
+    it.
     """
 
     entry: Entry

@@ -28,7 +28,7 @@ WORST_FIRST = (Status.CRITICAL, Status.UNKNOWN, Status.WARNING, Status.OK, Statu
 
 
 MANY = 4
-"""So many checks that say the same are shown to a person as one."""
+"""If at least this many checks say the same, the table shows them as one."""
 
 
 class Unit(StrEnum):
@@ -101,7 +101,7 @@ class Report:
 
     @property
     def folded(self) -> tuple[Check, ...]:
-        """The checks for a person: many that failed for one reason, such as no connection, are one."""
+        """The checks for a person. Those that failed for one reason, such as no connection, are one line."""
         reasons = Counter((check.status, check.message) for check in self.checks)
         shown: dict[object, Check] = {}
         for check in self.checks:

@@ -122,7 +122,7 @@ class _Round:
                 self._done[definition.name] = found
 
     def _learn_identity(self) -> bool:
-        """Return whether the archives that were looked at are not those of the database."""
+        """Ask for the identity; return whether the checks of archives must be made again."""
         try:
             self.subject.set_time(max(self._left, CLOSE_CALL))
             with self.subject.database.translating():

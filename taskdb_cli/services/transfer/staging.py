@@ -50,7 +50,7 @@ def staged(session: Session, table: Table, rows: Iterable[Row]) -> Iterator[None
 def repeated(
     session: Session, table: Table, *key: ColumnElement[Any], among: ColumnElement[bool] | None = None
 ) -> Result[Any, Any]:
-    """Find each row whose key an earlier row has: its number, and the number of the first one.
+    """Find each row with the key of an earlier row; yield its number and the number of the first one.
 
     Read them as those of `fetch`.
     """

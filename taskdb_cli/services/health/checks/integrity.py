@@ -43,12 +43,12 @@ def orphans(look: Look) -> Check:
 
 
 def identity(look: Look) -> Check:
-    """Demand that each table can give out another id, and that this is above the highest one in it."""
+    """Demand that each table has a next id, and that it is above the highest id in the table."""
     bad = {each: fault for each in look.subject.identities if (fault := _fault(each))}
     return look.none_of(
         list(bad.values()),
         "new ids are above all that are there",
-        "new rows get no proper id",
+        "new rows cannot get an id, or get one that is taken",
         remedy="; ".join(_more_ids(each.table) if _is_used_up(each) else each.remedy for each in bad),
         status=Status.CRITICAL if any(_fails(each) for each in bad) else Status.WARNING,
     )
@@ -58,9 +58,9 @@ def _fault(identity: Identity) -> str:
     if identity.next is None:
         return f"{identity.table} has no sequence that gives out ids"
     if _is_used_up(identity):
-        return f"{identity.table} has given out its last id, {identity.most}"
+        return f"{identity.table} has used its last id, {identity.most}"
     if identity.next <= identity.highest:
-        return f"{identity.table} would give out {identity.next}, and has {identity.highest}"
+        return f"the next id of {identity.table} is {identity.next}, but its highest id is {identity.highest}"
     return ""
 
 
@@ -113,7 +113,7 @@ def _broken(look: Look) -> Iterator[str]:
             for rule in checks
             if not look.probe.vouches or str(rule.name) in suspect
         }
-        # From PostgreSQL 18 on a NOT NULL is a constraint with a name of its own.
+        # Since PostgreSQL 18 a NOT NULL is a constraint with its own name.
         new = table.name in unvalidated.values()
         doubtful |= {
             f"NOT NULL of {name}": column.is_(None)
@@ -121,7 +121,7 @@ def _broken(look: Look) -> Iterator[str]:
             if not column.nullable and (new or _is_changed(f"column {table.name}.{name}", look))
         }
         if doubtful:
-            # One pass over the table for all of them. A rule may be several conditions, with AND between.
+            # One pass over the table counts all rules. A rule may have several conditions, joined by AND.
             counts = [func.count().filter(condition) for condition in doubtful.values()]
             numbers = look.subject.connection.execute(select(*counts).select_from(table)).one()
             yield from (
@@ -150,4 +150,4 @@ def _repeated(look: Look, rule: UniqueConstraint | PrimaryKeyConstraint) -> Iter
     number = look.subject.connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
     if number:
         names = ", ".join(rule.columns.keys())
-        yield f"{number:,} values of {names} of {rule.table.name} are there more than once"
+        yield f"{number:,} values of {names} of {rule.table.name} occur more than once"

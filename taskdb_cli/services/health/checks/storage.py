@@ -28,16 +28,16 @@ def disk(look: Look) -> Check:
 
 
 def leftovers(look: Look) -> Check:
-    """Look for what a restore that was killed left beside the file."""
+    """Look for temporary files that a killed restore left beside the file."""
     file = look.subject.database.backend.file()
     if file is None:
-        raise NotMeasured("only a database in a file has files beside it")
+        raise NotMeasured("the database is not a file")
     found = [str(path) for path in files.leftovers(file)] if file.parent.is_dir() else []
     return look.none_of(
         found,
-        "no unfinished restore lies beside the file",
+        "no killed restore left files beside the database",
         "a restore was killed and left",
-        remedy="delete them, once no restore runs",
+        remedy="delete them when no restore runs",
         status=Status.WARNING,
     )
 
