@@ -43,12 +43,12 @@ TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, ("id", "status", "priority", "d
 TOKENS = View(TOKEN_FIELDS, ("id", "name", "scope", "user", "created_at"))
 NEW_TOKEN = View(*[("id", "name", "token")] * 2)
 FIGURES = View(("figure", "value"), ("figure", "value"))
-BACKUPS = View(*[("archive", "label", "taken_at", "size", "rows")] * 2)
-_ARCHIVES = ("archive", "label", "taken_at", "size", "verified_at", "drilled_at")
-_ALL_OF_ARCHIVES = (*_ARCHIVES, "identity", "place")
-ARCHIVES = View(_ALL_OF_ARCHIVES, _ALL_OF_ARCHIVES, _ARCHIVES)
+BACKUPS = View(*[("archive", "label", "taken_at", "size", "rows")] * 2, ("archive", "size", "rows"))
+_ARCHIVES = ("archive", "label", "taken_at", "size", "verified_at", "drilled_at", "identity", "place")
+# The name of an archive has its label and time in it, and a terminal has little room.
+ARCHIVES = View(_ARCHIVES, _ARCHIVES, ("archive", "size", "verified_at", "drilled_at"))
 CONTENTS = View(*[("table", "rows", "bytes", "sha256")] * 2)
-DECISIONS = View(*[("archive", "taken_at", "size", "keep", "reasons")] * 2)
+DECISIONS = View(*[("archive", "taken_at", "size", "keep", "reasons")] * 2, ("archive", "keep", "reasons"))
 REVISIONS = View(*[("revision", "date", "applied", "message")] * 2)
 
 

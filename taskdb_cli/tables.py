@@ -27,6 +27,8 @@ _LONGEST_ADDRESS = 32
 _COUNTED_DAYS = 14
 _BAR = 16
 _FLEXIBLE = ("title", "name", "description", "message")
+_FOLDED = ("archive", "reasons", "sha256")
+"""Columns that take more lines in a narrow terminal: nothing of them may be missing."""
 _TITLES = {"id": "ID", "user_id": "User ID", "due_at": "Due", "email": "E-mail", "is_active": "Active"}
 _STATUS_STYLES = {
     TaskStatus.TODO: "",
@@ -152,15 +154,16 @@ def _table(columns: Sequence[str], widths: Sequence[int], *, header: bool, expan
         show_header=header,
         header_style="bold",
         pad_edge=False,
-        expand=expand and any(column in _FLEXIBLE for column in columns),
+        expand=expand and any(column in (*_FLEXIBLE, *_FOLDED) for column in columns),
     )
     for column, width in zip(columns, widths, strict=True):
-        flexible = expand and column in _FLEXIBLE
+        folded = expand and column in _FOLDED
+        flexible = folded or (expand and column in _FLEXIBLE)
         table.add_column(
             _heading(column),
             justify="right" if column in ("id", "user_id", "tasks", "version") else "left",
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not folded,
+            overflow="fold" if folded else "ellipsis",
             # Everything else keeps its width, and the text takes what is left of the line.
             ratio=1 if flexible else None,
             width=None if flexible or column == "id" else width,

@@ -191,6 +191,19 @@ def test_terminal_gets_a_table(taskdb, database):
 
 
 @SQLITE_ONLY
+def test_a_narrow_terminal_shows_whole_archives(taskdb, database, tmp_path):
+    """Where a terminal is narrow, the name of an archive takes more lines, and its verification is shown."""
+    taskdb("backup", "--dir", tmp_path, "--label", "a-label-that-is-longer-than-others")
+    [archive] = tmp_path.glob("*.zip")
+    shown, code = terminal("backup", "list", "--dir", tmp_path, NO_COLOR="1")
+    assert code == 0
+    head, _, *lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert {"Archive", "Verified"} <= set(head.split())
+    assert "".join(line.split()[0] for line in lines) == archive.name
+    assert max(map(len, lines)) <= 60
+
+
+@SQLITE_ONLY
 def test_terminal_is_told_the_end_of_a_list(taskdb, database):
     """On a terminal a list of everything ends as a page does, also when there is nothing to show."""
     for limit in ("0", "50"):

@@ -112,7 +112,7 @@ FAULTS = [
     (
         "the directory is a file",
         lambda p: as_file(p.directory.path),
-        {"backup": ("critical", "no directory")},
+        {"backup": ("critical", "not a directory")},
     ),
     (
         "the directory is a link to nowhere",
