@@ -36,7 +36,7 @@ ENVIRONMENT_VARIABLES = {
     "TASKDB_MIGRATION_TIMEOUT": "seconds that a statement of a migration may take, 0 for no limit",
     "TASKDB_SLOW_QUERY_MS": "milliseconds after which a statement is logged as slow, 0 for never",
     "TASKDB_BACKUP_DIR": "the directory of archives",
-    "TASKDB_BACKUP_LABEL": "what archives of this database are called, instead of its name",
+    "TASKDB_BACKUP_LABEL": "the label of this database's archives, instead of its name and place",
     "TASKDB_HEALTH_LIMITS": "from where on checks of health warn and are critical: CHECK=WARNING:CRITICAL …",
     "TASKDB_LOG_FILE": "a file that events are logged to, in addition to stderr",
     "TASKDB_LOG_FORMAT": "how a line of the log is written: text or json",

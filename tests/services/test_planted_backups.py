@@ -311,7 +311,7 @@ def test_the_record_of_a_stranger_is_not_followed(place, tmp_path):
     place.record.write_text(json.dumps(content))
     found = place.report()
     assert set(found) == {"backup"}
-    assert "no archive of work" in found["backup"].message
+    assert "not an archive of work" in found["backup"].message
 
 
 def table():
