@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from taskdb_cli.database.schema import VERSION_TABLE
-from taskdb_cli.database.sqlite_files import sidecars, uri
+from taskdb_cli.database.sqlite_files import obstacle, sidecars, uri
 
 COMPARED_BYTES = 8 * 1024 * 1024
 """In a file up to this size every index is compared with its table, which takes ten times as long."""
@@ -123,9 +123,9 @@ def _may_be_used(sidecar: Path) -> bool:
 
 
 def _unopened(path: Path) -> str:
-    """Return the sidecar files that may be to blame, since permissions are not."""
+    """Return the sidecar files that may be to blame, since neither permissions nor a full disk are."""
     beside = [sidecar for sidecar in sidecars(path) if os.path.lexists(sidecar)]
-    if not all(os.access(file, os.R_OK | os.W_OK) for file in (path, path.parent, *beside)):
+    if obstacle(path) or not all(os.access(file, os.R_OK | os.W_OK) for file in beside):
         return ""
     return " or ".join(sidecar.name for sidecar in beside)
 

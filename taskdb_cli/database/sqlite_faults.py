@@ -60,7 +60,7 @@ def is_of_storage(error: BaseException | None) -> bool:
 
 def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     """Return ours for an error of the driver; errors show the `place` for the `path`."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
+    cause = _cause(error)
     code = family(cause)
     if code in _FAULTS:
         ours, words, hint = _FAULTS[code]
@@ -78,7 +78,16 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     return TaskdbError(f"{place}: {cause}")
 
 
-def _damage(cause: BaseException | None, code: int, place: str, path: Path) -> TaskdbError | None:
+def _cause(error: BaseException) -> BaseException:
+    """Return the driver's error."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    # A full disk ends the whole transaction. What fails then is the way back to a savepoint that is gone.
+    if "no such savepoint" in str(cause) and cause.__context__:
+        return _cause(cause.__context__)
+    return cause
+
+
+def _damage(cause: BaseException, code: int, place: str, path: Path) -> TaskdbError | None:
     """Return the error for a file that cannot be read as a database, or None."""
     if code == sqlite3.SQLITE_NOTADB:
         hint = _RESTORE if was_database(path) else "check the path in --database-url"
