@@ -94,6 +94,8 @@ class Sessions:
     hidden: int = 0
     holders: Sequence[int] = ()
     """Those for whom they wait."""
+    untracked: int = 0
+    """How many have track_activities turned off: nobody knows what they do."""
 
 
 @dataclass(frozen=True)

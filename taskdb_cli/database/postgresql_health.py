@@ -43,12 +43,17 @@ _HIDDEN = "<insufficient privilege>"
 _TRANSACTIONS = f"""
 SELECT coalesce(array_agg(pid ORDER BY {{since}}) FILTER (WHERE wanted), '{{{{}}}}'),
        coalesce(max(extract(epoch FROM clock_timestamp() - {{since}})) FILTER (WHERE wanted), 0),
-       count(*) FILTER (WHERE query = '{_HIDDEN}')
+       count(*) FILTER (WHERE query = '{_HIDDEN}'), count(*) FILTER (WHERE state = 'disabled')
 FROM (
     SELECT *, xact_start IS NOT NULL AND backend_type = 'client backend'
               AND starts_with(state, 'idle in transaction') = {{idle}} AS wanted
     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
 ) AS sessions
+"""
+
+_NEVER_TOO_LONG = """
+SELECT count(set_config(name, '0', true)) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 
 # pg_locks knows row locks only by a transaction id, without a database: that comes from the session.
@@ -224,8 +229,8 @@ class PostgreSQLProbe:
     def transactions(self, *, idle: bool) -> Sessions:
         """Ask the server's activity, which shows the sessions of other roles to some only."""
         since = "state_change" if idle else "xact_start"
-        pids, longest, hidden = self._one(_TRANSACTIONS.format(since=since, idle=idle))
-        return Sessions(pids, float(longest), hidden)
+        pids, longest, hidden, untracked = self._one(_TRANSACTIONS.format(since=since, idle=idle))
+        return Sessions(pids, float(longest), hidden, untracked=untracked)
 
     def how_to_end(self, pid: int) -> str:
         """Name the function that ends it."""
@@ -280,10 +285,13 @@ class PostgreSQLProbe:
         )
 
     def set_time(self, seconds: float) -> None:
-        """Limit the statements and their waits for locks until the end of the transaction."""
+        """Limit the statements and their waits for locks until the end of the transaction.
+
+        The server's own limits for transactions do not count: reading an archive may take longer.
+        """
         limit = f"{max(1, round(seconds * 1000))}ms"
         calls = (f"set_config('{name}_timeout', '{limit}', true)" for name in ("statement", "lock"))
-        self._one(f"SELECT {', '.join(calls)}")
+        self._one(f"SELECT {', '.join(calls)}, ({_NEVER_TOO_LONG})")
 
     def sever(self) -> None:
         """Shut the socket, which works even when nobody answers at its other end."""

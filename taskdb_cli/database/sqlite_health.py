@@ -46,13 +46,13 @@ class SQLiteProbe:
     vouches = False
 
     def __init__(self, connection: Connection, path: str) -> None:
-        """Read the file's first page, which opening it does not."""
+        """Begin, which reads the file's first page and refuses UTF-16; opening a file does neither."""
         self._connection = connection
         self._path = Path(path)
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         self._raw = raw
-        self._all("SELECT count(*) FROM sqlite_master")
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
 
     def version(self) -> Version:
         """Return the version of the library that Python was built with."""
@@ -98,14 +98,17 @@ class SQLiteProbe:
 
     def identities(self) -> list[Identity]:
         """Compare what AUTOINCREMENT remembers with what is there."""
-        given = {row[0]: row[1] for row in self._all("SELECT name, seq FROM sqlite_sequence")}
-        return [self._identity(table, given.get(table, 0)) for table in numbered_tables()]
+        # The library takes what is no integer for 0 too.
+        given = dict(self._all("SELECT name, coalesce(CAST(seq AS INTEGER), 0) FROM sqlite_sequence"))
+        return [self._identity(table, given.get(table)) for table in numbered_tables()]
 
-    def _identity(self, table: str, last: int) -> Identity:
+    def _identity(self, table: str, last: int | None) -> Identity:
         [(highest,)] = self._all(f"SELECT coalesce(max(id), 0) FROM {table}")
         remedy = f"UPDATE sqlite_sequence SET seq = (SELECT max(id) FROM {table}) WHERE name = '{table}'"
+        if last is None:
+            remedy = f"INSERT INTO sqlite_sequence (name, seq) SELECT '{table}', max(id) FROM {table}"
         # The library also looks at the highest id that is there, so that an insert never fails.
-        return Identity(table, last + 1, highest, 2**63 - 1, collides=False, remedy=remedy)
+        return Identity(table, (last or 0) + 1, highest, 2**63 - 1, collides=False, remedy=remedy)
 
     def broken_rows(self) -> list[str]:
         """Return what quick_check says of rows: values that are missing, or of another type."""

@@ -8,7 +8,7 @@ from threading import Event, Timer
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -310,6 +310,31 @@ def test_a_session_idle_in_transaction(url, session):
     assert str(sleeper.info.backend_pid) in remedy
     execute(url, remedy)
     until(lambda: look(url, thresholds=limits) == {})
+
+
+@ON_SERVERS
+def test_a_session_that_nobody_tracks(url, session):
+    """What a session with track_activities off does is not known, and not called fine."""
+    session(autocommit=True).execute("SET track_activities = off")
+    for name in ("idle_in_transaction", "long_transactions"):
+        found = check(url, name)
+        assert found.status is Status.SKIPPED
+        assert "track_activities" in found.message
+    assert look(url) == {}
+
+
+@pytest.mark.parametrize("engine", ["postgresql18"], indirect=True)
+def test_a_limit_for_whole_transactions(url, session):
+    """What an administrator set for transactions does not end the one that looks at everything."""
+    insert_rows(url)
+    execute(url, f'ALTER DATABASE "{url.database}" SET transaction_timeout = 500')
+    holder = session()
+    holder.execute("SET transaction_timeout = 0")
+    holder.execute("LOCK TABLE tasks")
+    late = Timer(0.8, holder.rollback)
+    late.start()
+    assert look(url) == {}
+    late.join()
 
 
 @ON_SERVERS
@@ -628,3 +653,47 @@ def test_limits_judge():
     rising, falling = Limits(1, 2), Limits(2, 1, falling=True)
     assert [str(rising.judge(value)) for value in (1, 1.5, 2, 3)] == ["ok", "warning", "warning", "critical"]
     assert [str(falling.judge(value)) for value in (2, 1.5, 1, 0)] == ["ok", "warning", "warning", "critical"]
+
+
+@ON_FILES
+@pytest.mark.parametrize("counter", ["NULL", "'many'", "x'ff'"])
+def test_a_counter_that_is_no_number(url, counter):
+    """It counts as none, as SQLite takes it; what is said to mend it does."""
+    insert_rows(url)
+    execute(url, f"UPDATE sqlite_sequence SET seq = {counter} WHERE name = 'tasks'")
+    assert look(url) == {"identity": "warning"}
+    execute(url, check(url, "identity").remedy)
+    assert look(url) == {}
+
+
+@ON_FILES
+def test_a_counter_that_is_gone(url):
+    """What is said to mend it makes it again."""
+    insert_rows(url)
+    execute(url, "DELETE FROM sqlite_sequence WHERE name = 'tasks'")
+    assert look(url) == {"identity": "warning"}
+    execute(url, check(url, "identity").remedy)
+    assert look(url) == {}
+
+
+def test_a_counter_at_its_end(url, engine):
+    """Where the rows have low ids, what is said to mend it sets the counter back behind them."""
+    insert_rows(url)
+    high = 2**63 - 1
+    if engine == "sqlite":
+        execute(url, f"UPDATE sqlite_sequence SET seq = {high} WHERE name = 'tasks'")
+    else:
+        execute(url, f"SELECT setval('tasks_id_seq', {high})")
+    assert look(url) == {"identity": "critical", "identity_left": "critical"}
+    assert check(url, "identity").remedy == check(url, "identity_left").remedy
+    execute(url, check(url, "identity").remedy)
+    assert look(url) == {}
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    """A file in UTF-16 is told as such, and not as one that lacks its tables."""
+    url = make_url(f"sqlite:///{tmp_path / 'wide.sqlite3'}")
+    execute(url, "PRAGMA encoding = 'UTF-16le'", "CREATE TABLE notes (note TEXT)")
+    found = check(url, "connection")
+    assert found.status == "critical"
+    assert "UTF-16" in found.message

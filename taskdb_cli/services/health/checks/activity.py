@@ -45,5 +45,10 @@ def _judge_sessions(look: Look, found: Sessions, state: str) -> Check:
         message = f"{len(found.pids)} sessions are {state}, process {found.pids[0]} for {found.longest:.0f} s"
     if found.hidden and look.limits.judge(found.longest) is Status.OK:
         raise NotMeasured(f"the role may not look at {found.hidden} sessions of others", _SEE_ALL)
+    if found.untracked and look.limits.judge(found.longest) is Status.OK:
+        raise NotMeasured(
+            f"track_activities is off in {found.untracked} sessions: nobody knows what they do",
+            "turn track_activities on",
+        )
     remedy = look.probe.how_to_end(found.pids[0]) if found.pids else ""
     return look.judged(found.longest, message, remedy=remedy, unit=Unit.SECONDS)

@@ -49,7 +49,7 @@ def identity(look: Look) -> Check:
         list(bad.values()),
         "new ids are above all that are there",
         "new rows cannot get an id, or get one that is taken",
-        remedy="; ".join(_more_ids(each.table) if _is_used_up(each) else each.remedy for each in bad),
+        remedy="; ".join(_more_ids(each) if _is_used_up(each) else each.remedy for each in bad),
         status=Status.CRITICAL if any(_fails(each) for each in bad) else Status.WARNING,
     )
 
@@ -72,22 +72,26 @@ def _is_used_up(identity: Identity) -> bool:
     return identity.next is not None and identity.next > identity.most
 
 
-def _more_ids(table: str) -> str:
+def _more_ids(identity: Identity) -> str:
+    # The counter alone may be at the end, as after an import of one row that was deleted again.
+    if identity.highest < identity.most // 2:
+        return identity.remedy
+    table = identity.table
     return f"raise the highest value of the identity of {table}.id, or reload the rows with new ids"
 
 
 def identity_left(look: Look) -> Check:
     """Judge how many of the ids that there can be are left, in per cent."""
     left = {
-        each.table: 100 * (1 - max(each.next, each.highest + 1) / each.most)
+        each: 100 * (1 - max(each.next, each.highest + 1) / each.most)
         for each in look.subject.identities
         if each.next is not None
     }
     if len(left) < len(look.subject.identities):
         raise NotMeasured("a table has no sequence that gives out ids")
-    table = min(left, key=lambda name: left[name])
-    message = f"{left[table]:.2f} % of the ids of {table} are left"
-    return look.judged(max(0.0, left[table]), message, remedy=_more_ids(table), unit=Unit.PERCENT)
+    worst = min(left, key=lambda each: left[each])
+    message = f"{left[worst]:.2f} % of the ids of {worst.table} are left"
+    return look.judged(max(0.0, left[worst]), message, remedy=_more_ids(worst), unit=Unit.PERCENT)
 
 
 def rules(look: Look) -> Check:
