@@ -43,12 +43,14 @@ TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, ("id", "status", "priority", "d
 TOKENS = View(TOKEN_FIELDS, ("id", "name", "scope", "user", "created_at"))
 NEW_TOKEN = View(*[("id", "name", "token")] * 2)
 FIGURES = View(("figure", "value"), ("figure", "value"))
-BACKUPS = View(*[("archive", "label", "taken_at", "size", "rows")] * 2, ("archive", "size", "rows"))
+_BACKUP = ("archive", "label", "taken_at", "size", "rows")
 _ARCHIVES = ("archive", "label", "taken_at", "size", "verified_at", "drilled_at", "identity", "place")
+_DECISION = ("archive", "taken_at", "size", "keep", "reasons")
 # The name of an archive has its label and time in it, and a terminal has little room.
+BACKUPS = View(_BACKUP, _BACKUP, ("archive", "size", "rows"))
 ARCHIVES = View(_ARCHIVES, _ARCHIVES, ("archive", "size", "verified_at", "drilled_at"))
 CONTENTS = View(*[("table", "rows", "bytes", "sha256")] * 2)
-DECISIONS = View(*[("archive", "taken_at", "size", "keep", "reasons")] * 2, ("archive", "keep", "reasons"))
+DECISIONS = View(_DECISION, _DECISION, ("archive", "keep", "reasons"))
 REVISIONS = View(*[("revision", "date", "applied", "message")] * 2)
 
 
