@@ -102,7 +102,7 @@ class PostgreSQL:
         self.server = self.target.server
         self.name = self.target.database
         self.place = self._place(self.server)
-        self.distinction = "-".join([distinction(self.server), *filter(None, [self.schema])])
+        self.distinction = distinction(self.server, self.schema)
         self._connected_before = False
 
     def create_engine(self) -> Engine:

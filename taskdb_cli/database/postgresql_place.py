@@ -1,4 +1,4 @@
-"""A short name for a PostgreSQL server, which becomes part of the default label."""
+"""A short name for a PostgreSQL server and schema, which becomes part of the default label."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from ipaddress import ip_address
 
 USUAL_PORT = "5432"
 _LONGEST = 40
+_LONGEST_SCHEMA = 20
 _HASH = 6
 
 _LOCAL_SOCKETS = {"", "the local socket", "/run/postgresql", "/var/run/postgresql", "/tmp"}  # noqa: S108
 _NEON = ".neon.tech"
 
 
-def distinction(server: str) -> str:
-    """Return a short name for a server, given as HOST:PORT, of letters, digits, dots and hyphens.
+def distinction(server: str, schema: str | None = None) -> str:
+    """Return a short name for a server, given as HOST:PORT, and the chosen schema, fit for a label.
 
     It is the same for a pooler of Neon and the server behind it, and for all addresses of this machine. A
-    name that had to be shortened ends in a hash of the whole name. The port is added unless it is 5432.
+    name that had to be changed ends in a hash of the whole name. The port is added unless it is 5432.
     """
     host, _, port = server.lower().rpartition(":")
     # An address that was given beside the name, to be connected to.
     if (both := re.fullmatch(r"(.+) \((.+)\)", host)) is not None:
         host = both[2] if _is_local(both[1]) else both[1]
-    port = "" if port == USUAL_PORT else f"-{port}"
-    return _host(host.removesuffix(".")) + port
+    parts = [_host(host.removesuffix("."))]
+    if port != USUAL_PORT:
+        parts.append(port)
+    if schema is not None:
+        parts.append(_fitting(schema, _LONGEST_SCHEMA))
+    return "-".join(parts)
 
 
 def _host(host: str) -> str:
@@ -35,10 +40,14 @@ def _host(host: str) -> str:
         return f"socket-{_digest(host)}"
     # The first part of a Neon host name is unique.
     whole = host.partition(".")[0].removesuffix("-pooler") if host.endswith(_NEON) else host
-    short = re.sub("[^a-z0-9.-]+", "-", whole).strip(".-")
-    if short == whole and len(short) <= _LONGEST:
+    return _fitting(whole, _LONGEST)
+
+
+def _fitting(whole: str, longest: int) -> str:
+    short = re.sub("[^A-Za-z0-9_.-]+", "-", whole).strip("_.-")
+    if short == whole and len(short) <= longest:
         return short
-    return f"{short[: _LONGEST - _HASH - 1].rstrip('.-')}-{_digest(whole)}"
+    return f"{short[: longest - _HASH - 1].rstrip('_.-')}-{_digest(whole)}".lstrip("-")
 
 
 def _is_local(host: str) -> bool:

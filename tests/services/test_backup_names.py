@@ -163,3 +163,12 @@ def test_what_is_not_well_named_is_no_archive(directory, name):
     assert parse_name(name) is None
     put(directory, name)
     assert directory.entries() == []
+
+
+def test_any_schema_is_part_of_the_label():
+    """Schemas of any name give labels that are valid and different."""
+    schemas = [None, "a b", "a-b", "A b", "x" * 62, "x" * 63, "\u00fcmlaut", "../..", "--"]
+    labels = {default_label("n" * 80, distinction(f"{'h' * 60}:6543", schema)) for schema in schemas}
+    assert len(labels) == len(schemas)
+    for label in labels:
+        assert check_label(label + SAFETY_SUFFIX)
