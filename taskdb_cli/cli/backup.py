@@ -115,10 +115,10 @@ def list_(
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
-    if not shelf.directory.path.exists():
-        shelf.run.say(f"there is no directory {shelf.directory.path}")
     found = inventory.archives(shelf.directory, shelf.given_label, say=shelf.run.say)
     show_records(shelf.run.counting(found), ARCHIVES, output)
+    if not shelf.directory.path.exists():
+        shelf.run.say(f"there is no directory {shelf.directory.path}")
 
 
 @app.command(epilog="Example: taskdb backup show latest")
@@ -202,7 +202,7 @@ def prune(
     owner = shelf.owner(identity)
     decisions = proving.thin_out(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
     if all(decision.suspect for decision in decisions):
-        shelf.run.say(f"{shelf.directory.path} has no archive of this database labelled {owner.label}")
+        shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
     show_records([decision.record() for decision in decisions], DECISIONS, output)
 
 

@@ -154,7 +154,11 @@ def test_a_label_without_archives_is_said(backup, shelf, filled):
     """Pruning what has no archive is no failure, and not silent."""
     backup()
     result = backup("prune", "--label", "wrok", "--keep-last", 1)
-    assert (result.out, result.err) == ("", f"{shelf} has no archive of wrok\n")
+    assert (result.out, result.err.count("\n")) == ("", 1)
+    assert f"{shelf} has no archive of wrok" in result.err
+    missing = backup("list", "--dir", shelf / "missing")
+    assert (missing.out, missing.err.count("\n")) == ("", 1)
+    assert str(shelf / "missing") in missing.err
 
 
 def test_damaged_archives_are_never_deleted(backup, shelf, filled):
