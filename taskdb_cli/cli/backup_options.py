@@ -119,11 +119,19 @@ class Shelf:
         former = frozenset({label_of(backend.name)})
         return Owner(identity, backend.place, default_label(backend.name, backend.distinction), former)
 
-    def find(self, archive: str, database: Database, *, offline: bool = False, damaged: bool = False) -> Path:
+    def find(
+        self,
+        archive: str,
+        database: Database,
+        *,
+        offline: bool = False,
+        damaged: bool = False,
+        read_anyway: bool = False,
+    ) -> Path:
         """Return the path of the archive that a person means; 'latest' is the database's own latest one.
 
         With `offline` the label decides if the database cannot be reached. For a `damaged` file, which is
-        not opened, the label always decides.
+        not opened, the label always decides. A caller that will `read_anyway` checks the seal itself.
         """
         from taskdb_cli.services.backup.newest import latest
         from taskdb_cli.services.backup.ownership import presumed
@@ -134,7 +142,7 @@ class Shelf:
             owner = presumed(self.directory, self.owner(None), anywhere=False)
         else:
             owner = self._meant_by(database, offline=offline)
-        return latest(self.directory, owner, now=self.run.now, say=self.run.say)
+        return latest(self.directory, owner, now=self.run.now, say=self.run.say, read_anyway=read_anyway)
 
     def _meant_by(self, database: Database, *, offline: bool) -> Owner:
         """Return whose archives are meant: the database's own, unless it is new or cannot be reached."""

@@ -22,7 +22,7 @@ from taskdb_cli.services.backup.names import label_of, parse_name
 from taskdb_cli.services.backup.retention import Policy, decide
 from tests.backups import OLD_ROWS, old_archive, old_record
 from tests.conftest import SERVERS, connect, open_database
-from tests.contents import get_rows
+from tests.contents import fill, get_rows
 from tests.samples import add_task, add_user, titles
 from tests.schemas import execute, insert_rows
 
@@ -352,6 +352,24 @@ def test_latest_is_verified_and_not_of_the_future(taskdb, url, shelf):
     nothing = taskdb("restore", "latest", "--replace", "--yes", expect=ExitCode.NOT_FOUND)
     assert "dated in the future" in nothing.err
     assert nothing.err.count("\n") == 1
+
+
+@ENDS
+def test_a_bit_that_flipped_after_the_verification(taskdb, url, shelf):
+    """The archive before it is restored, and 'verify' says that the last verified one is damaged."""
+    fill(url)
+    taskdb("backup")
+    taskdb("backup")
+    good, flipped = archives(shelf)
+    data = bytearray((shelf / flipped).read_bytes())
+    data[len(data) // 2] ^= 1
+    (shelf / flipped).write_bytes(data)
+    for words in [("backup", "show", "latest"), ("restore", "latest", "--replace", "--yes")]:
+        found = taskdb(*words)
+        assert found.err.count(flipped) == 1
+        assert "passed over" in found.err
+    assert f"from {shelf / good} into" in found.err
+    assert flipped in taskdb("backup", "verify", "latest", expect=ExitCode.CORRUPT).err
 
 
 @ENDS

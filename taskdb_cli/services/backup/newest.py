@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.archive import seal_of
+from taskdb_cli.archive import Archive, seal_of
 from taskdb_cli.errors import ArchiveCorrupt, InvalidInput, NotFound, TaskdbError
 from taskdb_cli.services.backup.directory import BackupDirectory, Entry
 from taskdb_cli.services.backup.ownership import Holdings, Owner, holdings, other_labels
@@ -17,12 +17,20 @@ _MOST_NAMED = 5
 _LIST = "'taskdb backup list' shows all archives; you can name any of them"
 
 
-def latest(directory: BackupDirectory, owner: Owner, *, now: datetime, say: Callable[[str], object]) -> Path:
+def latest(
+    directory: BackupDirectory,
+    owner: Owner,
+    *,
+    now: datetime,
+    say: Callable[[str], object],
+    read_anyway: bool = False,
+) -> Path:
     """Return the newest archive of a database that is verified and not dated in the future.
 
-    An archive without a record is read and verified here. `say` gets one line for each archive that is
-    passed over. Raises NotFound if there is no such archive, InvalidInput if the database has archives
-    under other labels only, and the error of the newest damaged archive if all are damaged.
+    Its bytes are compared with its seal, unless the caller will `read_anyway`. An archive without a record
+    is read and verified here. `say` gets one line for each archive that is passed over. Raises NotFound if
+    there is no such archive, InvalidInput if the database has archives under other labels only, and the
+    error of the newest damaged archive if all are damaged.
     """
     found = holdings(directory, owner)
     failures: list[TaskdbError] = []
@@ -30,7 +38,7 @@ def latest(directory: BackupDirectory, owner: Owner, *, now: datetime, say: Call
         try:
             if entry.taken_at > now:
                 raise _Future(entry)
-            unknown = _require_verified(entry, found)
+            unknown = _require_verified(entry, found, read_anyway=read_anyway)
         except TaskdbError as exc:
             failures.append(exc)
         else:
@@ -49,7 +57,7 @@ class _Future(NotFound):
         super().__init__(f"{entry.path} is dated in the future", "set the clock right, or name the file")
 
 
-def _require_verified(entry: Entry, found: Holdings) -> bool:
+def _require_verified(entry: Entry, found: Holdings, *, read_anyway: bool) -> bool:
     """Raise if an archive is damaged; return whether it had no record and was verified now."""
     if entry in found.unreadable:
         raise found.unreadable[entry]
@@ -58,6 +66,9 @@ def _require_verified(entry: Entry, found: Holdings) -> bool:
         read_back(entry.path)
     elif not _is_as_verified(entry, proof):
         raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
+    elif not read_anyway:
+        # A flipped bit leaves the size and the text of the seal as they were.
+        Archive.open(entry.path).close()
     return proof is None
 
 
