@@ -138,6 +138,18 @@ def test_archives_of_0_1_0_that_may_be_several_databases(taskdb, new_url, shelf,
 
 
 @ENDS
+def test_archives_of_0_1_0_beside_a_database_that_was_just_upgraded(taskdb, url, new_url, shelf, upgraded):
+    """The backup before a migration says by its place that another database may have had the old label."""
+    taskdb("migrate", "--no-backup")
+    old = archives(shelf)
+    other = new_url()
+    migrate.downgrade(open_database(other), to="0003")
+    taskdb("--database-url", text(other), "backup", "--label", upgraded)
+    assert "kept 7 archives" in taskdb("backup", *KEEP_ONE).err
+    assert set(old) < set(archives(shelf))
+
+
+@ENDS
 def test_a_rename(taskdb, url, shelf, monkeypatch):
     """Under a new label the history begins anew and the old one stays, which health and 'latest' say."""
     add_user(open_database(url))

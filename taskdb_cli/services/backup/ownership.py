@@ -180,14 +180,16 @@ class _Claims:
         return {
             label
             for entry, manifest in manifests.items()
-            if manifest.origin.identity is not None
             for label in self._claimed_by(entry, manifest.origin)
         }
 
     def _claimed_by(self, entry: Entry, origin: Origin) -> set[str]:
-        if origin.identity != self._owner.identity:
+        elsewhere = origin.place not in (None, self._owner.place)
+        if not elsewhere and origin.identity in (None, self._owner.identity):
+            return set()
+        if origin.identity is None or origin.identity != self._owner.identity:
             used = {entry.label}
-        elif entry.label not in self._owner.labels and origin.place != self._owner.place:
+        elif entry.label not in self._owner.labels:
             # A copy of the database elsewhere, for which 0.1.0 used the same label.
             used = set()
         else:
