@@ -14,7 +14,7 @@ from sqlalchemy.types import Boolean, DateTime, Integer, Text
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes, present_tables
 from taskdb_cli.database.postgresql_emptying import ANOTHER_WAY, Emptying, is_trouble
 from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
-from taskdb_cli.database.schema import VERSION_TABLE
+from taskdb_cli.database.schema import ARCHIVED_TABLES, VERSION_TABLE
 from taskdb_cli.errors import Conflict, DatabaseUnavailable, DataCorrupt
 
 # Settings of a role or a database must not hide rows silently, or end the session while it waits for a
@@ -216,7 +216,7 @@ class PostgreSQLContent(Content):
 
     @cached_property
     def _types(self) -> dict[str, dict[str, object]]:
-        found = self._inspector.get_multi_columns()
+        found = self._inspector.get_multi_columns(filter_names=ARCHIVED_TABLES)
         return {
             table: {column["name"]: column["type"] for column in columns}
             for (_, table), columns in found.items()

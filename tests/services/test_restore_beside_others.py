@@ -81,6 +81,7 @@ WORKING = {
         ALTER TABLE users ADD CONSTRAINT apart EXCLUDE (email WITH =);
         CREATE STATISTICS s ON user_id, status FROM tasks
     """,
+    "a column of the type of a table": "CREATE TABLE kept (task tasks)",
     "functions and policies": """
         CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(title) FROM tasks GROUP BY id; END;
         CREATE FUNCTION put(e text) RETURNS void BEGIN ATOMIC
