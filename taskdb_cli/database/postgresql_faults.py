@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
+from taskdb_cli.database.schema import ALREADY_THERE
 from taskdb_cli.errors import (
     Conflict,
     ConnectionLost,
@@ -21,6 +22,7 @@ from taskdb_cli.errors import (
 LATER = "try again later"
 
 LOCK_TIMEOUT = "55P03"
+DEPENDENTS = "2BP01"
 
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
@@ -38,6 +40,10 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
         StorageFailed,
         "connect to the primary server, or turn default_transaction_read_only off",
     ),
+    DEPENDENTS: (TaskdbError, "drop what depends on it, or let it depend on something else, and try again"),
+    "42P07": (TaskdbError, ALREADY_THERE),
+    "42701": (TaskdbError, ALREADY_THERE),
+    "42710": (TaskdbError, ALREADY_THERE),
     "42501": (TaskdbError, "grant the role of the database URL what it needs"),
     "23505": (Conflict, ""),
     "23503": (NotFound, ""),
@@ -68,8 +74,10 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
         (TaskdbError, ""),
     )
     diagnosis = getattr(cause, "diag", None)
-    text = getattr(diagnosis, "message_primary", None) or str(cause)
-    ours = family(f"PostgreSQL at {place}: {first_line(text)}", hint)
+    text = first_line(getattr(diagnosis, "message_primary", None) or str(cause))
+    if state == DEPENDENTS and (detail := getattr(diagnosis, "message_detail", None)):
+        text = f"{text}: {'; '.join(detail.splitlines())}"
+    ours = family(f"PostgreSQL at {place}: {text}", hint)
     if state == LOCK_TIMEOUT and isinstance(ours, TransactionConflict):
         ours.cost = lock_timeout
     return ours

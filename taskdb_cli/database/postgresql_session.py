@@ -80,7 +80,8 @@ def set_session(connection: psycopg.Connection[Any], options: Options, place: st
     # Schemas whose names begin with pg_ are the server's own, or temporary.
     if name is None or (options.schema is None and name.startswith("pg_")):
         raise SchemaMissing(
-            f"no schema in the search path exists in {place}", "create one, or choose one with --schema"
+            f"no schema in the search path exists in {place} that the role may use",
+            "GRANT USAGE ON SCHEMA to the role, create a schema, or choose one with --schema",
         )
     if not exists:
         raise SchemaMissing(f"{place}: the schema does not exist", f"CREATE SCHEMA {quoted(name)}")

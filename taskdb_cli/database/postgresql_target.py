@@ -95,7 +95,9 @@ class Target:
             given["sslmode"] = "require"
             _, objection = _ask(given)
         if _REFUSED not in objection:
-            raise _unusable(objection)
+            # Only who asks for the default user must be known to the system.
+            nobody = "local user with ID" in objection
+            raise _unusable(objection, "write the user into the URL, or set PGUSER" if nobody else "")
         _require_sound(found, hosts)
         from_elsewhere = {name: found[name] for name in _READ_BY_PSYCOPG if name in found}
         if from_elsewhere.get("connect_timeout") == os.environ.get("PGCONNECT_TIMEOUT"):

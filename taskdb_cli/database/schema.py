@@ -42,6 +42,9 @@ OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
 STAMP = "taskdb migrate stamp"
 """The command that repairs the version table."""
 
+ALREADY_THERE = f"if the tables are of a later revision than the database says, '{STAMP}' writes that down"
+"""What to do when a migration meets what it is about to make."""
+
 # Every revision has these constraints, and no other program is likely to choose the same names.
 _OUR_MARKS = {"users": "users_email_lower", "tasks": "tasks_completed_when_done"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from taskdb_cli.database.schema import ALREADY_THERE
 from taskdb_cli.database.sqlite_damage import was_database
 from taskdb_cli.database.sqlite_files import obstacle, uri
 from taskdb_cli.errors import (
@@ -75,7 +76,7 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     if code == sqlite3.SQLITE_CONSTRAINT:
         kind = Conflict if "UNIQUE" in str(cause) else InvalidInput
         return kind(f"the database refused the change: {cause}")
-    return TaskdbError(f"{place}: {cause}")
+    return TaskdbError(f"{place}: {cause}", ALREADY_THERE if "already exists" in str(cause) else "")
 
 
 def _cause(error: BaseException) -> BaseException:

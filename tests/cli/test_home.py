@@ -79,6 +79,13 @@ def test_no_home(homeless, isolated, line, variables, named):
     assert names() == []
 
 
+def test_no_name(homeless, isolated):
+    """Who has no name either, for libpq to take as the user of the database, is told what to set."""
+    [done] = homeless(["--database-url", "postgresql://localhost/x", "user", "list"])
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "PGUSER" in done.err
+
+
 @pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 def test_no_home_is_needed(homeless, isolated, url, server_url, tmp_path):
     """With a database and a directory that are named, nothing asks for a home."""

@@ -88,6 +88,23 @@ def test_a_downgrade_that_is_blocked_on_its_way(taskdb, url, monkeypatch):
     assert "from 0002 to nothing" in error(taskdb(*down))
 
 
+@ON_SERVERS
+def test_a_downgrade_that_others_depend_on(taskdb, url):
+    """What depends on a table that is to go is named, so that somebody can act."""
+    execute(url, "CREATE TABLE visits (token bigint CONSTRAINT of_token REFERENCES access_tokens (id))")
+    told = error(taskdb("migrate", "down", "base", "--yes", "--no-backup", expect=ExitCode.FAILURE))
+    assert "visits" in told
+    assert "stopped at 0003" in told
+
+
+def test_a_revision_that_is_too_old(taskdb, url):
+    """Tables that are there already lead to `migrate stamp`, which mends it."""
+    execute(url, f"UPDATE {VERSION_TABLE} SET version_num = '0002'")
+    assert "migrate stamp" in error(taskdb("migrate", "--no-backup", expect=ExitCode.FAILURE))
+    taskdb("migrate", "stamp")
+    taskdb("migrate", "check")
+
+
 FAULTS = {
     'op.execute("SELECT * FROM no_such_table")': None,
     "raise KeyboardInterrupt": ExitCode.INTERRUPTED,

@@ -214,3 +214,15 @@ def test_the_target_of_a_copy_keeps_its_own_schema(bare_taskdb, use, url, new_ur
     with connect(target) as connection:
         assert connection.execute("SELECT count(*) FROM public.users").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM theirs.users").fetchone() == (1,)
+
+
+@ON_A_SERVER
+def test_a_search_path_that_the_role_may_not_use(url, taskdb):
+    """Without USAGE a search path leads nowhere; the hint is to grant it."""
+    role = f"{url.database}_stranger"
+    run_sql(url, f'CREATE ROLE "{role}" LOGIN', "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    try:
+        address = url.set(username=role).render_as_string(hide_password=False)
+        assert "GRANT USAGE" in taskdb("--database-url", address, "task", "list", expect=6).err
+    finally:
+        run_sql(url, f'DROP ROLE "{role}"')
