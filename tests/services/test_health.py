@@ -357,6 +357,20 @@ def test_a_blocked_session(url, session):
     assert str(holder.info.backend_pid) in check(url, "blocked", thresholds=limits).remedy
 
 
+@ON_SERVERS
+def test_a_locked_table(url, session):
+    """A lock that health waits for until its time is over does not hide the session that holds it."""
+    holder, waiter = session(), session(autocommit=True)
+    holder.execute("LOCK TABLE tasks")
+    waiter.pgconn.send_query(b"SELECT count(*) FROM tasks")
+    limits = Thresholds(blocked=AT_ONCE)
+    until(lambda: check(url, "blocked", thresholds=limits).status is Status.WARNING)
+    report = run(open_database(url), now=NOW, thresholds=limits, timeout=1)
+    found = {each.name: each for each in report.checks}
+    assert str(holder.info.backend_pid) in found["blocked"].remedy
+    assert found["drift"].status is Status.UNKNOWN
+
+
 def test_a_database_that_grows(url):
     """Growing beyond a size that was set is told."""
     limits = Thresholds(size=Limits(check(url, "size").value, None))

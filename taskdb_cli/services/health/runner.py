@@ -110,7 +110,9 @@ class _Round:
             if self._learn_identity():
                 self._measure_all(offline)
             others = [each for each in self.chosen if not each.offline]
-            self._measure_all(sorted(others, key=lambda each: each.scans))
+            # A check of our tables may wait for a lock until the time is over. Those that say who holds it
+            # come before.
+            self._measure_all(sorted(others, key=lambda each: (each.scans, each.needs_head)))
             self.subject.close()
         finally:
             self.over.set()
