@@ -114,7 +114,8 @@ class Settings:
 
         if self.options.pooled and self.direct_url == self.database_url:
             raise InvalidConfiguration(
-                "this needs the direct address of the database, past the pooler", "set TASKDB_DIRECT_URL too"
+                "this needs the direct address of the database, past the pooler",
+                "set TASKDB_DIRECT_URL to it in the same place as TASKDB_DATABASE_URL",
             )
         return Database(self.direct_url, replace(self.options, pooled=False))
 

@@ -123,6 +123,15 @@ def test_neon_in_the_parameters(port, wrong_host):
     assert places == [f"{host}{port or ':5432'}/neondb" for host in (pooler, pooler.replace("-pooler", ""))]
 
 
+def test_a_direct_address_from_another_place():
+    """A direct address beside another database's setting is not used, and the hint says where it belongs."""
+    environment = {"TASKDB_POOLED": "1", "TASKDB_DIRECT_URL": "postgresql://db.example.com/work"}
+    settings = load_settings(database_url="postgresql://pooler.example.com/work", environment=environment)
+    with pytest.raises(InvalidConfiguration) as refused:
+        settings.direct_database()
+    assert "in the same place as TASKDB_DATABASE_URL" in refused.value.hint
+
+
 @pytest.mark.parametrize(
     "direct",
     [
