@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, column, func, inspect, select, table
 
-from taskdb_cli.database.schema import VERSION_TABLE
+from taskdb_cli.database.schema import IDENTITY_TABLE, VERSION_TABLE
 
 _LOSING = re.compile(
     r"""^\s*(?:
@@ -19,6 +19,8 @@ _LOSING = re.compile(
     )""",
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
+
+_MEANING = {IDENTITY_TABLE: ", without which older backups do not count,"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def _losses(
             yield Loss(f"drops column {name}.{lost}", _count(connection, name, lost), "value")
         return
     verb = "drops" if parts["dropped"] else "deletes from" if parts["emptied"] else "changes"
-    yield Loss(f"{verb} table {name}", _count(connection, name), "row")
+    yield Loss(f"{verb} table {name}{_MEANING.get(name, '')}", _count(connection, name), "row")
 
 
 def _count(connection: Connection, name: str, of: str | None = None) -> int:

@@ -459,7 +459,9 @@ def test_an_unknown_revision_makes_no_file(tmp_path):
 
 def test_what_a_downgrade_loses_is_told(database, url, chain):
     """Dropped tables and columns are named with what they hold; dropped indexes lose nothing."""
-    assert losses(database) == ["drops table taskdb_identity with 1 row"]
+    [loss] = losses(database)
+    assert "table taskdb_identity" in loss
+    assert "backups" in loss
     insert_rows(url)
     write_revision(
         chain,
