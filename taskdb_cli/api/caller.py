@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from sqlmodel import Session
 
-from taskdb_cli.api.problems import ClientGone
 from taskdb_cli.database import Database
 from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.services.token import Access, recognize
@@ -33,8 +29,6 @@ class Caller:
         self.now = datetime.now(UTC)
         self.admitted = False
         """Whether the token has been found in force, and to allow what the method asks for."""
-        self.gone = threading.Event()
-        """Set when the client no longer waits for the answer."""
         self._arrived = time.monotonic()
         self._secret = secret
         self._writing = writing
@@ -50,20 +44,12 @@ class Caller:
         return self.database.read(lambda session: work(session, self._admit(session)))
 
     def write(self, work: Work[T], *, dry_run: bool = False) -> T:
-        """Run `work` as `Database.write` does, unless the client is gone when it would be committed.
+        """Run `work` as `Database.write` does, also for a client that no longer waits for the answer.
 
-        The token is looked up before: who may not write shall not wait for a lock, nor hold one.
+        The token is looked up before, so that a caller who may not write waits for no lock and holds none.
         """
         access = self.admit()
-
-        def unit(session: Session) -> T:
-            result = work(session, access)
-            session.flush()
-            if self.gone.is_set():
-                raise ClientGone("the client went away; its change was undone")
-            return result
-
-        return self.database.write(unit, dry_run=dry_run)
+        return self.database.write(lambda session: work(session, access), dry_run=dry_run)
 
     def _require_turn_in_time(self) -> None:
         # While the database is away each request takes a thread for seconds. Whoever has waited for one for
@@ -88,23 +74,4 @@ async def caller_of(request: Request) -> Caller:
     return found
 
 
-async def watched_caller_of(request: Request) -> AsyncIterator[Caller]:
-    """Return who makes the request, and note while it runs when they go away."""
-    found: Caller = request.scope[KEY]
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        found.gone.set()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield found
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await watching
-
-
-Reading = Annotated[Caller, Depends(caller_of)]
-Writing = Annotated[Caller, Depends(watched_caller_of)]
+Authorized = Annotated[Caller, Depends(caller_of)]

@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import Request, Response
 
 from taskdb_cli.api import metrics
-from taskdb_cli.api.caller import Reading
+from taskdb_cli.api.caller import Authorized
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.records import json_response
 from taskdb_cli.database import Database
@@ -66,7 +66,7 @@ async def live() -> Response:
 
 
 @router.get("/health/ready", responses={200: {"content": {"application/json": {"example": EXAMPLE}}}})
-async def ready(request: Request, caller: Reading) -> Response:
+async def ready(request: Request, caller: Authorized) -> Response:
     """Say whether the database answers and has the tables of this version; if not, the answer is 503."""
     readiness: Readiness = request.app.state.readiness
     caller.database = readiness.database
@@ -87,7 +87,7 @@ async def ready(request: Request, caller: Reading) -> Response:
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
-def measure(request: Request, caller: Reading) -> Response:
+def measure(request: Request, caller: Authorized) -> Response:
     """Show counts and times of requests for Prometheus; a token of one user may not see them."""
     caller.admit().require_everybody()
     return Response(request.app.state.metrics.text(), media_type=metrics.MEDIA_TYPE)

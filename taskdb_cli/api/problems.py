@@ -35,15 +35,6 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5
 """Seconds after which a client may well try again what was unavailable."""
 
-CLIENT_GONE = 499
-"""What the log and the metrics say of a request whose client did not wait; no one gets this answer."""
-
-
-class ClientGone(TaskdbError):
-    """The client went away before its change was committed, and the change was undone."""
-
-    code = "client_gone"
-
 
 # The nearest class above an error's own decides.
 _STATUSES: dict[type[BaseException], int] = {
@@ -60,7 +51,6 @@ _STATUSES: dict[type[BaseException], int] = {
     Refused: 403,
     Forbidden: 403,
     Unauthorized: 401,
-    ClientGone: CLIENT_GONE,
 }
 
 # What the command line would say instead is about its own options.
@@ -98,10 +88,9 @@ class Problem:
 
     def response(self, request_id: str) -> Response:
         """Return the answer."""
-        title = "Client Gone" if self.status == CLIENT_GONE else HTTPStatus(self.status).phrase
         body: dict[str, object] = {
             "type": f"urn:taskdb:problem:{self.code}",
-            "title": title,
+            "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
             "code": self.code,

@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Response
 from sqlmodel import Session
 
 from taskdb_cli.api import records
-from taskdb_cli.api.caller import Reading, Writing
+from taskdb_cli.api.caller import Authorized
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import AllTaskParameters, Listing, asks, query_of, task_filter
 from taskdb_cli.api.records import IfMatch, TaskPatch, body_of, json_response, task_response, versions_of
@@ -37,7 +37,7 @@ _VERBS = {
 
 @router.get("/tasks", responses={200: {"model": records.TaskPage}}, openapi_extra=asks(AllTaskParameters))
 def list_tasks(
-    caller: Reading, given: Annotated[AllTaskParameters, Depends(query_of(AllTaskParameters))]
+    caller: Authorized, given: Annotated[AllTaskParameters, Depends(query_of(AllTaskParameters))]
 ) -> Response:
     """List tasks; a token of one user lists only theirs."""
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now)
@@ -53,7 +53,7 @@ def list_tasks(
 
 
 @router.get("/tasks/{id}", responses={200: {"model": records.TaskRecord}})
-def get_task(caller: Reading, id: TaskPath) -> Response:
+def get_task(caller: Authorized, id: TaskPath) -> Response:
     """Get a task."""
     return task_response(caller.read(lambda session, access: _seen(session, access, id)))
 
@@ -64,7 +64,7 @@ def get_task(caller: Reading, id: TaskPath) -> Response:
     openapi_extra=records.takes(TaskPatch, {"priority": "urgent", "due_at": "2026-12-01T17:00:00Z"}),
 )
 def update_task(
-    caller: Writing,
+    caller: Authorized,
     id: TaskPath,
     given: Annotated[TaskPatch, Depends(body_of(TaskPatch))],
     if_match: IfMatch = None,
@@ -86,7 +86,9 @@ def update_task(
 
 
 @router.delete("/tasks/{id}", responses={200: {"model": records.TaskDeletion}})
-def delete_task(caller: Writing, id: TaskPath, dry_run: DryRun = False, if_match: IfMatch = None) -> Response:
+def delete_task(
+    caller: Authorized, id: TaskPath, dry_run: DryRun = False, if_match: IfMatch = None
+) -> Response:
     """Delete a task."""
     versions = versions_of(if_match)
 
@@ -100,7 +102,7 @@ def delete_task(caller: Writing, id: TaskPath, dry_run: DryRun = False, if_match
 
 
 def _mover(status: TaskStatus) -> Callable[..., Response]:
-    def move(caller: Writing, id: TaskPath, if_match: IfMatch = None) -> Response:
+    def move(caller: Authorized, id: TaskPath, if_match: IfMatch = None) -> Response:
         versions = versions_of(if_match)
 
         def work(session: Session, access: Access) -> Record:

@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Query, Response
 from sqlmodel import Session
 
 from taskdb_cli.api import records
-from taskdb_cli.api.caller import Reading, Writing
+from taskdb_cli.api.caller import Authorized
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import (
     Listing,
@@ -45,7 +45,7 @@ _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "c
 
 @router.get("/users", responses={200: {"model": records.UserPage}}, openapi_extra=asks(UserParameters))
 def list_users(
-    caller: Reading, given: Annotated[UserParameters, Depends(query_of(UserParameters))]
+    caller: Authorized, given: Annotated[UserParameters, Depends(query_of(UserParameters))]
 ) -> Response:
     """List users; a token of one user lists that one."""
     listing = Listing.begin(given, USER_SORT_KEYS, caller.now)
@@ -68,7 +68,7 @@ def list_users(
     responses={201: {"model": records.UserRecord}},
     openapi_extra=records.takes(UserCreate, _CREATE),
 )
-def create_user(caller: Writing, given: Annotated[UserCreate, Depends(body_of(UserCreate))]) -> Response:
+def create_user(caller: Authorized, given: Annotated[UserCreate, Depends(body_of(UserCreate))]) -> Response:
     """Create a user."""
 
     def work(session: Session, access: Access) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def create_user(caller: Writing, given: Annotated[UserCreate, Depends(body_of(Us
 
 
 @router.get("/users/{user}", responses={200: {"model": records.UserRecord}})
-def get_user(caller: Reading, user: UserPath) -> Response:
+def get_user(caller: Authorized, user: UserPath) -> Response:
     """Get a user."""
 
     def work(session: Session, access: Access) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def get_user(caller: Reading, user: UserPath) -> Response:
     openapi_extra=records.takes(UserUpdate, {"name": "Ann Lee"}),
 )
 def update_user(
-    caller: Writing,
+    caller: Authorized,
     user: UserPath,
     given: Annotated[UserUpdate, Depends(body_of(UserUpdate))],
     if_match: IfMatch = None,
@@ -118,7 +118,7 @@ def update_user(
 
 @router.delete("/users/{user}", responses={200: {"model": records.UserDeletion}})
 def delete_user(
-    caller: Writing,
+    caller: Authorized,
     user: UserPath,
     reassign_to: Annotated[
         str | None, Query(description="Give the tasks to this user instead of deleting them.")
@@ -146,7 +146,7 @@ def delete_user(
     openapi_extra=asks(TaskParameters),
 )
 def list_tasks_of_user(
-    caller: Reading, user: UserPath, given: Annotated[TaskParameters, Depends(query_of(TaskParameters))]
+    caller: Authorized, user: UserPath, given: Annotated[TaskParameters, Depends(query_of(TaskParameters))]
 ) -> Response:
     """List the tasks of a user."""
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now, path=user)
@@ -167,7 +167,7 @@ def list_tasks_of_user(
     tags=["tasks"],
 )
 def create_task(
-    caller: Writing, user: UserPath, given: Annotated[TaskCreate, Depends(body_of(TaskCreate))]
+    caller: Authorized, user: UserPath, given: Annotated[TaskCreate, Depends(body_of(TaskCreate))]
 ) -> Response:
     """Create a task of a user, once.
 
