@@ -53,10 +53,11 @@ class Form:
     pinned: bool = False
     deep: float = DEEP
 
-    @property
-    def reduced_order(self) -> Order:
-        """The order without the keys by which all its tasks are equal."""
-        return Order.parse(self.sort, TASK_SORT_KEYS).without(constant_keys(self.filter))
+    def values(self, position: Position | None) -> dict[str, Any]:
+        """Return the values of `after`: those of the keys by which the tasks differ."""
+        order = Order.parse(self.sort, TASK_SORT_KEYS)
+        _, differing = order.without(constant_keys(self.filter), position)
+        return {f"p{index}": value for index, value in enumerate(differing or ())}
 
     def queries(self, *, deep: bool) -> Iterator[str]:
         """Yield the hand-written queries of a page; the second is for when the first does not fill it."""
@@ -78,7 +79,9 @@ class Form:
         offset = int(rows * self.deep)
         query = f"SELECT t.id FROM tasks t WHERE {where} ORDER BY {self.order} LIMIT 1 OFFSET {offset}"
         found = Raw(session).fetch(query, {"user": USER_ID})
-        position = self.reduced_order.position(service.get(session, found[0][0])) if found else (None,)
+        if not found:
+            return None
+        position = Order.parse(self.sort, TASK_SORT_KEYS).position(service.get(session, found[0][0]))
         return None if None in position else position
 
 
@@ -96,7 +99,7 @@ class Raw:
 
     def page(self, form: Form, position: Position | None) -> list[Any]:
         """Look the user up, as the service does, and return the rows of one page."""
-        values: dict[str, Any] = {f"p{index}": value for index, value in enumerate(position or ())}
+        values = form.values(position)
         if form.filter.users:
             [[values["user"]]] = self.fetch(_LOOKUP, {"email": USER})
         rows: list[Any] = []

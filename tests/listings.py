@@ -115,4 +115,4 @@ def pages(session: Session, filter: TaskFilter, sort: str, limit: int) -> Iterat
         yield [dict(record) for record in page.records]
         if page.next is None:
             return
-        position = Cursor.decode(Cursor(page.next, NOW).encode(sort), sort).position
+        position = Cursor.decode(Cursor(page.next, NOW).encode(sort), sort, order).position

@@ -146,7 +146,7 @@ class Listing:
         typed, order = asked | path, Order.parse(getattr(given, "sort"), known)  # noqa: B009 (each has it)
         if given.after is None:
             return cls(typed, order, now, None)
-        cursor = Cursor.decode(given.after, typed)
+        cursor = Cursor.decode(given.after, typed, order)
         return cls(typed, order, cursor.now, cursor.position)
 
     def response(self, page: Page) -> Response:

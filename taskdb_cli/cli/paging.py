@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from taskdb_cli.cli.invocation import Invocation
     from taskdb_cli.services.listing import Page
-    from taskdb_cli.services.ordering import Position
+    from taskdb_cli.services.ordering import Order, Position
 
 MOST_ROWS = 10**9
 """The highest limit, well within what either engine can count to."""
@@ -49,7 +49,7 @@ class Listing:
     after: Position | None
 
     @classmethod
-    def begin(cls, run: Invocation, after: str | None, typed: dict[str, Any]) -> Listing:
+    def begin(cls, run: Invocation, after: str | None, typed: dict[str, Any], order: Order) -> Listing:
         """Return the listing from its start, or from a cursor, whose first page says what now is.
 
         Raises InvalidInput for a cursor that is damaged or belongs to another listing.
@@ -58,7 +58,7 @@ class Listing:
             return cls(typed, run.now, None)
         from taskdb_cli.services.cursor import Cursor
 
-        cursor = Cursor.decode(after, typed)
+        cursor = Cursor.decode(after, typed, order)
         return cls(typed, cursor.now, cursor.position)
 
     def show(

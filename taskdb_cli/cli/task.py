@@ -131,7 +131,7 @@ def list_(
     order = Order.parse(sort, TASK_SORT_KEYS)
     # The tasks of one user need no column that says so in every row.
     view = choose_fields(TASKS_OF_ONE if len(filter.user or ()) == 1 else TASKS, fields)
-    listing = Listing.begin(run, after, {"sort": sort, **filter.typed()})
+    listing = Listing.begin(run, after, {"sort": sort, **filter.typed()}, order)
     wanted, position = filter.read(listing.now), listing.after
     if explain:
         show_plans(

@@ -95,7 +95,7 @@ def list_(
     run = invocation(ctx)
     order = Order.parse(sort, USER_SORT_KEYS)
     view = choose_fields(USERS_WITH_COUNTS if with_counts else USERS, fields)
-    listing = Listing.begin(run, after, {"sort": sort, "active": active, "search": search})
+    listing = Listing.begin(run, after, {"sort": sort, "active": active, "search": search}, order)
     wanted, position = UserFilter(active, search), listing.after
     if count:
         show_count(run.database.read(lambda session: service.count(session, wanted)), output)

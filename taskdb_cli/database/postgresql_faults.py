@@ -68,7 +68,7 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
     """
     cause, state = cause_of(error), sqlstate(error)
     if state is None:
-        return _translate_lost(cause, place)
+        return _without_sqlstate(cause, place)
     family, hint = next(
         (_BY_SQLSTATE[key] for key in (state, state[:3], state[:2]) if key in _BY_SQLSTATE),
         (TaskdbError, ""),
@@ -83,7 +83,10 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
     return ours
 
 
-def _translate_lost(cause: BaseException | None, place: str) -> TaskdbError:
+def _without_sqlstate(cause: BaseException | None, place: str) -> TaskdbError:
+    if isinstance(cause, psycopg.DataError):
+        # The driver refused a value, such as a text that holds NUL, before it sent anything.
+        return InvalidInput(f"PostgreSQL at {place}: {first_line(str(cause))}")
     if isinstance(cause, psycopg.ProgrammingError):
         return TaskdbError(f"PostgreSQL at {place}: {first_line(str(cause))}")
     reason = first_line(str(cause)).removesuffix(".")

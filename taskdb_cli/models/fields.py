@@ -26,6 +26,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _STATUSES = frozenset(TaskStatus)
 
 
+def is_one_line(value: str) -> bool:
+    """Return whether a text is valid UTF-8 and holds no control character."""
+    return not (_SURROGATE.search(value) or _CONTROL.search(value))
+
+
 def _refuse_characters(value: str, forbidden: re.Pattern[str]) -> None:
     if _SURROGATE.search(value):
         raise ValueError("is not valid UTF-8")

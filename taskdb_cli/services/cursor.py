@@ -11,7 +11,10 @@ from enum import Enum
 from typing import Any
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.services.ordering import Position
+from taskdb_cli.services.ordering import Order, Position
+
+LONGEST = 8000
+"""Characters that a cursor has at most: one that holds a title and an address has some 5000."""
 
 _CHECKSUM_BYTES = 6
 
@@ -38,17 +41,30 @@ class Cursor:
         return _to_text(_checksum(body, listing) + body)
 
     @classmethod
-    def decode(cls, text: str, listing: object) -> Cursor:
-        """Read a cursor back; raise CursorUnusable if it is damaged, or another listing's."""
-        raw = _from_text(text)
+    def decode(cls, text: str, listing: object, order: Order) -> Cursor:
+        """Read a cursor of that order back; raise CursorUnusable if it is damaged, or another listing's.
+
+        A cursor that is returned holds a value of the right type and range for each key of the order.
+        """
+        raw = _from_text(text) if len(text) <= LONGEST else b""
         checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
         if not body or checksum != _checksum(body, listing):
-            raise CursorUnusable(
-                "the cursor is damaged, or was made by a listing with another sort or other filters",
-                "give --after with the very options that printed it, or start again without it",
-            )
-        values, now = json.loads(body)
-        return cls(tuple(_decode(value) for value in values), datetime.fromisoformat(now))
+            raise _unusable()
+        try:
+            values, now = json.loads(body)
+            found = cls(tuple(map(_decode, values)), datetime.fromisoformat(now))
+        except (ValueError, TypeError, KeyError, RecursionError) as exc:
+            raise _unusable() from exc
+        if found.now.tzinfo is None or not order.holds(found.position):
+            raise _unusable()
+        return found
+
+
+def _unusable() -> CursorUnusable:
+    return CursorUnusable(
+        "the cursor is damaged, or was made by a listing with another sort or other filters",
+        "give --after with the very options that printed it, or start again without it",
+    )
 
 
 def _to_text(raw: bytes) -> str:

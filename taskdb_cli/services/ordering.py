@@ -7,7 +7,7 @@ neither repeat a row nor hide one.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, tuple_
@@ -27,6 +27,8 @@ class SortKey:
 
     expression: ColumnElement[Any]
     value: Callable[[Mapping[str, Any]], Any]
+    accepts: Callable[[Any], bool]
+    """Whether a value can be that of a record. Absent values are not asked about."""
     nullable: bool = False
 
 
@@ -45,7 +47,7 @@ class Directed:
 
     def without_nulls(self) -> Directed:
         """Return the same key where a condition excludes its nulls."""
-        return Directed(SortKey(self.key.expression, self.key.value), self.descending)
+        return Directed(replace(self.key, nullable=False), self.descending)
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,27 @@ class Order:
         # Ids differ: a key behind them decides nothing.
         return cls(tuple(keys[: names.index("id") + 1]))
 
-    def without(self, constant: Collection[SortKey]) -> Order:
-        """Return the same order of rows that are all equal by these keys, which then need no sorting."""
-        return Order(tuple(directed for directed in self.keys if directed.key not in constant))
+    def without(
+        self, constant: Collection[SortKey], position: Position | None
+    ) -> tuple[Order, Position | None]:
+        """Return the same order of rows that are all equal by these keys, which then need no sorting.
+
+        With it comes the same position in that order.
+        """
+        kept = [number for number, directed in enumerate(self.keys) if directed.key not in constant]
+        order = Order(tuple(self.keys[number] for number in kept))
+        return order, None if position is None else tuple(position[number] for number in kept)
 
     def position(self, record: Mapping[str, Any]) -> Position:
         """Return where a record stands."""
         return tuple(directed.key.value(record) for directed in self.keys)
+
+    def holds(self, position: Position) -> bool:
+        """Return whether a position, which may come from anywhere, can be one in this order."""
+        return len(position) == len(self.keys) and all(
+            key.nullable if value is None else key.accepts(value)
+            for (key, value) in zip((directed.key for directed in self.keys), position, strict=True)
+        )
 
     def segments(self, after: Sequence[bool] | None = None) -> Iterator[Segment]:
         """Yield the parts of the order that lie after a position, in order.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 from sqlalchemy import ColumnElement, Select, Text, bindparam, func, or_, select
@@ -13,7 +14,9 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import col
 
 from taskdb_cli.errors import InvalidInput
+from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, TITLE_LENGTH, is_one_line
 from taskdb_cli.models.task import Task
+from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import (
     CLOSED_STATUSES,
@@ -176,33 +179,55 @@ class UserFilter:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def _field(column: Any, name: str, *, nullable: bool = False) -> SortKey:
-    return SortKey(column, lambda record: record[name], nullable)
+def _id(column: Any) -> SortKey:
+    return SortKey(column, itemgetter("id"), lambda value: type(value) is int and 1 <= value <= MAX_ID)
 
 
-def _text(column: Any, name: str) -> SortKey:
-    return SortKey(func.lower(column, type_=column.type), lambda record: fold(record[name]))
+def _word(column: Any, name: str, words: Collection[Any]) -> SortKey:
+    return SortKey(column, itemgetter(name), lambda value: type(value) in (int, str) and value in words)
+
+
+def _moment(column: Any, name: str, *, nullable: bool = False) -> SortKey:
+    return SortKey(
+        column,
+        itemgetter(name),
+        lambda value: isinstance(value, datetime) and value.tzinfo is not None,
+        nullable,
+    )
+
+
+def _text(column: Any, name: str, longest: int) -> SortKey:
+    return SortKey(column, itemgetter(name), partial(_is_line, longest))
+
+
+def _folded(column: Any, name: str, longest: int) -> SortKey:
+    lower = func.lower(column, type_=column.type)
+    return SortKey(lower, lambda record: fold(record[name]), partial(_is_line, longest))
+
+
+def _is_line(longest: int, value: object) -> bool:
+    return isinstance(value, str) and len(value) <= longest and is_one_line(value)
 
 
 TASK_SORT_KEYS = {
-    "id": _field(col(Task.id), "id"),
-    "title": _text(col(Task.title), "title"),
-    "status": _field(col(Task.status), "status"),
-    "priority": _field(col(Task.priority), "priority"),
-    "due": _field(col(Task.due_at), "due_at", nullable=True),
-    "created": _field(col(Task.created_at), "created_at"),
-    "updated": _field(col(Task.updated_at), "updated_at"),
-    "completed": _field(col(Task.completed_at), "completed_at", nullable=True),
-    "user": _field(col(User.email), "user"),
+    "id": _id(col(Task.id)),
+    "title": _folded(col(Task.title), "title", TITLE_LENGTH),
+    "status": _word(col(Task.status), "status", {status.value for status in TaskStatus}),
+    "priority": _word(col(Task.priority), "priority", {priority.value for priority in TaskPriority}),
+    "due": _moment(col(Task.due_at), "due_at", nullable=True),
+    "created": _moment(col(Task.created_at), "created_at"),
+    "updated": _moment(col(Task.updated_at), "updated_at"),
+    "completed": _moment(col(Task.completed_at), "completed_at", nullable=True),
+    "user": _text(col(User.email), "user", EMAIL_LENGTH),
 }
 """What tasks can be sorted by. An address needs no folding: it is stored in lower case."""
 
 USER_SORT_KEYS = {
-    "id": _field(col(User.id), "id"),
-    "email": _field(col(User.email), "email"),
-    "name": _text(col(User.name), "name"),
-    "created": _field(col(User.created_at), "created_at"),
-    "updated": _field(col(User.updated_at), "updated_at"),
+    "id": _id(col(User.id)),
+    "email": _text(col(User.email), "email", EMAIL_LENGTH),
+    "name": _folded(col(User.name), "name", NAME_LENGTH),
+    "created": _moment(col(User.created_at), "created_at"),
+    "updated": _moment(col(User.updated_at), "updated_at"),
 }
 """What users can be sorted by."""
 

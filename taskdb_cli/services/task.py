@@ -72,8 +72,10 @@ def find(
     """Return one page of matching records; raise UserNotFound for a user that the filter names."""
     alone = _single_id(filter)
     owners = _owners(session, filter) if alone is None else [alone]
-    query, order = task_query(filter, owners), order.without(constant_keys(filter))
-    found = listing.page(session, query, order, TASK_FIELDS, limit=limit, after=after)
+    query, (shorter, start) = task_query(filter, owners), order.without(constant_keys(filter), after)
+    found = listing.page(session, query, shorter, TASK_FIELDS, limit=limit, after=start)
+    if found.next is not None:
+        found = Page(found.records, order.position(found.records[-1]))
     if alone is not None and not found.records:
         # Whose tasks are there is there too: only now it is a question.
         _owners(session, filter)
@@ -84,7 +86,7 @@ def stream(
     session: Session, filter: TaskFilter, order: Order, *, after: Position | None = None
 ) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory; raise UserNotFound."""
-    query, order = _listed(session, filter, order)
+    query, order, after = _listed(session, filter, order, after)
     return listing.stream(session, query, order, TASK_FIELDS, after=after)
 
 
@@ -100,7 +102,7 @@ def explain(
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
         return explain_queries(session, [task_count_query(filter, _owners(session, filter)).with_values()])
-    query, order = _listed(session, filter, order)
+    query, order, after = _listed(session, filter, order, after)
     return explain_queries(session, listing.queries(query, order, limit=limit, after=after))
 
 
@@ -148,8 +150,10 @@ def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     return _in_order(ids, delete_tasks(session, wanted))
 
 
-def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Query, Order]:
-    return task_query(filter, _owners(session, filter)), order.without(constant_keys(filter))
+def _listed(
+    session: Session, filter: TaskFilter, order: Order, after: Position | None
+) -> tuple[Query, Order, Position | None]:
+    return task_query(filter, _owners(session, filter)), *order.without(constant_keys(filter), after)
 
 
 def _owners(session: Session, filter: TaskFilter) -> list[int]:

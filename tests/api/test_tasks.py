@@ -10,9 +10,12 @@ from sqlalchemy import text
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS
 from taskdb_cli.output import timestamp
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS
 from tests.api.conftest import ANY_ENGINE
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW
+from tests.forgery import forged
 from tests.samples import add_task, add_user, task_records, titles
 
 TASK = {
@@ -224,6 +227,17 @@ def test_a_cursor_belongs_to_its_list(api, database):
         problem = api.get(f"{path}after={cursor}")
         assert_problem(problem, 422, "usage", "the cursor is damaged")
         assert "--" not in problem.json()["hint"]
+
+
+def test_forged_cursors_reach_no_database(api, nobody, database, statements):
+    """A cursor that was made up is refused with 422, without a token with 401, and asks for no tasks."""
+    add_task(database, "ann@example.com")
+    order = Order.parse("-created", TASK_SORT_KEYS)
+    statements.clear()
+    for cursor in forged({}, order, number=150):
+        assert_problem(api.get(f"/tasks?after={cursor}"), 422, "usage", "cursor")
+        assert nobody.get(f"/tasks?after={cursor}").status_code == 401
+    assert not [statement for statement in statements if "FROM tasks" in statement]
 
 
 @ANY_ENGINE

@@ -11,7 +11,10 @@ import pytest
 from taskdb_cli.cli.invocation import Invocation
 from taskdb_cli.database import Database
 from taskdb_cli.models.vocabulary import TASK_FIELDS
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS
 from tests.conftest import NOW
+from tests.forgery import forged
 from tests.listings import add_tasks, add_users, make_row, random_rows
 
 COUNT = 40
@@ -150,6 +153,13 @@ def test_what_now_means_stays_from_page_to_page(taskdb, database, monkeypatch):
         at(NOW + timedelta(days=9))
         cursor = next_cursor(page)
         assert taskdb(*command, "--limit", 0, "--after", cursor).out == "".join(f"{id}\n" for id in rest)
+
+
+def test_forged_cursors_are_refused(filled):
+    """A cursor that was made up is exit 2, whatever it holds."""
+    order = Order.parse("title", TASK_SORT_KEYS)
+    for cursor in forged({"sort": "title"}, order, number=30):
+        assert "cursor" in filled("task", "list", "--sort", "title", "--after", cursor, expect=2).err
 
 
 def test_fields_in_every_format(filled):

@@ -10,37 +10,66 @@ from hypothesis import strategies as st
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services.cursor import Cursor
+from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.query import TASK_SORT_KEYS
 from tests.conftest import NOW
+from tests.forgery import forged
 
 LISTING = {"sort": "-due", "user": ["ann@example.com"]}
-CURSOR = Cursor((datetime(2026, 12, 1, 17, 0, 0, 1, tzinfo=UTC), None, "Zoë {'\"\\", 7), NOW)
-VALUES = st.one_of(
-    st.none(),
-    st.integers(0, 2**63 - 1),
-    st.text(),
-    st.datetimes(timezones=st.just(UTC)),
-    st.sampled_from(TaskStatus),
-    st.sampled_from(TaskPriority),
-)
+ORDER = Order.parse("due,completed,user", TASK_SORT_KEYS)
+CURSOR = Cursor((datetime(2026, 12, 1, 17, 0, 0, 1, tzinfo=UTC), None, "zoë {'\"\\", 7), NOW)
+TITLES = Order.parse("title", TASK_SORT_KEYS)
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=200)
+VALUES = {
+    "id": st.integers(1, 2**63 - 1),
+    "title": LINES,
+    "status": st.sampled_from(TaskStatus),
+    "priority": st.sampled_from(TaskPriority),
+    "due": st.none() | MOMENTS,
+    "created": MOMENTS,
+    "updated": MOMENTS,
+    "completed": st.none() | MOMENTS,
+    "user": LINES,
+}
 
 
-@given(position=st.lists(VALUES, min_size=1, max_size=5).map(tuple), now=st.datetimes(timezones=st.just(UTC)))
-def test_every_value_comes_back(position, now):
+@given(data=st.data(), keys=st.lists(st.sampled_from([*VALUES]), min_size=1, unique=True), now=MOMENTS)
+def test_every_value_comes_back(data, keys, now):
     """A cursor returns the position and the time that it was made of, in characters safe in a shell."""
+    keys = [*(key for key in keys if key != "id"), "id"]
+    position = data.draw(st.tuples(*(VALUES[key] for key in keys)))
     text = Cursor(position, now).encode(LISTING)
-    assert Cursor.decode(text, LISTING) == Cursor(position, now)
+    assert Cursor.decode(text, LISTING, Order.parse(",".join(keys), TASK_SORT_KEYS)) == Cursor(position, now)
     assert set(text) <= set(string.ascii_letters + string.digits + "-_")
+
+
+@pytest.mark.parametrize("length", [1, 500])
+def test_the_longest_values_come_back(length):
+    """A cursor of the longest title, of whatever characters, is not too long."""
+    for character in ("x", '"', "\N{GRINNING FACE}"):
+        position = (character * length, 2**63 - 1)
+        assert Cursor.decode(Cursor(position, NOW).encode(LISTING), LISTING, TITLES).position == position
+
+
+@pytest.mark.parametrize("sort", ["title", "due,id", "status,priority", "completed,user", "id"])
+def test_forged_cursors_are_refused(sort):
+    """A cursor with the right checksum and a value that no record has is refused."""
+    order = Order.parse(sort, TASK_SORT_KEYS)
+    for text in forged(LISTING, order, number=500):
+        with pytest.raises(InvalidInput, match="cursor is damaged"):
+            Cursor.decode(text, LISTING, order)
 
 
 @pytest.mark.parametrize("length", range(1, 5))
 def test_every_damaged_character_is_found(length):
     """Whichever character is changed, and to whatever, the cursor is refused."""
-    cursor = Cursor(("x" * length,), NOW)
+    cursor = Cursor(("x" * length, 7), NOW)
     text = cursor.encode(LISTING)
     for place, right in enumerate(text):
         for wrong in set(string.ascii_letters + string.digits + "-_+/= \n.é") - {right}:
             with pytest.raises(InvalidInput, match="cursor is damaged"):
-                Cursor.decode(text[:place] + wrong + text[place + 1 :], LISTING)
+                Cursor.decode(text[:place] + wrong + text[place + 1 :], LISTING, TITLES)
 
 
 def test_missing_and_additional_characters_are_found():
@@ -49,7 +78,7 @@ def test_missing_and_additional_characters_are_found():
     cut = [text[:end] for end in range(len(text))] + [text[start:] for start in range(1, len(text))]
     for damaged in [*cut, text + "A", text + "=", text + "\n", " " + text, text + text]:
         with pytest.raises(InvalidInput, match="cursor is damaged"):
-            Cursor.decode(damaged, LISTING)
+            Cursor.decode(damaged, LISTING, ORDER)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +94,11 @@ def test_missing_and_additional_characters_are_found():
 def test_another_listing_is_refused(other):
     """A cursor serves no listing with another sort or other filters."""
     with pytest.raises(InvalidInput, match="another sort or other filters"):
-        Cursor.decode(CURSOR.encode(LISTING), other)
+        Cursor.decode(CURSOR.encode(LISTING), other, ORDER)
 
 
 @given(garbage=st.text())
 def test_garbage_is_refused(garbage):
     """What is no cursor at all is refused."""
     with pytest.raises(InvalidInput):
-        Cursor.decode(garbage, LISTING)
+        Cursor.decode(garbage, LISTING, ORDER)

@@ -113,9 +113,11 @@ def test_rows_come_and_go_between_pages(database, sort):
 
 
 def test_equal_keys_need_no_sorting():
-    """Keys by which all rows are equal leave the order, and the ids still go the way of the last key."""
+    """Keys by which all rows are equal leave an order and a position; ids go the way of the last key."""
     order = Order.parse("-user,-status", TASK_SORT_KEYS)
-    left = order.without([TASK_SORT_KEYS["user"], TASK_SORT_KEYS["status"]])
+    equal = [TASK_SORT_KEYS["user"], TASK_SORT_KEYS["status"]]
+    left, position = order.without(equal, ("ann@example.com", "todo", 7))
+    assert position == (7,)
     assert [(directed.key, directed.descending) for directed in left.keys] == [(TASK_SORT_KEYS["id"], True)]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter, constant_keys
+from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
 from tests.conftest import ENGINES, NOW
 from tests.listings import add_tasks, add_users, make_row
 
@@ -79,9 +79,7 @@ def plans_of(session, filter, sort):
     """Return the plans of the first page and of a deep one: every query that they may take."""
     order = Order.parse(sort, TASK_SORT_KEYS)
     rows = service.find(session, filter, order, limit=DEEP).records
-    deep = order.without(constant_keys(filter)).position(
-        rows[-1] if len(rows) == DEEP else rows[len(rows) // 2]
-    )
+    deep = order.position(rows[-1] if len(rows) == DEEP else rows[len(rows) // 2])
     return [
         plan
         for after in (None, deep)
