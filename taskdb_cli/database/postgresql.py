@@ -169,8 +169,10 @@ class PostgreSQL:
         try:
             yield raw
         except BaseException as exc:
-            # The pool does not hear of it, as it does of what fails in a statement of SQLAlchemy's.
-            pooled.invalidate(exc)
+            # The pool does not hear of it, as it does of what fails in a statement of SQLAlchemy's. Only a
+            # signal while the connection is given up finds it given up already.
+            if pooled.is_valid:
+                pooled.invalidate(exc)
             raise
 
     def _place(self, server: str) -> str:
