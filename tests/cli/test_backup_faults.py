@@ -466,9 +466,9 @@ def test_a_session_that_the_server_ends(filled, url, held, shelf, name, monkeypa
     calls = []
 
     def ending(self, argument):
-        calls.append(1)
-        # The plan reads each of the members once before.
-        if len(calls) == (3 if name == "backup" else 6):
+        # What is before the rows of the tasks does not count; the plan reads those once before.
+        calls.append(name == "backup" or argument.startswith("tasks"))
+        if calls[-1] and sum(calls) == (3 if name == "backup" else 2):
             end(argument)
         return inner(self, argument)
 
