@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taskdb_cli.dotenv_file import DotenvFile, read_dotenv_file
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Settings:
     backup: BackupSettings = field(default_factory=BackupSettings)
     health_limits: str = ""
     """As they were written: the checks know what they mean."""
+    dotenv: DotenvFile = field(default_factory=DotenvFile, compare=False)
 
     def database(self, *, long_lived: bool = False) -> Database:
         """Return the database of these settings, not connected yet.
@@ -156,9 +158,14 @@ def load_settings(
     """
     given = os.environ if environment is None else environment
     path = env_file or (Path(given["TASKDB_ENV_FILE"]) if given.get("TASKDB_ENV_FILE") else None)
-    file = _read_env_file(path)
-    url, direct_url = _choose_urls(database_url, given, file)
-    merged = {**file, **{name: value for name, value in given.items() if value}}
+    dotenv = read_dotenv_file(path)
+    url, direct_url = _choose_urls(database_url, given, dotenv.values)
+    merged = {**dotenv.values, **{name: value for name, value in given.items() if value}}
+    # Of the addresses only one is used; each is checked where it is read.
+    addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
+    dotenv.require_literal(
+        name for name in ENVIRONMENT_VARIABLES if name not in addresses and not given.get(name)
+    )
     return Settings(
         database_url=url,
         direct_url=direct_url,
@@ -167,6 +174,7 @@ def load_settings(
         log=LogSettings.read(merged, file=log_file, format=log_format),
         backup=_read_backup(merged),
         health_limits=merged.get("TASKDB_HEALTH_LIMITS", ""),
+        dotenv=dotenv,
     )
 
 
@@ -223,6 +231,11 @@ def parse_url(text: str, source: str) -> URL:
     from taskdb_cli.database.postgresql_url import is_postgresql, read_url
 
     text = text.strip()
+    if "${" in text:
+        raise InvalidConfiguration(
+            f"{source} contains ${{, which is not expanded",
+            "write the value out; a $ that is meant is written %24",
+        )
     try:
         url = read_url(text) if is_postgresql(text) else make_url(text)
         backend = url.get_backend_name()
@@ -325,29 +338,6 @@ def _same_database(url: URL, direct: URL) -> bool:
     from taskdb_cli.database.postgresql_target import may_be_same
 
     return may_be_same(url, direct)
-
-
-def _read_env_file(path: Path | None) -> dict[str, str]:
-    from dotenv import dotenv_values, find_dotenv
-
-    try:
-        found = path or find_dotenv(usecwd=True)
-    except OSError as exc:
-        raise InvalidConfiguration(
-            f"the working directory cannot be read to find a .env file: {exc.strerror}",
-            "change to another directory, or name a dotenv file with --env-file",
-        ) from exc
-    if not found:
-        return {}
-    try:
-        # dotenv itself takes a missing file for an empty one.
-        with Path(found).open(encoding="utf-8") as stream:
-            return {name: value for name, value in dotenv_values(stream=stream).items() if value}
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
-        raise InvalidConfiguration(
-            f"the dotenv file {found} cannot be read: {reason}", "check --env-file and TASKDB_ENV_FILE"
-        ) from exc
 
 
 def _number(values: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -72,6 +72,7 @@ class Invocation:
             log_format=self.log_format,
         )
         self.journal.open(settings.log, self.verbosity)
+        settings.dotenv.log(use=self.verbosity > 0)
         return settings
 
     @cached_property

@@ -1,0 +1,151 @@
+"""The dotenv file: which one is read, whether it can be trusted, and what it says."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import select
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from taskdb_cli.errors import InvalidConfiguration
+
+LARGEST = 256_000
+"""Bytes of a dotenv file."""
+
+PATIENCE = 30
+"""Seconds that a named pipe or a terminal is waited for."""
+
+
+@dataclass(frozen=True)
+class DotenvFile:
+    """What a dotenv file says, and what is odd about it. Without a path there is no dotenv file."""
+
+    path: Path | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def log(self, *, use: bool) -> None:
+        """Log the warnings, and with `use` which file is used."""
+        logger = logging.getLogger("taskdb.settings")
+        if use:
+            logger.info("dotenv file: %s", self.path or "none")
+        for warning in self.warnings:
+            logger.warning("the dotenv file %s %s", self.path, warning)
+
+    def require_literal(self, names: Iterable[str]) -> None:
+        """Raise InvalidConfiguration if one of these variables was written to be expanded."""
+        for name in names:
+            if "${" in self.values.get(name, ""):
+                raise InvalidConfiguration(
+                    f"{name} in the dotenv file contains ${{, which is not expanded", "write the value out"
+                )
+
+
+def read_dotenv_file(named: Path | None) -> DotenvFile:
+    """Read the file that the user named, or else the nearest .env of the working directory and its parents.
+
+    Values are taken literally. Variables that are empty are left out. Raises InvalidConfiguration, also for
+    a .env that was not named and that somebody else may have written.
+    """
+    path = named or _nearest()
+    if path is None:
+        return DotenvFile()
+    try:
+        if named is None and not stat.S_ISREG(path.stat().st_mode):
+            raise _refused(path, "it is not a regular file", "rename it")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            status = os.fstat(descriptor)
+            if named is None:
+                _require_trusted(path, status)
+            data = _read(descriptor)
+        finally:
+            os.close(descriptor)
+        values, warnings = _parsed(data.decode("utf-8-sig"))
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        if isinstance(exc, UnicodeDecodeError):
+            reason = "it is not UTF-8 text"
+        raise InvalidConfiguration(
+            f"the dotenv file {path} cannot be read: {reason}", "name another one with --env-file"
+        ) from exc
+    if stat.S_ISREG(status.st_mode):
+        # A file that was named may have any owner and mode; the person is told the worst of it.
+        if status.st_mode & stat.S_IWOTH:
+            warnings.append("can be changed by everybody: run 'chmod o-w' on it")
+        elif named is None and status.st_mode & stat.S_IWGRP:
+            warnings.append("can be changed by its group: run 'chmod g-w' on it")
+    return DotenvFile(path, values, tuple(warnings))
+
+
+def _nearest() -> Path | None:
+    try:
+        here = Path.cwd()
+    except OSError as exc:
+        raise InvalidConfiguration(
+            f"the working directory cannot be read to find a .env file: {exc.strerror}",
+            "change to another directory, or name a dotenv file with --env-file",
+        ) from exc
+    for directory in (here, *here.parents):
+        path = directory / ".env"
+        # A virtual environment may have this name. A broken link is an error, because settings are missing.
+        if os.path.lexists(path) and not path.is_dir():
+            return path
+    return None
+
+
+def _require_trusted(path: Path, status: os.stat_result) -> None:
+    """Raise InvalidConfiguration for a file that was found and that another user may have written."""
+    for owner in (path.lstat().st_uid, status.st_uid):
+        if owner not in (0, os.geteuid()):
+            raise _refused(path, f"it belongs to the user with the id {owner}", "make it yours with 'chown'")
+    if status.st_mode & stat.S_IWOTH:
+        raise _refused(path, "everybody may write it", "look at what it says and run 'chmod o-w' on it")
+    for directory in (path.parent, Path(os.path.realpath(path)).parent):
+        mode = directory.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise _refused(path, f"everybody may replace files in {directory}", "run 'chmod o-w' on that")
+
+
+def _refused(path: Path, reason: str, remedy: str) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"the dotenv file {path} is refused: {reason}", f"{remedy}, or name it with --env-file"
+    )
+
+
+def _read(descriptor: int) -> bytes:
+    """Read to the end; raise ValueError for too much, and TimeoutError for a pipe that nobody writes to."""
+    data = b""
+    while select.select([descriptor], [], [], PATIENCE)[0]:
+        part = os.read(descriptor, LARGEST)
+        data += part
+        if len(data) > LARGEST:
+            raise ValueError(f"it is longer than {LARGEST} bytes")
+        if not part:
+            return data
+    raise TimeoutError(errno.ETIMEDOUT, f"nothing was written to it for {PATIENCE} seconds")
+
+
+def _parsed(text: str) -> tuple[dict[str, str], list[str]]:
+    """Return the variables that are not empty, and a warning if a line was not understood.
+
+    Raises ValueError for what no text holds.
+    """
+    from dotenv.parser import parse_stream
+
+    if "\0" in text:
+        raise ValueError("it holds a NUL character")
+    values: dict[str, str] = {}
+    misread = []
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            misread.append(binding.original.line)
+        elif binding.key is not None:
+            values[binding.key] = binding.value or ""
+    warnings = [f"is not understood in line {misread[0]}, which is passed over"] if misread else []
+    return {name: value for name, value in values.items() if value}, warnings
