@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +21,14 @@ from taskdb_cli.cli.backup_options import (
     KeepWeekly,
     Label,
     Shelf,
+    is_stdout,
+    new_file,
     policy_of,
 )
 from taskdb_cli.cli.options import DryRun, NotingGroup, Output
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_record, show_records
 from taskdb_cli.errors import (
-    Conflict,
     DataCorrupt,
     Incomplete,
     Interrupted,
@@ -302,15 +302,6 @@ def _refuse_own_options(ctx: typer.Context) -> None:
             )
 
 
-def _new_file(name: str) -> Path:
-    path = Path(name).absolute()
-    if not name or not path.name or path.is_dir():
-        raise InvalidInput(f"--file {name!r} names no file", "name a new file, or - for stdout")
-    if os.path.lexists(path):
-        raise Conflict(f"{path} exists already", "choose another name")
-    return path
-
-
 def _back_up_to(shelf: Shelf, file: str, output: Format | None) -> None:
     from taskdb_cli.services.backup import taking
 
@@ -319,7 +310,9 @@ def _back_up_to(shelf: Shelf, file: str, output: Format | None) -> None:
         raise InvalidInput("an archive is nothing for a terminal", "send it into a file or a pipe")
     if file == "-" and output is not None:
         raise InvalidInput("--output has no place beside an archive on stdout", "leave one of them away")
-    path = _new_file(file) if file != "-" else Path()
+    if file == "-" and is_stdout(run.settings.log.file):
+        raise InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
+    path = new_file(file) if file != "-" else Path()
     with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
         if file == "-":
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.invocation import Invocation, invocation
-from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, TaskdbError
+from taskdb_cli.errors import Conflict, DatabaseMissing, HomeMissing, Incomplete, InvalidInput, TaskdbError
+from taskdb_cli.paths import reserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,6 +172,26 @@ class Shelf:
             self.run.say(f"{what} {backup().path}")
         except Incomplete as exc:
             self.run.say(exc.message)
+
+
+def new_file(name: str) -> Path:
+    """Return the path of an archive to be made; raise InvalidInput or Conflict if none can be there."""
+    path = Path(name).absolute()
+    if not name or not path.name or path.is_dir():
+        raise InvalidInput(f"--file {name!r} names no file", "name a new file, or - for stdout")
+    if os.path.lexists(path):
+        raise Conflict(f"{path} exists already", "choose another name, or - for stdout")
+    if reason := reserved(path):
+        raise InvalidInput(f"{path} is refused: {reason}", "choose another name")
+    return path
+
+
+def is_stdout(path: Path | None) -> bool:
+    """Return whether a path leads to what stdout leads to."""
+    try:
+        return path is not None and os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:
+        return False
 
 
 def policy_of(*, last: int, daily: int, weekly: int, monthly: int, at_least: int) -> Policy | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from taskdb_cli.cli.journal import Journal, LogFormat
-from taskdb_cli.errors import DatabaseMissing, ExitCode, Refused
+from taskdb_cli.errors import DatabaseMissing, ExitCode, InvalidConfiguration, Refused
 
 if TYPE_CHECKING:
     from taskdb_cli.config import Settings
@@ -71,9 +71,27 @@ class Invocation:
             log_file=self.log_file,
             log_format=self.log_format,
         )
+        self._require_log_apart(settings)
         self.journal.open(settings.log, self.verbosity)
         settings.dotenv.log(use=self.verbosity > 0)
         return settings
+
+    def _require_log_apart(self, settings: Settings) -> None:
+        """Raise InvalidConfiguration if the log file is the database or the dotenv file."""
+        from taskdb_cli.database.sqlite_url import files_of
+        from taskdb_cli.paths import is_same
+
+        log = settings.log.file
+        own = dict.fromkeys(files_of(settings.database_url), "it belongs to the database")
+        if settings.dotenv.path:
+            own[settings.dotenv.path] = "it is the dotenv file"
+        for path, what in own.items():
+            if log and is_same(log, path):
+                self.journal.give_up()
+                raise InvalidConfiguration(
+                    f"the log file {log} is refused: {what}",
+                    "name another one with --log-file or TASKDB_LOG_FILE",
+                )
 
     @cached_property
     def database(self) -> Database:

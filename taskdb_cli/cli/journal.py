@@ -36,6 +36,8 @@ class Journal:
     begun: float = field(default_factory=time.perf_counter)
     settings: LogSettings | None = None
     """Those that it was opened with."""
+    given_up: bool = False
+    """Whether nothing more is written to the log."""
 
     def open(self, settings: LogSettings, verbosity: int) -> None:
         """Log from now on; raise InvalidConfiguration if the log file cannot be opened."""
@@ -46,9 +48,16 @@ class Journal:
         configure(verbosity, run=self.id, file=settings.file, as_json=settings.as_json)
         self.settings = settings
 
+    def give_up(self) -> None:
+        """Close the file, and write nothing more, not even how the run ended."""
+        from taskdb_cli.logs import reset
+
+        reset()
+        self.given_up = True
+
     def close(self, code: int) -> None:
         """Log how the run ended, without a word of what the user wrote, and close the file."""
-        if self.settings is None and not self._open_for_failure(code):
+        if self.given_up or (self.settings is None and not self._open_for_failure(code)):
             return
         import logging
 

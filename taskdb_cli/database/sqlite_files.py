@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from taskdb_cli.paths import SIDECARS
+
 LONGEST_NAME = 255 - len("-journal")
 """Bytes in a file's name that leave room for the names of the files beside it."""
 
@@ -14,10 +16,6 @@ LONGEST_PATH = 512 - len("-journal")
 
 LEAST_ROOM = 64 * 1024
 """Bytes: SQLite needs 32 KiB to share a file in WAL mode, and some to log a change in."""
-
-
-SIDECARS = ("-wal", "-shm", "-journal")
-"""The ends of the names of the files that SQLite keeps beside a database."""
 
 
 def sidecars(path: Path) -> list[Path]:

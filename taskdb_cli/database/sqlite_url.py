@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 from sqlalchemy import URL
 
+from taskdb_cli.database.sqlite_files import sidecars
 from taskdb_cli.errors import InvalidConfiguration
 
 FORM = "write sqlite:///relative/path or sqlite:////absolute/path; in the path write ? as %3F and % as %25"
@@ -38,3 +40,11 @@ def parse_sqlite_url(text: str, source: str) -> URL:
     if problem:
         raise InvalidConfiguration(f"{source} {problem}", FORM)
     return URL.create("sqlite", database=path)
+
+
+def files_of(url: URL) -> list[Path]:
+    """Return the files of a SQLite database, whether or not they are there; none for a server's."""
+    if url.get_backend_name() != "sqlite":
+        return []
+    path = Path(os.path.realpath(url.database or ""))
+    return [path, *sidecars(path)]

@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.sqlite_files import SIDECARS
 from taskdb_cli.errors import Conflict
+from taskdb_cli.paths import SIDECARS
 from taskdb_cli.services.backup.files import add_name, replace, storage
 
 _ENDINGS = (*SIDECARS, "")

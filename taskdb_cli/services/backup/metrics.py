@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.services.backup.files import write_atomically
+from taskdb_cli.errors import StorageFailed
+from taskdb_cli.paths import descriptor_of, reserved
+from taskdb_cli.services.backup.files import storage, write_atomically
 from taskdb_cli.services.backup.records import Record
 
 READABLE = 0o644
 """The collector runs as another user, and nothing in the file is secret."""
 
+_BEGINNING = b"# HELP taskdb_backup_"
+"""How the file begins, also that of taskdb 0.1.0."""
+
 
 def write_metrics(path: Path, label: str, record: Record, *, seconds: float) -> None:
-    """Replace the file by what is recorded of a label; raise StorageFailed, and keep the old one."""
-    write_atomically(path, exposition(label, record, seconds=seconds).encode(), mode=READABLE)
+    """Replace the file, or the one that a symbolic link leads to, by what is recorded of a label.
+
+    Raises StorageFailed, also for a file that holds anything else, and leaves that as it is.
+    """
+    target = Path(os.path.realpath(path))
+    with storage(f"{path} cannot be read"):
+        # What goes to stdout would be lost with the file that /dev/stdout leads to.
+        foreign = descriptor_of(path) is not None or reserved(path) or target.is_symlink()
+        if foreign or (path.is_file() and not _begins_as_ours(path)):
+            raise StorageFailed(f"{path} is not a metrics file of taskdb", "name another with --metrics-file")
+    write_atomically(target, exposition(label, record, seconds=seconds).encode(), mode=READABLE)
+
+
+def _begins_as_ours(path: Path) -> bool:
+    with path.open("rb", buffering=0) as file:
+        beginning = file.read(len(_BEGINNING))
+    return beginning in (b"", _BEGINNING)
 
 
 def exposition(label: str, record: Record, *, seconds: float) -> str:

@@ -1,0 +1,47 @@
+"""What a path stands for besides a name: another file, an open descriptor, a file of another purpose."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SIDECARS = ("-wal", "-shm", "-journal")
+"""The ends of the names of the files that SQLite keeps beside a database."""
+
+_MOST_LINKS = 40
+"""How many symbolic links are followed, as on Linux."""
+
+
+def is_same(path: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file, or would lead to one if it were made."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return os.path.realpath(path) == os.path.realpath(other)
+
+
+def descriptor_of(path: Path) -> int | None:
+    """Return the number of the open file of this process that a path such as /dev/stdout stands for."""
+    descriptors = {os.path.realpath("/proc/self/fd"), "/dev/fd"}
+    for _ in range(_MOST_LINKS):
+        if os.path.realpath(path.parent) in descriptors:
+            return int(path.name) if path.name.isdecimal() else None
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+def reserved(path: Path) -> str:
+    """Return why no file may be made under this name, or nothing if one may."""
+    real = Path(os.path.realpath(path))
+    for ending in SIDECARS:
+        if real.name.endswith(ending) and real.with_name(real.name.removesuffix(ending)).is_file():
+            # It would delete or overwrite the file.
+            return "SQLite takes a file of this name for its own"
+    for name in (path.name, real.name):
+        if name == ".env":
+            return "settings are read from a file of this name"
+        if name.endswith(".taskdb.json") or (name.startswith(".") and name.endswith(".lock")):
+            return "backups have their records and locks under such names"
+    return ""
