@@ -12,7 +12,15 @@ from taskdb_cli.api import records
 from taskdb_cli.api.caller import Authorized
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import AllTaskParameters, Listing, asks, query_of, task_filter
-from taskdb_cli.api.records import IfMatch, TaskPatch, body_of, json_response, task_response, versions_of
+from taskdb_cli.api.records import (
+    IfMatch,
+    TaskPatch,
+    Versions,
+    body_of,
+    json_response,
+    task_response,
+    versions_of,
+)
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
@@ -74,8 +82,7 @@ def update_task(
     owner = values.pop("user", None)
 
     def work(session: Session, access: Access) -> Record:
-        seen = _seen(session, access, id, lock=True)
-        version = records.require_version("task", seen, versions)
+        version = _lock(session, access, id, versions)
         if owner is not None:
             access.require_user(session, owner)
         changes = TaskUpdate.model_construct(**values)
@@ -93,9 +100,8 @@ def delete_task(
     versions = versions_of(if_match)
 
     def work(session: Session, access: Access) -> None:
-        _seen(session, access, id, lock=True)
-        [gone] = service.remove(session, [id])
-        records.require_version("task", gone, versions)
+        _lock(session, access, id, versions)
+        service.remove(session, [id])
 
     caller.write(work, dry_run=dry_run)
     return json_response({"tasks_deleted": [id], "dry_run": dry_run})
@@ -106,8 +112,7 @@ def _mover(status: TaskStatus) -> Callable[..., Response]:
         versions = versions_of(if_match)
 
         def work(session: Session, access: Access) -> Record:
-            seen = _seen(session, access, id, lock=True)
-            version = records.require_version("task", seen, versions)
+            version = _lock(session, access, id, versions)
             changes = TaskUpdate(status=status)
             [record] = service.change(session, [id], changes, now=caller.now, if_version=version)
             return record
@@ -128,13 +133,19 @@ for _verb, (_status, _words) in _VERBS.items():
     )
 
 
-def _seen(session: Session, access: Access, id: int, *, lock: bool = False) -> Record:
-    """Return a task's record; raise TaskNotFound for another's too, if the token is one user's.
+def _lock(session: Session, access: Access, id: int, versions: Versions) -> int | None:
+    """Return the version that a task must have when it is changed, or None for any.
 
-    With `lock` nobody else can give such a token's task away until this transaction ends.
+    If the token is one user's, or versions are named, nobody else can give the task away or change it until
+    this transaction ends. Raises StaleVersion, and TaskNotFound as `_seen` does.
     """
-    if lock and access.user_id is not None:
+    if access.user_id is not None or versions is not None:
         lock_tasks(session, [id])
+    return records.require_version("task", _seen(session, access, id), versions)
+
+
+def _seen(session: Session, access: Access, id: int) -> Record:
+    """Return a task's record; raise TaskNotFound for another's too, if the token is one user's."""
     record = service.get(session, id)
     if access.user_id not in (None, record["user_id"]):
         raise TaskNotFound([id])

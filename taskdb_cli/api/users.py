@@ -132,9 +132,10 @@ def delete_user(
     def work(session: Session, access: Access) -> service.Deletion:
         access.require_user(session, user)
         access.require_everybody()
-        done = service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
-        records.require_version("user", user_record(done.users[0]), versions)
-        return done
+        if versions is not None:
+            [seen], _ = service.lock(session, [user], reassign_to=reassign_to)
+            records.require_version("user", user_record(seen), versions)
+        return service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
 
     return json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
 

@@ -91,10 +91,12 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     """Return the user with that id or e-mail address; raise UserNotFound.
 
     With `lock` no other transaction can change or delete the user, or give them a task, until this
-    one ends.
+    one ends, and the user is as the last transaction left them, even if the session read them before.
     """
     query = select(User).where(_named(ref))
-    user = session.exec(query.with_for_update() if lock else query).one_or_none()
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    user = session.exec(query).one_or_none()
     if user is None:
         raise UserNotFound(ref)
     return user
@@ -205,6 +207,20 @@ def preview_deletion(session: Session, refs: Sequence[str], *, reassign_to: str 
     return Deletion(users, count, heir)
 
 
+def lock(
+    session: Session, refs: Sequence[str], *, reassign_to: str | None = None
+) -> tuple[list[User], User | None]:
+    """Lock users whom `remove` would delete, and who gets their tasks; return them as they are from now on.
+
+    Raises UserNotFound, and InvalidInput when the new owner goes too.
+    """
+    users, heir = _involved(session, refs, reassign_to)
+    # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
+    for id in sorted(user.id for user in [*users, heir] if user is not None):
+        get(session, str(id), lock=True)
+    return users, heir
+
+
 def remove(
     session: Session, refs: Sequence[str], *, now: datetime, reassign_to: str | None = None
 ) -> Deletion:
@@ -214,9 +230,8 @@ def remove(
     Raises UserNotFound, InvalidInput when the new owner goes too, and ExternalIdTaken when they have a
     task of the same external id.
     """
-    users, heir = _involved(session, refs, reassign_to)
+    users, heir = lock(session, refs, reassign_to=reassign_to)
     ids = [user.id for user in users]
-    _lock(session, ids if heir is None else [*ids, heir.id])
     tasks = _delete_tasks(session, ids) if heir is None else _reassign_tasks(session, ids, heir, now)
     session.exec(delete(User).where(col(User.id).in_(ids)))
     return Deletion(users, tasks, heir)
@@ -235,12 +250,6 @@ def _involved(
     if heir is not None and heir.id in users:
         raise InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
     return list(users.values()), heir
-
-
-def _lock(session: Session, ids: Sequence[int]) -> None:
-    # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
-    for id in sorted(ids):
-        get(session, str(id), lock=True)
 
 
 def _delete_tasks(session: Session, owners: Sequence[int]) -> int:
