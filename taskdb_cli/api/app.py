@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
+from http import HTTPStatus
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from taskdb_cli import __version__
 from taskdb_cli.api import description, operations, tasks, users
@@ -41,6 +45,7 @@ def create_app(database: Database) -> FastAPI:
     app.state.readiness = operations.Readiness(database)
     for part in (users, tasks, operations):
         app.router.routes.extend(part.router.routes)
+    _answer_head(app)
     # The last one added comes first.
     app.add_middleware(Guard, database=database)
     app.add_middleware(Bounded)
@@ -51,6 +56,15 @@ def create_app(database: Database) -> FastAPI:
     app.add_exception_handler(HTTPException, _tell_unrouted)
     description.complete(app)
     return app
+
+
+def _answer_head(app: FastAPI) -> None:
+    """Let every route that answers GET answer HEAD too; the server leaves the body away."""
+    for route in [route for route in app.router.routes if isinstance(route, APIRoute)]:
+        if "GET" in (route.methods or ()):
+            head = copy(route)
+            head.methods, head.include_in_schema = {"HEAD"}, False
+            app.router.routes.append(head)
 
 
 @asynccontextmanager
@@ -87,8 +101,17 @@ async def _tell_invalid(request: Request, error: Exception) -> Response:
 async def _tell_unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers: dict[str, Any] = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_of(request))
     code = _CODES.get(error.status_code, "usage")
     return _answer(request, Problem(error.status_code, code, error.detail, "", headers))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return what the path allows by all of its routes."""
+    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
+    allowed = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for methods in allowed for method in methods})
 
 
 def _answer(request: Request, problem: Problem) -> Response:

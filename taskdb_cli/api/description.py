@@ -25,7 +25,7 @@ _WORDS = {
     409: "It contradicts what is stored, such as an address that another user has.",
     412: "The record is not at the version of `If-Match`.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is not JSON in UTF-8, or it is compressed.",
     422: "A parameter or a field is not right.",
     500: "Something went wrong in the server.",
     503: "The database cannot be reached, is locked, or has other tables than it should.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Coroutine, Mapping
+from email.message import Message
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Request, Response
@@ -11,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json, to_json
 from sqlmodel import Field as SQLField
 from sqlmodel import SQLModel
+from starlette.datastructures import Headers
 
 from taskdb_cli.errors import InvalidInput, StaleVersion
 from taskdb_cli.models.fields import Description, Email, ExternalId, Moment, Name, Priority, Status, Title
@@ -22,6 +25,8 @@ from taskdb_cli.services.validation import reasons
 
 Schema = TypeVar("Schema", bound=SQLModel)
 
+_SCHEMA_HINT = "the schema is in /openapi.json"
+
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")
 _OURS = re.compile(r'"([1-9][0-9]{0,8})"')
@@ -29,6 +34,8 @@ _OURS = re.compile(r'"([1-9][0-9]{0,8})"')
 _LARGE_BODY = 128 * 1024
 _MOST_FIELDS = 100
 """How many fields a large body may have; no schema has as many."""
+
+_LONGEST_TYPE = 200
 
 
 class UnsupportedBody(InvalidInput):
@@ -47,17 +54,31 @@ def body_of(schema: type[Schema]) -> Callable[[Request], Coroutine[Any, Any, Sch
     """Return the dependency that reads a request's JSON body by a schema, without any conversion of types."""
 
     async def read(request: Request) -> Schema:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise UnsupportedBody("the body must be JSON", "send Content-Type: application/json")
+        _require_plain_json(request.headers)
         body = await request.body()
         _require_few_fields(body)
         try:
-            return schema.model_validate_json(body, strict=True)
+            given = schema.model_validate_json(body, strict=True)
         except ValidationError as exc:
-            raise InvalidInput("; ".join(reasons(exc)), "the schema is in /openapi.json") from exc
+            raise InvalidInput("; ".join(reasons(exc)), _SCHEMA_HINT) from exc
+        _require_unique_names(body)
+        return given
 
     return read
+
+
+def _require_plain_json(headers: Headers) -> None:
+    """Raise UnsupportedBody unless the body is JSON in UTF-8 by its headers, and not compressed."""
+    codings = ",".join(headers.getlist("content-encoding")).lower().split(",")
+    if {coding.strip() for coding in codings} - {"", "identity"}:
+        raise UnsupportedBody("the body is compressed", "send it without Content-Encoding")
+    described = Message()
+    described["Content-Type"] = given = ",".join(headers.getlist("content-type"))
+    if len(given) > _LONGEST_TYPE or described.get_content_type() != "application/json":
+        raise UnsupportedBody("the body must be JSON", "send Content-Type: application/json")
+    charsets = [value for name, value in described.get_params([]) if name == "charset"]
+    if any(str(charset).lower() not in ("utf-8", "utf8") for charset in charsets):
+        raise UnsupportedBody("the body must be in UTF-8", "JSON has no other encoding")
 
 
 def _require_few_fields(body: bytes) -> None:
@@ -69,7 +90,20 @@ def _require_few_fields(body: bytes) -> None:
     except ValueError:
         return
     if isinstance(given, dict) and len(given) > _MOST_FIELDS:
-        raise InvalidInput(f"the body has {len(given)} fields", "the schema is in /openapi.json")
+        raise InvalidInput(f"the body has {len(given)} fields", _SCHEMA_HINT)
+
+
+def _require_unique_names(body: bytes) -> None:
+    """Raise InvalidInput if the object names a field twice; a valid body holds no object inside."""
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        seen = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidInput(f"{name} is given twice", "name each field once")
+            seen.add(name)
+
+    json.loads(body, object_pairs_hook=check)
 
 
 def takes(schema: type[SQLModel], example: Mapping[str, object]) -> dict[str, Any]:
@@ -86,7 +120,7 @@ IfMatch = Annotated[
     str | None,
     Header(
         description='The ETag that the record must have, as `"3"`, or several with commas; '
-        "else the answer is 412. `*` is any, and a weak one is none."
+        "else the answer is 412. `*` is any, and a weak one is none.",
     ),
 ]
 

@@ -63,8 +63,9 @@ def test_the_routes_are_found():
         ("POST", "/tasks/{id}/done"),
         ("GET", "/openapi.json"),
         ("GET", "/metrics"),
+        ("HEAD", "/metrics"),
     } < {*ROUTES}
-    assert len(ROUTES) == 20
+    assert len(ROUTES) == 28
     assert set(BODIES) < set(ROUTES)
 
 
@@ -84,7 +85,8 @@ def test_only_one_route_is_open(nobody):
     """That the server lives is told to everybody, and asks no database."""
     answer = nobody.get(LIVE)
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
-    assert [route for route in ROUTES if route not in CLOSED] == [("GET", LIVE)]
+    assert nobody.request("HEAD", LIVE).status_code == 200
+    assert [route for route in ROUTES if route not in CLOSED] == [("GET", LIVE), ("HEAD", LIVE)]
 
 
 @ANY_ENGINE
@@ -234,7 +236,7 @@ def test_a_users_token_sees_nobody_else(connect_as, database, rows, scope, ref):
     for route in CLOSED:
         answer = ask(api, route, user=ref, task=2)
         if "{" in route[1]:
-            expected = 403 if scope == "read" and route[0] != "GET" else 404
+            expected = 403 if scope == "read" and route[0] not in ("GET", "HEAD") else 404
             assert answer.status_code == expected, (route, answer.text)
             missing = ask(api, route, user="9" if ref == "2" else "bob2@example.com", task=9)
             assert answer.status_code == missing.status_code
@@ -249,6 +251,8 @@ def test_a_users_token_and_its_own_rows(connect_as, database, rows):
     for route in CLOSED:
         if route in ADMINISTRATION:
             assert_problem(ask(api, route), 403, "forbidden", "limited to one user")
+        elif route == ("HEAD", "/metrics"):
+            assert ask(api, route).status_code == 403
         elif route != ("DELETE", "/tasks/{id}"):
             answer = ask(api, route)
             assert answer.status_code in (200, 201), (route, answer.text)

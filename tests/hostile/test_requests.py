@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.services import task, user
+from tests.api.conftest import ANY_ENGINE
+from tests.api.servers import running
+from tests.api.test_access import BODIES, ROUTES
+from tests.api.test_server import PATIENCE
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW, SERVERS
-from tests.samples import add_task, add_user, task_records, user_records
+from tests.samples import add_task, add_user, emails, task_records, user_records
 from tests.services.test_concurrency import until_waiting
 
 TWO_ENGINES = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+READABLE = [path for method, path in ROUTES if method == "GET"]
 
 
 @pytest.fixture
@@ -22,6 +29,186 @@ def rows(database):
     """A user with a task."""
     add_user(database)
     add_task(database)
+
+
+def head_of(answer):
+    """What of an answer does not change from one request to the next."""
+    changing = ("date", "x-request-id", "content-length" if "/metrics" in str(answer.url) else "")
+    return answer.status_code, {name: each for name, each in answer.headers.items() if name not in changing}
+
+
+@ANY_ENGINE
+def test_head_is_get_without_the_body(app, api, connect_as, rows):
+    """HEAD answers as GET does, with the same headers, by the same rules of access, and without a body."""
+    one_user = connect_as("read", "ann@example.com")
+    paths = [path.format(user=1, id=1) for path in READABLE]
+    paths += [
+        "/users/2",
+        "/users/0x",
+        "/tasks/x",
+        "/tasks?limit=0",
+        "/nonsense",
+        "/users?search=" + "a" * 201,
+    ]
+    with running(app) as url:
+        for token in (api.token, one_user.token, "taskdb_" + "A" * 43, None):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE) as client:
+                for path in paths:
+                    read, head = client.get(path), client.head(path)
+                    assert head_of(head) == head_of(read), path
+                    assert head.content == b""
+                    assert int(head.headers["content-length"]) > 0
+        assert httpx.head(f"{url}/health/live").status_code == 200
+    counted = api.get("/metrics").text
+    for route in ("/users/{user}", "/health/live"):
+        assert f'taskdb_http_requests_total{{method="HEAD",route="{route}",status="200"}}' in counted
+    assert all("head" not in operations for operations in app.openapi()["paths"].values())
+
+
+@ANY_ENGINE
+def test_what_a_path_allows(api, rows):
+    """A method that a path does not know is 405, and Allow names every one that it does."""
+    for path in {path for _, path in ROUTES}:
+        allowed = {method for method, each in ROUTES if each == path}
+        for method in {"OPTIONS", "PUT", "TRACE", "POST", "DELETE", "BREW"} - allowed:
+            answer = api.request(method, path.format(user=1, id=1))
+            assert_problem(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == ", ".join(sorted(allowed)), (method, path)
+    assert api.get("/tasks/1/done").headers["allow"] == "POST"
+    assert "allow" not in api.request("OPTIONS", "/nonsense").headers
+
+
+NEW = b'{"email": "b@example.com", "name": "B"}'
+TYPES = [
+    ("application/json", 200),
+    ("Application/JSON", 200),
+    ("application/json;", 200),
+    (" application/json ", 200),
+    ("application/json; charset=utf-8", 200),
+    ('application/json;charset="UTF-8"', 200),
+    ("application/json ; charset = utf-8", 200),
+    ("application/json; Charset=UTF8", 200),
+    ("application/json; profile=x", 200),
+    ("application/json; charset=utf-8; charset=utf-8", 200),
+    (None, 415),
+    ("", 415),
+    (";", 415),
+    ("json", 415),
+    ("text/plain", 415),
+    ("text/json", 415),
+    ("application/jsonp", 415),
+    ("application/merge-patch+json", 415),
+    ("application/problem+json", 415),
+    ("application/json, text/plain", 415),
+    ("text/plain; application/json", 415),
+    ("application/x-www-form-urlencoded", 415),
+    ("multipart/form-data; boundary=x", 415),
+    ("application/json; charset=utf-16", 415),
+    ("application/json; charset=latin-1", 415),
+    ("application/json; charset=utf-7", 415),
+    ("application/json; charset=", 415),
+    ("application/json; charset", 415),
+    ("application/json; charset='utf-8'", 415),
+    ("application/json; charset=utf-8; charset=latin-1", 415),
+    ("application/json; charset*=utf-8''latin-1", 415),
+    ("application/json; charset=\xff", 415),
+]
+
+
+@ANY_ENGINE
+def test_content_types(api, rows):
+    """A body is JSON in UTF-8 by its own account, or it is refused."""
+    for kind, status in TYPES:
+        headers = {} if kind is None else {"Content-Type": kind.encode("latin-1")}
+        answer = api.patch("/users/1", content=b'{"name": "B"}', headers=headers)
+        assert answer.status_code == status, kind
+        if status == 415:
+            assert_problem(answer, 415, "unsupported_media_type")
+
+
+@ANY_ENGINE
+def test_content_codings(api, rows):
+    """A body that is compressed by its own account is refused, on every route that takes one."""
+    for coding in ("gzip", "br", "deflate, gzip", "identity, gzip", "GZIP", "x", "chunked"):
+        for (method, path), body in BODIES.items():
+            headers = {"Content-Encoding": coding}
+            answer = api.request(method, path.format(user=1, id=1), json=body, headers=headers)
+            assert_problem(answer, 415, "unsupported_media_type")
+    for coding in ("identity", "Identity ", ""):
+        headers = {"Content-Encoding": coding}
+        assert api.patch("/users/1", json={"name": "B"}, headers=headers).status_code == 200
+
+
+BROKEN = [
+    b"",
+    b" ",
+    b"null",
+    b"5",
+    b'"x"',
+    b"[]",
+    b"{",
+    b"{}{}",
+    b"{'email': 1}",
+    b"\xef\xbb\xbf" + NEW,
+    NEW.decode().encode("utf-16"),
+    NEW.decode().encode("utf-16-le"),
+    NEW.decode().encode("utf-32"),
+    b"\x1f\x8b" + NEW,
+    b"\x00" + NEW,
+    NEW + b"\x00",
+    NEW.replace(b"B", b"\xff"),
+    NEW.replace(b"B", b"\xc0\x80"),
+    NEW.replace(b"B", b"\xed\xa0\x80"),
+    NEW.replace(b"B", b"\\ud800"),
+    NEW.replace(b"B", b"\\udc00\\ud800"),
+    NEW.replace(b"B", b"\\u0000"),
+    NEW.replace(b"B", b"a\nb"),
+    *(
+        NEW.replace(b'"B"', value)
+        for value in (
+            b"NaN",
+            b"Infinity",
+            b"-Infinity",
+            b"1e999",
+            b"1" * 5000,
+            b"-0",
+            b"true",
+            b"null",
+            b"{}",
+        )
+    ),
+    NEW.replace(b'"name"', b'"name": "A", "name"'),
+    NEW.replace(b'"name"', b'"n\\u0061me": "A", "name"'),
+    NEW.replace(b'"name"', b'"name": 5, "name"'),
+    NEW.replace(b'"B"', b'{"a": 1, "a": 2}'),
+    NEW.replace(b'"B"', b'[{"a": [{"b": 1, "b": 1}]}]'),
+    NEW[:-1] + b', "name": "B"}',
+    NEW[:-1] + b', "x": {"a": 1, "a": 2}}',
+    NEW[:-1] + b', "\\ud800": 1}',
+]
+
+
+@ANY_ENGINE
+def test_broken_bodies(api, database):
+    """A body that is no JSON, is not in UTF-8, or says a thing twice is 422 and makes nothing."""
+    for body in BROKEN:
+        answer = api.post("/users", content=body, headers={"Content-Type": "application/json"})
+        assert_problem(answer, 422, "usage")
+    assert emails(database) == []
+
+
+@ANY_ENGINE
+def test_a_field_that_is_given_twice(api, rows, database):
+    """Every route that takes a body refuses one that gives a field twice, also with the same value."""
+    for (method, path), body in BODIES.items():
+        name, value = next(iter(body.items()))
+        twice = json.dumps(body)[:-1] + f', "{name}": {json.dumps(value)}}}'
+        headers = {"Content-Type": "application/json"}
+        answer = api.request(method, path.format(user=1, id=1), content=twice, headers=headers)
+        assert_problem(answer, 422, "usage", f"{name} is given twice")
+    assert emails(database) == ["ann@example.com"]
+    assert [record["title"] for record in task_records(database)] == ["Write"]
 
 
 CHANGES = [
