@@ -24,6 +24,16 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+LONGEST_ECHO = 200
+"""Characters of a caller's value that an error repeats at most."""
+
+
+def brief(value: object) -> str:
+    """Return a caller's value as an error repeats it: what is too long is cut, and ends in `…`."""
+    text = str(value)
+    return text if len(text) <= LONGEST_ECHO else f"{text[: LONGEST_ECHO - 1]}…"
+
+
 class TaskdbError(Exception):
     """The root of all expected failures.
 
@@ -81,7 +91,7 @@ class UserNotFound(NotFound):
     """No user has this id or e-mail address."""
 
     def __init__(self, ref: object) -> None:
-        super().__init__(f"user {ref} not found", "'taskdb user list' shows the users")
+        super().__init__(f"user {brief(ref)} not found", "'taskdb user list' shows the users")
 
 
 class TaskNotFound(NotFound):
@@ -90,7 +100,7 @@ class TaskNotFound(NotFound):
     def __init__(self, ids: Iterable[int]) -> None:
         missing = list(ids)
         noun = "task" if len(missing) == 1 else "tasks"
-        numbers = ", ".join(str(id) for id in missing)
+        numbers = ", ".join(map(brief, missing))
         super().__init__(f"{noun} {numbers} not found", "'taskdb task list' shows the tasks")
 
 
@@ -98,7 +108,7 @@ class TokenNotFound(NotFound):
     """No access token has this id or name."""
 
     def __init__(self, ref: object) -> None:
-        super().__init__(f"access token {ref} not found", "'taskdb token list' shows the tokens")
+        super().__init__(f"access token {brief(ref)} not found", "'taskdb token list' shows the tokens")
 
 
 class DatabaseMissing(NotFound):
@@ -124,7 +134,7 @@ class EmailTaken(Conflict):
 
     def __init__(self, email: str) -> None:
         super().__init__(
-            f"a user with the e-mail address {email} exists already",
+            f"a user with the e-mail address {brief(email)} exists already",
             "choose another address; 'user create --if-not-exists' accepts the existing user",
         )
 
@@ -134,7 +144,7 @@ class TokenNameTaken(Conflict):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"an access token {name} exists already", "choose another name, or revoke that token"
+            f"an access token {brief(name)} exists already", "choose another name, or revoke that token"
         )
 
 
@@ -142,9 +152,9 @@ class ExternalIdTaken(Conflict):
     """The user has a task with this external id."""
 
     def __init__(self, external_id: str | None, user: object) -> None:
-        name = "one of these external ids" if external_id is None else f"external id {external_id}"
+        name = "one of these external ids" if external_id is None else f"external id {brief(external_id)}"
         super().__init__(
-            f"user {user} has a task with {name} already",
+            f"user {brief(user)} has a task with {name} already",
             "an external id is unique per user",
         )
 
@@ -154,7 +164,7 @@ class StaleVersion(Conflict):
 
     def __init__(self, noun: str, id: int | None, *, expected: int | str, current: int) -> None:
         super().__init__(
-            f"{noun} {id} is at version {current}, not {expected}",
+            f"{noun} {id} is at version {current}, not {brief(expected)}",
             f"look at it again with 'taskdb {noun} show {id}'",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, brief
 
 ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', friday, 'in 2 weeks'"
 """Examples of every form, for messages and help."""
@@ -15,6 +15,7 @@ _ISO = re.compile(
     r"\d{4}-\d{2}-\d{2}(?P<time>[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})?)?"
 )
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_LONGEST_WORDS = 100
 _LAST_SECOND = time(23, 59, 59)
 
 
@@ -29,7 +30,7 @@ def parse_when(text: str, *, now: datetime, end_of_day: bool) -> datetime:
     try:
         return _parse(text.strip(), now, end_of_day).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidInput(f"{text!r} is not a time", f"try {ACCEPTED}") from None
+        raise InvalidInput(f"{brief(text)!r} is not a time", f"try {ACCEPTED}") from None
 
 
 def parse_exact(text: str, *, now: datetime) -> datetime:
@@ -41,7 +42,9 @@ def parse_exact(text: str, *, now: datetime) -> datetime:
     try:
         return _offset(text, now) or parse_iso(text, end_of_day=False, zone=UTC)
     except (ValueError, OverflowError):
-        raise InvalidInput(f"{text!r} is not a time", "try 2026-12-01, 2026-12-01T17:00:00Z or -2w") from None
+        raise InvalidInput(
+            f"{brief(text)!r} is not a time", "try 2026-12-01, 2026-12-01T17:00:00Z or -2w"
+        ) from None
 
 
 def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> datetime:
@@ -81,8 +84,8 @@ def _offset(text: str, now: datetime) -> datetime | None:
 
 
 def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
-    if len(text) < len("mon"):
-        # dateparser takes some single letters for words.
+    if not len("mon") <= len(text) <= _LONGEST_WORDS:
+        # dateparser takes some single letters for words, and long over a long text.
         raise ValueError(text)
     from dateparser.date import DateDataParser
 

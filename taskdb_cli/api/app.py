@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from taskdb_cli import __version__
 from taskdb_cli.api import description, operations, tasks, users
 from taskdb_cli.api.metrics import Metrics
-from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, Guard, Observer, TooLarge
+from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, BoundedQuery, Guard, Observer, TooLarge
 from taskdb_cli.api.problems import Problem, problem_of, too_large
 from taskdb_cli.api.records import UnsupportedBody
 from taskdb_cli.database import Database
@@ -47,6 +47,7 @@ def create_app(database: Database) -> FastAPI:
         app.router.routes.extend(part.router.routes)
     _answer_head(app)
     # The last one added comes first.
+    app.add_middleware(BoundedQuery)
     app.add_middleware(Guard, database=database)
     app.add_middleware(Bounded)
     app.add_middleware(Observer, metrics=metrics)

@@ -27,6 +27,7 @@ _WORDS = {
     413: "The body is too large.",
     415: "The body is not JSON in UTF-8, or it is compressed.",
     422: "A parameter or a field is not right.",
+    431: "The request line and the headers are too long.",
     500: "Something went wrong in the server.",
     503: "The database cannot be reached, is locked, or has other tables than it should.",
 }

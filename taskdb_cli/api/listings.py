@@ -16,12 +16,13 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services.cursor import Cursor
 from taskdb_cli.services.listing import Page
 from taskdb_cli.services.ordering import Order, Position, SortKey
-from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS, TaskFilter, UserFilter
+from taskdb_cli.services.query import SEARCH_LENGTH, TASK_SORT_KEYS, USER_SORT_KEYS, TaskFilter, UserFilter
 from taskdb_cli.services.validation import reasons
 from taskdb_cli.when import parse_exact
 
 MOST_ROWS = 1000
 _ALTERNATIVES = 100
+_SORT_LENGTH = 200
 _STATUS_WORDS: dict[str, Any] = {"items": {"type": "string", "enum": [*TaskStatus, "open", "closed"]}}
 _PRIORITY_WORDS: dict[str, Any] = {"items": {"type": "string", "enum": [each.word for each in TaskPriority]}}
 
@@ -54,9 +55,11 @@ class UserParameters(Paged):
     """Which users, and in which order."""
 
     active: bool | None = Field(default=None, description="Only active ones, or only others.")
-    search: str = Field(default="", description="Address or name holds it.")
+    search: str = Field(default="", max_length=SEARCH_LENGTH, description="Address or name holds it.")
     sort: str = Field(
-        default="id", description=f"Of {', '.join(USER_SORT_KEYS)}, with commas; `-` in front is descending."
+        default="id",
+        max_length=_SORT_LENGTH,
+        description=f"Of {', '.join(USER_SORT_KEYS)}, with commas; `-` in front is descending.",
     )
     with_counts: bool = Field(default=False, description="Add how many tasks each has.")
 
@@ -68,7 +71,7 @@ class TaskParameters(Paged):
     priority: Words = Field(
         default=[], description="Any of these; repeat it.", json_schema_extra=_PRIORITY_WORDS
     )
-    search: str = Field(default="", description="Title or description holds it.")
+    search: str = Field(default="", max_length=SEARCH_LENGTH, description="Title or description holds it.")
     overdue: bool = Field(default=False, description="Open, and due before now.")
     no_due: bool = Field(default=False, description="Without a due date.")
     due_before: str | None = _when("Due before then")
@@ -81,6 +84,7 @@ class TaskParameters(Paged):
     completed_after: str | None = _when("Completed then or later")
     sort: str = Field(
         default="-created",
+        max_length=_SORT_LENGTH,
         description=f"Of {', '.join(TASK_SORT_KEYS)}, with commas; `-` in front is descending.",
     )
 

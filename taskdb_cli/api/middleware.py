@@ -1,4 +1,7 @@
-"""What happens to every request, whatever its route: it is bounded, its bearer checked, and it is logged."""
+"""What happens to every request, whatever its route: it is bounded, its bearer checked, and it is logged.
+
+All of it runs on the event loop, which serves every client: it looks at lengths, and parses nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdb_cli.api.caller import KEY, Caller
 from taskdb_cli.api.metrics import Metrics
-from taskdb_cli.api.problems import LARGEST_BODY, problem_of, too_large
+from taskdb_cli.api.problems import (
+    LARGEST_BODY,
+    LONGEST_HEAD,
+    LONGEST_QUERY,
+    MOST_HEADERS,
+    MOST_PARAMETERS,
+    head_too_large,
+    problem_of,
+    too_large,
+)
 from taskdb_cli.database import Database
 from taskdb_cli.errors import (
     DatabaseUnavailable,
+    InvalidInput,
     NotFound,
     OutcomeUnknown,
     SchemaError,
@@ -38,6 +51,8 @@ _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{20,100})")
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _NOT_TOLD = {401, 413}
+_LONGEST_AUTHORIZATION = 200
+_LENGTH_DIGITS = 20
 _SERVER_ERROR = 500
 
 
@@ -107,7 +122,11 @@ def _reason(fault: Exception) -> str:
 
 
 class Bounded:
-    """Refuse the body of a request that is too large, whether its length is told or not."""
+    """Refuse a request whose head or body is too large, whether the body's length is told or not.
+
+    The parser of HTTP bounds a head only while it waits for more of it, so one that came at once is measured
+    here.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -117,9 +136,10 @@ class Bounded:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        length = _header(scope["headers"], b"content-length")
-        received = int(length) if length and length.isdigit() else 0
-        if received > LARGEST_BODY:
+        if len(scope["headers"]) > MOST_HEADERS or _head_length(scope) > LONGEST_HEAD:
+            await head_too_large().response(scope[REQUEST_ID])(scope, receive, send)
+            return
+        if _announced_length(scope) > LARGEST_BODY:
             await too_large().response(scope[REQUEST_ID])(scope, receive, send)
             return
         received = 0
@@ -133,6 +153,24 @@ class Bounded:
             return message
 
         await self.app(scope, bounded, send)
+
+
+class BoundedQuery:
+    """Refuse a query string that is too long, or has too many parameters, before anything parses it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on if its query is short."""
+        query = scope.get("query_string", b"")
+        if len(query) <= LONGEST_QUERY and query.count(b"&") < MOST_PARAMETERS:
+            await self.app(scope, receive, send)
+            return
+        scope[FAULT] = error = InvalidInput(
+            "the query is too long", f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
+        )
+        await problem_of(error).response(scope[REQUEST_ID])(scope, receive, send)
 
 
 class Guard:
@@ -153,7 +191,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         given = _header(scope["headers"], b"authorization")
-        match = _BEARER.fullmatch(given) if given else None
+        match = _BEARER.fullmatch(given) if given and len(given) <= _LONGEST_AUTHORIZATION else None
         if match is None:
             missing = Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
             await problem_of(missing).response(scope[REQUEST_ID])(scope, receive, send)
@@ -187,6 +225,19 @@ async def _admitted(caller: Caller, scope: Scope, receive: Receive, send: Send) 
 
 def _needs_admission(caller: Caller, status: int) -> bool:
     return not caller.admitted and status not in _NOT_TOLD and status < _SERVER_ERROR
+
+
+def _head_length(scope: Scope) -> int:
+    """Return how many bytes the request line and the headers have, written without needless spaces."""
+    query = scope["query_string"]
+    target = len(scope.get("raw_path") or b"") + len(b"?" + query if query else b"")
+    headers = sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
+    return len(scope["method"]) + target + len(b"  HTTP/1.1\r\n\r\n") + headers
+
+
+def _announced_length(scope: Scope) -> int:
+    length = _header(scope["headers"], b"content-length") or b"0"
+    return int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else 0
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:

@@ -75,6 +75,18 @@ _ANY_FAULT = "something went wrong in the server, whose log says more"
 LARGEST_BODY = 1024 * 1024
 """Bytes; the longest record with every character escaped has a quarter of them."""
 
+LONGEST_HEAD = 64 * 1024
+"""Bytes of a request's line and headers together."""
+
+MOST_HEADERS = 200
+"""Lines of headers of one request."""
+
+LONGEST_QUERY = 32 * 1024
+"""Bytes of a query string; a hundred addresses and a cursor fit."""
+
+MOST_PARAMETERS = 500
+"""Parameters of a query string; every alternative of every filter fits."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -108,6 +120,12 @@ class Problem:
 def too_large() -> Problem:
     """Return the problem of a body that is not read to its end."""
     return Problem(413, "too_large", f"the body of a request has at most {LARGEST_BODY} bytes")
+
+
+def head_too_large() -> Problem:
+    """Return the problem of a request line and headers that are too long."""
+    detail = f"a request has at most {MOST_HEADERS} headers, and at most {LONGEST_HEAD} bytes before its body"
+    return Problem(431, "too_large", detail)
 
 
 def problem_of(error: TaskdbError) -> Problem:

@@ -16,6 +16,7 @@ from typing import NoReturn
 import uvicorn
 
 from taskdb_cli.api.app import create_app
+from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.database import Database
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TaskdbError
 
@@ -27,9 +28,6 @@ REQUEST_PATIENCE = 5
 
 BACKLOG = 128
 """Connections that may wait to be accepted, and are accepted at one go before others are answered."""
-
-LONGEST_HEAD = 64 * 1024
-"""Bytes of a request's line and headers together."""
 
 _log = logging.getLogger("taskdb.server")
 

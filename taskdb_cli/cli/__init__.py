@@ -27,6 +27,7 @@ from taskdb_cli.cli.invocation import Invocation, invocation, tell
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import (
+    LONGEST_ECHO,
     ExitCode,
     HomeMissing,
     Interrupted,
@@ -232,6 +233,9 @@ def _usage_error(error: TyperException) -> InvalidInput:
     if context and option in _options_of(context.find_root()):
         hint = f"'taskdb {option}' goes before '{command.removeprefix('taskdb ')}'"
     message = error.format_message().rstrip(".").replace("\n", " ").replace("Value error, ", "")
+    if len(message) > 2 * LONGEST_ECHO:
+        # What is wrong stands before and behind the value that was given.
+        message = f"{message[: LONGEST_ECHO // 2]}…{message[-LONGEST_ECHO // 2 :]}"
     return InvalidInput(message[:1].lower() + message[1:], hint)
 
 

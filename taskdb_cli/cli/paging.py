@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.rendering import show_records
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, brief
 from taskdb_cli.output import Format, Record, View
 
 if TYPE_CHECKING:
@@ -116,5 +116,5 @@ def choose_fields(view: View, names: str | None) -> View:
     chosen = tuple(name.strip() for name in names.split(","))
     for name in chosen:
         if name not in view.fields:
-            raise InvalidInput(f"there is no field {name!r}", f"fields are {', '.join(view.fields)}")
+            raise InvalidInput(f"there is no field {brief(name)!r}", f"fields are {', '.join(view.fields)}")
     return View(chosen, chosen)

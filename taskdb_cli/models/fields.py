@@ -19,6 +19,8 @@ NAME_LENGTH = 200
 TITLE_LENGTH = 500
 EXTERNAL_ID_LENGTH = 200
 DESCRIPTION_LENGTH = 20_000
+TIME_LENGTH = 100
+"""Characters of a time as it is written; the longest that any parser accepts is much shorter."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -45,18 +47,18 @@ def _refuse_length(value: str, longest: int) -> None:
 
 def _one_line(longest: int) -> AfterValidator:
     def validate(value: str) -> str:
+        _refuse_length(value, longest)
         if not value.strip(" "):
             raise ValueError("is empty")
         _refuse_characters(value, _CONTROL)
-        _refuse_length(value, longest)
         return value
 
     return AfterValidator(validate)
 
 
 def _description(value: str) -> str | None:
-    _refuse_characters(value, _CONTROL_BUT_LINES)
     _refuse_length(value, DESCRIPTION_LENGTH)
+    _refuse_characters(value, _CONTROL_BUT_LINES)
     return value or None
 
 
@@ -64,8 +66,13 @@ def normalize_email(value: str) -> str:
     """Return the address as it is stored: checked, normalized and lower-cased.
 
     The syntax is that of RFC 5321 and RFC 6531 as `email-validator` reads them; DNS is not asked.
-    Raises ValueError for anything else.
+    Raises ValueError for anything else. The length is checked first, because Unicode normalization takes
+    a time that grows with the square of it.
     """
+    if len(value) > EMAIL_LENGTH:
+        raise ValueError(
+            f"is not an e-mail address: it has {len(value)} characters; at most {EMAIL_LENGTH} fit"
+        )
     from email_validator import EmailNotValidError, validate_email
 
     _refuse_characters(value, _CONTROL)
@@ -87,7 +94,9 @@ def _utc(value: datetime) -> datetime:
 
 def _moment(value: object) -> object:
     # pydantic itself would take a number, even as text, for seconds since 1970.
-    if isinstance(value, datetime) or (isinstance(value, str) and value[4:5] == "-"):
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and value[4:5] == "-" and len(value) <= TIME_LENGTH:
         return value
     raise ValueError("must be a time such as 2026-12-01T17:00:00Z")
 
@@ -100,7 +109,9 @@ def _status(value: object) -> object:
 
 def _priority(value: object) -> object:
     # The number that is stored is no concern of a caller outside.
-    return value if isinstance(value, TaskPriority) else TaskPriority.from_word(str(value))
+    if isinstance(value, TaskPriority):
+        return value
+    return TaskPriority.from_word(value if isinstance(value, str) else "")
 
 
 def _text(longest: int, *, may_be_empty: bool = False) -> WithJsonSchema:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, tuple_
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, brief
 
 Position = tuple[Any, ...]
 """Where a row stands in an order: its value for each key, and its id."""
@@ -78,7 +78,9 @@ class Order:
         names = [word.removeprefix("-") for word in words]
         for name in names:
             if name not in known:
-                raise InvalidInput(f"cannot sort by {name or 'nothing'}", f"sort keys are {', '.join(known)}")
+                raise InvalidInput(
+                    f"cannot sort by {brief(name) or 'nothing'}", f"sort keys are {', '.join(known)}"
+                )
             if names.count(name) > 1:
                 raise InvalidInput(f"{name} is given twice as a sort key", "name each key once")
         keys = [Directed(known[name], word.startswith("-")) for name, word in zip(names, words, strict=True)]

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, Text, bindparam, func, or_, select
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import col
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, brief
 from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, TITLE_LENGTH, is_one_line
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
@@ -29,8 +29,8 @@ from taskdb_cli.models.vocabulary import (
 from taskdb_cli.services.listing import Query
 from taskdb_cli.services.ordering import SortKey
 
-SEARCH_LENGTH = 10_000
-"""How many characters can be looked for; SQLite takes no pattern of more than 50 000 bytes."""
+SEARCH_LENGTH = 200
+"""How many characters can be looked for: what a search costs for each row grows with them."""
 
 _FORMS = 128
 """How many forms of a filter are remembered with their statements; clients use few."""
@@ -320,10 +320,10 @@ def _holds(*columns: SQLCoreOperations[Any] | str | None) -> ColumnElement[bool]
 
 
 def _pattern(text: str) -> str:
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
     if len(text) > SEARCH_LENGTH:
         raise InvalidInput(f"the search text has {len(text)} characters", f"at most {SEARCH_LENGTH} work")
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
     pattern = fold(text)
     for character in (_ESCAPE, "%", "_"):
         pattern = pattern.replace(character, _ESCAPE + character)
@@ -337,7 +337,7 @@ def _statuses(word: str) -> frozenset[TaskStatus]:
         return groups[word.lower()]
     except KeyError:
         raise InvalidInput(
-            f"there is no status {word!r}", f"statuses are {', '.join(TaskStatus)}, open and closed"
+            f"there is no status {brief(word)!r}", f"statuses are {', '.join(TaskStatus)}, open and closed"
         ) from None
 
 
@@ -345,4 +345,4 @@ def _priority(word: str) -> TaskPriority:
     try:
         return TaskPriority.from_word(word)
     except ValueError as exc:
-        raise InvalidInput(f"there is no priority {word!r}", f"it {exc}") from None
+        raise InvalidInput(f"there is no priority {brief(word)!r}", f"it {exc}") from None

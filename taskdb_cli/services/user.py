@@ -23,7 +23,7 @@ from taskdb_cli.errors import (
     TransactionConflict,
     UserNotFound,
 )
-from taskdb_cli.models.fields import normalize_email
+from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
@@ -171,6 +171,8 @@ def _fields(with_counts: bool) -> tuple[str, ...]:
 
 def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:
     """Return the first users, by address, whose e-mail address begins so."""
+    if len(prefix) > EMAIL_LENGTH:
+        return []
     query = select(User).where(col(User.email).startswith(prefix.lower(), autoescape=True))
     return list(session.exec(query.order_by(col(User.email)).limit(limit)))
 

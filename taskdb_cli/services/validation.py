@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 from sqlmodel import SQLModel
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, brief
 
 Schema = TypeVar("Schema", bound=SQLModel)
 
@@ -38,14 +38,14 @@ def reasons(error: ValidationError) -> list[str]:
 
 def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
     """Return the phrase for one field at fault, as pydantic tells its place, kind and message."""
-    field = ".".join(map(str, place))
+    field = brief(".".join(map(str, place)))
     if kind == "missing":
         return f"{field} is missing"
     if kind == "extra_forbidden":
         return f"{field} is not a known field"
     if kind == "timezone_aware":
         return f"{field} must be a time with a zone, such as 2026-12-01T17:00:00Z"
-    text = message.removeprefix("Value error, ")
+    text = brief(message.removeprefix("Value error, "))
     if not field:
         return text
     return f"{field} {text}" if kind == "value_error" else f"{field}: {text}"

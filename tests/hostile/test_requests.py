@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from taskdb_cli.api.problems import LARGEST_BODY, LONGEST_HEAD, LONGEST_QUERY
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.services import task, user
 from tests.api.conftest import ANY_ENGINE
 from tests.api.servers import running
 from tests.api.test_access import BODIES, ROUTES
-from tests.api.test_server import PATIENCE
+from tests.api.test_server import PATIENCE, bearer
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW, SERVERS
 from tests.samples import add_task, add_user, emails, task_records, user_records
@@ -273,3 +276,74 @@ def test_the_version_is_compared_first(api, database, rows):
     for versions, status in (('"7"', 412), ('"1"', 409)):
         answer = api.delete("/users/1?reassign_to=2", headers={"If-Match": versions})
         assert answer.status_code == status
+
+
+def exchange(url, *parts):
+    """Send bytes to the server, and return the status of its answer."""
+    address = "127.0.0.1", httpx.URL(url).port
+    with socket.create_connection(address, PATIENCE) as connection, connection.makefile("rb") as answer:
+        for part in parts:
+            connection.sendall(part)
+        return int(answer.readline().split()[1])
+
+
+def request_of(headers, size, *, method="GET", target="/users", body=b""):
+    """Return a request whose head has so many bytes."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: x", f"Authorization: {headers['Authorization']}"]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
+    head = "".join(f"{line}\r\n" for line in [*lines, "X: "])
+    return f"{head[:-2]}{'a' * (size - len(head) - 2)}\r\n\r\n".encode() + body
+
+
+@ANY_ENGINE
+def test_the_limits_are_the_real_ones(serve, url, database):
+    """What is as large as the README allows is read by the real server, and one byte more is refused."""
+    add_user(database)
+    server, headers = serve(url), bearer(database, scope="write")
+    assert exchange(server.url, request_of(headers, LONGEST_HEAD)) == 200
+    assert exchange(server.url, request_of(headers, LONGEST_HEAD + 1)) in (400, 431)
+    assert exchange(server.url, request_of(headers, LONGEST_HEAD * 3)) in (400, 431)
+    target = "/users?active=true&after="
+    target += "a" * (LONGEST_QUERY - len(target) + len("/users?"))
+    at, beyond = (httpx.get(f"{server.url}{each}", headers=headers) for each in (target, target + "a"))
+    assert "query is too long" not in at.text
+    assert "query is too long" in beyond.text
+    for size, status in ((LARGEST_BODY, 422), (LARGEST_BODY + 1, 413)):
+        whole = request_of(headers, 1000, method="POST", body=b" " * size)
+        assert exchange(server.url, whole[:1000], whole[1000 : LARGEST_BODY + 1000]) == status
+    for limit, status in ((1000, 200), (1001, 422)):
+        assert httpx.get(f"{server.url}/users?limit={limit}", headers=headers).status_code == status
+    assert server.stop() == 0
+
+
+@TWO_ENGINES
+def test_nobody_waits_for_a_hostile_request(serve, url, database):
+    """While one client sends what is long to look at, another one is answered as ever."""
+    add_user(database)
+    server, headers = serve(url), bearer(database, scope="write")
+    marks = "\u0301\u0316"
+    long = f"a{marks * 64_000}@example.com"
+
+    def attack():
+        with httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE) as client:
+            found = [
+                client.post("/users", json={"email": long, "name": "A"}),
+                client.patch("/tasks/1", json={"user": long}),
+                client.get(f"/users/{marks * 2500}"),
+                client.get("/tasks", params={"user": marks * 2500}),
+                client.get("/users?" + "&a=1" * 15_000),
+                client.patch("/users/1", json={"name": "A"}, headers={"If-Match": '"1",' * 15_000}),
+                client.post("/users", content=b"[" + b"[]," * 300_000 + b"[]]"),
+            ]
+            assert {answer.status_code for answer in found} <= {404, 415, 422}
+
+    slowest = 0.0
+    with ThreadPoolExecutor(1) as threads, httpx.Client(base_url=server.url, headers=headers) as client:
+        attacker = threads.submit(attack)
+        while not attacker.done():
+            begun = time.perf_counter()
+            assert client.get("/users/1").status_code == 200
+            slowest = max(slowest, time.perf_counter() - begun)
+        attacker.result()
+    assert slowest < 5
+    assert server.stop() == 0

@@ -166,7 +166,7 @@ def test_the_longest_search_works(engine, shared, character):
     database = shared(engine, fill_texts)
     longest = TaskFilter(search=character * SEARCH_LENGTH)
     assert database.read(lambda session: matching(session, longest)) == []
-    with pytest.raises(InvalidInput, match="10001 characters"):
+    with pytest.raises(InvalidInput, match=f"{SEARCH_LENGTH + 1} characters"):
         database.read(lambda session: service.count(session, TaskFilter(search=longest.search + "x")))
 
 

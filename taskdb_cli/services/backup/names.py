@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, brief
 
 SUFFIX = ".taskdb.zip"
 RECORD_SUFFIX = ".taskdb.json"
@@ -44,7 +44,7 @@ def check_label(label: str) -> str:
     """Return a label that a person gave; raise InvalidInput if it is none."""
     if len(label) > LONGEST_LABEL or not _LABEL.fullmatch(label):
         raise InvalidInput(
-            f"{label!r} is not a label",
+            f"{brief(label)!r} is not a label",
             f"use up to {LONGEST_LABEL} letters, digits, '_', '.' and '-', a letter or digit first",
         )
     return label

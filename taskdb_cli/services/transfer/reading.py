@@ -6,12 +6,13 @@ import codecs
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, brief
 from taskdb_cli.models.vocabulary import FileFormat
 
 CHUNK = 1 << 16
@@ -94,9 +95,12 @@ class Source:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"names {next(name for name in names if names.count(name) > 1)} twice")
+        raise ValueError(f"names {brief(_twice([name for name, _ in pairs])[0])} twice")
     return values
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_unique)
@@ -264,11 +268,11 @@ def _header_faults(header: Sequence[str], shape: Shape) -> Iterator[str]:
         yield "must have commas between the columns"
     if "" in header:
         yield f"has no name for column {header.index('') + 1}"
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        yield f"names the column {twice[0]} twice"
+    if twice := _twice(header):
+        yield f"names the column {brief(min(twice))} twice"
     if unknown := [name for name in header if name not in shape.known]:
         fields = ", ".join(shape.known)
-        yield f"must name the columns: {unknown[0]!r} is not a known field (these are: {fields})"
+        yield f"must name the columns: {brief(unknown[0])!r} is not a known field (these are: {fields})"
     if missing := [name for name in shape.required if name not in header]:
         yield f"must name a column {missing[0]}"
 
