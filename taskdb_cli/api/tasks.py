@@ -27,7 +27,7 @@ from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing import Page, Record
+from taskdb_cli.services.listing import Record
 from taskdb_cli.services.query import TASK_SORT_KEYS
 from taskdb_cli.services.task_writing import lock_tasks
 from taskdb_cli.services.token import Access
@@ -51,13 +51,17 @@ def list_tasks(
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now)
     wanted = task_filter(given, listing.now)
 
-    def work(session: Session, access: Access) -> Page:
+    def work(session: Session, access: Access) -> Response:
         for user in given.user:
             access.require_user(session, user)
         mine = wanted if access.user_id is None else wanted.of((str(access.user_id),))
-        return service.find(session, mine, listing.order, limit=given.limit, after=listing.after)
+        return listing.response(
+            lambda fits: service.find(
+                session, mine, listing.order, limit=given.limit, after=listing.after, fits=fits
+            )
+        )
 
-    return listing.response(caller.read(work))
+    return caller.read(work)
 
 
 @router.get("/tasks/{id}", responses={200: {"model": records.TaskRecord}})

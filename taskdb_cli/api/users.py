@@ -24,7 +24,7 @@ from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
-from taskdb_cli.services.listing import Page, Record
+from taskdb_cli.services.listing import Record
 from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS
 from taskdb_cli.services.token import Access
 
@@ -49,17 +49,22 @@ def list_users(
 ) -> Response:
     """List users; a token of one user lists that one."""
     listing = Listing.begin(given, USER_SORT_KEYS, caller.now)
-    page = caller.read(
-        lambda session, access: service.find(
-            session,
-            user_filter(given, access.user_id),
-            listing.order,
-            limit=given.limit,
-            after=listing.after,
-            with_counts=given.with_counts,
+
+    def work(session: Session, access: Access) -> Response:
+        wanted = user_filter(given, access.user_id)
+        return listing.response(
+            lambda fits: service.find(
+                session,
+                wanted,
+                listing.order,
+                limit=given.limit,
+                after=listing.after,
+                with_counts=given.with_counts,
+                fits=fits,
+            )
         )
-    )
-    return listing.response(page)
+
+    return caller.read(work)
 
 
 @router.post(
@@ -153,11 +158,15 @@ def list_tasks_of_user(
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now, path=user)
     wanted = task_filter(given, listing.now).of((user,))
 
-    def work(session: Session, access: Access) -> Page:
+    def work(session: Session, access: Access) -> Response:
         access.require_user(session, user)
-        return tasks.find(session, wanted, listing.order, limit=given.limit, after=listing.after)
+        return listing.response(
+            lambda fits: tasks.find(
+                session, wanted, listing.order, limit=given.limit, after=listing.after, fits=fits
+            )
+        )
 
-    return listing.response(caller.read(work))
+    return caller.read(work)
 
 
 @router.post(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,9 @@ from taskdb_cli.services.ordering import Order, Position
 
 STREAM_ROWS = 1000
 """How many rows a stream fetches at a time."""
+
+ROWS_AT_ONCE = 101
+"""How many rows of a page that may end early are fetched at a time."""
 
 Record = Mapping[str, Any]
 
@@ -47,16 +51,43 @@ def page(
     *,
     limit: int,
     after: Position | None = None,
+    fits: Callable[[Record], bool] | None = None,
 ) -> Page:
-    """Return the first `limit` records after a position; `fields` name the columns of the query."""
+    """Return the first `limit` records after a position; `fields` name the columns of the query.
+
+    The page ends before the first record that does not fit, and few of the rows behind it are read. `fits` is
+    asked about one record after the other, and must accept the first, so that each page makes progress.
+    """
     records: list[Record] = []
+    parts = _limited_parts(query.statement, order, _presence(after))
     values = {**query.values, **order.values(after)}
-    for part in _limited_parts(query.statement, order, _presence(after)):
-        values["rows"] = limit + 1 - len(records)
-        records += [dict(zip(fields, row, strict=True)) for row in run(session, part, values)]
-        if len(records) > limit:
-            return Page(records[:limit], order.position(records[limit - 1]))
+    at_once = limit + 1 if fits is None else ROWS_AT_ONCE
+    with closing(_rows(session, parts, values, limit + 1, at_once)) as rows:
+        for row in rows:
+            record = dict(zip(fields, row, strict=True))
+            if len(records) == limit or not (fits is None or fits(record)):
+                return Page(records, order.position(records[-1]))
+            records.append(record)
     return Page(records, None)
+
+
+def _rows(
+    session: Session, parts: Sequence[Select[Any]], values: dict[str, Any], most: int, at_once: int
+) -> Generator[Sequence[Any], None, None]:
+    for part in parts:
+        values["rows"] = most
+        if most <= at_once:
+            rows = run(session, part, values)
+            most -= len(rows)
+            yield from rows
+        else:
+            options = {"stream_results": True, "max_row_buffer": at_once}
+            with session.connection().execute(part, values, execution_options=options) as found:
+                for row in found:
+                    most -= 1
+                    yield row
+        if not most:
+            return
 
 
 def queries(query: Query, order: Order, *, limit: int, after: Position | None = None) -> list[Select[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,13 +67,22 @@ def get_all(session: Session, ids: Sequence[int]) -> list[Record]:
 
 
 def find(
-    session: Session, filter: TaskFilter, order: Order, *, limit: int, after: Position | None = None
+    session: Session,
+    filter: TaskFilter,
+    order: Order,
+    *,
+    limit: int,
+    after: Position | None = None,
+    fits: Callable[[Record], bool] | None = None,
 ) -> Page:
-    """Return one page of matching records; raise UserNotFound for a user that the filter names."""
+    """Return one page of matching records, which ends early where a record does not fit.
+
+    Raises UserNotFound for a user that the filter names.
+    """
     alone = _single_id(filter)
     owners = _owners(session, filter) if alone is None else [alone]
     query, (shorter, start) = task_query(filter, owners), order.without(constant_keys(filter), after)
-    found = listing.page(session, query, shorter, TASK_FIELDS, limit=limit, after=start)
+    found = listing.page(session, query, shorter, TASK_FIELDS, limit=limit, after=start, fits=fits)
     if found.next is not None:
         found = Page(found.records, order.position(found.records[-1]))
     if alone is not None and not found.records:

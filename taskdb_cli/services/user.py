@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
@@ -140,10 +140,14 @@ def find(
     limit: int,
     after: Position | None = None,
     with_counts: bool = False,
+    fits: Callable[[Record], bool] | None = None,
 ) -> Page:
-    """Return one page of matching records, with each user's number of tasks if asked."""
+    """Return one page of matching records, with each user's number of tasks if asked.
+
+    The page ends early where a record does not fit.
+    """
     query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
-    return listing.page(session, query, order, fields, limit=limit, after=after)
+    return listing.page(session, query, order, fields, limit=limit, after=after, fits=fits)
 
 
 def stream(
