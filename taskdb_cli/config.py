@@ -29,6 +29,7 @@ ENVIRONMENT_VARIABLES = {
     "TASKDB_POOL_SIZE": "connections that a long-lived process keeps",
     "TASKDB_POOL_OVERFLOW": "connections that it may open beyond them",
     "TASKDB_POOL_TIMEOUT": "seconds that it waits for one of them",
+    "TASKDB_CLIENT_TIMEOUT": "seconds that a client of the HTTP API may stall before it is dropped",
     "TASKDB_CONNECT_TIMEOUT": "seconds that connecting may take",
     "TASKDB_STATEMENT_TIMEOUT": "seconds that a statement may take, 0 for no limit",
     "TASKDB_LOCK_TIMEOUT": "seconds that a statement waits for another's lock, 0 for no limit",
@@ -97,6 +98,8 @@ class Settings:
     health_limits: str = ""
     """As they were written: the checks know what they mean."""
     dotenv: DotenvFile = field(default_factory=DotenvFile, compare=False)
+    client_timeout: int = 30
+    """Seconds that a client of the HTTP API may stall."""
 
     def database(self, *, long_lived: bool = False) -> Database:
         """Return the database of these settings, not connected yet.
@@ -175,6 +178,7 @@ def load_settings(
         backup=_read_backup(merged),
         health_limits=merged.get("TASKDB_HEALTH_LIMITS", ""),
         dotenv=dotenv,
+        client_timeout=_number(merged, "TASKDB_CLIENT_TIMEOUT", Settings.client_timeout, 1, _LONGEST_TIMEOUT),
     )
 
 

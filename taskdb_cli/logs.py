@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
-_LIBRARIES = ("alembic", "psycopg", "sqlalchemy", "uvicorn")
+_LIBRARIES = ("alembic", "asyncio", "psycopg", "sqlalchemy", "uvicorn")
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
 

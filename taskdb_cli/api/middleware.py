@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from secrets import token_hex
 
 from anyio.to_thread import run_sync
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdb_cli.api.caller import KEY, Caller
@@ -53,6 +54,9 @@ _READING = {"GET", "HEAD", "OPTIONS"}
 _NOT_TOLD = {401, 413}
 _LONGEST_AUTHORIZATION = 200
 _LENGTH_DIGITS = 20
+_CLIENT_LEFT = 499
+"""What the log and the metrics have for a request that its client did not finish; nobody is answered so."""
+
 _SERVER_ERROR = 500
 
 
@@ -86,6 +90,8 @@ class Observer:
 
         try:
             await self.app(scope, receive, observed)
+        except ClientDisconnect:
+            status = _CLIENT_LEFT
         except Exception as exc:  # noqa: BLE001 (the boundary)
             scope[FAULT] = exc
             if not status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -16,8 +17,10 @@ from typing import NoReturn
 import uvicorn
 
 from taskdb_cli.api.app import create_app
+from taskdb_cli.api.connections import Clients, most_connections, once_a_minute
 from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.database import Database
+from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TaskdbError
 
 GRACE = 10
@@ -26,9 +29,6 @@ GRACE = 10
 REQUEST_PATIENCE = 5
 """Seconds that a request is tried again at most, whatever the settings allow a command."""
 
-BACKLOG = 128
-"""Connections that may wait to be accepted, and are accepted at one go before others are answered."""
-
 _log = logging.getLogger("taskdb.server")
 
 
@@ -36,11 +36,11 @@ class AddressUnusable(TaskdbError):
     """The server cannot listen where it was told to."""
 
 
-def serve(database: Database, host: str, port: int, *, say: Callable[[str], None]) -> None:
+def serve(database: Database, host: str, port: int, *, patience: int, say: Callable[[str], None]) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then finish those that are running.
 
-    A database that cannot be reached is waited for; raises SchemaError or DatabaseMissing for one that
-    no waiting puts right, and AddressUnusable.
+    A client that stalls for `patience` seconds is dropped. A database that cannot be reached is waited for;
+    raises SchemaError or DatabaseMissing for one that no waiting puts right, AddressUnusable, FilesLimited.
     """
     # A client is better told to come back than held for long: it may have gone by then.
     options = replace(database.options, retry_budget=min(database.options.retry_budget, REQUEST_PATIENCE))
@@ -50,6 +50,7 @@ def serve(database: Database, host: str, port: int, *, say: Callable[[str], None
     except DatabaseUnavailable as exc:
         say(f"warning: {exc.message}; starting all the same")
     listener = _listen(host, port)
+    most = most_connections(listener, options.pool or Pool())
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -59,18 +60,36 @@ def serve(database: Database, host: str, port: int, *, say: Callable[[str], None
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     _tidy_memory()
     say(f"serving {database.backend.place} at {_address(listener)}; Ctrl-C stops it")
-    _Server(config).run(sockets=[listener])
+    with once_a_minute("taskdb.clients", "uvicorn.error", "asyncio"):
+        _Server(config, most, patience).run(sockets=[listener])
     say("stopped")
 
 
 class _Server(uvicorn.Server):
     """Ends by returning: to be told to stop is how a server is meant to end, and no failure."""
+
+    def __init__(self, config: uvicorn.Config, most: int, patience: int) -> None:
+        super().__init__(config)
+        self._clients = Clients(config, self.server_state, most=most, patience=patience)
+        self._accepting: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            self._accepting.append(loop.create_task(self._clients.accept(listener, self.lifespan.state)))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second for clients that stall."""
+        if counter % 10 == 0:
+            self._clients.drop_stalled()
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,6 +103,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is running, but for no longer than the grace."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         await super().shutdown(sockets)
         if self.server_state.tasks:
             self._leave(len(self.server_state.tasks))

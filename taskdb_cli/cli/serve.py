@@ -31,4 +31,5 @@ def serve(
         ) from exc
 
     run = invocation(ctx)
-    run_server(run.settings.database(long_lived=True), host, port, say=run.say)
+    database = run.settings.database(long_lived=True)
+    run_server(database, host, port, patience=run.settings.client_timeout, say=run.say)

@@ -37,10 +37,10 @@ PATIENCE = 60
 class Server:
     """One process of `taskdb serve` on a free port, and what it has said so far."""
 
-    def __init__(self, url: str, **environment: str) -> None:
+    def __init__(self, url: str, *, first: str = "", **environment: str) -> None:
         self.process = subprocess.Popen(
-            command("-v", "--log-format", "json", "serve", "--port", "0"),
-            env={**os.environ, "TASKDB_DATABASE_URL": url, **environment},
+            command("-v", "serve", "--port", "0", first=first),
+            env={**os.environ, "TASKDB_LOG_FORMAT": "json", "TASKDB_DATABASE_URL": url, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -73,13 +73,13 @@ class Server:
         return [line for line in lines if line["logger"] == "taskdb.request"]
 
 
-@pytest.fixture
-def serve(isolated: None) -> Iterator[Callable[..., Server]]:
-    """Starts servers, and sees to it that none is left."""
+@contextlib.contextmanager
+def serving() -> Iterator[Callable[..., Server]]:
+    """Start servers, and see to it that none is left."""
     servers: list[Server] = []
 
-    def start(url, **environment: str) -> Server:
-        servers.append(Server(url.render_as_string(hide_password=False), **environment))
+    def start(url, **options: str) -> Server:
+        servers.append(Server(url.render_as_string(hide_password=False), **options))
         return servers[-1]
 
     yield start
@@ -87,6 +87,13 @@ def serve(isolated: None) -> Iterator[Callable[..., Server]]:
         server.process.kill()
         server.stop()
         server.process.stderr.close()
+
+
+@pytest.fixture
+def serve(isolated: None) -> Iterator[Callable[..., Server]]:
+    """Starts servers, and sees to it that none is left."""
+    with serving() as start:
+        yield start
 
 
 def bearer(database, **options) -> dict[str, str]:

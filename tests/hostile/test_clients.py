@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import json
+import re
+import resource
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from taskdb_cli.api import listings
 from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS
-from tests.api.conftest import Api
-from tests.conftest import NOW
-from tests.samples import add_task, add_user
+from tests.api.conftest import ANY_ENGINE, Api
+from tests.api.test_server import PATIENCE, SOAK, Server, bearer, locked, serving, wait_until
+from tests.conftest import NOW, SERVERS
+from tests.samples import add_task, add_user, emails
 
 PAGE = 1024 * 1024
 PRIORITIES = ("low", "medium", "high", "urgent")
 DESCRIPTIONS = ("x" * 20_000, "\U0001f600" * 20_000, '"\\' * 10_000, "short", None)
+LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux about a process")
+
+
+@pytest.fixture
+def serve(isolated: None) -> Iterator[Callable[..., Server]]:
+    """Starts servers, whose clients may stall for a second only, and sees to it that none is left."""
+    with serving() as start:
+        yield lambda url, **options: start(url, **{"TASKDB_CLIENT_TIMEOUT": "1"} | options)
 
 
 def pages(api: Api, path: str, **query: object) -> Iterator[httpx.Response]:
@@ -38,7 +55,7 @@ def ids(answers: list[httpx.Response]) -> list[int]:
 def test_a_page_has_at_most_one_mebibyte(api, database, limit):
     """A page of long descriptions ends early, and the next one goes on behind it."""
     add_user(database)
-    made = [add_task(database, description=DESCRIPTIONS[number % 5]) for number in range(120)]
+    made = [add_task(database, description=DESCRIPTIONS[number % 5]) for number in range(60)]
     found = list(pages(api, "/users/1/tasks", limit=limit, sort="id"))
     assert ids(found) == made
     assert max(len(answer.content) for answer in found) <= PAGE
@@ -54,7 +71,7 @@ def test_short_pages_keep_the_order(api, database, monkeypatch, room):
     """
     for name in ("ann", "bob", "eve"):
         add_user(database, f"{name}@example.com")
-    for number in range(24):
+    for number in range(12):
         due_at = NOW + timedelta(days=number // 4) if number % 3 else None
         owner = f"{('ann', 'bob', 'eve')[number % 3]}@example.com"
         add_task(database, owner, f"Task {number // 5}", due_at=due_at, priority=PRIORITIES[number % 4])
@@ -78,3 +95,231 @@ def test_an_ordinary_page_is_one_query(api, database, statements):
     del statements[:]
     assert len(api.get("/users/1/tasks").json()["items"]) == 50
     assert len([each for each in statements if "FROM tasks" in each]) == 1
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    """Makes connections on which something was sent.
+
+    A narrow one takes in little that its client does not read.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def make(server: Server, send: bytes = b"", *, narrow: bool = False) -> socket.socket:
+            client = stack.enter_context(socket.socket())
+            client.settimeout(PATIENCE)
+            if narrow:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect(("127.0.0.1", httpx.URL(server.url).port))
+            client.sendall(send)
+            return client
+
+        yield make
+
+
+def head(method: str, path: str, headers: dict[str, str], *more: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in [*lines, *more, ""]).encode()
+
+
+def rest(client: socket.socket) -> bytes:
+    """Return what comes until the server closes the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while part := client.recv(65536):
+            received += part
+    return received
+
+
+def creation(headers: dict[str, str], length: str) -> bytes:
+    return head("POST", "/users", headers, "Content-Type: application/json", length)
+
+
+def assert_serves(server: Server) -> None:
+    assert httpx.get(f"{server.url}/health/live", timeout=PATIENCE).status_code == 200
+
+
+@ANY_ENGINE
+def test_an_unfinished_request_is_dropped(serve, connect, url, database):
+    """A connection is closed on which nothing comes, or a request that is never complete."""
+    server, headers = serve(url), bearer(database, scope="write")
+    length, chunked = (
+        creation(headers, "Content-Length: 100"),
+        creation(headers, "Transfer-Encoding: chunked"),
+    )
+    heads = [b"", b"GET", b"GET /users HTTP/1.1\r\nHost: x\r\n"]
+    bodies = [length, length + b'{"email"', chunked + b"5\r\n{"]
+    assert [rest(each) for each in [connect(server, begun) for begun in heads + bodies]] == [b""] * 6
+    # Nobody is told that the server failed.
+    wait_until(lambda: [event["status"] for event in server.events()] == [499] * 3)
+
+    drips = [
+        (b"GET /users HTTP/1.1\r\nHost: ", b"x"),
+        (creation(headers, "Content-Length: 1000000"), b" "),
+        (creation(headers, "Transfer-Encoding: chunked"), b"1\r\n \r\n"),
+        # The server has answered this one already, and so the next, which comes at full speed.
+        (creation({}, "Transfer-Encoding: chunked"), b"1\r\n \r\n"),
+        (creation({}, "Transfer-Encoding: chunked"), b"8000\r\n" + b" " * 0x8000 + b"\r\n"),
+    ]
+    clients = [(connect(server, begun), drop) for begun, drop in drips]
+    pause = threading.Event()
+    for _ in range(PATIENCE * 20):
+        for client, drop in clients[:]:
+            try:
+                client.sendall(drop)
+            except ConnectionError:
+                clients.remove((client, drop))
+        if not clients:
+            break
+        pause.wait(0.05)
+    assert not clients
+    assert_serves(server)
+
+
+@ANY_ENGINE
+def test_what_is_no_http(serve, connect, url):
+    """Other protocols are refused at once, also behind an answer, and cause one line in the log."""
+    server = serve(url)
+    for _ in range(20):
+        assert rest(connect(server, b"\x16\x03\x01\x02\x00\x01" + bytes(100))).startswith(b"HTTP/1.1 400")
+        client = connect(server, creation({}, "Transfer-Encoding: chunked"))
+        assert client.recv(12) == b"HTTP/1.1 401"
+        client.sendall(b"\x16\x03\x01\r\n")
+        rest(client)
+    assert server.stop() == 0
+    assert ["Invalid HTTP" in line for line in warnings(server)] == [True]
+
+
+@ANY_ENGINE
+def test_a_slow_client_is_served(serve, connect, url, database):
+    """A request that takes longer than a stall may, and an answer that is read as slowly, are let through."""
+    add_user(database)
+    for _ in range(60):
+        add_task(database, description="x" * 20_000)
+    server, headers, pause = serve(url), bearer(database, scope="write"), threading.Event()
+    body = json.dumps({"email": "bob@example.com", "name": "Bob"}).encode().ljust(12_000)
+    client = connect(server, creation(headers, f"Content-Length: {len(body)}"))
+    for start in range(0, len(body), 500):
+        client.sendall(body[start : start + 500])
+        pause.wait(0.07)
+    assert client.recv(12) == b"HTTP/1.1 201"
+    assert emails(database) == ["ann@example.com", "bob@example.com"]
+
+    reader = connect(server, narrow=True)
+    number = 8
+    reader.sendall(head("GET", "/tasks?limit=1000", headers) * (number - 1))
+    reader.sendall(head("GET", "/tasks?limit=1000", headers, "Connection: close"))
+    received = 0
+    with contextlib.closing(reader):
+        while part := reader.recv(100_000):
+            received += len(part)
+            pause.wait(0.02 * len(part) / 100_000)
+    assert received > number * 1_000_000
+    assert not stalls(server)
+
+
+def stalls(server: Server) -> list[object]:
+    lines = [json.loads(line) for line in server.said if line.startswith("{")]
+    return [line["stalled"] for line in lines if "stalled" in line]
+
+
+@ANY_ENGINE
+def test_a_client_that_waits_for_the_server_is_not_dropped(serve, connect, url, database):
+    """The time that the server takes does not count, nor that of a client who was not told to go on."""
+    add_user(database)
+    server = serve(url, TASKDB_LOCK_TIMEOUT="30", TASKDB_RETRY_BUDGET="30")
+    headers = bearer(database, scope="write") | {"Content-Type": "application/json"}
+    body = b'{"name": "Bob"}'
+    with locked(database):
+        waiting = connect(server, head("PATCH", "/users/1", headers, "Content-Length: 15") + body)
+        for _ in range(2):
+            assert rest(connect(server)) == b""
+    assert waiting.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.soak
+@LINUX
+@pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+def test_clients_that_read_nothing(serve, connect, url, database):
+    """What clients leave unread costs the server no more than a page of each, and is dropped."""
+    clients, rows = (200, 1000) if SOAK else (20, 300)
+    add_user(database)
+    add_task(database, description="\U0001f600" * 20_000)
+    more = (
+        "INSERT INTO tasks (user_id, title, description, status, priority, version, created_at, updated_at)"
+        " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)"
+        " SELECT user_id, title, description, status, priority, version, created_at, updated_at"
+        " FROM tasks, n"
+    )
+    database.write(lambda session: session.execute(text(more), {"rows": rows}) and None)
+    server, headers = serve(url, TASKDB_CLIENT_TIMEOUT="30" if SOAK else "2"), bearer(database)
+    request = head("GET", "/tasks?limit=1000", headers)
+    connect(server, request).recv(1)
+    before = memory(server)
+    for _ in range(clients):
+        connect(server, request * 8, narrow=True)
+    wait_until(lambda: bool(stalls(server)))
+    assert memory(server) - before < 100 + clients
+    assert_serves(server)
+
+
+def memory(server: Server) -> float:
+    """Return the most memory that the server has had, in MB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1_000_000
+
+
+def limiting(files: int) -> str:
+    """Return Python after which no more files can be open at once."""
+    return f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"
+
+
+def warnings(server: Server) -> list[str]:
+    """Return the lines of the log that are no events."""
+    return [line for line in server.said if line.startswith("{") and '"level": "info"' not in line]
+
+
+@ANY_ENGINE
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_crowd(serve, connect, url, form):
+    """With more clients than files may be open, one line says so, and each is served when there is room."""
+    server = serve(url, first=limiting(64), TASKDB_LOG_FORMAT=form)
+    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    for begun in (request, b"", b"GET /"):
+        everybody = []
+        for _ in range(24):
+            everybody.append(connect(server, begun))
+            if begun == request:
+                assert everybody[-1].recv(1000).startswith(b"HTTP/1.1 200")
+        assert_serves(server)
+        for client in everybody:
+            client.close()
+    assert_serves(server)
+    assert server.stop() == 0
+    told = [line for line in server.said if "connections are in use" in line]
+    assert len(told) == 1
+    assert form == "text" or json.loads(told[0])["level"] == "warning"
+    assert not [line for line in server.said if "Traceback" in line or "Too many" in line]
+
+
+@ANY_ENGINE
+def test_too_few_files(serve, url):
+    """A server that could serve nobody does not start, and says what is missing."""
+    server = serve(url, first=limiting(40))
+    assert server.process.wait(PATIENCE) == 1
+    assert "open files" in "".join(server.said)
+
+
+@ANY_ENGINE
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process, as Linux can")
+def test_files_that_run_out_all_the_same(serve, connect, url):
+    """A connection that cannot be accepted is one line, and is accepted when it can be."""
+    server = serve(url)
+    assert_serves(server)
+    usual = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, 20000))
+    client = connect(server, b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    wait_until(lambda: bool(warnings(server)))
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, usual)
+    assert rest(client).startswith(b"HTTP/1.1 200")
+    assert server.stop() == 0
+    assert ["Too many open files" in line for line in warnings(server)] == [True]

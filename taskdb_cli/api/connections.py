@@ -1,0 +1,279 @@
+"""The connections of clients: how many there are, and how long each may keep the server waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import resource
+import socket
+import struct
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from taskdb_cli.database.options import Pool
+from taskdb_cli.errors import TaskdbError
+
+MOST = 1000
+"""Connections at most, however many files may be open."""
+
+SLOWEST = 1000
+"""Bytes a second that a client must send or read on average while it is waited for."""
+
+_IN_A_CROWD = 1
+"""Seconds that a new connection may be silent while all connections are in use."""
+
+_FILES_OF_A_SESSION = 3
+_FILES_ASIDE = 10
+"""Open files that a connection to the database may need, and those of a log, a look-up of a name and such."""
+
+_PAUSE = 1.0
+"""Seconds until a connection is accepted again after the system failed to."""
+
+_MINUTE = 60
+
+_log = logging.getLogger("taskdb.clients")
+
+
+class FilesLimited(TaskdbError):
+    """The process may open too few files to serve anybody."""
+
+
+def most_connections(listener: socket.socket, pool: Pool) -> int:
+    """Return how many connections a listener may accept beside everything else that needs open files.
+
+    Raises FilesLimited if there can be none.
+    """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return MOST
+    # The system gives the lowest number that is free: the numbers below are in use.
+    needed = listener.fileno() + 1 + (pool.size + pool.overflow) * _FILES_OF_A_SESSION + _FILES_ASIDE
+    if allowed <= needed:
+        raise FilesLimited(
+            f"cannot serve with at most {allowed} open files: at least {needed + 1} are needed",
+            "raise the limit with ulimit -n, or lower TASKDB_POOL_SIZE and TASKDB_POOL_OVERFLOW",
+        )
+    return min(MOST, allowed - needed)
+
+
+@contextmanager
+def once_a_minute(*loggers: str) -> Iterator[None]:
+    """Let each message of these loggers through once a minute, because clients can cause any number."""
+    seldom = _Seldom()
+    for name in loggers:
+        logging.getLogger(name).addFilter(seldom)
+    try:
+        yield
+    finally:
+        for name in loggers:
+            logging.getLogger(name).removeFilter(seldom)
+
+
+class _Seldom(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # asyncio names the connection in the lines below the first.
+        message, now = str(record.msg).partition("\n")[0], time.monotonic()
+        if now < self._next.get(message, now):
+            return False
+        self._next[message] = now + _MINUTE
+        return True
+
+
+class Clients:
+    """The clients of one server, of which only so many are let in at once."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, *, most: int, patience: float) -> None:
+        self._config = config
+        self._state = state
+        self._most = most
+        self._patience = patience
+        self._open: set[Connection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._open) >= self._most
+
+    async def accept(self, listener: socket.socket, app_state: dict[str, Any]) -> None:
+        """Accept connections until cancelled. While all are in use, others wait to be accepted."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except ConnectionError:
+                continue
+            except OSError as exc:
+                _log.warning("no connection can be accepted: %s", exc.strerror)
+                await asyncio.sleep(_PAUSE)
+                continue
+            try:
+                await self._make_room()
+            except asyncio.CancelledError:
+                client.close()
+                raise
+            connection = Connection(self, self._config, self._state, app_state)
+            self._open.add(connection)
+            task = loop.create_task(self._connect(connection, client))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _make_room(self) -> None:
+        while self._is_full:
+            _log.warning("all %d connections are in use, and others have to wait", self._most)
+            if CLOSE_HEADER not in self._state.default_headers:
+                # Until uvicorn sets these anew, within a second.
+                self._state.default_headers = [*self._state.default_headers, CLOSE_HEADER]
+            idle = [each for each in self._open if each.is_idle]
+            if idle:
+                min(idle, key=lambda each: each.idle_until).timeout_keep_alive_handler()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _connect(self, connection: Connection, client: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, client)
+        except OSError:
+            client.close()
+            self.forget(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Make room for another connection."""
+        self._open.discard(connection)
+        self._changed.set()
+
+    def has_become_idle(self) -> None:
+        """Tell that one connection can be closed if another waits for its room."""
+        self._changed.set()
+
+    def drop_stalled(self) -> None:
+        """Drop those that keep the server waiting for too long. To be called once a second."""
+        now, hurry = time.monotonic(), min(_IN_A_CROWD, self._patience)
+        for connection in list(self._state.connections):
+            assert isinstance(connection, Connection)
+            hurried = self._is_full and connection.is_silent
+            connection.drop_if_stalled(now, hurry if hurried else self._patience)
+
+
+class Connection(H11Protocol):
+    """The connection of one client."""
+
+    def __init__(
+        self, clients: Clients, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any]
+    ) -> None:
+        super().__init__(config, state, app_state)
+        self._clients = clients
+        self._received = 0
+        self._unsent = 0
+        self._waiting_for = ""
+        self._since = 0.0
+        self._moved = 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has ever come."""
+        return self.cycle is None and not self.conn.trailing_data[0]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a request was answered, and no other has begun to come."""
+        return (
+            self.timeout_keep_alive_task is not None
+            and not self.transport.is_closing()
+            and not self.transport.get_write_buffer_size()
+        )
+
+    @property
+    def idle_until(self) -> float:
+        """When an idle connection is closed, in the time of the event loop."""
+        return self.timeout_keep_alive_task.when() if self.timeout_keep_alive_task else 0.0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room for another connection."""
+        super().connection_lost(exc)
+        self._clients.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a part of a request."""
+        self._received += len(data)
+        super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or hang up if it comes behind an answer that has begun."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """Turn to the next request, but not before most of the answer was sent."""
+        self._waiting_for = ""
+        if not self.flow.write_paused:
+            super().on_response_complete()
+            self._clients.has_become_idle()
+
+    def resume_writing(self) -> None:
+        """Go on after most of an answer was sent."""
+        super().resume_writing()
+        if self.cycle.response_complete:
+            self.on_response_complete()
+
+    def drop_if_stalled(self, now: float, patience: float) -> None:
+        """Drop the client if it has kept the server waiting for so many seconds.
+
+        They begin anew each time that the client has sent or read as much as it must in that time.
+        """
+        before, self._unsent = self._unsent, self._count_unsent()
+        received, self._received = self._received, 0
+        waiting_for = self._awaited()
+        if waiting_for == "request":
+            self._moved += received
+        elif waiting_for == "reading":
+            self._moved += max(0, before - self._unsent)
+        if not waiting_for or waiting_for != self._waiting_for or self._moved >= SLOWEST * patience:
+            self._waiting_for, self._since, self._moved = waiting_for, now, 0
+        elif now - self._since >= patience:
+            _log.info("dropped a client that stalled for %g s", patience, extra={"stalled": waiting_for})
+            self.transport.abort()
+
+    def _awaited(self) -> str:
+        """Return what the client has to do before the server can go on, or nothing."""
+        theirs = self.conn.their_state
+        if self.transport.get_write_buffer_size():
+            return "reading"
+        if theirs is h11.IDLE:
+            # uvicorn closes an idle connection.
+            return "" if self.timeout_keep_alive_task else "request"
+        if theirs is not h11.SEND_BODY:
+            return ""
+        if self.conn.our_state is h11.DONE:
+            # It was refused before its end. What is left of it may come for a while, but not for ever.
+            return "rest"
+        return "" if self.flow.read_paused or self.cycle.waiting_for_100_continue else "request"
+
+    def _count_unsent(self) -> int:
+        """Return how many bytes of answers have not reached the client, if some have not left here."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting:
+            # Linux takes a lot at once, and would seem to take nothing for long on a slow line.
+            with suppress(OSError):
+                queued = fcntl.ioctl(
+                    self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4)
+                )
+                waiting += struct.unpack("i", queued)[0]
+        return waiting
