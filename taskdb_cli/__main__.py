@@ -36,7 +36,7 @@ def main() -> NoReturn:
         leave(run(sys.argv[1:]))
     except KeyboardInterrupt:
         # Before the boundary of the command line was there, or after it.
-        sys.stderr.write("error: interrupted\n")
+        sys.stderr.write(f"error: {signals.interrupted().message}\n")
         leave(signals.exit_code())
 
 

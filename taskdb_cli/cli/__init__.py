@@ -136,6 +136,7 @@ class ClosedStdout(io.TextIOBase):
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; every failure ends here as one line on stderr."""
     this = Invocation()
+    signals.note_change(made=None)
     code = _run(arguments, this)
     this.journal.close(code)
     return code
@@ -156,9 +157,9 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
     except Exception as exc:  # noqa: BLE001 (the boundary)
         return this.failure_code(_report(_ours(exc), exc, arguments))
     except KeyboardInterrupt as exc:
-        return _report(Interrupted("interrupted"), exc, arguments)
+        return _report(signals.interrupted(), exc, arguments)
     if code == ExitCode.INTERRUPTED:
-        return _report(Interrupted("interrupted"), None, arguments)
+        return _report(signals.interrupted(), None, arguments)
     return code if isinstance(code, int) else ExitCode.OK
 
 
@@ -175,7 +176,7 @@ def _ours(error: Exception) -> TaskdbError:
         case TyperException():
             return _usage_error(error)
         case Abort():
-            return Interrupted("interrupted")
+            return signals.interrupted()
         case OSError():
             return _os_error(error)
         case RuntimeError() if str(error) == _NO_HOME:

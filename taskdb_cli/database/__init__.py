@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
+from taskdb_cli import signals
 from taskdb_cli.database.backend import Backend, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
@@ -23,7 +24,6 @@ from taskdb_cli.database.unit import UnitSession
 from taskdb_cli.database.watch import watch
 from taskdb_cli.errors import (
     ConnectionLost,
-    Interrupted,
     InvalidConfiguration,
     OutcomeUnknown,
     TaskdbError,
@@ -78,6 +78,8 @@ class Database:
         """
 
         def attempt() -> T:
+            if not dry_run:
+                signals.note_change(made=False)
             with self.backend.turn(), self._session(self.backend.write_options) as session:
                 result = work(session)
                 if not dry_run:
@@ -124,6 +126,8 @@ class Database:
         It is committed on leaving without an error, unless it is a `dry_run`. Nothing is tried again.
         Raises DatabaseUnavailable when other maintenance is running, and what `write` raises.
         """
+        if not dry_run and not self.options.disposable:
+            signals.note_change(made=False)
         with self._session(self.backend.write_options, self._open_patiently) as session:
             connection = session.connection()
             with _gone_after_failure(connection):
@@ -198,17 +202,20 @@ class Database:
             return
         transaction = self.backend.transaction(session.pooled)
         try:
-            session.commit()
+            # A signal waits where nobody can be asked later whether the commit took effect.
+            with nullcontext() if transaction else signals.held():
+                session.commit()
+                if not self.options.disposable:
+                    signals.note_change(made=True)
         except self.backend.error_types as exc:
             if not isinstance(ours := self.backend.translate(exc), ConnectionLost):
                 raise
             if not self._committed(transaction):
                 raise ours from exc
-        except KeyboardInterrupt as exc:
-            if transaction is None:
-                raise
-            done = self._committed(transaction)
-            raise Interrupted(f"interrupted; the change was {'made before' if done else 'not made'}") from exc
+        except KeyboardInterrupt:
+            if transaction:
+                signals.note_change(made=self._committed(transaction))
+            raise
 
     def _committed(self, transaction: Transaction | None) -> bool:
         """Return whether a transaction of which the answer was lost took effect; raise OutcomeUnknown."""

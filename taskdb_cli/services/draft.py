@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from taskdb_cli import signals
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Conflict
 from taskdb_cli.services.aside import Damaged, take_place
@@ -31,6 +32,8 @@ def filled(target: Database, *, dry_run: bool = False, damaged: Damaged | None =
         yield target
         return
     make_directory(path.parent)
+    if not dry_run:
+        signals.note_change(made=False)
     stream = open_partial(path)
     partial = Path(stream.name)
     try:
@@ -40,10 +43,13 @@ def filled(target: Database, *, dry_run: bool = False, damaged: Damaged | None =
         if not dry_run:
             with draft.translating():
                 keep_wal(partial)
-            if damaged:
-                take_place(partial, damaged)
-            else:
-                _publish(partial, path)
+            # The new file gets its name all at once, as a transaction commits.
+            with signals.held():
+                if damaged:
+                    take_place(partial, damaged)
+                else:
+                    _publish(partial, path)
+                signals.note_change(made=True)
     finally:
         discard(partial)
 

@@ -74,7 +74,7 @@ def test_waiting_for_a_lock(url, database, start, number, code):
         other.execute("SELECT FROM users FOR UPDATE")
         process = start("user", "update", "1", "--name", "Bob")
         wait_until(lambda: observer.execute(f"{waiting} AND wait_event_type = 'Lock'").fetchone() == (1,))
-        assert interrupted(process, number) == (code, "", "error: interrupted\n")
+        assert interrupted(process, number) == (code, "", "error: interrupted; the change was not made\n")
         wait_until(lambda: observer.execute(f"{waiting} AND application_name = 'taskdb'").fetchone() == (0,))
         assert other.execute("SELECT name FROM users").fetchone() == ("Ann",)
 
@@ -118,7 +118,7 @@ def test_waiting_for_sqlite(url, database, start, number, code):
         log = list(takewhile(lambda line: "trying again" not in line, process.stderr))
         returncode, out, err = interrupted(process, number)
     errors = [line for line in err.splitlines() if " INFO " not in line]
-    assert (returncode, out, errors) == (code, "", ["error: interrupted"]), log
+    assert (returncode, out, errors) == (code, "", ["error: interrupted; the change was not made"]), log
     assert emails(database) == []
 
 
