@@ -229,6 +229,8 @@ def _is_server(url: URL) -> bool:
 
 def parse_url(text: str, source: str) -> URL:
     """Return the URL with the driver that taskdb uses; `source` says in an error where it came from."""
+    from urllib.parse import unquote
+
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -241,6 +243,9 @@ def parse_url(text: str, source: str) -> URL:
             "write the value out; a $ that is meant is written %24",
         )
     try:
+        if is_postgresql(text):
+            # Everything in it must be UTF-8, also what is percent-encoded. Only a file name need not be.
+            unquote(text, errors="strict").encode()
         url = read_url(text) if is_postgresql(text) else make_url(text)
         backend = url.get_backend_name()
         # A percent-encoded control character is allowed in the name of a file, but not of a database.

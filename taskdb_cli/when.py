@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from taskdb_cli.errors import InvalidInput, brief
@@ -99,7 +101,16 @@ def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
             "RETURN_TIME_AS_PERIOD": True,
         },
     )
-    found = parser.get_date_data(text)
+    try:
+        with warnings.catch_warnings():
+            # dateparser only warns if it cannot read TZ, and then takes every text for no time.
+            warnings.filterwarnings("error", message=".*local timezone")
+            found = parser.get_date_data(text)
+    except (LookupError, OSError, RuntimeError, Warning):
+        zone = brief(os.environ.get("TZ", ""))
+        raise InvalidInput(
+            f"TZ is no time zone: {zone!r}", "set it to a name such as Europe/Berlin"
+        ) from None
     moment: datetime | None = found.date_obj
     if moment is None:
         raise ValueError(text)

@@ -35,6 +35,7 @@ from taskdb_cli.errors import (
     InvalidInput,
     StorageFailed,
     TaskdbError,
+    brief,
 )
 from taskdb_cli.output import write_json
 
@@ -169,7 +170,7 @@ def _command() -> Any:
     return get_command(app)
 
 
-def _ours(error: Exception) -> TaskdbError:
+def _ours(error: Exception) -> TaskdbError:  # noqa: PLR0911 (one for each kind)
     match error:
         case TaskdbError():
             return error
@@ -179,6 +180,10 @@ def _ours(error: Exception) -> TaskdbError:
             return signals.interrupted()
         case OSError():
             return _os_error(error)
+        case UnicodeEncodeError():
+            # Python keeps bytes that are no UTF-8 as surrogates, which no driver takes.
+            shown = repr(brief(error.object))
+            return InvalidInput(f"{shown} is not UTF-8 text", "check the arguments and the environment")
         case RuntimeError() if str(error) == _NO_HOME:
             return HomeMissing("HOME")
         case _:

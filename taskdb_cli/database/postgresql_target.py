@@ -36,6 +36,8 @@ _NUMBERS = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_
 
 _DEFAULT_PORT = "5432"
 _HIGHEST_PORT = 65535
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_LONGEST_HOST = 253
 _NEON = re.compile(r".+\.neon\.tech\.?", re.IGNORECASE)
 _NEON_POOLER = re.compile(r"^(?P<endpoint>[^.]+)-pooler(?P<domain>\..+\.neon\.tech\.?)$", re.IGNORECASE)
 
@@ -206,14 +208,7 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
     if is_connection_string(found["dbname"]):
         raise _unusable("the name of the database is a connection string", "write its parts into the URL")
     for host in hosts:
-        # A password that is not escaped may be taken for a port, so the value is not repeated.
-        if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):
-            raise _unusable(f"a port is not a number from 1 to {_HIGHEST_PORT}")
-        if host.address:
-            try:
-                socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
-            except (OSError, UnicodeError):
-                raise _unusable(f"hostaddr {host.address} is not a numeric address") from None
+        _require_sound_host(host)
     for name in _NUMBERS:
         if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", found.get(name, "0")):
             raise _unusable(f"{name} is not a whole number")
@@ -221,6 +216,32 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
         timeout_from_conninfo({"connect_timeout": found.get("connect_timeout", "0")})
     except psycopg.ProgrammingError:
         raise _unusable("connect_timeout is not a number of seconds") from None
+
+
+def _require_sound_host(host: Host) -> None:
+    # A password that is not escaped may be taken for a host or a port, so the value is not repeated.
+    if not _may_exist(host.name):
+        raise _unusable("a host is neither a host name nor an address")
+    if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):
+        raise _unusable(f"a port is not a number from 1 to {_HIGHEST_PORT}")
+    if host.address:
+        try:
+            socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            raise _unusable(f"hostaddr {host.address} is not a numeric address") from None
+
+
+def _may_exist(name: str) -> bool:
+    """Return whether this can be the name of a host, its address, or the directory of its socket."""
+    if not name or name.startswith(("/", "@")):
+        return True
+    try:
+        if ":" in name:
+            return bool(ip_address(name))
+        # As Python encodes it when it looks the name up.
+        return len(name) <= _LONGEST_HOST and bool(_HOST_NAME.fullmatch(name.encode("idna").decode()))
+    except ValueError:
+        return False
 
 
 def _unusable(reason: str, hint: str = "") -> InvalidConfiguration:

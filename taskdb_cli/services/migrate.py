@@ -198,6 +198,7 @@ def require_head(database: Database) -> None:
 def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     """Return the SQL of an upgrade, or of a downgrade if the range goes down, for review; touch nothing."""
     from alembic import command
+    from alembic.util.exc import CommandError
 
     ends = revision_range.split(":")
     if len(ends) > 2 or not all(ends):  # noqa: PLR2004 (a range has two)
@@ -207,7 +208,11 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     config.attributes["dialect"] = dialect
     with resolving(revision_range):
         move = command.downgrade if _goes_down(ends) else command.upgrade
-        move(config, revision_range, sql=True)
+        try:
+            move(config, revision_range, sql=True)
+        except AssertionError as exc:
+            # Alembic takes it for granted that 0001-9, a revision by its distance, exists.
+            raise CommandError("no revision is at this distance") from exc
     return buffer.getvalue()
 
 
