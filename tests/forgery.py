@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -38,10 +39,17 @@ _VALUES: list[Any] = [
 ]
 
 
+TIMES = 20 if os.environ.get("TASKDB_SOAK") == "1" else 1
+"""How many times as many cursors a long run forges."""
+
+
 def forged(listing: object, order: Order, *, number: int) -> Iterator[str]:
-    """Yield cursors of a listing that hold too few values, too many, or one that no record has."""
+    """Yield cursors of a listing that hold too few values, too many, or one that no record has.
+
+    With TASKDB_SOAK=1 there are TIMES as many.
+    """
     random, count = Random(number), len(order.keys)
-    for _ in range(number):
+    for _ in range(number * TIMES):
         values = [random.choice(_VALUES) for _ in range(count)]
         now: Any = NOW.isoformat()
         match random.randrange(6):

@@ -229,6 +229,7 @@ def test_a_cursor_belongs_to_its_list(api, database):
         assert "--" not in problem.json()["hint"]
 
 
+@pytest.mark.soak
 def test_forged_cursors_reach_no_database(api, nobody, database, statements):
     """A cursor that was made up is refused with 422, without a token with 401, and asks for no tasks."""
     add_task(database, "ann@example.com")

@@ -155,6 +155,7 @@ def test_what_now_means_stays_from_page_to_page(taskdb, database, monkeypatch):
         assert taskdb(*command, "--limit", 0, "--after", cursor).out == "".join(f"{id}\n" for id in rest)
 
 
+@pytest.mark.soak
 def test_forged_cursors_are_refused(filled):
     """A cursor that was made up is exit 2, whatever it holds."""
     order = Order.parse("title", TASK_SORT_KEYS)

@@ -52,6 +52,7 @@ def test_the_longest_values_come_back(length):
         assert Cursor.decode(Cursor(position, NOW).encode(LISTING), LISTING, TITLES).position == position
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("sort", ["title", "due,id", "status,priority", "completed,user", "id"])
 def test_forged_cursors_are_refused(sort):
     """A cursor with the right checksum and a value that no record has is refused."""
