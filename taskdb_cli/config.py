@@ -31,7 +31,8 @@ ENVIRONMENT_VARIABLES = {
     "TASKDB_POOL_TIMEOUT": "seconds that it waits for one of them",
     "TASKDB_CLIENT_TIMEOUT": "seconds that a client of the HTTP API may stall before it is dropped",
     "TASKDB_CONNECT_TIMEOUT": "seconds that connecting may take",
-    "TASKDB_STATEMENT_TIMEOUT": "seconds that a statement may take, 0 for no limit",
+    "TASKDB_STATEMENT_TIMEOUT": "seconds that a statement of a command may take, 0 for no limit",
+    "TASKDB_API_STATEMENT_TIMEOUT": "seconds that a statement of an HTTP request may take, 0 for no limit",
     "TASKDB_LOCK_TIMEOUT": "seconds that a statement waits for another's lock, 0 for no limit",
     "TASKDB_RETRY_BUDGET": "seconds that work is tried again after a passing fault",
     "TASKDB_MIGRATION_WAIT": "seconds that a migration waits for another, for a backup, or for locks",
@@ -93,6 +94,7 @@ class Settings:
     direct_url: URL
     options: Options
     pool: Pool
+    api_statement_timeout: float
     log: LogSettings = field(default_factory=LogSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)
     health_limits: str = ""
@@ -104,11 +106,14 @@ class Settings:
     def database(self, *, long_lived: bool = False) -> Database:
         """Return the database of these settings, not connected yet.
 
-        A process that runs many units of work keeps a pool of connections for them if it is `long_lived`.
+        A server is `long_lived`: it keeps a pool of connections, and its statements have the API's limit.
         """
         from taskdb_cli.database import Database
 
-        return Database(self.database_url, replace(self.options, pool=self.pool if long_lived else None))
+        options = self.options
+        if long_lived:
+            options = replace(options, pool=self.pool, statement_timeout=self.api_statement_timeout)
+        return Database(self.database_url, options)
 
     def direct_database(self) -> Database:
         """Return the same database by its direct endpoint, past any pooler.
@@ -159,6 +164,8 @@ def load_settings(
 
     Raises InvalidConfiguration that names the variable at fault, and never shows a password.
     """
+    from taskdb_cli.database.options import API_STATEMENT_TIMEOUT
+
     given = os.environ if environment is None else environment
     path = env_file or (Path(given["TASKDB_ENV_FILE"]) if given.get("TASKDB_ENV_FILE") else None)
     dotenv = read_dotenv_file(path)
@@ -174,6 +181,7 @@ def load_settings(
         direct_url=direct_url,
         options=_read_options(merged, url, schema),
         pool=_read_pool(merged),
+        api_statement_timeout=_seconds(merged, "TASKDB_API_STATEMENT_TIMEOUT", API_STATEMENT_TIMEOUT),
         log=LogSettings.read(merged, file=log_file, format=log_format),
         backup=_read_backup(merged),
         health_limits=merged.get("TASKDB_HEALTH_LIMITS", ""),
@@ -188,7 +196,7 @@ def _read_options(values: Mapping[str, str], url: URL, schema: str | None) -> Op
     usual, longest = Options(), _LONGEST_TIMEOUT
     return Options(
         connect_timeout=_number(values, "TASKDB_CONNECT_TIMEOUT", usual.connect_timeout, 1, longest),
-        statement_timeout=_number(values, "TASKDB_STATEMENT_TIMEOUT", usual.statement_timeout, 0, _DAY),
+        statement_timeout=_seconds(values, "TASKDB_STATEMENT_TIMEOUT", usual.statement_timeout),
         lock_timeout=_number(values, "TASKDB_LOCK_TIMEOUT", usual.lock_timeout, 0, _DAY),
         retry_budget=_number(values, "TASKDB_RETRY_BUDGET", usual.retry_budget, 0, longest),
         migration_wait=_number(values, "TASKDB_MIGRATION_WAIT", usual.migration_wait, 0, _DAY),
@@ -356,3 +364,14 @@ def _number(values: Mapping[str, str], name: str, default: int, least: int, most
     if not (re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most):
         raise InvalidConfiguration(f"{name} must be a number from {least} to {most}")
     return int(text)
+
+
+def _seconds(values: Mapping[str, str], name: str, default: float) -> float:
+    text = values.get(name)
+    if text is None:
+        return default
+    if not (re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) and float(text) <= _DAY):
+        raise InvalidConfiguration(
+            f"{name} must be a number of seconds from 0 to {_DAY}, such as 5 or 0.25; 0 is no limit"
+        )
+    return float(text)

@@ -189,6 +189,10 @@ class DatabaseUnavailable(TaskdbError):
     """Seconds that another attempt may take before it fails in the same way."""
 
 
+class TimedOut(DatabaseUnavailable):
+    """A statement took longer than it may and was ended; nothing was changed."""
+
+
 class TransactionConflict(DatabaseUnavailable):
     """Another transaction was in the way, and this one was rolled back."""
 

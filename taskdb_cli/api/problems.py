@@ -25,6 +25,7 @@ from taskdb_cli.errors import (
     StaleVersion,
     TaskdbError,
     TaskNotFound,
+    TimedOut,
     Unauthorized,
     UserNotFound,
 )
@@ -69,6 +70,7 @@ _FAULTS = {
     "unknown": "the connection to the database broke while the change was being committed: "
     "look whether it is there before you try again",
 }
+_TOO_SLOW = "the request took longer than the server allows; nothing was changed"
 _ANY_FAULT = "something went wrong in the server, whose log says more"
 
 
@@ -134,7 +136,8 @@ def problem_of(error: TaskdbError) -> Problem:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         code = "unavailable" if isinstance(error, DatabaseMissing) else error.code
         headers = {"Retry-After": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-        return Problem(status, code, _FAULTS.get(code, _ANY_FAULT), headers=headers)
+        detail = _TOO_SLOW if isinstance(error, TimedOut) else _FAULTS.get(code, _ANY_FAULT)
+        return Problem(status, code, detail, headers=headers)
     if isinstance(error, Unauthorized):
         return Problem(status, error.code, error.message, error.hint, {"WWW-Authenticate": "Bearer"})
     if _is_of_the_engine(error):

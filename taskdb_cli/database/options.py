@@ -25,12 +25,16 @@ class Pool:
         )
 
 
+API_STATEMENT_TIMEOUT = 5
+"""Seconds that a statement of an HTTP request may take by default."""
+
+
 @dataclass(frozen=True)
 class Options:
     """The limits of every connection; times are in seconds, and 0 means none where it is allowed."""
 
     connect_timeout: int = 15
-    statement_timeout: int = 300
+    statement_timeout: float = 300
     lock_timeout: int = 10
     retry_budget: int = 30
     """How long a unit of work may be tried again after it failed on a passing fault."""

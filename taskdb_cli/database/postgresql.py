@@ -39,6 +39,7 @@ from taskdb_cli.errors import (
     OutcomeUnknown,
     StorageFailed,
     TaskdbError,
+    TimedOut,
     TransactionConflict,
 )
 
@@ -75,9 +76,6 @@ TRANSACTION_STATUS = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
 
 FUTURE_TRANSACTION = "22023"
 """What the server answers about a transaction id that it has not given out, as far as it remembers."""
-
-CANCELED = "57014"
-"""What the server answers when a statement took too long."""
 
 
 class PostgreSQL:
@@ -365,8 +363,8 @@ class PostgreSQL:
                 if isinstance(ours, TransactionConflict):
                     connection.rollback()
                     raise ours from exc
-                if getattr(exc.orig, "sqlstate", None) == CANCELED:
-                    raise DatabaseUnavailable(ours.message, "raise TASKDB_MIGRATION_TIMEOUT") from exc
+                if isinstance(ours, TimedOut):
+                    raise TimedOut(ours.message, "raise TASKDB_MIGRATION_TIMEOUT") from exc
                 raise
 
         persist(attempt, budget=self.options.migration_wait)

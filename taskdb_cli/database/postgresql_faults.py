@@ -9,13 +9,13 @@ from taskdb_cli.database.schema import ALREADY_THERE
 from taskdb_cli.errors import (
     Conflict,
     ConnectionLost,
-    DatabaseUnavailable,
     DataCorrupt,
     IdsUsedUp,
     InvalidInput,
     NotFound,
     StorageFailed,
     TaskdbError,
+    TimedOut,
     TransactionConflict,
 )
 
@@ -30,7 +30,7 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
     "57P": (ConnectionLost, LATER),
     "25P03": (ConnectionLost, LATER),
     "57014": (
-        DatabaseUnavailable,
+        TimedOut,
         "the statement took too long: raise TASKDB_STATEMENT_TIMEOUT, or " + LATER,
     ),
     LOCK_TIMEOUT: (TransactionConflict, "another session holds the lock: " + LATER),

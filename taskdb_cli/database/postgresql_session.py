@@ -61,7 +61,7 @@ class Session(NamedTuple):
 def session_settings(options: Options) -> dict[str, str]:
     """Return what is set in a session, besides the search path."""
     return _SETTINGS | {
-        "statement_timeout": f"{options.statement_timeout}s",
+        "statement_timeout": f"{round(options.statement_timeout * 1000)}ms",
         "lock_timeout": f"{options.lock_timeout}s",
     }
 

@@ -43,6 +43,7 @@ from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sqlite_connection import open_file
 from taskdb_cli.database.sqlite_damage import find_damage
 from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH, sidecars
+from taskdb_cli.database.sqlite_limits import LimitedConnection
 from taskdb_cli.database.sqlite_locks import lock_holder
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
@@ -121,7 +122,8 @@ class SQLite:
         """Begin; who will write takes the lock now, when nothing is lost if another has it."""
         statement = options.get("sqlite_begin", "BEGIN")
         raw = pooled.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
+        assert isinstance(raw, LimitedConnection)
+        raw.clock.limit(self.options.statement_timeout, "TASKDB_STATEMENT_TIMEOUT")
         with watching(statement, self.options.slow_query_ms):
             raw.execute(statement)
         encoding, found = raw.execute(_LOOK).fetchone()
@@ -138,7 +140,7 @@ class SQLite:
             "pool_timeout": pool.timeout,
         }
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> LimitedConnection:
         return open_file(self.path, self.options, BUSY_TIMEOUT)
 
     def require(self) -> None:
@@ -299,9 +301,10 @@ class SQLite:
         """
         with connect() as connection:
             raw = connection.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)
+            assert isinstance(raw, LimitedConnection)
             raw.execute("PRAGMA foreign_keys = OFF")
             with persist(lambda: self._begin_writing(connection), budget=self.options.migration_wait):
+                raw.clock.limit(self.options.migration_timeout, "TASKDB_MIGRATION_TIMEOUT")
                 yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:

@@ -9,13 +9,11 @@ from pathlib import Path
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.sqlite_faults import is_of_storage
 from taskdb_cli.database.sqlite_files import at_rest, obstacle, uri
+from taskdb_cli.database.sqlite_limits import LimitedConnection
 from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
 
-INTERRUPTIBLE_STEPS = 10_000
-"""A statement lets Python handle signals after this many steps."""
 
-
-def open_file(path: Path, options: Options, busy_timeout: float) -> sqlite3.Connection:
+def open_file(path: Path, options: Options, busy_timeout: float) -> LimitedConnection:
     """Return a connection that obeys foreign keys; raise sqlite3.Error for a file that cannot be opened.
 
     Where nothing can be written, a file to which nothing is left to add is opened for reading only.
@@ -41,7 +39,7 @@ def keep_wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _connect(path: Path, parameters: str, options: Options, busy_timeout: float) -> sqlite3.Connection:
+def _connect(path: Path, parameters: str, options: Options, busy_timeout: float) -> LimitedConnection:
     connection = sqlite3.connect(
         uri(path, parameters),
         uri=True,
@@ -49,10 +47,10 @@ def _connect(path: Path, parameters: str, options: Options, busy_timeout: float)
         # Python would otherwise begin transactions by itself, late and only before some statements.
         isolation_level=None,
         check_same_thread=False,
+        factory=LimitedConnection,
     )
+    assert isinstance(connection, LimitedConnection)
     try:
-        # An exception that a signal handler raises in this callback ends the statement.
-        connection.set_progress_handler(lambda: 0, INTERRUPTIBLE_STEPS)
         connection.execute("PRAGMA foreign_keys = ON")
         if options.disposable:
             # If writing such a file fails, it is deleted, so it needs no journal.

@@ -17,6 +17,7 @@ from taskdb_cli.database.copy_text import rows
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
 from taskdb_cli.database.sqlite_fields import CONVERTERS, WRITERS, Writer, written
 from taskdb_cli.database.sqlite_files import uri
+from taskdb_cli.database.sqlite_limits import LimitedConnection
 from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
 
@@ -62,9 +63,12 @@ class SQLiteContent(Content):
     def begin_snapshot(self, *, guarded: bool) -> None:
         """Read something: from then on the transaction sees that state."""
         _ = self.revision
+        # The transaction begins with the usual limit of a statement.
+        self._raw.clock.limit(0, "")
 
     def begin_replacement(self) -> None:
         """Leave it at the write lock that the transaction began with; take memory for the rows."""
+        self._raw.clock.limit(0, "")
         # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
         self._cache(LOADING_CACHE_KIB)
@@ -236,9 +240,9 @@ class SQLiteContent(Content):
         }
 
     @property
-    def _raw(self) -> sqlite3.Connection:
+    def _raw(self) -> LimitedConnection:
         raw = self.connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
+        assert isinstance(raw, LimitedConnection)
         return raw
 
 

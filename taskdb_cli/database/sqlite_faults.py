@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from taskdb_cli.database.schema import ALREADY_THERE
 from taskdb_cli.database.sqlite_damage import was_database
 from taskdb_cli.database.sqlite_files import obstacle, uri
+from taskdb_cli.database.sqlite_limits import LimitExceeded
 from taskdb_cli.errors import (
     Conflict,
     DataCorrupt,
@@ -20,6 +21,7 @@ from taskdb_cli.errors import (
     SchemaForeign,
     StorageFailed,
     TaskdbError,
+    TimedOut,
     TransactionConflict,
 )
 
@@ -27,9 +29,10 @@ _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one
 
 _REPLACE = "'taskdb restore latest --replace --no-safety-backup' replaces it"
 
+_LATER = "try again later"
 _FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
-    sqlite3.SQLITE_BUSY: (TransactionConflict, "is locked by another process", "try again later"),
-    sqlite3.SQLITE_LOCKED: (TransactionConflict, "is locked by another process", "try again later"),
+    sqlite3.SQLITE_BUSY: (TransactionConflict, "is locked by another process", _LATER),
+    sqlite3.SQLITE_LOCKED: (TransactionConflict, "is locked by another process", _LATER),
     sqlite3.SQLITE_INTERRUPT: (Interrupted, "was left alone: interrupted", ""),
 }
 _STORAGE_FAULTS = {
@@ -65,6 +68,12 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     code = family(cause)
     if code in _FAULTS:
         ours, words, hint = _FAULTS[code]
+        if isinstance(cause, LimitExceeded):
+            ours, words, hint = (
+                TimedOut,
+                f"was too slow: {cause}",
+                f"raise {cause.setting}, or {_LATER}",
+            )
         return ours(f"{place} {words}", hint)
     if damage := _damage(cause, code, place, path):
         return damage

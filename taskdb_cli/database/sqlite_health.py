@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import stat
-import time
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +28,9 @@ from taskdb_cli.database.health import (
     numbered_tables,
 )
 from taskdb_cli.database.plan import literal_sql
-from taskdb_cli.database.sqlite_connection import INTERRUPTIBLE_STEPS
 from taskdb_cli.database.sqlite_damage import OF_ROWS, check
 from taskdb_cli.database.sqlite_files import sidecars
+from taskdb_cli.database.sqlite_limits import LimitedConnection
 
 _IN_A_FILE = "a file has no server"
 
@@ -50,7 +49,7 @@ class SQLiteProbe:
         self._connection = connection
         self._path = Path(path)
         raw = connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
+        assert isinstance(raw, LimitedConnection)
         self._raw = raw
         connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
 
@@ -173,9 +172,8 @@ class SQLiteProbe:
         return any(line.startswith(f"SCAN {table.name}") and "INDEX" not in line for line in lines)
 
     def set_time(self, seconds: float) -> None:
-        """Let the library ask now and then whether the time is over."""
-        deadline = time.monotonic() + seconds
-        self._raw.set_progress_handler(lambda: time.monotonic() > deadline, INTERRUPTIBLE_STEPS)
+        """Limit the statements of this connection together."""
+        self._raw.clock.end_within(seconds)
 
     def sever(self) -> None:
         """Interrupt the statement."""

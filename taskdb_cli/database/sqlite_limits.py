@@ -1,0 +1,137 @@
+"""Statements of SQLite that end when they take too long."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from typing import Any
+
+STEPS = 1_000
+"""After so many steps of a statement SQLite lets Python look at the time and handle signals. A look takes as
+long as about 20 steps."""
+
+SEARCH_STEPS = 250
+"""The same for a statement that searches texts: one step searches one text, and can take milliseconds."""
+
+
+class LimitExceeded(sqlite3.OperationalError):
+    """A statement took longer than its limit."""
+
+    sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
+
+    def __init__(self, seconds: float, setting: str) -> None:
+        super().__init__(f"a statement took longer than {seconds:g} s")
+        self.setting = setting
+
+
+class Clock:
+    """The limit of each statement of a connection, and when the running one must end."""
+
+    def __init__(self) -> None:
+        self._end = 0.0
+        self._deadline = math.inf
+        self._expired = False
+        self.limit(0, "")
+
+    def limit(self, seconds: float, setting: str) -> None:
+        """Set the limit of each statement from now on, and the setting that it comes from; 0 is no limit."""
+        self._seconds = seconds or math.inf
+        self._setting = setting
+
+    def end_within(self, seconds: float) -> None:
+        """Set one limit for all statements together from now on, instead of that of each."""
+        self._end = time.monotonic() + seconds
+
+    def start(self) -> None:
+        """Note that a statement begins, or that the next part of its rows is fetched."""
+        self._expired = False
+        self._deadline = self._end or time.monotonic() + self._seconds
+
+    def is_over(self) -> bool:
+        """Return whether the running statement must end.
+
+        SQLite calls this. An exception of a signal handler, raised here, also ends the statement.
+        """
+        self._expired = time.monotonic() > self._deadline
+        return self._expired
+
+    def explain(self, error: sqlite3.OperationalError) -> None:
+        """Raise LimitExceeded if the statement failed because it took too long."""
+        if self._expired:
+            raise LimitExceeded(self._seconds, self._setting) from error
+
+
+class LimitedConnection(sqlite3.Connection):
+    """A connection whose `clock` ends statements."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.clock = Clock()
+        self._steps = 0
+
+    def start(self, statement: str) -> None:
+        """Note that this statement begins."""
+        steps = SEARCH_STEPS if " LIKE " in statement else STEPS
+        if steps != self._steps:
+            self._steps = steps
+            self.set_progress_handler(self.clock.is_over, steps)
+        self.clock.start()
+
+    def cursor(self, factory: Any = None) -> Any:
+        """Return a cursor whose statements have the limit."""
+        return super().cursor(factory or _Cursor)
+
+    def execute(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        """Run a statement within the limit."""
+        return _Cursor(self).execute(statement, *args)
+
+    def executemany(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        """Run a statement for all its parameters together within the limit."""
+        return _Cursor(self).executemany(statement, *args)
+
+
+class _Cursor(sqlite3.Cursor):
+    """Gives each part of the rows the whole limit too: the time between two parts is the caller's."""
+
+    connection: LimitedConnection
+
+    def execute(self, statement: str, *args: Any) -> _Cursor:
+        self.connection.start(statement)
+        try:
+            return super().execute(statement, *args)
+        except sqlite3.OperationalError as exc:
+            self.connection.clock.explain(exc)
+            raise
+
+    def executemany(self, statement: str, *args: Any) -> _Cursor:
+        self.connection.start(statement)
+        try:
+            return super().executemany(statement, *args)
+        except sqlite3.OperationalError as exc:
+            self.connection.clock.explain(exc)
+            raise
+
+    def fetchone(self) -> Any:
+        self.connection.clock.start()
+        try:
+            return super().fetchone()
+        except sqlite3.OperationalError as exc:
+            self.connection.clock.explain(exc)
+            raise
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> list[Any]:
+        self.connection.clock.start()
+        try:
+            return super().fetchmany(*args, **kwargs)
+        except sqlite3.OperationalError as exc:
+            self.connection.clock.explain(exc)
+            raise
+
+    def fetchall(self) -> list[Any]:
+        # It comes right after execute(), and finishes the same statement.
+        try:
+            return super().fetchall()
+        except sqlite3.OperationalError as exc:
+            self.connection.clock.explain(exc)
+            raise
