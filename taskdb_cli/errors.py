@@ -190,7 +190,7 @@ class DatabaseUnavailable(TaskdbError):
 
 
 class TimedOut(DatabaseUnavailable):
-    """A statement took longer than it may and was ended; nothing was changed."""
+    """A statement, or the wait for its turn, took longer than it may and was ended; nothing was changed."""
 
 
 class TransactionConflict(DatabaseUnavailable):

@@ -21,6 +21,7 @@ from taskdb_cli.api.metrics import Metrics
 from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, BoundedQuery, Guard, Observer, TooLarge
 from taskdb_cli.api.problems import Problem, problem_of, too_large
 from taskdb_cli.api.records import UnsupportedBody
+from taskdb_cli.api.searches import Searches
 from taskdb_cli.database import Database
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.services.validation import reason
@@ -47,6 +48,7 @@ def create_app(database: Database) -> FastAPI:
         app.router.routes.extend(part.router.routes)
     _answer_head(app)
     # The last one added comes first.
+    app.add_middleware(Searches, database=database)
     app.add_middleware(BoundedQuery)
     app.add_middleware(Guard, database=database)
     app.add_middleware(Bounded)

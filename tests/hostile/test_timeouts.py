@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
@@ -33,6 +34,7 @@ from tests.schemas import execute, write_revision
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 EVERY_WAY = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1], *POOLERS], indirect=True)
+SQLITE_AND_POOLER = pytest.mark.parametrize("engine", ["sqlite", *POOLERS], indirect=True)
 SERVERS_AND_POOLER = pytest.mark.parametrize("engine", [SERVERS[-1], *POOLERS], indirect=True)
 
 STAMP = "2026-11-22T12:30:15.000000Z"
@@ -45,6 +47,8 @@ COUNTING = (
     "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500000) SELECT count(*) FROM n"
 )
 """What takes SQLite longer than the limit of a test, but ends."""
+
+CLIENTS = 20
 
 
 def add_long_texts(url, rows: int) -> None:
@@ -247,6 +251,32 @@ def token(database) -> dict[str, str]:
     """The header of a token that may do everything; there is a user."""
     add_user(database)
     return {"Authorization": f"Bearer {add_token(database, 'test', scope='write')}"}
+
+
+@SQLITE_AND_POOLER
+def test_expensive_searches_of_many_clients(serve, url, token):
+    """Each is answered when the limit of the API is over, and cheap requests are served meanwhile."""
+    add_long_texts(url, 400)
+    # The API has a limit of its own. One of its two threads is for searches.
+    limits = {"TASKDB_API_STATEMENT_TIMEOUT": "0.5", "TASKDB_STATEMENT_TIMEOUT": "0"}
+    server = serve(TASKDB_POOL_SIZE="2", TASKDB_POOL_OVERFLOW="0", **limits)
+    with httpx.Client(base_url=server.url, headers=token, timeout=60) as client:
+        path, begun = f"/tasks?s%65arch={EXPENSIVE}", monotonic()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            searches = [pool.submit(client.get, path) for _ in range(CLIENTS)]
+            served = []
+            while not all(search.done() for search in searches):
+                served.append(client.get("/tasks/1").status_code)
+        took = monotonic() - begun
+        answers = [search.result() for search in searches]
+        assert {answer.status_code for answer in answers} == {503}
+        assert all("longer than the server allows" in answer.json()["detail"] for answer in answers)
+        # Two at a time would take 5 s.
+        assert took < 5
+        assert len(served) > 3
+        assert set(served) == {200}
+        assert client.get("/tasks?search=aaa&limit=1").status_code == 200
+    assert server.process.poll() is None
 
 
 @SQLITE_ONLY
