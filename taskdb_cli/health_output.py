@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 from taskdb_cli.output import timestamp, write_json
+from taskdb_cli.text import hide_secrets, one_line
 
 if TYPE_CHECKING:
     from taskdb_cli.services.health.result import Check, Limits, Report
@@ -56,8 +57,8 @@ def _check_record(check: Check) -> dict[str, Any]:
         "unit": check.unit.value,
         "warning": check.limits.warning,
         "critical": check.limits.critical,
-        "message": check.message,
-        "remedy": check.remedy,
+        "message": hide_secrets(check.message),
+        "remedy": hide_secrets(check.remedy),
     }
 
 
@@ -66,8 +67,8 @@ def nagios(report: Report) -> str:
     wrong = [f"{check.name} {check.status}: {check.message}" for check in report.folded if not check.is_fine]
     text = "; ".join(wrong) or f"all is well with {report.place}"
     measured = [check for check in report.checks if check.value is not None]
-    # A bar would end the text, and a control character the line.
-    text = re.sub(r"[\x00-\x1f\x7f|]+", " ", text)
+    # A bar would end the text.
+    text = one_line(re.sub(r"[\s|]+", " ", text))
     line = f"TASKDB {report.status.upper()} - {text}"
     return f"{line} | {' '.join(map(_performance, measured))}" if measured else line
 

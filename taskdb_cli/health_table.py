@@ -13,6 +13,7 @@ from rich.text import Text
 
 from taskdb_cli.services.health.result import WORST_FIRST, Check, Report, Status, Unit
 from taskdb_cli.tables import console_for
+from taskdb_cli.text import one_line
 
 _STYLES = {
     Status.OK: "green",
@@ -58,17 +59,16 @@ def _render(report: Report, checks: tuple[Check, ...], *, summary_first: bool = 
 
 def _found(check: Check) -> Text:
     # Some of it are the words of a server.
-    text = Text(check.message, "dim" if check.status is Status.SKIPPED else "")
-    return text.append(f"\n→ {check.remedy}", "bold") if check.remedy else text
+    text = Text(one_line(check.message), "dim" if check.status is Status.SKIPPED else "")
+    return text.append(f"\n→ {one_line(check.remedy)}", "bold") if check.remedy else text
 
 
 def _summary(report: Report) -> Text:
     counts = ", ".join(f"{number} {status}" for status, number in report.count().items() if number)
     style = _STYLES[report.status]
     clock = f"{report.at.astimezone():%H:%M:%S}"
-    return Text.assemble(
-        (report.status, style), f": {report.place}: {counts} in {report.seconds * 1000:.0f} ms at {clock}"
-    )
+    place, length = one_line(report.place), f"{report.seconds * 1000:.0f} ms"
+    return Text.assemble((report.status, style), f": {place}: {counts} in {length} at {clock}")
 
 
 def _value(check: Check) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.paths import descriptor_of, reserved
+from taskdb_cli.text import one_line
 
 LARGEST = 5_000_000
 """Bytes after which a new file is begun."""
@@ -120,7 +121,7 @@ class _LogFile(RotatingFileHandler):
 
     def _warn(self, text: str) -> None:
         with suppress(OSError, AttributeError):
-            sys.stderr.write(f"warning: the log file {self._path} {text}\n")
+            sys.stderr.write(one_line(f"warning: the log file {self._path} {text}") + "\n")
 
     def _open(self) -> TextIOWrapper:
         # Rotation must rename the file that a symbolic link leads to, not the link.

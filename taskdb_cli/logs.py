@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from taskdb_cli.text import escape_json, hide_secrets, one_line
+
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
 _LIBRARIES = ("alembic", "asyncio", "psycopg", "sqlalchemy", "uvicorn")
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
@@ -77,14 +79,16 @@ class _Lines(logging.Formatter):
         self.run = run
 
     def fields(self, record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-        yield from ((name, value) for name, value in vars(record).items() if name not in _STANDARD)
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                yield name, hide_secrets(value) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[0]:
             yield "error", record.exc_info[0].__name__
 
 
 class _TextLines(_Lines):
     def format(self, record: logging.LogRecord) -> str:
-        message = " ".join(record.getMessage().split())
+        message = one_line(" ".join(record.getMessage().split()))
         if record.exc_info and record.exc_info[0]:
             message += f" ({record.exc_info[0].__name__})"
         return f"{_time(record)} {record.levelname} {record.name} [{self.run}] {message}"
@@ -98,12 +102,14 @@ class _JsonLines(_Lines):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": hide_secrets(record.getMessage()),
             "run": self.run,
         }
         # First and for certain what every line has.
         everything = line | dict(self.fields(record)) | line
-        return json.dumps(everything, ensure_ascii=False, default=str)
+        # An unknown object is written as its text.
+        shown = json.dumps(everything, ensure_ascii=False, default=lambda value: hide_secrets(str(value)))
+        return escape_json(shown)
 
 
 def _time(record: logging.LogRecord) -> str:

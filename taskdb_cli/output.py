@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 from typing import Any, TextIO
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TOKEN_FIELDS, USER_FIELDS, TaskPriority
+from taskdb_cli.text import escape_json
 
 Record = Mapping[str, Any]
 
@@ -82,15 +83,14 @@ def plain(record: Record, fields: Sequence[str]) -> dict[str, Any]:
 
 def write_json(value: object, stream: TextIO) -> None:
     """Write one JSON value, indented, on lines of its own."""
-    json.dump(value, stream, ensure_ascii=False, indent=2)
-    stream.write("\n")
+    stream.write(_json(value, indent=2) + "\n")
 
 
 def write_json_array(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
     """Write a JSON array, one record at a time."""
     separator = "[\n"
     for record in records:
-        text = json.dumps(plain(record, fields), ensure_ascii=False, indent=2)
+        text = _json(plain(record, fields), indent=2)
         stream.write(separator + "  " + text.replace("\n", "\n  "))
         separator = ",\n"
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
@@ -98,10 +98,11 @@ def write_json_array(records: Iterable[Record], fields: Sequence[str], stream: T
 
 def write_ndjson(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
     """Write one JSON object a line."""
-    stream.writelines(
-        json.dumps(plain(record, fields), ensure_ascii=False, separators=(",", ":")) + "\n"
-        for record in records
-    )
+    stream.writelines(_json(plain(record, fields), separators=(",", ":")) + "\n" for record in records)
+
+
+def _json(value: object, **options: Any) -> str:
+    return escape_json(json.dumps(value, ensure_ascii=False, **options))
 
 
 def write_csv(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:

@@ -1,6 +1,7 @@
 """Records as a person reads them in a terminal.
 
-Text of users is only ever shown as `rich.text.Text`, so that nothing in it is taken for markup.
+Text of users is shown only escaped and as `rich.text.Text`, so that nothing in it drives the terminal or
+is taken for markup.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.output import Record, View, to_plain
+from taskdb_cli.text import escape
 
 if TYPE_CHECKING:
     from taskdb_cli.services.stats import Stats, Week
@@ -94,7 +96,7 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
         age = max((now - stats.oldest_open["created_at"]).days, 0)
         days = f"{age:,} day{'' if age == 1 else 's'}"
         line = f"oldest open: task {stats.oldest_open['id']}, {days} old, "
-        console.print(Text(line + stats.oldest_open["title"]), no_wrap=True, overflow="ellipsis")
+        console.print(Text(escape(line + stats.oldest_open["title"])), no_wrap=True, overflow="ellipsis")
 
 
 def _weeks(weeks: Sequence[Week]) -> Table:
@@ -190,7 +192,8 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
     if isinstance(value, datetime):
         return _time_cell(field, value, record, now)
     style = _STYLES.get(field, lambda _: "")(value)
-    return Text(str(to_plain(value)), style=style)
+    # A description has lines. No other text has, unless it breaks a rule of its table.
+    return Text(escape(str(to_plain(value)), lines=field == "description"), style=style)
 
 
 def _time_cell(field: str, value: datetime, record: Record, now: datetime) -> Text:

@@ -30,6 +30,7 @@ from taskdb_cli.errors import (
     UserNotFound,
 )
 from taskdb_cli.services.cursor import CursorUnusable
+from taskdb_cli.text import escape_json, hide_secrets
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -106,13 +107,14 @@ class Problem:
             "type": f"urn:taskdb:problem:{self.code}",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": self.detail,
+            "detail": hide_secrets(self.detail),
             "code": self.code,
             "hint": self.hint,
             "request_id": request_id,
         }
+        text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode()
         return Response(
-            json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+            escape_json(text).encode(),
             self.status,
             self.headers,
             MEDIA_TYPE,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from typer.main import get_command
 
 from taskdb_cli import __version__, signals
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
-from taskdb_cli.cli.invocation import Invocation, invocation, tell
+from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import (
@@ -38,11 +38,10 @@ from taskdb_cli.errors import (
     brief,
 )
 from taskdb_cli.output import write_json
+from taskdb_cli.text import escape, hide_secrets
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 """The commands whose main work prints nothing on stdout."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _NO_HOME = "Could not determine home directory."
 """The message of pathlib when Typer installs shell completion for a user without a home directory."""
@@ -261,17 +260,26 @@ def _os_error(error: OSError) -> TaskdbError:
 def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence[str]) -> int:
     if sys.stdout is not None:
         _let_go_of_stdout()
+    # Each text by itself: what is hidden of one may go on to its end.
+    message = "; ".join(map(hide_secrets, [error.message, *getattr(cause, "__notes__", ())]))
+    hint = hide_secrets(error.hint)
     if cause is not None and _debugging(arguments):
-        # The default formatting shows no local variables, so no password either.
-        traceback.print_exception(cause)
-    message = "; ".join([error.message, *getattr(cause, "__notes__", ())])
+        # The default formatting shows no local variables, which may hold anything.
+        shown = "".join(map(hide_secrets, traceback.format_exception(cause)))
+        _write_error(escape(shown, lines=True).removesuffix("\n"))
     if _wants_json(arguments):
-        body: dict[str, object] = {"code": error.code, "message": message, "hint": error.hint}
+        body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}
         if error.details:
-            body["details"] = error.details
+            body["details"] = [
+                {name: hide_secrets(value) for name, value in detail.items()} for detail in error.details
+            ]
         write_json({"error": body}, sys.stderr)
     else:
-        line = f"error: {message}{f' ({error.hint})' if error.hint else ''}"
-        # A path or another value in the message may hold a newline or control characters of a terminal.
-        tell(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line))
+        _write_error(escape(f"error: {message}{f' ({hint})' if hint else ''}"))
     return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code
+
+
+def _write_error(text: str) -> None:
+    # A closed pipe there changes no exit code.
+    with suppress(BrokenPipeError):
+        typer.echo(text, err=True)

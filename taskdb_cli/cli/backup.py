@@ -38,6 +38,7 @@ from taskdb_cli.errors import (
     TaskdbError,
 )
 from taskdb_cli.output import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
+from taskdb_cli.text import hide_secrets
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
@@ -339,4 +340,4 @@ def _configuration(shelf: Shelf, policy: Policy | None, metrics_file: Path | Non
         "policy": policy.in_words() if policy else "keep everything",
         "metrics file": metrics_file.absolute() if metrics_file else "none",
     }
-    return [{"figure": name, "value": str(value)} for name, value in values.items()]
+    return [{"figure": name, "value": hide_secrets(str(value))} for name, value in values.items()]

@@ -16,6 +16,7 @@ import typer
 
 from taskdb_cli.cli.journal import Journal, LogFormat
 from taskdb_cli.errors import DatabaseMissing, ExitCode, InvalidConfiguration, Refused
+from taskdb_cli.text import one_line
 
 if TYPE_CHECKING:
     from taskdb_cli.config import Settings
@@ -137,15 +138,18 @@ class Invocation:
             return
         if sys.stdin is None or not sys.stdin.isatty():
             raise Refused(f"will not {action} without a confirmation", "add --yes to go ahead")
-        typer.echo(f"{action[0].upper()}{action[1:]}? [y/N] ", err=True, nl=False)
+        typer.echo(one_line(f"{action[0].upper()}{action[1:]}? [y/N] "), err=True, nl=False)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("declined: nothing was changed")
 
 
 def tell(message: str) -> None:
-    """Write a line to stderr. A closed pipe there changes neither the work nor the exit code."""
+    """Write one line to stderr, escaped and without secrets.
+
+    A closed pipe there changes neither the work nor the exit code.
+    """
     with suppress(BrokenPipeError):
-        typer.echo(message, err=True)
+        typer.echo(one_line(message), err=True)
 
 
 def invocation(ctx: typer.Context) -> Invocation:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from taskdb_cli.output import Format, Record, View, default_format, write_json, write_record, write_records
+from taskdb_cli.text import escape
 
 if TYPE_CHECKING:
     from taskdb_cli.database.plan import Plan
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
 def show_records(records: Iterable[Record], view: View, output: Format | None) -> Format:
     """Print records in the format that was asked for, or the one that suits stdout; return which."""
     format = output or default_format(sys.stdout)
-    write_records(records, view, format, sys.stdout)
+    write_records(records, view, format, _stdout(format))
     return format
 
 
 def show_record(record: Record, view: View, output: Format | None) -> None:
     """Print the one record that a command is about."""
-    write_record(record, view, output or default_format(sys.stdout), sys.stdout)
+    format = output or default_format(sys.stdout)
+    write_record(record, view, format, _stdout(format))
 
 
 def show_json(value: object) -> None:
@@ -43,4 +46,18 @@ def show_plans(plans: Sequence[Plan], output: Format | None) -> None:
         show_json([{"sql": plan.sql, "plan": plan.lines, "summary": plan.summary()} for plan in plans])
         return
     for plan in plans:
-        sys.stdout.write("\n".join([plan.sql, "", *plan.lines, "", plan.summary(), ""]) + "\n")
+        text = "\n".join([plan.sql, "", *plan.lines, "", plan.summary(), ""])
+        sys.stdout.write(escape(text, lines=True) + "\n")
+
+
+class _Escaped(io.TextIOBase):
+    """Stdout where it is a terminal, for formats that have no escapes of their own."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(escape(text, lines=True))
+
+
+def _stdout(format: Format) -> TextIO:
+    # A program gets the data as it is, and a person sees it.
+    plain = format in (Format.TSV, Format.CSV) and sys.stdout.isatty()
+    return cast("TextIO", _Escaped()) if plain else sys.stdout

@@ -30,6 +30,7 @@ from taskdb_cli.database.health import (
 )
 from taskdb_cli.database.plan import literal_sql
 from taskdb_cli.database.postgresql import steps
+from taskdb_cli.database.postgresql_session import identifier
 from taskdb_cli.models.types import MAX_ID
 
 COUNTED_BYTES = 8 * 1024 * 1024
@@ -169,7 +170,7 @@ class PostgreSQLProbe:
 
     def how_to_validate(self, table: str, constraint: str) -> str:
         """Name the statement that also finds a row in the way."""
-        return f"ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}"
+        return f"ALTER TABLE {table} VALIDATE CONSTRAINT {identifier(constraint)}"
 
     def invalid_indexes(self) -> list[str]:
         """Return what a concurrent build that failed has left behind."""
@@ -181,7 +182,8 @@ class PostgreSQLProbe:
 
     def how_to_rebuild(self, index: str) -> str:
         """Name the statement that lets others write meanwhile."""
-        return f"REINDEX INDEX CONCURRENTLY {index}, or DROP INDEX {index} if it is not taskdb's"
+        name = identifier(index)
+        return f"REINDEX INDEX CONCURRENTLY {name}, or DROP INDEX {name} if it is not taskdb's"
 
     def orphans(self) -> list[Orphans]:
         """Count rows without their parent: triggers keep them out, and triggers can be turned off."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 import psycopg
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
@@ -119,3 +121,9 @@ def require_schema_name(name: str) -> None:
 def quoted(name: str) -> str:
     """Return a name as it is written in SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def identifier(name: str) -> str:
+    """Return a name as a person writes it in SQL: quoted only if it must be."""
+    plain = re.fullmatch("[a-z_][a-z0-9_]*", name) and name not in RESERVED_WORDS
+    return name if plain else quoted(name)

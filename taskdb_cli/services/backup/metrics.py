@@ -11,6 +11,7 @@ from taskdb_cli.errors import StorageFailed
 from taskdb_cli.paths import descriptor_of, reserved
 from taskdb_cli.services.backup.files import storage, write_atomically
 from taskdb_cli.services.backup.records import Record
+from taskdb_cli.text import escape
 
 READABLE = 0o644
 """The collector runs as another user, and nothing in the file is secret."""
@@ -73,4 +74,9 @@ def _metric(name: str, help: str, label: str, value: float | datetime) -> Iterat
 def _rows(label: str, rows: Mapping[str, int]) -> Iterator[str]:
     yield "# HELP taskdb_backup_rows How many rows of each table it holds.\n# TYPE taskdb_backup_rows gauge\n"
     for table, number in rows.items():
-        yield f'taskdb_backup_rows{{label="{label}",table="{table}"}} {number}\n'
+        yield f'taskdb_backup_rows{{label="{label}",table="{_label_value(table)}"}} {number}\n'
+
+
+def _label_value(text: str) -> str:
+    # A record may have been edited. The format has escapes for these characters only.
+    return escape(text).replace("\\", "\\\\").replace('"', '\\"')

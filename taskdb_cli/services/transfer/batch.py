@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from tempfile import TemporaryFile
@@ -15,6 +14,7 @@ from sqlmodel import SQLModel
 from taskdb_cli.errors import InvalidRecords
 from taskdb_cli.services.transfer.reading import Found, Shape, Source
 from taskdb_cli.services.validation import reasons
+from taskdb_cli.text import one_line
 
 Row = tuple[Any, ...]
 """What is written to the temporary table; the number of the record comes first."""
@@ -29,7 +29,6 @@ Schema = TypeVar("Schema", bound=SQLModel)
 
 BATCH_ROWS = 1000
 LONGEST_REASON = 500
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -175,5 +174,6 @@ def _as_text(value: object) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    text = _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
+    # Before it is cut, so that no half of a password is left.
+    text = one_line(text)
     return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "…"

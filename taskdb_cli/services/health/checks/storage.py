@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 from taskdb_cli.database.health import NotMeasured
 from taskdb_cli.services.backup import files
 from taskdb_cli.services.health.result import Check, Status, Unit
-from taskdb_cli.services.health.subject import Look, shortened
+from taskdb_cli.services.health.subject import Look
 
 MB = 1e6
 
@@ -65,5 +67,5 @@ def permissions(look: Look) -> Check:
     """Demand that not everybody may write to the file or replace it."""
     found = look.probe.writable_by_others()
     return look.none_of(
-        found, "others may not write", "anyone may write to", remedy=f"chmod o-w {shortened(found)}"
+        found, "others may not write", "anyone may write to", remedy=f"chmod o-w {shlex.join(found)}"
     )

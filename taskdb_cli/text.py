@@ -1,0 +1,102 @@
+"""Text that a person or a log reads: nothing in it drives a terminal, and no password is shown.
+
+Whatever comes from outside may hold both: names of files, databases and indexes, arguments, messages of a
+server, and rows that another program wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from unicodedata import category
+
+# Without one of these a text holds no secret, and most texts have none.
+_SIGNS = ("passw", "pwd", "postgres", ":/", "@", "taskdb_")
+
+# The patterns are made when they are first used, because most texts need none.
+# Common letters are passed over, to be fast: ASCII, Latin, Greek, Cyrillic, Kana, Han and Hangul.
+_PLAIN = (
+    " -~\xa1-\xac\xae-\u034e\u0350-\u0377\u0400-\u052f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3"
+)
+_SUSPECT = f"[^{_PLAIN}]"
+_SUSPECT_BUT_LINES = f"[^{_PLAIN}\t\n]"
+
+# Letters and marks without a shape.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+_UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+
+# Signs of Arabic, Syriac and Kaithi that have a shape, although Unicode counts them as format characters.
+_VISIBLE = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+
+# Every version of Unicode adds emoji and ideographs, and Python knows those of one version only.
+_GROWING = "[\U0001f000-\U0001fbff\U00020000-\U0002fffd\U00030000-\U0003fffd]"
+
+# A joiner shapes the letter before it in these scripts, and it combines emoji. Elsewhere it only hides.
+_JOINERS = "\u200c\u200d"
+_JOINED = "[\u0600-\u109f\u1780-\u18af\u2190-\u2bff\ufb50-\ufdff\ufe0f\ufe70-\ufefc\U0001f000-\U0001fbff]"
+
+# One variation selector chooses the shape of the character before it. A row of them carries hidden text.
+_SELECTED = r"[0-9#*]|[^\s\x00-\x7f]"
+_SELECTOR = "[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+
+
+def one_line(text: str) -> str:
+    """Return text for one line of output or of a log: without secrets, and without what ends the line."""
+    return escape(hide_secrets(text))
+
+
+def escape(text: str, *, lines: bool = False) -> str:
+    r"""Return the text with control characters and invisible ones written as in Python, such as `\x1b`.
+
+    These are the Unicode categories Cc, Cf, Cn, Co, Cs, Zl and Zp, and a few letters and marks without a
+    shape. Joiners and variation selectors stay where scripts and emoji need them. With `lines` tabs and line
+    ends stay too.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    if lines:
+        return re.sub(_SUSPECT_BUT_LINES, _escaped, text.replace("\r\n", "\n"))
+    return re.sub(_SUSPECT, _escaped, text)
+
+
+def escape_json(text: str) -> str:
+    r"""Return JSON with the same characters written as `\u001b`. The values in it stay the same."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return re.sub(_SUSPECT_BUT_LINES, _escaped_in_json, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0] if _is_shown(match) else match[0].encode("unicode_escape").decode()
+
+
+def _escaped_in_json(match: re.Match[str]) -> str:
+    if _is_shown(match):
+        return match[0]
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def _is_shown(match: re.Match[str]) -> bool:
+    character, before = match[0], match.string[max(match.start() - 1, 0) : match.start()]
+    if character in _JOINERS:
+        return bool(re.match(_JOINED, before))
+    if re.match(_SELECTOR, character):
+        return bool(re.match(_SELECTED, before)) and before.isprintable() and not re.match(_SELECTOR, before)
+    if category(character) in _UNSEEN:
+        return character in _VISIBLE or (category(character) == "Cn" and bool(re.match(_GROWING, character)))
+    return character not in _INVISIBLE
+
+
+def hide_secrets(text: str) -> str:
+    """Return the text with *** for each password in a URL or a connection string, and for each access token.
+
+    A URL that is not encoded as it should be may have any character in its password: what stands between
+    the user and the last @ before a host is hidden. Rather too much is hidden than too little.
+    """
+    lowered = text.lower()
+    if not any(sign in lowered for sign in _SIGNS):
+        return text
+    # Making its patterns takes some milliseconds, which most commands save.
+    from taskdb_cli.passwords import hide
+
+    return hide(text)
