@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import zip_longest
+from pathlib import Path
 
 import psycopg
 from psycopg import pq
@@ -17,6 +20,7 @@ from sqlalchemy import URL
 
 from taskdb_cli.database.postgresql_url import is_connection_string, parameters, with_hosts
 from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.text import escape
 
 # libpq looks at this parameter last, after every other one, and before it connects.
 _LIBPQ_18 = 180_000
@@ -212,6 +216,7 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
     for name in _NUMBERS:
         if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", found.get(name, "0")):
             raise _unusable(f"{name} is not a whole number")
+    _require_quiet(found.get("passfile", ""))
     try:
         timeout_from_conninfo({"connect_timeout": found.get("connect_timeout", "0")})
     except psycopg.ProgrammingError:
@@ -242,6 +247,21 @@ def _may_exist(name: str) -> bool:
         return len(name) <= _LONGEST_HOST and bool(_HOST_NAME.fullmatch(name.encode("idna").decode()))
     except ValueError:
         return False
+
+
+def _require_quiet(passfile: str) -> None:
+    """Raise InvalidConfiguration if libpq would warn about a password file whose name drives a terminal.
+
+    libpq writes that warning to stderr itself.
+    """
+    if escape(passfile) == passfile:
+        return
+    with suppress(OSError, ValueError):
+        mode = Path(passfile).stat().st_mode
+        if not stat.S_ISREG(mode) or mode & 0o077:
+            raise _unusable(
+                f"the password file {passfile} is not a file for its owner alone", "check PGPASSFILE"
+            )
 
 
 def _unusable(reason: str, hint: str = "") -> InvalidConfiguration:

@@ -367,6 +367,19 @@ def test_an_event_is_one_line_of_the_log(tmp_path, capsys):
     assert json.loads(text)["x"] == HOSTILE
 
 
+def test_libpq_warns_of_no_hostile_name(isolated, tmp_path, monkeypatch, capfd):
+    """A password file that others may read is refused, because libpq itself would print its name."""
+    file = tmp_path / HOSTILE
+    file.write_text("x:1:d:u:p")
+    file.chmod(0o644)
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    run(["--database-url", "postgresql://u@127.0.0.1:1/d", "user", "list"])
+    shown = "".join(capfd.readouterr())
+    assert "password file" in shown
+    assert shown.count("\n") == 1
+    assert not controls(shown)
+
+
 @ANY_ENGINE
 def test_nagios_gets_one_line(house, capsys):
     """What a plugin prints is one line with one bar, before the performance data."""
