@@ -41,8 +41,12 @@ USERS_WITH_COUNTS = View((*USER_FIELDS, "tasks"), (*USERS.columns, "tasks"))
 TASKS = View(TASK_FIELDS, ("id", "status", "priority", "due_at", "user", "title"))
 
 TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, ("id", "status", "priority", "due_at", "title"))
-TOKENS = View(TOKEN_FIELDS, ("id", "name", "scope", "user", "created_at"))
-NEW_TOKEN = View(*[("id", "name", "token")] * 2)
+TOKENS = View(
+    TOKEN_FIELDS,
+    ("id", "name", "scope", "user", "created_at", "expires_at", "last_used_at"),
+    ("id", "name", "scope", "user", "expires_at", "last_used_at"),
+)
+NEW_TOKEN = View(*[("id", "name", "token", "expires_at")] * 2)
 FIGURES = View(("figure", "value"), ("figure", "value"))
 _BACKUP = ("archive", "label", "taken_at", "size", "rows")
 _ARCHIVE = ("archive", "label", "taken_at", "size", "verified_at", "drilled_at")

@@ -12,6 +12,8 @@ from taskdb_cli.errors import InvalidInput, brief
 ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', friday, 'in 2 weeks'"
 """Examples of every form, for messages and help."""
 
+EXPIRIES = "try 90d, 2w, 12h, 2027-12-01 or 2027-12-01T17:00:00Z"
+
 _OFFSET = re.compile(r"([+-])(\d{1,6})([hdw])")
 _ISO = re.compile(
     r"\d{4}-\d{2}-\d{2}(?P<time>[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})?)?"
@@ -47,6 +49,20 @@ def parse_exact(text: str, *, now: datetime) -> datetime:
         raise InvalidInput(
             f"{brief(text)!r} is not a time", "try 2026-12-01, 2026-12-01T17:00:00Z or -2w"
         ) from None
+
+
+def parse_expiry(text: str, *, now: datetime) -> datetime:
+    """Return the point in time, as `parse_exact` does; an offset such as 90d needs no sign.
+
+    Raises InvalidInput, naming the text and what is accepted.
+    """
+    try:
+        signed = text if text.startswith(("+", "-")) else f"+{text}"
+        return _offset(signed, now) or parse_iso(text, end_of_day=False, zone=UTC)
+    except OverflowError:
+        raise InvalidInput(f"{text!r} ends after the year 9999", EXPIRIES) from None
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not a time", EXPIRIES) from None
 
 
 def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> datetime:

@@ -156,7 +156,8 @@ FAULTS = (
         "CREATE FOREIGN DATA WRAPPER far",
         "CREATE SERVER far FOREIGN DATA WRAPPER far",
         "CREATE FOREIGN TABLE access_tokens (id bigint NOT NULL, name text, token_hash text, scope text,"
-        " user_id bigint, created_at timestamptz) SERVER far",
+        " user_id bigint, created_at timestamptz, expires_at timestamptz, last_used_at timestamptz)"
+        " SERVER far",
         verdict=dict.fromkeys(("drift", "constraints"), CRITICAL)
         | dict.fromkeys(("orphans", "identity", "identity_left", "rules"), UNKNOWN),
     ),
@@ -164,7 +165,8 @@ FAULTS = (
         "a partitioned table in place of a table",
         "DROP TABLE access_tokens",
         "CREATE TABLE access_tokens (id bigint NOT NULL, name text, token_hash text, scope text,"
-        " user_id bigint, created_at timestamptz) PARTITION BY LIST (scope)",
+        " user_id bigint, created_at timestamptz, expires_at timestamptz, last_used_at timestamptz)"
+        " PARTITION BY LIST (scope)",
         verdict={"drift": CRITICAL, "constraints": CRITICAL, "identity": CRITICAL},
         skipped=("identity_left",),
     ),

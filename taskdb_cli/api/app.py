@@ -8,7 +8,7 @@ from copy import copy
 from http import HTTPStatus
 from typing import Any
 
-from anyio.to_thread import current_default_thread_limiter
+from anyio.to_thread import current_default_thread_limiter, run_sync
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -17,6 +17,7 @@ from starlette.routing import Match, Route
 
 from taskdb_cli import __version__
 from taskdb_cli.api import description, operations, tasks, users
+from taskdb_cli.api.last_use import LastUse
 from taskdb_cli.api.metrics import Metrics
 from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, BoundedQuery, Guard, Observer, TooLarge
 from taskdb_cli.api.problems import Problem, problem_of, too_large
@@ -44,13 +45,14 @@ def create_app(database: Database) -> FastAPI:
     )
     app.state.database, app.state.metrics = database, metrics
     app.state.readiness = operations.Readiness(database)
+    app.state.last_use = LastUse(database)
     for part in (users, tasks, operations):
         app.router.routes.extend(part.router.routes)
     _answer_head(app)
     # The last one added comes first.
     app.add_middleware(Searches, database=database)
     app.add_middleware(BoundedQuery)
-    app.add_middleware(Guard, database=database)
+    app.add_middleware(Guard, database=database, last_use=app.state.last_use)
     app.add_middleware(Bounded)
     app.add_middleware(Observer, metrics=metrics)
     app.add_exception_handler(TaskdbError, _tell_error)
@@ -78,6 +80,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # A thread for each connection: more would only wait for one, and be told that none came free.
         current_default_thread_limiter().total_tokens = pool.size + pool.overflow
     yield
+    await run_sync(app.state.last_use.close)
     engine.dispose()
 
 

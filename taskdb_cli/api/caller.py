@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from sqlmodel import Session
 
+from taskdb_cli.api.last_use import LastUse
 from taskdb_cli.database import Database
 from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.services.token import Access, recognize
@@ -24,12 +25,13 @@ KEY = "taskdb.caller"
 class Caller:
     """The bearer of a token, which each unit of work looks up before it does anything."""
 
-    def __init__(self, database: Database, secret: str, *, writing: bool) -> None:
+    def __init__(self, database: Database, last_use: LastUse, secret: str, *, writing: bool) -> None:
         self.database = database
         self.now = datetime.now(UTC)
         self.admitted = False
         """Whether the token has been found in force, and to allow what the method asks for."""
         self._arrived = time.monotonic()
+        self._last_use = last_use
         self._secret = secret
         self._writing = writing
 
@@ -61,7 +63,10 @@ class Caller:
             )
 
     def _admit(self, session: Session) -> Access:
-        access = recognize(session, self._secret)
+        # Not the time of arrival: a token may expire while the request waits for its turn.
+        now = datetime.now(UTC)
+        access = recognize(session, self._secret, now=now)
+        self._last_use.note(access, now)
         if self._writing:
             access.require_write()
         self.admitted = True

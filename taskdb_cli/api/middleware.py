@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdb_cli.api.caller import KEY, Caller
+from taskdb_cli.api.last_use import LastUse
 from taskdb_cli.api.metrics import Metrics
 from taskdb_cli.api.problems import (
     LARGEST_BODY,
@@ -187,9 +188,10 @@ class Guard:
     that is malformed, waits here until the token was looked up.
     """
 
-    def __init__(self, app: ASGIApp, database: Database) -> None:
+    def __init__(self, app: ASGIApp, database: Database, last_use: LastUse) -> None:
         self.app = app
         self.database = database
+        self.last_use = last_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on the request of whoever shows a token."""
@@ -203,7 +205,7 @@ class Guard:
             await problem_of(missing).response(scope[REQUEST_ID])(scope, receive, send)
             return
         writing = scope["method"] not in _READING
-        scope[KEY] = caller = Caller(self.database, match[1].decode(), writing=writing)
+        scope[KEY] = caller = Caller(self.database, self.last_use, match[1].decode(), writing=writing)
         if writing and not await _admitted(caller, scope, receive, send):
             return
         refused = False

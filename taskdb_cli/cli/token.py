@@ -12,16 +12,17 @@ from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.cli.options import HelpfulGroup, Output
 from taskdb_cli.cli.rendering import show_record, show_records
 from taskdb_cli.models.vocabulary import TokenScope
-from taskdb_cli.output import NEW_TOKEN, TOKENS, Format
+from taskdb_cli.output import NEW_TOKEN, TOKENS, Format, timestamp
+from taskdb_cli.when import parse_expiry
 
 app = typer.Typer(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
 
 
-@app.command(epilog="Example: taskdb token create --name dashboard --scope read")
+@app.command(epilog="Example: taskdb token create --name dashboard --scope read --expires 90d")
 def create(
     ctx: typer.Context,
     *,
-    name: Annotated[str, typer.Option(help="What the token is called, unique.")],
+    name: Annotated[str, typer.Option(help="What the token is called, unique; not a number.")],
     user: Annotated[
         str | None,
         typer.Option(
@@ -32,6 +33,14 @@ def create(
         ),
     ] = None,
     scope: Annotated[TokenScope, typer.Option(help="What it allows.")] = TokenScope.READ,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="When it ends: 90d, 2w, 12h, 2027-12-01, 2027-12-01T17:00:00Z (UTC unless it names a zone).",
+            show_default=False,
+        ),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Create an access token and print it, this one time: only its hash is kept."""
@@ -40,13 +49,16 @@ def create(
     from taskdb_cli.services.validation import validate
 
     run = invocation(ctx)
-    given, secret = validate(TokenCreate, {"name": name, "scope": scope}), service.generate()
+    expires_at = None if expires is None else parse_expiry(expires, now=run.now)
+    given = validate(TokenCreate, {"name": name, "scope": scope, "expires_at": expires_at})
+    secret = service.generate()
     made = run.database.write(lambda session: service.create(session, given, secret, now=run.now, owner=user))
     if output not in (None, Format.TABLE):
-        show_record({"id": made["id"], "name": made["name"], "token": secret}, NEW_TOKEN, output)
+        show_record({**made, "token": secret}, NEW_TOKEN, output)
     else:
         whose = f"what is {made['user']}'s" if made["user"] else "everything"
-        run.say(f"{made['name']} may {scope} {whose}; the token is not shown again")
+        until = f" until {timestamp(expires_at)}" if expires_at else ""
+        run.say(f"{made['name']} may {scope} {whose}{until}; the token is not shown again")
         sys.stdout.write(f"{secret}\n")
 
 
@@ -61,11 +73,15 @@ def list_(ctx: typer.Context, *, output: Output = None) -> None:
 
 @app.command(epilog="Example: taskdb token revoke dashboard")
 def revoke(
-    ctx: typer.Context, token: Annotated[str, typer.Argument(metavar="NAME|ID", help="Which token.")]
+    ctx: typer.Context,
+    token: Annotated[
+        str,
+        typer.Argument(metavar="NAME|ID", help="Digits are always an id.", show_default=False),
+    ],
 ) -> None:
     """Revoke an access token: requests that come from now on are refused."""
     from taskdb_cli.services import token as service
 
     run = invocation(ctx)
-    run.database.write(lambda session: service.revoke(session, token))
-    run.say(f"revoked {token}")
+    revoked = run.database.write(lambda session: service.revoke(session, token))
+    run.say(f"revoked {revoked['name']}, token {revoked['id']}")

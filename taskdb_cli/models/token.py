@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import AfterValidator
 from sqlalchemy import Column, ForeignKey, Identity, Text, UniqueConstraint, func
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
-from taskdb_cli.models.fields import NAME_LENGTH, Name
+from taskdb_cli.models.fields import NAME_LENGTH, Moment, Name
 from taskdb_cli.models.types import (
     BigNumber,
     check,
@@ -34,7 +36,7 @@ class AccessToken(SQLModel, table=True):
         *one_line_rules("access_tokens", "name", NAME_LENGTH),
         check("access_tokens", "token_hash_length", func.length(column("token_hash", Text)) == HASH_LENGTH),
         check("access_tokens", "scope_known", column("scope").in_([scope.value for scope in TokenScope])),
-        *timestamp_rules("access_tokens", "created_at"),
+        *timestamp_rules("access_tokens", "created_at", "expires_at", "last_used_at"),
         {"sqlite_autoincrement": True, "sqlite_strict": True},
     )
 
@@ -49,6 +51,21 @@ class AccessToken(SQLModel, table=True):
         ),
     )
     created_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))
+    last_used_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))
+    """The beginning of the hour in which it was last used."""
+
+
+def _refuse_number(name: str) -> str:
+    text = name.strip().lstrip("+-\N{MINUS SIGN}")
+    if text and all(each.isnumeric() or _goes_with_digits(each) for each in text):
+        raise ValueError("is a number, which would stand for an id: add a letter")
+    return name
+
+
+def _goes_with_digits(character: str) -> bool:
+    """Return whether a text of digits still looks like a number with this character in it."""
+    return character in ".,_'" or character.isspace() or unicodedata.category(character) == "Cf"
 
 
 class TokenCreate(SQLModel):
@@ -56,8 +73,9 @@ class TokenCreate(SQLModel):
 
     model_config = {"extra": "forbid", "defer_build": True}
 
-    name: Name
+    name: Annotated[Name, AfterValidator(_refuse_number)]
     scope: TokenScope = TokenScope.READ
+    expires_at: Moment | None = None
 
 
 def token_record(token: AccessToken, user: str | None) -> dict[str, object]:

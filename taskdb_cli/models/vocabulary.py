@@ -25,7 +25,7 @@ TASK_FIELDS = (
 )
 """The fields of a task's record, in the order of every format; `user` is the owner's e-mail address."""
 
-TOKEN_FIELDS = ("id", "name", "scope", "user_id", "user", "created_at")
+TOKEN_FIELDS = ("id", "name", "scope", "user_id", "user", "created_at", "expires_at", "last_used_at")
 """The fields of an access token's record; `user` is the e-mail address of the user it is limited to."""
 
 

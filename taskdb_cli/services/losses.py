@@ -14,7 +14,7 @@ _LOSING = re.compile(
     r"""^\s*(?:
         DROP\ TABLE\ (?:IF\ EXISTS\ )?(?P<dropped>\w+)
       | ALTER\ TABLE\ (?P<narrowed>\w+)\ DROP\ COLUMN\ (?:IF\ EXISTS\ )?(?P<column>\w+)
-      | (?:DELETE\ FROM|TRUNCATE(?:\ TABLE)?)\ (?P<emptied>\w+)
+      | (?:DELETE\ FROM|TRUNCATE(?:\ TABLE)?)\ (?P<emptied>\w+)(?P<partly>\s+WHERE\ )?
       | UPDATE\ (?P<changed>\w+)\ SET
     )""",
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
@@ -57,7 +57,8 @@ def _losses(
         if lost in live[name]:
             yield Loss(f"drops column {name}.{lost}", _count(connection, name, lost), "value")
         return
-    verb = "drops" if parts["dropped"] else "deletes from" if parts["emptied"] else "changes"
+    deletes = "deletes some of" if parts["partly"] else "deletes from"
+    verb = "drops" if parts["dropped"] else deletes if parts["emptied"] else "changes"
     yield Loss(f"{verb} table {name}{_MEANING.get(name, '')}", _count(connection, name), "row")
 
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Select, bindparam, delete
+from sqlalchemy import Select, bindparam, delete, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from taskdb_cli.database import violated_constraint
 from taskdb_cli.database.prepared import run
-from taskdb_cli.errors import Forbidden, TokenNameTaken, TokenNotFound, Unauthorized, UserNotFound
+from taskdb_cli.errors import (
+    Forbidden,
+    InvalidInput,
+    TokenNameTaken,
+    TokenNotFound,
+    Unauthorized,
+    UserNotFound,
+)
 from taskdb_cli.models.token import AccessToken, TokenCreate, token_record
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
@@ -38,6 +45,7 @@ class Access:
     token_id: int
     scope: TokenScope
     user_id: int | None = None
+    last_used_at: datetime | None = None
 
     def require_write(self) -> None:
         """Raise Forbidden unless changes are allowed."""
@@ -65,8 +73,14 @@ def create(
 ) -> Record:
     """Keep the hash of a token, which is limited to one user if `owner` names them; return its record.
 
-    Raises UserNotFound, or TokenNameTaken when another token has the name.
+    Raises InvalidInput for a token that would have expired by `now`, UserNotFound, or TokenNameTaken when
+    another token has the name.
     """
+    if given.expires_at is not None and given.expires_at <= now:
+        raise InvalidInput(
+            f"the token would expire at {_in_utc(given.expires_at)}, which is not in the future",
+            "give a later time, such as 90d",
+        )
     user = users.get(session, owner, lock=True) if owner is not None else None
     token = AccessToken(
         name=given.name,
@@ -74,6 +88,7 @@ def create(
         scope=given.scope.value,
         user_id=user.id if user else None,
         created_at=now,
+        expires_at=given.expires_at,
     )
     session.add(token)
     try:
@@ -93,43 +108,64 @@ def find(session: Session) -> list[Record]:
     ]
 
 
-def revoke(session: Session, ref: str) -> None:
-    """Delete the token of that name, or else of that id; raise TokenNotFound.
+def revoke(session: Session, ref: str) -> Record:
+    """Delete a token and return its record without its user; raise TokenNotFound.
 
-    No transaction that begins afterwards recognizes it.
+    A reference of digits is always an id, anything else is a name. No transaction that begins afterwards
+    recognizes the token.
     """
-    token = session.exec(select(AccessToken).where(AccessToken.name == ref)).one_or_none()
-    if token is None and ref.isascii() and ref.isdecimal() and len(ref) <= users.MAX_ID_DIGITS:
-        token = session.get(AccessToken, min(int(ref), MAX_ID))
+    if ref.isascii() and ref.isdecimal():
+        id = ref.lstrip("0") or "0"
+        token = session.get(AccessToken, min(int(id), MAX_ID)) if len(id) <= users.MAX_ID_DIGITS else None
+    else:
+        token = session.exec(select(AccessToken).where(AccessToken.name == ref)).one_or_none()
     if token is None:
         raise TokenNotFound(ref)
     session.exec(delete(AccessToken).where(col(AccessToken.id) == token.id))
+    return token_record(token, None)
 
 
-def recognize(session: Session, secret: str) -> Access:
+def recognize(session: Session, secret: str, *, now: datetime) -> Access:
     """Return what a token allows.
 
-    Raises Unauthorized for one that is unknown, was revoked, or belongs to a user who is not active.
+    Raises Unauthorized for one that is unknown, was revoked, has expired by `now`, or belongs to a user
+    who is not active.
     """
     digest = _hash(secret)
     found = run(session, _tokens_by_hash(), {"digest": digest})
-    id, stored, scope, user_id, is_active = found[0] if found else (0, "", "", None, None)
+    id, stored, scope, user_id, expires_at, last_used_at, is_active = (
+        found[0] if found else (0, "", "", None, None, None, None)
+    )
     # The index finds by comparing bytes in turn; of hashes that tells nothing, and this decides.
     if not hmac.compare_digest(stored, digest):
         raise Unauthorized("the access token is unknown or was revoked")
+    if expires_at is not None and expires_at <= now:
+        raise Unauthorized(f"the access token expired at {_in_utc(expires_at)}", "ask for a new one")
     if is_active is False:
         raise Unauthorized("the access token is that of a user who is not active")
-    return Access(id, TokenScope(scope), user_id)
+    return Access(id, TokenScope(scope), user_id, last_used_at)
+
+
+def note_use(session: Session, id: int, *, hour: datetime) -> None:
+    """Keep the hour in which a token was used, given by its beginning, unless it or a later one is kept."""
+    last_used_at = col(AccessToken.last_used_at)
+    is_news = or_(last_used_at.is_(None), last_used_at < hour)
+    session.exec(update(AccessToken).where(col(AccessToken.id) == id, is_news).values(last_used_at=hour))
 
 
 @cache
 def _tokens_by_hash() -> Select[Any]:
     # Made once, because every request of the HTTP API asks this.
     tokens, people = AccessToken.metadata.tables["access_tokens"], User.metadata.tables["users"]
-    columns = tokens.c.id, tokens.c.token_hash, tokens.c.scope, tokens.c.user_id, people.c.is_active
-    query = sqlalchemy.select(*columns).outerjoin_from(tokens, people, tokens.c.user_id == people.c.id)
+    names = "id", "token_hash", "scope", "user_id", "expires_at", "last_used_at"
+    query = sqlalchemy.select(*(tokens.c[name] for name in names), people.c.is_active)
+    query = query.outerjoin_from(tokens, people, tokens.c.user_id == people.c.id)
     return query.where(tokens.c.token_hash == bindparam("digest"))
 
 
 def _hash(secret: str) -> str:
     return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _in_utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -41,7 +41,15 @@ TASK = {
     "created_at": TIME,
     "updated_at": TIME,
 }
-TOKEN = {"name": "cron", "token_hash": "0" * 64, "scope": "read", "user_id": None, "created_at": TIME}
+TOKEN = {
+    "name": "cron",
+    "token_hash": "0" * 64,
+    "scope": "read",
+    "user_id": None,
+    "created_at": TIME,
+    "expires_at": None,
+    "last_used_at": None,
+}
 IDENTITY = {"id": 1, "identity": "0a1b2c3d-0000-4000-8000-0123456789ab"}
 ROWS = {"users": USER, "tasks": TASK, "access_tokens": TOKEN, "taskdb_identity": IDENTITY}
 FRESH = {
@@ -70,7 +78,8 @@ def one_line(table, column, longest, letter="a"):
 
 def timestamps(texts):
     """The same texts for every column that holds a time."""
-    columns = ["users_created_at", "users_updated_at", "access_tokens_created_at"]
+    columns = ["users_created_at", "users_updated_at"]
+    columns += [f"access_tokens_{name}_at" for name in ("created", "expires", "last_used")]
     columns += [f"tasks_{name}_at" for name in ("due", "completed", "created", "updated")]
     return {
         f"{name}_timestamp": [
@@ -265,6 +274,8 @@ def test_required_columns():
         "tasks.due_at",
         "tasks.completed_at",
         "access_tokens.user_id",
+        "access_tokens.expires_at",
+        "access_tokens.last_used_at",
     }
 
 

@@ -30,7 +30,7 @@ from taskdb_cli.errors import (
 from taskdb_cli.services import migrate
 from taskdb_cli.services.losses import Loss
 from tests.conftest import open_database
-from tests.schemas import execute, insert_rows, rebuild, set_revision, write_revision
+from tests.schemas import STAMP, execute, insert_rows, rebuild, set_revision, write_revision
 
 HEAD = revisions().get_current_head()
 CHAIN = [step.revision for step in revisions().walk_revisions()][::-1]
@@ -102,6 +102,34 @@ def test_each_revision_goes_up_down_and_up_with_rows(empty_url, revision):
         migrate.downgrade(database)
         migrate.upgrade(database, to=revision)
         assert rows(empty_url) == [[], []]
+    migrate.upgrade(database)
+    assert migrate.check(database).current == HEAD
+
+
+def test_tokens_learn_to_expire_and_forget_it(empty_url):
+    """On the way up tokens stay as they are. On the way down those that expire are deleted and told."""
+    database = open_database(empty_url)
+    migrate.upgrade(database, to="0004")
+    insert = "INSERT INTO access_tokens (name, token_hash, scope, created_at) VALUES"
+    names = ("cron", "ci", "gone")
+    execute(empty_url, *(f"{insert} ('{name}', '{name:0>64}', 'read', '{STAMP}')" for name in names))
+    execute(empty_url, "DELETE FROM access_tokens WHERE name = 'gone'")
+    migrate.upgrade(database, to="0005")
+    shown = "SELECT id, name, expires_at, last_used_at FROM access_tokens ORDER BY id"
+    assert execute(empty_url, shown) == [(1, "cron", None, None), (2, "ci", None, None)]
+    execute(
+        empty_url,
+        f"{insert} ('new', '{'x' * 64}', 'read', '{STAMP}')",
+        f"UPDATE access_tokens SET expires_at = '{STAMP}' WHERE name = 'ci'",
+        f"UPDATE access_tokens SET last_used_at = '{STAMP}'",
+    )
+    assert [str(loss) for loss in migrate.preview_downgrade(database).losses] == [
+        "deletes some of table access_tokens with 3 rows",
+        "drops column access_tokens.last_used_at with 3 values",
+        "drops column access_tokens.expires_at with 1 value",
+    ]
+    migrate.downgrade(database)
+    assert execute(empty_url, "SELECT id, name FROM access_tokens ORDER BY id") == [(1, "cron"), (4, "new")]
     migrate.upgrade(database)
     assert migrate.check(database).current == HEAD
 
@@ -459,7 +487,7 @@ def test_an_unknown_revision_makes_no_file(tmp_path):
 
 def test_what_a_downgrade_loses_is_told(database, url, chain):
     """Dropped tables and columns are named with what they hold; dropped indexes lose nothing."""
-    [loss] = losses(database)
+    [loss] = losses(database, "0003")[-1:]
     assert "table taskdb_identity" in loss
     assert "backups" in loss
     insert_rows(url)
@@ -482,7 +510,7 @@ def test_what_a_downgrade_loses_is_told(database, url, chain):
     migrate.upgrade(database)
     assert losses(database) == [
         "changes table users with 1 row",
-        "deletes from table tasks with 1 row",
+        "deletes some of table tasks with 1 row",
         "drops column tasks.note with 0 values",
         "drops table labels with 0 rows",
     ]

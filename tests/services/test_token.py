@@ -1,5 +1,7 @@
 """Access tokens, at the service."""
 
+from datetime import timedelta
+
 import pytest
 
 from taskdb_cli.errors import (
@@ -21,9 +23,11 @@ from tests.conftest import NOW
 from tests.samples import add_token, add_user
 from tests.schemas import execute
 
+LATER = NOW + timedelta(hours=1)
 
-def recognize(database, secret):
-    return database.read(lambda session: service.recognize(session, secret))
+
+def recognize(database, secret, now=NOW):
+    return database.read(lambda session: service.recognize(session, secret, now=now))
 
 
 def revoke(database, ref):
@@ -75,8 +79,19 @@ def test_records(database):
             "user_id": 1,
             "user": "ann@example.com",
             "created_at": NOW,
+            "expires_at": None,
+            "last_used_at": None,
         },
-        {"id": 1, "name": "b", "scope": "read", "user_id": None, "user": None, "created_at": NOW},
+        {
+            "id": 1,
+            "name": "b",
+            "scope": "read",
+            "user_id": None,
+            "user": None,
+            "created_at": NOW,
+            "expires_at": None,
+            "last_used_at": None,
+        },
     ]
 
 
@@ -115,13 +130,75 @@ def test_revoking_what_is_not_there(database, ref):
     assert len(database.read(service.find)) == 1
 
 
-def test_a_name_goes_before_an_id(database):
-    """A token whose name looks like an id is meant by it."""
-    first, second = add_token(database, "cron"), add_token(database, "1")
+@pytest.mark.parametrize(
+    "name", ["1", " 1", "1 ", "+1", "-1", "\uff10\uff11", "²", "٣", "1.5", "1_000", "1\u200b", "½"]
+)
+def test_a_name_is_no_number(name):
+    """What a person, or a command, could take for an id is no name."""
+    with pytest.raises(InvalidInput, match=r"^name is a number"):
+        validate(TokenCreate, {"name": name})
+
+
+@pytest.mark.parametrize("name", ["1a", "#1", "v1.2", "2026-11-22", "-", "\uff11\u53f7"])
+def test_a_name_may_have_digits(name):
+    """Digits with anything else beside them are a name."""
+    assert validate(TokenCreate, {"name": name}).name == name
+
+
+def test_digits_are_an_id(database, url):
+    """A token whose name is a number, as 0.1.0 made them, is revoked by its id only."""
+    first, second = add_token(database, "cron"), add_token(database, "ci")
+    for name, id in (("1", 2), ("9" * 30, 1)):
+        execute(url, f"UPDATE access_tokens SET name = '{name}' WHERE id = {id}")
+    with pytest.raises(TokenNotFound):
+        revoke(database, "9" * 30)
     revoke(database, "1")
-    assert recognize(database, first).token_id == 1
+    assert recognize(database, second).token_id == 2
     with pytest.raises(Unauthorized):
-        recognize(database, second)
+        recognize(database, first)
+    revoke(database, "2")
+    assert database.read(service.find) == []
+
+
+@pytest.mark.parametrize("name", ["+1", "1 ", "²"])
+def test_what_is_no_id_is_a_name(database, url, name):
+    """A name of 0.1.0 that only resembles a number is still found as a name."""
+    add_token(database, "cron")
+    add_token(database, "ci")
+    execute(url, f"UPDATE access_tokens SET name = '{name}' WHERE id = 2")
+    revoke(database, name)
+    assert [record["id"] for record in database.read(service.find)] == [1]
+
+
+def test_a_token_expires(database):
+    """A token is in force until the very moment at which it expires."""
+    secret = add_token(database, "cron", expires_at=LATER)
+    moment = timedelta(microseconds=1)
+    assert recognize(database, secret, LATER - moment).token_id == 1
+    for now in (LATER, LATER + moment, LATER + timedelta(days=9999)):
+        with pytest.raises(Unauthorized, match="expired at 2026-11-22T13:30:15Z"):
+            recognize(database, secret, now)
+    assert database.read(service.find)[0]["expires_at"] == LATER
+
+
+@pytest.mark.parametrize("late", [0, 1, 10**6])
+def test_a_token_that_has_expired_is_not_made(database, late):
+    """A time that is now or over is refused."""
+    with pytest.raises(InvalidInput, match="not in the future"):
+        add_token(database, "cron", expires_at=NOW - timedelta(microseconds=late))
+    assert database.read(service.find) == []
+
+
+def test_the_last_use_is_kept_once_an_hour(database):
+    """The first use in an hour is written and no other; an earlier hour never replaces a later one."""
+    secret = add_token(database, "cron")
+    add_token(database, "other")
+    hour, next_hour = (NOW.replace(hour=each, minute=0, second=0, microsecond=0) for each in (12, 13))
+    for given, kept in ((hour, hour), (hour, hour), (next_hour, next_hour), (hour, next_hour)):
+        database.write(lambda session, given=given: service.note_use(session, 1, hour=given))
+        assert recognize(database, secret).last_used_at == kept
+    database.write(lambda session: service.note_use(session, 99, hour=hour))
+    assert [record["last_used_at"] for record in database.read(service.find)] == [next_hour, None]
 
 
 def test_a_token_of_nobody(database):
