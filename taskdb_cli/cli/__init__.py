@@ -6,7 +6,6 @@ errors must not wait for them.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import traceback
@@ -15,14 +14,14 @@ from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
 from taskdb_cli import __version__, signals
-from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
+from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, stdout, task, token, user
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
@@ -109,7 +108,7 @@ def main(
     ] = False,
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
-    if isinstance(sys.stdout, ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
+    if isinstance(sys.stdout, stdout.ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
         # Before anything is changed of which the outcome could not be told.
         sys.stdout.write("")
     found = invocation(ctx)
@@ -117,20 +116,6 @@ def main(
     found.verbosity, found.debug = -1 if quiet else verbose, debug
     found.log_file, found.log_format = log_file, log_format
     found.open_journal()
-
-
-class ClosedStdout(io.TextIOBase):
-    """Takes the place of a closed stdout, as a job of cron may have it; only a command that prints minds."""
-
-    def write(self, text: str) -> int:
-        """Raise StorageFailed."""
-        raise StorageFailed("stdout is closed", "send it to /dev/null if nobody is to read it")
-
-    @property
-    def buffer(self) -> BinaryIO:
-        """Raise StorageFailed, as `write` does."""
-        self.write("")
-        raise AssertionError
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -155,7 +140,7 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
         _let_go_of_stdout()
         return this.failure_code(ExitCode.OK)
     except Exception as exc:  # noqa: BLE001 (the boundary)
-        return this.failure_code(_report(_ours(exc), exc, arguments))
+        return this.failure_code(_report(this.after_changes(_ours(exc)), exc, arguments))
     except KeyboardInterrupt as exc:
         return _report(signals.interrupted(), exc, arguments)
     if code == ExitCode.INTERRUPTED:
@@ -212,11 +197,9 @@ def _let_go_of_stdout() -> None:
 def _prepare_streams() -> None:
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
-    if sys.stdout is None:
-        sys.stdout = ClosedStdout()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    stdout.prepare()
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
@@ -249,6 +232,8 @@ def _options_of(context: typer.Context) -> set[str]:
 
 
 def _os_error(error: OSError) -> TaskdbError:
+    if isinstance(error, stdout.StdoutError):
+        return stdout.failed(error)
     if not error.filename and _is_working_directory_gone():
         return InvalidConfiguration(
             "the working directory does not exist any more", "change to another one, or use absolute paths"
@@ -273,13 +258,14 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
             body["details"] = [
                 {name: hide_secrets(value) for name, value in detail.items()} for detail in error.details
             ]
-        write_json({"error": body}, sys.stderr)
+        with suppress(OSError):
+            write_json({"error": body}, sys.stderr)
     else:
         _write_error(escape(f"error: {message}{f' ({hint})' if hint else ''}"))
     return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code
 
 
 def _write_error(text: str) -> None:
-    # A closed pipe there changes no exit code.
-    with suppress(BrokenPipeError):
+    # A closed pipe or a full disk there changes no exit code.
+    with suppress(OSError):
         typer.echo(text, err=True)

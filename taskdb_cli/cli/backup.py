@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -204,6 +205,8 @@ def prune(
     decisions = proving.thin_out(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
     if all(decision.suspect for decision in decisions):
         shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
+    if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
+        shelf.run.did(f"deleted {deleted} archive{'' if deleted == 1 else 's'}", look="taskdb backup list")
     show_records([decision.record() for decision in decisions], DECISIONS, output)
 
 
@@ -232,6 +235,10 @@ def _back_up(
 
 def _tell(run: Invocation, backup: Backup, output: Format | None) -> None:
     run.journal.rows = backup.manifest.rows
+    run.did(
+        f"backed up {run.maintained.backend.place} to {backup.path}",
+        look=f"taskdb backup show {quote(str(backup.path))}",
+    )
     # Cron mails whatever a job prints.
     if sys.stderr.isatty():
         from rich.filesize import decimal

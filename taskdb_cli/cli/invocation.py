@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from taskdb_cli.cli.journal import Journal, LogFormat
-from taskdb_cli.errors import DatabaseMissing, ExitCode, InvalidConfiguration, Refused
+from taskdb_cli.cli.stdout import StdoutFailed
+from taskdb_cli.errors import (
+    DatabaseMissing,
+    ExitCode,
+    Incomplete,
+    InvalidConfiguration,
+    Refused,
+    TaskdbError,
+)
 from taskdb_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -41,6 +49,10 @@ class Invocation:
     log_file: Path | None = None
     log_format: LogFormat | None = None
     journal: Journal = field(default_factory=Journal)
+    changed: str = ""
+    """What this run has changed, as the beginning of a sentence; empty while it is nothing."""
+    look: str = ""
+    """The command that shows the change."""
 
     def failure_code(self, code: int) -> int:
         """Return the exit code of a failure; to who watches, each means that health could not be told."""
@@ -48,6 +60,19 @@ class Invocation:
             return code
         self.journal.outcome = "unknown"
         return MONITORING_UNKNOWN
+
+    def did(self, change: str, *, look: str) -> None:
+        """Note what was committed, such as "created user 3", and the command that shows it.
+
+        It is told if the answer cannot be printed.
+        """
+        self.changed, self.look = change, look
+
+    def after_changes(self, error: TaskdbError) -> TaskdbError:
+        """Return the error, or Incomplete if only the answer to a change that was made is lost."""
+        if not (self.changed and isinstance(error, StdoutFailed)):
+            return error
+        return Incomplete(f"{self.changed}, but {error.message}", f"do not run it again; see '{self.look}'")
 
     def open_journal(self) -> None:
         """Log from the beginning if the options or the environment ask for more than warnings.
@@ -146,9 +171,9 @@ class Invocation:
 def tell(message: str) -> None:
     """Write one line to stderr, escaped and without secrets.
 
-    A closed pipe there changes neither the work nor the exit code.
+    If that is impossible, neither the work nor the exit code changes.
     """
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         typer.echo(one_line(message), err=True)
 
 

@@ -103,7 +103,10 @@ def create(
     values = {"title": title, "external_id": external_id, **_given(run, description, status, priority, due)}
     given = validate(TaskCreate, values)
     make = service.create_unless_exists if if_not_exists else service.create
-    show_record(run.database.write(lambda session: make(session, user, given, now=run.now)), TASKS, output)
+    record = run.database.write(lambda session: make(session, user, given, now=run.now))
+    if record["created_at"] == run.now:
+        run.did(f"created task {record['id']}", look=f"taskdb task show {record['id']}")
+    show_record(record, TASKS, output)
 
 
 @app.command(
@@ -193,7 +196,7 @@ def update(
     changed = run.database.write(
         lambda session: service.change(session, ids, given, now=run.now, owner=user, if_version=if_version)
     )
-    _show_changed(changed, output)
+    _show_changed(run, changed, output)
 
 
 @app.command(epilog="Example: taskdb task start 7")
@@ -239,6 +242,8 @@ def delete(
     gone = run.database.write(lambda session: service.remove(session, ids), dry_run=dry_run)
     run.journal.rows = len(gone)
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
+    if not dry_run:
+        run.did(f"deleted {_describe(gone)}", look="taskdb task list")
     if output is Format.JSON:
         show_json({"tasks_deleted": [record["id"] for record in gone], "dry_run": dry_run})
 
@@ -281,6 +286,7 @@ def import_(
         ),
         dry_run=dry_run,
         output=output,
+        look="taskdb task list",
     )
 
 
@@ -309,10 +315,13 @@ def _set_status(ctx: typer.Context, ids: list[int], status: TaskStatus, output: 
 
     run = invocation(ctx)
     changed = run.database.write(lambda session: service.set_status(session, ids, status, now=run.now))
-    _show_changed(changed, output)
+    _show_changed(run, changed, output)
 
 
-def _show_changed(records: Sequence[Record], output: Format | None) -> None:
+def _show_changed(run: Invocation, records: Sequence[Record], output: Format | None) -> None:
+    if updated := [record for record in records if record["updated_at"] == run.now]:
+        one = f"show {updated[0]['id']}" if len(updated) == 1 else "list"
+        run.did(f"updated {_describe(updated)}", look=f"taskdb task {one}")
     if len(records) == 1:
         show_record(records[0], TASKS, output)
     else:

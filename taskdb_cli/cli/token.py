@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from taskdb_cli.cli.completion import complete_users
-from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import HelpfulGroup, Output
 from taskdb_cli.cli.rendering import show_record, show_records
+from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
-from taskdb_cli.output import NEW_TOKEN, TOKENS, Format, timestamp
+from taskdb_cli.output import NEW_TOKEN, TOKENS, Format, Record, timestamp
 from taskdb_cli.when import parse_expiry
 
 app = typer.Typer(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
@@ -53,13 +56,16 @@ def create(
     given = validate(TokenCreate, {"name": name, "scope": scope, "expires_at": expires_at})
     secret = service.generate()
     made = run.database.write(lambda session: service.create(session, given, secret, now=run.now, owner=user))
-    if output not in (None, Format.TABLE):
-        show_record({**made, "token": secret}, NEW_TOKEN, output)
-    else:
+    with _revoked_unless_printed(run, made):
+        if output in (None, Format.TABLE):
+            sys.stdout.write(f"{secret}\n")
+        else:
+            show_record({**made, "token": secret}, NEW_TOKEN, output)
+        sys.stdout.flush()
+    if output in (None, Format.TABLE):
         whose = f"what is {made['user']}'s" if made["user"] else "everything"
         until = f" until {timestamp(expires_at)}" if expires_at else ""
         run.say(f"{made['name']} may {scope} {whose}{until}; the token is not shown again")
-        sys.stdout.write(f"{secret}\n")
 
 
 @app.command("list", epilog="Example: taskdb token list")
@@ -85,3 +91,24 @@ def revoke(
     run = invocation(ctx)
     revoked = run.database.write(lambda session: service.revoke(session, token))
     run.say(f"revoked {revoked['name']}, token {revoked['id']}")
+
+
+@contextmanager
+def _revoked_unless_printed(run: Invocation, made: Record) -> Iterator[None]:
+    """Revoke a token that nobody has seen, whatever kept it from being printed: a closed pipe as well."""
+    from taskdb_cli.services import token as service
+
+    try:
+        yield
+    except (OSError, TaskdbError, KeyboardInterrupt) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc) or "interrupted"
+        lost = f"the token could not be written to stdout ({reason})"
+        try:
+            run.database.write(lambda session: service.revoke(session, str(made["id"])))
+        except TaskdbError as failure:
+            raise Incomplete(
+                f"{lost}, and token {made['id']} could not be revoked: {failure.message}",
+                f"revoke it with 'taskdb token revoke {made['id']}'",
+            ) from exc
+        kind = Interrupted if isinstance(exc, KeyboardInterrupt) else StorageFailed
+        raise kind(f"{lost}, so it was revoked", "create it again once stdout can be written") from exc

@@ -85,8 +85,12 @@ def import_file(
     bring_in: Callable[[Session, Batch], Outcome],
     dry_run: bool,
     output: Format | None,
+    look: str,
 ) -> None:
-    """Import a file and say what that did; raise InvalidRecords after reporting every bad record."""
+    """Import a file and say what that did; raise InvalidRecords after reporting every bad record.
+
+    `look` is the command that shows the records.
+    """
     from taskdb_cli.services.transfer.reading import Source
 
     details: list[dict[str, str]] = []
@@ -107,6 +111,8 @@ def import_file(
             raise
     run.journal.rows = outcome.created + outcome.updated + outcome.unchanged
     run.say(f"{'dry run: ' if dry_run else ''}{_describe(outcome, source)}")
+    if not dry_run and (outcome.created or outcome.updated):
+        run.did(f"imported: {outcome.created} created, {outcome.updated} updated", look=look)
     if output is Format.JSON:
         show_json({"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged})
 

@@ -60,6 +60,8 @@ def create(
     given = validate(UserCreate, {"email": email, "name": name, "is_active": not inactive})
     make = service.create_unless_exists if if_not_exists else service.create
     user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
+    if user.created_at == run.now:
+        run.did(f"created user {user.id}", look=f"taskdb user show {user.id}")
     show_record(user_record(user), USERS, output)
 
 
@@ -149,6 +151,8 @@ def update(
     changed = run.database.write(
         lambda session: service.change(session, user, given, now=run.now, if_version=if_version)
     )
+    if changed.updated_at == run.now:
+        run.did(f"updated user {changed.id}", look=f"taskdb user show {changed.id}")
     show_record(user_record(changed), USERS, output)
 
 
@@ -180,6 +184,8 @@ def delete(
         lambda session: service.remove(session, users, now=run.now, reassign_to=reassign_to), dry_run=dry_run
     )
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(done)}")
+    if not dry_run:
+        run.did(f"deleted {_describe(done)}", look="taskdb user list")
     _print_deletion(done, output, dry_run=dry_run)
 
 
@@ -207,6 +213,7 @@ def import_(
         bring_in=lambda session, batch: import_users(session, batch, existing=existing, now=run.now),
         dry_run=dry_run,
         output=output,
+        look="taskdb user list",
     )
 
 

@@ -286,7 +286,7 @@ def test_full_stdout(taskdb, database):
             failed = run_process(*arguments, stdout=full)
         assert (failed.returncode, failed.stderr) == (
             1,
-            "error: cannot read or write: No space left on device\n",
+            "error: the answer could not be written to stdout: No space left on device\n",
         )
 
 
