@@ -130,7 +130,12 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str], this: Invocation) -> int:
     try:
         _prepare_streams()
-        code = _command()(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
+        command = _command()
+        if "_TASKDB_COMPLETE" in os.environ:
+            from taskdb_cli.cli.shells import quote_completions
+
+            quote_completions()
+        code = command(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as exc:
         # Typer leaves with 1 when a pipe is closed under it.

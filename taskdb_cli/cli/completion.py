@@ -22,20 +22,14 @@ def complete_statuses(incomplete: str) -> list[str]:
 
 
 def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Offer the e-mail addresses that begin as typed; nothing when there is no database to ask."""
+    """Offer the e-mail addresses that begin as typed; raise TaskdbError when there is no database to ask."""
     from taskdb_cli.config import load_settings
-    from taskdb_cli.errors import TaskdbError
     from taskdb_cli.services import user as service
 
     given = ctx.find_root().params
-    try:
-        chosen = {name: given.get(name) for name in ("database_url", "env_file", "schema")}
-        settings = load_settings(**chosen)
-        # A person is waiting with a finger on the key.
-        hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, retry_budget=0)
-        database = replace(settings, options=hasty).database()
-        found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=MOST_OFFERED))
-    except TaskdbError:
-        # A message in the middle of a command line that is being typed helps nobody.
-        return []
+    settings = load_settings(**{name: given.get(name) for name in ("database_url", "env_file", "schema")})
+    # A person is waiting with a finger on the key.
+    hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, lock_timeout=1, retry_budget=0)
+    database = replace(settings, options=hasty).database()
+    found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=MOST_OFFERED))
     return [user.email for user in found]
