@@ -109,11 +109,17 @@ def _json(value: object, **options: Any) -> str:
     return escape_json(json.dumps(value, ensure_ascii=False, **options))
 
 
-def write_csv(records: Iterable[Record], fields: Sequence[str], stream: TextIO) -> None:
-    """Write CSV (RFC 4180, but with newline line ends) with a header; what is absent is empty."""
+def write_csv(
+    records: Iterable[Record], fields: Sequence[str], stream: TextIO, *, csv_safe: bool = False
+) -> None:
+    """Write CSV (RFC 4180, but with newline line ends) with a header; what is absent is empty.
+
+    With `csv_safe`, text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    to_cell = _safe_csv_cell if csv_safe else _csv_cell
     stream.write(",".join(fields) + "\n")
     for record in records:
-        cells = (_quoted(_csv_cell(to_plain(record[field]))) for field in fields)
+        cells = (_quoted(to_cell(to_plain(record[field]))) for field in fields)
         stream.write(",".join(cells) + "\n")
 
 
@@ -147,7 +153,18 @@ def _csv_cell(value: object) -> str:
     return str(value)
 
 
-def write_records(records: Iterable[Record], view: View, format: Format, stream: TextIO) -> None:
+# Spreadsheets skip blanks before a formula, and some take full-width signs for the usual ones.
+_FORMULA = re.compile("[\\s\ufeff\u200b]*[=+@\\-\uff1d\uff0b\uff20\uff0d]|[\t\r\n]")
+
+
+def _safe_csv_cell(value: object) -> str:
+    cell = _csv_cell(value)
+    return f"'{cell}" if isinstance(value, str) and _FORMULA.match(cell) else cell
+
+
+def write_records(
+    records: Iterable[Record], view: View, format: Format, stream: TextIO, *, csv_safe: bool = False
+) -> None:
     """Write any number of records: all fields, but only some columns as a table or TSV."""
     if format is Format.TABLE:
         from taskdb_cli.tables import print_table
@@ -158,12 +175,14 @@ def write_records(records: Iterable[Record], view: View, format: Format, stream:
     elif format is Format.NDJSON:
         write_ndjson(records, view.fields, stream)
     elif format is Format.CSV:
-        write_csv(records, view.fields, stream)
+        write_csv(records, view.fields, stream, csv_safe=csv_safe)
     else:
         write_tsv(records, view.columns, stream)
 
 
-def write_record(record: Record, view: View, format: Format, stream: TextIO) -> None:
+def write_record(
+    record: Record, view: View, format: Format, stream: TextIO, *, csv_safe: bool = False
+) -> None:
     """Write one record: as `write_records`, but JSON is an object and a table shows every field."""
     if format is Format.TABLE:
         from taskdb_cli.tables import print_detail
@@ -172,4 +191,4 @@ def write_record(record: Record, view: View, format: Format, stream: TextIO) -> 
     elif format is Format.JSON:
         write_json(plain(record, view.fields), stream)
     else:
-        write_records([record], view, format, stream)
+        write_records([record], view, format, stream, csv_safe=csv_safe)

@@ -26,7 +26,7 @@ from taskdb_cli.cli.backup_options import (
     new_file,
     policy_of,
 )
-from taskdb_cli.cli.options import DryRun, NotingGroup, Output
+from taskdb_cli.cli.options import CsvSafe, DryRun, NotingGroup, Output
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_record, show_records
 from taskdb_cli.errors import (
@@ -88,6 +88,7 @@ def main(
         bool, typer.Option("--check-config", help="Print what would be used, and do nothing.")
     ] = False,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Take a verified backup of the database, or do what the subcommand says."""
     if ctx.invoked_subcommand is not None:
@@ -102,23 +103,28 @@ def main(
             "--file is one archive by itself", "leave --keep-…, --drill and --metrics-file away"
         )
     if check_config:
-        show_records(_configuration(shelf, policy, metrics_file), FIGURES, output)
+        show_records(_configuration(shelf, policy, metrics_file), FIGURES, output, csv_safe=csv_safe)
     elif file is not None:
-        _back_up_to(shelf, file, output)
+        _back_up_to(shelf, file, output, csv_safe=csv_safe)
     else:
-        _back_up(shelf, policy, metrics_file, drill=drill, output=output)
+        _back_up(shelf, policy, metrics_file, drill=drill, output=output, csv_safe=csv_safe)
 
 
 @app.command("list", epilog="Example: taskdb backup list --label neondb -o json")
 def list_(
-    ctx: typer.Context, *, directory: Directory = None, label: Label = None, output: Output = None
+    ctx: typer.Context,
+    *,
+    directory: Directory = None,
+    label: Label = None,
+    output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """List the archives of the directory, oldest first, with their last verification and drill."""
     from taskdb_cli.services.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
     found = inventory.archives(shelf.directory, shelf.given_label, say=shelf.run.say)
-    show_records(shelf.run.counting(found), ARCHIVES, output)
+    show_records(shelf.run.counting(found), ARCHIVES, output, csv_safe=csv_safe)
     if not shelf.directory.path.exists():
         shelf.run.say(f"there is no directory {shelf.directory.path}")
 
@@ -131,6 +137,7 @@ def show(
     directory: Directory = None,
     label: Label = None,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Show what an archive says of itself, once its seal is found whole."""
     from taskdb_cli.services.backup import inventory
@@ -140,7 +147,7 @@ def show(
     if output is Format.JSON:
         show_json(found.record())
     else:
-        show_records(found.tables(), CONTENTS, output)
+        show_records(found.tables(), CONTENTS, output, csv_safe=csv_safe)
         shelf.run.say(found.summary())
 
 
@@ -192,6 +199,7 @@ def prune(
     keep_at_least: KeepAtLeast = FLOOR,
     dry_run: DryRun = False,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Delete the archives of the label that no rule keeps; say why each stays or goes."""
     from taskdb_cli.services.backup import proving
@@ -207,11 +215,17 @@ def prune(
         shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
         shelf.run.did(f"deleted {deleted} archive{'' if deleted == 1 else 's'}", look="taskdb backup list")
-    show_records([decision.record() for decision in decisions], DECISIONS, output)
+    show_records([decision.record() for decision in decisions], DECISIONS, output, csv_safe=csv_safe)
 
 
 def _back_up(
-    shelf: Shelf, policy: Policy | None, metrics_file: Path | None, *, drill: bool, output: Format | None
+    shelf: Shelf,
+    policy: Policy | None,
+    metrics_file: Path | None,
+    *,
+    drill: bool,
+    output: Format | None,
+    csv_safe: bool,
 ) -> None:
     from taskdb_cli.services.backup import taking
 
@@ -221,7 +235,7 @@ def _back_up(
             run.maintained, shelf.directory, label=shelf.label, now=run.now, progress=advance
         )
     seconds = time.monotonic() - began
-    _tell(run, backup, output)
+    _tell(run, backup, output, csv_safe=csv_safe)
     owner = shelf.owner(backup.manifest.origin.identity)
     steps: list[Callable[[], object]] = []
     if drill:
@@ -233,7 +247,7 @@ def _back_up(
     _follow_up(steps)
 
 
-def _tell(run: Invocation, backup: Backup, output: Format | None) -> None:
+def _tell(run: Invocation, backup: Backup, output: Format | None, *, csv_safe: bool) -> None:
     run.journal.rows = backup.manifest.rows
     run.did(
         f"backed up {run.maintained.backend.place} to {backup.path}",
@@ -246,7 +260,7 @@ def _tell(run: Invocation, backup: Backup, output: Format | None) -> None:
         place, size = run.maintained.backend.place, decimal(backup.size)
         run.say(f"backed up {backup.manifest.rows} rows of {place} to {backup.path}: {size}, verified")
     if output is not None:
-        show_record(backup.record(), BACKUPS, output)
+        show_record(backup.record(), BACKUPS, output, csv_safe=csv_safe)
 
 
 def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
@@ -310,7 +324,7 @@ def _refuse_own_options(ctx: typer.Context) -> None:
             )
 
 
-def _back_up_to(shelf: Shelf, file: str, output: Format | None) -> None:
+def _back_up_to(shelf: Shelf, file: str, output: Format | None, *, csv_safe: bool) -> None:
     from taskdb_cli.services.backup import taking
 
     run = shelf.run
@@ -336,7 +350,7 @@ def _back_up_to(shelf: Shelf, file: str, output: Format | None) -> None:
             run.journal.rows = manifest.rows
         else:
             backup = taking.save(content, path, label=shelf.label, now=run.now, progress=advance)
-            _tell(run, backup, output)
+            _tell(run, backup, output, csv_safe=csv_safe)
 
 
 def _configuration(shelf: Shelf, policy: Policy | None, metrics_file: Path | None) -> list[dict[str, object]]:

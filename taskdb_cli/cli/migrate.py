@@ -10,7 +10,7 @@ import typer
 
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
-from taskdb_cli.cli.options import NotingGroup, Output, Yes
+from taskdb_cli.cli.options import CsvSafe, NotingGroup, Output, Yes
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output import REVISIONS, Format
 
@@ -61,7 +61,7 @@ def down(
 
 
 @app.command(epilog="Example: taskdb migrate status -o json")
-def status(ctx: typer.Context, *, output: Output = None) -> None:
+def status(ctx: typer.Context, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
     """Show the current revision, the newest one, and the steps between; change nothing."""
     from taskdb_cli.services import migrate as service
 
@@ -77,16 +77,16 @@ def status(ctx: typer.Context, *, output: Output = None) -> None:
         )
         return
     run.say(f"current {found.current or 'none'}; head {found.head}; {len(found.pending)} pending")
-    show_records([step.record() for step in found.pending], REVISIONS, output)
+    show_records([step.record() for step in found.pending], REVISIONS, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb migrate history")
-def history(ctx: typer.Context, *, output: Output = None) -> None:
+def history(ctx: typer.Context, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
     """List every revision, oldest first, and whether the database has it."""
     from taskdb_cli.services import migrate as service
 
     found = service.history(invocation(ctx).maintained)
-    show_records([step.record() for step in found], REVISIONS, output)
+    show_records([step.record() for step in found], REVISIONS, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb migrate check && echo in order")

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output import Format
 
 UserArgument = Annotated[
@@ -27,7 +28,21 @@ Output = Annotated[
         "-o",
         help="How to print; a terminal gets a table, anything else gets tsv.",
         show_default=False,
+        # Before --csv-safe, which looks at it.
+        is_eager=True,
     ),
+]
+
+
+def _require_csv(ctx: typer.Context, csv_safe: bool) -> bool:
+    if csv_safe and ctx.params.get("output") != Format.CSV and not ctx.resilient_parsing:
+        raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe away")
+    return csv_safe
+
+
+CsvSafe = Annotated[
+    bool,
+    typer.Option("--csv-safe", callback=_require_csv, help="Keep spreadsheets from running formulas in CSV."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]

@@ -68,15 +68,16 @@ class Listing:
         output: Format | None,
         limit: int,
         *,
+        csv_safe: bool,
         page: Callable[[Session], Page],
         stream: Callable[[Session], Generator[Record, None, None]],
     ) -> None:
         """Print one page and how to get the next, or everything as a stream if the limit is 0."""
         if limit == 0:
-            _show_all(run, view, output, stream)
+            _show_all(run, view, output, stream, csv_safe=csv_safe)
             return
         found = run.database.read(page)
-        shown = show_records(run.counting(found.records), view, output)
+        shown = show_records(run.counting(found.records), view, output, csv_safe=csv_safe)
         if found.next is not None:
             from taskdb_cli.services.cursor import Cursor
 
@@ -91,6 +92,8 @@ def _show_all(
     view: View,
     output: Format | None,
     stream: Callable[[Session], Generator[Record, None, None]],
+    *,
+    csv_safe: bool,
 ) -> None:
     number = 0
     with run.database.stream(stream) as records:
@@ -100,7 +103,7 @@ def _show_all(
             for number, record in enumerate(records, 1):  # noqa: B007 (read when all are shown)
                 yield record
 
-        shown = show_records(run.counting(counted()), view, output)
+        shown = show_records(run.counting(counted()), view, output, csv_safe=csv_safe)
     if shown is Format.TABLE:
         _say_end(run, number)
 

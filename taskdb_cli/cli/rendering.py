@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from taskdb_cli.database.plan import Plan
 
 
-def show_records(records: Iterable[Record], view: View, output: Format | None) -> Format:
+def show_records(records: Iterable[Record], view: View, output: Format | None, *, csv_safe: bool) -> Format:
     """Print records in the format that was asked for, or the one that suits stdout; return which."""
     format = output or default_format(sys.stdout)
-    write_records(records, view, format, _stdout(format))
+    write_records(records, view, format, _stdout(format), csv_safe=csv_safe)
     return format
 
 
-def show_record(record: Record, view: View, output: Format | None) -> None:
+def show_record(record: Record, view: View, output: Format | None, *, csv_safe: bool) -> None:
     """Print the one record that a command is about."""
     format = output or default_format(sys.stdout)
-    write_record(record, view, format, _stdout(format))
+    write_record(record, view, format, _stdout(format), csv_safe=csv_safe)
 
 
 def show_json(value: object) -> None:

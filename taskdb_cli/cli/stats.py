@@ -10,7 +10,7 @@ import typer
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import invocation
-from taskdb_cli.cli.options import Output
+from taskdb_cli.cli.options import CsvSafe, Output
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output import FIGURES, TASKS, Format, default_format, plain
 
@@ -28,6 +28,7 @@ def stats(
         typer.Option(metavar="USER", help="Only theirs.", autocompletion=complete_users, show_default=False),
     ] = None,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Count tasks by status, priority and week, and show the oldest open one."""
     from taskdb_cli.services import stats as service
@@ -46,7 +47,9 @@ def stats(
         show_json(_report(found))
     else:
         figures = _flatten(_report(found))
-        show_records(({"figure": name, "value": value} for name, value in figures), FIGURES, format)
+        show_records(
+            ({"figure": name, "value": value} for name, value in figures), FIGURES, format, csv_safe=csv_safe
+        )
 
 
 def week_boundaries(now: datetime, weeks: int) -> list[datetime]:

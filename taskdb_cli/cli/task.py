@@ -10,6 +10,7 @@ import typer
 from taskdb_cli.cli.completion import complete_priorities, complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import (
+    CsvSafe,
     DryRun,
     HelpfulGroup,
     IfNotExists,
@@ -91,6 +92,7 @@ def create(
     ] = None,
     if_not_exists: IfNotExists = False,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Create a task."""
     from taskdb_cli.models.task import TaskCreate
@@ -106,7 +108,7 @@ def create(
     record = run.database.write(lambda session: make(session, user, given, now=run.now))
     if record["created_at"] == run.now:
         run.did(f"created task {record['id']}", look=f"taskdb task show {record['id']}")
-    show_record(record, TASKS, output)
+    show_record(record, TASKS, output, csv_safe=csv_safe)
 
 
 @app.command(
@@ -124,6 +126,7 @@ def list_(
     count: Count = False,
     explain: Explain = False,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """List tasks, filtered and sorted."""
     from taskdb_cli.services import task as service
@@ -153,6 +156,7 @@ def list_(
             view,
             output,
             limit,
+            csv_safe=csv_safe,
             page=lambda session: service.find(session, wanted, order, limit=limit, after=position),
             stream=lambda session: service.stream(session, wanted, order, after=position),
         )
@@ -160,12 +164,21 @@ def list_(
 
 @app.command(epilog="Example: taskdb task show 7 -o json")
 def show(
-    ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output = None
+    ctx: typer.Context,
+    id: Annotated[int, typer.Argument(help="The id of a task.")],
+    *,
+    output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Show one task."""
     from taskdb_cli.services import task as service
 
-    show_record(invocation(ctx).database.read(lambda session: service.get(session, id)), TASKS, output)
+    show_record(
+        invocation(ctx).database.read(lambda session: service.get(session, id)),
+        TASKS,
+        output,
+        csv_safe=csv_safe,
+    )
 
 
 @app.command(epilog="Example: taskdb task update 7 8 --priority high --due none")
@@ -184,6 +197,7 @@ def update(
     ] = None,
     if_version: IfVersion = None,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Change tasks, all or nothing; what is not named stays."""
     from taskdb_cli.models.task import TaskUpdate
@@ -196,31 +210,37 @@ def update(
     changed = run.database.write(
         lambda session: service.change(session, ids, given, now=run.now, owner=user, if_version=if_version)
     )
-    _show_changed(run, changed, output)
+    _show_changed(run, changed, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb task start 7")
-def start(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+def start(
+    ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False
+) -> None:
     """Mark tasks as in progress, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.IN_PROGRESS, output)
+    _set_status(ctx, ids, TaskStatus.IN_PROGRESS, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb task done 7 8 9")
-def done(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+def done(ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
     """Mark tasks as done, all or nothing; one that is done already keeps its time."""
-    _set_status(ctx, ids, TaskStatus.DONE, output)
+    _set_status(ctx, ids, TaskStatus.DONE, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb task reopen 7")
-def reopen(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+def reopen(
+    ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False
+) -> None:
     """Mark tasks as to do again, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.TODO, output)
+    _set_status(ctx, ids, TaskStatus.TODO, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb task cancel 7")
-def cancel(ctx: typer.Context, ids: TaskArguments, *, output: Output = None) -> None:
+def cancel(
+    ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False
+) -> None:
     """Mark tasks as cancelled, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.CANCELLED, output)
+    _set_status(ctx, ids, TaskStatus.CANCELLED, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb task delete 7 8 --yes")
@@ -298,6 +318,7 @@ def export(
     filter: TaskFilterOptions,
     sort: Sort = "id",
     output: ExportOutput = ExportFormat.NDJSON,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Print all matching tasks, in a format that import reads."""
     from taskdb_cli.services import task as service
@@ -307,25 +328,29 @@ def export(
     run = invocation(ctx)
     order, wanted = Order.parse(sort, TASK_SORT_KEYS), filter.read(run.now)
     with run.database.stream(lambda session: service.stream(session, wanted, order)) as records:
-        print_export(run.counting(records), TASKS, output)
+        print_export(run.counting(records), TASKS, output, csv_safe=csv_safe)
 
 
-def _set_status(ctx: typer.Context, ids: list[int], status: TaskStatus, output: Format | None) -> None:
+def _set_status(
+    ctx: typer.Context, ids: list[int], status: TaskStatus, output: Format | None, *, csv_safe: bool
+) -> None:
     from taskdb_cli.services import task as service
 
     run = invocation(ctx)
     changed = run.database.write(lambda session: service.set_status(session, ids, status, now=run.now))
-    _show_changed(run, changed, output)
+    _show_changed(run, changed, output, csv_safe=csv_safe)
 
 
-def _show_changed(run: Invocation, records: Sequence[Record], output: Format | None) -> None:
+def _show_changed(
+    run: Invocation, records: Sequence[Record], output: Format | None, *, csv_safe: bool
+) -> None:
     if updated := [record for record in records if record["updated_at"] == run.now]:
         one = f"show {updated[0]['id']}" if len(updated) == 1 else "list"
         run.did(f"updated {_describe(updated)}", look=f"taskdb task {one}")
     if len(records) == 1:
-        show_record(records[0], TASKS, output)
+        show_record(records[0], TASKS, output, csv_safe=csv_safe)
     else:
-        show_records(records, TASKS, output)
+        show_records(records, TASKS, output, csv_safe=csv_safe)
 
 
 def _describe(records: Sequence[Record]) -> str:

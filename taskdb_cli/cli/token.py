@@ -11,7 +11,7 @@ import typer
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
-from taskdb_cli.cli.options import HelpfulGroup, Output
+from taskdb_cli.cli.options import CsvSafe, HelpfulGroup, Output
 from taskdb_cli.cli.rendering import show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
@@ -45,6 +45,7 @@ def create(
         ),
     ] = None,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Create an access token and print it, this one time: only its hash is kept."""
     from taskdb_cli.models.token import TokenCreate
@@ -60,7 +61,7 @@ def create(
         if output in (None, Format.TABLE):
             sys.stdout.write(f"{secret}\n")
         else:
-            show_record({**made, "token": secret}, NEW_TOKEN, output)
+            show_record({**made, "token": secret}, NEW_TOKEN, output, csv_safe=csv_safe)
         sys.stdout.flush()
     if output in (None, Format.TABLE):
         whose = f"what is {made['user']}'s" if made["user"] else "everything"
@@ -69,12 +70,12 @@ def create(
 
 
 @app.command("list", epilog="Example: taskdb token list")
-def list_(ctx: typer.Context, *, output: Output = None) -> None:
+def list_(ctx: typer.Context, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
     """List access tokens by name, without the tokens themselves."""
     from taskdb_cli.services import token as service
 
     run = invocation(ctx)
-    show_records(run.counting(run.database.read(service.find)), TOKENS, output)
+    show_records(run.counting(run.database.read(service.find)), TOKENS, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb token revoke dashboard")

@@ -73,7 +73,7 @@ CountsOutput = Annotated[
     Format | None,
     typer.Option("--output", "-o", help="json prints the counts on stdout too.", show_default=False),
 ]
-ExportOutput = Annotated[ExportFormat, typer.Option("--output", "-o", help="The format.")]
+ExportOutput = Annotated[ExportFormat, typer.Option("--output", "-o", help="The format.", is_eager=True)]
 
 
 def import_file(
@@ -117,9 +117,9 @@ def import_file(
         show_json({"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged})
 
 
-def print_export(records: Iterable[Record], view: View, output: ExportFormat) -> None:
+def print_export(records: Iterable[Record], view: View, output: ExportFormat, *, csv_safe: bool) -> None:
     """Print records as an import reads them."""
-    show_records(records, view, Format(output))
+    show_records(records, view, Format(output), csv_safe=csv_safe)
 
 
 def parse_time(text: str, end_of_day: bool) -> datetime:

@@ -9,6 +9,7 @@ import typer
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import (
+    CsvSafe,
     DryRun,
     HelpfulGroup,
     IfNotExists,
@@ -50,6 +51,7 @@ def create(
     inactive: Annotated[bool, typer.Option("--inactive", help="Mark the user as inactive.")] = False,
     if_not_exists: IfNotExists = False,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Create a user, and the embedded database if there is none yet."""
     from taskdb_cli.models.user import UserCreate, user_record
@@ -62,7 +64,7 @@ def create(
     user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
     if user.created_at == run.now:
         run.did(f"created user {user.id}", look=f"taskdb user show {user.id}")
-    show_record(user_record(user), USERS, output)
+    show_record(user_record(user), USERS, output, csv_safe=csv_safe)
 
 
 @app.command("list", epilog="Example: taskdb user list --active --sort name --with-counts")
@@ -88,6 +90,7 @@ def list_(
     count: Count = False,
     with_counts: Annotated[bool, typer.Option("--with-counts", help="Show how many tasks each has.")] = False,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """List users, filtered and sorted."""
     from taskdb_cli.services import user as service
@@ -107,6 +110,7 @@ def list_(
         view,
         output,
         limit,
+        csv_safe=csv_safe,
         page=lambda session: service.find(
             session, wanted, order, limit=limit, after=position, with_counts=with_counts
         ),
@@ -117,13 +121,13 @@ def list_(
 
 
 @app.command(epilog="Example: taskdb user show ann@example.com -o json")
-def show(ctx: typer.Context, user: UserArgument, *, output: Output = None) -> None:
+def show(ctx: typer.Context, user: UserArgument, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
     """Show one user."""
     from taskdb_cli.models.user import user_record
     from taskdb_cli.services import user as service
 
     found = invocation(ctx).database.read(lambda session: service.get(session, user))
-    show_record(user_record(found), USERS, output)
+    show_record(user_record(found), USERS, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb user update ann@example.com --name 'Ann Lee' --inactive")
@@ -139,6 +143,7 @@ def update(
     ] = None,
     if_version: IfVersion = None,
     output: Output = None,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Change a user; what is not named stays."""
     from taskdb_cli.models.user import UserUpdate, user_record
@@ -153,7 +158,7 @@ def update(
     )
     if changed.updated_at == run.now:
         run.did(f"updated user {changed.id}", look=f"taskdb user show {changed.id}")
-    show_record(user_record(changed), USERS, output)
+    show_record(user_record(changed), USERS, output, csv_safe=csv_safe)
 
 
 @app.command(epilog="Example: taskdb user delete ann@example.com --reassign-to bob@example.com --yes")
@@ -218,7 +223,9 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb user export -o csv > users.csv")
-def export(ctx: typer.Context, *, output: ExportOutput = ExportFormat.NDJSON) -> None:
+def export(
+    ctx: typer.Context, *, output: ExportOutput = ExportFormat.NDJSON, csv_safe: CsvSafe = False
+) -> None:
     """Print all users, in a format that import reads."""
     from taskdb_cli.services import user as service
     from taskdb_cli.services.ordering import Order
@@ -227,7 +234,7 @@ def export(ctx: typer.Context, *, output: ExportOutput = ExportFormat.NDJSON) ->
     order = Order.parse("id", USER_SORT_KEYS)
     run = invocation(ctx)
     with run.database.stream(lambda session: service.stream(session, UserFilter(), order)) as records:
-        print_export(run.counting(records), USERS, output)
+        print_export(run.counting(records), USERS, output, csv_safe=csv_safe)
 
 
 def _confirm_deletion(run: Invocation, refs: list[str], reassign_to: str | None, *, yes: bool) -> None:
