@@ -7,7 +7,8 @@ import re
 HIDDEN = "***"
 
 # Each pattern reads a text in linear time: its repetitions are bounded, or nothing follows that can fail.
-_TOKEN = re.compile(r"(?<=taskdb_)[\w-]{40,}")
+# The name of an archive of a database called taskdb_… may be as long, but its fraction of a second follows.
+_TOKEN = re.compile(r"(?<=taskdb_)[\w-]{43}(?![\w-]|\.\d{6}Z)")
 
 # As in the query of a URL, a connection string of libpq, a shell, or a mapping of Python or JSON.
 _KEY = r"(?:password|passwd|pwd)"

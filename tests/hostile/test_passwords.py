@@ -89,6 +89,8 @@ HARMLESS = [
     "write postgresql://user:password@host/database or sqlite:///file; in a password write @ as %40",
     "authentication failed for user 'ann': check the user and the password of the URL",
     "taskdb_backup_last_success_timestamp_seconds",
+    "taskdb_test_7454_501-socket-49f55d-20261126T140759.516485Z.taskdb.zip is good",
+    "taskdb_production_of_the_north_and_the_south-49f55d-20261126T140759.516485Z.taskdb.zip is good",
     "SELECT a::text, b FROM c WHERE d = %(e)s",
 ]
 
