@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
+from contextlib import suppress
 from typing import Any
 
 STEPS = 1_000
@@ -30,6 +31,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._end = 0.0
+        self._total = 0.0
         self._deadline = math.inf
         self._expired = False
         self.limit(0, "")
@@ -41,6 +43,7 @@ class Clock:
 
     def end_within(self, seconds: float) -> None:
         """Set one limit for all statements together from now on, instead of that of each."""
+        self._total = seconds
         self._end = time.monotonic() + seconds
 
     def start(self) -> None:
@@ -59,7 +62,7 @@ class Clock:
     def explain(self, error: sqlite3.OperationalError) -> None:
         """Raise LimitExceeded if the statement failed because it took too long."""
         if self._expired:
-            raise LimitExceeded(self._seconds, self._setting) from error
+            raise LimitExceeded(self._total or self._seconds, self._setting) from error
 
 
 class LimitedConnection(sqlite3.Connection):
@@ -77,6 +80,15 @@ class LimitedConnection(sqlite3.Connection):
             self._steps = steps
             self.set_progress_handler(self.clock.is_over, steps)
         self.clock.start()
+
+    def close(self) -> None:
+        """Close the connection, and end its transaction now.
+
+        Otherwise a cursor that is still referred to, for example by a traceback, would keep the locks.
+        """
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
 
     def cursor(self, factory: Any = None) -> Any:
         """Return a cursor whose statements have the limit."""
