@@ -221,11 +221,13 @@ def _debugging(arguments: Sequence[str]) -> bool:
 def _usage_error(error: TyperException) -> InvalidInput:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "taskdb"
-    hint = f"'{command} --help' shows what it takes"
+    hint, message = f"'{command} --help' shows what it takes", error.format_message()
     option = getattr(error, "option_name", None)
     if context and option in _options_of(context.find_root()):
         hint = f"'taskdb {option}' goes before '{command.removeprefix('taskdb ')}'"
-    message = error.format_message().rstrip(".").replace("\n", " ").replace("Value error, ", "")
+        # Without the options of the command that Typer suggests.
+        message = error.message
+    message = message.rstrip(".").replace("\n", " ").replace("Value error, ", "")
     if len(message) > 2 * LONGEST_ECHO:
         # What is wrong stands before and behind the value that was given.
         message = f"{message[: LONGEST_ECHO // 2]}…{message[-LONGEST_ECHO // 2 :]}"
