@@ -28,7 +28,8 @@ FROM tasks JOIN users ON tasks.user_id = users.id
 WHERE tasks.user_id = %s ORDER BY tasks.created_at DESC, tasks.id DESC LIMIT 51
 """
 TOKEN = """
-SELECT access_tokens.id, access_tokens.token_hash, access_tokens.scope, access_tokens.user_id, users.is_active
+SELECT access_tokens.id, access_tokens.token_hash, access_tokens.scope, access_tokens.user_id,
+       access_tokens.expires_at, access_tokens.last_used_at, users.is_active
 FROM access_tokens LEFT OUTER JOIN users ON access_tokens.user_id = users.id
 WHERE access_tokens.token_hash = %s
 """
