@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 
+from taskdb_cli.text import brief
+
 
 class ExitCode(IntEnum):
     """The exit codes of the command line, which scripts may rely on."""
@@ -22,16 +24,6 @@ class ExitCode(IntEnum):
     UNKNOWN = 10
     INTERRUPTED = 130
     TERMINATED = 143
-
-
-LONGEST_ECHO = 200
-"""Characters of a caller's value that an error repeats at most."""
-
-
-def brief(value: object) -> str:
-    """Return a caller's value as an error repeats it: what is too long is cut, and ends in `…`."""
-    text = str(value)
-    return text if len(text) <= LONGEST_ECHO else f"{text[: LONGEST_ECHO - 1]}…"
 
 
 class TaskdbError(Exception):

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from unicodedata import category
 
+LONGEST_ECHO = 200
+"""Characters of a caller's value that an error repeats at most."""
+
 # Without one of these a text holds no secret, and most texts have none.
 _SIGNS = ("passw", "pwd", "postgres", ":/", "@", "taskdb_")
 
@@ -37,6 +40,12 @@ _JOINED = "[\u0600-\u109f\u1780-\u18af\u2190-\u2bff\ufb50-\ufdff\ufe0f\ufe70-\uf
 # One variation selector chooses the shape of the character before it. A row of them carries hidden text.
 _SELECTED = r"[0-9#*]|[^\s\x00-\x7f]"
 _SELECTOR = "[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+
+
+def brief(value: object) -> str:
+    """Return a caller's value as an error repeats it: what is too long is cut, and ends in `…`."""
+    text = str(value)
+    return text if len(text) <= LONGEST_ECHO else f"{text[: LONGEST_ECHO - 1]}…"
 
 
 def one_line(text: str) -> str:

@@ -26,7 +26,6 @@ from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import (
-    LONGEST_ECHO,
     ExitCode,
     HomeMissing,
     Interrupted,
@@ -34,10 +33,9 @@ from taskdb_cli.errors import (
     InvalidInput,
     StorageFailed,
     TaskdbError,
-    brief,
 )
 from taskdb_cli.output import write_json
-from taskdb_cli.text import escape, hide_secrets
+from taskdb_cli.text import LONGEST_ECHO, brief, escape, hide_secrets
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 """The commands whose main work prints nothing on stdout."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.rendering import show_records
-from taskdb_cli.errors import InvalidInput, brief
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output import Format, Record, View
+from taskdb_cli.text import brief
 
 if TYPE_CHECKING:
     from sqlmodel import Session

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, tuple_
 
-from taskdb_cli.errors import InvalidInput, brief
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.text import brief
 
 Position = tuple[Any, ...]
 """Where a row stands in an order: its value for each key, and its id."""

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, Text, bindparam, func, or_, select
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import col
 
-from taskdb_cli.errors import InvalidInput, brief
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, TITLE_LENGTH, is_one_line
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
@@ -28,6 +28,7 @@ from taskdb_cli.models.vocabulary import (
 )
 from taskdb_cli.services.listing import Query
 from taskdb_cli.services.ordering import SortKey
+from taskdb_cli.text import brief
 
 SEARCH_LENGTH = 200
 """How many characters can be looked for: what a search costs for each row grows with them."""

@@ -8,7 +8,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 from sqlmodel import SQLModel
 
-from taskdb_cli.errors import InvalidInput, brief
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.text import brief
 
 Schema = TypeVar("Schema", bound=SQLModel)
 

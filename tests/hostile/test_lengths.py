@@ -19,9 +19,10 @@ from taskdb_cli.api.problems import (
 )
 from taskdb_cli.cli import app as command_line
 from taskdb_cli.cli.completion import complete_users
-from taskdb_cli.errors import LONGEST_ECHO, InvalidInput
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
 from taskdb_cli.services.query import SEARCH_LENGTH
+from taskdb_cli.text import LONGEST_ECHO
 from tests.api.conftest import ANY_ENGINE
 from tests.api.test_access import BODIES, ROUTES
 from tests.api.test_users import assert_problem

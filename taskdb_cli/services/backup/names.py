@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from taskdb_cli.errors import InvalidInput, brief
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.text import brief
 
 SUFFIX = ".taskdb.zip"
 RECORD_SUFFIX = ".taskdb.json"

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
-from taskdb_cli.errors import InvalidInput, brief
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
+from taskdb_cli.text import brief
 
 CHUNK = 1 << 16
 LONGEST_RECORD = 1 << 22
