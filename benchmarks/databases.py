@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import make_url
 
-from taskdb_cli.config import parse_url
 from taskdb_cli.database import Database
+from taskdb_cli.database.url import parse_url
 
 DIRECTORY = Path(tempfile.gettempdir()) / "taskdb-benchmarks"
 ENGINES = ("postgresql", "sqlite")

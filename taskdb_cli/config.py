@@ -145,10 +145,10 @@ class Settings:
         from. Raises InvalidConfiguration.
         """
         from taskdb_cli.database import Database
+        from taskdb_cli.database.url import parse_url, without_pooler
 
-        return Database(
-            _without_pooler(parse_url(url, source)), replace(self.options, pooled=False, schema=None)
-        )
+        direct = without_pooler(parse_url(url, source))
+        return Database(direct, replace(self.options, pooled=False, schema=None))
 
 
 def load_settings(
@@ -192,6 +192,7 @@ def load_settings(
 
 def _read_options(values: Mapping[str, str], url: URL, schema: str | None) -> Options:
     from taskdb_cli.database.options import Options
+    from taskdb_cli.database.url import is_neon_pooler
 
     usual, longest = Options(), _LONGEST_TIMEOUT
     return Options(
@@ -202,7 +203,7 @@ def _read_options(values: Mapping[str, str], url: URL, schema: str | None) -> Op
         migration_wait=_number(values, "TASKDB_MIGRATION_WAIT", usual.migration_wait, 0, _DAY),
         migration_timeout=_number(values, "TASKDB_MIGRATION_TIMEOUT", usual.migration_timeout, 0, _DAY),
         schema=values.get("TASKDB_SCHEMA") if schema is None else schema,
-        pooled=bool(_number(values, "TASKDB_POOLED", int(_is_neon_pooler(url)), 0, 1)),
+        pooled=bool(_number(values, "TASKDB_POOLED", int(is_neon_pooler(url)), 0, 1)),
         slow_query_ms=_number(values, "TASKDB_SLOW_QUERY_MS", usual.slow_query_ms, 0, _DAY * 1000),
     )
 
@@ -221,64 +222,6 @@ def _read_pool(values: Mapping[str, str]) -> Pool:
 def _read_backup(values: Mapping[str, str]) -> BackupSettings:
     directory = values.get("TASKDB_BACKUP_DIR")
     return BackupSettings(Path(directory) if directory else None, values.get("TASKDB_BACKUP_LABEL"))
-
-
-def _is_neon_pooler(url: URL) -> bool:
-    if not _is_server(url):
-        return False
-    from taskdb_cli.database.postgresql_target import Target
-
-    return Target.of(url).is_neon_pooler
-
-
-def _is_server(url: URL) -> bool:
-    return url.get_backend_name() == "postgresql"
-
-
-def parse_url(text: str, source: str) -> URL:
-    """Return the URL with the driver that taskdb uses; `source` says in an error where it came from."""
-    from urllib.parse import unquote
-
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    from taskdb_cli.database.postgresql_url import is_postgresql, read_url
-
-    text = text.strip()
-    if "${" in text:
-        raise InvalidConfiguration(
-            f"{source} contains ${{, which is not expanded",
-            "write the value out; a $ that is meant is written %24",
-        )
-    try:
-        if is_postgresql(text):
-            # Everything in it must be UTF-8, also what is percent-encoded. Only a file name need not be.
-            unquote(text, errors="strict").encode()
-        url = read_url(text) if is_postgresql(text) else make_url(text)
-        backend = url.get_backend_name()
-        # A percent-encoded control character is allowed in the name of a file, but not of a database.
-        _require_plausible(text + ((url.database or "") if _is_server(url) else ""))
-    except (ArgumentError, ValueError):
-        # The text itself may hold a password: it is not repeated.
-        raise InvalidConfiguration(
-            f"{source} is not a database URL",
-            "write postgresql://user:password@host/database or sqlite:///path/to/file; "
-            "in a password write @ as %40",
-        ) from None
-    if backend == "postgresql":
-        return url
-    if backend == "sqlite":
-        from taskdb_cli.database.sqlite_url import parse_sqlite_url
-
-        return parse_sqlite_url(text, source)
-    raise InvalidConfiguration(
-        f"{source} names the database engine {backend}", "taskdb works on postgresql:// and sqlite:///"
-    )
-
-
-def _require_plausible(text: str) -> None:
-    if min(text) < " ":
-        raise ValueError("a control character, which no name holds")
 
 
 def default_database_path() -> Path:
@@ -313,9 +256,11 @@ def _choose_urls(
 
     They are never mixed from two layers: what is restored must be what is read.
     """
+    from taskdb_cli.database.url import parse_url, without_pooler
+
     if option is not None:
         url = parse_url(option, "--database-url")
-        return url, _without_pooler(url)
+        return url, without_pooler(url)
     for layer, origin in ((environment, "the environment"), (file, "the dotenv file")):
         for name, direct_name in _URL_VARIABLES.items():
             if layer.get(name):
@@ -328,33 +273,18 @@ def _choose_urls(
 
 
 def _pair(layer: Mapping[str, str], name: str, direct_name: str, origin: str) -> tuple[URL, URL]:
+    from taskdb_cli.database.url import may_be_same, parse_url, without_pooler
+
     url = parse_url(layer[name], f"{name} in {origin}")
     if not layer.get(direct_name):
-        return url, _without_pooler(url)
+        return url, without_pooler(url)
     direct = parse_url(layer[direct_name], f"{direct_name} in {origin}")
-    if not _same_database(url, direct):
+    if not may_be_same(url, direct):
         raise InvalidConfiguration(
             f"{name} and {direct_name} in {origin} name two databases",
             f"make them the pooled and the direct address of one, or unset {direct_name}",
         )
     return url, direct
-
-
-def _without_pooler(url: URL) -> URL:
-    """Return the direct endpoint of a Neon database: the host without `-pooler`."""
-    if not _is_server(url):
-        return url
-    from taskdb_cli.database.postgresql_target import past_neon_pooler
-
-    return past_neon_pooler(url)
-
-
-def _same_database(url: URL, direct: URL) -> bool:
-    if not (_is_server(url) and _is_server(direct)):
-        return url == direct
-    from taskdb_cli.database.postgresql_target import may_be_same
-
-    return may_be_same(url, direct)
 
 
 def _number(values: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

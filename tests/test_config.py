@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli import config
-from taskdb_cli.config import load_settings, parse_url
+from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
+from taskdb_cli.database.url import parse_url
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode, InvalidConfiguration
 
 pytestmark = pytest.mark.usefixtures("isolated")

@@ -1,0 +1,89 @@
+"""URLs of databases of both engines."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from taskdb_cli.database.postgresql_url import is_postgresql, read_url
+from taskdb_cli.errors import InvalidConfiguration
+
+
+def parse_url(text: str, source: str) -> URL:
+    """Return the URL with the driver that taskdb uses.
+
+    `source` says in an error where it came from. Raises InvalidConfiguration, which repeats nothing of the
+    text, because that may hold a password.
+    """
+    text = text.strip()
+    if "${" in text:
+        raise InvalidConfiguration(
+            f"{source} contains ${{, which is not expanded",
+            "write the value out; a $ that is meant is written %24",
+        )
+    try:
+        url = _read(text)
+    except (ArgumentError, ValueError):
+        raise InvalidConfiguration(
+            f"{source} is not a database URL",
+            "write postgresql://user:password@host/database or sqlite:///path/to/file; "
+            "in a password write @ as %40",
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url
+    if backend == "sqlite":
+        from taskdb_cli.database.sqlite_url import parse_sqlite_url
+
+        return parse_sqlite_url(text, source)
+    raise InvalidConfiguration(
+        f"{source} names the database engine {backend}", "taskdb works on postgresql:// and sqlite:///"
+    )
+
+
+def _read(text: str) -> URL:
+    """Return the URL; raise ValueError or ArgumentError if the text is none."""
+    if not is_postgresql(text):
+        url, written = make_url(text), text
+    else:
+        # Everything in it must be UTF-8, also what is percent-encoded. Only a file name need not be.
+        unquote(text, errors="strict").encode()
+        url = read_url(text)
+        # A percent-encoded control character is allowed in the name of a file, but not of a database.
+        written = text + (url.database or "")
+    if min(written) < " ":
+        raise ValueError("a control character, which no name holds")
+    return url
+
+
+def is_neon_pooler(url: URL) -> bool:
+    """Return whether the URL leads to a pooler of Neon, by the names of its hosts."""
+    if not _is_server(url):
+        return False
+    from taskdb_cli.database.postgresql_target import Target
+
+    return Target.of(url).is_neon_pooler
+
+
+def without_pooler(url: URL) -> URL:
+    """Return the direct endpoint of a Neon database: the host without `-pooler`."""
+    if not _is_server(url):
+        return url
+    from taskdb_cli.database.postgresql_target import past_neon_pooler
+
+    return past_neon_pooler(url)
+
+
+def may_be_same(url: URL, direct: URL) -> bool:
+    """Return whether two URLs can be the pooled and the direct address of one database."""
+    if not (_is_server(url) and _is_server(direct)):
+        return url == direct
+    from taskdb_cli.database import postgresql_target
+
+    return postgresql_target.may_be_same(url, direct)
+
+
+def _is_server(url: URL) -> bool:
+    return url.get_backend_name() == "postgresql"
