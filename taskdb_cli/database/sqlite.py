@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sqlite3
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +41,7 @@ from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sqlite_connection import open_file
 from taskdb_cli.database.sqlite_damage import find_damage
-from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH, sidecars
+from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
 from taskdb_cli.database.sqlite_limits import LimitedConnection
 from taskdb_cli.database.sqlite_locks import lock_holder
 from taskdb_cli.database.watch import watching
@@ -50,7 +49,6 @@ from taskdb_cli.errors import (
     DatabaseMissing,
     DataCorrupt,
     InvalidConfiguration,
-    StorageFailed,
     TaskdbError,
     TransactionConflict,
 )
@@ -145,22 +143,7 @@ class SQLite:
 
     def require(self) -> None:
         """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for no file."""
-        try:
-            found = os.stat(self.path)  # noqa: PTH116 (before each unit of work: pathlib takes longer)
-        except (FileNotFoundError, NotADirectoryError):
-            raise DatabaseMissing(self.path) from None
-        except OSError as exc:
-            raise StorageFailed(f"{self.path} cannot be opened: {exc.strerror}") from exc
-        if stat.S_ISDIR(found.st_mode):
-            raise InvalidConfiguration(
-                f"{self.path} is a directory", "name a file: sqlite:///directory/taskdb.sqlite3"
-            )
-        if not stat.S_ISREG(found.st_mode):
-            raise InvalidConfiguration(
-                f"{self.path} is not a regular file", "name a file: sqlite:///directory/taskdb.sqlite3"
-            )
-        if found.st_size == 0:
-            raise DatabaseMissing(self.path)
+        require_file(self.path)
 
     def create(self) -> bool:
         """Make the file, for its owner alone; return False if it holds something already.
@@ -171,17 +154,9 @@ class SQLite:
         try:
             self.require()
         except DatabaseMissing:
-            pass
-        else:
-            return False
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as exc:
-            raise StorageFailed(
-                f"{self.path} cannot be created: {exc.strerror}", "choose another place with --database-url"
-            ) from exc
-        return True
+            make_file(self.path)
+            return True
+        return False
 
     def fingerprint(self, connect: object) -> object:
         """Return the device and inode of the file."""

@@ -1,11 +1,13 @@
-"""The files of a SQLite database: how the library is told of them, and what keeps it from writing them."""
+"""The files of a SQLite database: whether they are there, their names, and why they cannot be written."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from urllib.parse import quote
 
+from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, StorageFailed
 from taskdb_cli.paths import SIDECARS
 
 LONGEST_NAME = 255 - len("-journal")
@@ -21,6 +23,32 @@ LEAST_ROOM = 64 * 1024
 def sidecars(path: Path) -> list[Path]:
     """Return where SQLite keeps its other files of a database, whether or not they are there."""
     return [path.with_name(path.name + ending) for ending in SIDECARS]
+
+
+def require_file(path: Path) -> None:
+    """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for no file."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 (before each unit of work: pathlib takes longer)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatabaseMissing(path) from None
+    except OSError as exc:
+        raise StorageFailed(f"{path} cannot be opened: {exc.strerror}") from exc
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise InvalidConfiguration(f"{path} is {kind}", "name a file: sqlite:///directory/taskdb.sqlite3")
+    if found.st_size == 0:
+        raise DatabaseMissing(path)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file for its owner alone, and the directories above it; raise StorageFailed."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as exc:
+        raise StorageFailed(
+            f"{path} cannot be created: {exc.strerror}", "choose another place with --database-url"
+        ) from exc
 
 
 def uri(path: Path, parameters: str) -> str:
