@@ -59,9 +59,12 @@ class Clock:
         self._expired = time.monotonic() > self._deadline
         return self._expired
 
-    def explain(self, error: sqlite3.OperationalError) -> None:
+    def __enter__(self) -> None:
+        """Watch a statement that was started."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Raise LimitExceeded if the statement failed because it took too long."""
-        if self._expired:
+        if self._expired and isinstance(error, sqlite3.OperationalError):
             raise LimitExceeded(self._total or self._seconds, self._setting) from error
 
 
@@ -110,40 +113,25 @@ class _Cursor(sqlite3.Cursor):
 
     def execute(self, statement: str, *args: Any) -> _Cursor:
         self.connection.start(statement)
-        try:
+        with self.connection.clock:
             return super().execute(statement, *args)
-        except sqlite3.OperationalError as exc:
-            self.connection.clock.explain(exc)
-            raise
 
     def executemany(self, statement: str, *args: Any) -> _Cursor:
         self.connection.start(statement)
-        try:
+        with self.connection.clock:
             return super().executemany(statement, *args)
-        except sqlite3.OperationalError as exc:
-            self.connection.clock.explain(exc)
-            raise
 
     def fetchone(self) -> Any:
         self.connection.clock.start()
-        try:
+        with self.connection.clock:
             return super().fetchone()
-        except sqlite3.OperationalError as exc:
-            self.connection.clock.explain(exc)
-            raise
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> list[Any]:
         self.connection.clock.start()
-        try:
+        with self.connection.clock:
             return super().fetchmany(*args, **kwargs)
-        except sqlite3.OperationalError as exc:
-            self.connection.clock.explain(exc)
-            raise
 
     def fetchall(self) -> list[Any]:
         # It comes right after execute(), and finishes the same statement.
-        try:
+        with self.connection.clock:
             return super().fetchall()
-        except sqlite3.OperationalError as exc:
-            self.connection.clock.explain(exc)
-            raise
