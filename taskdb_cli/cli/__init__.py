@@ -22,7 +22,7 @@ from typer.main import get_command
 
 from taskdb_cli import __version__, signals
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, stdout, task, token, user
-from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.invocation import Invocation, invocation, write_stderr
 from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.errors import (
@@ -256,7 +256,7 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
     if cause is not None and _debugging(arguments):
         # The default formatting shows no local variables, which may hold anything.
         shown = "".join(map(hide_secrets, traceback.format_exception(cause)))
-        _write_error(escape(shown, lines=True).removesuffix("\n"))
+        write_stderr(escape(shown, lines=True).removesuffix("\n"))
     if _wants_json(arguments):
         body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}
         if error.details:
@@ -266,11 +266,5 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
         with suppress(OSError):
             write_json({"error": body}, sys.stderr)
     else:
-        _write_error(escape(f"error: {message}{f' ({hint})' if hint else ''}"))
+        write_stderr(escape(f"error: {message}{f' ({hint})' if hint else ''}"))
     return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code
-
-
-def _write_error(text: str) -> None:
-    # A closed pipe or a full disk there changes no exit code.
-    with suppress(OSError):
-        typer.echo(text, err=True)

@@ -169,12 +169,14 @@ class Invocation:
 
 
 def tell(message: str) -> None:
-    """Write one line to stderr, escaped and without secrets.
+    """Write one line to stderr, escaped and without secrets."""
+    write_stderr(one_line(message))
 
-    If that is impossible, neither the work nor the exit code changes.
-    """
+
+def write_stderr(text: str) -> None:
+    """Write to stderr. A closed pipe or a full disk there changes neither the work nor the exit code."""
     with suppress(OSError):
-        typer.echo(one_line(message), err=True)
+        typer.echo(text, err=True)
 
 
 def invocation(ctx: typer.Context) -> Invocation:
