@@ -58,10 +58,9 @@ class LastUse:
                 self._thread.submit(self._keep, access.token_id, hour)
 
     def close(self) -> None:
-        """Take no more, and finish what was begun unless it takes longer than the limit."""
-        last = self._thread.submit(lambda: None)
-        self._thread.shutdown(wait=False)
-        wait([last], timeout=LIMIT)
+        """Finish what was begun, and give it up if that takes longer than the limit."""
+        wait([self._thread.submit(lambda: None)], timeout=LIMIT)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _keep(self, token_id: int, hour: datetime) -> None:
         try:
