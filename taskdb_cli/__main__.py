@@ -36,7 +36,8 @@ def main() -> NoReturn:
         leave(run(sys.argv[1:]))
     except KeyboardInterrupt:
         # Before the boundary of the command line was there, or after it.
-        sys.stderr.write(f"error: {signals.interrupted().message}\n")
+        with suppress(OSError, AttributeError):
+            sys.stderr.write(f"error: {signals.interrupted().message}\n")
         leave(signals.exit_code())
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import NoReturn
 
@@ -112,7 +112,8 @@ class _Server(uvicorn.Server):
 
     def _leave(self, unfinished: int) -> NoReturn:
         # A thread that waits for the database cannot be ended otherwise; the database undoes its work.
-        sys.stderr.write(f"error: stopped with {unfinished} requests unfinished\n")
+        with suppress(OSError):
+            sys.stderr.write(f"error: stopped with {unfinished} requests unfinished\n")
         _log.error("stopped with %d requests unfinished", unfinished, extra={"unfinished": unfinished})
         logging.shutdown()
         os._exit(ExitCode.FAILURE)
