@@ -67,6 +67,18 @@ def test_a_backup_is_one_file_that_is_listed_as_verified(backup, shelf, filled):
     assert record["drilled_at"] is None
 
 
+def test_an_archive_holds_no_tokens(backup, shelf, filled, taskdb):
+    """Neither the table of tokens nor one of its rows is in an archive, so a restore brings none back."""
+    taskdb("token", "create", "--name", "dashboard")
+    backup()
+    [archive] = archives(shelf)
+    with zipfile.ZipFile(archive) as members:
+        assert not [name for name in members.namelist() if "token" in name]
+    taskdb("token", "revoke", "dashboard")
+    taskdb("restore", archive, "--replace", "--yes", "--no-safety-backup")
+    assert json.loads(taskdb("token", "list", "-o", "json").out) == []
+
+
 def test_a_backup_prints_its_record_where_a_format_is_asked_for(backup, shelf, filled):
     """With -o the archive's path and counts go to stdout, for a script."""
     record = json.loads(backup("-o", "json").out)
