@@ -23,7 +23,7 @@ from taskdb_cli.when import parse_exact
 
 MOST_ROWS = 1000
 LARGEST_PAGE = 1024 * 1024
-"""How many records a page has at most, and how many bytes; but one record is always let through."""
+"""How many records a page has at most, and how many bytes. The first record of a page always fits."""
 
 _ROOM = LARGEST_PAGE - cursor.LONGEST - len('{"items":[],"next":""}')
 _ALTERNATIVES = 100
@@ -143,6 +143,7 @@ class Listing:
     typed: dict[str, Any]
     order: Order
     now: datetime
+    limit: int
     after: Position | None
 
     @classmethod
@@ -154,14 +155,14 @@ class Listing:
         asked = given.model_dump(exclude={"limit", "after", "with_counts"}, exclude_defaults=True)
         typed, order = asked | path, Order.parse(getattr(given, "sort"), known)  # noqa: B009 (each has it)
         if given.after is None:
-            return cls(typed, order, now, None)
+            return cls(typed, order, now, given.limit, None)
         cursor = Cursor.decode(given.after, typed, order)
-        return cls(typed, order, cursor.now, cursor.position)
+        return cls(typed, order, cursor.now, given.limit, cursor.position)
 
-    def response(self, find: Callable[[Callable[[Record], bool]], Page]) -> Response:
+    def response(self, find: Callable[..., Page]) -> Response:
         """Return a page as JSON, with the cursor of the next one.
 
-        `find` returns the page when it is given what decides whether a record fits into it.
+        `find` is that of a service, without the parameters that say where the page begins and ends.
         """
         items: list[bytes] = []
         room = _ROOM
@@ -175,7 +176,7 @@ class Listing:
             items.append(item)
             return True
 
-        page = find(fits)
+        page = find(self.order, limit=self.limit, after=self.after, fits=fits)
         following = None if page.next is None else Cursor(page.next, self.now).encode(self.typed)
         body = b'{"items":[%b],"next":%b}' % (b",".join(items), to_json(following))
         return Response(body, media_type="application/json")

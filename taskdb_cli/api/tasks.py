@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Path, Response
@@ -55,11 +56,7 @@ def list_tasks(
         for user in given.user:
             access.require_user(session, user)
         mine = wanted if access.user_id is None else wanted.of((str(access.user_id),))
-        return listing.response(
-            lambda fits: service.find(
-                session, mine, listing.order, limit=given.limit, after=listing.after, fits=fits
-            )
-        )
+        return listing.response(partial(service.find, session, mine))
 
     return caller.read(work)
 

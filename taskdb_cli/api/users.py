@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Response
@@ -52,17 +53,7 @@ def list_users(
 
     def work(session: Session, access: Access) -> Response:
         wanted = user_filter(given, access.user_id)
-        return listing.response(
-            lambda fits: service.find(
-                session,
-                wanted,
-                listing.order,
-                limit=given.limit,
-                after=listing.after,
-                with_counts=given.with_counts,
-                fits=fits,
-            )
-        )
+        return listing.response(partial(service.find, session, wanted, with_counts=given.with_counts))
 
     return caller.read(work)
 
@@ -160,11 +151,7 @@ def list_tasks_of_user(
 
     def work(session: Session, access: Access) -> Response:
         access.require_user(session, user)
-        return listing.response(
-            lambda fits: tasks.find(
-                session, wanted, listing.order, limit=given.limit, after=listing.after, fits=fits
-            )
-        )
+        return listing.response(partial(tasks.find, session, wanted))
 
     return caller.read(work)
 
