@@ -42,10 +42,10 @@ _SELECTED = r"[0-9#*]|[^\s\x00-\x7f]"
 _SELECTOR = "[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 
 
-def brief(value: object) -> str:
+def brief(value: object, longest: int = LONGEST_ECHO) -> str:
     """Return a caller's value as an error repeats it: what is too long is cut, and ends in `…`."""
     text = str(value)
-    return text if len(text) <= LONGEST_ECHO else f"{text[: LONGEST_ECHO - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def one_line(text: str) -> str:

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 from taskdb_cli.errors import InvalidRecords
 from taskdb_cli.services.transfer.reading import Found, Shape, Source
 from taskdb_cli.services.validation import reasons
-from taskdb_cli.text import one_line
+from taskdb_cli.text import brief, one_line
 
 Row = tuple[Any, ...]
 """What is written to the temporary table; the number of the record comes first."""
@@ -81,7 +81,8 @@ class Batch:
 
     def report(self, number: int, reason: str) -> None:
         """Report what is wrong with a record."""
-        self._report(Problem(self.place(number), _on_one_line(reason)))
+        # A secret is hidden before the text is cut, so that no half of it is left.
+        self._report(Problem(self.place(number), brief(one_line(reason), LONGEST_REASON)))
 
     def place(self, number: int) -> str:
         """Return where in the file a record is."""
@@ -171,9 +172,3 @@ def check_record(
 
 def _as_text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _on_one_line(text: str) -> str:
-    # Before it is cut, so that no half of a password is left.
-    text = one_line(text)
-    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "…"
