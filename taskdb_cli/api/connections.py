@@ -29,12 +29,14 @@ MOST = 1000
 SLOWEST = 1000
 """Bytes a second that a client must send or read on average while it is waited for."""
 
-_IN_A_CROWD = 1
+_PATIENCE_WHEN_FULL = 1
 """Seconds that a new connection may be silent while all connections are in use."""
 
-_FILES_OF_A_SESSION = 3
-_FILES_ASIDE = 10
-"""Open files that a connection to the database may need, and those of a log, a look-up of a name and such."""
+_FILES_PER_SESSION = 3
+"""Open files that a connection to the database may need."""
+
+_OTHER_FILES = 10
+"""Open files for the log, for looking up names, and the like."""
 
 _PAUSE = 1.0
 """Seconds until a connection is accepted again after the system failed to."""
@@ -56,8 +58,8 @@ def most_connections(listener: socket.socket, pool: Pool) -> int:
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return MOST
-    # The system gives the lowest number that is free: the numbers below are in use.
-    needed = listener.fileno() + 1 + (pool.size + pool.overflow) * _FILES_OF_A_SESSION + _FILES_ASIDE
+    # The system gives a new file the lowest free number, so the numbers below the listener are in use.
+    needed = listener.fileno() + 1 + (pool.size + pool.overflow) * _FILES_PER_SESSION + _OTHER_FILES
     if allowed <= needed:
         raise FilesLimited(
             f"cannot serve with at most {allowed} open files: at least {needed + 1} are needed",
@@ -69,17 +71,17 @@ def most_connections(listener: socket.socket, pool: Pool) -> int:
 @contextmanager
 def once_a_minute(*loggers: str) -> Iterator[None]:
     """Let each message of these loggers through once a minute, because clients can cause any number."""
-    seldom = _Seldom()
+    once = _OnceAMinute()
     for name in loggers:
-        logging.getLogger(name).addFilter(seldom)
+        logging.getLogger(name).addFilter(once)
     try:
         yield
     finally:
         for name in loggers:
-            logging.getLogger(name).removeFilter(seldom)
+            logging.getLogger(name).removeFilter(once)
 
 
-class _Seldom(logging.Filter):
+class _OnceAMinute(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._next: dict[str, float] = {}
@@ -137,7 +139,7 @@ class Clients:
         while self._is_full:
             _log.warning("all %d connections are in use, and others have to wait", self._most)
             if CLOSE_HEADER not in self._state.default_headers:
-                # Until uvicorn sets these anew, within a second.
+                # uvicorn sets these headers anew every second, so this ends by itself.
                 self._state.default_headers = [*self._state.default_headers, CLOSE_HEADER]
             idle = [each for each in self._open if each.is_idle]
             if idle:
@@ -158,12 +160,12 @@ class Clients:
         self._changed.set()
 
     def has_become_idle(self) -> None:
-        """Tell that one connection can be closed if another waits for its room."""
+        """Wake up who waits for room: a connection can be closed now."""
         self._changed.set()
 
     def drop_stalled(self) -> None:
-        """Drop those that keep the server waiting for too long. To be called once a second."""
-        now, hurry = time.monotonic(), min(_IN_A_CROWD, self._patience)
+        """Drop the clients that keep the server waiting for too long. Call it once a second."""
+        now, hurry = time.monotonic(), min(_PATIENCE_WHEN_FULL, self._patience)
         for connection in list(self._state.connections):
             assert isinstance(connection, Connection)
             hurried = self._is_full and connection.is_silent
@@ -221,7 +223,7 @@ class Connection(H11Protocol):
             self.transport.close()
 
     def on_response_complete(self) -> None:
-        """Turn to the next request, but not before most of the answer was sent."""
+        """Go on with the next request as soon as most of the answer was sent."""
         self._waiting_for = ""
         if not self.flow.write_paused:
             super().on_response_complete()
@@ -236,7 +238,7 @@ class Connection(H11Protocol):
     def drop_if_stalled(self, now: float, patience: float) -> None:
         """Drop the client if it has kept the server waiting for so many seconds.
 
-        They begin anew each time that the client has sent or read as much as it must in that time.
+        The seconds begin anew each time that the client has sent or read as much as it must in that time.
         """
         before, self._unsent = self._unsent, self._count_unsent()
         received, self._received = self._received, 0
@@ -270,7 +272,7 @@ class Connection(H11Protocol):
         """Return how many bytes of answers have not reached the client, if some have not left here."""
         waiting = self.transport.get_write_buffer_size()
         if waiting:
-            # Linux takes a lot at once, and would seem to take nothing for long on a slow line.
+            # Linux takes many bytes at once and then none for long, so count those that it has not sent.
             with suppress(OSError):
                 queued = fcntl.ioctl(
                     self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4)

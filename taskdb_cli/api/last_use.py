@@ -1,4 +1,4 @@
-"""When each access token was last used, kept to the hour without making any request wait."""
+"""The hour in which each access token was last used, written without making any request wait."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from taskdb_cli.errors import TaskdbError
 from taskdb_cli.services.token import Access, note_use
 
 LIMIT = 5
-"""Seconds that connecting, and a statement, may take."""
+"""Seconds that connecting may take, and a statement, and the last writes when the server ends."""
 
 TRY_AGAIN = 60
-"""Seconds until it is tried again to keep an hour that could not be kept."""
+"""Seconds until an hour that could not be written is tried again."""
 
 _log = logging.getLogger("taskdb.server")
 
 
 class LastUse:
-    """Writes the hours in a thread and over connections of its own; a failure is told to the log only.
+    """Writes the hours in a thread of its own, over connections of its own. A failure is only logged.
 
-    The database has the last word on whether an hour is news: two servers write it once between them.
+    The UPDATE itself compares the hours, so two servers together write each hour once.
     """
 
     def __init__(self, database: Database) -> None:
@@ -44,7 +44,7 @@ class LastUse:
         self._tried: dict[int, tuple[datetime, float]] = {}
 
     def note(self, access: Access, now: datetime) -> None:
-        """See to it that the hour of this use is kept, and return at once."""
+        """Have the hour of this use written, and return at once."""
         hour = now.replace(minute=0, second=0, microsecond=0)
         if access.last_used_at is not None and access.last_used_at >= hour:
             return

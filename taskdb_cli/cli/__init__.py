@@ -250,7 +250,7 @@ def _os_error(error: OSError) -> TaskdbError:
 def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence[str]) -> int:
     if sys.stdout is not None:
         _let_go_of_stdout()
-    # Each text by itself: what is hidden of one may go on to its end.
+    # Each text is filtered by itself, because a hidden password may extend to the end of its text.
     message = "; ".join(map(hide_secrets, [error.message, *getattr(cause, "__notes__", ())]))
     hint = hide_secrets(error.hint)
     if cause is not None and _debugging(arguments):
