@@ -171,7 +171,7 @@ def load_settings(
     dotenv = read_dotenv_file(path)
     url, direct_url = _choose_urls(database_url, given, dotenv.values)
     merged = {**dotenv.values, **{name: value for name, value in given.items() if value}}
-    # Of the addresses only one is used; each is checked where it is read.
+    # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
     dotenv.require_literal(
         name for name in ENVIRONMENT_VARIABLES if name not in addresses and not given.get(name)

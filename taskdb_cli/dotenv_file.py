@@ -75,7 +75,7 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
             f"the dotenv file {path} cannot be read: {reason}", "name another one with --env-file"
         ) from exc
     if stat.S_ISREG(status.st_mode):
-        # A file that was named may have any owner and mode; the person is told the worst of it.
+        # A file that was named may have any owner and mode. If everybody may write it there is a warning.
         if status.st_mode & stat.S_IWOTH:
             warnings.append("can be changed by everybody: run 'chmod o-w' on it")
         elif named is None and status.st_mode & stat.S_IWGRP:

@@ -1,4 +1,4 @@
-"""What a path stands for besides a name: another file, an open descriptor, a file of another purpose."""
+"""What a path leads to: another file, an open descriptor, or a name that has another purpose."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def create_app(database: Database) -> FastAPI:
 
 
 def _answer_head(app: FastAPI) -> None:
-    """Let every route that answers GET answer HEAD too; the server leaves the body away."""
+    """Let every route that answers GET answer HEAD too. The server leaves out the body."""
     for route in [route for route in app.router.routes if isinstance(route, APIRoute)]:
         if "GET" in (route.methods or ()):
             head = copy(route)
@@ -114,7 +114,7 @@ async def _tell_unrouted(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> list[str]:
-    """Return what the path allows by all of its routes."""
+    """Return the methods of all routes of the path."""
     routes = [route for route in request.app.router.routes if isinstance(route, Route)]
     allowed = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for methods in allowed for method in methods})

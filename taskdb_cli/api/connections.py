@@ -24,7 +24,7 @@ from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import TaskdbError
 
 MOST = 1000
-"""Connections at most, however many files may be open."""
+"""The highest number of connections, however many files may be open."""
 
 SLOWEST = 1000
 """Bytes a second that a client must send or read on average while it is waited for."""
@@ -96,7 +96,7 @@ class _OnceAMinute(logging.Filter):
 
 
 class Clients:
-    """The clients of one server, of which only so many are let in at once."""
+    """The clients of one server. Only so many are connected at a time."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, *, most: int, patience: float) -> None:
         self._config = config
@@ -160,7 +160,7 @@ class Clients:
         self._changed.set()
 
     def has_become_idle(self) -> None:
-        """Wake up who waits for room: a connection can be closed now."""
+        """Note that a connection can be closed if another one waits for room."""
         self._changed.set()
 
     def drop_stalled(self) -> None:
@@ -188,7 +188,7 @@ class Connection(H11Protocol):
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing has ever come."""
+        """Whether the client has sent nothing yet."""
         return self.cycle is None and not self.conn.trailing_data[0]
 
     @property
@@ -216,7 +216,7 @@ class Connection(H11Protocol):
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, or hang up if it comes behind an answer that has begun."""
+        """Answer 400 to what is not HTTP, or close the connection if another answer has begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
@@ -264,12 +264,12 @@ class Connection(H11Protocol):
         if theirs is not h11.SEND_BODY:
             return ""
         if self.conn.our_state is h11.DONE:
-            # It was refused before its end. What is left of it may come for a while, but not for ever.
+            # The request was refused before its end. The rest may come for a while, but not for ever.
             return "rest"
         return "" if self.flow.read_paused or self.cycle.waiting_for_100_continue else "request"
 
     def _count_unsent(self) -> int:
-        """Return how many bytes of answers have not reached the client, if some have not left here."""
+        """Return how many bytes of answers have not reached the client, or 0 if the system has taken all."""
         waiting = self.transport.get_write_buffer_size()
         if waiting:
             # Linux takes many bytes at once and then none for long, so count those that it has not sent.

@@ -56,7 +56,7 @@ _NOT_TOLD = {401, 413}
 _LONGEST_AUTHORIZATION = 200
 _LENGTH_DIGITS = 20
 _CLIENT_LEFT = 499
-"""What the log and the metrics have for a request that its client did not finish; nobody is answered so."""
+"""What the log and the metrics have for a request that its client did not finish; no answer has it."""
 
 _SERVER_ERROR = 500
 

@@ -1,4 +1,4 @@
-"""How each shell is told what a person may type next, so that no shell runs what is offered.
+"""Completion: what each shell is told, so that no shell runs what is offered.
 
 What is offered may be stored data, such as an address that holds `$(reboot)`. The scripts that
 `taskdb --install-completion` installs are Typer's own. They put the words into the command line of

@@ -1,4 +1,4 @@
-"""Standard output, whose errors say that it was stdout which failed."""
+"""Standard output. Its errors say that stdout failed, and not another file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STDOUT = 1
 
 
 class StdoutError(OSError):
-    """What was written to stdout could not be passed on, for another reason than a closed pipe."""
+    """Writing to stdout failed, for another reason than a closed pipe."""
 
 
 class StdoutFailed(StorageFailed):
@@ -22,7 +22,7 @@ class StdoutFailed(StorageFailed):
 
 
 def failed(error: StdoutError) -> StdoutFailed:
-    """Return ours for the error of the operating system."""
+    """Return our error for that of the operating system."""
     return StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
 
 

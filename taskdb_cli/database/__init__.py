@@ -202,7 +202,7 @@ class Database:
             return
         transaction = self.backend.transaction(session.pooled)
         try:
-            # A signal waits where nobody can be asked later whether the commit took effect.
+            # Without a transaction that can be looked up later, a signal waits until the commit is over.
             with nullcontext() if transaction else signals.held():
                 session.commit()
                 if not self.options.disposable:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 STEPS = 1_000
-"""After so many steps of a statement SQLite lets Python look at the time and handle signals. A look takes as
+"""After so many steps of a statement SQLite lets Python look at the time and handle signals. Looking takes as
 long as about 20 steps."""
 
 SEARCH_STEPS = 250
@@ -107,7 +107,7 @@ class LimitedConnection(sqlite3.Connection):
 
 
 class _Cursor(sqlite3.Cursor):
-    """Gives each part of the rows the whole limit too: the time between two parts is the caller's."""
+    """A cursor whose statements have the limit, and so has each fetch: the time between is the caller's."""
 
     connection: LimitedConnection
 
@@ -132,6 +132,6 @@ class _Cursor(sqlite3.Cursor):
             return super().fetchmany(*args, **kwargs)
 
     def fetchall(self) -> list[Any]:
-        # It comes right after execute(), and finishes the same statement.
+        # It is called right after execute() and finishes the same statement, so the limit goes on.
         with self.connection.clock:
             return super().fetchall()

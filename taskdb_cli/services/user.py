@@ -216,7 +216,7 @@ def preview_deletion(session: Session, refs: Sequence[str], *, reassign_to: str 
 def lock(
     session: Session, refs: Sequence[str], *, reassign_to: str | None = None
 ) -> tuple[list[User], User | None]:
-    """Lock users whom `remove` would delete, and who gets their tasks; return them as they are from now on.
+    """Lock the users whom `remove` would delete and the new owner of their tasks, and return them.
 
     Raises UserNotFound, and InvalidInput when the new owner goes too.
     """

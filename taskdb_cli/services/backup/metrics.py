@@ -21,7 +21,7 @@ _BEGINNING = b"# HELP taskdb_backup_"
 
 
 def write_metrics(path: Path, label: str, record: Record, *, seconds: float) -> None:
-    """Replace the file, or the one that a symbolic link leads to, by what is recorded of a label.
+    """Replace the file, or the one that a symbolic link leads to, by the metrics of a label.
 
     Raises StorageFailed, also for a file that holds anything else, and leaves that as it is.
     """
