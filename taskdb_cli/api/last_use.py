@@ -59,7 +59,9 @@ class LastUse:
 
     def close(self) -> None:
         """Finish what was begun, and give it up if that takes longer than the limit."""
-        wait([self._thread.submit(lambda: None)], timeout=LIMIT)
+        # It may be closed already, if the application was served twice.
+        with suppress(RuntimeError):
+            wait([self._thread.submit(lambda: None)], timeout=LIMIT)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _keep(self, token_id: int, hour: datetime) -> None:
