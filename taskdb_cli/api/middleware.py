@@ -65,6 +65,12 @@ class TooLarge(Exception):
     """The body of a request is larger than is read."""
 
 
+async def refuse(error: TaskdbError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request with an error, and let the log name it."""
+    scope[FAULT] = error
+    await problem_of(error).response(scope[REQUEST_ID])(scope, receive, send)
+
+
 class Observer:
     """Give each request an id, and tell the log and the metrics how it went; no error passes it."""
 
@@ -174,10 +180,8 @@ class BoundedQuery:
         if len(query) <= LONGEST_QUERY and query.count(b"&") < MOST_PARAMETERS:
             await self.app(scope, receive, send)
             return
-        scope[FAULT] = error = InvalidInput(
-            "the query is too long", f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
-        )
-        await problem_of(error).response(scope[REQUEST_ID])(scope, receive, send)
+        limits = f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
+        await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
 
 
 class Guard:
@@ -202,7 +206,7 @@ class Guard:
         match = _BEARER.fullmatch(given) if given and len(given) <= _LONGEST_AUTHORIZATION else None
         if match is None:
             missing = Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
-            await problem_of(missing).response(scope[REQUEST_ID])(scope, receive, send)
+            await refuse(missing, scope, receive, send)
             return
         writing = scope["method"] not in _READING
         scope[KEY] = caller = Caller(self.database, self.last_use, match[1].decode(), writing=writing)
@@ -225,8 +229,7 @@ async def _admitted(caller: Caller, scope: Scope, receive: Receive, send: Send) 
     try:
         await run_sync(caller.admit)
     except TaskdbError as exc:
-        scope[FAULT] = exc
-        await problem_of(exc).response(scope[REQUEST_ID])(scope, receive, send)
+        await refuse(exc, scope, receive, send)
         return False
     return True
 

@@ -7,8 +7,7 @@ from urllib.parse import unquote_to_bytes
 from anyio import Semaphore, fail_after
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdb_cli.api.middleware import FAULT, REQUEST_ID
-from taskdb_cli.api.problems import problem_of
+from taskdb_cli.api.middleware import refuse
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import TimedOut
@@ -37,8 +36,7 @@ class Searches:
                 await self.turns.acquire()
         except TimeoutError:
             busy = TimedOut(f"other searches kept the server busy for {self.patience:g} s")
-            scope[FAULT] = busy
-            await problem_of(busy).response(scope[REQUEST_ID])(scope, receive, send)
+            await refuse(busy, scope, receive, send)
             return
         held = True
 
