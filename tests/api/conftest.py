@@ -47,8 +47,8 @@ class Api:
 
 @pytest.fixture
 def app(database: Database) -> FastAPI:
-    """The application, with a small pool."""
-    options = replace(database.options, pool=Pool(size=2, overflow=2, timeout=2))
+    """The application, with a small pool; on a busy machine a request may wait for its turn for long."""
+    options = replace(database.options, pool=Pool(size=2, overflow=2, timeout=60))
     return create_app(Database(database.url, options))
 
 

@@ -20,7 +20,7 @@ from tests.api.test_access import BODIES, ROUTES
 from tests.api.test_server import PATIENCE, bearer
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW, SERVERS
-from tests.samples import add_task, add_user, emails, task_records, user_records
+from tests.samples import add_task, add_token, add_user, emails, task_records, user_records
 from tests.services.test_concurrency import until_waiting
 
 TWO_ENGINES = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
@@ -41,9 +41,9 @@ def head_of(answer):
 
 
 @ANY_ENGINE
-def test_head_is_get_without_the_body(app, api, connect_as, rows):
+def test_head_is_get_without_the_body(app, database, rows):
     """HEAD answers as GET does, with the same headers, by the same rules of access, and without a body."""
-    one_user = connect_as("read", "ann@example.com")
+    everything, one_user = add_token(database, "all"), add_token(database, "one", "ann@example.com")
     paths = [path.format(user=1, id=1) for path in READABLE]
     paths += [
         "/users/2",
@@ -54,7 +54,7 @@ def test_head_is_get_without_the_body(app, api, connect_as, rows):
         "/users?search=" + "a" * 201,
     ]
     with running(app) as url:
-        for token in (api.token, one_user.token, "taskdb_" + "A" * 43, None):
+        for token in (everything, one_user, "taskdb_" + "A" * 43, None):
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE) as client:
                 for path in paths:
@@ -63,7 +63,7 @@ def test_head_is_get_without_the_body(app, api, connect_as, rows):
                     assert head.content == b""
                     assert int(head.headers["content-length"]) > 0
         assert httpx.head(f"{url}/health/live").status_code == 200
-    counted = api.get("/metrics").text
+        counted = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {everything}"}).text
     for route in ("/users/{user}", "/health/live"):
         assert f'taskdb_http_requests_total{{method="HEAD",route="{route}",status="200"}}' in counted
     assert all("head" not in operations for operations in app.openapi()["paths"].values())
@@ -261,7 +261,7 @@ def test_if_match_is_compared_with_what_is_locked(change_meanwhile, database, ch
 
 
 @pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
-@pytest.mark.parametrize("change", CHANGES[::2], ids=lambda change: " ".join(change[:2]))
+@pytest.mark.parametrize("change", CHANGES[:1] + CHANGES[-1:], ids=lambda change: " ".join(change[:2]))
 def test_if_match_accepts_what_is_locked(change_meanwhile, change):
     """A change of any of several versions is made on the one that another transaction has just left."""
     assert change_meanwhile(*change, '"7", "2"').status_code == 200
@@ -316,7 +316,7 @@ def test_the_limits_are_the_real_ones(serve, url, database):
     assert server.stop() == 0
 
 
-@TWO_ENGINES
+@ANY_ENGINE
 def test_nobody_waits_for_a_hostile_request(serve, url, database):
     """While one client sends what is long to look at, another one is answered as ever."""
     add_user(database)
