@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from taskdb_cli.services import token
-from tests.conftest import SERVERS
+from taskdb_cli.models.task import TaskCreate
+from taskdb_cli.services import task, token
+from tests.conftest import NOW, SERVERS
 from tests.processes import Outcome, command, run_process
 from tests.samples import add_task, add_user, emails
 from tests.schemas import execute
@@ -35,42 +36,46 @@ def rows(taskdb, database, tmp_path, monkeypatch):
     monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
 
 
-# One process runs all command lines: to start takes longer than most of them.
-_MANY_LINES = """
-import io, json, os, sys
-from taskdb_cli.cli import run
-answer, full, done = os.dup(1), os.open("/dev/full", os.O_WRONLY), []
-for line in json.loads(sys.argv[1]):
-    os.dup2(full, 1)
-    sys.stdout = open(1, "w", closefd=False)
-    sys.stderr = io.TextIOWrapper(io.BytesIO(), write_through=True)
-    done.append([int(run(line)), "", sys.stderr.buffer.getvalue().decode()])
-os.write(answer, json.dumps(done).encode())
-os._exit(0)
-"""
+FULL, GONE, READING = "a full disk", "a pipe whose reader has gone", "a file opened for reading"
 
 
-def on_full_disk(*lines: Sequence[object]) -> list[Outcome]:
-    """Run command lines with a stdout that takes nothing."""
-    words = json.dumps([[str(word) for word in line] for line in lines])
-    done = subprocess.run(
-        [sys.executable, "-c", _MANY_LINES, words], capture_output=True, text=True, check=True, timeout=60
-    )
-    return [Outcome(*each) for each in json.loads(done.stdout)]
+@pytest.fixture
+def prints(taskdb, monkeypatch):
+    """Runs a command line in this process, whose stdout leads for that time where nothing can be written."""
+
+    def run(place: str, *words: object, buffered: bool = True) -> Outcome:
+        usual = os.dup(1)
+        os.dup2(opened := unwritable(place), 1)
+        os.close(opened)
+        raw = io.FileIO(1, "w", closefd=False)
+        stdout = io.TextIOWrapper(io.BufferedWriter(raw) if buffered else raw, write_through=not buffered)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", stdout)
+                done = taskdb(*words, expect=None)
+        finally:
+            os.dup2(usual, 1)
+            os.close(usual)
+        return Outcome(done.code, done.out, done.err)
+
+    return run
 
 
-def on_no_reader(*words: object) -> Outcome:
-    """Run taskdb with a pipe as stdout whose reader has gone."""
+def unwritable(place: str) -> int:
+    """Return a descriptor of that kind."""
+    if place == FULL:
+        return os.open("/dev/full", os.O_WRONLY)
+    if place == READING:
+        return os.open(os.devnull, os.O_RDONLY)
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as pipe:
-        return outcome(run_process(*words, stdout=pipe))
+    return writer
 
 
-def on_reading_only(*words: object) -> Outcome:
-    """Run taskdb with a stdout that was opened for reading."""
-    with Path(os.devnull).open() as unwritable:
-        return outcome(run_process(*words, stdout=unwritable))
+def process_prints(place: str, *words: object) -> Outcome:
+    """Run taskdb as a process with such a stdout."""
+    with os.fdopen(unwritable(place), "wb", 0) as stdout:
+        return outcome(run_process(*words, stdout=stdout))
 
 
 def on_nothing(*words: object) -> Outcome:
@@ -131,11 +136,11 @@ NO_CHANGES = (
 
 
 @ENDS
-def test_a_change_is_told(rows, taskdb, database):
+def test_a_change_is_told(rows, taskdb, database, prints):
     """What was committed is named with the next step, and the exit code is 8."""
     taskdb("backup")
-    outcomes = on_full_disk(*(words for words, *_ in CHANGES))
-    for done, (_, change, look) in zip(outcomes, CHANGES, strict=True):
+    for words, change, look in CHANGES:
+        done = prints(FULL, *words)
         assert done.code == 8, done
         for part in (change, "stdout: No space left", look):
             assert part in error_of(done)
@@ -143,71 +148,76 @@ def test_a_change_is_told(rows, taskdb, database):
 
 
 @ON_SQLITE
-def test_nothing_was_changed(rows):
+def test_nothing_was_changed(rows, prints):
     """What only reads, or found everything as it was to be, fails with 1 and names stdout."""
-    for done in on_full_disk(*NO_CHANGES):
+    for words in NO_CHANGES:
+        done = prints(FULL, *words)
         assert done.code == 1, done
         assert "the answer could not be written to stdout: No space left" in error_of(done)
 
 
 @ON_SQLITE
-def test_other_reasons(rows, database):
-    """A stdout for reading only is told in the same way; a reader who has gone wanted no answer."""
-    done = on_reading_only(*CREATE_USER)
-    assert done.code == 8
+def test_processes(rows, database):
+    """A process ends in the same way; a reader who has gone wanted no answer, but a token is revoked."""
+    done = process_prints(FULL, *CREATE_USER)
+    assert (done.code, done.err.count("\n")) == (8, 1)
     assert "created user 3" in error_of(done)
-    assert on_no_reader("user", "update", "3", "--name", "Cyd") == (0, "", "")
-    done = on_nothing("backup", "-o", "tsv")
-    assert done.code == 8
-    assert "stdout is closed" in error_of(done)
-    assert len(emails(database)) == 3
+    assert process_prints(GONE, "user", "update", "3", "--name", "Cyd") == (0, "", "")
+    for words, code in (("backup", "-o", "tsv"), 8), (CREATE_TOKEN, 1):
+        done = on_nothing(*words)
+        assert done.code == code
+        assert "stdout is closed" in error_of(done)
+    assert (len(emails(database)), names(database)) == (3, [])
 
 
 @ON_SQLITE
-def test_a_long_answer(rows, database, monkeypatch):
+def test_other_reasons(rows, prints):
+    """A stdout for reading only is told in the same way; a reader who has gone wanted no answer."""
+    done = prints(READING, *CREATE_USER)
+    assert done.code == 8
+    assert "created user 3" in error_of(done)
+    assert prints(GONE, "user", "update", "3", "--name", "Cyd") == (0, "", "")
+
+
+@ON_SQLITE
+def test_a_long_answer(rows, database, prints):
     """An answer that is longer than any buffer is no different, nor one that is not buffered."""
-    for number in range(50):
-        add_task(database, "1", f"{number} ".ljust(400, "x"))
-    words = ("task", "done", *range(3, 53), "-o", "ndjson")
-    [done] = on_full_disk(words)
-    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
-    [again] = on_full_disk(("task", "start", *words[2:]))
-    assert (done.code, again.code) == (8, 8)
-    assert "updated 50 tasks" in error_of(again)
+    database.write(
+        lambda session: [
+            task.create(session, "1", TaskCreate(title=f"{number} ".ljust(400, "x")), now=NOW)
+            for number in range(50)
+        ]
+    )
+    words = (*range(3, 53), "-o", "ndjson")
+    for done in prints(FULL, "task", "done", *words), prints(FULL, "task", "start", *words, buffered=False):
+        assert done.code == 8
+        assert "updated 50 tasks" in error_of(done)
 
 
 @ON_SQLITE
 def test_an_exit_code_survives_a_full_stderr(rows):
     """The lines on stderr are comments: without room for them the exit code still tells."""
-    for words, code in (
-        (CREATE_TOKEN, 0),
-        (("task", "delete", "1", "--yes"), 0),
-        (("user", "show", "99"), 3),
-        (("user", "show", "99", "-o", "json"), 3),
-    ):
+    for words, code in ((CREATE_TOKEN, 0), (("user", "show", "99", "-o", "json"), 3)):
         with Path("/dev/full").open("w") as full:
             assert run_process(*words, stderr=full).returncode == code, words
 
 
 @ENDS
-def test_a_token_that_nobody_saw_is_revoked(rows, database):
+def test_a_token_that_nobody_saw_is_revoked(rows, database, prints):
     """Whatever keeps a token from being printed, it is not left in force: 1."""
-    lost = on_full_disk(CREATE_TOKEN, (*CREATE_TOKEN, "-o", "json"))
-    lost += [lose(*CREATE_TOKEN) for lose in (on_no_reader, on_reading_only)]
-    for done in lost:
+    for place, output in (FULL, ()), (FULL, ("-o", "json")), (GONE, ()), (READING, ()):
+        done = prints(place, *CREATE_TOKEN, *output)
         assert done.code == 1, done
         assert "so it was revoked" in error_of(done)
         assert "not shown again" not in done.err
-    done = on_nothing(*CREATE_TOKEN)
-    assert (done.code, names(database)) == (1, [])
-    assert "stdout is closed" in error_of(done)
+    assert names(database) == []
 
 
 @ENDS
-def test_a_token_that_cannot_be_revoked(rows, database, url):
+def test_a_token_that_cannot_be_revoked(rows, database, url, prints):
     """If the token can be neither printed nor revoked, its id is named: 8."""
     execute(url, *FORBID_DELETING[url.get_backend_name()])
-    [done] = on_full_disk(CREATE_TOKEN)
+    done = prints(FULL, *CREATE_TOKEN)
     assert done.code == 8
     assert "token 1 could not be revoked" in error_of(done)
     assert "taskdb token revoke 1" in error_of(done)
