@@ -15,9 +15,16 @@ from taskdb_cli.database.options import Pool
 from taskdb_cli.services import token
 from tests.api.conftest import ANY_ENGINE, Api
 from tests.api.test_users import assert_problem
-from tests.conftest import connect, open_database
+from tests.conftest import SERVERS, connect, open_database
 from tests.samples import add_token, add_user
 from tests.schemas import STAMP, execute
+
+
+@pytest.fixture(params=["sqlite", SERVERS[-1]])
+def engine(request):
+    """A file and one server: nothing here differs between the versions of PostgreSQL."""
+    return request.param
+
 
 COUNT = "INSERT INTO writes VALUES (NEW.id);"
 COUNT_WRITES = {
@@ -129,7 +136,7 @@ def test_a_lock_delays_no_request(app, connect_as, database, url, caplog):
     assert record(database)["last_used_at"] is None
 
 
-@pytest.mark.parametrize("engine", ["postgresql18"], indirect=True)
+@pytest.mark.parametrize("engine", [SERVERS[-1]], indirect=True)
 def test_nothing_is_written_to_a_read_only_database(app, connect_as, database, url):
     """Where transactions only read, a token is recognized and its last use is not kept."""
     api = connect_as()

@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from taskdb_cli.cli import app, run
 from taskdb_cli.cli.shells import Bash, quote_completions
+from tests.conftest import SERVERS
 from tests.samples import add_user
 
 EVERYTHING = "a`touch canary`$(touch canary);touch canary&|<>*?[x]{a,b}~!!#\"'\\ :=^%é@example.com"
@@ -160,10 +161,10 @@ class Shell:
         return json.loads(self.received.read_text())
 
 
-@pytest.fixture
-def shell(request, tmp_path):
-    """The interactive shell of that name."""
-    shell = Shell(request.param, tmp_path)
+@pytest.fixture(scope="module")
+def shell(request, tmp_path_factory):
+    """The interactive shell of that name, in a directory that each test leaves empty."""
+    shell = Shell(request.param, tmp_path_factory.mktemp(request.param))
     yield shell
     shell.terminal.close(force=True)
 
@@ -206,6 +207,7 @@ def test_names_of_archives(shell, stored):
     (shell.work / name).touch()
     assert shell.complete("taskdb backup verify b", stored("ann@example.org")) == ["backup", "verify", name]
     assert [path.name for path in shell.work.iterdir()] == [name]
+    (shell.work / name).unlink()
 
 
 def offered(words, address, monkeypatch):
@@ -312,15 +314,16 @@ def test_what_cannot_be_seen_is_not_offered(family, complete, stored, monkeypatc
         assert complete(family, "user", "show", "") in NOTHING, address
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_ordinary_addresses_are_offered_as_they_are(family, complete, url, database, monkeypatch):
+@pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+def test_ordinary_addresses_are_offered_as_they_are(complete, url, database, monkeypatch):
     """On each engine an ordinary address comes without quotes, also behind `--user=`."""
     add_user(database, "ann.lee+x@example.com")
     monkeypatch.setenv("TASKDB_DATABASE_URL", url.render_as_string(hide_password=False))
-    assert "ann.lee+x@example.com" in complete(family, "user", "show", "ann")
-    if family != "bash":  # It splits the word.
-        printed = complete(family, "task", "list", "--user=ann")
-        assert "--user=ann.lee+x@example.com" in printed.replace("\\", "")
+    for family in FAMILIES:
+        assert "ann.lee+x@example.com" in complete(family, "user", "show", "ann"), family
+        if family != "bash":  # It splits the word.
+            printed = complete(family, "task", "list", "--user=ann")
+            assert "--user=ann.lee+x@example.com" in printed.replace("\\", ""), family
 
 
 @pytest.mark.parametrize("family", FAMILIES)
