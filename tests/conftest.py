@@ -306,17 +306,21 @@ class TaskdbCommand:
 @pytest.fixture
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings but those of the test: a home, a working directory and an environment of its own."""
+    isolate(monkeypatch, tmp_path)
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     for name in [name for name in os.environ if name.startswith("TASKDB_") or "DATABASE_URL" in name]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(place / "data"))
+    monkeypatch.setenv("HOME", str(place / "home"))
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("TASKDB_LOCK_TIMEOUT", str(IMPATIENT.lock_timeout))
     monkeypatch.setenv("TASKDB_RETRY_BUDGET", str(IMPATIENT.retry_budget))
     # On a busy machine any statement may be a slow one, and a warning is a line more.
     monkeypatch.setenv("TASKDB_SLOW_QUERY_MS", "0")
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+    (place / "cwd").mkdir()
+    monkeypatch.chdir(place / "cwd")
 
 
 @pytest.fixture
