@@ -252,6 +252,7 @@ def test_what_is_no_http(shared, connect):
 
 def test_a_slow_client_is_served(shared, connect):
     """A request that takes longer than a stall may, and an answer that is read as slowly, are let through."""
+    # Each takes more than 3 s: the server looks once a second whether one of a second is over.
     server, headers, pause = shared.server, shared.headers, threading.Event()
     since, number = shared.settled(), 8
     reader = connect(server, narrow=True)
@@ -263,7 +264,7 @@ def test_a_slow_client_is_served(shared, connect):
         with contextlib.closing(reader):
             while part := reader.recv(100_000):
                 received += len(part)
-                pause.wait(0.02 * len(part) / 100_000)
+                pause.wait(0.04 * len(part) / 100_000)
         return received
 
     body = json.dumps({"email": "bob@example.com", "name": "Bob"}).encode().ljust(12_000)
@@ -272,7 +273,7 @@ def test_a_slow_client_is_served(shared, connect):
         client = connect(server, creation(headers, f"Content-Length: {len(body)}"))
         for start in range(0, len(body), 500):
             client.sendall(body[start : start + 500])
-            pause.wait(0.07)
+            pause.wait(0.14)
         assert client.recv(12) == b"HTTP/1.1 201"
     assert emails(shared.database) == ["ann@example.com", "bob@example.com"]
     assert received.result() > number * 1_000_000
