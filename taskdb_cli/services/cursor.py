@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -52,10 +52,10 @@ class Cursor:
             raise _unusable()
         try:
             values, now = json.loads(body)
-            found = cls(tuple(map(_decode, values)), datetime.fromisoformat(now))
-        except (ValueError, TypeError, KeyError, RecursionError) as exc:
+            found = cls(tuple(map(_decode, values)), _moment(now))
+        except (ValueError, OverflowError, TypeError, KeyError, RecursionError) as exc:
             raise _unusable() from exc
-        if found.now.tzinfo is None or not order.holds(found.position):
+        if not order.holds(found.position):
             raise _unusable()
         return found
 
@@ -92,4 +92,12 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
-    return datetime.fromisoformat(value["t"]) if isinstance(value, dict) else value
+    return _moment(value["t"]) if isinstance(value, dict) else value
+
+
+def _moment(text: str) -> datetime:
+    """Return a point in time in UTC; raise OverflowError if it is not one between the years 1 and 9999."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment.astimezone(UTC)
