@@ -347,3 +347,29 @@ def test_nobody_waits_for_a_hostile_request(serve, url, database):
         attacker.result()
     assert slowest < 5
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_nobody_waits_for_tiny_chunks(serve, url):
+    """A body in chunks of one byte, from a client without a token, takes turns with other clients."""
+    server = serve(url)
+    body = b"1\r\n \r\n" * 50_000 + b"0\r\n\r\n"
+    request = b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+    last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    def attack():
+        address = "127.0.0.1", httpx.URL(server.url).port
+        with socket.create_connection(address, PATIENCE) as connection, connection.makefile("rb") as answers:
+            connection.sendall(request + last)
+            return answers.read()
+
+    slowest = 0.0
+    with ThreadPoolExecutor(1) as threads, httpx.Client(base_url=server.url) as client:
+        assert client.get("/health/live").status_code == 200
+        attacker = threads.submit(attack)
+        while not attacker.done():
+            begun = time.perf_counter()
+            assert client.get("/health/live").status_code == 200
+            slowest = max(slowest, time.perf_counter() - begun)
+        assert attacker.result().count(b"HTTP/1.1 ") == 2
+    assert slowest < 0.3
