@@ -1,4 +1,4 @@
-"""How many searches run at once."""
+"""How many requests that may read every row run at once."""
 
 from __future__ import annotations
 
@@ -12,44 +12,56 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import TimedOut
 
+_CHEAP = {b"", b"limit", b"after"}
+"""Parameters with which an index delivers a page, without reading other rows."""
+
 
 class Searches:
-    """Let searches use half of the threads, because each of them may read every row.
+    """Let searches use less than half of the threads, and lists with filters or a sort as many.
 
-    The other threads serve everything else meanwhile. A search waits for its turn as long as a statement
-    may take, and is then answered with 503.
+    Each of them may read every row. The other threads serve everything else meanwhile. A request waits for
+    its turn as long as a statement may take, and is then answered with 503.
     """
 
     def __init__(self, app: ASGIApp, database: Database) -> None:
         pool = database.options.pool or Pool()
         self.app = app
-        self.turns = Semaphore(max(1, (pool.size + pool.overflow) // 2))
+        share = max(1, (pool.size + pool.overflow - 1) // 2)
+        self.searches, self.lists = Semaphore(share), Semaphore(share)
         self.patience = min(pool.timeout, database.options.statement_timeout or pool.timeout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a search on when it is its turn, and everything else at once."""
-        if scope["type"] != "http" or b"search=" not in unquote_to_bytes(scope["query_string"]):
+        """Pass on what may read every row when it is its turn, and everything else at once."""
+        turns = self._turns_of(scope)
+        if turns is None:
             await self.app(scope, receive, send)
             return
         try:
             with fail_after(self.patience):
-                await self.turns.acquire()
+                await turns.acquire()
         except TimeoutError:
-            busy = TimedOut(f"other searches kept the server busy for {self.patience:g} s")
+            busy = TimedOut(f"other requests of the kind kept the server busy for {self.patience:g} s")
             await refuse(busy, scope, receive, send)
             return
         held = True
 
         async def releasing(message: Message) -> None:
-            # The search has ended when its answer begins, even if the client reads it slowly.
+            # The work has ended when its answer begins, even if the client reads it slowly.
             nonlocal held
             if held:
                 held = False
-                self.turns.release()
+                turns.release()
             await send(message)
 
         try:
             await self.app(scope, receive, releasing)
         finally:
             if held:
-                self.turns.release()
+                turns.release()
+
+    def _turns_of(self, scope: Scope) -> Semaphore | None:
+        query = scope["query_string"] if scope["type"] == "http" else b""
+        given = {unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&")}
+        if given <= _CHEAP:
+            return None
+        return self.searches if b"search" in given else self.lists

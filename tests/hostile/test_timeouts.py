@@ -243,6 +243,33 @@ def test_expensive_searches_of_many_clients(limited_app, url, token, statements)
         assert client.get("/tasks?search=aaa&limit=1").status_code == 200
 
 
+@pytest.mark.parametrize("engine", [SERVERS[-1]], indirect=True)
+def test_lists_and_searches_of_many_clients(serve, database, token):
+    """Lists with a sort or a filter, and searches, leave a thread to other requests while they run."""
+    limits = {"TASKDB_API_STATEMENT_TIMEOUT": "1", "TASKDB_LOCK_TIMEOUT": "30"}
+    server = serve(TASKDB_POOL_SIZE="3", TASKDB_POOL_OVERFLOW="0", **limits)
+    paths = [
+        "/tasks?sort=title",
+        "/users/1/tasks?st%61tus=open",
+        "/tasks?search=a",
+        "/tasks?no_due=true&limit=1",
+    ]
+    with (
+        httpx.Client(base_url=server.url, headers=token, timeout=60) as client,
+        database.engine.begin() as lock,
+    ):
+        lock.execute(text("LOCK TABLE tasks"))
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            lists = [pool.submit(client.get, path) for path in paths * (CLIENTS // len(paths))]
+            served = []
+            while not all(each.done() for each in lists):
+                begun = monotonic()
+                assert client.get("/users/1").status_code == 200
+                served.append(monotonic() - begun)
+        assert {each.result().status_code for each in lists} == {503}
+        assert max(served) < 0.5
+
+
 @SQLITE_ONLY
 def test_a_search_that_nobody_waits_for_ends(limited_app, url, token):
     """The only thread of a server comes back when the client of a search that never ends has left."""
