@@ -29,7 +29,7 @@ _WORDS = {
     422: "A parameter or a field is not right.",
     431: "The request line and the headers are too long.",
     500: "Something went wrong in the server.",
-    503: "The database cannot be reached, is locked, or has other tables than it should.",
+    503: "The database cannot be reached or written to, is locked, or has other tables than it should.",
 }
 _EXAMPLE = {
     "type": "urn:taskdb:problem:not_found",

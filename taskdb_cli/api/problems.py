@@ -23,6 +23,7 @@ from taskdb_cli.errors import (
     Refused,
     SchemaError,
     StaleVersion,
+    StorageFailed,
     TaskdbError,
     TaskNotFound,
     TimedOut,
@@ -49,6 +50,7 @@ _STATUSES: dict[type[BaseException], int] = {
     StaleVersion: 412,
     DatabaseUnavailable: 503,
     SchemaError: 503,
+    StorageFailed: 503,
     Interrupted: 503,
     Refused: 403,
     Forbidden: 403,
@@ -72,6 +74,8 @@ _FAULTS = {
     "look whether it is there before you try again",
 }
 _TOO_SLOW = "the request took longer than the server allows; nothing was changed"
+_NO_STORAGE = "the database is read-only, or its disk is full or broken"
+_DETAILS: dict[type[BaseException], str] = {TimedOut: _TOO_SLOW, StorageFailed: _NO_STORAGE}
 _ANY_FAULT = "something went wrong in the server, whose log says more"
 
 
@@ -136,9 +140,9 @@ def problem_of(error: TaskdbError) -> Problem:
     """Return what the client is told of an error: nothing of SQL, hosts, files or other people's values."""
     status = next(_STATUSES[each] for each in type(error).__mro__ if each in _STATUSES)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        code = "unavailable" if isinstance(error, DatabaseMissing) else error.code
+        code = "unavailable" if isinstance(error, DatabaseMissing | StorageFailed) else error.code
         headers = {"Retry-After": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-        detail = _TOO_SLOW if isinstance(error, TimedOut) else _FAULTS.get(code, _ANY_FAULT)
+        detail = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT)
         return Problem(status, code, detail, headers=headers)
     if isinstance(error, Unauthorized):
         return Problem(status, error.code, error.message, error.hint, {"WWW-Authenticate": "Bearer"})

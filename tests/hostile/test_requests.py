@@ -21,6 +21,7 @@ from tests.api.test_server import PATIENCE, bearer
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW, SERVERS
 from tests.samples import add_task, add_token, add_user, emails, task_records, user_records
+from tests.schemas import execute
 from tests.services.test_concurrency import until_waiting
 
 TWO_ENGINES = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
@@ -278,6 +279,24 @@ def test_the_version_is_compared_first(api, database, rows):
         assert answer.status_code == status
 
 
+@pytest.mark.parametrize("engine", [SERVERS[-1]], indirect=True)
+def test_changes_of_a_read_only_database(api, database, rows, url):
+    """A database that cannot be written to is unavailable to changes, and the server has not failed."""
+    execute(url, f'ALTER DATABASE "{url.database}" SET default_transaction_read_only = on')
+    database.engine.dispose()
+    answers = [
+        api.patch("/users/1", json={"name": "Bob"}),
+        api.post("/users", json={"email": "bob@example.com", "name": "Bob"}),
+        api.post("/tasks/1/done"),
+        api.delete("/users/1?dry_run=true"),
+    ]
+    for answer in answers:
+        assert_problem(answer, 503, "unavailable")
+        assert "read-only" in answer.json()["detail"]
+        assert answer.headers["Retry-After"]
+    assert api.get("/users/1").status_code == 200
+
+
 def exchange(url, *parts):
     """Send bytes to the server, and return the status of its answer."""
     address = "127.0.0.1", httpx.URL(url).port
@@ -353,7 +372,7 @@ def test_nobody_waits_for_a_hostile_request(serve, url, database):
 def test_nobody_waits_for_tiny_chunks(serve, url):
     """A body in chunks of one byte, from a client without a token, takes turns with other clients."""
     server = serve(url)
-    body = b"1\r\n \r\n" * 50_000 + b"0\r\n\r\n"
+    body = b"1\r\n \r\n" * 20_000 + b"0\r\n\r\n"
     request = b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body
     last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
