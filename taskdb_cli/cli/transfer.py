@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
+from taskdb_cli import signals
 from taskdb_cli.cli.invocation import Invocation, tell
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_records
@@ -93,6 +94,9 @@ def import_file(
     """
     from taskdb_cli.services.transfer.reading import Source
 
+    if not dry_run:
+        # Reading a large file takes long: who stops it wants to know that nothing was imported.
+        signals.note_change(made=False)
     details: list[dict[str, str]] = []
 
     def report(problem: Problem) -> None:

@@ -108,6 +108,28 @@ def test_a_restore_into_a_new_file(taskdb, database, tmp_path):
         assert list(tmp_path.glob(".*new*")) == []
 
 
+@SQLITE_ONLY
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_while_an_import_is_read(taskdb, database, dry_run):
+    """An import that is stopped while it still reads its file says that nothing was imported."""
+    add_user(database)
+    options = ["--dry-run"] if dry_run else []
+    with subprocess.Popen(
+        command("task", "import", "-", "--from", "ndjson", "--user", "ann@example.com", *options),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        # More than a pipe holds: when it is written, the import has begun to read.
+        process.stdin.write(b'{"title": "x"}\n' * 100_000)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.decode().strip() == ("error: interrupted" if dry_run else NOT_MADE)
+    assert titles(database) == []
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Look again and again until something is so; fail when it takes unreasonably long."""
     deadline = monotonic() + 30
