@@ -169,7 +169,7 @@ def load_settings(
     given = os.environ if environment is None else environment
     path = env_file or (Path(given["TASKDB_ENV_FILE"]) if given.get("TASKDB_ENV_FILE") else None)
     dotenv = read_dotenv_file(path)
-    url, direct_url = _choose_urls(database_url, given, dotenv.values)
+    url, direct_url = _choose_urls(database_url, given, dotenv)
     merged = {**dotenv.values, **{name: value for name, value in given.items() if value}}
     # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
@@ -249,9 +249,7 @@ def _data_directory(setting: str) -> Path:
         raise HomeMissing(f"{setting}, or HOME or XDG_DATA_HOME") from None
 
 
-def _choose_urls(
-    option: str | None, environment: Mapping[str, str], file: Mapping[str, str]
-) -> tuple[URL, URL]:
+def _choose_urls(option: str | None, environment: Mapping[str, str], dotenv: DotenvFile) -> tuple[URL, URL]:
     """Return the database's URL and its direct one, both from the first layer that names a database.
 
     They are never mixed from two layers: what is restored must be what is read.
@@ -261,7 +259,10 @@ def _choose_urls(
     if option is not None:
         url = parse_url(option, "--database-url")
         return url, without_pooler(url)
-    for layer, origin in ((environment, "the environment"), (file, "the dotenv file")):
+    for layer, origin in (
+        (environment, "the environment"),
+        (dotenv.values, f"the dotenv file {dotenv.path}"),
+    ):
         for name, direct_name in _URL_VARIABLES.items():
             if layer.get(name):
                 return _pair(layer, name, direct_name, origin)

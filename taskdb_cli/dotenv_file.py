@@ -42,7 +42,8 @@ class DotenvFile:
         for name in names:
             if "${" in self.values.get(name, ""):
                 raise InvalidConfiguration(
-                    f"{name} in the dotenv file contains ${{, which is not expanded", "write the value out"
+                    f"{name} in the dotenv file {self.path} contains ${{, which is not expanded",
+                    "write the value out",
                 )
 
 
