@@ -36,7 +36,7 @@ Output = Annotated[
 
 def _require_csv(ctx: typer.Context, csv_safe: bool) -> bool:
     if csv_safe and ctx.params.get("output") != Format.CSV and not ctx.resilient_parsing:
-        raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe away")
+        raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
     return csv_safe
 
 

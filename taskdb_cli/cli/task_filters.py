@@ -47,7 +47,10 @@ class TaskFilterOptions:
         ),
     ] = None
     search: Annotated[
-        str, typer.Option(metavar="TEXT", help="Title or description holds it.", show_default=False)
+        str,
+        typer.Option(
+            metavar="TEXT", help="Title or description holds it; at most 200 characters.", show_default=False
+        ),
     ] = ""
     overdue: Annotated[bool, typer.Option("--overdue", help="Open, and due before now.")] = False
     no_due: Annotated[bool, typer.Option("--no-due", help="Without a due date.")] = False

@@ -75,7 +75,10 @@ def list_(
         bool | None, typer.Option("--active/--inactive", help="Only these.", show_default=False)
     ] = None,
     search: Annotated[
-        str, typer.Option(metavar="TEXT", help="Address or name holds it.", show_default=False)
+        str,
+        typer.Option(
+            metavar="TEXT", help="Address or name holds it; at most 200 characters.", show_default=False
+        ),
     ] = "",
     sort: Annotated[
         str,
