@@ -21,7 +21,7 @@ from taskdb_cli.api.connections import Clients, most_connections, once_a_minute
 from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
-from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TaskdbError
+from taskdb_cli.errors import DatabaseUnavailable, ExitCode, InvalidInput, TaskdbError
 
 GRACE = 10
 """Seconds that requests may still take when the server is told to stop."""
@@ -40,7 +40,8 @@ def serve(database: Database, host: str, port: int, *, patience: int, say: Calla
     """Answer requests until SIGTERM or Ctrl-C, then finish those that are running.
 
     A client that stalls for `patience` seconds is dropped. A database that cannot be reached is waited for;
-    raises SchemaError or DatabaseMissing for one that no waiting puts right, AddressUnusable, FilesLimited.
+    raises SchemaError or DatabaseMissing for one that no waiting puts right, InvalidInput for what
+    is no host name, AddressUnusable, FilesLimited.
     """
     # A client is better told to come back than held for long: it may have gone by then.
     options = replace(database.options, retry_budget=min(database.options.retry_budget, REQUEST_PATIENCE))
@@ -131,10 +132,13 @@ def _listen(host: str, port: int) -> socket.socket:
             # Now, because another listener shows itself only here where both may reuse the address.
             listener.listen(socket.SOMAXCONN)
             stack.pop_all()
-    except (OSError, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no host name"
+    except UnicodeError as exc:
+        raise InvalidInput(
+            f"{host!r} is no host name", "give an address of this machine with --host"
+        ) from exc
+    except OSError as exc:
         raise AddressUnusable(
-            f"cannot listen on {host} port {port}: {reason}", "choose others with --host and --port"
+            f"cannot listen on {host} port {port}: {exc.strerror}", "choose others with --host and --port"
         ) from exc
     return listener
 

@@ -187,6 +187,13 @@ def test_revisions_that_are_too_far_away(taskdb, revision):
 
 
 @SQLITE_ONLY
+@pytest.mark.parametrize("host", ["a..b", f"{'x' * 64}.example", "\udcff"])
+def test_odd_hosts_to_listen_on(taskdb, database, host):
+    """A host that cannot exist is refused as an argument, not as an address that is in use."""
+    require_refused(taskdb("serve", "--host", host, "--port", "0", expect=None), 2)
+
+
+@SQLITE_ONLY
 def test_a_device_as_dotenv_file(taskdb):
     """A dotenv file without an end is refused."""
     require_refused(taskdb("--env-file", "/dev/zero", "stats", expect=None), 2)
