@@ -272,6 +272,16 @@ class DataCorrupt(TaskdbError):
     code = "corrupt"
 
 
+class ValueCorrupt(DataCorrupt):
+    """A stored value breaks the rules of its table, so that nobody can say what it means."""
+
+    def __init__(self, noun: str, value: object) -> None:
+        super().__init__(
+            f"the database holds a {noun} that breaks the rules of its table: {brief(value)}",
+            "'taskdb health --only rules' shows how many rows do; correct them, or restore a backup",
+        )
+
+
 class ArchiveCorrupt(DataCorrupt):
     """A backup archive is not as it was written."""
 

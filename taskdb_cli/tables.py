@@ -123,7 +123,7 @@ def _bar(number: int, most: int) -> str:
 
 def humanize(moment: datetime, now: datetime) -> str:
     """Return a time as a person would say it, in the local zone: the nearer, the finer."""
-    local = moment.astimezone()
+    local = _local(moment)
     days = (local.date() - now.astimezone().date()).days
     if days in _NEAR_DAYS:
         # The last minute of a day stands for the day.
@@ -132,6 +132,14 @@ def humanize(moment: datetime, now: datetime) -> str:
     if abs(days) <= _COUNTED_DAYS:
         return f"in {days} days" if days > 0 else f"{-days} days ago"
     return f"{local:%Y-%m-%d}"
+
+
+def _local(moment: datetime) -> datetime:
+    """Return a time in the local zone, or in UTC if the year there is before 1 or after 9999."""
+    try:
+        return moment.astimezone()
+    except OverflowError:
+        return moment
 
 
 def _chunks(rows: Iterator[list[Text]]) -> Iterator[list[list[Text]]]:
@@ -198,6 +206,6 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
 
 def _time_cell(field: str, value: datetime, record: Record, now: datetime) -> Text:
     if field != "due_at":
-        return Text(f"{value.astimezone():%Y-%m-%d %H:%M}")
+        return Text(f"{_local(value):%Y-%m-%d %H:%M}")
     overdue = value < now and record["status"] in OPEN_STATUSES
     return Text(humanize(value, now), style="red" if overdue else "")

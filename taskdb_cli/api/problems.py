@@ -70,6 +70,7 @@ _HINTS: dict[type[BaseException], str] = {
 _FAULTS = {
     "unavailable": "the database cannot be reached or is locked; nothing was changed",
     "schema": "the tables of the database are not those that this server works on",
+    "corrupt": "the database is damaged, or a value in it breaks the rules of its table",
     "unknown": "the connection to the database broke while the change was being committed: "
     "look whether it is there before you try again",
 }

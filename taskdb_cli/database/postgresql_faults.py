@@ -17,6 +17,7 @@ from taskdb_cli.errors import (
     TaskdbError,
     TimedOut,
     TransactionConflict,
+    ValueCorrupt,
 )
 
 LATER = "try again later"
@@ -84,6 +85,8 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
 
 
 def _without_sqlstate(cause: BaseException | None, place: str) -> TaskdbError:
+    if isinstance(cause, psycopg.DataError) and str(cause).startswith("timestamp too "):
+        return ValueCorrupt("time", first_line(str(cause)))
     if isinstance(cause, psycopg.DataError):
         # The driver refused a value, such as a text that holds NUL, before it sent anything.
         return InvalidInput(f"PostgreSQL at {place}: {first_line(str(cause))}")

@@ -5,8 +5,10 @@ How a type or an expression is written on one engine is said in `taskdb_cli.data
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, NoReturn
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Dialect, SmallInteger, Text, func
 from sqlalchemy.sql.elements import ColumnElement
@@ -14,25 +16,40 @@ from sqlalchemy.sql.expression import column
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
 
+from taskdb_cli.errors import ValueCorrupt
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 
 MAX_ID = 2**63 - 1
 """The largest identity that either engine can hold."""
 
+
 # A listing calls a result processor for each value: hence a plain function or a look-up, where
 # `process_result_value` would cost three calls.
-_STATUSES: dict[str | None, TaskStatus | None] = {
-    None: None,
-    **{status.value: status for status in TaskStatus},
-}
-_PRIORITIES: dict[int | None, TaskPriority | None] = {
-    None: None,
-    **{each.value: each for each in TaskPriority},
-}
+class _Known(dict[Any, Any]):
+    """What the values of a column mean."""
+
+    def __init__(self, noun: str, meanings: Iterable[Enum]) -> None:
+        super().__init__({None: None, **{each.value: each for each in meanings}})
+        self.noun = noun
+
+    def __missing__(self, value: object) -> NoReturn:
+        raise ValueCorrupt(self.noun, value)
+
+
+_STATUSES = _Known("status", TaskStatus)
+_PRIORITIES = _Known("priority", TaskPriority)
 
 
 def _read_time(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
+    if value is None:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueCorrupt("time", value) from None
+    if time.tzinfo is not UTC:
+        raise ValueCorrupt("time", value)
+    return time
 
 
 class BigNumber(BigInteger):

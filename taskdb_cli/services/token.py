@@ -24,6 +24,7 @@ from taskdb_cli.errors import (
     TokenNotFound,
     Unauthorized,
     UserNotFound,
+    ValueCorrupt,
 )
 from taskdb_cli.models.token import AccessToken, TokenCreate, token_record
 from taskdb_cli.models.types import MAX_ID
@@ -143,7 +144,10 @@ def recognize(session: Session, secret: str, *, now: datetime) -> Access:
         raise Unauthorized(f"the access token expired at {_in_utc(expires_at)}", "ask for a new one")
     if is_active is False:
         raise Unauthorized("the access token is that of a user who is not active")
-    return Access(id, TokenScope(scope), user_id, last_used_at)
+    try:
+        return Access(id, TokenScope(scope), user_id, last_used_at)
+    except ValueError:
+        raise ValueCorrupt("scope of an access token", scope) from None
 
 
 def note_use(session: Session, id: int, *, hour: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -208,6 +209,22 @@ def test_odd_time_zones(taskdb, monkeypatch, zone):
     require_refused(result, 2)
     assert "TZ" in result.err
     taskdb("task", "list", "--due-before", "2026-12-01")
+
+
+@SQLITE_ONLY
+def test_times_at_the_ends_of_the_calendar(taskdb, monkeypatch):
+    """The first and the last time that can be stored are shown in zones where their years do not exist."""
+    taskdb("user", "create", "--email", "ann@example.com", "--name", "Ann")
+    for due in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        taskdb("task", "create", "--user", "1", "--due", due, "x")
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        for command in (["list"], ["show", "1"], ["show", "2"]):
+            assert "01-01" in taskdb("task", *command, "-o", "table").out or command[-1] == "2"
+        taskdb("stats", "-o", "table")
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
 
 
 @SQLITE_ONLY
