@@ -20,8 +20,12 @@ _SIGNS = ("passw", "pwd", "postgres", ":/", "@", "taskdb_")
 _PLAIN = (
     " -~\xa1-\xac\xae-\u034e\u0350-\u0377\u0400-\u052f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3"
 )
-_SUSPECT = f"[^{_PLAIN}]"
-_SUSPECT_BUT_LINES = f"[^{_PLAIN}\t\n]"
+# The flags of England, Scotland and Wales are written with tags. All other tags hide text.
+_TAG_FLAGS = "\U0001f3f4(?:{})\U000e007f".format(
+    "|".join("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("gbeng", "gbsct", "gbwls"))
+)
+_SUSPECT = f"{_TAG_FLAGS}|[^{_PLAIN}]"
+_SUSPECT_BUT_LINES = f"{_TAG_FLAGS}|[^{_PLAIN}\t\n]"
 
 # Letters and marks without a shape.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
@@ -34,8 +38,17 @@ _VISIBLE = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u08
 _GROWING = "[\U0001f000-\U0001fbff\U00020000-\U0002fffd\U00030000-\U0003fffd]"
 
 # A joiner shapes the letter before it in these scripts, and it combines emoji. Elsewhere it only hides.
-_JOINERS = "\u200c\u200d"
-_JOINED = "[\u0600-\u109f\u1780-\u18af\u2190-\u2bff\ufb50-\ufdff\ufe0f\ufe70-\ufefc\U0001f000-\U0001fbff]"
+_JOINED = (
+    "[\u0600-\u109f\u1780-\u18af\u1a20-\u1c4f\u2190-\u2bff\u2d30-\u2d7f\ua800-\uabff\ufb50-\ufdff\ufe0f\ufe70-\ufefc"
+    "\U00010a00-\U00011fff\U0001e900-\U0001e95f\U0001f000-\U0001fbff]"
+)
+# Thai, Lao, Burmese and Khmer put no spaces between words, and Mongolian parts some vowels.
+_NEEDED_AFTER = {
+    "\u200b": "[\u0e00-\u109f\u1780-\u17ff]",
+    "\u200c": _JOINED,
+    "\u200d": _JOINED,
+    "\u180e": "[\u180b-\u180d\u1820-\u18aa]",
+}
 
 # One variation selector chooses the shape of the character before it. A row of them carries hidden text.
 _SELECTED = r"[0-9#*]|[^\s\x00-\x7f]"
@@ -87,8 +100,10 @@ def _escaped_in_json(match: re.Match[str]) -> str:
 
 def _is_shown(match: re.Match[str]) -> bool:
     character, before = match[0], match.string[max(match.start() - 1, 0) : match.start()]
-    if character in _JOINERS:
-        return bool(re.match(_JOINED, before))
+    if len(character) > 1:
+        return True  # one of the flags
+    if character in _NEEDED_AFTER:
+        return bool(re.match(_NEEDED_AFTER[character], before))
     if re.match(_SELECTOR, character):
         return bool(re.match(_SELECTED, before)) and before.isprintable() and not re.match(_SELECTOR, before)
     if category(character) in _UNSEEN:

@@ -72,7 +72,7 @@ OPEN = ("", "'", '"')
 """The quotes that may be open when Tab is pressed."""
 
 COMMAND = get_command(app)
-TIME = "2026-11-22 12:30:15.123456"
+TIME = "2026-11-22T12:30:15.123456Z"
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 PROMPT = "READY> "
 RECEIVED = "ARGUMENTS RECEIVED"

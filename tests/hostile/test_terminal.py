@@ -33,6 +33,10 @@ NAME = 'x"; drop\x1b[31m\x9b\u202e\u200b\n--'
 """The same for PostgreSQL, which has 63 bytes for a name."""
 
 
+FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+"""The flag of England."""
+
+
 def controls(text):
     """Return what a terminal would obey, or not show."""
     return [letter for letter in text if letter not in "\n\t" and category(letter) in UNSEEN]
@@ -59,6 +63,13 @@ class TestEscaping:
                 None,
             ),
             ("\u845b\U000e0100", None),
+            ("\u1781\u17d2\u1798\u17c2\u179a\u200b\u1797 \u0e01\u200b\u0e02 \u182f\u180b\u180e\u1820", None),
+            ("\ua98f\ua9c0\u200c \U00011013\U00011046\u200d\U00011031", None),
+            (FLAG, None),
+            (
+                f"{FLAG[:-1]} \U0001f3f4\U000e0067",
+                ascii(f"{FLAG[:-1]} \U0001f3f4\U000e0067")[1:-1].replace(r"\U0001f3f4", "\U0001f3f4"),
+            ),
             ("a\u200db \u200c \u200d", r"a\u200db \u200c \u200d"),
             ("\u0645\u200c\u200cx", "\u0645\u200c\\u200cx"),
             ("a\ufe0f \U0001f600\ufe0f\ufe01\U000e0101", "a\\ufe0f \U0001f600\ufe0f\\ufe01\\U000e0101"),
