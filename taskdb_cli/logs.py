@@ -17,7 +17,7 @@ from typing import TextIO
 from taskdb_cli.text import escape_json, hide_secrets, one_line
 
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
-_LIBRARIES = ("alembic", "asyncio", "psycopg", "sqlalchemy", "uvicorn")
+_LIBRARIES = ("alembic", "asyncio", "psycopg", "py.warnings", "sqlalchemy", "uvicorn")
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
 
@@ -43,6 +43,8 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     )
     # It warns of what it could not tidy up after a failure, which is reported in any case.
     least["psycopg"] = logging.ERROR
+    # Python itself would print a warning as it is, and SQLAlchemy's name columns and types.
+    logging.captureWarnings(True)
     for name, threshold in least.items():
         logger = logging.getLogger(name)
         logger.handlers = list(handlers)
@@ -52,6 +54,7 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
 
 def reset() -> None:
     """Undo `configure`, and close its file."""
+    logging.captureWarnings(False)
     for name in ("taskdb", *_LIBRARIES):
         logger = logging.getLogger(name)
         for handler in logger.handlers:

@@ -23,6 +23,7 @@ from taskdb_cli.services.backup.records import Proof, Record
 from taskdb_cli.text import escape, escape_json
 from tests.api.conftest import ANY_ENGINE
 from tests.conftest import ENGINES, NOW, connect
+from tests.processes import run_process
 
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
@@ -376,6 +377,19 @@ def test_an_event_is_one_line_of_the_log(tmp_path, capsys):
             assert text.count("\n") == 1
             assert not controls(text)
     assert json.loads(text)["x"] == HOSTILE
+
+
+@pytest.mark.parametrize("engine", ENGINES[-1:])
+def test_a_library_warns_of_no_hostile_name(taskdb, url):
+    """SQLAlchemy warns of a column with a type that it does not know: the warning is one line of the log."""
+    with connect(url) as connection:
+        connection.execute(f"CREATE TYPE {quoted(NAME)} AS (a int)")
+        connection.execute(f"ALTER TABLE tasks ADD COLUMN {quoted(NAME)} {quoted(NAME)}")
+    done = run_process("migrate", "down", "0004")
+    assert done.returncode == 9
+    assert "py.warnings" in done.stderr
+    assert done.stderr.count("\n") == 2
+    assert not controls(done.stderr)
 
 
 def test_libpq_warns_of_no_hostile_name(isolated, tmp_path, monkeypatch, capfd):
