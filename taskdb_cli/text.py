@@ -13,7 +13,7 @@ LONGEST_ECHO = 200
 """Characters of a caller's value that an error repeats at most."""
 
 # Without one of these a text holds no secret, and most texts have none.
-_SIGNS = ("passw", "pwd", "postgres", ":/", "@", "taskdb_")
+_SIGNS = ("passw", "pwd", "oauth_", "scram_", "postgres", ":/", "@", "taskdb_")
 
 # The patterns are made when they are first used, because most texts need none.
 # Common letters are passed over, to be fast: ASCII, Latin, Greek, Cyrillic, Kana, Han and Hangul.

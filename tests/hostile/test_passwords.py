@@ -56,6 +56,8 @@ WRITTEN = [
     f"postgresql://user@server:123 {CANARY}@h/d",
     f"host=h password={CANARY} dbname=d",
     f"host=h password = {CANARY}",
+    f"host=h oauth_client_secret={CANARY}",
+    f"postgresql://u@h/d?scram_client_key={CANARY}&scram_server_key={CANARY}",
     f"host=h password='x {CANARY}' dbname=d",
     rf"host=h password='x\' {CANARY}' dbname=d",
     rf"host=h password=x\ {CANARY} dbname=d",
