@@ -77,11 +77,17 @@ class Shelf:
 
     @cached_property
     def directory(self) -> BackupDirectory:
-        """The directory, which need not exist yet."""
+        """The directory, which need not exist yet; raise InvalidInput for the address of a database."""
         from taskdb_cli.config import default_backup_directory
         from taskdb_cli.services.backup.directory import BackupDirectory
 
         chosen = self.given_directory or self.run.settings.backup.directory or default_backup_directory()
+        if str(chosen).lower().startswith(("postgres:", "postgresql:", "postgresql+")):
+            # Directories would be made whose names hold its password.
+            raise InvalidInput(
+                "the backup directory is the address of a database",
+                "name a directory with --dir or TASKDB_BACKUP_DIR",
+            )
         return BackupDirectory(chosen.absolute())
 
     def directory_of(self, archive: str) -> BackupDirectory:

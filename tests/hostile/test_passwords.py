@@ -237,6 +237,18 @@ def test_an_argument_in_the_wrong_place_keeps_its_password(said, tmp_path, monke
     assert CANARY not in text + log.read_text()
 
 
+@ANY_ENGINE
+def test_no_directory_is_made_whose_name_holds_a_password(taskdb, tmp_path, monkeypatch):
+    """The address of a database as the backup directory is refused, and leaves nothing behind."""
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    for url in (TYPED[0], f"POSTGRES://u:{CANARY}@h/d", f"postgresql+psycopg://u:{CANARY}@h/d"):
+        result = taskdb("backup", "--dir", url, expect=2)
+        assert "directory" in result.err
+        assert CANARY not in result.out + result.err
+    assert set(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     "name", ["TASKDB_LOG_FILE", "TASKDB_ENV_FILE", "TASKDB_SCHEMA", "TASKDB_BACKUP_LABEL"]
 )
