@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from taskdb_cli import signals
 from taskdb_cli.api.app import create_app
 from taskdb_cli.api.connections import Clients, most_connections, once_a_minute
 from taskdb_cli.api.problems import LONGEST_HEAD
@@ -61,7 +62,6 @@ def serve(database: Database, host: str, port: int, *, patience: int, say: Calla
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     _tidy_memory()
@@ -107,9 +107,15 @@ class _Server(uvicorn.Server):
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
+        # uvicorn would cancel what still runs when its own limit is over, answer 500, and count nothing.
+        limit = asyncio.get_running_loop().call_later(GRACE, self._stop_waiting)
         await super().shutdown(sockets)
+        limit.cancel()
         if self.server_state.tasks:
             self._leave(len(self.server_state.tasks))
+
+    def _stop_waiting(self) -> None:
+        self.force_exit = True
 
     def _leave(self, unfinished: int) -> NoReturn:
         # A thread that waits for the database cannot be ended otherwise; the database undoes its work.
@@ -150,6 +156,8 @@ def _address(listener: socket.socket) -> str:
 
 def _tidy_memory() -> None:
     # A command puts collections off, because it is over soon; what is loaded by now stays for good.
-    gc.collect()
+    # Python ignores what a signal raises in a collection, and the server would go on.
+    with signals.held():
+        gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -163,6 +163,42 @@ def test_a_second_ctrl_c_does_not_wait(serve, url, database, engine):
     assert [user["name"] for user in user_records(database)] == ["Ann"]
 
 
+@pytest.mark.parametrize("engine", [SERVERS[-1]], indirect=True)
+def test_a_request_that_outlasts_the_grace(serve, url, database, engine):
+    """A change that waits too long is not made, nobody is answered, and the exit code says so."""
+    add_user(database)
+    hurry = "import runpy, taskdb_cli.api.server as server; server.GRACE = 0.5"
+    hurry += "; runpy.run_module('taskdb_cli', None, '__main__')"
+    server, headers = serve(url, first=hurry, TASKDB_LOCK_TIMEOUT="30"), bearer(database, scope="write")
+    with ThreadPoolExecutor() as threads, locked(database):
+        changed = threads.submit(httpx.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers)
+        wait_until_busy(database, engine, server, headers)
+        assert server.stop() == 1
+        assert isinstance(changed.exception(), httpx.TransportError)
+    assert "error: stopped with 1 requests unfinished" in "".join(server.said)
+    assert [user["name"] for user in user_records(database)] == ["Ann"]
+
+
+def test_a_signal_in_a_collection_is_not_lost():
+    """SIGTERM that comes while Python collects garbage, where it ignores errors, still stops the server."""
+    code = """
+import os, signal, weakref
+from taskdb_cli import signals
+from taskdb_cli.api import server
+class Cycle: pass
+cycle = Cycle()
+cycle.itself, watch = cycle, weakref.ref(cycle, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+signals.listen()
+del cycle
+try:
+    server._tidy_memory()
+except KeyboardInterrupt:
+    raise SystemExit(signals.exit_code())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "")
+
+
 @contextlib.contextmanager
 def locked(database):
     """Keep every writer waiting."""
