@@ -357,7 +357,10 @@ def test_nobody_waits_for_a_hostile_request(serve, url, database):
             assert {answer.status_code for answer in found} <= {404, 415, 422}
 
     slowest = 0.0
-    with ThreadPoolExecutor(1) as threads, httpx.Client(base_url=server.url, headers=headers) as client:
+    with (
+        ThreadPoolExecutor(1) as threads,
+        httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE) as client,
+    ):
         attacker = threads.submit(attack)
         while not attacker.done():
             begun = time.perf_counter()
