@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskdb_cli import signals
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.cli.options import CsvSafe, NotingGroup, Output, Yes
@@ -158,8 +159,9 @@ def _saving(shelf: Shelf, *, no_backup: bool) -> Callable[[Database], None] | No
 
 
 def _say_journey(run: Invocation, moved: str, before: SchemaStatus) -> None:
-    from taskdb_cli.services import migrate as service
-
-    start, end = before.current or "nothing", service.status(run.maintained).current or "nothing"
+    # The migration is done: asking the database again could only fail.
+    start, end = before.current or "nothing", before.end or "nothing"
+    if start != end:
+        signals.note_change(made=True)
     place = run.maintained.backend.place
     run.say(f"{place} is at {end} already" if start == end else f"{moved} {place} from {start} to {end}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -59,6 +59,8 @@ class SchemaStatus:
     current: str | None
     head: str
     pending: list[Revision]
+    end: str | None = None
+    """The revision that a migration took it to; only `upgrade` and `downgrade` set it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def upgrade(
             way.stops = [found.current, *(step.revision for step in steps)]
             move = partial(command.upgrade, _config(connection), steps[-1].revision)
             database.backend.run_revisions(connection, move)
-        return found
+    return replace(found, end=way.stops[-1] if way.stops else found.current)
 
 
 def downgrade(
@@ -114,7 +116,7 @@ def downgrade(
             way.stops = [found.current, *(_below(step) for step in steps)]
             move = partial(command.downgrade, _config(connection), _below(steps[-1]) or "base")
             database.backend.run_revisions(connection, move)
-        return found
+    return replace(found, end=way.stops[-1] if way.stops else found.current)
 
 
 def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:

@@ -130,6 +130,20 @@ def test_while_an_import_is_read(taskdb, database, dry_run):
     assert titles(database) == []
 
 
+@SQLITE_ONLY
+def test_a_migration_that_is_done(taskdb, url, database, tmp_path):
+    """A migration asks nothing of the database after its end, and a signal then says that it was made."""
+    places = Places(tmp_path, "-v", "migrate", "--no-backup")
+    taskdb("migrate", "down", "--yes")
+    done = places.run()
+    assert (done.code, done.err.count(": connected in ")) == (0, 1)
+    taskdb("migrate", "down", "--yes")
+    stopped = places.stop(places.count - 8, signal.SIGINT)
+    assert stopped.code == 130
+    assert MADE in stopped.err
+    taskdb("migrate", "check")
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Look again and again until something is so; fail when it takes unreasonably long."""
     deadline = monotonic() + 30
