@@ -46,17 +46,20 @@ def open_log_file(path: Path, level: int) -> logging.Handler:
 
     Raises InvalidConfiguration for a file that cannot be written, or that holds anything but a log of taskdb.
     """
-    handler = _LogFile(path, level)
+    handler = None
     try:
+        handler = _LogFile(path, level)
         handler.probe()
     except (OSError, ValueError) as exc:
-        handler.close()
+        if handler:
+            handler.close()
         verb = "cannot be opened" if isinstance(exc, OSError) else "is refused"
         raise InvalidConfiguration(
             f"the log file {path} {verb}: {_reason(exc)}",
             "name another one with --log-file or TASKDB_LOG_FILE",
         ) from exc
-    return handler
+    else:
+        return handler
 
 
 class _Foreign(ValueError):

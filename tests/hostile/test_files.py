@@ -420,3 +420,29 @@ def test_an_archive_and_a_log_do_not_mix(database_path, tmp_path, isolated):
     """An archive on stdout is refused if the log goes there too, because it could not be read."""
     words = ("--database-url", f"sqlite:///{database_path}", "--log-file", "/dev/stdout")
     assert run_process(*words, "backup", "--file", "-").returncode == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("setting", ["--log-file", "TASKDB_LOG_FILE"])
+def test_a_name_that_is_too_long(taskdb, tmp_path, monkeypatch, setting):
+    """A name that no file system takes is refused as other bad log files are: 2, and one line."""
+    name = tmp_path / ("x" * 300)
+    if setting.startswith("--"):
+        result = taskdb(setting, name, "user", "list", expect=2)
+    else:
+        monkeypatch.setenv(setting, str(name))
+        result = taskdb("user", "list", expect=2)
+    assert "cannot be opened: File name too long" in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_log_in_a_directory_that_is_gone(taskdb, tmp_path, monkeypatch):
+    """A relative log file is refused with one line if the working directory does not exist any more."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setenv("TASKDB_LOG_FILE", "taskdb.log")
+    result = taskdb("user", "list", expect=2)
+    assert "log file taskdb.log cannot be opened: No such file" in result.err
+    assert result.err.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
