@@ -28,6 +28,13 @@ _UNREADABLE = {
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
+_NO_ROOM = {
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_NOMEM,
+}
+"""What a full disk, a quota or a limit of the process also causes with a file that is sound."""
+
 _CHUNK = 1024 * 1024
 
 
@@ -104,7 +111,8 @@ def _meaning(error: Exception, path: Path) -> str:
         return str(error) if was_database(path) else ""
     if family == sqlite3.SQLITE_ERROR and "unsupported file format" in str(error):
         return str(error)
-    if family in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and (names := _unopened(path)):
+    unopened = family in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and _code(error) not in _NO_ROOM
+    if unopened and (names := _unopened(path)):
         return f"{names} cannot be read"
     return ""
 

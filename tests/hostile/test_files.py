@@ -13,7 +13,8 @@ import pytest
 
 from taskdb_cli import logfile, logs
 from taskdb_cli.errors import ExitCode
-from tests.processes import run_process
+from tests.processes import command, run_process
+from tests.samples import add_user, emails, titles
 
 OLD_LINES = {
     "text": "2026-11-22T17:20:06.331Z INFO taskdb.connect [5d0cbf7e] /d.sqlite3: connected in 4 ms\n",
@@ -446,3 +447,39 @@ def test_a_log_in_a_directory_that_is_gone(taskdb, tmp_path, monkeypatch):
     assert "log file taskdb.log cannot be opened: No such file" in result.err
     assert result.err.count("\n") == 1
     monkeypatch.chdir(tmp_path)
+
+
+def run_limited(*words):
+    """Run taskdb where no file may become larger than a few kilobytes."""
+    limited = ["sh", "-c", 'ulimit -f 8; trap "" XFSZ; exec "$@"', "sh", *command(*words)]
+    return subprocess.run(limited, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_sound_database_without_room_is_not_damaged(taskdb, database, database_path, tmp_path):
+    """A restore does not put a database aside because the files beside it cannot grow."""
+    add_user(database)
+    archive = tmp_path / "one.taskdb.zip"
+    taskdb("backup", "--file", archive)
+    # So the -wal and -shm are there; the limit is below the size of the second.
+    with sqlite3.connect(database_path) as holder:
+        holder.execute("SELECT count(*) FROM users").fetchone()
+        Path(f"{database_path}-shm").write_bytes(b"")
+        done = run_limited("restore", archive, "--replace", "--yes")
+    holder.close()
+    assert done.returncode == 1
+    assert "disk I/O error" in done.stderr
+    assert "migrate" not in done.stderr
+    assert "damaged" not in done.stderr
+    assert emails(database) == ["ann@example.com"]
+
+
+def test_an_import_without_room_for_its_temporary_file(taskdb, database, tmp_path):
+    """An import says that its temporary file, and not the database, finds no room."""
+    add_user(database)
+    file = tmp_path / "tasks.csv"
+    file.write_text("title\n" + "x" * 400 + "\n" + "".join(f"{number}\n" for number in range(3000)))
+    done = run_limited("task", "import", file, "--user", "1")
+    assert done.returncode == 1
+    assert "a temporary file in " in done.stderr
+    assert "TMPDIR" in done.stderr
+    assert titles(database) == []

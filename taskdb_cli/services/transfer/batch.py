@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from sqlmodel import SQLModel
 
-from taskdb_cli.errors import InvalidRecords
+from taskdb_cli.errors import InvalidRecords, StorageFailed
 from taskdb_cli.services.transfer.reading import Found, Shape, Source
 from taskdb_cli.services.validation import reasons
 from taskdb_cli.text import brief, one_line
@@ -65,7 +66,8 @@ class Batch:
 
     def close(self) -> None:
         """Throw the rows away."""
-        self._file.close()
+        with suppress(OSError):  # what is still buffered may find no room either
+            self._file.close()
 
     def add(self, row: Row) -> None:
         """Keep a row."""
@@ -103,8 +105,15 @@ class Batch:
 
     def _flush(self) -> None:
         if self._pending:
-            self._file.seek(0, 2)
-            pickle.dump(self._pending, self._file, pickle.HIGHEST_PROTOCOL)
+            try:
+                self._file.seek(0, 2)
+                pickle.dump(self._pending, self._file, pickle.HIGHEST_PROTOCOL)
+                self._file.flush()
+            except OSError as exc:
+                raise StorageFailed(
+                    f"a temporary file in {gettempdir()} cannot be written: {exc.strerror}",
+                    "nothing was imported; make room there, or set TMPDIR to a directory on another disk",
+                ) from exc
             self._pending = []
 
 
