@@ -43,6 +43,9 @@ SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 _NO_HOME = "Could not determine home directory."
 """The message of pathlib when Typer installs shell completion for a user without a home directory."""
 
+_NO_OFFSET = "offset must be a timedelta"
+"""How the message of datetime begins for a TZ such as UTC+99."""
+
 _JSON_OPTIONS = {("-o", "json"), ("--output", "json")}
 
 app = typer.Typer(
@@ -171,6 +174,9 @@ def _ours(error: Exception) -> TaskdbError:  # noqa: PLR0911 (one for each kind)
             # Python keeps bytes that are no UTF-8 as surrogates, which no driver takes.
             shown = repr(brief(error.object))
             return InvalidInput(f"{shown} is not UTF-8 text", "check the arguments and the environment")
+        case ValueError() if str(error).startswith(_NO_OFFSET):
+            zone = brief(os.environ.get("TZ", ""))
+            return InvalidInput(f"TZ is no time zone: {zone!r}", "set it to a name such as Europe/Berlin")
         case RuntimeError() if str(error) == _NO_HOME:
             return HomeMissing("HOME")
         case _:

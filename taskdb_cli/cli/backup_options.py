@@ -71,9 +71,16 @@ class Shelf:
 
     @classmethod
     def of(cls, ctx: typer.Context, directory: Path | None, label: str | None) -> Shelf:
-        """Return what the options of a command say, or those of its group before it."""
+        """Return what the options of a command say, or those of its group before it.
+
+        Raises InvalidInput for a label that cannot be.
+        """
         outer: dict[str, Any] = ctx.parent.params if ctx.parent else {}
-        return cls(invocation(ctx), directory or outer.get("directory"), label or outer.get("label"))
+        if label := label or outer.get("label"):
+            from taskdb_cli.services.backup.names import check_label
+
+            check_label(label)
+        return cls(invocation(ctx), directory or outer.get("directory"), label)
 
     @cached_property
     def directory(self) -> BackupDirectory:

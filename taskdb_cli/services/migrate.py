@@ -32,6 +32,7 @@ from taskdb_cli.errors import (
 )
 from taskdb_cli.services.drift import differences
 from taskdb_cli.services.losses import Loss, losses
+from taskdb_cli.text import LONGEST_ECHO, brief
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -205,6 +206,8 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     ends = revision_range.split(":")
     if len(ends) > 2 or not all(ends):  # noqa: PLR2004 (a range has two)
         raise InvalidInput(f"{revision_range!r} is not a range of revisions", "write FROM:TO, or TO")
+    for end in ends:
+        _require_no_branch(end)
     config = alembic_config()
     config.output_buffer = buffer = StringIO()
     config.attributes["dialect"] = dialect
@@ -239,10 +242,19 @@ def require_known(revision: str) -> None:
     """Raise InvalidInput for a revision that does not exist, SchemaForked for a chain with several heads."""
     if not revision:
         raise InvalidInput("no revision was named", "'taskdb migrate history' lists the revisions")
+    _require_no_branch(revision)
     head_revision()
     if not revision.startswith(("+", "-")):
         with resolving(revision):
             revisions().get_revision(revision)
+
+
+def _require_no_branch(revision: str) -> None:
+    # Alembic fails on an @ without a branch, and Python on thousands of digits.
+    if "@" in revision or len(revision) > LONGEST_ECHO:
+        raise InvalidInput(
+            f"{brief(revision)!r} is not a revision", "'taskdb migrate history' lists the revisions"
+        )
 
 
 def _steps_up(current: str | None, to: str) -> list[Script]:

@@ -188,6 +188,38 @@ def test_revisions_that_are_too_far_away(taskdb, revision):
 
 
 @SQLITE_ONLY
+@pytest.mark.parametrize("revision", ["@", "0001@", "-" + "9" * 5000])
+def test_revisions_that_cannot_be(taskdb, revision):
+    """A branch without a name and a distance of thousands of digits are no revisions."""
+    for words in (["up"], ["down", "--yes"], ["sql"], ["stamp"]):
+        require_refused(taskdb("migrate", *words, "--", revision, expect=None), 2)
+
+
+@SQLITE_ONLY
+def test_a_label_that_is_none(taskdb, tmp_path):
+    """A label that cannot be is refused before anything is printed."""
+    result = taskdb("backup", "list", "--dir", tmp_path, "--label", " ", "-o", "csv", expect=None)
+    require_refused(result, 2)
+    assert result.out == ""
+
+
+@SQLITE_ONLY
+def test_an_offset_that_no_zone_has(taskdb, database, monkeypatch):
+    """A table in the local time of an impossible zone names TZ."""
+    add_user(database)
+    taskdb("task", "create", "--user", "1", "A", "--due", "2026-12-01")
+    monkeypatch.setenv("TZ", "UTC+99")
+    time.tzset()
+    try:
+        result = taskdb("task", "list", "-o", "table", expect=None)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    require_refused(result, 2)
+    assert "TZ" in result.err
+
+
+@SQLITE_ONLY
 @pytest.mark.parametrize("host", ["a..b", f"{'x' * 64}.example", "\udcff"])
 def test_odd_hosts_to_listen_on(taskdb, database, host):
     """A host that cannot exist is refused as an argument, not as an address that is in use."""
