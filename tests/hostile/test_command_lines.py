@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,9 @@ def test_random_command_lines(place, url):
             place("user", "create", "--email", "ann@example.com", "--name", "Ann", expect=None)
             place("task", "create", "--user", "ann@example.com", "A", expect=None)
         line = lines.next()
+        if "--file=-" in line or ("--file", "-") in pairwise(line):
+            # An archive on stdout is no text, which this test reads; those of processes may have one.
+            continue
         result = place(*line, expect=None)
         failed += wrong(line, result.code, result.out, result.err)
     require_none(failed)
