@@ -11,6 +11,11 @@ from tests.conftest import connect
 PATIENCE = 10
 """Seconds after which a session of a process that has ended is one that stays."""
 
+_WAITING = """
+SELECT pg_sleep(0.01)::text FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
 _OTHERS = """
 SELECT pid, state, wait_event, query, pg_sleep(0.02)::text FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -25,3 +30,11 @@ def settle(url: URL) -> None:
     with connect(url) as connection:
         while left := connection.execute(_OTHERS).fetchall():
             assert monotonic() < deadline, left
+
+
+def until_waiting(url: URL) -> None:
+    """Return as soon as a session of the database waits for a lock; fail if none does in time."""
+    deadline = monotonic() + PATIENCE
+    with connect(url) as observer:
+        while not observer.execute(_WAITING).fetchall():
+            assert monotonic() < deadline, "no session waits for a lock"

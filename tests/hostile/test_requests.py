@@ -22,7 +22,7 @@ from tests.api.test_users import assert_problem
 from tests.conftest import NOW, SERVERS
 from tests.samples import add_task, add_token, add_user, emails, task_records, user_records
 from tests.schemas import execute
-from tests.services.test_concurrency import until_waiting
+from tests.sessions import until_waiting
 
 TWO_ENGINES = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 READABLE = [path for method, path in ROUTES if method == "GET"]

@@ -28,7 +28,7 @@ from tests.api.servers import running
 from tests.conftest import POOLERS, SERVERS, connect
 from tests.samples import add_task, add_token, add_user, emails, titles
 from tests.schemas import execute, write_revision
-from tests.services.test_concurrency import until_waiting
+from tests.sessions import until_waiting
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 EVERY_WAY = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1], *POOLERS], indirect=True)

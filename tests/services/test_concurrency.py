@@ -24,6 +24,7 @@ from taskdb_cli.services import task, user
 from tests.conftest import NOW, SERVERS, connect
 from tests.processes import run_process
 from tests.samples import add_task, add_user, task_records, user_records
+from tests.sessions import until_waiting
 from tests.workload import HOT, USERS, Tally, Writer, address, total, work_in_process
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
@@ -192,14 +193,6 @@ def test_the_same_status_from_many(shared, round):
     """A task that many complete at once is completed once."""
     done = together(*[partial(change, shared, 1, status="done")] * 4)
     assert [(record["version"], record["completed_at"]) for record in done] == [(2, NOW)] * 4
-
-
-def until_waiting(url) -> None:
-    """Return as soon as a session of the database waits for a lock."""
-    query = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
-    with connect(url) as observer:
-        while not observer.execute(query, (url.database,)).fetchall():
-            pass
 
 
 @POSTGRESQL_ONLY

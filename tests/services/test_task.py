@@ -208,6 +208,19 @@ def test_change_several_is_all_or_nothing(database, ann):
     assert titles(database) == ["A", "B2", "C"]
 
 
+@pytest.mark.parametrize("ids", [(1,), (1, 2)])
+@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("title", ["A2", "Other"])
+def test_a_version_that_is_not_the_current_one(database, ann, ids, version, title):
+    """A lower and a higher version are both refused, even where the task has the values already."""
+    for number in (1, 2):
+        add_task(database, title="A")
+        change(database, number, title="A2")
+    with pytest.raises(StaleVersion, match=f"task 1 is at version 2, not {version}"):
+        change(database, *ids, title=title, if_version=version)
+    assert titles(database) == ["A2", "A2"]
+
+
 @pytest.mark.parametrize("status", ["todo", "in_progress", "cancelled"])
 def test_completed_at_follows_the_status(database, ann, status):
     """A task is completed when it becomes done, and no longer when it becomes anything else."""

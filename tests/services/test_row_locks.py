@@ -1,0 +1,123 @@
+"""Whoever changes several rows locks all of them first, in the order of their ids.
+
+Each test holds the row in the middle and looks at which rows the writer has locked while it waits.
+SQLite has one writer at a time, and no row locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from sqlalchemy import URL
+
+from taskdb_cli.database import Database
+from taskdb_cli.models.task import TaskUpdate
+from taskdb_cli.models.vocabulary import Existing, TaskStatus
+from taskdb_cli.services import task, user
+from taskdb_cli.services.transfer.tasks import import_tasks
+from tests.conftest import NOW, SERVERS, connect
+from tests.samples import add_task, add_user
+from tests.services.test_transfer import batch_of
+from tests.sessions import until_waiting
+
+pytestmark = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+
+ANN, BOB, CAROL, DAVE = (f"{name}@example.com" for name in ("ann", "bob", "carol", "dave"))
+
+
+@pytest.fixture(autouse=True)
+def house(url: URL, database: Database) -> None:
+    """Users 1 to 4, and three tasks each of the first and the third.
+
+    The first task lies behind the others in the table, and no index is used: without ORDER BY the server
+    finds tasks in another order than that of their ids.
+    """
+    for email in (ANN, BOB, CAROL, DAVE):
+        add_user(database, email)
+    for number, owner in enumerate((ANN, CAROL) * 3, start=1):
+        add_task(database, owner, external_id=f"x{number}")
+    with connect(url) as connection:
+        connection.execute("UPDATE tasks SET title = title WHERE id = 1")
+        for scan in ("enable_indexscan", "enable_bitmapscan"):
+            connection.execute(f'ALTER DATABASE "{url.database}" SET {scan} = off')
+
+
+def locked_while_waiting(
+    url: URL, database: Database, table: str, held: int, work: Callable[..., object]
+) -> list[int]:
+    """Run `work` against another session's lock on the row `held`; return which other rows it has locked."""
+    with ThreadPoolExecutor(1) as other, connect(url) as holder:
+        with holder.transaction():
+            holder.execute(f"SELECT FROM {table} WHERE id = %s FOR UPDATE", (held,))
+            waiting = other.submit(database.write, work)
+            until_waiting(url)
+            with connect(url) as observer:
+                every = {row[0] for row in observer.execute(f"SELECT id FROM {table}")}
+                free = {row[0] for row in observer.execute(f"SELECT id FROM {table} FOR UPDATE SKIP LOCKED")}
+        waiting.result()
+    return sorted(every - free - {held})
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        partial(task.change, ids=[5, 3, 1], given=TaskUpdate(title="Other"), now=NOW),
+        partial(task.change, ids=[5, 3, 1], given=TaskUpdate(), now=NOW, owner=BOB),
+        partial(task.set_status, ids=[5, 3, 1], status=TaskStatus.DONE, now=NOW),
+        partial(task.remove, ids=[5, 3, 1]),
+        partial(user.remove, refs=[ANN], now=NOW),
+        partial(user.remove, refs=[ANN], now=NOW, reassign_to=BOB),
+    ],
+    ids=["change", "move", "set_status", "remove", "remove_user", "reassign"],
+)
+def test_tasks_are_locked_in_order(url, database, work):
+    """While the middle one of three tasks is held, the lowest is locked and the highest is not."""
+    assert locked_while_waiting(url, database, "tasks", 3, work) == [1]
+
+
+@pytest.mark.parametrize(
+    ("users", "held", "locked"),
+    [
+        ({"refs": [CAROL, BOB, ANN]}, 2, [1]),
+        ({"refs": [CAROL, ANN], "reassign_to": BOB}, 2, [1]),
+        ({"refs": [DAVE, CAROL], "reassign_to": ANN}, 3, [1]),
+        ({"refs": [BOB, ANN], "reassign_to": DAVE}, 2, [1]),
+        ({"refs": [CAROL], "reassign_to": DAVE}, 4, [3]),
+    ],
+)
+def test_users_and_heir_are_locked_in_order(url, database, users, held, locked):
+    """While one user is held, those with lower ids are locked and those with higher ids are not."""
+    remove = partial(user.remove, now=NOW, **users)
+    assert locked_while_waiting(url, database, "users", held, remove) == locked
+
+
+def test_an_import_locks_tasks_in_order(url, database):
+    """While the middle one of three tasks that an import updates is held, only the lowest is locked."""
+    records = [{"external_id": f"x{id}", "title": "Other"} for id in (5, 3, 1)]
+    with batch_of(records, owned=True) as batch:
+        bring = partial(import_tasks, batch=batch, owner=ANN, existing=Existing.UPDATE, now=NOW)
+        assert locked_while_waiting(url, database, "tasks", 3, bring) == [1]
+
+
+def test_an_import_locks_owners_in_order(url, database):
+    """While one owner of imported tasks is held, those with lower ids are locked and those above are not."""
+    with batch_of([{"user": email, "title": "New"} for email in (CAROL, BOB, ANN)], owned=False) as batch:
+        bring = partial(import_tasks, batch=batch, owner=None, existing=Existing.UPDATE, now=NOW)
+        assert locked_while_waiting(url, database, "users", 2, bring) == [1]
+
+
+def test_heir_is_locked_before_any_task(url, database):
+    """While the heir is held, no task of the user who goes is locked."""
+    remove = partial(user.remove, refs=[ANN], now=NOW, reassign_to=DAVE)
+    with ThreadPoolExecutor(1) as other, connect(url) as holder:
+        with holder.transaction():
+            holder.execute("SELECT FROM users WHERE id = 4 FOR UPDATE")
+            waiting = other.submit(database.write, remove)
+            until_waiting(url)
+            with connect(url) as observer:
+                free = observer.execute("SELECT id FROM tasks FOR UPDATE SKIP LOCKED").fetchall()
+        waiting.result()
+    assert len(free) == 6
