@@ -237,6 +237,8 @@ def test_a_device_as_dotenv_file(taskdb):
 def test_odd_time_zones(taskdb, monkeypatch, zone):
     """Words that mean a time need a time zone, and the one that is wrong is named."""
     monkeypatch.setenv("TZ", zone)
+    # The zone of an earlier test of this process would still be known.
+    monkeypatch.setattr("tzlocal.unix._cache_tz", None)
     result = taskdb("task", "list", "--due-before", "tomorrow", expect=None)
     require_refused(result, 2)
     assert "TZ" in result.err
