@@ -1,6 +1,7 @@
 """What happens to every request, whatever its route: it is bounded, its bearer checked, and it is logged.
 
-All of it runs on the event loop, which serves every client: it looks at lengths, and parses nothing.
+All of it runs on the event loop, which serves every client: it looks at lengths and at the names of
+parameters, and parses no value.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable
 from secrets import token_hex
+from urllib.parse import unquote_to_bytes
 
 from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect
@@ -39,6 +42,10 @@ from taskdb_cli.errors import (
     TaskdbError,
     Unauthorized,
 )
+from taskdb_cli.text import brief
+
+REPEATABLE = ("user", "status", "priority")
+"""The parameters of a query that may be given several times."""
 
 LIVE = "/health/live"
 """The one path that needs no token."""
@@ -50,6 +57,7 @@ FAULT = "taskdb.fault"
 _log = logging.getLogger("taskdb.request")
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{20,100})")
+_REPEATABLE = {name.encode() for name in REPEATABLE}
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _NOT_TOLD = {401, 413}
@@ -169,7 +177,7 @@ class Bounded:
 
 
 class BoundedQuery:
-    """Refuse a query string that is too long, or has too many parameters, before anything parses it."""
+    """Refuse a query string that is too long, has too many parameters, or has a single one twice."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -177,11 +185,21 @@ class BoundedQuery:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its query is short."""
         query = scope.get("query_string", b"")
-        if len(query) <= LONGEST_QUERY and query.count(b"&") < MOST_PARAMETERS:
+        if len(query) > LONGEST_QUERY or query.count(b"&") >= MOST_PARAMETERS:
+            limits = f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
+            await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
+        elif twice := _given_twice(query):
+            hint = f"only {', '.join(REPEATABLE)} may be repeated"
+            again = InvalidInput(f"the parameter {brief(twice)} is given twice", hint)
+            await refuse(again, scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
-        limits = f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
-        await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
+
+
+def _given_twice(query: bytes) -> str:
+    names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
+    twice = (name for name, times in names.items() if times > 1 and name not in _REPEATABLE)
+    return next(twice, b"").decode(errors="replace")
 
 
 class Guard:

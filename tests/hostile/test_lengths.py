@@ -153,8 +153,8 @@ def test_the_query_is_bounded(api, nobody):
     filling = f"/users?limit=1{'&' * (LONGEST_QUERY - len('limit=1'))}"
     assert_problem(api.get(filling), 422, "usage", "query is too long")
     for path, status in (("/users?", 200), ("/health/live?", 200)):
-        assert api.get(f"{path}limit=1{'&limit=1' * (MOST_PARAMETERS - 1)}").status_code == status
-        assert_problem(api.get(f"{path}limit=1{'&limit=1' * MOST_PARAMETERS}"), 422, "usage", "too long")
+        assert api.get(f"{path}limit=1{'&' * (MOST_PARAMETERS - 1)}").status_code == status
+        assert_problem(api.get(f"{path}limit=1{'&' * MOST_PARAMETERS}"), 422, "usage", "too long")
         sized = f"active=true&after={'a' * (LONGEST_QUERY - len('active=true&after='))}"
         assert "too long" not in api.get(path + sized).text
         assert_problem(api.get(f"{path}{sized}a"), 422, "usage", "too long")

@@ -215,6 +215,25 @@ def test_a_field_that_is_given_twice(api, rows, database):
     assert [record["title"] for record in task_records(database)] == ["Write"]
 
 
+@ANY_ENGINE
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/tasks?limit=1&limit=2"),
+        ("GET", "/users/1/tasks?search=a&%73earch=b"),
+        ("GET", "/users?active=true&active=false"),
+        ("GET", "/users?%CC%81=%CC%81&%CC%81=%FF"),
+        ("DELETE", "/users/1?dry_run=true&dry_run=false"),
+        ("DELETE", "/tasks/1?dry_run=true&dry_run="),
+    ],
+)
+def test_a_parameter_that_is_given_twice(api, rows, database, method, path):
+    """A parameter with one value is refused when it is given twice, on every route, and nothing happens."""
+    assert_problem(api.request(method, path), 422, "usage", "is given twice")
+    assert len(task_records(database)) == 1
+    assert api.get("/tasks?status=todo&status=done&user=1&user=ann@example.com").status_code == 200
+
+
 CHANGES = [
     ("DELETE", "/users/1", None),
     ("DELETE", "/users/ann@example.com", None),
