@@ -22,7 +22,7 @@ from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
-from databases import argument_parser, count_tasks, databases, describe
+from databases import address, argument_parser, count_tasks, databases, describe
 from measuring import add_output_option, report, table, track
 
 from taskdb_cli.database import Database
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _measure(database: Database) -> str:
-    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    url = address(database.url)
     with ExitStack() as stack:
         secret = stack.enter_context(_token(database))
         bare = stack.enter_context(_server("bare_api:app", {"BARE_URL": url}))

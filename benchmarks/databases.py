@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.url import parse_url
@@ -55,6 +55,15 @@ def databases(given: argparse.Namespace) -> Iterator[list[Database]]:
                 file = f"sqlite:///{given.directory}/{name}.sqlite3"
                 urls.append(file if engine == "sqlite" else _on_server(server, name))
         yield [Database(parse_url(url, "--directory")) for url in urls]
+
+
+def address(url: URL) -> str:
+    """Return a URL as other programs read it: the directory of a socket stands in its query."""
+    url = url.set(drivername=url.get_backend_name())
+    if (url.host or "").startswith("/"):
+        query = {**url.query, "host": url.host}
+        url = URL.create(url.drivername, url.username, url.password, None, url.port, url.database, query)
+    return url.render_as_string(hide_password=False)
 
 
 def count_tasks(database: Database) -> int:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import psycopg
-from databases import argument_parser, count_tasks, databases, describe
+from databases import address, argument_parser, count_tasks, databases, describe
 from measuring import add_output_option, report, table, times_ms, track
 from sqlalchemy import Connection, Engine, event
 
@@ -78,10 +78,10 @@ def _bare(database: Database) -> Callable[[], object]:
             connection.close()
 
         return ask_file
-    address = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    plain = address(database.url)
 
     def ask_server() -> None:
-        with psycopg.connect(address) as connection:
+        with psycopg.connect(plain) as connection:
             connection.execute("SELECT 1").fetchone()
 
     return ask_server

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from databases import argument_parser, count_tasks, databases, describe
+from databases import address, argument_parser, count_tasks, databases, describe
 from forms import COUNT, FORMS, LIMIT, USER, USER_ID, Form, Raw, database_ms, explained
 from measuring import Works, add_output_option, median_ms, ratio, report, table, times_ms, track
 from sqlmodel import Session
@@ -248,7 +248,7 @@ def _streams(session: Session) -> Mapping[str, list[float]]:
 
 def _export(database: Database) -> tuple[float, int]:
     """Return the seconds and the peak memory of a process that lists everything."""
-    url = database.url.set(drivername=database.backend.dialect).render_as_string(hide_password=False)
+    url = address(database.url)
     command = [sys.executable, "-m", "taskdb_cli", "--database-url", url]
     start = time.perf_counter()
     process = subprocess.Popen(

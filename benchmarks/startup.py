@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from databases import argument_parser, count_tasks, databases, describe
+from databases import address, argument_parser, count_tasks, databases, describe
 from measuring import add_output_option, ratio, report, table, times_ms, track
 
 from taskdb_cli.database import Database
@@ -43,9 +43,9 @@ def main() -> None:
 
 
 def _compare_list(database: Database, line: str, turns: int) -> list[object]:
-    url = database.url.render_as_string(hide_password=False)
-    bare = [sys.executable, str(HERE / "bare_list.py"), url]
-    taskdb = [*TASKDB, "--database-url", url.replace("+psycopg", ""), *line.split()]
+    url = address(database.url)
+    bare = [sys.executable, str(HERE / "bare_list.py"), url.replace("postgresql:", "postgresql+psycopg:")]
+    taskdb = [*TASKDB, "--database-url", url, *line.split()]
     name = f"`taskdb {line}`, {database.backend.dialect}"
     return [name, "bare SQLModel script", *_compare(taskdb, bare, turns)]
 

@@ -26,7 +26,7 @@ from statistics import median
 from typing import Any
 
 import psycopg
-from databases import argument_parser, databases, describe
+from databases import address, argument_parser, databases, describe
 from measuring import add_output_option, ratio, report, table, times_ms, track
 from sqlalchemy import URL, make_url
 from sqlmodel import Session
@@ -115,8 +115,7 @@ def _connect(url: URL) -> Any:
         )
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(plain, autocommit=True, prepare_threshold=None)
+    return psycopg.connect(address(url), autocommit=True, prepare_threshold=None)
 
 
 def _change(connection: Any, id: int, title: str) -> None:
@@ -164,8 +163,7 @@ def _count(writes: Iterator[Write], end: float) -> int:
 def throughput(side: str, url: URL, writers: int, pool: Any, lead: float) -> float:
     """Return how many writes a second so many writers did together."""
     begin = time.time() + lead
-    address = url.render_as_string(hide_password=False)
-    jobs = [pool.submit(run_writer, side, address, number, begin) for number in range(writers)]
+    jobs = [pool.submit(run_writer, side, address(url), number, begin) for number in range(writers)]
     return sum(job.result() for job in jobs) / SECONDS
 
 
