@@ -15,10 +15,18 @@ from fastapi import FastAPI
 from taskdb_cli.api.app import create_app
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
+from tests.conftest import SERVERS
 from tests.samples import add_token
 
 ANY_ENGINE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 """For what is decided before the database is asked."""
+
+
+@pytest.fixture(params=["sqlite", SERVERS[-1]])
+def engine(request: pytest.FixtureRequest) -> str:
+    """SQLite and one PostgreSQL: its version makes no difference to HTTP."""
+    name: str = request.param
+    return name
 
 
 @dataclass(frozen=True)
