@@ -212,8 +212,11 @@ class Database:
                 raise
             if not self._committed(transaction):
                 raise ours from exc
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as exc:
             if transaction:
+                if session.pooled.is_valid:
+                    # COMMIT was not sent, and the server would go on waiting for it.
+                    session.invalidate_connection(exc)
                 signals.note_change(made=self._committed(transaction))
             raise
 
