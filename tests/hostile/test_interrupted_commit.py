@@ -7,6 +7,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from time import monotonic
@@ -151,20 +152,31 @@ def wait_until(condition: Callable[[], bool]) -> None:
         assert monotonic() < deadline, "it never came to that"
 
 
+# A process of its own: SQLite does not see the locks of a writer through a process that holds a lock itself.
+READER = """
+import sqlite3, sys
+reader = sqlite3.connect(sys.argv[1], isolation_level=None)
+reader.execute("PRAGMA journal_mode = DELETE")  # without a WAL a commit waits for readers
+reader.execute("BEGIN")
+reader.execute("SELECT count(*) FROM users").fetchone()
+print("reading", flush=True)
+sys.stdin.readline()
+"""
+
+
 @SQLITE_ONLY
 @pytest.mark.parametrize(("number", "lets_go"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_within_the_commit(taskdb, url, database, monkeypatch, number, lets_go):  # noqa: PLR0917 (fixtures)
     """A signal while SQLite commits waits for the outcome, and the command tells it."""
     # A commit that waits in vain is tried again, so that there is one to be met.
     monkeypatch.setenv("TASKDB_RETRY_BUDGET", "60")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
-        closing(sqlite3.connect(url.database, isolation_level=None, timeout=0)) as reader,
+        subprocess.Popen([sys.executable, "-c", READER, url.database], **pipes) as reader,
         closing(sqlite3.connect(url.database, isolation_level=None, timeout=0)) as observer,
     ):
-        # Without a WAL a commit waits for those who read.
-        reader.execute("PRAGMA journal_mode = DELETE")
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM users").fetchone()
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
 
         def is_committing() -> bool:
             try:
@@ -173,18 +185,13 @@ def test_within_the_commit(taskdb, url, database, monkeypatch, number, lets_go):
                 return True
             return False
 
-        with subprocess.Popen(
-            command(*CREATE),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        with subprocess.Popen(command(*CREATE), stderr=subprocess.PIPE, **pipes) as process:
             wait_until(is_committing)
             process.send_signal(number)
             if lets_go:
-                reader.execute("ROLLBACK")
+                reader.communicate("stop\n")
             out, err = process.communicate(timeout=30)
+        reader.communicate()
     stopped = Stopped(process.returncode, out, err)
     require_true(stopped, number, before=[], after=emails(database), complete=["bob@example.com"])
     assert (MADE if emails(database) else NOT_MADE) in err
