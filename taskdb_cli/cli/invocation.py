@@ -104,7 +104,7 @@ class Invocation:
 
     def _require_log_apart(self, settings: Settings) -> None:
         """Raise InvalidConfiguration if the log file is the database or the dotenv file."""
-        from taskdb_cli.database.sqlite_url import files_of
+        from taskdb_cli.database.sqlite.url import files_of
         from taskdb_cli.paths import is_same
 
         log = settings.log.file

@@ -318,11 +318,11 @@ def _backend_of(session: Session) -> Backend:
 def _backend(url: URL, options: Options) -> Backend:
     engine = url.get_backend_name()
     if engine == "sqlite":
-        from taskdb_cli.database.sqlite import SQLite
+        from taskdb_cli.database.sqlite.engine import SQLite
 
         return SQLite(url, options)
     if engine == "postgresql":
-        from taskdb_cli.database.postgresql import PostgreSQL
+        from taskdb_cli.database.postgresql.engine import PostgreSQL
 
         return PostgreSQL(url, options)
     raise InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {engine}")

@@ -271,9 +271,9 @@ class Visit:
 
 def _probe(database: Database, connection: Connection) -> Probe:
     if database.backend.dialect == "sqlite":
-        from taskdb_cli.database.sqlite_health import SQLiteProbe
+        from taskdb_cli.database.sqlite.health import SQLiteProbe
 
         return SQLiteProbe(connection, database.backend.place)
-    from taskdb_cli.database.postgresql_health import PostgreSQLProbe
+    from taskdb_cli.database.postgresql.health import PostgreSQLProbe
 
     return PostgreSQLProbe(connection)

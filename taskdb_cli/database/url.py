@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from taskdb_cli.database.postgresql_url import is_postgresql, read_url
+from taskdb_cli.database.postgresql.url import is_postgresql, read_url
 from taskdb_cli.errors import InvalidConfiguration
 
 
@@ -35,7 +35,7 @@ def parse_url(text: str, source: str) -> URL:
     if backend == "postgresql":
         return url
     if backend == "sqlite":
-        from taskdb_cli.database.sqlite_url import parse_sqlite_url
+        from taskdb_cli.database.sqlite.url import parse_sqlite_url
 
         return parse_sqlite_url(text, source)
     raise InvalidConfiguration(
@@ -62,7 +62,7 @@ def is_neon_pooler(url: URL) -> bool:
     """Return whether the URL leads to a pooler of Neon, by the names of its hosts."""
     if not _is_server(url):
         return False
-    from taskdb_cli.database.postgresql_target import Target
+    from taskdb_cli.database.postgresql.target import Target
 
     return Target.of(url).is_neon_pooler
 
@@ -71,7 +71,7 @@ def without_pooler(url: URL) -> URL:
     """Return the direct endpoint of a Neon database: the host without `-pooler`."""
     if not _is_server(url):
         return url
-    from taskdb_cli.database.postgresql_target import past_neon_pooler
+    from taskdb_cli.database.postgresql.target import past_neon_pooler
 
     return past_neon_pooler(url)
 
@@ -80,9 +80,9 @@ def may_be_same(url: URL, direct: URL) -> bool:
     """Return whether two URLs can be the pooled and the direct address of one database."""
     if not (_is_server(url) and _is_server(direct)):
         return url == direct
-    from taskdb_cli.database import postgresql_target
+    from taskdb_cli.database.postgresql import target
 
-    return postgresql_target.may_be_same(url, direct)
+    return target.may_be_same(url, direct)
 
 
 def _is_server(url: URL) -> bool:

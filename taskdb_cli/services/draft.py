@@ -25,7 +25,7 @@ def filled(target: Database, *, dry_run: bool = False, damaged: Damaged | None =
     sees it, so that it needs no journal. A damaged file is kept under another name. Raises StorageFailed,
     and Conflict if the target is there meanwhile, or was changed.
     """
-    from taskdb_cli.database.sqlite_connection import keep_wal
+    from taskdb_cli.database.sqlite.connection import keep_wal
 
     path = damaged.path if damaged else target.backend.missing_file()
     if path is None:

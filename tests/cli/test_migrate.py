@@ -13,7 +13,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK
+from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.database.schema import VERSION_TABLE, migrations_directory, revisions
 from taskdb_cli.errors import ExitCode
 from tests import processes

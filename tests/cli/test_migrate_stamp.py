@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK
+from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.database.schema import VERSION_TABLE, revisions
 from taskdb_cli.errors import ExitCode
 from tests.conftest import SERVERS, connect

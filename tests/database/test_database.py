@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from taskdb_cli.database import sqlite
+from taskdb_cli.database.sqlite import engine as sqlite
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserCreate, user_record

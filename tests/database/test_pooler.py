@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from taskdb_cli.config import load_settings
-from taskdb_cli.database import Database, postgresql_connection
+from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options
+from taskdb_cli.database.postgresql import connection as postgresql_connection
 from tests.conftest import POOLERS, connect, sqlalchemy_url
 from tests.samples import add_user
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.config import load_settings
-from taskdb_cli.database.postgresql_connection import connect_arguments
+from taskdb_cli.database.postgresql.connection import connect_arguments
 from taskdb_cli.errors import InvalidConfiguration
 from tests.conftest import SERVERS
 from tests.proxy import Proxy

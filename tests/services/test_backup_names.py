@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql_place import distinction
-from taskdb_cli.database.sqlite import SQLite
+from taskdb_cli.database.postgresql.place import distinction
+from taskdb_cli.database.sqlite.engine import SQLite
 from taskdb_cli.errors import (
     ExitCode,
     InvalidInput,

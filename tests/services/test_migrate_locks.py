@@ -8,10 +8,11 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from taskdb_cli.database import Database, sqlite_locks
+from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
+from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import revisions
+from taskdb_cli.database.sqlite import locks as sqlite_locks
 from taskdb_cli.errors import DatabaseUnavailable, TransactionConflict
 from taskdb_cli.services import migrate
 from tests.conftest import SERVERS, connect, open_database, sqlalchemy_url

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from taskdb_cli.archive import verify
-from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK
+from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.errors import BackupRunning, DatabaseUnavailable, ExitCode
 from taskdb_cli.services import migrate, restore
 from taskdb_cli.services.backup import taking
@@ -143,7 +143,7 @@ def test_nothing_is_backed_up_or_restored_while_somebody_migrates(url, database,
 def test_a_migration_waits_for_a_backup(url, database, filled, monkeypatch):
     """A migration that comes during a backup begins after it."""
     looked = Event()
-    monkeypatch.setattr("taskdb_cli.database.postgresql_locks.time.sleep", lambda _: looked.set())
+    monkeypatch.setattr("taskdb_cli.database.postgresql.locks.time.sleep", lambda _: looked.set())
     with ThreadPoolExecutor() as pool:
         with database.snapshot() as content:
             migrating = pool.submit(migrate.upgrade, open_database(url))

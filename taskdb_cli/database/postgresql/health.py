@@ -29,8 +29,8 @@ from taskdb_cli.database.health import (
     our_tables,
 )
 from taskdb_cli.database.plan import literal_sql
-from taskdb_cli.database.postgresql import steps
-from taskdb_cli.database.postgresql_session import identifier
+from taskdb_cli.database.postgresql.engine import steps
+from taskdb_cli.database.postgresql.session import identifier
 from taskdb_cli.models.types import MAX_ID
 
 COUNTED_BYTES = 8 * 1024 * 1024

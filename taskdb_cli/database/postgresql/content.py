@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes, present_tables
-from taskdb_cli.database.postgresql_emptying import ANOTHER_WAY, Emptying, is_trouble
-from taskdb_cli.database.postgresql_locks import MIGRATION_LOCK, lock_holders
+from taskdb_cli.database.postgresql.emptying import ANOTHER_WAY, Emptying, is_trouble
+from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_holders
 from taskdb_cli.database.schema import ARCHIVED_TABLES, VERSION_TABLE
 from taskdb_cli.errors import Conflict, DatabaseUnavailable, DataCorrupt
 

@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql_faults import cause_of, first_line
+from taskdb_cli.database.postgresql.errors import cause_of, first_line
 from taskdb_cli.errors import ConnectionFailed, InvalidConfiguration, TaskdbError
 
 

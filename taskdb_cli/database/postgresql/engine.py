@@ -14,24 +14,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database import postgresql_faults as faults
-from taskdb_cli.database import postgresql_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.backend import BEGUN, MIGRATED, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
-from taskdb_cli.database.postgresql_connection import (
-    check_idle_connections,
-    connect_arguments,
-    pooling,
-)
-from taskdb_cli.database.postgresql_faults import LATER
-from taskdb_cli.database.postgresql_locks import lock_migrations, unlock_migrations
-from taskdb_cli.database.postgresql_place import distinction
-from taskdb_cli.database.postgresql_refusals import translate_connecting
-from taskdb_cli.database.postgresql_session import require_schema_name, set_session
-from taskdb_cli.database.postgresql_target import Host, Target
-from taskdb_cli.database.postgresql_url import DRIVER
+from taskdb_cli.database.postgresql import errors as faults
+from taskdb_cli.database.postgresql import rules  # noqa: F401 (registers itself with SQLAlchemy)
+from taskdb_cli.database.postgresql.connection import check_idle_connections, connect_arguments, pooling
+from taskdb_cli.database.postgresql.errors import LATER
+from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrations
+from taskdb_cli.database.postgresql.place import distinction
+from taskdb_cli.database.postgresql.refusals import translate_connecting
+from taskdb_cli.database.postgresql.session import require_schema_name, set_session
+from taskdb_cli.database.postgresql.target import Host, Target
+from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
@@ -327,7 +323,7 @@ class PostgreSQL:
 
     def content(self, connection: Connection) -> Content:
         """Return the content of the database, guarded by the lock that a migration holds too."""
-        from taskdb_cli.database.postgresql_content import PostgreSQLContent
+        from taskdb_cli.database.postgresql.content import PostgreSQLContent
 
         return PostgreSQLContent(connection, self.place)
 
@@ -371,9 +367,9 @@ class PostgreSQL:
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as the catalogs do."""
-        from taskdb_cli.database import postgresql_facts
+        from taskdb_cli.database.postgresql import schema
 
-        return postgresql_facts.facts(connection, tables)
+        return schema.facts(connection, tables)
 
 
 def _wait_briefly(connection: Connection) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from taskdb_cli.database.schema import ALREADY_THERE
-from taskdb_cli.database.sqlite_damage import was_database
-from taskdb_cli.database.sqlite_files import obstacle, uri
-from taskdb_cli.database.sqlite_limits import LimitExceeded
+from taskdb_cli.database.sqlite.damage import was_database
+from taskdb_cli.database.sqlite.files import obstacle, uri
+from taskdb_cli.database.sqlite.limits import LimitExceeded
 from taskdb_cli.errors import (
     Conflict,
     DataCorrupt,

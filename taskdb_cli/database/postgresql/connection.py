@@ -12,8 +12,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskdb_cli.database.backend import MIGRATED
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql_session import OWN_SESSION, session_settings
-from taskdb_cli.database.postgresql_target import Target
+from taskdb_cli.database.postgresql.session import OWN_SESSION, session_settings
+from taskdb_cli.database.postgresql.target import Target
 
 POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""

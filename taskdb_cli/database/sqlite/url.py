@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from sqlalchemy import URL
 
-from taskdb_cli.database.sqlite_files import sidecars
+from taskdb_cli.database.sqlite.files import sidecars
 from taskdb_cli.errors import InvalidConfiguration
 
 FORM = "write sqlite:///relative/path or sqlite:////absolute/path; in the path write ? as %3F and % as %25"

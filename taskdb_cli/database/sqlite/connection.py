@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.sqlite_faults import is_of_storage
-from taskdb_cli.database.sqlite_files import at_rest, obstacle, uri
-from taskdb_cli.database.sqlite_limits import LimitedConnection
-from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
+from taskdb_cli.database.sqlite.errors import is_of_storage
+from taskdb_cli.database.sqlite.files import at_rest, obstacle, uri
+from taskdb_cli.database.sqlite.limits import LimitedConnection
+from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 
 
 def open_file(path: Path, options: Options, busy_timeout: float) -> LimitedConnection:

@@ -18,7 +18,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
 from sqlalchemy import URL
 
-from taskdb_cli.database.postgresql_url import is_connection_string, parameters, with_hosts
+from taskdb_cli.database.postgresql.url import is_connection_string, parameters, with_hosts
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.text import escape
 

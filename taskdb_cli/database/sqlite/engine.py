@@ -31,19 +31,19 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database import sqlite_faults as faults
-from taskdb_cli.database import sqlite_rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.backend import BEGUN, MIGRATED, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
-from taskdb_cli.database.sqlite_connection import open_file
-from taskdb_cli.database.sqlite_damage import find_damage
-from taskdb_cli.database.sqlite_files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
-from taskdb_cli.database.sqlite_limits import LimitedConnection
-from taskdb_cli.database.sqlite_locks import lock_holder
+from taskdb_cli.database.sqlite import errors as faults
+from taskdb_cli.database.sqlite import rules  # noqa: F401 (registers itself with SQLAlchemy)
+from taskdb_cli.database.sqlite.connection import open_file
+from taskdb_cli.database.sqlite.damage import find_damage
+from taskdb_cli.database.sqlite.files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
+from taskdb_cli.database.sqlite.limits import LimitedConnection
+from taskdb_cli.database.sqlite.locks import lock_holder
 from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     DatabaseMissing,
@@ -261,7 +261,7 @@ class SQLite:
 
     def content(self, connection: Connection) -> Content:
         """Return the content of the file."""
-        from taskdb_cli.database.sqlite_content import SQLiteContent
+        from taskdb_cli.database.sqlite.content import SQLiteContent
 
         private = self.path if self.options.disposable else None
         return SQLiteContent(connection, self.place, private=private)
@@ -315,9 +315,9 @@ class SQLite:
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as SQLite and SQLAlchemy describe them."""
-        from taskdb_cli.database import sqlite_facts
+        from taskdb_cli.database.sqlite import schema
 
-        return sqlite_facts.facts(connection, tables)
+        return schema.facts(connection, tables)
 
 
 def _reached(line: str) -> str:

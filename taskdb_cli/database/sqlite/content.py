@@ -15,10 +15,10 @@ from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes
 from taskdb_cli.database.copy_text import rows
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
-from taskdb_cli.database.sqlite_fields import CONVERTERS, WRITERS, Writer, written
-from taskdb_cli.database.sqlite_files import uri
-from taskdb_cli.database.sqlite_limits import LimitedConnection
-from taskdb_cli.database.sqlite_locks import WITHOUT_LOCKS
+from taskdb_cli.database.sqlite.fields import CONVERTERS, WRITERS, Writer, written
+from taskdb_cli.database.sqlite.files import uri
+from taskdb_cli.database.sqlite.limits import LimitedConnection
+from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
 
 LOADING_CACHE_KIB = 16 * 1024

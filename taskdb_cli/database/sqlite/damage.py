@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from taskdb_cli.database.schema import VERSION_TABLE
-from taskdb_cli.database.sqlite_files import obstacle, sidecars, uri
+from taskdb_cli.database.sqlite.files import obstacle, sidecars, uri
 
 COMPARED_BYTES = 8 * 1024 * 1024
 """In a file up to this size every index is compared with its table, which takes ten times as long."""

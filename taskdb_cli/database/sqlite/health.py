@@ -28,9 +28,9 @@ from taskdb_cli.database.health import (
     numbered_tables,
 )
 from taskdb_cli.database.plan import literal_sql
-from taskdb_cli.database.sqlite_damage import OF_ROWS, check
-from taskdb_cli.database.sqlite_files import sidecars
-from taskdb_cli.database.sqlite_limits import LimitedConnection
+from taskdb_cli.database.sqlite.damage import OF_ROWS, check
+from taskdb_cli.database.sqlite.files import sidecars
+from taskdb_cli.database.sqlite.limits import LimitedConnection
 
 _IN_A_FILE = "a file has no server"
 
