@@ -21,8 +21,8 @@ from taskdb_cli.database import Database
 from taskdb_cli.models.indexes import INDEXES
 from taskdb_cli.services import task as service
 from taskdb_cli.services import user as users
-from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.sorting import Order
 
 T = TypeVar("T")
 

@@ -25,9 +25,9 @@ from sqlmodel import Session
 
 from taskdb_cli.database import Database
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing import STREAM_ROWS
-from taskdb_cli.services.ordering import Order, Position
-from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing.pages import STREAM_ROWS
+from taskdb_cli.services.listing.sorting import Order, Position
 
 STREAMED = 100_000
 EXPORTED = 1_000_000

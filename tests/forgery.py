@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from taskdb_cli.services import cursor
-from taskdb_cli.services.ordering import Order
+from taskdb_cli.services.listing import cursor
+from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 
 # None of these is a value of any sort key.

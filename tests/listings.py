@@ -13,9 +13,9 @@ from taskdb_cli.database import Database, bulk_insert
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
 from taskdb_cli.services import task as service
-from taskdb_cli.services.cursor import Cursor
-from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter, fold
+from taskdb_cli.services.listing.cursor import Cursor
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter, fold
+from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 
 EMAILS = ("ann@example.com", "bob@example.com", "cy@example.com")

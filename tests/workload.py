@@ -17,7 +17,7 @@ from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.user import UserCreate
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task, user
-from taskdb_cli.services.listing import Record
+from taskdb_cli.services.listing.pages import Record
 
 BEGIN = datetime(2026, 11, 22, tzinfo=UTC)
 USERS = 6

@@ -13,11 +13,17 @@ from pydantic_core import to_json
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
-from taskdb_cli.services import cursor
-from taskdb_cli.services.cursor import Cursor
-from taskdb_cli.services.listing import Page, Record
-from taskdb_cli.services.ordering import Order, Position, SortKey
-from taskdb_cli.services.query import SEARCH_LENGTH, TASK_SORT_KEYS, USER_SORT_KEYS, TaskFilter, UserFilter
+from taskdb_cli.services.listing import cursor
+from taskdb_cli.services.listing.cursor import Cursor
+from taskdb_cli.services.listing.filters import (
+    SEARCH_LENGTH,
+    TASK_SORT_KEYS,
+    USER_SORT_KEYS,
+    TaskFilter,
+    UserFilter,
+)
+from taskdb_cli.services.listing.pages import Page, Record
+from taskdb_cli.services.listing.sorting import Order, Position, SortKey
 from taskdb_cli.services.validation import reasons
 from taskdb_cli.when import parse_exact
 

@@ -30,7 +30,7 @@ from taskdb_cli.errors import (
     Unauthorized,
     UserNotFound,
 )
-from taskdb_cli.services.cursor import CursorUnusable
+from taskdb_cli.services.listing.cursor import CursorUnusable
 from taskdb_cli.text import escape_json, hide_secrets
 
 MEDIA_TYPE = "application/problem+json"

@@ -28,8 +28,8 @@ from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing import Record
-from taskdb_cli.services.query import TASK_SORT_KEYS
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.pages import Record
 from taskdb_cli.services.task_writing import lock_tasks
 from taskdb_cli.services.token import Access
 

@@ -25,8 +25,8 @@ from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
-from taskdb_cli.services.listing import Record
-from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.listing.pages import Record
 from taskdb_cli.services.token import Access
 
 router = described_router("users")

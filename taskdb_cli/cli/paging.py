@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from taskdb_cli.cli.invocation import Invocation
-    from taskdb_cli.services.listing import Page
-    from taskdb_cli.services.ordering import Order, Position
+    from taskdb_cli.services.listing.pages import Page
+    from taskdb_cli.services.listing.sorting import Order, Position
 
 MOST_ROWS = 10**9
 """The highest limit, well within what either engine can count to."""
@@ -57,7 +57,7 @@ class Listing:
         """
         if after is None:
             return cls(typed, run.now, None)
-        from taskdb_cli.services.cursor import Cursor
+        from taskdb_cli.services.listing.cursor import Cursor
 
         cursor = Cursor.decode(after, typed, order)
         return cls(typed, cursor.now, cursor.position)
@@ -80,7 +80,7 @@ class Listing:
         found = run.database.read(page)
         shown = show_records(run.counting(found.records), view, output, csv_safe=csv_safe)
         if found.next is not None:
-            from taskdb_cli.services.cursor import Cursor
+            from taskdb_cli.services.listing.cursor import Cursor
 
             run.say(f"{len(found.records)} shown, more follow; --limit 0 shows all")
             run.say(f"next: --after {Cursor(found.next, self.now).encode(self.typed)}")

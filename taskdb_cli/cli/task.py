@@ -130,8 +130,8 @@ def list_(
 ) -> None:
     """List tasks, filtered and sorted."""
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.ordering import Order
-    from taskdb_cli.services.query import TASK_SORT_KEYS
+    from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+    from taskdb_cli.services.listing.sorting import Order
 
     run = invocation(ctx)
     order = Order.parse(sort, TASK_SORT_KEYS)
@@ -322,8 +322,8 @@ def export(
 ) -> None:
     """Print all matching tasks, in a format that import reads."""
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.ordering import Order
-    from taskdb_cli.services.query import TASK_SORT_KEYS
+    from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+    from taskdb_cli.services.listing.sorting import Order
 
     run = invocation(ctx)
     order, wanted = Order.parse(sort, TASK_SORT_KEYS), filter.read(run.now)

@@ -15,7 +15,7 @@ from taskdb_cli.cli.completion import complete_priorities, complete_statuses, co
 from taskdb_cli.when import parse_when
 
 if TYPE_CHECKING:
-    from taskdb_cli.services.query import TaskFilter
+    from taskdb_cli.services.listing.filters import TaskFilter
 
 
 def _time(help: str) -> Any:
@@ -69,7 +69,7 @@ class TaskFilterOptions:
 
     def read(self, now: datetime) -> TaskFilter:
         """Return the filter that is meant at that time; raise InvalidInput for a word that is not known."""
-        from taskdb_cli.services.query import TaskFilter
+        from taskdb_cli.services.listing.filters import TaskFilter
 
         return TaskFilter.from_words(
             asdict(self), now=now, parse_time=lambda text: parse_when(text, now=now, end_of_day=False)

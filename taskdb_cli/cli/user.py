@@ -97,8 +97,8 @@ def list_(
 ) -> None:
     """List users, filtered and sorted."""
     from taskdb_cli.services import user as service
-    from taskdb_cli.services.ordering import Order
-    from taskdb_cli.services.query import USER_SORT_KEYS, UserFilter
+    from taskdb_cli.services.listing.filters import USER_SORT_KEYS, UserFilter
+    from taskdb_cli.services.listing.sorting import Order
 
     run = invocation(ctx)
     order = Order.parse(sort, USER_SORT_KEYS)
@@ -231,8 +231,8 @@ def export(
 ) -> None:
     """Print all users, in a format that import reads."""
     from taskdb_cli.services import user as service
-    from taskdb_cli.services.ordering import Order
-    from taskdb_cli.services.query import USER_SORT_KEYS, UserFilter
+    from taskdb_cli.services.listing.filters import USER_SORT_KEYS, UserFilter
+    from taskdb_cli.services.listing.sorting import Order
 
     order = Order.parse("id", USER_SORT_KEYS)
     run = invocation(ctx)

@@ -17,17 +17,17 @@ from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
-from taskdb_cli.services import listing
 from taskdb_cli.services import user as users
-from taskdb_cli.services.listing import Page, Query, Record
-from taskdb_cli.services.ordering import Order, Position
-from taskdb_cli.services.query import (
+from taskdb_cli.services.listing import pages
+from taskdb_cli.services.listing.filters import (
     TaskFilter,
     constant_keys,
     task_count_query,
     task_query,
     task_records,
 )
+from taskdb_cli.services.listing.pages import Page, Query, Record
+from taskdb_cli.services.listing.sorting import Order, Position
 from taskdb_cli.services.task_writing import delete_tasks, insert_task, lock_tasks, read_tasks, update_tasks
 
 
@@ -82,7 +82,7 @@ def find(
     alone = _single_id(filter)
     owners = _owners(session, filter) if alone is None else [alone]
     query, (shorter, start) = task_query(filter, owners), order.without(constant_keys(filter), after)
-    found = listing.page(session, query, shorter, TASK_FIELDS, limit=limit, after=start, fits=fits)
+    found = pages.page(session, query, shorter, TASK_FIELDS, limit=limit, after=start, fits=fits)
     if found.next is not None:
         found = Page(found.records, order.position(found.records[-1]))
     if alone is not None and not found.records:
@@ -96,7 +96,7 @@ def stream(
 ) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory; raise UserNotFound."""
     query, order, after = _listed(session, filter, order, after)
-    return listing.stream(session, query, order, TASK_FIELDS, after=after)
+    return pages.stream(session, query, order, TASK_FIELDS, after=after)
 
 
 def explain(
@@ -112,7 +112,7 @@ def explain(
     if count:
         return explain_queries(session, [task_count_query(filter, _owners(session, filter)).with_values()])
     query, order, after = _listed(session, filter, order, after)
-    return explain_queries(session, listing.queries(query, order, limit=limit, after=after))
+    return explain_queries(session, pages.queries(query, order, limit=limit, after=after))
 
 
 def count(session: Session, filter: TaskFilter) -> int:

@@ -28,8 +28,8 @@ from sqlmodel import Session
 from taskdb_cli.database.prepared import run
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
-from taskdb_cli.services.listing import Record
-from taskdb_cli.services.query import task_records
+from taskdb_cli.services.listing.filters import task_records
+from taskdb_cli.services.listing.pages import Record
 from taskdb_cli.services.user import UserKey
 
 _tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))

@@ -31,7 +31,7 @@ from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.services import user as users
-from taskdb_cli.services.listing import Record
+from taskdb_cli.services.listing.pages import Record
 
 PREFIX = "taskdb_"
 """How every token begins, so that people and scanners recognize a leaked one."""

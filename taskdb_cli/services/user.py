@@ -28,10 +28,10 @@ from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
 from taskdb_cli.models.vocabulary import USER_FIELDS
-from taskdb_cli.services import listing
-from taskdb_cli.services.listing import Page, Record
-from taskdb_cli.services.ordering import Order, Position
-from taskdb_cli.services.query import UserFilter, user_count_query, user_query
+from taskdb_cli.services.listing import pages
+from taskdb_cli.services.listing.filters import UserFilter, user_count_query, user_query
+from taskdb_cli.services.listing.pages import Page, Record
+from taskdb_cli.services.listing.sorting import Order, Position
 
 MAX_ID_DIGITS = len(str(MAX_ID))
 
@@ -147,7 +147,7 @@ def find(
     The page ends early where a record does not fit.
     """
     query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
-    return listing.page(session, query, order, fields, limit=limit, after=after, fits=fits)
+    return pages.page(session, query, order, fields, limit=limit, after=after, fits=fits)
 
 
 def stream(
@@ -160,7 +160,7 @@ def stream(
 ) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory, with each user's number of tasks if asked."""
     query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
-    return listing.stream(session, query, order, fields, after=after)
+    return pages.stream(session, query, order, fields, after=after)
 
 
 def count(session: Session, filter: UserFilter) -> int:

@@ -11,8 +11,8 @@ import pytest
 from taskdb_cli.cli.invocation import Invocation
 from taskdb_cli.database import Database
 from taskdb_cli.models.vocabulary import TASK_FIELDS
-from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 from tests.forgery import forged
 from tests.listings import add_tasks, add_users, make_row, random_rows

@@ -24,7 +24,7 @@ from taskdb_cli.api import listings
 from taskdb_cli.database import Database
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.services import task
-from taskdb_cli.services.query import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
 from tests.api.conftest import ANY_ENGINE, Api
 from tests.api.test_server import PATIENCE, SOAK, Server, bearer, locked, serving, wait_until
 from tests.conftest import NOW, SERVERS, _urls_key, isolate, open_database

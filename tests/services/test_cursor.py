@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
-from taskdb_cli.services.cursor import Cursor
-from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS
+from taskdb_cli.services.listing.cursor import Cursor
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 from tests.forgery import forged
 

@@ -7,10 +7,10 @@ import pytest
 from taskdb_cli.errors import ExternalIdTaken, InvalidInput, StaleVersion, TaskNotFound, UserNotFound
 from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
-from taskdb_cli.services import listing
 from taskdb_cli.services import task as service
-from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing import pages as listing
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing.sorting import Order
 from taskdb_cli.services.validation import validate
 from tests.conftest import NOW
 from tests.samples import add_task, add_user, emails, titles

@@ -14,8 +14,8 @@ from taskdb_cli.errors import InvalidRecords, UserNotFound
 from taskdb_cli.models.user import UserCreate
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.services import task, user
-from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing.sorting import Order
 from taskdb_cli.services.transfer.reading import Source
 from taskdb_cli.services.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.services.transfer.users import import_users, read_users

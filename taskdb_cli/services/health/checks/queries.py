@@ -9,11 +9,11 @@ from sqlmodel import col
 
 from taskdb_cli.database.health import NotMeasured
 from taskdb_cli.models.task import Task
-from taskdb_cli.services import listing
 from taskdb_cli.services.health.result import Check, Status
 from taskdb_cli.services.health.subject import Look
-from taskdb_cli.services.ordering import Order
-from taskdb_cli.services.query import TASK_SORT_KEYS, TaskFilter, task_query
+from taskdb_cli.services.listing import pages
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter, task_query
+from taskdb_cli.services.listing.sorting import Order
 
 FEWEST_ROWS = 10_000
 """A planner is right to read a smaller table from end to end."""
@@ -49,5 +49,5 @@ def _forms(look: Look) -> Iterator[tuple[str, Select[object]]]:
     for filter, owners, sort in forms:
         order = Order.parse(sort, TASK_SORT_KEYS)
         options = f"{'--user ' if owners else ''}{'--overdue ' if filter.overdue_at else ''}--sort {sort}"
-        for query in listing.queries(task_query(filter, owners), order, limit=PAGE):
+        for query in pages.queries(task_query(filter, owners), order, limit=PAGE):
             yield options, query

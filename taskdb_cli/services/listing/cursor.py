@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.services.ordering import Order, Position
+from taskdb_cli.services.listing.sorting import Order, Position
 
 LONGEST = 8000
 """Characters that a cursor has at most: one that holds a title and an address has some 5000."""

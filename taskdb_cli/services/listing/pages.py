@@ -12,7 +12,7 @@ from sqlalchemy import Integer, Select, bindparam
 from sqlmodel import Session
 
 from taskdb_cli.database.prepared import run
-from taskdb_cli.services.ordering import Order, Position
+from taskdb_cli.services.listing.sorting import Order, Position
 
 STREAM_ROWS = 1000
 """How many rows a stream fetches at a time."""

@@ -26,8 +26,8 @@ from taskdb_cli.models.vocabulary import (
     TaskPriority,
     TaskStatus,
 )
-from taskdb_cli.services.listing import Query
-from taskdb_cli.services.ordering import SortKey
+from taskdb_cli.services.listing.pages import Query
+from taskdb_cli.services.listing.sorting import SortKey
 from taskdb_cli.text import brief
 
 SEARCH_LENGTH = 200

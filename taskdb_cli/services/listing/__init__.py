@@ -1,0 +1,1 @@
+"""Lists of users and tasks: filters, sort keys, cursors and pages."""
