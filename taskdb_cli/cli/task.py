@@ -291,7 +291,7 @@ def import_(
 
     A task whose user has one of the same external id is updated if it differs.
     """
-    from taskdb_cli.services.transfer.tasks import import_tasks, read_tasks
+    from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 
     run = invocation(ctx)
     import_file(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from sqlmodel import Session
 
-    from taskdb_cli.services.transfer.batch import Batch, Outcome, Problem
-    from taskdb_cli.services.transfer.reading import Source
+    from taskdb_cli.transfer.batch import Batch, Outcome, Problem
+    from taskdb_cli.transfer.files import Source
 
 STDIN = "standard input"
 MOST_DETAILS = 1000
@@ -92,7 +92,7 @@ def import_file(
 
     `look` is the command that shows the records.
     """
-    from taskdb_cli.services.transfer.reading import Source
+    from taskdb_cli.transfer.files import Source
 
     if not dry_run:
         # Reading a large file takes long: who stops it wants to know that nothing was imported.
@@ -149,7 +149,7 @@ def _describe(outcome: Outcome, source: Source) -> str:
     if outcome.without_external_id:
         parts.append(f"{outcome.without_external_id} have no external id: another import creates them again")
     if source.format is FileFormat.TASKWARRIOR:
-        from taskdb_cli.services.transfer.taskwarrior import LEFT_BEHIND
+        from taskdb_cli.transfer.taskwarrior import LEFT_BEHIND
 
         parts.append(f"left behind, as Taskwarrior computes them: {' and '.join(LEFT_BEHIND)}")
     return "; ".join(parts)

@@ -208,7 +208,7 @@ def import_(
     output: CountsOutput = None,
 ) -> None:
     """Import users from CSV, JSON or NDJSON, all or nothing; the e-mail address tells who is who."""
-    from taskdb_cli.services.transfer.users import import_users, read_users
+    from taskdb_cli.transfer.users import import_users, read_users
 
     run = invocation(ctx)
     import_file(

@@ -17,7 +17,7 @@ from taskdb_cli.database import Database
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.vocabulary import Existing, TaskStatus
 from taskdb_cli.services import task, user
-from taskdb_cli.services.transfer.tasks import import_tasks
+from taskdb_cli.transfer.tasks import import_tasks
 from tests.conftest import NOW, SERVERS, connect
 from tests.samples import add_task, add_user
 from tests.services.test_transfer import batch_of

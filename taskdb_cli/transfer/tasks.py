@@ -16,17 +16,9 @@ from taskdb_cli.models.types import Flag, SmallNumber, text_type, timestamp_type
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, FileFormat, TaskPriority, TaskStatus
 from taskdb_cli.services import user as users
-from taskdb_cli.services.transfer.batch import (
-    Batch,
-    Outcome,
-    ParseTime,
-    Problem,
-    Row,
-    check_record,
-    read_batch,
-)
-from taskdb_cli.services.transfer.reading import Shape, Source
-from taskdb_cli.services.transfer.staging import (
+from taskdb_cli.transfer.batch import Batch, Outcome, ParseTime, Problem, Row, check_record, read_batch
+from taskdb_cli.transfer.files import Shape, Source
+from taskdb_cli.transfer.staging import (
     change,
     count,
     fetch,
@@ -35,7 +27,7 @@ from taskdb_cli.services.transfer.staging import (
     staging_table,
     update_differing,
 )
-from taskdb_cli.services.transfer.taskwarrior import to_task
+from taskdb_cli.transfer.taskwarrior import to_task
 
 _TIMES = {"due_at": True, "completed_at": False, "created_at": False, "updated_at": False}
 _NOT_TAKEN_OVER = ("id", "user_id", "version")

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from sqlmodel import SQLModel
 
 from taskdb_cli.errors import InvalidRecords, StorageFailed
-from taskdb_cli.services.transfer.reading import Found, Shape, Source
 from taskdb_cli.services.validation import reasons
 from taskdb_cli.text import brief, one_line
+from taskdb_cli.transfer.files import Found, Shape, Source
 
 Row = tuple[Any, ...]
 """What is written to the temporary table; the number of the record comes first."""

@@ -13,23 +13,9 @@ from taskdb_cli.database import lock_table
 from taskdb_cli.models.types import Flag, text_type, timestamp_type
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
-from taskdb_cli.services.transfer.batch import (
-    Batch,
-    Outcome,
-    ParseTime,
-    Problem,
-    Row,
-    check_record,
-    read_batch,
-)
-from taskdb_cli.services.transfer.reading import Shape, Source
-from taskdb_cli.services.transfer.staging import (
-    change,
-    repeated,
-    staged,
-    staging_table,
-    update_differing,
-)
+from taskdb_cli.transfer.batch import Batch, Outcome, ParseTime, Problem, Row, check_record, read_batch
+from taskdb_cli.transfer.files import Shape, Source
+from taskdb_cli.transfer.staging import change, repeated, staged, staging_table, update_differing
 
 _TIMES = {"created_at": False, "updated_at": False}
 _NOT_TAKEN_OVER = ("id", "version", "tasks")

@@ -26,7 +26,7 @@ from sqlmodel import Session
 
 from taskdb_cli.database import bulk_insert
 from taskdb_cli.models.types import BigNumber, timestamp_type
-from taskdb_cli.services.transfer.batch import Row
+from taskdb_cli.transfer.batch import Row
 
 FETCHED_ROWS = 1000
 
