@@ -26,7 +26,7 @@ from databases import POSTGRESQL_VERSION, address, argument_parser, count_tasks,
 from measuring import add_output_option, ratio, report, table, track
 from sqlalchemy import URL
 
-from taskdb_cli.archive import Archive
+from taskdb_cli.backup.archive import Archive
 from taskdb_cli.database import Database
 from taskdb_cli.services import migrate
 

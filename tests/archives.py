@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from datetime import UTC, datetime
 
-from taskdb_cli.archive import ArchiveWriter, Column, Digest, Manifest, Origin, layout
+from taskdb_cli.backup.archive import ArchiveWriter, Column, Digest, Manifest, Origin, layout
 
 IDENTITY, PLACE = "0a1b2c3d-0000-4000-8000-0123456789ab", "db.example.com:5432/work"
 ORIGIN = Origin(

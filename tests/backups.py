@@ -11,13 +11,13 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from taskdb_cli.archive import seal_of, verify
-from taskdb_cli.archive.manifest import decode
+from taskdb_cli.backup.archive import seal_of, verify
+from taskdb_cli.backup.archive.manifest import decode
+from taskdb_cli.backup.atomic import open_partial, sync
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.history import Proof
+from taskdb_cli.backup.names import archive_name, parse_name
 from taskdb_cli.output import timestamp
-from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.files import open_partial, sync
-from taskdb_cli.services.backup.names import archive_name, parse_name
-from taskdb_cli.services.backup.records import Proof
 from tests.archives import forged
 from tests.conftest import NOW
 

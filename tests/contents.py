@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from taskdb_cli.archive import Digest
+from taskdb_cli.backup.archive import Digest
 from taskdb_cli.database import Database
 from tests.conftest import connect
 from tests.schemas import execute

@@ -12,9 +12,9 @@ import zipfile
 import pytest
 import zstandard
 
-from taskdb_cli.archive import Archive, layout, verify
-from taskdb_cli.archive.frame import MAX_WINDOW
-from taskdb_cli.archive.manifest import MAX_BYTES
+from taskdb_cli.backup.archive import Archive, layout, verify
+from taskdb_cli.backup.archive.frame import MAX_WINDOW
+from taskdb_cli.backup.archive.manifest import MAX_BYTES
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, ExitCode
 from tests.archives import (
     ROWS,

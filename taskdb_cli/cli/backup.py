@@ -42,10 +42,10 @@ from taskdb_cli.output import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, F
 from taskdb_cli.text import hide_secrets
 
 if TYPE_CHECKING:
+    from taskdb_cli.backup.create import Backup
+    from taskdb_cli.backup.ownership import Owner
+    from taskdb_cli.backup.retention import Policy
     from taskdb_cli.cli.invocation import Invocation
-    from taskdb_cli.services.backup.ownership import Owner
-    from taskdb_cli.services.backup.retention import Policy
-    from taskdb_cli.services.backup.taking import Backup
 
 FLOOR = 3
 
@@ -120,7 +120,7 @@ def list_(
     csv_safe: CsvSafe = False,
 ) -> None:
     """List the archives of the directory, oldest first, with their last verification and drill."""
-    from taskdb_cli.services.backup import inventory
+    from taskdb_cli.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
     found = inventory.archives(shelf.directory, shelf.given_label, say=shelf.run.say)
@@ -140,7 +140,7 @@ def show(
     csv_safe: CsvSafe = False,
 ) -> None:
     """Show what an archive says of itself, once its seal is found whole."""
-    from taskdb_cli.services.backup import inventory
+    from taskdb_cli.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
     found = inventory.describe(shelf.find(archive, shelf.run.database, offline=True))
@@ -162,7 +162,7 @@ def verify(
     drill_url: DrillUrl = None,
 ) -> None:
     """Read archives from the first byte to the last; exit 7 if one is not as it was written."""
-    from taskdb_cli.services.backup import proving
+    from taskdb_cli.backup import verify
 
     shelf = Shelf.of(ctx, directory, label)
     failures: list[TaskdbError] = []
@@ -170,9 +170,9 @@ def verify(
         try:
             its_directory = shelf.directory_of(archive)
             path = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
-            backup = proving.verify(path)
+            backup = verify.verify(path)
             shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
-            proving.note(backup, its_directory, now=shelf.run.now)
+            verify.note(backup, its_directory, now=shelf.run.now)
             if drill or drill_url:
                 _drill(shelf, path, drill_url, tell=True)
         except (NotFound, DataCorrupt, StorageFailed, Incomplete) as exc:
@@ -202,15 +202,15 @@ def prune(
     csv_safe: CsvSafe = False,
 ) -> None:
     """Delete the archives of the label that no rule keeps; say why each stays or goes."""
-    from taskdb_cli.services.backup import proving
-    from taskdb_cli.services.backup.retention import Policy
+    from taskdb_cli.backup import verify
+    from taskdb_cli.backup.retention import Policy
     from taskdb_cli.services.migrate import identify
 
     shelf = Shelf.of(ctx, directory, label)
     policy = Policy(keep_last, keep_daily, keep_weekly, keep_monthly, keep_at_least)
     identity, _ = identify(shelf.run.database)
     owner = shelf.owner(identity)
-    decisions = proving.thin_out(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
+    decisions = verify.thin_out(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
     if all(decision.suspect for decision in decisions):
         shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
@@ -227,11 +227,11 @@ def _back_up(
     output: Format | None,
     csv_safe: bool,
 ) -> None:
-    from taskdb_cli.services.backup import taking
+    from taskdb_cli.backup import create
 
     run, began = shelf.run, time.monotonic()
     with progress(run, "backing up") as advance:
-        backup = taking.take(
+        backup = create.take(
             run.maintained, shelf.directory, label=shelf.label, now=run.now, progress=advance
         )
     seconds = time.monotonic() - began
@@ -264,11 +264,11 @@ def _tell(run: Invocation, backup: Backup, output: Format | None, *, csv_safe: b
 
 
 def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
-    from taskdb_cli.services.backup import proving
+    from taskdb_cli.backup import verify
 
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
     with progress(shelf.run, "drilling") as advance:
-        proving.drill(
+        verify.drill(
             path, shelf.directory_of(str(path.absolute())), now=shelf.run.now, target=target, progress=advance
         )
     if tell:
@@ -276,9 +276,9 @@ def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
 
 
 def _thin_out(shelf: Shelf, owner: Owner, policy: Policy) -> None:
-    from taskdb_cli.services.backup import proving
+    from taskdb_cli.backup import verify
 
-    decisions = proving.thin_out(shelf.directory, owner, policy, now=shelf.run.now)
+    decisions = verify.thin_out(shelf.directory, owner, policy, now=shelf.run.now)
     if suspect := [decision for decision in decisions if decision.suspect]:
         number = f"{len(suspect)} archive{'' if len(suspect) == 1 else 's'}"
         example = f"{suspect[-1].entry.path.name} is {'; '.join(suspect[-1].reasons)}"
@@ -286,8 +286,8 @@ def _thin_out(shelf: Shelf, owner: Owner, policy: Policy) -> None:
 
 
 def _write_metrics(shelf: Shelf, owner: Owner, path: Path, seconds: float) -> None:
-    from taskdb_cli.services.backup import metrics
-    from taskdb_cli.services.backup.ownership import holdings
+    from taskdb_cli.backup import metrics
+    from taskdb_cli.backup.ownership import holdings
 
     record = holdings(shelf.directory, owner).record
     metrics.write_metrics(path.absolute(), shelf.label, record, seconds=seconds)
@@ -325,7 +325,7 @@ def _refuse_own_options(ctx: typer.Context) -> None:
 
 
 def _back_up_to(shelf: Shelf, file: str, output: Format | None, *, csv_safe: bool) -> None:
-    from taskdb_cli.services.backup import taking
+    from taskdb_cli.backup import create
 
     run = shelf.run
     if file == "-" and sys.stdout.isatty():
@@ -338,7 +338,7 @@ def _back_up_to(shelf: Shelf, file: str, output: Format | None, *, csv_safe: boo
     with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
         if file == "-":
             try:
-                manifest = taking.write(
+                manifest = create.write(
                     content, sys.stdout.buffer, label=shelf.label, now=run.now, progress=advance
                 )
                 sys.stdout.buffer.flush()
@@ -349,7 +349,7 @@ def _back_up_to(shelf: Shelf, file: str, output: Format | None, *, csv_safe: boo
                 ) from exc
             run.journal.rows = manifest.rows
         else:
-            backup = taking.save(content, path, label=shelf.label, now=run.now, progress=advance)
+            backup = create.save(content, path, label=shelf.label, now=run.now, progress=advance)
             _tell(run, backup, output, csv_safe=csv_safe)
 
 

@@ -18,11 +18,11 @@ from taskdb_cli.paths import reserved
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taskdb_cli.backup.create import Backup
+    from taskdb_cli.backup.directory import BackupDirectory
+    from taskdb_cli.backup.ownership import Owner
+    from taskdb_cli.backup.retention import Policy
     from taskdb_cli.database import Database
-    from taskdb_cli.services.backup.directory import BackupDirectory
-    from taskdb_cli.services.backup.ownership import Owner
-    from taskdb_cli.services.backup.retention import Policy
-    from taskdb_cli.services.backup.taking import Backup
 
 Directory = Annotated[
     Path | None,
@@ -77,7 +77,7 @@ class Shelf:
         """
         outer: dict[str, Any] = ctx.parent.params if ctx.parent else {}
         if label := label or outer.get("label"):
-            from taskdb_cli.services.backup.names import check_label
+            from taskdb_cli.backup.names import check_label
 
             check_label(label)
         return cls(invocation(ctx), directory or outer.get("directory"), label)
@@ -85,8 +85,8 @@ class Shelf:
     @cached_property
     def directory(self) -> BackupDirectory:
         """The directory, which need not exist yet; raise InvalidInput for the address of a database."""
+        from taskdb_cli.backup.directory import BackupDirectory
         from taskdb_cli.config import default_backup_directory
-        from taskdb_cli.services.backup.directory import BackupDirectory
 
         chosen = self.given_directory or self.run.settings.backup.directory or default_backup_directory()
         if str(chosen).lower().startswith(("postgres:", "postgresql:", "postgresql+")):
@@ -102,7 +102,7 @@ class Shelf:
 
         If no directory is set and the user has no home directory, it is the one of the archive's path.
         """
-        from taskdb_cli.services.backup.directory import BackupDirectory
+        from taskdb_cli.backup.directory import BackupDirectory
 
         try:
             return self.directory
@@ -114,7 +114,7 @@ class Shelf:
     @cached_property
     def chosen_label(self) -> str | None:
         """The label that an option or a setting names."""
-        from taskdb_cli.services.backup.names import check_label
+        from taskdb_cli.backup.names import check_label
 
         label = self.given_label or self.run.settings.backup.label
         return check_label(label) if label else None
@@ -126,8 +126,8 @@ class Shelf:
 
     def owner(self, identity: str | None) -> Owner:
         """Return what archives are compared with to find those of the database with this identity."""
-        from taskdb_cli.services.backup.names import default_label, label_of
-        from taskdb_cli.services.backup.ownership import Owner
+        from taskdb_cli.backup.names import default_label, label_of
+        from taskdb_cli.backup.ownership import Owner
 
         backend = self.run.settings.named_database().backend
         if self.chosen_label:
@@ -149,8 +149,8 @@ class Shelf:
         With `offline` the label decides if the database cannot be reached. For a `damaged` file, which is
         not opened, the label always decides. A caller that will `read_anyway` checks the seal itself.
         """
-        from taskdb_cli.services.backup.newest import latest
-        from taskdb_cli.services.backup.ownership import presumed
+        from taskdb_cli.backup.newest import latest
+        from taskdb_cli.backup.ownership import presumed
 
         if archive != LATEST:
             return self.directory_of(archive).find(archive)
@@ -162,7 +162,7 @@ class Shelf:
 
     def _meant_by(self, database: Database, *, offline: bool) -> Owner:
         """Return whose archives are meant: the database's own, unless it is new or cannot be reached."""
-        from taskdb_cli.services.backup.ownership import holdings, presumed
+        from taskdb_cli.backup.ownership import holdings, presumed
         from taskdb_cli.services.migrate import identify
 
         try:
@@ -209,7 +209,7 @@ def is_stdout(path: Path | None) -> bool:
 
 def policy_of(*, last: int, daily: int, weekly: int, monthly: int, at_least: int) -> Policy | None:
     """Return the policy that the options spell, or None when they say nothing."""
-    from taskdb_cli.services.backup.retention import Policy
+    from taskdb_cli.backup.retention import Policy
 
     if not (last or daily or weekly or monthly):
         return None

@@ -150,7 +150,7 @@ def _saving(shelf: Shelf, *, no_backup: bool) -> Callable[[Database], None] | No
         return None
 
     def save(database: Database) -> None:
-        from taskdb_cli.services.backup.taking import take
+        from taskdb_cli.backup.create import take
 
         backup = partial(take, database, shelf.directory, label=shelf.label, now=shelf.run.now, guarded=True)
         shelf.saying(backup, f"backed up {database.backend.place} to")

@@ -17,10 +17,10 @@ from taskdb_cli.errors import Conflict, DatabaseMissing, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
+    from taskdb_cli.backup.aside import Damaged
+    from taskdb_cli.backup.restore import Plan, Safety
     from taskdb_cli.database import Database
     from taskdb_cli.database.content import Content
-    from taskdb_cli.services.aside import Damaged
-    from taskdb_cli.services.restore import Plan, Safety
 
 Replace = Annotated[bool, typer.Option("--replace", help="Delete the rows that are there first.")]
 FromOtherDatabase = Annotated[
@@ -44,8 +44,8 @@ def restore(
     dry_run: DryRun = False,
 ) -> None:
     """Load an archive into the database: in one transaction, verified before and after."""
-    from taskdb_cli.services import restore as service
-    from taskdb_cli.services.aside import find_damaged
+    from taskdb_cli.backup import restore as service
+    from taskdb_cli.backup.aside import find_damaged
 
     shelf = Shelf.of(ctx, directory, label)
     run, target = shelf.run, shelf.run.maintained
@@ -85,8 +85,8 @@ def copy(
     dry_run: DryRun = False,
 ) -> None:
     """Load all that the database holds into another one, of either engine."""
-    from taskdb_cli.services import restore as service
-    from taskdb_cli.services.aside import find_damaged
+    from taskdb_cli.backup import restore as service
+    from taskdb_cli.backup.aside import find_damaged
 
     run = invocation(ctx)
     origin, target = run.maintained, run.settings.other_database(to, "--to")
@@ -107,7 +107,7 @@ def _identity_to_adopt(
     shelf: Shelf, archive: str, target: Database, plan: Plan, *, from_other_database: bool
 ) -> str | None:
     """Return the identity that goes with the rows; raise Conflict if they are of another database."""
-    from taskdb_cli.services.backup.ownership import identity_to_adopt
+    from taskdb_cli.backup.ownership import identity_to_adopt
     from taskdb_cli.services.migrate import identify
 
     identity = None
@@ -147,7 +147,7 @@ def _may_replace(
     if held and not replace:
         raise TargetNotEmpty(target.backend.place, in_words(held))
     if held and dry_run:
-        from taskdb_cli.services import restore as service
+        from taskdb_cli.backup import restore as service
 
         service.rehearse(target)
         run.say(f"would delete {in_words(held)} of {target.backend.place}")
@@ -163,8 +163,8 @@ def _say_kept(run: Invocation, damaged: Damaged | None, *, dry_run: bool) -> Non
 
 
 def _safety(shelf: Shelf, target: Database) -> Safety:
-    from taskdb_cli.services.backup.names import SAFETY_SUFFIX, default_label
-    from taskdb_cli.services.backup.taking import keep
+    from taskdb_cli.backup.create import keep
+    from taskdb_cli.backup.names import SAFETY_SUFFIX, default_label
 
     # Whose archive is restored says nothing of whose rows are replaced.
     label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX

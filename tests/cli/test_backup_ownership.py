@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.archive import manifest_of
+from taskdb_cli.backup import restore
+from taskdb_cli.backup.archive import manifest_of
+from taskdb_cli.backup.directory import Entry
+from taskdb_cli.backup.names import label_of, parse_name
+from taskdb_cli.backup.retention import Policy, decide
 from taskdb_cli.errors import ExitCode
-from taskdb_cli.services import migrate, restore
-from taskdb_cli.services.backup.directory import Entry
-from taskdb_cli.services.backup.names import label_of, parse_name
-from taskdb_cli.services.backup.retention import Policy, decide
+from taskdb_cli.services import migrate
 from tests.backups import OLD_ROWS, old_archive, old_record
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, get_rows

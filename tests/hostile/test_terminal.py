@@ -17,9 +17,9 @@ import psycopg
 import pytest
 
 from taskdb_cli import logs
+from taskdb_cli.backup import metrics
+from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.cli import run
-from taskdb_cli.services.backup import metrics
-from taskdb_cli.services.backup.records import Proof, Record
 from taskdb_cli.text import escape, escape_json
 from tests.api.conftest import ANY_ENGINE
 from tests.conftest import ENGINES, NOW, connect

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from taskdb_cli.backup.atomic import open_partial
+from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.history import Record
+from taskdb_cli.backup.names import archive_name
 from taskdb_cli.errors import (
     BackupRunning,
     ExitCode,
@@ -19,10 +23,6 @@ from taskdb_cli.errors import (
     NotFound,
     StorageFailed,
 )
-from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.files import open_partial
-from taskdb_cli.services.backup.names import archive_name
-from taskdb_cli.services.backup.records import Record
 from tests.backups import (
     NAME,
     archive,
@@ -99,7 +99,7 @@ LIST = """
 import sys
 from pathlib import Path
 from taskdb_cli.errors import StorageFailed
-from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.backup.directory import BackupDirectory
 try:
     print(BackupDirectory(Path(sys.argv[1])).entries())
 except StorageFailed as exc:
@@ -145,7 +145,7 @@ def test_what_is_not_there_is_not_found(directory, name):
 HOLD = """
 import sys, subprocess
 from pathlib import Path
-from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.backup.directory import BackupDirectory
 with BackupDirectory(Path(sys.argv[1])).lock(sys.argv[2]):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=0, close_fds=False)
     print(child.pid, flush=True)

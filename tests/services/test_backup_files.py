@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from taskdb_cli.backup.atomic import discard, open_partial, publish, write_atomically
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.errors import (
     Conflict,
     ExitCode,
     StorageFailed,
 )
-from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.files import discard, open_partial, publish, write_atomically
 from tests.backups import (
     NAME,
     archive,
@@ -253,8 +253,8 @@ KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.files import open_partial, publish, sync
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.atomic import open_partial, publish, sync
 directory = BackupDirectory(Path(sys.argv[1]))
 final, calls = directory.new_path("tasks", datetime.now(UTC)), int(sys.argv[2])
 def die(call):

@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql.place import distinction
-from taskdb_cli.database.sqlite.engine import SQLite
-from taskdb_cli.errors import (
-    ExitCode,
-    InvalidInput,
-)
-from taskdb_cli.services.backup.names import (
+from taskdb_cli.backup.names import (
     SAFETY_SUFFIX,
     archive_name,
     check_label,
     default_label,
     label_of,
     parse_name,
+)
+from taskdb_cli.database.options import Options
+from taskdb_cli.database.postgresql.place import distinction
+from taskdb_cli.database.sqlite.engine import SQLite
+from taskdb_cli.errors import (
+    ExitCode,
+    InvalidInput,
 )
 from tests.backups import NAME, empty_directory, put
 from tests.conftest import NOW

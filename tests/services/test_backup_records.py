@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskdb_cli.backup.history import Drill, Proof, Record, from_json, to_json
+from taskdb_cli.backup.names import parse_name
 from taskdb_cli.errors import (
     StorageFailed,
 )
-from taskdb_cli.services.backup.names import parse_name
-from taskdb_cli.services.backup.records import Drill, Proof, Record, from_json, to_json
 from tests.backups import (
     NAME,
     OLD,
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_record_as_it_was(tmp_path):
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from taskdb_cli.errors import StorageFailed\n"
-        "from taskdb_cli.services.backup.files import write_atomically\n"
+        "from taskdb_cli.backup.atomic import write_atomically\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
         "try:\n"
         "    write_atomically(Path(sys.argv[1]), b'x' * 100)\n"
@@ -206,8 +206,8 @@ NOTE = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.records import Drill
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.history import Drill
 for _ in range(40):
     drill = Drill("theirs", datetime(2026, 11, 22, 12, 0, tzinfo=UTC))
     BackupDirectory(Path(sys.argv[1])).note_drilled("tasks", drill)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from taskdb_cli.backup import restore
 from taskdb_cli.errors import Conflict, DataCorrupt
-from taskdb_cli.services import migrate, restore
+from taskdb_cli.services import migrate
 from tests.conftest import open_database
 from tests.contents import fill, get_rows
 from tests.schemas import execute

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from taskdb_cli.services.backup import proving, taking
-from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.backup import create as taking
+from taskdb_cli.backup import verify as proving
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.services.health.result import Limits, Status
 from taskdb_cli.services.health.runner import run
 from taskdb_cli.services.health.subject import Backups

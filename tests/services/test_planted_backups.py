@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
-from taskdb_cli.services.backup import proving, taking
-from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.files import open_partial
-from taskdb_cli.services.backup.names import archive_name
+from taskdb_cli.backup import create as taking
+from taskdb_cli.backup import verify as proving
+from taskdb_cli.backup.atomic import open_partial
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.names import archive_name
 from taskdb_cli.services.health.checks import backups as checks
 from taskdb_cli.services.health.result import EXIT_CODES, WORST_FIRST
 from taskdb_cli.services.health.runner import run

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from taskdb_cli.backup import restore
 from taskdb_cli.errors import Conflict, TaskdbError
-from taskdb_cli.services import migrate, restore
+from taskdb_cli.services import migrate
 from tests.conftest import SERVERS, TaskdbCommand, open_database
 from tests.contents import fill, hashes
 from tests.schemas import execute

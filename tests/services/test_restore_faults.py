@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.archive import ArchiveWriter, Column, Origin
+from taskdb_cli.backup import create as taking
+from taskdb_cli.backup import restore
+from taskdb_cli.backup.archive import ArchiveWriter, Column, Origin
 from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
-from taskdb_cli.services import migrate, restore
-from taskdb_cli.services.backup import taking
+from taskdb_cli.services import migrate
 from tests.conftest import ENGINES, FAULT_SERVERS, NOW, open_database
 from tests.contents import COLUMNS, fill, get_rows, hashes
 from tests.proxy import Proxy

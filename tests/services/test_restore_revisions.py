@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import make_url
 
 from taskdb_cli import __version__
-from taskdb_cli.archive import manifest_of
-from taskdb_cli.archive.manifest import decode
+from taskdb_cli.backup import create as taking
+from taskdb_cli.backup import restore
+from taskdb_cli.backup.archive import manifest_of
+from taskdb_cli.backup.archive.manifest import decode
 from taskdb_cli.database import schema
 from taskdb_cli.database.schema import migrations_directory, revisions
 from taskdb_cli.errors import ExitCode, SchemaAhead, SchemaBehind, TaskdbError
-from taskdb_cli.services import migrate, restore
-from taskdb_cli.services.backup import taking
+from taskdb_cli.services import migrate
 from tests.archives import IDENTITY
 from tests.conftest import ENGINES, NOW, open_database
 from tests.contents import fill, get_rows, hashes

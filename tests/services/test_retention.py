@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.names import archive_name
+from taskdb_cli.backup.retention import Decision, Policy, decide, prune
 from taskdb_cli.errors import ExitCode, Incomplete, InvalidInput
-from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.names import archive_name
-from taskdb_cli.services.backup.retention import Decision, Policy, decide, prune
 from tests.backups import break_call
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from taskdb_cli.backup import create as taking
+from taskdb_cli.backup import restore
 from taskdb_cli.database.schema import ARCHIVED_TABLES, LEFT_OUT_TABLES, VERSION_TABLE
 from taskdb_cli.errors import DataCorrupt, IdsUsedUp
 from taskdb_cli.models import metadata
-from taskdb_cli.services import restore
-from taskdb_cli.services.backup import taking
 from tests.conftest import ENGINES, NOW, open_database
 from tests.contents import get_rows, hashes, put_rows
 from tests.samples import add_task, add_user, task_records

@@ -9,12 +9,13 @@ from threading import Event, Thread
 import pytest
 from sqlalchemy import event
 
-from taskdb_cli.archive import verify
+from taskdb_cli.backup import create as taking
+from taskdb_cli.backup import restore
+from taskdb_cli.backup.archive import verify
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.errors import BackupRunning, DatabaseUnavailable, ExitCode
-from taskdb_cli.services import migrate, restore
-from taskdb_cli.services.backup import taking
-from taskdb_cli.services.backup.directory import BackupDirectory
+from taskdb_cli.services import migrate
 from tests.conftest import NOW, SERVERS, connect, open_database
 from tests.contents import fill, hashes, orphans
 from tests.samples import add_user

@@ -9,19 +9,13 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.history import Record
+from taskdb_cli.backup.names import parse_name
+from taskdb_cli.backup.ownership import Holdings, Owner, holdings, other_labels, presumed
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import Identity, NotMeasured, Probe, Visit
 from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, StorageFailed, TaskdbError
-from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.names import parse_name
-from taskdb_cli.services.backup.ownership import (
-    Holdings,
-    Owner,
-    holdings,
-    other_labels,
-    presumed,
-)
-from taskdb_cli.services.backup.records import Record
 from taskdb_cli.services.health import TIMEOUT
 from taskdb_cli.services.health.result import Check, Limits, Status, Unit
 from taskdb_cli.services.health.thresholds import Thresholds

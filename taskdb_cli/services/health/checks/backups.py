@@ -6,11 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-from taskdb_cli.archive import reseal, seal_of
+from taskdb_cli.backup.archive import reseal, seal_of
+from taskdb_cli.backup.atomic import final_name, is_abandoned
+from taskdb_cli.backup.history import Proof
 from taskdb_cli.database.health import NotMeasured
 from taskdb_cli.errors import TaskdbError
-from taskdb_cli.services.backup.files import final_name, is_abandoned
-from taskdb_cli.services.backup.records import Proof
 from taskdb_cli.services.health.result import WORST_FIRST, Check, Status, Unit
 from taskdb_cli.services.health.subject import Look, shortened
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from taskdb_cli.backup import atomic
 from taskdb_cli.database.health import NotMeasured
-from taskdb_cli.services.backup import files
 from taskdb_cli.services.health.result import Check, Status, Unit
 from taskdb_cli.services.health.subject import Look
 
@@ -34,7 +34,7 @@ def leftovers(look: Look) -> Check:
     file = look.subject.database.backend.file()
     if file is None:
         raise NotMeasured("the database is not a file")
-    found = [str(path) for path in files.leftovers(file)] if file.parent.is_dir() else []
+    found = [str(path) for path in atomic.leftovers(file)] if file.parent.is_dir() else []
     return look.none_of(
         found,
         "no killed restore left files beside the database",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskdb_cli.archive import Archive, Manifest, Origin, manifest_of
+from taskdb_cli.backup.archive import Archive, Manifest, Origin, manifest_of
+from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.history import Record
 from taskdb_cli.errors import TaskdbError
-from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.records import Record
 
 
 @dataclass(frozen=True)

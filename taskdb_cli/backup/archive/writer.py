@@ -10,9 +10,9 @@ from typing import Protocol
 import zstandard
 
 from taskdb_cli import __version__
-from taskdb_cli.archive import layout
-from taskdb_cli.archive.layout import Member
-from taskdb_cli.archive.manifest import FORMAT_VERSION, Column, Digest, Manifest, Origin, TableContent
+from taskdb_cli.backup.archive import layout
+from taskdb_cli.backup.archive.layout import Member
+from taskdb_cli.backup.archive.manifest import FORMAT_VERSION, Column, Digest, Manifest, Origin, TableContent
 
 # Rows resemble the rows just before them: long matches in a short window, whose tables stay in the
 # processor's cache, are found faster than by level 3 and come out smaller. The worker takes the

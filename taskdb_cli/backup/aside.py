@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from taskdb_cli.backup.atomic import add_name, replace, storage
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Conflict
 from taskdb_cli.paths import SIDECARS
-from taskdb_cli.services.backup.files import add_name, replace, storage
 
 _ENDINGS = (*SIDECARS, "")
 

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from taskdb_cli.backup.atomic import write_atomically
 from taskdb_cli.errors import StorageFailed
-from taskdb_cli.services.backup.files import write_atomically
 
 FORMAT_VERSION = 2
 """The version that is written. Version 1, of taskdb 0.1.0, has no identity; it is read too."""

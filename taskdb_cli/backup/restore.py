@@ -13,7 +13,10 @@ from typing import Protocol
 
 from sqlalchemy import URL
 
-from taskdb_cli.archive import Archive, Digest, Manifest
+from taskdb_cli.backup.archive import Archive, Digest, Manifest
+from taskdb_cli.backup.aside import Damaged
+from taskdb_cli.backup.create import Progress, silent
+from taskdb_cli.backup.draft import filled
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout
 from taskdb_cli.database.copy_text import with_ids_left
@@ -31,9 +34,6 @@ from taskdb_cli.errors import (
 )
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
-from taskdb_cli.services.aside import Damaged
-from taskdb_cli.services.backup.taking import Progress, silent
-from taskdb_cli.services.draft import filled
 
 _log = logging.getLogger("taskdb.restore")
 

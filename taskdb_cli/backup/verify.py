@@ -8,17 +8,16 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.archive import Archive
+from taskdb_cli.backup import restore, retention
+from taskdb_cli.backup.archive import Archive
+from taskdb_cli.backup.create import Backup, Progress, read_back, silent
+from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.history import Drill
+from taskdb_cli.backup.names import parse_name
+from taskdb_cli.backup.ownership import Owner, holdings
+from taskdb_cli.backup.retention import Decision, Policy
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Incomplete, StorageFailed, TaskdbError
-from taskdb_cli.services import restore
-from taskdb_cli.services.backup import retention
-from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.names import parse_name
-from taskdb_cli.services.backup.ownership import Owner, holdings
-from taskdb_cli.services.backup.records import Drill
-from taskdb_cli.services.backup.retention import Decision, Policy
-from taskdb_cli.services.backup.taking import Backup, Progress, read_back, silent
 
 
 def verify(path: Path) -> Backup:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from taskdb_cli.backup.atomic import storage, write_atomically
+from taskdb_cli.backup.history import Record
 from taskdb_cli.errors import StorageFailed
 from taskdb_cli.paths import descriptor_of, reserved
-from taskdb_cli.services.backup.files import storage, write_atomically
-from taskdb_cli.services.backup.records import Record
 from taskdb_cli.text import escape
 
 READABLE = 0o644

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
+from taskdb_cli.backup.atomic import sync_directory
+from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed
-from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.files import sync_directory
 
 FLOOR = 3
 """How many verified archives of a database stay, if nothing else is said, whatever the rules say."""

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.errors import BackupRunning, NotFound
-from taskdb_cli.services.backup.files import (
+from taskdb_cli.backup.atomic import (
     PARTIAL,
     discard,
     final_name,
@@ -23,14 +22,9 @@ from taskdb_cli.services.backup.files import (
     open_private,
     storage,
 )
-from taskdb_cli.services.backup.names import (
-    RECORD_SUFFIX,
-    SUFFIX,
-    archive_name,
-    check_label,
-    parse_name,
-)
-from taskdb_cli.services.backup.records import Drill, Proof, Record, load_record, read_record, write_record
+from taskdb_cli.backup.history import Drill, Proof, Record, load_record, read_record, write_record
+from taskdb_cli.backup.names import RECORD_SUFFIX, SUFFIX, archive_name, check_label, parse_name
+from taskdb_cli.errors import BackupRunning, NotFound
 
 _LABEL_LOCK = ".lock"
 # A label cannot contain a plus, so this is never the lock of another label.

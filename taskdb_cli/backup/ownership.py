@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import PurePath
 
-from taskdb_cli.archive import Manifest, Origin, manifest_of
+from taskdb_cli.backup.archive import Manifest, Origin, manifest_of
+from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.history import Drill, Proof, Record
+from taskdb_cli.backup.names import SAFETY_SUFFIX, label_of
 from taskdb_cli.errors import Conflict, InvalidInput, TaskdbError
-from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.names import SAFETY_SUFFIX, label_of
-from taskdb_cli.services.backup.records import Drill, Proof, Record
 
 
 @dataclass(frozen=True)

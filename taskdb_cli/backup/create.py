@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.archive import Archive, ArchiveWriter, Column, Manifest, Origin
-from taskdb_cli.archive.writer import WritableStream
+from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Manifest, Origin
+from taskdb_cli.backup.archive.writer import WritableStream
+from taskdb_cli.backup.atomic import discard, open_partial, publish, storage, sync
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.history import Proof
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
 from taskdb_cli.errors import ArchiveCorrupt, Incomplete, StorageFailed
-from taskdb_cli.services.backup.directory import BackupDirectory
-from taskdb_cli.services.backup.files import discard, open_partial, publish, storage, sync
-from taskdb_cli.services.backup.records import Proof
 
 Progress = Callable[[int], None]
 """Is told how many bytes of rows have passed, again and again."""

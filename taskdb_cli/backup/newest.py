@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.archive import Archive, seal_of
+from taskdb_cli.backup.archive import Archive, seal_of
+from taskdb_cli.backup.create import read_back
+from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.history import Proof
+from taskdb_cli.backup.ownership import Holdings, Owner, holdings, other_labels
 from taskdb_cli.errors import ArchiveCorrupt, InvalidInput, NotFound, TaskdbError
-from taskdb_cli.services.backup.directory import BackupDirectory, Entry
-from taskdb_cli.services.backup.ownership import Holdings, Owner, holdings, other_labels
-from taskdb_cli.services.backup.records import Proof
-from taskdb_cli.services.backup.taking import read_back
 
 _MOST_NAMED = 5
 _LIST = "'taskdb backup list' shows all archives; you can name any of them"

@@ -12,10 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from taskdb_cli.archive import layout
-from taskdb_cli.archive.frame import decompressed
-from taskdb_cli.archive.layout import Member
-from taskdb_cli.archive.manifest import FORMAT_VERSION, MAX_BYTES, Digest, Manifest, NewerFormat, decode
+from taskdb_cli.backup.archive import layout
+from taskdb_cli.backup.archive.frame import decompressed
+from taskdb_cli.backup.archive.layout import Member
+from taskdb_cli.backup.archive.manifest import (
+    FORMAT_VERSION,
+    MAX_BYTES,
+    Digest,
+    Manifest,
+    NewerFormat,
+    decode,
+)
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, FileMissing, StorageFailed
 
 _PIECE = 1 << 20
