@@ -23,10 +23,10 @@ from sqlalchemy import Connection, Engine, event
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import NotMeasured
-from taskdb_cli.services.health.checks import DEFINITIONS, Definition
-from taskdb_cli.services.health.runner import run
-from taskdb_cli.services.health.subject import Look, Subject
-from taskdb_cli.services.health.thresholds import Thresholds
+from taskdb_cli.health.checks import DEFINITIONS, Definition
+from taskdb_cli.health.runner import run
+from taskdb_cli.health.subject import Look, Subject
+from taskdb_cli.health.thresholds import Thresholds
 
 SCANS = {"orphans", "quick_check", "rules"}
 """These read whole tables, or the whole file."""

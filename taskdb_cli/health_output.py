@@ -11,7 +11,7 @@ from taskdb_cli.output import timestamp, write_json
 from taskdb_cli.text import hide_secrets, one_line
 
 if TYPE_CHECKING:
-    from taskdb_cli.services.health.result import Check, Limits, Report
+    from taskdb_cli.health.report import Check, Limits, Report
 
 
 class HealthFormat(StrEnum):
@@ -98,7 +98,7 @@ def prometheus(report: Report) -> str:
 
 
 def _prometheus_lines(report: Report) -> Iterator[str]:
-    from taskdb_cli.services.health.result import EXIT_CODES
+    from taskdb_cli.health.report import EXIT_CODES
 
     yield from _family("taskdb_health_status", "0 ok, 1 warning, 2 critical, 3 unknown: the worst of all.")
     yield f"taskdb_health_status {report.exit_code}"

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from taskdb_cli.services.health.result import WORST_FIRST, Check, Report, Status, Unit
+from taskdb_cli.health.report import WORST_FIRST, Check, Report, Status, Unit
 from taskdb_cli.tables import console_for
 from taskdb_cli.text import one_line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskdb_cli.services.health.result import EXIT_CODES, WORST_FIRST, Status
+from taskdb_cli.health.report import EXIT_CODES, WORST_FIRST, Status
 
 POSTGRESQL, SQLITE = "PostgreSQL", "SQLite"
 WARNING, CRITICAL, UNKNOWN = Status.WARNING, Status.CRITICAL, Status.UNKNOWN

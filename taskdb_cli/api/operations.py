@@ -15,9 +15,9 @@ from taskdb_cli.api.description import described_router
 from taskdb_cli.api.records import json_response
 from taskdb_cli.database import Database
 from taskdb_cli.errors import DatabaseUnavailable
+from taskdb_cli.health import runner
+from taskdb_cli.health.report import Report, Status
 from taskdb_cli.services import migrate
-from taskdb_cli.services.health import runner
-from taskdb_cli.services.health.result import Report, Status
 
 router = described_router("operations")
 

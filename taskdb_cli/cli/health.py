@@ -13,13 +13,13 @@ import typer
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.errors import HomeMissing, InvalidInput
+from taskdb_cli.health import TIMEOUT
 from taskdb_cli.health_output import HealthFormat, write_report
-from taskdb_cli.services.health import TIMEOUT
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
-    from taskdb_cli.services.health.result import Report
-    from taskdb_cli.services.health.subject import Backups
+    from taskdb_cli.health.report import Report
+    from taskdb_cli.health.subject import Backups
 
 Names = list[str] | None
 
@@ -47,8 +47,8 @@ def health(
     ] = None,
 ) -> None:
     """Check the database and its backups; exit 0 if all is well, 1 warning, 2 critical, 3 unknown."""
-    from taskdb_cli.services.health import runner
-    from taskdb_cli.services.health.thresholds import Thresholds
+    from taskdb_cli.health import runner
+    from taskdb_cli.health.thresholds import Thresholds
 
     run = invocation(ctx)
     check = partial(
@@ -71,7 +71,7 @@ def health(
 
 
 def _backups(ctx: typer.Context) -> Backups | None:
-    from taskdb_cli.services.health.subject import Backups
+    from taskdb_cli.health.subject import Backups
 
     shelf = Shelf.of(ctx, None, None)
     try:
@@ -84,7 +84,7 @@ def _backups(ctx: typer.Context) -> Backups | None:
 
 
 def _wait(run: Invocation, seconds: float) -> None:
-    from taskdb_cli.services.health.runner import wait_until_up
+    from taskdb_cli.health.runner import wait_until_up
 
     if not wait_until_up(run.database, now=run.now, seconds=seconds):
         run.say(f"{run.database.backend.place} did not come up within {seconds:g} s")

@@ -12,7 +12,7 @@ from threading import Event, Timer
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskdb_cli.services.health.checks import DEFINITIONS
+from taskdb_cli.health.checks import DEFINITIONS
 from tests.conftest import SERVERS, sqlalchemy_url
 from tests.processes import command, run_process
 from tests.proxy import Proxy
@@ -143,7 +143,7 @@ def test_its_own_failures_are_unknown(taskdb, arguments):
 @ON_FILES
 def test_a_bug_is_unknown(taskdb, monkeypatch):
     """So is a bug of its own."""
-    monkeypatch.setattr("taskdb_cli.services.health.runner.run", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("taskdb_cli.health.runner.run", lambda *_, **__: 1 / 0)
     assert "unexpected ZeroDivisionError" in taskdb("health", expect=3).err
 
 

@@ -16,10 +16,10 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.health import Visit
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import InvalidConfiguration, InvalidInput
-from taskdb_cli.services.health.checks import DEFINITIONS
-from taskdb_cli.services.health.result import Limits, Status, Unit
-from taskdb_cli.services.health.runner import run
-from taskdb_cli.services.health.thresholds import HOUR, Thresholds
+from taskdb_cli.health.checks import DEFINITIONS
+from taskdb_cli.health.report import Limits, Status, Unit
+from taskdb_cli.health.runner import run
+from taskdb_cli.health.thresholds import HOUR, Thresholds
 from tests.conftest import NOW, SERVERS, open_database, sqlalchemy_url
 from tests.listings import add_tasks, add_users, make_row
 from tests.processes import WITHOUT_PRIVILEGE, run_process

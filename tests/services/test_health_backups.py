@@ -7,10 +7,10 @@ import pytest
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.directory import BackupDirectory
-from taskdb_cli.services.health.result import Limits, Status
-from taskdb_cli.services.health.runner import run
-from taskdb_cli.services.health.subject import Backups
-from taskdb_cli.services.health.thresholds import Thresholds
+from taskdb_cli.health.report import Limits, Status
+from taskdb_cli.health.runner import run
+from taskdb_cli.health.subject import Backups
+from taskdb_cli.health.thresholds import Thresholds
 from tests.backups import put
 from tests.conftest import NOW, SERVERS, open_database
 from tests.listings import add_tasks, add_users, make_row

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from taskdb_cli.services.health.runner import run
+from taskdb_cli.health.runner import run
 from tests.conftest import NOW, open_database
 from tests.contents import fill as fill_tables
 from tests.disks import MEGABYTE, fill, small_disk

@@ -11,9 +11,9 @@ from sqlalchemy import URL
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options
+from taskdb_cli.health.report import Report
+from taskdb_cli.health.runner import run
 from taskdb_cli.services import migrate
-from taskdb_cli.services.health.result import Report
-from taskdb_cli.services.health.runner import run
 from tests.conftest import NOW, POSTGRESQL_VERSIONS, connect, open_database, plain_url, sqlalchemy_url
 from tests.pooler import OPENSSL, PGBOUNCER, start_pooler
 from tests.servers import start_server

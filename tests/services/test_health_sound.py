@@ -2,8 +2,8 @@
 
 import pytest
 
+from taskdb_cli.health.runner import run
 from taskdb_cli.services import migrate
-from taskdb_cli.services.health.runner import run
 from tests.conftest import NOW, SERVERS, open_database
 from tests.schemas import execute, insert_rows
 

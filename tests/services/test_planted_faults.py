@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.errors import SchemaDrift
+from taskdb_cli.health.report import Status
+from taskdb_cli.health.runner import run
 from taskdb_cli.services import migrate
-from taskdb_cli.services.health.result import Status
-from taskdb_cli.services.health.runner import run
 from tests.conftest import FAULT_SERVERS, NOW, SERVERS, open_database
 from tests.planted_faults import FAULTS, POSTGRESQL, SQLITE, table
 from tests.schemas import execute, insert_rows, rebuild

@@ -14,8 +14,8 @@ from taskdb_cli.errors import (
     SchemaForked,
     SchemaUnstamped,
 )
+from taskdb_cli.health.runner import run
 from taskdb_cli.services import migrate
-from taskdb_cli.services.health.runner import run
 from taskdb_cli.services.stamp import stamp
 from tests.conftest import NOW, SERVERS, connect, open_database
 from tests.contents import fill

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taskdb_cli.database.health import our_tables
-from taskdb_cli.services.health.result import Check, Status
-from taskdb_cli.services.health.subject import Look
+from taskdb_cli.health.report import Check, Status
+from taskdb_cli.health.subject import Look
 
 _MAKE = "make it anew by the SQL that 'taskdb migrate sql' prints, or restore a backup into a new database"
 

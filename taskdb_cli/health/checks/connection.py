@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time
 
 from taskdb_cli.errors import DataCorrupt
-from taskdb_cli.services.health.result import Check, Status, Unit
-from taskdb_cli.services.health.subject import Look, NoAnswer
+from taskdb_cli.health.report import Check, Status, Unit
+from taskdb_cli.health.subject import Look, NoAnswer
 
 LAST_RELEASES = {
     13: date(2025, 11, 13),

@@ -6,8 +6,8 @@ import shlex
 
 from taskdb_cli.backup import atomic
 from taskdb_cli.database.health import NotMeasured
-from taskdb_cli.services.health.result import Check, Status, Unit
-from taskdb_cli.services.health.subject import Look
+from taskdb_cli.health.report import Check, Status, Unit
+from taskdb_cli.health.subject import Look
 
 MB = 1e6
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskdb_cli.services.health.checks import (
-    activity,
-    backups,
-    connection,
-    integrity,
-    queries,
-    schema,
-    storage,
-)
-from taskdb_cli.services.health.result import Check
-from taskdb_cli.services.health.subject import Look
+from taskdb_cli.health.checks import activity, backups, connection, integrity, queries, schema, storage
+from taskdb_cli.health.report import Check
+from taskdb_cli.health.subject import Look
 
 
 @dataclass(frozen=True)

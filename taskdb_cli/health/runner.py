@@ -12,11 +12,11 @@ from threading import Event, Lock, Thread
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import NotMeasured
 from taskdb_cli.errors import DataCorrupt, InvalidInput, TaskdbError
-from taskdb_cli.services.health import TIMEOUT
-from taskdb_cli.services.health.checks import DEFINITIONS, Definition
-from taskdb_cli.services.health.result import Check, Report, Status
-from taskdb_cli.services.health.subject import Backups, Look, NoAnswer, Subject
-from taskdb_cli.services.health.thresholds import Thresholds
+from taskdb_cli.health import TIMEOUT
+from taskdb_cli.health.checks import DEFINITIONS, Definition
+from taskdb_cli.health.report import Check, Report, Status
+from taskdb_cli.health.subject import Backups, Look, NoAnswer, Subject
+from taskdb_cli.health.thresholds import Thresholds
 
 CLOSE_CALL = 0.05
 """A statement that fails with no more seconds left than this was ended by the limit that we set."""

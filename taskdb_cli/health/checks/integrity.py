@@ -16,10 +16,10 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import Grouping
 
 from taskdb_cli.database.health import Identity, NotMeasured
+from taskdb_cli.health.checks.schema import lost_rules
+from taskdb_cli.health.report import Check, Status, Unit
+from taskdb_cli.health.subject import Look
 from taskdb_cli.models import metadata
-from taskdb_cli.services.health.checks.schema import lost_rules
-from taskdb_cli.services.health.result import Check, Status, Unit
-from taskdb_cli.services.health.subject import Look
 
 _RESTORE = "correct the rows, or restore a backup into a new database"
 

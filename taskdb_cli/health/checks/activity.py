@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taskdb_cli.database.health import NotMeasured, Sessions
-from taskdb_cli.services.health.result import Check, Status, Unit
-from taskdb_cli.services.health.subject import Look
+from taskdb_cli.health.report import Check, Status, Unit
+from taskdb_cli.health.subject import Look
 
 _SEE_ALL = "GRANT pg_read_all_stats TO the role of the database URL"
 

@@ -16,9 +16,9 @@ from taskdb_cli.backup.ownership import Holdings, Owner, holdings, other_labels,
 from taskdb_cli.database import Database
 from taskdb_cli.database.health import Identity, NotMeasured, Probe, Visit
 from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, StorageFailed, TaskdbError
-from taskdb_cli.services.health import TIMEOUT
-from taskdb_cli.services.health.result import Check, Limits, Status, Unit
-from taskdb_cli.services.health.thresholds import Thresholds
+from taskdb_cli.health import TIMEOUT
+from taskdb_cli.health.report import Check, Limits, Status, Unit
+from taskdb_cli.health.thresholds import Thresholds
 
 
 class NoAnswer(Exception):

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, fields, replace
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.services.health.result import Limits, Unit
+from taskdb_cli.health.report import Limits, Unit
 
 HOUR = 3600.0
 DAY = 24 * HOUR

@@ -8,9 +8,9 @@ from sqlalchemy import Select, select
 from sqlmodel import col
 
 from taskdb_cli.database.health import NotMeasured
+from taskdb_cli.health.report import Check, Status
+from taskdb_cli.health.subject import Look
 from taskdb_cli.models.task import Task
-from taskdb_cli.services.health.result import Check, Status
-from taskdb_cli.services.health.subject import Look
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter, task_query
 from taskdb_cli.services.listing.sorting import Order

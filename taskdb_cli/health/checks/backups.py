@@ -11,8 +11,8 @@ from taskdb_cli.backup.atomic import final_name, is_abandoned
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.database.health import NotMeasured
 from taskdb_cli.errors import TaskdbError
-from taskdb_cli.services.health.result import WORST_FIRST, Check, Status, Unit
-from taskdb_cli.services.health.subject import Look, shortened
+from taskdb_cli.health.report import WORST_FIRST, Check, Status, Unit
+from taskdb_cli.health.subject import Look, shortened
 
 FEWEST_ROWS = 1000
 """A smaller database may well double in a day."""
