@@ -17,7 +17,7 @@ from taskdb_cli.backup.atomic import open_partial, sync
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.names import archive_name, parse_name
-from taskdb_cli.output import timestamp
+from taskdb_cli.output.formats import timestamp
 from tests.archives import forged
 from tests.conftest import NOW
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.output import timestamp
+from taskdb_cli.output.formats import timestamp
 from taskdb_cli.when import parse_exact, parse_iso, parse_when
 
 # A Sunday.

@@ -20,7 +20,7 @@ from taskdb_cli.models.fields import Description, Email, ExternalId, Moment, Nam
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
-from taskdb_cli.output import Record, plain
+from taskdb_cli.output.formats import Record, plain
 from taskdb_cli.services.validation import reasons
 
 Schema = TypeVar("Schema", bound=SQLModel)

@@ -34,7 +34,7 @@ from taskdb_cli.errors import (
     StorageFailed,
     TaskdbError,
 )
-from taskdb_cli.output import write_json
+from taskdb_cli.output.formats import write_json
 from taskdb_cli.text import LONGEST_ECHO, brief, escape, hide_secrets
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")

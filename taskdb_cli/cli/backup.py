@@ -38,7 +38,7 @@ from taskdb_cli.errors import (
     StorageFailed,
     TaskdbError,
 )
-from taskdb_cli.output import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
+from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
 from taskdb_cli.text import hide_secrets
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health import TIMEOUT
-from taskdb_cli.health_output import HealthFormat, write_report
+from taskdb_cli.output.health import HealthFormat, write_report
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation
@@ -93,6 +93,6 @@ def _wait(run: Invocation, seconds: float) -> None:
 def _watch(collect: Callable[[], Report], pause: float, output: HealthFormat) -> None:
     if output is not HealthFormat.TABLE or not sys.stdout.isatty():
         raise InvalidInput("--watch draws a table in a terminal", "elsewhere run 'taskdb health' by cron")
-    from taskdb_cli.health_table import watch_reports
+    from taskdb_cli.output.health_table import watch_reports
 
     watch_reports(collect, pause, sys.stdout)

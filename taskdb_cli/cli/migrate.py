@@ -13,7 +13,7 @@ from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.cli.options import CsvSafe, NotingGroup, Output, Yes
 from taskdb_cli.cli.rendering import show_json, show_records
-from taskdb_cli.output import REVISIONS, Format
+from taskdb_cli.output.formats import REVISIONS, Format
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import Invocation
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.output import Format
+from taskdb_cli.output.formats import Format
 
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help="An id or an e-mail address.", autocompletion=complete_users)

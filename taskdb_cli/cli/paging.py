@@ -11,7 +11,7 @@ import typer
 
 from taskdb_cli.cli.rendering import show_records
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.output import Format, Record, View
+from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.text import brief
 
 if TYPE_CHECKING:

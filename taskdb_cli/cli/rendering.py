@@ -7,7 +7,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
-from taskdb_cli.output import Format, Record, View, default_format, write_json, write_record, write_records
+from taskdb_cli.output.formats import (
+    Format,
+    Record,
+    View,
+    default_format,
+    write_json,
+    write_record,
+    write_records,
+)
 from taskdb_cli.text import escape
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.cli.options import CsvSafe, Output
 from taskdb_cli.cli.rendering import show_json, show_records
-from taskdb_cli.output import FIGURES, TASKS, Format, default_format, plain
+from taskdb_cli.output.formats import FIGURES, TASKS, Format, default_format, plain
 
 if TYPE_CHECKING:
     from taskdb_cli.services.stats import Stats
@@ -40,7 +40,7 @@ def stats(
     )
     format = output or default_format(sys.stdout)
     if format is Format.TABLE:
-        from taskdb_cli.tables import print_stats
+        from taskdb_cli.output.tables import print_stats
 
         print_stats(found, sys.stdout)
     elif format is Format.JSON:

@@ -34,7 +34,7 @@ from taskdb_cli.cli.transfer import (
     print_export,
 )
 from taskdb_cli.models.vocabulary import Existing
-from taskdb_cli.output import USERS, USERS_WITH_COUNTS
+from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS
 
 if TYPE_CHECKING:
     from taskdb_cli.services.user import Deletion

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS
-from taskdb_cli.output import timestamp
+from taskdb_cli.output.formats import timestamp
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
 from taskdb_cli.services.listing.sorting import Order
 from tests.api.conftest import ANY_ENGINE

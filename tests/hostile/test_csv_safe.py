@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from taskdb_cli.cli import app
-from taskdb_cli.output import write_csv, write_ndjson, write_records, write_tsv
+from taskdb_cli.output.formats import write_csv, write_ndjson, write_records, write_tsv
 from tests.samples import add_task, add_user
 
 DANGEROUS = (
@@ -150,7 +150,7 @@ def test_every_command_that_writes_csv_has_the_option():
 
 def test_write_records_passes_it_on():
     """The one function for all formats heeds the option for CSV."""
-    from taskdb_cli.output import USERS, Format
+    from taskdb_cli.output.formats import USERS, Format
 
     record = dict.fromkeys(USERS.fields, "=1")
     stream = StringIO()

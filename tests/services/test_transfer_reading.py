@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
-from taskdb_cli.output import TASKS, Format, write_records
+from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.transfer.files import CHUNK, LONGEST_RECORD, Source
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
-from taskdb_cli.output import timestamp, write_json
+from taskdb_cli.output.formats import timestamp, write_json
 from taskdb_cli.text import hide_secrets, one_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class HealthFormat(StrEnum):
 def write_report(report: Report, format: HealthFormat, stream: TextIO) -> None:
     """Write a report in that format."""
     if format is HealthFormat.TABLE:
-        from taskdb_cli.health_table import print_report
+        from taskdb_cli.output.health_table import print_report
 
         print_report(report, stream)
     elif format is HealthFormat.JSON:

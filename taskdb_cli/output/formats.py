@@ -167,7 +167,7 @@ def write_records(
 ) -> None:
     """Write any number of records: all fields, but only some columns as a table or TSV."""
     if format is Format.TABLE:
-        from taskdb_cli.tables import print_table
+        from taskdb_cli.output.tables import print_table
 
         print_table(records, view, stream)
     elif format is Format.JSON:
@@ -185,7 +185,7 @@ def write_record(
 ) -> None:
     """Write one record: as `write_records`, but JSON is an object and a table shows every field."""
     if format is Format.TABLE:
-        from taskdb_cli.tables import print_detail
+        from taskdb_cli.output.tables import print_detail
 
         print_detail(record, stream)
     elif format is Format.JSON:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taskdb_cli.health.report import WORST_FIRST, Check, Report, Status, Unit
-from taskdb_cli.tables import console_for
+from taskdb_cli.output.tables import console_for
 from taskdb_cli.text import one_line
 
 _STYLES = {

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
-from taskdb_cli.output import Record, View, to_plain
+from taskdb_cli.output.formats import Record, View, to_plain
 from taskdb_cli.text import escape
 
 if TYPE_CHECKING:
