@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from taskdb_cli import logfile, logs
+from taskdb_cli import logfile
+from taskdb_cli import logging as logs
 from taskdb_cli.database import Database
 from taskdb_cli.errors import ExitCode
 from tests.conftest import open_database, sqlalchemy_url

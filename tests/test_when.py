@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import timestamp
-from taskdb_cli.when import parse_exact, parse_iso, parse_when
+from taskdb_cli.times import parse_exact, parse_iso, parse_when
 
 # A Sunday.
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)

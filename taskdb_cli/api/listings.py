@@ -25,7 +25,7 @@ from taskdb_cli.services.listing.filters import (
 from taskdb_cli.services.listing.pages import Page, Record
 from taskdb_cli.services.listing.sorting import Order, Position, SortKey
 from taskdb_cli.services.validation import reasons
-from taskdb_cli.when import parse_exact
+from taskdb_cli.times import parse_exact
 
 MOST_ROWS = 1000
 LARGEST_PAGE = 1024 * 1024

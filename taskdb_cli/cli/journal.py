@@ -43,14 +43,14 @@ class Journal:
         """Log from now on; raise InvalidConfiguration if the log file cannot be opened."""
         if settings == self.settings:
             return
-        from taskdb_cli.logs import configure
+        from taskdb_cli.logging import configure
 
         configure(verbosity, run=self.id, file=settings.file, as_json=settings.as_json)
         self.settings = settings
 
     def give_up(self) -> None:
         """Close the file, and write nothing more, not even how the run ended."""
-        from taskdb_cli.logs import reset
+        from taskdb_cli.logging import reset
 
         reset()
         self.given_up = True
@@ -61,7 +61,7 @@ class Journal:
             return
         import logging
 
-        from taskdb_cli.logs import reset
+        from taskdb_cli.logging import reset
 
         elapsed = (time.perf_counter() - self.begun) * 1000
         outcome = self.outcome or _name(code)

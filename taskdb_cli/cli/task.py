@@ -37,7 +37,7 @@ from taskdb_cli.cli.transfer import (
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskStatus
 from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format, Record
-from taskdb_cli.when import parse_when
+from taskdb_cli.times import parse_when
 
 app = typer.Typer(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
 

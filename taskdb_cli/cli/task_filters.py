@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.completion import complete_priorities, complete_statuses, complete_users
-from taskdb_cli.when import parse_when
+from taskdb_cli.times import parse_when
 
 if TYPE_CHECKING:
     from taskdb_cli.services.listing.filters import TaskFilter

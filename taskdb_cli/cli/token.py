@@ -16,7 +16,7 @@ from taskdb_cli.cli.rendering import show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.output.formats import NEW_TOKEN, TOKENS, Format, Record, timestamp
-from taskdb_cli.when import parse_expiry
+from taskdb_cli.times import parse_expiry
 
 app = typer.Typer(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
 

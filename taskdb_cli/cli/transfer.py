@@ -19,7 +19,7 @@ from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
-from taskdb_cli.when import parse_iso
+from taskdb_cli.times import parse_iso
 
 if TYPE_CHECKING:
     from datetime import datetime

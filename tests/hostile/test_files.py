@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli import logfile, logs
+from taskdb_cli import logfile
+from taskdb_cli import logging as logs
 from taskdb_cli.errors import ExitCode
 from tests.processes import command, run_process
 from tests.samples import add_user, emails, titles

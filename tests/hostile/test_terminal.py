@@ -16,7 +16,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from taskdb_cli import logs
+from taskdb_cli import logging as logs
 from taskdb_cli.backup import metrics
 from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.cli import run

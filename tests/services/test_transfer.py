@@ -16,10 +16,10 @@ from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.services import task, user
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter
 from taskdb_cli.services.listing.sorting import Order
+from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.transfer.users import import_users, read_users
-from taskdb_cli.when import parse_iso
 from tests.conftest import NOW, open_database
 
 ANN = "ann@example.com"

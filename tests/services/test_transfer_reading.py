@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.output.formats import TASKS, Format, write_records
+from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer.files import CHUNK, LONGEST_RECORD, Source
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users
-from taskdb_cli.when import parse_iso
 
 GOOD = '{"title":"good"}'
 ISO = "is not an ISO 8601 time such as 2026-12-01T17:00:00Z"
