@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from taskdb_cli import signals
+from taskdb_cli.system import signals
 
 GARBAGE_THRESHOLD = 300_000
 """How many objects may pile up before a collection; importing everything makes a third of them."""

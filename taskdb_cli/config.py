@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taskdb_cli.dotenv_file import DotenvFile, read_dotenv_file
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
+from taskdb_cli.system.dotenv import DotenvFile, read_dotenv_file
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 
 class ExitCode(IntEnum):

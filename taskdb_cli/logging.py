@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from taskdb_cli.text import escape_json, hide_secrets, one_line
+from taskdb_cli.text.escaping import escape_json, hide_secrets, one_line
 
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
 _LIBRARIES = ("alembic", "asyncio", "psycopg", "py.warnings", "sqlalchemy", "uvicorn")
@@ -31,7 +31,7 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     level = _LEVELS.get(verbosity, logging.DEBUG)
     handlers: list[logging.Handler] = [_Stderr(level)]
     if file is not None:
-        from taskdb_cli.logfile import open_log_file
+        from taskdb_cli.system.logfile import open_log_file
 
         handlers.append(open_log_file(file, min(level, logging.INFO)))
     formatter = _JsonLines(run) if as_json else _TextLines(run)

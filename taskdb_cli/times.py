@@ -8,7 +8,7 @@ import warnings
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', friday, 'in 2 weeks'"
 """Examples of every form, for messages and help."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from taskdb_cli import logfile
 from taskdb_cli import logging as logs
 from taskdb_cli.database import Database
 from taskdb_cli.errors import ExitCode
+from taskdb_cli.system import logfile
 from tests.conftest import open_database, sqlalchemy_url
 from tests.processes import run_process
 
@@ -308,7 +308,8 @@ def test_the_log_file_is_rotated(taskdb, log_file, monkeypatch):
 WRITER = """
 import logging, sys
 from pathlib import Path
-from taskdb_cli import logfile, logs
+from taskdb_cli import logging as logs
+from taskdb_cli.system import logfile
 logfile.LARGEST, logfile.OLD_FILES = 20_000, 100
 logs.configure(-1, run=sys.argv[2], file=Path(sys.argv[1]))
 for number in range(1000):

@@ -70,7 +70,7 @@ def test_help_and_usage_errors_import_nothing_heavy(arguments, code):
     process, modules = run_and_report("-c", REPORT, *arguments)
     assert process.returncode == code, process.stderr
     assert process.stdout or process.stderr
-    assert not (HEAVY | {"taskdb_cli.config", "taskdb_cli.logging", "taskdb_cli.logfile"}) & modules
+    assert not (HEAVY | {"taskdb_cli.config", "taskdb_cli.logging", "taskdb_cli.system.logfile"}) & modules
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ from taskdb_cli.errors import (
     TaskdbError,
     Unauthorized,
 )
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 REPEATABLE = ("user", "status", "priority")
 """The parameters of a query that may be given several times."""

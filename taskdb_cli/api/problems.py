@@ -31,7 +31,7 @@ from taskdb_cli.errors import (
     UserNotFound,
 )
 from taskdb_cli.services.listing.cursor import CursorUnusable
-from taskdb_cli.text import escape_json, hide_secrets
+from taskdb_cli.text.escaping import escape_json, hide_secrets
 
 MEDIA_TYPE = "application/problem+json"
 

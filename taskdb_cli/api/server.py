@@ -16,13 +16,13 @@ from typing import NoReturn
 
 import uvicorn
 
-from taskdb_cli import signals
 from taskdb_cli.api.app import create_app
 from taskdb_cli.api.connections import Clients, most_connections, once_a_minute
 from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode, InvalidInput, TaskdbError
+from taskdb_cli.system import signals
 
 GRACE = 10
 """Seconds that requests may still take when the server is told to stop."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from taskdb_cli.backup.atomic import add_name, replace, storage
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Conflict
-from taskdb_cli.paths import SIDECARS
+from taskdb_cli.system.paths import SIDECARS
 
 _ENDINGS = (*SIDECARS, "")
 

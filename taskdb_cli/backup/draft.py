@@ -9,11 +9,11 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from taskdb_cli import signals
 from taskdb_cli.backup.aside import Damaged, take_place
 from taskdb_cli.backup.atomic import discard, make_directory, open_partial, publish
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Conflict
+from taskdb_cli.system import signals
 
 
 @contextmanager

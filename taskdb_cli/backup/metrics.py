@@ -10,8 +10,8 @@ from pathlib import Path
 from taskdb_cli.backup.atomic import storage, write_atomically
 from taskdb_cli.backup.history import Record
 from taskdb_cli.errors import StorageFailed
-from taskdb_cli.paths import descriptor_of, reserved
-from taskdb_cli.text import escape
+from taskdb_cli.system.paths import descriptor_of, reserved
+from taskdb_cli.text.escaping import escape
 
 READABLE = 0o644
 """The collector runs as another user, and nothing in the file is secret."""

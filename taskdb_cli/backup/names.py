@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 SUFFIX = ".taskdb.zip"
 RECORD_SUFFIX = ".taskdb.json"

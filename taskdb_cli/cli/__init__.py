@@ -20,7 +20,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
-from taskdb_cli import __version__, signals
+from taskdb_cli import __version__
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, stdout, task, token, user
 from taskdb_cli.cli.invocation import Invocation, invocation, write_stderr
 from taskdb_cli.cli.journal import LogFormat
@@ -35,7 +35,8 @@ from taskdb_cli.errors import (
     TaskdbError,
 )
 from taskdb_cli.output.formats import write_json
-from taskdb_cli.text import LONGEST_ECHO, brief, escape, hide_secrets
+from taskdb_cli.system import signals
+from taskdb_cli.text.escaping import LONGEST_ECHO, brief, escape, hide_secrets
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 """The commands whose main work prints nothing on stdout."""

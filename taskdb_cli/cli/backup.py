@@ -39,7 +39,7 @@ from taskdb_cli.errors import (
     TaskdbError,
 )
 from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
-from taskdb_cli.text import hide_secrets
+from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.create import Backup

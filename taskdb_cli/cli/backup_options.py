@@ -13,7 +13,7 @@ import typer
 
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.errors import Conflict, DatabaseMissing, HomeMissing, Incomplete, InvalidInput, TaskdbError
-from taskdb_cli.paths import reserved
+from taskdb_cli.system.paths import reserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from taskdb_cli.errors import (
     Refused,
     TaskdbError,
 )
-from taskdb_cli.text import one_line
+from taskdb_cli.text.escaping import one_line
 
 if TYPE_CHECKING:
     from taskdb_cli.config import Settings
@@ -105,7 +105,7 @@ class Invocation:
     def _require_log_apart(self, settings: Settings) -> None:
         """Raise InvalidConfiguration if the log file is the database or the dotenv file."""
         from taskdb_cli.database.sqlite.url import files_of
-        from taskdb_cli.paths import is_same
+        from taskdb_cli.system.paths import is_same
 
         log = settings.log.file
         own = dict.fromkeys(files_of(settings.database_url), "it belongs to the database")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskdb_cli import signals
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
 from taskdb_cli.cli.options import CsvSafe, NotingGroup, Output, Yes
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output.formats import REVISIONS, Format
+from taskdb_cli.system import signals
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.invocation import Invocation

@@ -12,7 +12,7 @@ import typer
 from taskdb_cli.cli.rendering import show_records
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, Record, View
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
     from sqlmodel import Session

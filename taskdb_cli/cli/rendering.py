@@ -16,7 +16,7 @@ from taskdb_cli.output.formats import (
     write_record,
     write_records,
 )
-from taskdb_cli.text import escape
+from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
     from taskdb_cli.database.plan import Plan

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from taskdb_cli import signals
 from taskdb_cli.cli.invocation import Invocation, tell
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
+from taskdb_cli.system import signals
 from taskdb_cli.times import parse_iso
 
 if TYPE_CHECKING:

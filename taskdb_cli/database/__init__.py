@@ -14,7 +14,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
-from taskdb_cli import signals
 from taskdb_cli.database.backend import Backend, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
@@ -28,6 +27,7 @@ from taskdb_cli.errors import (
     OutcomeUnknown,
     TaskdbError,
 )
+from taskdb_cli.system import signals
 
 T = TypeVar("T")
 

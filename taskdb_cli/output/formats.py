@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from typing import Any, TextIO
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TOKEN_FIELDS, USER_FIELDS, TaskPriority
-from taskdb_cli.text import escape_json
+from taskdb_cli.text.escaping import escape_json
 
 Record = Mapping[str, Any]
 

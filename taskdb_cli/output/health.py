@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 from taskdb_cli.output.formats import timestamp, write_json
-from taskdb_cli.text import hide_secrets, one_line
+from taskdb_cli.text.escaping import hide_secrets, one_line
 
 if TYPE_CHECKING:
     from taskdb_cli.health.report import Check, Limits, Report

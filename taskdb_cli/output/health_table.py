@@ -13,7 +13,7 @@ from rich.text import Text
 
 from taskdb_cli.health.report import WORST_FIRST, Check, Report, Status, Unit
 from taskdb_cli.output.tables import console_for
-from taskdb_cli.text import one_line
+from taskdb_cli.text.escaping import one_line
 
 _STYLES = {
     Status.OK: "green",

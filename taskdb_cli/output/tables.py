@@ -18,7 +18,7 @@ from rich.text import Text
 
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Record, View, to_plain
-from taskdb_cli.text import escape
+from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
     from taskdb_cli.services.stats import Stats, Week

@@ -32,7 +32,7 @@ from taskdb_cli.errors import (
 )
 from taskdb_cli.services.drift import differences
 from taskdb_cli.services.losses import Loss, losses
-from taskdb_cli.text import LONGEST_ECHO, brief
+from taskdb_cli.text.escaping import LONGEST_ECHO, brief
 
 if TYPE_CHECKING:
     from alembic.config import Config

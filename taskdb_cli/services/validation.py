@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlmodel import SQLModel
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 Schema = TypeVar("Schema", bound=SQLModel)
 

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from taskdb_cli.errors import InvalidRecords, StorageFailed
 from taskdb_cli.services.validation import reasons
-from taskdb_cli.text import brief, one_line
+from taskdb_cli.text.escaping import brief, one_line
 from taskdb_cli.transfer.files import Found, Shape, Source
 
 Row = tuple[Any, ...]

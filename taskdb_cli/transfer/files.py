@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 CHUNK = 1 << 16
 LONGEST_RECORD = 1 << 22

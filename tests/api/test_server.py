@@ -183,7 +183,7 @@ def test_a_signal_in_a_collection_is_not_lost():
     """SIGTERM that comes while Python collects garbage, where it ignores errors, still stops the server."""
     code = """
 import os, signal, weakref
-from taskdb_cli import signals
+from taskdb_cli.system import signals
 from taskdb_cli.api import server
 class Cycle: pass
 cycle = Cycle()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli import dotenv_file
 from taskdb_cli.errors import ExitCode
+from taskdb_cli.system import dotenv as dotenv_file
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli import logfile
 from taskdb_cli import logging as logs
 from taskdb_cli.errors import ExitCode
+from taskdb_cli.system import logfile
 from tests.processes import command, run_process
 from tests.samples import add_user, emails, titles
 
@@ -311,7 +311,8 @@ def test_no_block_device_is_a_log(taskdb, tmp_path):
 TALKER = """
 import logging, sys
 from pathlib import Path
-from taskdb_cli import logfile, logs
+from taskdb_cli import logging as logs
+from taskdb_cli.system import logfile
 logfile.LARGEST = 100
 logs.configure(-1, run="0" * 8, file=Path(sys.argv[1]))
 for number in range(5):

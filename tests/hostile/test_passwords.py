@@ -7,7 +7,7 @@ import pytest
 
 from taskdb_cli.cli import run
 from taskdb_cli.errors import ConnectionLost
-from taskdb_cli.text import hide_secrets
+from taskdb_cli.text.escaping import hide_secrets
 from tests.api.conftest import ANY_ENGINE
 
 CANARY = "c4n4ry"

@@ -20,7 +20,7 @@ from taskdb_cli import logging as logs
 from taskdb_cli.backup import metrics
 from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.cli import run
-from taskdb_cli.text import escape, escape_json
+from taskdb_cli.text.escaping import escape, escape_json
 from tests.api.conftest import ANY_ENGINE
 from tests.conftest import ENGINES, NOW, connect
 from tests.processes import run_process

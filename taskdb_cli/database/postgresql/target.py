@@ -20,7 +20,7 @@ from sqlalchemy import URL
 
 from taskdb_cli.database.postgresql.url import is_connection_string, parameters, with_hosts
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.text import escape
+from taskdb_cli.text.escaping import escape
 
 # libpq looks at this parameter last, after every other one, and before it connects.
 _LIBPQ_18 = 180_000

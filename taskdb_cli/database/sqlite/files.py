@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, StorageFailed
-from taskdb_cli.paths import SIDECARS
+from taskdb_cli.system.paths import SIDECARS
 
 LONGEST_NAME = 255 - len("-journal")
 """Bytes in a file's name that leave room for the names of the files beside it."""

@@ -28,7 +28,7 @@ from taskdb_cli.models.vocabulary import (
 )
 from taskdb_cli.services.listing.pages import Query
 from taskdb_cli.services.listing.sorting import SortKey
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 SEARCH_LENGTH = 200
 """How many characters can be looked for: what a search costs for each row grows with them."""

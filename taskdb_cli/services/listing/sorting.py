@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, bindparam, tuple_
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.text import brief
+from taskdb_cli.text.escaping import brief
 
 Position = tuple[Any, ...]
 """Where a row stands in an order: its value for each key, and its id."""

@@ -121,6 +121,6 @@ def hide_secrets(text: str) -> str:
     if not any(sign in lowered for sign in _SIGNS):
         return text
     # Making its patterns takes some milliseconds, which most commands save.
-    from taskdb_cli.passwords import hide
+    from taskdb_cli.text.passwords import hide
 
     return hide(text)

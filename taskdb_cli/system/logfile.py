@@ -16,8 +16,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.paths import descriptor_of, reserved
-from taskdb_cli.text import one_line
+from taskdb_cli.system.paths import descriptor_of, reserved
+from taskdb_cli.text.escaping import one_line
 
 LARGEST = 5_000_000
 """Bytes after which a new file is begun."""

@@ -1,0 +1,1 @@
+"""The operating system: paths, signals, and the files for settings and logs."""

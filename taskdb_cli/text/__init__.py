@@ -1,0 +1,1 @@
+"""Text for people and logs: no control characters, and no passwords."""
