@@ -31,26 +31,27 @@ class Mutant(NamedTuple):
 
 TASKS = "tests/services/test_task.py tests/services/test_row_locks.py"
 USERS = "tests/services/test_user.py tests/services/test_row_locks.py"
-LISTS = "tests/services/test_ordering.py tests/services/test_filters.py tests/services/test_query.py"
-CURSORS = "tests/services/test_cursor.py"
+LISTS = "tests/services/listing"
+CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py"
-IMPORTS = "tests/services/test_transfer.py tests/services/test_row_locks.py"
+IMPORTS = "tests/transfer/test_imports.py tests/services/test_row_locks.py"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py tests/database/test_restart.py"
 RESTORES = (
-    "tests/services/test_restore_faults.py tests/services/test_restore_beside_others.py"
-    " tests/cli/test_restore.py"
+    "tests/backup/test_restore_faults.py tests/backup/test_restore_beside_others.py tests/cli/test_restore.py"
 )
-ARCHIVES = "tests/test_archive.py tests/test_archive_damage.py"
-BACKUPS = "tests/services/test_backup_files.py tests/cli/test_backup.py tests/cli/test_backup_faults.py"
-RETENTION = "tests/services/test_retention.py tests/cli/test_backup_ownership.py"
+ARCHIVES = "tests/backup/test_archive.py tests/backup/test_archive_damage.py"
+BACKUPS = "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_backup_faults.py"
+RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_migrate_locks.py"
 
 TASK, WRITING, USER = (f"taskdb_cli/services/{name}.py" for name in ("task", "task_writing", "user"))
-QUERY, LISTING, ORDERING = (f"taskdb_cli/services/{name}.py" for name in ("query", "listing", "ordering"))
-CURSOR, TOKEN = (f"taskdb_cli/services/{name}.py" for name in ("cursor", "token"))
-RESTORE, MIGRATE = (f"taskdb_cli/services/{name}.py" for name in ("restore", "migrate"))
-BACKUP, DATABASE, READER = "taskdb_cli/services/backup", "taskdb_cli/database", "taskdb_cli/archive/reader.py"
-TRANSFER = "taskdb_cli/services/transfer"
+QUERY, LISTING, ORDERING = (
+    f"taskdb_cli/services/listing/{name}.py" for name in ("filters", "pages", "sorting")
+)
+CURSOR, TOKEN = "taskdb_cli/services/listing/cursor.py", "taskdb_cli/services/token.py"
+RESTORE, MIGRATE = "taskdb_cli/backup/restore.py", "taskdb_cli/services/migrate.py"
+BACKUP, DATABASE, READER = "taskdb_cli/backup", "taskdb_cli/database", "taskdb_cli/backup/archive/reader.py"
+TRANSFER = "taskdb_cli/transfer"
 
 MUTANTS = (
     # Versions.

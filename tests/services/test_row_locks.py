@@ -20,8 +20,8 @@ from taskdb_cli.services import task, user
 from taskdb_cli.transfer.tasks import import_tasks
 from tests.conftest import NOW, SERVERS, connect
 from tests.samples import add_task, add_user
-from tests.services.test_transfer import batch_of
 from tests.sessions import until_waiting
+from tests.transfer.test_imports import batch_of
 
 pytestmark = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
 

@@ -11,10 +11,10 @@ from sqlalchemy import URL
 from taskdb_cli.backup import restore
 from taskdb_cli.errors import Conflict, DataCorrupt
 from taskdb_cli.services import migrate
+from tests.backup.test_restore_faults import TASK, forge
 from tests.conftest import open_database
 from tests.contents import fill, get_rows
 from tests.schemas import execute
-from tests.services.test_restore_faults import TASK, forge
 
 pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 
