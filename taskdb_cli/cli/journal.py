@@ -45,7 +45,7 @@ class Journal:
             return
         from taskdb_cli.logging import configure
 
-        configure(verbosity, run=self.id, file=settings.file, as_json=settings.as_json)
+        configure(verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
         self.settings = settings
 
     def give_up(self) -> None:

@@ -25,10 +25,6 @@ class Pool:
         )
 
 
-API_STATEMENT_TIMEOUT = 5
-"""Seconds that a statement of an HTTP request may take by default."""
-
-
 @dataclass(frozen=True)
 class Options:
     """The limits of every connection; times are in seconds, and 0 means none where it is allowed."""

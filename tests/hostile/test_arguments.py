@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from taskdb_cli.api.app import create_app
-from taskdb_cli.config import ENVIRONMENT_VARIABLES
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
+from taskdb_cli.system.environment import SETTINGS
 from tests.api.servers import running
 from tests.conftest import SERVERS, Result
 from tests.hostile.command_lines import IMPOSSIBLE_HOSTS
@@ -137,7 +137,7 @@ def test_not_utf8_as_json(taskdb):
 
 
 @SQLITE_ONLY
-@pytest.mark.parametrize("name", ENVIRONMENT_VARIABLES)
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
 def test_odd_settings(taskdb, monkeypatch, name):
     """A setting of whatever bytes is used, or refused in one line."""
     for value in (

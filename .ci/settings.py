@@ -1,0 +1,83 @@
+"""Write the README's table of settings and `.env.example` from the table in the code.
+
+`python .ci/settings.py` writes them. With `--check` it exits 1 if they are not up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from dataclasses import fields
+from pathlib import Path
+
+from taskdb_cli.config import BackupSettings, LogSettings, Settings
+from taskdb_cli.database.options import Options, Pool
+from taskdb_cli.system.environment import SETTINGS, Setting
+
+PROJECT = Path(__file__).resolve().parent.parent
+GROUPS = {
+    "backup": BackupSettings,
+    "log": LogSettings,
+    "options": Options,
+    "pool": Pool,
+    "settings": Settings,
+}
+HEADER = "| variable | meaning | default |\n|---|---|---|\n"
+PREFACE = """\
+# Copy this file to .env, in the directory that taskdb runs in or in a parent of it. Remove a # to set one.
+# An option of the command line and a variable of the environment win over this file.
+# Values are taken as they are: ${NAME} is not expanded. Run 'chmod 600 .env', because it holds passwords.
+"""
+
+
+def default(setting: Setting) -> object:
+    """Return the default of the field that a variable sets."""
+    group, _, name = setting.field.partition(".")
+    return next((field.default for field in fields(GROUPS[group]) if field.name == name), "") if group else ""
+
+
+def row(setting: Setting) -> str:
+    """Return the variable as a row of a table in Markdown."""
+    meaning = setting.help
+    if setting.words:
+        meaning += ": " + " or ".join(f"`{word}`" for word in setting.words)
+    if not setting.in_file:
+        meaning += "; read from the environment only"
+    value = setting.default or default(setting)
+    shown = setting.default or (f"`{value}`" if value not in ("", None) else "")
+    return f"| `{setting.name}` | {meaning} | {shown} |\n"
+
+
+def example(setting: Setting) -> str:
+    """Return the variable as it stands in a dotenv file, commented out, below what it means."""
+    plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", setting.help).replace("`", "")
+    comment = textwrap.fill(
+        f"{plain[0].upper()}{plain[1:]}.", 100, initial_indent="# ", subsequent_indent="# "
+    )
+    value = setting.example or default(setting)
+    return f"\n{comment}\n# {setting.name}={'' if value is None else value}\n"
+
+
+def main() -> int:
+    """Write both files, or compare them; return the exit code."""
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    before, header, after = readme.partition(HEADER)
+    rows = "".join(map(row, SETTINGS))
+    rest = after[re.match(r"(\|.*\n)*", after).end() :]
+    texts = {
+        "README.md": before + header + rows + rest,
+        ".env.example": PREFACE + "".join(example(setting) for setting in SETTINGS if setting.in_file),
+    }
+    for name, text in texts.items():
+        file = PROJECT / name
+        if "--check" not in sys.argv:
+            file.write_text(text, encoding="utf-8")
+        elif file.read_text(encoding="utf-8") != text:
+            print(f"{name} is not up to date: run python .ci/settings.py", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
