@@ -26,7 +26,7 @@ from taskdb_cli.cli.backup_options import (
     new_file,
     policy_of,
 )
-from taskdb_cli.cli.options import CsvSafe, DryRun, NotingGroup, Output
+from taskdb_cli.cli.options import DryRun, NotingGroup, Output, with_option_groups
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_record, show_records
 from taskdb_cli.errors import (
@@ -63,6 +63,7 @@ DrillUrl = Annotated[
 
 
 @app.callback(epilog="Example: taskdb backup --dir /var/backups/taskdb --keep-daily 7 --keep-weekly 5")
+@with_option_groups
 def main(
     ctx: typer.Context,
     *,
@@ -87,8 +88,7 @@ def main(
     check_config: Annotated[
         bool, typer.Option("--check-config", help="Print what would be used, and do nothing.")
     ] = False,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Take a verified backup of the database, or do what the subcommand says."""
     if ctx.invoked_subcommand is not None:
@@ -103,51 +103,51 @@ def main(
             "--file is one archive by itself", "leave --keep-…, --drill and --metrics-file away"
         )
     if check_config:
-        show_records(_configuration(shelf, policy, metrics_file), FIGURES, output, csv_safe=csv_safe)
+        show_records(_configuration(shelf, policy, metrics_file), FIGURES, output)
     elif file is not None:
-        _back_up_to(shelf, file, output, csv_safe=csv_safe)
+        _back_up_to(shelf, file, output)
     else:
-        _back_up(shelf, policy, metrics_file, drill=drill, output=output, csv_safe=csv_safe)
+        _back_up(shelf, policy, metrics_file, drill=drill, output=output)
 
 
 @app.command("list", epilog="Example: taskdb backup list --label neondb -o json")
+@with_option_groups
 def list_(
     ctx: typer.Context,
     *,
     directory: Directory = None,
     label: Label = None,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """List the archives of the directory, oldest first, with their last verification and drill."""
     from taskdb_cli.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
     found = inventory.archives(shelf.directory, shelf.given_label, say=shelf.run.say)
-    show_records(shelf.run.counting(found), ARCHIVES, output, csv_safe=csv_safe)
+    show_records(shelf.run.counting(found), ARCHIVES, output)
     if not shelf.directory.path.exists():
         shelf.run.say(f"there is no directory {shelf.directory.path}")
 
 
 @app.command(epilog="Example: taskdb backup show latest")
+@with_option_groups
 def show(
     ctx: typer.Context,
     archive: ArchiveArgument,
     *,
     directory: Directory = None,
     label: Label = None,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Show what an archive says of itself, once its seal is found whole."""
     from taskdb_cli.backup import inventory
 
     shelf = Shelf.of(ctx, directory, label)
     found = inventory.describe(shelf.find(archive, shelf.run.database, offline=True))
-    if output is Format.JSON:
+    if output.format is Format.JSON:
         show_json(found.record())
     else:
-        show_records(found.tables(), CONTENTS, output, csv_safe=csv_safe)
+        show_records(found.tables(), CONTENTS, output)
         shelf.run.say(found.summary())
 
 
@@ -187,6 +187,7 @@ def verify(
 
 
 @app.command(epilog="Example: taskdb backup prune --keep-daily 7 --keep-weekly 5 --dry-run")
+@with_option_groups
 def prune(
     ctx: typer.Context,
     *,
@@ -198,8 +199,7 @@ def prune(
     keep_monthly: KeepMonthly = 0,
     keep_at_least: KeepAtLeast = FLOOR,
     dry_run: DryRun = False,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Delete the archives of the label that no rule keeps; say why each stays or goes."""
     from taskdb_cli.backup import verify
@@ -215,7 +215,7 @@ def prune(
         shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
         shelf.run.did(f"deleted {deleted} archive{'' if deleted == 1 else 's'}", look="taskdb backup list")
-    show_records([decision.record() for decision in decisions], DECISIONS, output, csv_safe=csv_safe)
+    show_records([decision.record() for decision in decisions], DECISIONS, output)
 
 
 def _back_up(
@@ -224,8 +224,7 @@ def _back_up(
     metrics_file: Path | None,
     *,
     drill: bool,
-    output: Format | None,
-    csv_safe: bool,
+    output: Output,
 ) -> None:
     from taskdb_cli.backup import create
 
@@ -235,7 +234,7 @@ def _back_up(
             run.maintained, shelf.directory, label=shelf.label, now=run.now, progress=advance
         )
     seconds = time.monotonic() - began
-    _tell(run, backup, output, csv_safe=csv_safe)
+    _tell(run, backup, output)
     owner = shelf.owner(backup.manifest.origin.identity)
     steps: list[Callable[[], object]] = []
     if drill:
@@ -247,7 +246,7 @@ def _back_up(
     _follow_up(steps)
 
 
-def _tell(run: Invocation, backup: Backup, output: Format | None, *, csv_safe: bool) -> None:
+def _tell(run: Invocation, backup: Backup, output: Output) -> None:
     run.journal.rows = backup.manifest.rows
     run.did(
         f"backed up {run.maintained.backend.place} to {backup.path}",
@@ -259,8 +258,8 @@ def _tell(run: Invocation, backup: Backup, output: Format | None, *, csv_safe: b
 
         place, size = run.maintained.backend.place, decimal(backup.size)
         run.say(f"backed up {backup.manifest.rows} rows of {place} to {backup.path}: {size}, verified")
-    if output is not None:
-        show_record(backup.record(), BACKUPS, output, csv_safe=csv_safe)
+    if output.format is not None:
+        show_record(backup.record(), BACKUPS, output)
 
 
 def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
@@ -324,13 +323,13 @@ def _refuse_own_options(ctx: typer.Context) -> None:
             )
 
 
-def _back_up_to(shelf: Shelf, file: str, output: Format | None, *, csv_safe: bool) -> None:
+def _back_up_to(shelf: Shelf, file: str, output: Output) -> None:
     from taskdb_cli.backup import create
 
     run = shelf.run
     if file == "-" and sys.stdout.isatty():
         raise InvalidInput("an archive is nothing for a terminal", "send it into a file or a pipe")
-    if file == "-" and output is not None:
+    if file == "-" and output.format is not None:
         raise InvalidInput("--output has no place beside an archive on stdout", "leave one of them away")
     if file == "-" and is_stdout(run.settings.log.file):
         raise InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
@@ -350,7 +349,7 @@ def _back_up_to(shelf: Shelf, file: str, output: Format | None, *, csv_safe: boo
             run.journal.rows = manifest.rows
         else:
             backup = create.save(content, path, label=shelf.label, now=run.now, progress=advance)
-            _tell(run, backup, output, csv_safe=csv_safe)
+            _tell(run, backup, output)
 
 
 def _configuration(shelf: Shelf, policy: Policy | None, metrics_file: Path | None) -> list[dict[str, object]]:

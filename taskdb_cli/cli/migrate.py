@@ -10,7 +10,7 @@ import typer
 
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.invocation import invocation
-from taskdb_cli.cli.options import CsvSafe, NotingGroup, Output, Yes
+from taskdb_cli.cli.options import NotingGroup, Output, Yes, with_option_groups
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
@@ -62,13 +62,14 @@ def down(
 
 
 @app.command(epilog="Example: taskdb migrate status -o json")
-def status(ctx: typer.Context, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
+@with_option_groups
+def status(ctx: typer.Context, *, output: Output) -> None:
     """Show the current revision, the newest one, and the steps between; change nothing."""
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
     found = service.status(run.maintained)
-    if output is Format.JSON:
+    if output.format is Format.JSON:
         show_json(
             {
                 "current": found.current,
@@ -78,16 +79,17 @@ def status(ctx: typer.Context, *, output: Output = None, csv_safe: CsvSafe = Fal
         )
         return
     run.say(f"current {found.current or 'none'}; head {found.head}; {len(found.pending)} pending")
-    show_records([step.record() for step in found.pending], REVISIONS, output, csv_safe=csv_safe)
+    show_records([step.record() for step in found.pending], REVISIONS, output)
 
 
 @app.command(epilog="Example: taskdb migrate history")
-def history(ctx: typer.Context, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
+@with_option_groups
+def history(ctx: typer.Context, *, output: Output) -> None:
     """List every revision, oldest first, and whether the database has it."""
     from taskdb_cli.services import migrate as service
 
     found = service.history(invocation(ctx).maintained)
-    show_records([step.record() for step in found], REVISIONS, output, csv_safe=csv_safe)
+    show_records([step.record() for step in found], REVISIONS, output)
 
 
 @app.command(epilog="Example: taskdb migrate check && echo in order")

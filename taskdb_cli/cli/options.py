@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +25,7 @@ UserArguments = Annotated[
 ]
 TaskArguments = Annotated[list[int], typer.Argument(metavar="ID...", help="The ids of tasks.")]
 
-Output = Annotated[
+FormatOption = Annotated[
     Format | None,
     typer.Option(
         "--output",
@@ -35,7 +39,7 @@ Output = Annotated[
 
 
 def _require_csv(ctx: typer.Context, csv_safe: bool) -> bool:
-    if csv_safe and ctx.params.get("output") != Format.CSV and not ctx.resilient_parsing:
+    if csv_safe and ctx.params.get("format") != Format.CSV and not ctx.resilient_parsing:
         raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
     return csv_safe
 
@@ -53,6 +57,38 @@ IfVersion = Annotated[
 IfNotExists = Annotated[
     bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
 ]
+
+
+@dataclass(frozen=True)
+class Output:
+    """The options that say how records are printed."""
+
+    format: FormatOption = None
+    csv_safe: CsvSafe = False
+
+
+def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of each parameter that is a dataclass, such as `Output`."""
+    own = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in own.parameters.items():
+        if is_dataclass(parameter.annotation):
+            groups[name] = parameter.annotation
+            options = inspect.signature(groups[name], eval_str=True).parameters.values()
+            parameters += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
+        else:
+            parameters.append(parameter)
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+        command(**given)
+
+    with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
 
 
 class NotingGroup(TyperGroup):

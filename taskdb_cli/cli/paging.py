@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskdb_cli.cli.options import Output
 from taskdb_cli.cli.rendering import show_records
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, Record, View
@@ -66,19 +67,18 @@ class Listing:
         self,
         run: Invocation,
         view: View,
-        output: Format | None,
+        output: Output,
         limit: int,
         *,
-        csv_safe: bool,
         page: Callable[[Session], Page],
         stream: Callable[[Session], Generator[Record, None, None]],
     ) -> None:
         """Print one page and how to get the next, or everything as a stream if the limit is 0."""
         if limit == 0:
-            _show_all(run, view, output, stream, csv_safe=csv_safe)
+            _show_all(run, view, output, stream)
             return
         found = run.database.read(page)
-        shown = show_records(run.counting(found.records), view, output, csv_safe=csv_safe)
+        shown = show_records(run.counting(found.records), view, output)
         if found.next is not None:
             from taskdb_cli.services.listing.cursor import Cursor
 
@@ -91,10 +91,8 @@ class Listing:
 def _show_all(
     run: Invocation,
     view: View,
-    output: Format | None,
+    output: Output,
     stream: Callable[[Session], Generator[Record, None, None]],
-    *,
-    csv_safe: bool,
 ) -> None:
     number = 0
     with run.database.stream(stream) as records:
@@ -104,7 +102,7 @@ def _show_all(
             for number, record in enumerate(records, 1):  # noqa: B007 (read when all are shown)
                 yield record
 
-        shown = show_records(run.counting(counted()), view, output, csv_safe=csv_safe)
+        shown = show_records(run.counting(counted()), view, output)
     if shown is Format.TABLE:
         _say_end(run, number)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
+from taskdb_cli.cli.options import Output
 from taskdb_cli.output.formats import (
     Format,
     Record,
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
     from taskdb_cli.database.plan import Plan
 
 
-def show_records(records: Iterable[Record], view: View, output: Format | None, *, csv_safe: bool) -> Format:
+def show_records(records: Iterable[Record], view: View, output: Output) -> Format:
     """Print records in the format that was asked for, or the one that suits stdout; return which."""
-    format = output or default_format(sys.stdout)
-    write_records(records, view, format, _stdout(format), csv_safe=csv_safe)
+    format = output.format or default_format(sys.stdout)
+    write_records(records, view, format, _stdout(format), csv_safe=output.csv_safe)
     return format
 
 
-def show_record(record: Record, view: View, output: Format | None, *, csv_safe: bool) -> None:
+def show_record(record: Record, view: View, output: Output) -> None:
     """Print the one record that a command is about."""
-    format = output or default_format(sys.stdout)
-    write_record(record, view, format, _stdout(format), csv_safe=csv_safe)
+    format = output.format or default_format(sys.stdout)
+    write_record(record, view, format, _stdout(format), csv_safe=output.csv_safe)
 
 
 def show_json(value: object) -> None:
@@ -40,17 +41,17 @@ def show_json(value: object) -> None:
     write_json(value, sys.stdout)
 
 
-def show_count(number: int, output: Format | None) -> None:
+def show_count(number: int, output: Output) -> None:
     """Print how many records match."""
-    if output is Format.JSON:
+    if output.format is Format.JSON:
         show_json({"count": number})
     else:
         sys.stdout.write(f"{number}\n")
 
 
-def show_plans(plans: Sequence[Plan], output: Format | None) -> None:
+def show_plans(plans: Sequence[Plan], output: Output) -> None:
     """Print the SQL of each query, the engine's plan for it, and what that means in words."""
-    if output is Format.JSON:
+    if output.format is Format.JSON:
         show_json([{"sql": plan.sql, "plan": plan.lines, "summary": plan.summary()} for plan in plans])
         return
     for plan in plans:

@@ -10,7 +10,7 @@ import typer
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import invocation
-from taskdb_cli.cli.options import CsvSafe, Output
+from taskdb_cli.cli.options import Output, with_option_groups
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output.formats import FIGURES, TASKS, Format, default_format, plain
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WEEKS = 12
 
 
+@with_option_groups
 def stats(
     ctx: typer.Context,
     *,
@@ -27,8 +28,7 @@ def stats(
         str | None,
         typer.Option(metavar="USER", help="Only theirs.", autocompletion=complete_users, show_default=False),
     ] = None,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Count tasks by status, priority and week, and show the oldest open one."""
     from taskdb_cli.services import stats as service
@@ -38,7 +38,7 @@ def stats(
     found = run.database.read(
         lambda session: service.collect(session, user, now=run.now, boundaries=boundaries)
     )
-    format = output or default_format(sys.stdout)
+    format = output.format or default_format(sys.stdout)
     if format is Format.TABLE:
         from taskdb_cli.output.tables import print_stats
 
@@ -47,9 +47,7 @@ def stats(
         show_json(_report(found))
     else:
         figures = _flatten(_report(found))
-        show_records(
-            ({"figure": name, "value": value} for name, value in figures), FIGURES, format, csv_safe=csv_safe
-        )
+        show_records(({"figure": name, "value": value} for name, value in figures), FIGURES, output)
 
 
 def week_boundaries(now: datetime, weeks: int) -> list[datetime]:

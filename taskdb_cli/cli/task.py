@@ -10,21 +10,21 @@ import typer
 from taskdb_cli.cli.completion import complete_priorities, complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import (
-    CsvSafe,
     DryRun,
+    FormatOption,
     HelpfulGroup,
     IfNotExists,
     IfVersion,
     Output,
     TaskArguments,
     Yes,
+    with_option_groups,
 )
 from taskdb_cli.cli.paging import After, Count, Explain, Fields, Limit, Listing, choose_fields
 from taskdb_cli.cli.rendering import show_count, show_json, show_plans, show_record, show_records
-from taskdb_cli.cli.task_filters import TaskFilterOptions, takes_task_filter
+from taskdb_cli.cli.task_filters import TaskFilterOptions
 from taskdb_cli.cli.transfer import (
     CountsOutput,
-    ExportFormat,
     ExportOutput,
     FileArgument,
     FromTaskFile,
@@ -76,6 +76,7 @@ Sort = Annotated[
 
 
 @app.command(epilog="Example: taskdb task create --user ann@example.com 'Write the report' --due friday")
+@with_option_groups
 def create(
     ctx: typer.Context,
     title: Annotated[str, typer.Argument(help="What is to be done, on one line.")],
@@ -91,8 +92,7 @@ def create(
         str | None, typer.Option(help="The task's id elsewhere, unique per user.", show_default=False)
     ] = None,
     if_not_exists: IfNotExists = False,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Create a task."""
     from taskdb_cli.models.task import TaskCreate
@@ -108,13 +108,13 @@ def create(
     record = run.database.write(lambda session: make(session, user, given, now=run.now))
     if record["created_at"] == run.now:
         run.did(f"created task {record['id']}", look=f"taskdb task show {record['id']}")
-    show_record(record, TASKS, output, csv_safe=csv_safe)
+    show_record(record, TASKS, output)
 
 
 @app.command(
     "list", epilog="Example: taskdb task list --user ann@example.com --status open --sort -priority,due"
 )
-@takes_task_filter
+@with_option_groups
 def list_(
     ctx: typer.Context,
     *,
@@ -125,8 +125,7 @@ def list_(
     fields: Fields = None,
     count: Count = False,
     explain: Explain = False,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """List tasks, filtered and sorted."""
     from taskdb_cli.services import task as service
@@ -156,19 +155,18 @@ def list_(
             view,
             output,
             limit,
-            csv_safe=csv_safe,
             page=lambda session: service.find(session, wanted, order, limit=limit, after=position),
             stream=lambda session: service.stream(session, wanted, order, after=position),
         )
 
 
 @app.command(epilog="Example: taskdb task show 7 -o json")
+@with_option_groups
 def show(
     ctx: typer.Context,
     id: Annotated[int, typer.Argument(help="The id of a task.")],
     *,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Show one task."""
     from taskdb_cli.services import task as service
@@ -177,11 +175,11 @@ def show(
         invocation(ctx).database.read(lambda session: service.get(session, id)),
         TASKS,
         output,
-        csv_safe=csv_safe,
     )
 
 
 @app.command(epilog="Example: taskdb task update 7 8 --priority high --due none")
+@with_option_groups
 def update(
     ctx: typer.Context,
     ids: TaskArguments,
@@ -196,8 +194,7 @@ def update(
         typer.Option(metavar="USER", help="A new owner.", autocompletion=complete_users, show_default=False),
     ] = None,
     if_version: IfVersion = None,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Change tasks, all or nothing; what is not named stays."""
     from taskdb_cli.models.task import TaskUpdate
@@ -210,37 +207,35 @@ def update(
     changed = run.database.write(
         lambda session: service.change(session, ids, given, now=run.now, owner=user, if_version=if_version)
     )
-    _show_changed(run, changed, output, csv_safe=csv_safe)
+    _show_changed(run, changed, output)
 
 
 @app.command(epilog="Example: taskdb task start 7")
-def start(
-    ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False
-) -> None:
+@with_option_groups
+def start(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as in progress, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.IN_PROGRESS, output, csv_safe=csv_safe)
+    _set_status(ctx, ids, TaskStatus.IN_PROGRESS, output)
 
 
 @app.command(epilog="Example: taskdb task done 7 8 9")
-def done(ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
+@with_option_groups
+def done(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as done, all or nothing; one that is done already keeps its time."""
-    _set_status(ctx, ids, TaskStatus.DONE, output, csv_safe=csv_safe)
+    _set_status(ctx, ids, TaskStatus.DONE, output)
 
 
 @app.command(epilog="Example: taskdb task reopen 7")
-def reopen(
-    ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False
-) -> None:
+@with_option_groups
+def reopen(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as to do again, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.TODO, output, csv_safe=csv_safe)
+    _set_status(ctx, ids, TaskStatus.TODO, output)
 
 
 @app.command(epilog="Example: taskdb task cancel 7")
-def cancel(
-    ctx: typer.Context, ids: TaskArguments, *, output: Output = None, csv_safe: CsvSafe = False
-) -> None:
+@with_option_groups
+def cancel(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as cancelled, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.CANCELLED, output, csv_safe=csv_safe)
+    _set_status(ctx, ids, TaskStatus.CANCELLED, output)
 
 
 @app.command(epilog="Example: taskdb task delete 7 8 --yes")
@@ -250,7 +245,7 @@ def delete(
     *,
     yes: Yes = False,
     dry_run: DryRun = False,
-    output: Output = None,
+    output: FormatOption = None,
 ) -> None:
     """Delete tasks, all or nothing."""
     from taskdb_cli.services import task as service
@@ -311,14 +306,13 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb task export --user ann@example.com -o csv > tasks.csv")
-@takes_task_filter
+@with_option_groups
 def export(
     ctx: typer.Context,
     *,
     filter: TaskFilterOptions,
     sort: Sort = "id",
-    output: ExportOutput = ExportFormat.NDJSON,
-    csv_safe: CsvSafe = False,
+    output: ExportOutput,
 ) -> None:
     """Print all matching tasks, in a format that import reads."""
     from taskdb_cli.services import task as service
@@ -328,29 +322,25 @@ def export(
     run = invocation(ctx)
     order, wanted = Order.parse(sort, TASK_SORT_KEYS), filter.read(run.now)
     with run.database.stream(lambda session: service.stream(session, wanted, order)) as records:
-        print_export(run.counting(records), TASKS, output, csv_safe=csv_safe)
+        print_export(run.counting(records), TASKS, output)
 
 
-def _set_status(
-    ctx: typer.Context, ids: list[int], status: TaskStatus, output: Format | None, *, csv_safe: bool
-) -> None:
+def _set_status(ctx: typer.Context, ids: list[int], status: TaskStatus, output: Output) -> None:
     from taskdb_cli.services import task as service
 
     run = invocation(ctx)
     changed = run.database.write(lambda session: service.set_status(session, ids, status, now=run.now))
-    _show_changed(run, changed, output, csv_safe=csv_safe)
+    _show_changed(run, changed, output)
 
 
-def _show_changed(
-    run: Invocation, records: Sequence[Record], output: Format | None, *, csv_safe: bool
-) -> None:
+def _show_changed(run: Invocation, records: Sequence[Record], output: Output) -> None:
     if updated := [record for record in records if record["updated_at"] == run.now]:
         one = f"show {updated[0]['id']}" if len(updated) == 1 else "list"
         run.did(f"updated {_describe(updated)}", look=f"taskdb task {one}")
     if len(records) == 1:
-        show_record(records[0], TASKS, output, csv_safe=csv_safe)
+        show_record(records[0], TASKS, output)
     else:
-        show_records(records, TASKS, output, csv_safe=csv_safe)
+        show_records(records, TASKS, output)
 
 
 def _describe(records: Sequence[Record]) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,20 +71,3 @@ class TaskFilterOptions:
         return TaskFilter.from_words(
             asdict(self), now=now, parse_time=lambda text: parse_when(text, now=now, end_of_day=False)
         )
-
-
-def takes_task_filter(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the filter options, and pass what was typed as its argument `filter`."""
-    own = inspect.signature(command, eval_str=True)
-    options = inspect.signature(TaskFilterOptions, eval_str=True).parameters
-
-    @wraps(command)
-    def with_options(**given: Any) -> None:
-        typed = TaskFilterOptions(**{name: given.pop(name) for name in options})
-        command(filter=typed, **given)
-
-    kept = [parameter for parameter in own.parameters.values() if parameter.name != "filter"]
-    added = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in options.values()]
-    with_options.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
-    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *added]}
-    return with_options

@@ -11,7 +11,7 @@ import typer
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
-from taskdb_cli.cli.options import CsvSafe, HelpfulGroup, Output
+from taskdb_cli.cli.options import HelpfulGroup, Output, with_option_groups
 from taskdb_cli.cli.rendering import show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
@@ -22,6 +22,7 @@ app = typer.Typer(help="Create, list and revoke access tokens of the HTTP API.",
 
 
 @app.command(epilog="Example: taskdb token create --name dashboard --scope read --expires 90d")
+@with_option_groups
 def create(
     ctx: typer.Context,
     *,
@@ -44,8 +45,7 @@ def create(
             show_default=False,
         ),
     ] = None,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Create an access token and print it, this one time: only its hash is kept."""
     from taskdb_cli.models.token import TokenCreate
@@ -58,24 +58,25 @@ def create(
     secret = service.generate()
     made = run.database.write(lambda session: service.create(session, given, secret, now=run.now, owner=user))
     with _revoked_unless_printed(run, made):
-        if output in (None, Format.TABLE):
+        if output.format in (None, Format.TABLE):
             sys.stdout.write(f"{secret}\n")
         else:
-            show_record({**made, "token": secret}, NEW_TOKEN, output, csv_safe=csv_safe)
+            show_record({**made, "token": secret}, NEW_TOKEN, output)
         sys.stdout.flush()
-    if output in (None, Format.TABLE):
+    if output.format in (None, Format.TABLE):
         whose = f"what is {made['user']}'s" if made["user"] else "everything"
         until = f" until {timestamp(expires_at)}" if expires_at else ""
         run.say(f"{made['name']} may {scope} {whose}{until}; the token is not shown again")
 
 
 @app.command("list", epilog="Example: taskdb token list")
-def list_(ctx: typer.Context, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
+@with_option_groups
+def list_(ctx: typer.Context, *, output: Output) -> None:
     """List access tokens by name, without the tokens themselves."""
     from taskdb_cli.services import token as service
 
     run = invocation(ctx)
-    show_records(run.counting(run.database.read(service.find)), TOKENS, output, csv_safe=csv_safe)
+    show_records(run.counting(run.database.read(service.find)), TOKENS, output)
 
 
 @app.command(epilog="Example: taskdb token revoke dashboard")

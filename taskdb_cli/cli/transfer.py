@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 import typer
 
 from taskdb_cli.cli.invocation import Invocation, tell
+from taskdb_cli.cli.options import CsvSafe, Output
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
@@ -74,7 +76,17 @@ CountsOutput = Annotated[
     Format | None,
     typer.Option("--output", "-o", help="json prints the counts on stdout too.", show_default=False),
 ]
-ExportOutput = Annotated[ExportFormat, typer.Option("--output", "-o", help="The format.", is_eager=True)]
+ExportFormatOption = Annotated[
+    ExportFormat, typer.Option("--output", "-o", help="The format.", is_eager=True)
+]
+
+
+@dataclass(frozen=True)
+class ExportOutput:
+    """The options that say how an export is written."""
+
+    format: ExportFormatOption = ExportFormat.NDJSON
+    csv_safe: CsvSafe = False
 
 
 def import_file(
@@ -121,9 +133,9 @@ def import_file(
         show_json({"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged})
 
 
-def print_export(records: Iterable[Record], view: View, output: ExportFormat, *, csv_safe: bool) -> None:
+def print_export(records: Iterable[Record], view: View, output: ExportOutput) -> None:
     """Print records as an import reads them."""
-    show_records(records, view, Format(output), csv_safe=csv_safe)
+    show_records(records, view, Output(Format(output.format), output.csv_safe))
 
 
 def parse_time(text: str, end_of_day: bool) -> datetime:

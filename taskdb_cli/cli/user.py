@@ -9,8 +9,8 @@ import typer
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.invocation import Invocation, invocation
 from taskdb_cli.cli.options import (
-    CsvSafe,
     DryRun,
+    FormatOption,
     HelpfulGroup,
     IfNotExists,
     IfVersion,
@@ -18,12 +18,12 @@ from taskdb_cli.cli.options import (
     UserArgument,
     UserArguments,
     Yes,
+    with_option_groups,
 )
 from taskdb_cli.cli.paging import After, Count, Fields, Limit, Listing, choose_fields
 from taskdb_cli.cli.rendering import show_count, show_json, show_record
 from taskdb_cli.cli.transfer import (
     CountsOutput,
-    ExportFormat,
     ExportOutput,
     FileArgument,
     FromUserFile,
@@ -43,6 +43,7 @@ app = typer.Typer(help="Create, list, change and delete users.", cls=HelpfulGrou
 
 
 @app.command(epilog="Example: taskdb user create --email ann@example.com --name Ann")
+@with_option_groups
 def create(
     ctx: typer.Context,
     *,
@@ -50,8 +51,7 @@ def create(
     name: Annotated[str, typer.Option(help="What the user is called.")],
     inactive: Annotated[bool, typer.Option("--inactive", help="Mark the user as inactive.")] = False,
     if_not_exists: IfNotExists = False,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Create a user, and the embedded database if there is none yet."""
     from taskdb_cli.models.user import UserCreate, user_record
@@ -64,10 +64,11 @@ def create(
     user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
     if user.created_at == run.now:
         run.did(f"created user {user.id}", look=f"taskdb user show {user.id}")
-    show_record(user_record(user), USERS, output, csv_safe=csv_safe)
+    show_record(user_record(user), USERS, output)
 
 
 @app.command("list", epilog="Example: taskdb user list --active --sort name --with-counts")
+@with_option_groups
 def list_(
     ctx: typer.Context,
     *,
@@ -92,8 +93,7 @@ def list_(
     fields: Fields = None,
     count: Count = False,
     with_counts: Annotated[bool, typer.Option("--with-counts", help="Show how many tasks each has.")] = False,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """List users, filtered and sorted."""
     from taskdb_cli.services import user as service
@@ -113,7 +113,6 @@ def list_(
         view,
         output,
         limit,
-        csv_safe=csv_safe,
         page=lambda session: service.find(
             session, wanted, order, limit=limit, after=position, with_counts=with_counts
         ),
@@ -124,16 +123,18 @@ def list_(
 
 
 @app.command(epilog="Example: taskdb user show ann@example.com -o json")
-def show(ctx: typer.Context, user: UserArgument, *, output: Output = None, csv_safe: CsvSafe = False) -> None:
+@with_option_groups
+def show(ctx: typer.Context, user: UserArgument, *, output: Output) -> None:
     """Show one user."""
     from taskdb_cli.models.user import user_record
     from taskdb_cli.services import user as service
 
     found = invocation(ctx).database.read(lambda session: service.get(session, user))
-    show_record(user_record(found), USERS, output, csv_safe=csv_safe)
+    show_record(user_record(found), USERS, output)
 
 
 @app.command(epilog="Example: taskdb user update ann@example.com --name 'Ann Lee' --inactive")
+@with_option_groups
 def update(
     ctx: typer.Context,
     user: UserArgument,
@@ -145,8 +146,7 @@ def update(
         typer.Option("--active/--inactive", help="Whether the user is active.", show_default=False),
     ] = None,
     if_version: IfVersion = None,
-    output: Output = None,
-    csv_safe: CsvSafe = False,
+    output: Output,
 ) -> None:
     """Change a user; what is not named stays."""
     from taskdb_cli.models.user import UserUpdate, user_record
@@ -161,7 +161,7 @@ def update(
     )
     if changed.updated_at == run.now:
         run.did(f"updated user {changed.id}", look=f"taskdb user show {changed.id}")
-    show_record(user_record(changed), USERS, output, csv_safe=csv_safe)
+    show_record(user_record(changed), USERS, output)
 
 
 @app.command(epilog="Example: taskdb user delete ann@example.com --reassign-to bob@example.com --yes")
@@ -180,7 +180,7 @@ def delete(
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
-    output: Output = None,
+    output: FormatOption = None,
 ) -> None:
     """Delete users and their tasks, all or nothing."""
     from taskdb_cli.services import user as service
@@ -226,9 +226,8 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb user export -o csv > users.csv")
-def export(
-    ctx: typer.Context, *, output: ExportOutput = ExportFormat.NDJSON, csv_safe: CsvSafe = False
-) -> None:
+@with_option_groups
+def export(ctx: typer.Context, *, output: ExportOutput) -> None:
     """Print all users, in a format that import reads."""
     from taskdb_cli.services import user as service
     from taskdb_cli.services.listing.filters import USER_SORT_KEYS, UserFilter
@@ -237,7 +236,7 @@ def export(
     order = Order.parse("id", USER_SORT_KEYS)
     run = invocation(ctx)
     with run.database.stream(lambda session: service.stream(session, UserFilter(), order)) as records:
-        print_export(run.counting(records), USERS, output, csv_safe=csv_safe)
+        print_export(run.counting(records), USERS, output)
 
 
 def _confirm_deletion(run: Invocation, refs: list[str], reassign_to: str | None, *, yes: bool) -> None:
