@@ -31,7 +31,7 @@ def main() -> NoReturn:
     gc.set_threshold(GARBAGE_THRESHOLD)
     signals.listen()
     try:
-        from taskdb_cli.cli import run
+        from taskdb_cli.cli.run import run
 
         leave(run(sys.argv[1:]))
     except KeyboardInterrupt:

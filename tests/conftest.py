@@ -26,7 +26,7 @@ import psycopg
 import pytest
 from sqlalchemy import URL, make_url
 
-from taskdb_cli.cli import run
+from taskdb_cli.cli.run import run
 from taskdb_cli.database import Database, schema
 from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate

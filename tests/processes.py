@@ -35,7 +35,7 @@ UNPRIVILEGED = (
 # One process runs many command lines: to start takes longer than most of them.
 _MANY_LINES = """
 import io, json, os, sys
-from taskdb_cli.cli import run
+from taskdb_cli.cli.run import run
 done = []
 for line in json.loads(sys.argv[1]):
     streams = sys.stdout, sys.stderr = [io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from taskdb_cli.cli import app
+from taskdb_cli.cli.app import app
 from taskdb_cli.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parent.parent

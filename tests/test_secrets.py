@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.cli import run
+from taskdb_cli.cli.run import run
 
 CANARY = "c4n4ry"
 ENCODED = f"{CANARY}%21"

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.ownership import Owner
     from taskdb_cli.backup.retention import Policy
-    from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.cli.context import Invocation
 
 FLOOR = 3
 

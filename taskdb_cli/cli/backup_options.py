@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.errors import Conflict, DatabaseMissing, HomeMissing, Incomplete, InvalidInput, TaskdbError
 from taskdb_cli.system.paths import reserved
 

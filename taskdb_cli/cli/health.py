@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import Shelf
-from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.cli.context import invocation
 from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health import TIMEOUT
 from taskdb_cli.output.health import HealthFormat, write_report
 
 if TYPE_CHECKING:
-    from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.cli.context import Invocation
     from taskdb_cli.health.report import Report
     from taskdb_cli.health.subject import Backups
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import Shelf
-from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import NotingGroup, Output, Yes, with_option_groups
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
 
 if TYPE_CHECKING:
-    from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.cli.context import Invocation
     from taskdb_cli.database import Database
     from taskdb_cli.services.migrate import Downgrade, SchemaStatus
 

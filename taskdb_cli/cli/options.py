@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from taskdb_cli.cli.completion import complete_users
-from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.context import Invocation
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format
 

@@ -18,7 +18,7 @@ from taskdb_cli.text.escaping import brief
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from taskdb_cli.cli.invocation import Invocation
+    from taskdb_cli.cli.context import Invocation
     from taskdb_cli.services.listing.pages import Page
     from taskdb_cli.services.listing.sorting import Order, Position
 

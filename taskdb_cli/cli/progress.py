@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.context import Invocation
 
 if TYPE_CHECKING:
     from rich.progress import Progress

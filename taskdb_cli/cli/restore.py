@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Label, Shelf
-from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import DryRun, Yes
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.errors import Conflict, DatabaseMissing, TargetNotEmpty

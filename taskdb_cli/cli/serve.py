@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.cli.context import invocation
 from taskdb_cli.errors import InvalidConfiguration
 
 HIGHEST_PORT = 65535

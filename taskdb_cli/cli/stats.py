@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.completion import complete_users
-from taskdb_cli.cli.invocation import invocation
+from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import Output, with_option_groups
 from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.output.formats import FIGURES, TASKS, Format, default_format, plain

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from taskdb_cli.cli.completion import complete_priorities, complete_users
-from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import (
     DryRun,
     FormatOption,

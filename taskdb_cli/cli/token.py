@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from taskdb_cli.cli.completion import complete_users
-from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import HelpfulGroup, Output, with_option_groups
 from taskdb_cli.cli.rendering import show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError

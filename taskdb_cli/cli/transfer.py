@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from taskdb_cli.cli.invocation import Invocation, tell
+from taskdb_cli.cli.context import Invocation, tell
 from taskdb_cli.cli.options import CsvSafe, Output
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.cli.rendering import show_json, show_records

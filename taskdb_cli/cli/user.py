@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.completion import complete_users
-from taskdb_cli.cli.invocation import Invocation, invocation
+from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import (
     DryRun,
     FormatOption,

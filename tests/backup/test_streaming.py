@@ -12,7 +12,7 @@ FEW, MANY = 2_000, 60_000
 MARGIN_KB = 20 * 1024
 LISTING = """
 import resource, sys
-from taskdb_cli.cli import run
+from taskdb_cli.cli.run import run
 assert run(sys.argv[1:]) == 0
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """

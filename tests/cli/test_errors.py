@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.context import Invocation
 from taskdb_cli.errors import ExitCode, TaskdbError
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)

@@ -174,7 +174,7 @@ def test_any_name_of_the_place_of_the_program(isolated, tmp_path, monkeypatch):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, place / "taskdb_cli", ignore=ignored)
     shutil.copytree(migrations_directory(), place / "taskdb_cli" / "migrations", ignore=ignored)
-    code = "import sys, taskdb_cli.cli as cli; print(cli.__file__); sys.exit(cli.run(sys.argv[1:]))"
+    code = "import sys, taskdb_cli.cli.run as cli; print(cli.__file__); sys.exit(cli.run(sys.argv[1:]))"
     monkeypatch.chdir(place)
     done = subprocess.run(
         [sys.executable, "-c", code, "--database-url", "sqlite:///x%3F", "migrate"],

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskdb_cli.cli.invocation import Invocation
+from taskdb_cli.cli.context import Invocation
 from taskdb_cli.database import Database
 from taskdb_cli.models.vocabulary import TASK_FIELDS
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS

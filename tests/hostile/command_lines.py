@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from typer.main import get_command
 
-from taskdb_cli.cli import app
+from taskdb_cli.cli.app import app
 
 PASSWORD = "hunter2-Zq9"
 

@@ -18,7 +18,8 @@ from sqlalchemy import make_url
 from typer._click.shell_completion import CompletionItem, _available_shells
 from typer.main import get_command
 
-from taskdb_cli.cli import app, run
+from taskdb_cli.cli.app import app
+from taskdb_cli.cli.run import run
 from taskdb_cli.cli.shells import Bash, quote_completions
 from tests.conftest import SERVERS
 from tests.samples import add_user

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.main import get_command
 
-from taskdb_cli.cli import app
+from taskdb_cli.cli.app import app
 from taskdb_cli.output.formats import write_csv, write_ndjson, write_records, write_tsv
 from tests.samples import add_task, add_user
 

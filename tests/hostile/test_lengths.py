@@ -17,7 +17,7 @@ from taskdb_cli.api.problems import (
     MOST_HEADERS,
     MOST_PARAMETERS,
 )
-from taskdb_cli.cli import app as command_line
+from taskdb_cli.cli.app import app as command_line
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email

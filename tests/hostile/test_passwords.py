@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from taskdb_cli.cli import run
+from taskdb_cli.cli.run import run
 from taskdb_cli.errors import ConnectionLost
 from taskdb_cli.text.escaping import hide_secrets
 from tests.api.conftest import ANY_ENGINE

@@ -19,7 +19,7 @@ import pytest
 from taskdb_cli import logging as logs
 from taskdb_cli.backup import metrics
 from taskdb_cli.backup.history import Proof, Record
-from taskdb_cli.cli import run
+from taskdb_cli.cli.run import run
 from taskdb_cli.text.escaping import escape, escape_json
 from tests.api.conftest import ANY_ENGINE
 from tests.conftest import ENGINES, NOW, connect
@@ -278,7 +278,7 @@ def lines_with_arguments():
 
 ONE_PROCESS = """
 import json, os, sys
-from taskdb_cli.cli import run
+from taskdb_cli.cli.run import run
 for line in json.load(open(sys.argv[1])):
     run(line)
     sys.stdout.flush()

@@ -1,0 +1,92 @@
+"""The command `taskdb` itself: the global options, and the commands under it.
+
+Nothing here imports SQLModel, SQLAlchemy, Alembic or psycopg at the top: help, completion and usage
+errors must not wait for them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taskdb_cli import __version__
+from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, stdout, task, token, user
+from taskdb_cli.cli.context import invocation
+from taskdb_cli.cli.journal import LogFormat
+from taskdb_cli.cli.options import HelpfulGroup
+
+SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
+"""The commands whose main work prints nothing on stdout."""
+
+app = typer.Typer(
+    name="taskdb",
+    cls=HelpfulGroup,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.add_typer(user.app, name="user")
+app.add_typer(task.app, name="task")
+app.add_typer(migrate.app, name="migrate")
+app.add_typer(backup.app, name="backup")
+app.command(epilog="Example: taskdb restore latest --replace")(restore.restore)
+app.command(epilog="Example: taskdb copy --to postgresql://ann@db.example.com/taskdb")(restore.copy)
+app.add_typer(token.app, name="token")
+app.command(epilog="Example: taskdb stats --user ann@example.com")(stats.stats)
+app.command(epilog="Example: taskdb health -o nagios --timeout 10")(health.health)
+app.command(epilog="Example: taskdb serve --port 8080")(serve.serve)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"taskdb {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="The manual, with every exit code and setting, is the README.")
+def main(
+    ctx: typer.Context,
+    *,
+    database_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="postgresql://… or sqlite:///PATH. [env: TASKDB_DATABASE_URL]"),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="A dotenv file, instead of the nearest .env. [env: TASKDB_ENV_FILE]"
+        ),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The PostgreSQL schema of the tables. [env: TASKDB_SCHEMA]"),
+    ] = None,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log to stderr: -v events, -vv SQL too.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error. [env: TASKDB_DEBUG]")] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Log events to this file too. [env: TASKDB_LOG_FILE]"),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="How lines of the log are written. [env: TASKDB_LOG_FORMAT]", show_default=False),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Administer users and their tasks, in SQLite or PostgreSQL."""
+    if isinstance(sys.stdout, stdout.ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
+        # Before anything is changed of which the outcome could not be told.
+        sys.stdout.write("")
+    found = invocation(ctx)
+    found.database_url, found.env_file, found.schema = database_url, env_file, schema
+    found.verbosity, found.debug = -1 if quiet else verbose, debug
+    found.log_file, found.log_format = log_file, log_format
+    found.open_journal()
