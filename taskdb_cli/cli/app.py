@@ -15,8 +15,8 @@ import typer
 from taskdb_cli import __version__
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, stdout, task, token, user
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.journal import LogFormat
 from taskdb_cli.cli.options import HelpfulGroup
+from taskdb_cli.cli.run_log import LogFormat
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 """The commands whose main work prints nothing on stdout."""
@@ -89,4 +89,4 @@ def main(
     found.database_url, found.env_file, found.schema = database_url, env_file, schema
     found.verbosity, found.debug = -1 if quiet else verbose, debug
     found.log_file, found.log_format = log_file, log_format
-    found.open_journal()
+    found.open_log()

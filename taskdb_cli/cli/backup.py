@@ -26,9 +26,9 @@ from taskdb_cli.cli.backup_options import (
     new_file,
     policy_of,
 )
-from taskdb_cli.cli.options import DryRun, NotingGroup, Output, with_option_groups
+from taskdb_cli.cli.options import DryRun, NotingGroup, with_option_groups
+from taskdb_cli.cli.output import Output, show_json, show_record, show_records
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.cli.rendering import show_json, show_record, show_records
 from taskdb_cli.errors import (
     DataCorrupt,
     Incomplete,
@@ -247,7 +247,7 @@ def _back_up(
 
 
 def _tell(run: Invocation, backup: Backup, output: Output) -> None:
-    run.journal.rows = backup.manifest.rows
+    run.log.rows = backup.manifest.rows
     run.did(
         f"backed up {run.maintained.backend.place} to {backup.path}",
         look=f"taskdb backup show {quote(str(backup.path))}",
@@ -346,7 +346,7 @@ def _back_up_to(shelf: Shelf, file: str, output: Output) -> None:
                 raise StorageFailed(
                     f"stdout cannot be written: {exc.strerror}", "what was written is no archive"
                 ) from exc
-            run.journal.rows = manifest.rows
+            run.log.rows = manifest.rows
         else:
             backup = create.save(content, path, label=shelf.label, now=run.now, progress=advance)
             _tell(run, backup, output)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from taskdb_cli.cli.journal import Journal, LogFormat
+from taskdb_cli.cli.run_log import LogFormat, RunLog
 from taskdb_cli.cli.stdout import StdoutFailed
 from taskdb_cli.errors import (
     DatabaseMissing,
@@ -48,7 +48,7 @@ class Invocation:
     debug: bool = False
     log_file: Path | None = None
     log_format: LogFormat | None = None
-    journal: Journal = field(default_factory=Journal)
+    log: RunLog = field(default_factory=RunLog)
     changed: str = ""
     """What this run has changed, as the beginning of a sentence; empty while it is nothing."""
     look: str = ""
@@ -56,9 +56,9 @@ class Invocation:
 
     def failure_code(self, code: int) -> int:
         """Return the exit code of a failure; to who watches, each means that health could not be told."""
-        if self.journal.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        if self.log.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return code
-        self.journal.outcome = "unknown"
+        self.log.outcome = "unknown"
         return MONITORING_UNKNOWN
 
     def did(self, change: str, *, look: str) -> None:
@@ -74,7 +74,7 @@ class Invocation:
             return error
         return Incomplete(f"{self.changed}, but {error.message}", f"do not run it again; see '{self.look}'")
 
-    def open_journal(self) -> None:
+    def open_log(self) -> None:
         """Log from the beginning if the options or the environment ask for more than warnings.
 
         Raises InvalidConfiguration for a log file that cannot be opened, before anything is done.
@@ -83,7 +83,7 @@ class Invocation:
             from taskdb_cli.config import LogSettings
 
             settings = LogSettings.read(os.environ, file=self.log_file, format=self.log_format)
-            self.journal.open(settings, self.verbosity)
+            self.log.open(settings, self.verbosity)
 
     @cached_property
     def settings(self) -> Settings:
@@ -98,7 +98,7 @@ class Invocation:
             log_format=self.log_format,
         )
         self._require_log_apart(settings)
-        self.journal.open(settings.log, self.verbosity)
+        self.log.open(settings.log, self.verbosity)
         settings.dotenv.log(use=self.verbosity > 0)
         return settings
 
@@ -113,7 +113,7 @@ class Invocation:
             own[settings.dotenv.path] = "it is the dotenv file"
         for path, what in own.items():
             if log and is_same(log, path):
-                self.journal.give_up()
+                self.log.give_up()
                 raise InvalidConfiguration(
                     f"the log file {log} is refused: {what}",
                     "name another one with --log-file or TASKDB_LOG_FILE",
@@ -147,9 +147,9 @@ class Invocation:
 
     def counting(self, rows: Iterable[T]) -> Iterator[T]:
         """Pass rows on, and let the log know how many there were."""
-        self.journal.rows = 0
+        self.log.rows = 0
         for row in rows:
-            self.journal.rows += 1
+            self.log.rows += 1
             yield row
 
     def say(self, message: str) -> None:

@@ -66,7 +66,7 @@ def health(
         _watch(lambda: check(now=datetime.now(UTC)), watch, output)
     report = check(now=datetime.now(UTC))
     write_report(report, output, sys.stdout)
-    run.journal.outcome = report.status.value
+    run.log.outcome = report.status.value
     raise typer.Exit(report.exit_code)
 
 

@@ -10,8 +10,8 @@ import typer
 
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import NotingGroup, Output, Yes, with_option_groups
-from taskdb_cli.cli.rendering import show_json, show_records
+from taskdb_cli.cli.options import NotingGroup, Yes, with_option_groups
+from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from typing import Annotated, Any
 
@@ -13,8 +13,6 @@ from typer.core import TyperGroup
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.errors import InvalidInput
-from taskdb_cli.output.formats import Format
 
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help="An id or an e-mail address.", autocompletion=complete_users)
@@ -25,29 +23,6 @@ UserArguments = Annotated[
 ]
 TaskArguments = Annotated[list[int], typer.Argument(metavar="ID...", help="The ids of tasks.")]
 
-FormatOption = Annotated[
-    Format | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="How to print; a terminal gets a table, anything else gets tsv.",
-        show_default=False,
-        # Before --csv-safe, which looks at it.
-        is_eager=True,
-    ),
-]
-
-
-def _require_csv(ctx: typer.Context, csv_safe: bool) -> bool:
-    if csv_safe and ctx.params.get("format") != Format.CSV and not ctx.resilient_parsing:
-        raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
-    return csv_safe
-
-
-CsvSafe = Annotated[
-    bool,
-    typer.Option("--csv-safe", callback=_require_csv, help="Keep spreadsheets from running formulas in CSV."),
-]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 IfVersion = Annotated[
@@ -59,16 +34,8 @@ IfNotExists = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Output:
-    """The options that say how records are printed."""
-
-    format: FormatOption = None
-    csv_safe: CsvSafe = False
-
-
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of each parameter that is a dataclass, such as `Output`."""
+    """Give a command the options of each parameter that is a dataclass, such as `cli.output.Output`."""
     own = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
@@ -98,7 +65,7 @@ class NotingGroup(TyperGroup):
         """Find the command as ever."""
         found = super().resolve_command(ctx, args)
         if isinstance(ctx.obj, Invocation):
-            ctx.obj.journal.command = f"{ctx.command_path} {found[0]}"
+            ctx.obj.log.command = f"{ctx.command_path} {found[0]}"
         return found
 
 

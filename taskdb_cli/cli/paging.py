@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.options import Output
-from taskdb_cli.cli.rendering import show_records
+from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.text.escaping import brief

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     this = Invocation()
     signals.note_change(made=None)
     code = _run(arguments, this)
-    this.journal.close(code)
+    this.log.close(code)
     return code
 
 

@@ -10,8 +10,8 @@ import typer
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import Output, with_option_groups
-from taskdb_cli.cli.rendering import show_json, show_records
+from taskdb_cli.cli.options import with_option_groups
+from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.output.formats import FIGURES, TASKS, Format, default_format, plain
 
 if TYPE_CHECKING:

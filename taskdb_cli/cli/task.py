@@ -11,17 +11,23 @@ from taskdb_cli.cli.completion import complete_priorities, complete_users
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import (
     DryRun,
-    FormatOption,
     HelpfulGroup,
     IfNotExists,
     IfVersion,
-    Output,
     TaskArguments,
     Yes,
     with_option_groups,
 )
+from taskdb_cli.cli.output import (
+    FormatOption,
+    Output,
+    show_count,
+    show_json,
+    show_plans,
+    show_record,
+    show_records,
+)
 from taskdb_cli.cli.paging import After, Count, Explain, Fields, Limit, Listing, choose_fields
-from taskdb_cli.cli.rendering import show_count, show_json, show_plans, show_record, show_records
 from taskdb_cli.cli.task_filters import TaskFilterOptions
 from taskdb_cli.cli.transfer import (
     CountsOutput,
@@ -255,7 +261,7 @@ def delete(
         records = run.database.read(lambda session: service.get_all(session, ids))
         run.confirm(f"delete {_describe(records)}", yes=yes)
     gone = run.database.write(lambda session: service.remove(session, ids), dry_run=dry_run)
-    run.journal.rows = len(gone)
+    run.log.rows = len(gone)
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
     if not dry_run:
         run.did(f"deleted {_describe(gone)}", look="taskdb task list")

@@ -11,8 +11,8 @@ import typer
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.options import HelpfulGroup, Output, with_option_groups
-from taskdb_cli.cli.rendering import show_record, show_records
+from taskdb_cli.cli.options import HelpfulGroup, with_option_groups
+from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.output.formats import NEW_TOKEN, TOKENS, Format, Record, timestamp

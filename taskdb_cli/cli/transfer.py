@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 import typer
 
 from taskdb_cli.cli.context import Invocation, tell
-from taskdb_cli.cli.options import CsvSafe, Output
+from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.cli.rendering import show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
@@ -125,7 +124,7 @@ def import_file(
         except InvalidRecords as exc:
             exc.details = details
             raise
-    run.journal.rows = outcome.created + outcome.updated + outcome.unchanged
+    run.log.rows = outcome.created + outcome.updated + outcome.unchanged
     run.say(f"{'dry run: ' if dry_run else ''}{_describe(outcome, source)}")
     if not dry_run and (outcome.created or outcome.updated):
         run.did(f"imported: {outcome.created} created, {outcome.updated} updated", look=look)

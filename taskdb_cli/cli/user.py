@@ -10,18 +10,16 @@ from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import (
     DryRun,
-    FormatOption,
     HelpfulGroup,
     IfNotExists,
     IfVersion,
-    Output,
     UserArgument,
     UserArguments,
     Yes,
     with_option_groups,
 )
+from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
 from taskdb_cli.cli.paging import After, Count, Fields, Limit, Listing, choose_fields
-from taskdb_cli.cli.rendering import show_count, show_json, show_record
 from taskdb_cli.cli.transfer import (
     CountsOutput,
     ExportOutput,

@@ -22,7 +22,7 @@ class LogFormat(StrEnum):
 
 
 @dataclass
-class Journal:
+class RunLog:
     """The run as the log sees it: which command, for how long, and how it ended.
 
     Until it is opened it costs nothing; logging is not even imported.

@@ -1,13 +1,16 @@
-"""What commands print on stdout."""
+"""What commands print on stdout, and the options that say how."""
 
 from __future__ import annotations
 
 import io
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TextIO, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
-from taskdb_cli.cli.options import Output
+import typer
+
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import (
     Format,
     Record,
@@ -21,6 +24,39 @@ from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
     from taskdb_cli.database.plan import Plan
+
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="How to print; a terminal gets a table, anything else gets tsv.",
+        show_default=False,
+        # Before --csv-safe, which looks at it.
+        is_eager=True,
+    ),
+]
+
+
+def _require_csv(ctx: typer.Context, csv_safe: bool) -> bool:
+    if csv_safe and ctx.params.get("format") != Format.CSV and not ctx.resilient_parsing:
+        raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
+    return csv_safe
+
+
+CsvSafe = Annotated[
+    bool,
+    typer.Option("--csv-safe", callback=_require_csv, help="Keep spreadsheets from running formulas in CSV."),
+]
+
+
+@dataclass(frozen=True)
+class Output:
+    """The options that say how records are printed."""
+
+    format: FormatOption = None
+    csv_safe: CsvSafe = False
 
 
 def show_records(records: Iterable[Record], view: View, output: Output) -> Format:
