@@ -9,18 +9,17 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, Select
+from sqlalchemy import URL, Connection, Engine, Select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
-from taskdb_cli.database.backend import Backend, Transaction
+from taskdb_cli.database.backend import MIGRATED, Backend, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.database.retry import persist
-from taskdb_cli.database.unit import UnitSession
-from taskdb_cli.database.watch import watch
+from taskdb_cli.database.sql_log import log_statements
 from taskdb_cli.errors import (
     ConnectionLost,
     InvalidConfiguration,
@@ -34,6 +33,9 @@ T = TypeVar("T")
 # A program that uses taskdb as a library and configures no logging hears nothing.
 logging.getLogger("taskdb").addHandler(logging.NullHandler())
 _log = logging.getLogger("taskdb.connect")
+
+_BACKEND = "taskdb_backend"
+"""The key of the backend in the `info` of a session."""
 
 
 class Database:
@@ -53,7 +55,7 @@ class Database:
     def engine(self) -> Engine:
         """The engine, made on first use."""
         engine = self.backend.create_engine()
-        watch(engine, self.options.slow_query_ms)
+        log_statements(engine, self.options.slow_query_ms)
         return engine
 
     def read(self, work: Callable[[Session], T]) -> T:
@@ -144,7 +146,7 @@ class Database:
         Opening it is tried again on a passing fault.
         """
         self.backend.require()
-        with self.translating(), self._connect() as connection:
+        with self.translating(), self._open_patiently() as connection:
             connection.execution_options(**(options or {}))
             yield connection
 
@@ -158,18 +160,15 @@ class Database:
         found = self.backend.fingerprint(self.connect)
         return found is not None and found == other.backend.fingerprint(other.connect)
 
-    def _connect(self) -> Connection:
-        return Connection(self.engine, self._open_patiently())
-
-    def _open(self) -> PoolProxiedConnection:
+    def _open(self) -> Connection:
         begun = time.perf_counter()
         try:
-            pooled = self.engine.raw_connection()
+            connection = Connection(self.engine, self.engine.raw_connection())
         except self.backend.error_types as exc:
             self._log_connecting("failed to connect", begun)
             raise self.backend.translate_connecting(exc) from exc
         self._log_connecting("connected", begun)
-        return pooled
+        return connection
 
     def _log_connecting(self, outcome: str, begun: float) -> None:
         # A pool has most connections ready: taking one is no event.
@@ -180,31 +179,37 @@ class Database:
         extra = {"place": self.backend.place, "duration_ms": round(elapsed)}
         _log.log(level, "%s: %s in %.0f ms", self.backend.place, outcome, elapsed, extra=extra)
 
-    def _open_patiently(self) -> PoolProxiedConnection:
+    def _open_patiently(self) -> Connection:
         return persist(self._open, budget=self.options.retry_budget)
 
     @contextmanager
     def _session(
-        self, options: Mapping[str, Any], connect: Callable[[], PoolProxiedConnection] | None = None
-    ) -> Iterator[UnitSession]:
+        self, options: Mapping[str, Any], connect: Callable[[], Connection] | None = None
+    ) -> Iterator[Session]:
         self.backend.require()
-        try:
-            pooled = (connect or self._open)()
-            with UnitSession(self.engine, pooled, self.backend, options) as session:
-                yield session
-        except self.backend.error_types as exc:
-            raise self._ours(exc) from exc
+        info = {_BACKEND: self.backend}
+        with self.translating(), (connect or self._open)() as connection:
+            connection.execution_options(**options)
+            with Session(connection, expire_on_commit=False, autoflush=False, info=info) as session:
+                # Begin now: tables of our names may be another program's.
+                session.connection()
+                if not connection.info[MIGRATED]:
+                    from taskdb_cli.database.schema import diagnose
 
-    def _commit(self, session: UnitSession) -> None:
+                    raise diagnose(connection)
+                yield session
+
+    def _commit(self, session: Session) -> None:
         # What is still to be written may fail, which is nothing to look up.
         session.flush()
-        if not session.has_begun:
-            return
-        transaction = self.backend.transaction(session.pooled)
+        connection = session.connection()
+        transaction = self.backend.transaction(connection)
         try:
             # Without a transaction that can be looked up later, a signal waits until the commit is over.
             with nullcontext() if transaction else signals.held():
-                session.commit()
+                # A connection whose commit failed is in an unknown state, and must not go back to the pool.
+                with _gone_after_failure(connection):
+                    session.commit()
                 if not self.options.disposable:
                     signals.note_change(made=True)
         except self.backend.error_types as exc:
@@ -214,9 +219,8 @@ class Database:
                 raise ours from exc
         except KeyboardInterrupt as exc:
             if transaction:
-                if session.pooled.is_valid:
-                    # COMMIT was not sent, and the server would go on waiting for it.
-                    session.invalidate_connection(exc)
+                # If COMMIT was not sent, the server would go on waiting for it.
+                connection.invalidate(exc)
                 signals.note_change(made=self._committed(transaction))
             raise
 
@@ -226,7 +230,7 @@ class Database:
             return False
 
         def ask() -> bool:
-            with self.translating(), Connection(self.engine, self._open()) as connection:
+            with self.translating(), self._open() as connection:
                 return self.backend.is_committed(connection, transaction)
 
         try:
@@ -250,7 +254,7 @@ class Database:
         else:
             self.backend.require()
         try:
-            with self.backend.migration(self._connect) as pair:
+            with self.backend.migration(self._open_patiently) as pair:
                 yield pair
         except self.backend.error_types as exc:
             # A migration that misses a table is at fault itself: that the schema is behind is no news.
@@ -311,8 +315,8 @@ def violated_constraint(session: Session, error: IntegrityError) -> str:
 
 
 def _backend_of(session: Session) -> Backend:
-    assert isinstance(session, UnitSession)
-    return session.backend
+    found: Backend = session.info[_BACKEND]
+    return found
 
 
 def _backend(url: URL, options: Options) -> Backend:

@@ -7,17 +7,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, Select
+from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import TaskdbError
-
-BEGUN = "taskdb_begun"
-"""The execution option of a connection whose transaction was begun before SQLAlchemy had to do with it."""
-
 
 MIGRATED = "taskdb_migrated"
 """The key in a connection's `info` that says whether taskdb's version table exists."""
@@ -65,7 +61,10 @@ class Backend(Protocol):
     """What the driver raises, wrapped by SQLAlchemy or bare."""
 
     def create_engine(self) -> Engine:
-        """Return an engine that opens a connection when it is asked for one, and keeps none."""
+        """Return an engine that begins transactions as `read_options` or `write_options` say.
+
+        Beginning notes MIGRATED. It raises EncodingUnsupported, and SchemaMissing where a schema was chosen.
+        """
 
     def require(self) -> None:
         """Raise DatabaseMissing when there is no database to connect to, without connecting."""
@@ -91,13 +90,7 @@ class Backend(Protocol):
     def turn(self) -> AbstractContextManager[None]:
         """Wait until it is this thread's turn to write, for a while."""
 
-    def begin(self, pooled: PoolProxiedConnection, options: Mapping[str, Any]) -> None:
-        """Begin a transaction, by the driver, as `read_options` or `write_options` say; note MIGRATED.
-
-        Raises EncodingUnsupported, and SchemaMissing where a schema was chosen.
-        """
-
-    def transaction(self, pooled: PoolProxiedConnection) -> Transaction | None:
+    def transaction(self, connection: Connection) -> Transaction | None:
         """Return the running transaction, begun with `write_options`; None if it cannot be looked up."""
 
     def is_committed(self, connection: Connection, transaction: Transaction) -> bool:

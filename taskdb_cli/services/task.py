@@ -118,7 +118,7 @@ def explain(
 def count(session: Session, filter: TaskFilter) -> int:
     """Return how many tasks match; raise UserNotFound."""
     query = task_count_query(filter, _owners(session, filter))
-    return int(session.connection().execute(query.statement, query.values).scalar_one())
+    return int(session.execute(query.statement, query.values).scalar_one())
 
 
 def change(
@@ -176,7 +176,7 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
     except ExternalIdTaken as exc:
         column, value = users.key(owner)
         named = col(getattr(User, column)) == value, col(Task.external_id) == given.external_id
-        row = session.connection().execute(task_records().where(*named)).one_or_none()
+        row = session.execute(task_records().where(*named)).one_or_none()
         if row is None:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
         return dict(zip(TASK_FIELDS, row, strict=True)), False

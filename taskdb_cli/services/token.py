@@ -6,17 +6,13 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import sha256
-from typing import Any
 
-import sqlalchemy
-from sqlalchemy import Select, bindparam, delete, or_, update
+from sqlalchemy import delete, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from taskdb_cli.database import violated_constraint
-from taskdb_cli.database.prepared import run
 from taskdb_cli.errors import (
     Forbidden,
     InvalidInput,
@@ -133,21 +129,21 @@ def recognize(session: Session, secret: str, *, now: datetime) -> Access:
     who is not active.
     """
     digest = _hash(secret)
-    found = run(session, _tokens_by_hash(), {"digest": digest})
-    id, stored, scope, user_id, expires_at, last_used_at, is_active = (
-        found[0] if found else (0, "", "", None, None, None, None)
-    )
-    # The index finds by comparing bytes in turn; of hashes that tells nothing, and this decides.
-    if not hmac.compare_digest(stored, digest):
+    query = select(AccessToken, User.is_active).outerjoin(User, col(User.id) == col(AccessToken.user_id))
+    found = session.exec(query.where(AccessToken.token_hash == digest)).one_or_none()
+    token, is_active = found or (None, None)
+    # The index compares the bytes of hashes one after another, which tells nothing; but this decides.
+    if token is None or not hmac.compare_digest(token.token_hash, digest):
         raise Unauthorized("the access token is unknown or was revoked")
-    if expires_at is not None and expires_at <= now:
-        raise Unauthorized(f"the access token expired at {_in_utc(expires_at)}", "ask for a new one")
+    if token.expires_at is not None and token.expires_at <= now:
+        raise Unauthorized(f"the access token expired at {_in_utc(token.expires_at)}", "ask for a new one")
     if is_active is False:
         raise Unauthorized("the access token is that of a user who is not active")
     try:
-        return Access(id, TokenScope(scope), user_id, last_used_at)
+        scope = TokenScope(token.scope)
     except ValueError:
-        raise ValueCorrupt("scope of an access token", scope) from None
+        raise ValueCorrupt("scope of an access token", token.scope) from None
+    return Access(token.id, scope, token.user_id, token.last_used_at)
 
 
 def note_use(session: Session, id: int, *, hour: datetime) -> None:
@@ -155,16 +151,6 @@ def note_use(session: Session, id: int, *, hour: datetime) -> None:
     last_used_at = col(AccessToken.last_used_at)
     is_news = or_(last_used_at.is_(None), last_used_at < hour)
     session.exec(update(AccessToken).where(col(AccessToken.id) == id, is_news).values(last_used_at=hour))
-
-
-@cache
-def _tokens_by_hash() -> Select[Any]:
-    # Made once, because every request of the HTTP API asks this.
-    tokens, people = AccessToken.metadata.tables["access_tokens"], User.metadata.tables["users"]
-    names = "id", "token_hash", "scope", "user_id", "expires_at", "last_used_at"
-    query = sqlalchemy.select(*(tokens.c[name] for name in names), people.c.is_active)
-    query = query.outerjoin_from(tokens, people, tokens.c.user_id == people.c.id)
-    return query.where(tokens.c.token_hash == bindparam("digest"))
 
 
 def _hash(secret: str) -> str:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import sqlalchemy
-from sqlalchemy import ColumnElement, CursorResult, Select, bindparam, delete, func, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from taskdb_cli.database import violated_constraint
-from taskdb_cli.database.prepared import run
 from taskdb_cli.errors import (
     EmailTaken,
     ExternalIdTaken,
@@ -102,7 +99,6 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     return user
 
 
-@lru_cache
 def key(ref: str) -> UserKey:
     """Return which column has which value for that id or e-mail address; raise UserNotFound for neither."""
     if ref.isascii() and ref.isdecimal():
@@ -119,17 +115,10 @@ def key(ref: str) -> UserKey:
 def get_id(session: Session, ref: str) -> int:
     """Return the id of the user with that id or e-mail address; raise UserNotFound."""
     column, value = key(ref)
-    found = run(session, _ids_by(column), {"value": value})
-    if not found:
+    id = session.exec(select(User.id).where(col(getattr(User, column)) == value)).one_or_none()
+    if id is None:
         raise UserNotFound(ref)
-    return int(found[0][0])
-
-
-@cache
-def _ids_by(column: str) -> Select[Any]:
-    users = User.metadata.tables["users"]
-    named = users.c[column]
-    return sqlalchemy.select(users.c.id).where(named == bindparam("value", type_=named.type))
+    return id
 
 
 def find(
@@ -166,7 +155,7 @@ def stream(
 def count(session: Session, filter: UserFilter) -> int:
     """Return how many users match."""
     query = user_count_query(filter)
-    return int(session.connection().execute(query.statement, query.values).scalar_one())
+    return int(session.execute(query.statement, query.values).scalar_one())
 
 
 def _fields(with_counts: bool) -> tuple[str, ...]:

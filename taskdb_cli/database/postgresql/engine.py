@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL, Connection, Dialect, Engine, PoolProxiedConnection, Select, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database.backend import BEGUN, MIGRATED, Transaction
+from taskdb_cli.database.backend import MIGRATED, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
@@ -25,11 +25,11 @@ from taskdb_cli.database.postgresql.errors import LATER
 from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrations
 from taskdb_cli.database.postgresql.place import distinction
 from taskdb_cli.database.postgresql.refusals import translate_connecting
-from taskdb_cli.database.postgresql.session import require_schema_name, set_session
+from taskdb_cli.database.postgresql.session import SET_SESSION, require_schema_name, set_session
 from taskdb_cli.database.postgresql.target import Host, Target
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
-from taskdb_cli.database.watch import watching
+from taskdb_cli.database.sql_log import logged
 from taskdb_cli.errors import (
     DatabaseUnavailable,
     OutcomeUnknown,
@@ -112,6 +112,7 @@ class PostgreSQL:
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._note_connected)
         event.listen(engine, "begin", self._begin)
+        event.listen(engine, "after_cursor_execute", _skip_answer_to_begin)
         if self.options.pool:
             check_idle_connections(engine)
         return engine
@@ -122,52 +123,32 @@ class PostgreSQL:
         connection: psycopg.Connection[Any] = dialect.connect(*args, **kwargs)  # type: ignore[assignment]
         try:
             if not self.options.pooled:
-                self._set(connection, record)
+                with logged(SET_SESSION, self.options.slow_query_ms):
+                    self._set(connection, connection.execute, record.info)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _set(self, connection: psycopg.Connection[Any], entry: ManagesConnection) -> None:
-        found = set_session(connection, self.options, self.place)
-        entry.info[MIGRATED], entry.info[_OWN] = found.migrated, found.own
+    def _set(
+        self, raw: psycopg.Connection[Any], execute: Callable[..., Any], info: MutableMapping[Any, Any]
+    ) -> None:
+        found = set_session(raw, execute, self.options, self.place)
+        info[MIGRATED], info[_OWN] = found.migrated, found.own
 
     def _begin(self, connection: Connection) -> None:
+        """Send what the execution options say, in one round trip."""
         options = connection.get_execution_options()
-        if BEGUN not in options:
-            self.begin(connection.connection, options)
-
-    def begin(self, pooled: PoolProxiedConnection, options: Mapping[str, Any]) -> None:
-        """Send what the options say, in one round trip."""
         # Who names an isolation level leaves it to the driver.
         if "isolation_level" not in options:
             statement = options.get("postgresql_begin", BEGIN)
-            if statement is BEGIN_WRITING:
-                self._require_writable(pooled)
-            self._send(pooled, statement)
-        if not pooled.info.get(_OWN):
-            with self._watched(pooled) as raw:
-                self._set(raw, pooled)
-
-    def _send(self, pooled: PoolProxiedConnection, statement: str) -> None:
-        with self._watched(pooled) as raw, watching(statement, self.options.slow_query_ms):
-            cursor = raw.execute(statement)
-            if statement is BEGIN_WRITING:
-                cursor.nextset()
-                pooled.info[Transaction] = Transaction(*cursor.fetchone() or ())
-
-    @contextmanager
-    def _watched(self, pooled: PoolProxiedConnection) -> Iterator[psycopg.Connection[Any]]:
-        raw = pooled.driver_connection
-        assert isinstance(raw, psycopg.Connection)
-        try:
-            yield raw
-        except BaseException as exc:
-            # The pool does not hear of it, as it does of what fails in a statement of SQLAlchemy's. Only a
-            # signal while the connection is given up finds it given up already.
-            if pooled.is_valid:
-                pooled.invalidate(exc)
-            raise
+            if statement == BEGIN_WRITING:
+                self._require_writable(connection)
+            begun = connection.exec_driver_sql(statement)
+            if statement == BEGIN_WRITING:
+                connection.info[Transaction] = Transaction(*begun.one())
+        if not connection.info.get(_OWN):
+            self._set(_driver(connection), connection.exec_driver_sql, connection.info)
 
     def _place(self, server: str) -> str:
         schema = "" if self.schema is None else f" (schema {self.schema})"
@@ -179,13 +160,12 @@ class PostgreSQL:
             answering = Host(connection.info.host, "", str(connection.info.port))
             self.place = self._place(str(answering))
 
-    def _require_writable(self, pooled: PoolProxiedConnection) -> None:
+    def _require_writable(self, connection: Connection) -> None:
         """Raise StorageFailed where nothing can be written, before anything waits for a lock.
 
         It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
         """
-        raw = pooled.driver_connection
-        assert isinstance(raw, psycopg.Connection)
+        raw = _driver(connection)
         if raw.info.parameter_status("in_hot_standby") == "on":
             raise StorageFailed(
                 f"PostgreSQL at {self.place} is a standby, which cannot be written to",
@@ -245,9 +225,9 @@ class PostgreSQL:
         """Return at once: writers wait for no more than the rows that they change."""
         return nullcontext()
 
-    def transaction(self, pooled: PoolProxiedConnection) -> Transaction | None:
+    def transaction(self, connection: Connection) -> Transaction | None:
         """Return the transaction by its id, which the server remembers for a long while."""
-        found: Transaction = pooled.info[Transaction]
+        found: Transaction = connection.info[Transaction]
         return found
 
     def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
@@ -291,13 +271,12 @@ class PostgreSQL:
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     ) -> None:
         """Insert by COPY."""
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, psycopg.Connection)
+        raw = _driver(connection)
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
             sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
         )
         with (
-            watching(statement.as_string(raw), self.options.slow_query_ms),
+            logged(statement.as_string(raw), self.options.slow_query_ms),
             raw.cursor() as cursor,
             cursor.copy(statement) as copy,
         ):
@@ -335,7 +314,7 @@ class PostgreSQL:
         concurrently keeps nobody from working while it waits, and would have to be begun again.
         """
         with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
-            self._require_writable(guard.connection)
+            self._require_writable(guard)
             guard.exec_driver_sql(_NEVER_IDLE_TOO_LONG)
             lock_migrations(guard, wait=self.options.migration_wait, place=self.place)
             with connect().execution_options(isolation_level="READ COMMITTED") as connection:
@@ -370,6 +349,18 @@ class PostgreSQL:
         from taskdb_cli.database.postgresql import schema
 
         return schema.facts(connection, tables)
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    return raw
+
+
+def _skip_answer_to_begin(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+    # What begins a transaction that writes is two statements, and the answer to the second one counts.
+    if statement == BEGIN_WRITING:
+        cursor.nextset()
 
 
 def _wait_briefly(connection: Connection) -> None:

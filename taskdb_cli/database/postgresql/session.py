@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import psycopg
@@ -11,7 +12,6 @@ from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
-from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import InvalidConfiguration, SchemaMissing, TaskdbError
 
 LONGEST_NAME = 63
@@ -35,7 +35,7 @@ _SETTINGS = {
 
 # Without a name the schema is that of the first version table in the search path, or else the first schema
 # in it. Temporary tables come last: a pooler's session may hold those of another program.
-_SET = f"""
+SET_SESSION = f"""
 SELECT name, pg_namespace.oid IS NOT NULL, pg_catalog.has_schema_privilege(pg_namespace.oid, 'USAGE'),
        EXISTS (SELECT FROM pg_catalog.pg_class
                WHERE relname = '{VERSION_TABLE}' AND relnamespace = pg_namespace.oid), own,
@@ -68,15 +68,17 @@ def session_settings(options: Options) -> dict[str, str]:
     }
 
 
-def set_session(connection: psycopg.Connection[Any], options: Options, place: str) -> Session:
+def set_session(
+    raw: psycopg.Connection[Any], execute: Callable[..., Any], options: Options, place: str
+) -> Session:
     """Set everything by one statement, for the transaction only unless the session is our own.
 
-    Only one schema counts from then on: that of the options, or the one that the search path leads to.
-    Raises EncodingUnsupported, SchemaMissing, or TaskdbError for a schema that the role may not use.
+    `execute` runs it on the connection. Only one schema counts from then on: that of the options, or the one
+    that the search path leads to. Raises EncodingUnsupported, SchemaMissing, or TaskdbError for a schema that
+    the role may not use.
     """
-    require_utf8(place, connection.info.parameter_status("server_encoding"), _HOW_TO_CREATE)
-    with watching(_SET, options.slow_query_ms):
-        found = connection.execute(_SET, (json.dumps(session_settings(options)), options.schema)).fetchone()
+    require_utf8(place, raw.info.parameter_status("server_encoding"), _HOW_TO_CREATE)
+    found = execute(SET_SESSION, (json.dumps(session_settings(options)), options.schema)).fetchone()
     assert found is not None
     name, exists, usable, migrated, own, *_ = found
     # Schemas whose names begin with pg_ are the server's own, or temporary.

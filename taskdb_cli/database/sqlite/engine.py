@@ -18,7 +18,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     NullPool,
-    PoolProxiedConnection,
     QueuePool,
     Select,
     create_engine,
@@ -31,12 +30,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database.backend import BEGUN, MIGRATED, Transaction
+from taskdb_cli.database.backend import MIGRATED, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
+from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import rules  # noqa: F401 (registers itself with SQLAlchemy)
 from taskdb_cli.database.sqlite.connection import open_file
@@ -44,7 +44,6 @@ from taskdb_cli.database.sqlite.damage import find_damage
 from taskdb_cli.database.sqlite.files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
 from taskdb_cli.database.sqlite.limits import LimitedConnection
 from taskdb_cli.database.sqlite.locks import lock_holder
-from taskdb_cli.database.watch import watching
 from taskdb_cli.errors import (
     DatabaseMissing,
     DataCorrupt,
@@ -112,21 +111,14 @@ class SQLite:
         return engine
 
     def _begin(self, connection: Connection) -> None:
-        options = connection.get_execution_options()
-        if BEGUN not in options:
-            self.begin(connection.connection, options)
-
-    def begin(self, pooled: PoolProxiedConnection, options: Mapping[str, Any]) -> None:
-        """Begin; who will write takes the lock now, when nothing is lost if another has it."""
-        statement = options.get("sqlite_begin", "BEGIN")
-        raw = pooled.driver_connection
+        """Begin. A writer takes the lock now, when nothing is lost if another process has it."""
+        raw = connection.connection.driver_connection
         assert isinstance(raw, LimitedConnection)
         raw.clock.limit(self.options.statement_timeout, "TASKDB_STATEMENT_TIMEOUT")
-        with watching(statement, self.options.slow_query_ms):
-            raw.execute(statement)
+        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
         encoding, found = raw.execute(_LOOK).fetchone()
         require_utf8(self.place, encoding, "write its rows to a new file with 'sqlite3 … .dump'")
-        pooled.info[MIGRATED] = bool(found)
+        connection.info[MIGRATED] = bool(found)
 
     def _pooling(self) -> dict[str, Any]:
         if (pool := self.options.pool) is None:
@@ -202,7 +194,7 @@ class SQLite:
             if taken:
                 self._turn.release()
 
-    def transaction(self, pooled: PoolProxiedConnection) -> Transaction | None:
+    def transaction(self, connection: Connection) -> Transaction | None:
         """Return None: there is no connection that could break between a commit and its answer."""
         return None
 
@@ -243,7 +235,7 @@ class SQLite:
             [process(value) if process else value for process, value in zip(processors, row, strict=True)]
             for row in rows
         )
-        with watching(statement, self.options.slow_query_ms):
+        with logged(statement, self.options.slow_query_ms):
             raw.executemany(statement, values)
 
     def lock_table(self, connection: Connection, table: Table) -> None:

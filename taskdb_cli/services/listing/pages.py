@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Integer, Select, bindparam
 from sqlmodel import Session
 
-from taskdb_cli.database.prepared import run
 from taskdb_cli.services.listing.sorting import Order, Position
 
 STREAM_ROWS = 1000
@@ -77,7 +76,7 @@ def _rows(
     for part in parts:
         values["rows"] = most
         if most <= at_once:
-            rows = run(session, part, values)
+            rows = session.execute(part, values).all()
             most -= len(rows)
             yield from rows
         else:

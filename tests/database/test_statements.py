@@ -1,4 +1,4 @@
-"""Statements that go to the driver past SQLAlchemy."""
+"""Statements of a session: what comes back, what a failure costs, and what the log has."""
 
 import logging
 from dataclasses import replace
@@ -10,7 +10,6 @@ from sqlmodel import col
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
-from taskdb_cli.database.prepared import run
 from taskdb_cli.errors import ConnectionLost, SchemaError
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
@@ -43,11 +42,11 @@ def test_rows_are_those_of_sqlalchemy(database):
     add_task(database, title="100 %", priority="low", due_at=NOW)
     expected = ("100% \u00e9", TaskStatus.TODO, TaskPriority.URGENT, NOW, True)
     values = {"since": NOW, "priority": TaskPriority.URGENT, "part": "0/%", "unknown": 1}
-    [row] = database.read(lambda session: run(session, LATER, values))
+    [row] = database.read(lambda session: session.execute(LATER, values).all())
     assert tuple(row) == (*expected, None)
     assert [type(value) for value in row[1:3]] == [TaskStatus, TaskPriority]
     chosen = {"statuses": [TaskStatus.TODO, TaskStatus.DONE]}
-    rows = database.read(lambda session: run(session, CHOSEN, chosen))
+    rows = database.read(lambda session: session.execute(CHOSEN, chosen).all())
     assert expected in map(tuple, rows)
     assert len(rows) == 2
 
@@ -57,7 +56,7 @@ def test_a_query_that_fails_costs_its_connection_only(pooled):
     add_user(pooled)
     missing = select(text("x")).select_from(table("nowhere"))
     with pytest.raises(SchemaError):
-        pooled.read(lambda session: run(session, missing, {}))
+        pooled.read(lambda session: session.execute(missing))
     assert emails(pooled) == ["ann@example.com"]
 
 
@@ -67,7 +66,7 @@ def test_a_connection_that_broke_is_replaced(pooled):
     ended = select(text("pg_terminate_backend(pg_backend_pid(), 0)"))
     add_user(pooled)
     with pytest.raises(ConnectionLost):
-        pooled.read(lambda session: run(session, ended, {}))
+        pooled.read(lambda session: session.execute(ended))
     assert emails(pooled) == ["ann@example.com"]
     assert pooled.engine.pool.checkedout() == 0
 
@@ -77,7 +76,7 @@ def test_the_log_has_statements_in_their_order(database, caplog):
     caplog.set_level(logging.DEBUG, "taskdb.sql")
     add_user(database)
     caplog.clear()
-    database.read(lambda session: run(session, select(col(User.name)), {}))
+    database.read(lambda session: session.execute(select(col(User.name))).all())
     assert [message.split()[0] for message in caplog.messages[-2:]] == ["BEGIN", "SELECT"]
 
 
@@ -88,7 +87,7 @@ def test_an_interrupt_of_a_beginning(pooled):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg.Cursor, "execute", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            pooled.read(lambda session: run(session, select(col(User.name)), {}))
+            pooled.read(lambda session: session.execute(select(col(User.name))).all())
     assert emails(pooled) == ["ann@example.com"]
 
 
