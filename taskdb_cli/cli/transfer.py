@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from sqlmodel import Session
 
-    from taskdb_cli.transfer.batch import Batch, Outcome, Problem
     from taskdb_cli.transfer.files import Source
+    from taskdb_cli.transfer.staging import Batch, Outcome, Problem
 
 STDIN = "standard input"
 MOST_DETAILS = 1000

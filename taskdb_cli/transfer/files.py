@@ -7,7 +7,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, BinaryIO
@@ -32,14 +32,6 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _OTHER_SEPARATOR = re.compile("[;\t]")
 _NOT_AN_OBJECT = "is not a JSON object"
 _CUT_OFF = "is cut off: the file ends before the array does"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Which fields a kind of record knows, and which it must have."""
-
-    known: Collection[str]
-    required: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -83,11 +75,14 @@ class Source:
             raise InvalidInput(f"{name} is not a JSON array of objects")
         return cls(file, name, format, "line" if in_lines else "record")
 
-    def records(self, shape: Shape) -> Iterator[Found]:
-        """Yield every record from the beginning, at constant memory; stop where reading on makes no sense."""
+    def records(self, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
+        """Yield every record from the beginning, at constant memory. Stop at a fault of the whole file.
+
+        A header of CSV must have the `required` columns and no other than the `known` ones.
+        """
         self.file.seek(0)
         if self.format is FileFormat.CSV:
-            return _read_csv(self.file, shape)
+            return _read_csv(self.file, known, required)
         if self.unit == "record":
             return _read_array(self.file)
         return _read_objects(self.file, separator="," if self.format is FileFormat.TASKWARRIOR else "")
@@ -245,12 +240,12 @@ def _read_array(file: BinaryIO) -> Iterator[Found]:
         yield Found(number, reason="is the last of the array, but the file goes on behind it")
 
 
-def _read_csv(file: BinaryIO, shape: Shape) -> Iterator[Found]:
+def _read_csv(file: BinaryIO, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
     rows = csv.reader(map(_text, _lines(file)), strict=True)
     number = 1
     try:
         header = next(rows, [])
-        if reason := next(_header_faults(header, shape), ""):
+        if reason := next(_header_faults(header, known, required), ""):
             yield Found(number, reason=reason)
             return
         number = rows.line_num + 1
@@ -262,7 +257,7 @@ def _read_csv(file: BinaryIO, shape: Shape) -> Iterator[Found]:
         yield Found(number, reason=f"is not valid CSV: {str(exc).partition(' - ')[0]}")
 
 
-def _header_faults(header: Sequence[str], shape: Shape) -> Iterator[str]:
+def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequence[str]) -> Iterator[str]:
     if not header:
         yield "must name the columns, but is empty"
     if len(header) == 1 and _OTHER_SEPARATOR.search(header[0]):
@@ -271,10 +266,10 @@ def _header_faults(header: Sequence[str], shape: Shape) -> Iterator[str]:
         yield f"has no name for column {header.index('') + 1}"
     if twice := _twice(header):
         yield f"names the column {brief(min(twice))} twice"
-    if unknown := [name for name in header if name not in shape.known]:
-        fields = ", ".join(shape.known)
+    if unknown := [name for name in header if name not in known]:
+        fields = ", ".join(known)
         yield f"must name the columns: {brief(unknown[0])!r} is not a known field (these are: {fields})"
-    if missing := [name for name in shape.required if name not in header]:
+    if missing := [name for name in required if name not in header]:
         yield f"must name a column {missing[0]}"
 
 

@@ -14,6 +14,7 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.times import parse_iso
+from taskdb_cli.transfer import tasks, users
 from taskdb_cli.transfer.files import CHUNK, LONGEST_RECORD, Source
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users
@@ -33,7 +34,7 @@ def parse_time(text, end_of_day):
 
 
 def read(content, format=None, *, kind=read_tasks, **options):
-    """Return the rows and the problems of a file."""
+    """Return the rows of a file by the names of their fields, and its problems."""
     data = content.encode() if isinstance(content, str) else content
     source = Source.open(io.BytesIO(data), "file", format)
     problems = []
@@ -41,7 +42,8 @@ def read(content, format=None, *, kind=read_tasks, **options):
     with closing(
         kind(source, parse_time=parse_time, report=problems.append, progress=lambda _: None, **options)
     ) as batch:
-        rows = list(batch.rows())
+        staging = tasks.STAGING if kind is read_tasks else users.STAGING
+        rows = [dict(zip(staging.table.c.keys(), row, strict=True)) for row in batch.rows()]
         assert batch.valid == len(rows)
         assert batch.invalid == len(problems)
     return rows, [f"{problem.place}: {problem.reason}" for problem in problems]
@@ -134,7 +136,7 @@ def test_a_bad_record(format, content, problem):
 def test_a_bad_line_does_not_hide_the_next_one():
     """Reading goes on after a bad line, and the good records are kept."""
     rows, problems = read('{"title":"a"}\n{\n{"title":""}\n{"title":"b"}\n', NDJSON)
-    assert [row[0] for row in rows] == [1, 4]
+    assert [row["number"] for row in rows] == [1, 4]
     assert [problem.partition(":")[0] for problem in problems] == ["line 2", "line 3"]
 
 
@@ -161,7 +163,7 @@ def test_records_across_chunks(gap):
     text = "[" + " " * gap + json.dumps(first, ensure_ascii=False) + "," + GOOD + "]"
     rows, problems = read(text, JSON)
     assert problems == []
-    assert [row[3] for row in rows] == [first["title"], "good"]
+    assert [row["title"] for row in rows] == [first["title"], "good"]
 
 
 def test_memory_is_constant():
@@ -198,12 +200,12 @@ def test_taskwarrior_attributes_become_text():
     }  # fmt: skip
     rows, problems = read(json.dumps([theirs]), TASKWARRIOR)
     assert problems == []
-    assert rows[0][5] == (
+    assert rows[0]["description"] == (
         "2026-01-03 00:00:00 UTC: first\nline\nodd\n\n"
         "project: home.garden\ntags: a, b\ndepends: x,y\nestimate: 0\n"
         'nested: {"k": [1, "é"]}\npriority: X\nrecur: weekly\nstatus: waiting\nwait: 2027-01-01 00:00:00 UTC'
     )
-    assert rows[0][6] == "todo"
+    assert rows[0]["status"] == "todo"
 
 
 @pytest.mark.parametrize(
@@ -221,11 +223,11 @@ def test_taskwarrior_status(values, status, completed):
     """Each of Taskwarrior's statuses has one of ours; the end of a deleted task is kept as text."""
     rows, problems = read(json.dumps([{"description": "a", **values}]), TASKWARRIOR)
     assert problems == []
-    _, _, _, _, _, description, found, _, _, _, moment, _, _ = rows[0]
-    assert found == status
+    moment = rows[0]["completed_at"]
+    assert rows[0]["status"] == status
     assert (moment and moment.year) == completed
     if status == "cancelled":
-        assert description == "end: 2026-01-01 00:00:00 UTC"
+        assert rows[0]["description"] == "end: 2026-01-01 00:00:00 UTC"
 
 
 @pytest.mark.parametrize(
@@ -240,8 +242,8 @@ def test_taskwarrior_status(values, status, completed):
 def test_taskwarrior_long_description(text, title):
     """A description that is too long for a title, or has several lines, is cut there and kept whole below."""
     rows, _ = read(json.dumps([{"description": text, "status": "pending", "project": "p"}]), TASKWARRIOR)
-    assert rows[0][3] == title
-    assert rows[0][5] == ("project: p" if title == text else f"{text}\n\nproject: p")
+    assert rows[0]["title"] == title
+    assert rows[0]["description"] == ("project: p" if title == text else f"{text}\n\nproject: p")
 
 
 def test_user_flags():
@@ -252,7 +254,7 @@ def test_user_flags():
         CSV,
         kind=read_users,
     )
-    assert [row[3] for row in rows] == [True, False, None]
+    assert [row["is_active"] for row in rows] == [True, False, None]
     assert problems == ["line 5: is_active: Input should be a valid boolean"]
 
 
@@ -279,7 +281,7 @@ def test_any_text_survives(texts, format):
     write_records(records, TASKS, format, stream)
     rows, problems = read(stream.getvalue(), FileFormat(format))
     assert problems == []
-    assert [(row[2], row[3], row[5]) for row in rows] == texts
+    assert [(row["external_id"], row["title"], row["description"]) for row in rows] == texts
 
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2)))
