@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from tempfile import TemporaryFile
@@ -99,14 +100,14 @@ def import_file(
     output: Format | None,
     look: str,
 ) -> None:
-    """Import a file and say what that did; raise InvalidRecords after reporting every bad record.
+    """Import a file and say what that did. Raise InvalidRecords after reporting every bad record.
 
     `look` is the command that shows the records.
     """
     from taskdb_cli.transfer.files import Source
 
     if not dry_run:
-        # Reading a large file takes long: who stops it wants to know that nothing was imported.
+        # Reading takes long. A user who stops it is told that nothing was imported.
         signals.note_change(made=False)
     details: list[dict[str, str]] = []
 
@@ -116,14 +117,17 @@ def import_file(
         elif len(details) < MOST_DETAILS:
             details.append({"place": problem.place, "reason": problem.reason})
 
-    with _opened(path) as (file, name), _progress(run, file) as advance:
-        source = Source.open(file, name, None if format == "auto" else FileFormat(format))
-        try:
-            with closing(read(source, report, advance)) as batch:
-                outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
-        except InvalidRecords as exc:
-            exc.details = details
-            raise
+    with _opened(path) as (file, name):
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        with progress(run, "reading", total=size, then="writing") as advance:
+            source = Source.open(file, name, None if format == "auto" else FileFormat(format))
+            try:
+                with closing(read(source, report, advance)) as batch:
+                    outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
+            except InvalidRecords as exc:
+                exc.details = details
+                raise
     run.log.rows = outcome.created + outcome.updated + outcome.unchanged
     run.say(f"{'dry run: ' if dry_run else ''}{_describe(outcome, source)}")
     if not dry_run and (outcome.created or outcome.updated):
@@ -160,46 +164,31 @@ def _describe(outcome: Outcome, source: Source) -> str:
     if outcome.without_external_id:
         parts.append(f"{outcome.without_external_id} have no external id: another import creates them again")
     if source.format is FileFormat.TASKWARRIOR:
-        from taskdb_cli.transfer.taskwarrior import LEFT_BEHIND
+        from taskdb_cli.transfer.taskwarrior import COMPUTED
 
-        parts.append(f"left behind, as Taskwarrior computes them: {' and '.join(LEFT_BEHIND)}")
+        parts.append(f"skipped {' and '.join(COMPUTED)} (Taskwarrior recomputes them)")
     return "; ".join(parts)
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
-    if path == "-":
-        if sys.stdin is None:
-            raise InvalidInput(f"there is no {STDIN}")
-        with _spooled(sys.stdin.buffer) as file:
-            yield file, STDIN
-        return
-    try:
-        file = open(path, "rb")  # noqa: PTH123, SIM115 (closed below)
-    except FileNotFoundError:
-        raise FileMissing(path) from None
-    except IsADirectoryError:
-        raise InvalidInput(f"{path} is a directory", "name a file; '-' reads standard input") from None
-    with file:
-        if file.seekable():
-            yield file, path
-            return
-        with _spooled(file) as copy:
-            yield copy, path
-
-
-@contextmanager
-def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
-    # The beginning is looked at before it is read, and a pipe goes by only once.
-    with TemporaryFile() as copy:
-        shutil.copyfileobj(file, copy)
-        copy.seek(0)
-        yield cast("BinaryIO", copy)
-
-
-@contextmanager
-def _progress(run: Invocation, file: BinaryIO) -> Iterator[Callable[[int], None]]:
-    size = file.seek(0, 2)
-    file.seek(0)
-    with progress(run, "reading", total=size, then="writing") as advance:
-        yield advance
+    """Open a file to read twice, because its beginning says which format it has. A pipe is copied first."""
+    with ExitStack() as stack:
+        if path == "-":
+            if sys.stdin is None:
+                raise InvalidInput(f"there is no {STDIN}")
+            name, file = STDIN, cast("BinaryIO", sys.stdin.buffer)
+        else:
+            try:
+                name, file = path, stack.enter_context(open(path, "rb"))  # noqa: PTH123
+            except FileNotFoundError:
+                raise FileMissing(path) from None
+            except IsADirectoryError:
+                raise InvalidInput(
+                    f"{path} is a directory", "name a file; '-' reads standard input"
+                ) from None
+        if path == "-" or not file.seekable():
+            copy = cast("BinaryIO", stack.enter_context(TemporaryFile()))
+            shutil.copyfileobj(file, copy)
+            file = copy
+        yield file, name

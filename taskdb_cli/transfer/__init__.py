@@ -1,6 +1,6 @@
-"""Records from files: read, checked one by one, and brought in all at once or not at all.
+"""Imports: records from files, all of them or none.
 
-A file is read once, outside any transaction: `reading` finds the records, `batch` keeps the valid
-ones aside and reports the others. Then `tasks` and `users` bring a batch into the database through
-a temporary table (`staging`), by statements that each handle all of it.
+A file is read once, outside any transaction. `files` finds the records. `staging` keeps the valid ones in a
+temporary file and reports the others. Then `tasks` and `users` write them to the database through a
+temporary table, with statements that each handle all records.
 """

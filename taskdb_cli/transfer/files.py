@@ -30,7 +30,7 @@ _EXTENSIONS = {
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _OTHER_SEPARATOR = re.compile("[;\t]")
-_NOT_AN_OBJECT = "is not a JSON object"
+_TOO_DEEP = "is nested too deeply"
 _CUT_OFF = "is cut off: the file ends before the array does"
 
 
@@ -41,6 +41,11 @@ class Found:
     number: int
     values: dict[str, Any] | None = None
     reason: str = ""
+
+    @classmethod
+    def of(cls, number: int, value: object) -> Found:
+        """Return a JSON value as a record, if it is an object."""
+        return cls(number, value) if isinstance(value, dict) else cls(number, reason="is not a JSON object")
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def _detect(file: BinaryIO, name: str, beginning: bytes) -> FileFormat:
     if beginning.startswith(b"["):
         return _taskwarrior_or(FileFormat.JSON, _read_array(file))
     if beginning.startswith(b"{"):
-        # One object over several lines is no list of records: reading it as an array says so.
+        # One object over several lines is read as an array, which refuses it.
         first = next(_read_objects(file, separator=","))
         alone = known is None and first.values is None
         return _taskwarrior_or(FileFormat.JSON if alone else FileFormat.NDJSON, iter([first]))
@@ -134,7 +139,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _text(data: bytes) -> str:
-    # What is not UTF-8 becomes surrogates, which no field accepts: so the record and field get named.
+    # Bytes that are not UTF-8 become surrogates. No field accepts them, so the error names the field.
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -146,21 +151,14 @@ def _read_objects(file: BinaryIO, *, separator: str) -> Iterator[Found]:
         text = _text(line).strip(" \t\r\n")
         if separator:
             text = text.removesuffix(separator)
-        if text:
-            yield _parse(number, text)
-
-
-def _parse(number: int, text: str) -> Found:
-    try:
-        return _found(number, _JSON.decode(text))
-    except ValueError as exc:
-        return Found(number, reason=_not_json(exc))
-    except RecursionError:
-        return Found(number, reason="is nested too deeply")
-
-
-def _found(number: int, value: object) -> Found:
-    return Found(number, value) if isinstance(value, dict) else Found(number, reason=_NOT_AN_OBJECT)
+        if not text:
+            continue
+        try:
+            yield Found.of(number, _JSON.decode(text))
+        except ValueError as exc:
+            yield Found(number, reason=_not_json(exc))
+        except RecursionError:
+            yield Found(number, reason=_TOO_DEEP)
 
 
 def _not_json(error: ValueError) -> str:
@@ -169,7 +167,11 @@ def _not_json(error: ValueError) -> str:
 
 
 class _Text:
-    """The text of a file from some point on, as far as it has been read."""
+    """The text of a JSON array in a file, read as far as the next record needs.
+
+    ijson would not do: it keeps the last of two equal keys, does not say which record is not UTF-8,
+    and needs memory that grows with the square of the depth.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -185,7 +187,7 @@ class _Text:
         self.position = 0
 
     def next_character(self) -> str:
-        """Return the next character that is not white space, without taking it; '' at the end."""
+        """Return the next character that is not white space, or '' at the end. Do not advance."""
         while True:
             match = _SPACE.match(self.buffer, self.position)
             assert match is not None
@@ -195,7 +197,7 @@ class _Text:
             self.read_on()
 
     def next_value(self) -> object:
-        """Take one JSON value; raise ValueError for anything else."""
+        """Return the next JSON value and advance. Raise ValueError for anything else."""
         while True:
             try:
                 value, end = _JSON.raw_decode(self.buffer, self.position)
@@ -203,13 +205,13 @@ class _Text:
                     self.position = end
                     return value
             except ValueError:
-                # Perhaps it goes on beyond what has been read.
+                # The value may continue beyond what has been read.
                 if self.ended or len(self.buffer) - self.position > LONGEST_RECORD:
                     raise
             self.read_on()
 
     def ends_at(self, error: ValueError) -> bool:
-        """Return whether a value was wrong only because nothing more came."""
+        """Return whether a value is invalid only because the file ends."""
         if not (self.ended and isinstance(error, json.JSONDecodeError)):
             return False
         return error.msg.startswith("Unterminated string") or error.pos >= len(self.buffer.rstrip())
@@ -223,12 +225,12 @@ def _read_array(file: BinaryIO) -> Iterator[Found]:
     while text.next_character() != "]":
         number += 1
         try:
-            yield _found(number, text.next_value())
+            yield Found.of(number, text.next_value())
         except ValueError as exc:
             yield Found(number, reason=_CUT_OFF if text.ends_at(exc) else _not_json(exc))
             return
         except RecursionError:
-            yield Found(number, reason="is nested too deeply")
+            yield Found(number, reason=_TOO_DEEP)
             return
         if (separator := text.next_character()) == ",":
             text.position += 1
@@ -250,8 +252,12 @@ def _read_csv(file: BinaryIO, known: Sequence[str], required: Sequence[str]) -> 
             return
         number = rows.line_num + 1
         for row in rows:
-            if row:
-                yield _row(number, header, row)
+            if row and len(row) != len(header):
+                many = "many" if len(row) > len(header) else "few"
+                cells = f"{len(row)}, but there are {len(header)} columns"
+                yield Found(number, reason=f"has too {many} cells: {cells}")
+            elif row:
+                yield Found(number, {name: cell or None for name, cell in zip(header, row, strict=True)})
             number = rows.line_num + 1
     except csv.Error as exc:
         yield Found(number, reason=f"is not valid CSV: {str(exc).partition(' - ')[0]}")
@@ -271,10 +277,3 @@ def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequen
         yield f"must name the columns: {brief(unknown[0])!r} is not a known field (these are: {fields})"
     if missing := [name for name in required if name not in header]:
         yield f"must name a column {missing[0]}"
-
-
-def _row(number: int, header: Sequence[str], row: Sequence[str]) -> Found:
-    if len(row) != len(header):
-        many = "many" if len(row) > len(header) else "few"
-        return Found(number, reason=f"has too {many} cells: {len(row)}, but there are {len(header)} columns")
-    return Found(number, {name: cell or None for name, cell in zip(header, row, strict=True)})

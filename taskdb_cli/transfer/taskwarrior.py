@@ -1,4 +1,4 @@
-"""Taskwarrior's tasks as ours: what has no field here becomes text in the description."""
+"""Tasks of Taskwarrior. An attribute without a field here becomes text in the description."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from taskdb_cli.models.fields import TITLE_LENGTH
 from taskdb_cli.models.vocabulary import TaskStatus
 
-LEFT_BEHIND = ("id", "urgency")
-"""What Taskwarrior computes anew whenever it shows a task."""
+COMPUTED = ("id", "urgency")
+"""Attributes that Taskwarrior computes whenever it shows a task."""
 
 _STATUSES = {
     "pending": TaskStatus.TODO,
@@ -27,12 +27,12 @@ _BEYOND_ONE_LINE = re.compile(r"[\t\n\r]")
 
 
 def to_task(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a task, of which those that Taskwarrior left out are None.
+    """Return the fields of a task. A field that Taskwarrior left out is None.
 
-    Raises ValueError for a status that is not Taskwarrior's, or a date that is none.
+    Raises ValueError for an unknown status or an invalid date.
     """
     rest = {name: value for name, value in values.items() if value not in (None, "", [])}
-    for name in LEFT_BEHIND:
+    for name in COMPUTED:
         rest.pop(name, None)
     text = rest.pop("description", None)
     title = _title(text) if isinstance(text, str) else text
@@ -64,7 +64,7 @@ def _status(rest: dict[str, Any]) -> TaskStatus:
 
 
 def _priority(rest: dict[str, Any]) -> str:
-    # A priority of the user's own making stays among the rest, and so becomes text.
+    # A priority that the user defined stays in `rest` and becomes text.
     value = rest.get("priority")
     if not isinstance(value, str) or value not in _PRIORITIES:
         return "medium"
