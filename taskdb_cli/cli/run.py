@@ -82,7 +82,7 @@ def _command() -> Any:
     return get_command(app)
 
 
-def _ours(error: Exception) -> TaskdbError:  # noqa: PLR0911 (one for each kind)
+def _ours(error: Exception) -> TaskdbError:
     match error:
         case TaskdbError():
             return error

@@ -17,7 +17,7 @@ from taskdb_cli.backup.names import (
     parse_name,
 )
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql.place import distinction
+from taskdb_cli.database.postgresql.target import distinction
 from taskdb_cli.database.sqlite.engine import SQLite
 from taskdb_cli.errors import (
     ExitCode,

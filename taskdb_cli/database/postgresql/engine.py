@@ -23,10 +23,9 @@ from taskdb_cli.database.postgresql import rules  # noqa: F401 (registers itself
 from taskdb_cli.database.postgresql.connection import check_idle_connections, connect_arguments, pooling
 from taskdb_cli.database.postgresql.errors import LATER
 from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrations
-from taskdb_cli.database.postgresql.place import distinction
 from taskdb_cli.database.postgresql.refusals import translate_connecting
 from taskdb_cli.database.postgresql.session import SET_SESSION, require_schema_name, set_session
-from taskdb_cli.database.postgresql.target import Host, Target
+from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.sql_log import logged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -38,11 +39,15 @@ _READ_BY_PSYCOPG = (
 )
 _NUMBERS = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 
-_DEFAULT_PORT = "5432"
+DEFAULT_PORT = "5432"
 _HIGHEST_PORT = 65535
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _LONGEST_HOST = 253
 _NEON = re.compile(r".+\.neon\.tech\.?", re.IGNORECASE)
+_LOCAL_SOCKETS = {"", "the local socket", "/run/postgresql", "/var/run/postgresql", "/tmp"}  # noqa: S108
+_LONGEST_NAME = 40
+_LONGEST_SCHEMA = 20
+_HASH = 6
 _NEON_POOLER = re.compile(r"^(?P<endpoint>[^.]+)-pooler(?P<domain>\..+\.neon\.tech\.?)$", re.IGNORECASE)
 
 
@@ -66,12 +71,7 @@ class Host:
     def is_local(self) -> bool:
         """Whether it is a socket or a loopback address of this machine."""
         host = self.address or self.name
-        if not host or host.startswith(("/", "@")) or host.lower() == "localhost":
-            return True
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return host.startswith(("/", "@")) or _is_local(host.lower())
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,50 @@ def may_be_same(url: URL, direct: URL) -> bool:
     return names[0] == names[1]
 
 
+def distinction(server: str, schema: str | None = None) -> str:
+    """Return a short name for a server, given as HOST:PORT, and the chosen schema, for the default label.
+
+    A pooler of Neon and the server behind it have the same name, and so have all addresses of this machine. A
+    name that had to be changed ends in a hash of the whole name. The port is added unless it is 5432.
+    """
+    host, _, port = server.lower().rpartition(":")
+    if (both := re.fullmatch(r"(.+) \((.+)\)", host)) is not None:
+        # The user gave an address beside the name, and libpq connects to the address.
+        host = both[2] if _is_local(both[1]) else both[1]
+    host = host.removesuffix(".")
+    if _is_local(host):
+        parts = ["localhost"]
+    elif host.startswith(("/", "@")):
+        parts = [f"socket-{_digest(host)}"]
+    else:
+        # The first part of a Neon host name is unique.
+        neon = _NEON.fullmatch(host) is not None
+        parts = [_fitting(host.partition(".")[0].removesuffix("-pooler") if neon else host, _LONGEST_NAME)]
+    if port != DEFAULT_PORT:
+        parts.append(port)
+    if schema is not None:
+        parts.append(_fitting(schema, _LONGEST_SCHEMA))
+    return "-".join(parts)
+
+
+def _fitting(whole: str, longest: int) -> str:
+    short = re.sub("[^A-Za-z0-9_.-]+", "-", whole).strip("_.-")
+    if short == whole and len(short) <= longest:
+        return short
+    return f"{short[: longest - _HASH - 1].rstrip('_.-')}-{_digest(whole)}".lstrip("-")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:_HASH]
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host in _LOCAL_SOCKETS
+
+
 def _ask(given: Mapping[str, str]) -> tuple[dict[str, str], str]:
     """Return the value of every parameter, as libpq finds it, and what libpq objects to.
 
@@ -202,7 +246,7 @@ def _hosts(found: Mapping[str, str]) -> tuple[Host, ...]:
     count = max(len(names), len(addresses))
     ports = ports * count if len(ports) == 1 else ports[:count]
     triples = zip_longest(names, addresses, ports, fillvalue="")
-    return tuple(Host(name, address, port.strip() or _DEFAULT_PORT) for name, address, port in triples)
+    return tuple(Host(name, address, port.strip() or DEFAULT_PORT) for name, address, port in triples)
 
 
 def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
@@ -212,7 +256,16 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
     if is_connection_string(found["dbname"]):
         raise _unusable("the name of the database is a connection string", "write its parts into the URL")
     for host in hosts:
-        _require_sound_host(host)
+        # A password that is not escaped may be taken for a host or a port, so the value is not repeated.
+        if not _may_exist(host.name):
+            raise _unusable("a host is neither a host name nor an address")
+        if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):
+            raise _unusable(f"a port is not a number from 1 to {_HIGHEST_PORT}")
+        if host.address:
+            try:
+                socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
+            except (OSError, UnicodeError):
+                raise _unusable(f"hostaddr {host.address} is not a numeric address") from None
     for name in _NUMBERS:
         if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", found.get(name, "0")):
             raise _unusable(f"{name} is not a whole number")
@@ -221,19 +274,6 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
         timeout_from_conninfo({"connect_timeout": found.get("connect_timeout", "0")})
     except psycopg.ProgrammingError:
         raise _unusable("connect_timeout is not a number of seconds") from None
-
-
-def _require_sound_host(host: Host) -> None:
-    # A password that is not escaped may be taken for a host or a port, so the value is not repeated.
-    if not _may_exist(host.name):
-        raise _unusable("a host is neither a host name nor an address")
-    if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):
-        raise _unusable(f"a port is not a number from 1 to {_HIGHEST_PORT}")
-    if host.address:
-        try:
-            socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
-        except (OSError, UnicodeError):
-            raise _unusable(f"hostaddr {host.address} is not a numeric address") from None
 
 
 def _may_exist(name: str) -> bool:
