@@ -18,8 +18,7 @@ from taskdb_cli.backup.aside import Damaged
 from taskdb_cli.backup.create import Progress, silent
 from taskdb_cli.backup.draft import filled
 from taskdb_cli.database import Database
-from taskdb_cli.database.content import Column, Content, Layout
-from taskdb_cli.database.copy_text import with_ids_left
+from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
 from taskdb_cli.database.identity import adopt_identity
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import compare_revision, current_revision, revisions

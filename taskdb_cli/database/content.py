@@ -6,8 +6,9 @@ the fields, `\N` for NULL, times in UTC with their fraction trimmed, `t` and `f`
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, Inspector, inspect
 
 from taskdb_cli.database.identity import read_identity
 from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision
-from taskdb_cli.errors import SchemaDrift
+from taskdb_cli.errors import DataCorrupt, SchemaDrift
 from taskdb_cli.models import metadata
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 """Bytes that a chunk of text has at least, the last one apart."""
+
+
+_LAST_ID = b"%d" % (2**63 - 1)
 
 
 class Column(NamedTuple):
@@ -188,6 +192,22 @@ def keys_and_indexes(table: str) -> list[str]:
     made = metadata().tables[table]
     names = chain((rule.name for rule in made.constraints), (index.name for index in made.indexes))
     return [f"{table}_pkey", *(str(name) for name in names if name)]
+
+
+def with_ids_left(table: str, columns: Sequence[str], chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the chunks. Raise DataCorrupt for a row with the highest possible id: none could follow."""
+    before = rb"[^\t\n]*\t" * columns.index("id")
+    row = re.compile(rb"\n" + before + _LAST_ID + rb"[\t\n]")
+    line = b"\n"
+    for chunk in chunks:
+        seen = line + chunk
+        if _LAST_ID in seen and row.search(seen):
+            raise DataCorrupt(
+                f"a row of {table} has the highest possible id, {_LAST_ID.decode()}",
+                "give it a lower id in its own database, or use another archive",
+            )
+        line = seen[seen.rindex(b"\n") :]
+        yield chunk
 
 
 def joined(pieces: Iterable[Buffer]) -> Iterator[bytes]:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from taskdb_cli.database.copy_text import rows, texts
-from taskdb_cli.database.sqlite.fields import CONVERTERS
+from taskdb_cli.database.sqlite.copy_text import CONVERTERS, rows, texts
 from taskdb_cli.errors import DataCorrupt
 from tests.samples import add_user
 from tests.schemas import execute

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -13,9 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes
-from taskdb_cli.database.copy_text import rows
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
-from taskdb_cli.database.sqlite.fields import CONVERTERS, WRITERS, Writer, written
+from taskdb_cli.database.sqlite.copy_text import CONVERTERS, WRITERS, rows, written
 from taskdb_cli.database.sqlite.files import uri
 from taskdb_cli.database.sqlite.limits import LimitedConnection
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
@@ -71,7 +70,7 @@ class SQLiteContent(Content):
         self._raw.clock.limit(0, "")
         # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
-        self._cache(LOADING_CACHE_KIB)
+        self._raw.execute(f"PRAGMA cache_size = -{LOADING_CACHE_KIB}")
 
     @contextmanager
     def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
@@ -80,7 +79,8 @@ class SQLiteContent(Content):
         writers = [WRITERS[column.type] for column in layout.columns]
         cursor = self._raw.execute(f"SELECT {values} FROM {layout.table} ORDER BY id")  # noqa: S608 (our names)
         with closing(cursor):
-            yield _sound(layout.table, joined(_texts(cursor, writers)))
+            pieces = (written(found, writers) for found in iter(lambda: cursor.fetchmany(_FETCHED), []))
+            yield _sound(layout.table, joined(pieces))
 
     def referring_tables(self) -> list[str]:
         """Look at every foreign key of the file."""
@@ -155,41 +155,46 @@ class SQLiteContent(Content):
         """
         with self._checking():
             yield
-        self._cache(SORTING_CACHE_KIB)
+        self._raw.execute(f"PRAGMA cache_size = -{SORTING_CACHE_KIB}")
         self._raw.execute(f"PRAGMA threads = {SORTING_THREADS}")
         for _, sql in self._indexes:
             self._raw.execute(sql)
 
     @contextmanager
     def _checking(self) -> Iterator[None]:
-        """Check before the caller goes on, or beside it where there is nobody to hide the rows from."""
-        # What is asked of the connection is asked before another thread needs the answers.
-        queries = {layout: self._broken(layout) for layout in self.layouts}
+        """Check before the caller goes on. In a private file check in a thread, while the caller goes on."""
+        queries = {}
+        for layout in self.layouts:
+            # Checking times takes longer than all other rules, and they were checked when they were read.
+            known = {f"{layout.table}_{each.name}_timestamp" for each in layout.columns}
+            rules = [
+                f"({rule['sqltext']})" for rule in self._rules[layout.table] if rule["name"] not in known
+            ]
+            condition = " AND ".join(rules)
+            queries[layout] = f"SELECT 1 FROM {layout.table} WHERE NOT ({condition}) LIMIT 1"  # noqa: S608 (the schema's own rules)
+
+        def breaking(connection: sqlite3.Connection) -> list[Layout]:
+            return [layout for layout, query in queries.items() if connection.execute(query).fetchone()]
+
         if not self._private:
-            self._refuse(_breaking(self._raw, queries))
+            self._refuse(breaking(self._raw))
             yield
             return
         self._raw.execute("COMMIT")
-        with closing(_another(self._private)) as reader, ThreadPoolExecutor(1) as thread:
-            found = thread.submit(_breaking, reader, queries)
+        place = uri(self._private, f"mode=ro&{WITHOUT_LOCKS}")
+        another = sqlite3.connect(place, uri=True, check_same_thread=False)
+        with closing(another) as reader, ThreadPoolExecutor(1) as thread:
+            found = thread.submit(breaking, reader)
             try:
                 yield
                 broken = found.result()
             except BaseException:
                 while not found.done():
-                    # It ends a statement that runs, and nothing between two of them.
+                    # This ends only a statement that is running now.
                     reader.interrupt()
                     wait([found], timeout=0.05)
                 raise
         self._refuse(broken)
-
-    def _broken(self, layout: Layout) -> str:
-        """Return the query that finds out whether a row breaks a rule of its table."""
-        # That times are times takes SQLite longer than all else, and was seen to when they were read.
-        known = {f"{layout.table}_{column.name}_timestamp" for column in layout.columns}
-        rules = [rule["sqltext"] for rule in self._rules[layout.table] if rule["name"] not in known]
-        all_hold = " AND ".join(f"({rule})" for rule in rules)
-        return f"SELECT 1 FROM {layout.table} WHERE NOT ({all_hold}) LIMIT 1"  # noqa: S608 (the schema's own rules)
 
     def _refuse(self, broken: Iterable[Layout]) -> None:
         for layout in broken:
@@ -198,9 +203,6 @@ class SQLiteContent(Content):
             with _believing(layout.table):
                 self._raw.execute(f"UPDATE {layout.table} SET {same}")  # noqa: S608 (our own names)
                 raise sqlite3.IntegrityError("CHECK constraint failed")
-
-    def _cache(self, kib: int) -> None:
-        self._raw.execute(f"PRAGMA cache_size = -{kib}")
 
     def triggers(self) -> list[str]:
         """Ask the schema."""
@@ -246,10 +248,6 @@ class SQLiteContent(Content):
         return raw
 
 
-def _another(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(uri(path, f"mode=ro&{WITHOUT_LOCKS}"), uri=True, check_same_thread=False)
-
-
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -263,15 +261,6 @@ def _believing(table: str) -> Iterator[None]:
             f"the rows of {table} break a rule: {exc}",
             "nothing was changed; correct them where they come from, or use another archive",
         ) from exc
-
-
-def _breaking(connection: sqlite3.Connection, queries: Mapping[Layout, str]) -> list[Layout]:
-    return [layout for layout, query in queries.items() if connection.execute(query).fetchone()]
-
-
-def _texts(cursor: sqlite3.Cursor, writers: Sequence[Writer]) -> Iterator[bytes]:
-    while found := cursor.fetchmany(_FETCHED):
-        yield written(found, writers)
 
 
 def _sound(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
