@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import from_json
 
 FORMAT_VERSION = 2
 """The format that is written. Format 1, of taskdb 0.1.0, has no identity and no place; it is read too."""
@@ -16,14 +18,10 @@ FORMAT_VERSION = 2
 MAX_BYTES = 1 << 20
 """A manifest's largest size, in bytes: a real one has about two thousand."""
 
-COLUMN_TYPES = ("integer", "text", "boolean", "timestamp")
 _LARGEST = 2**63 - 1
-_LONGEST_TEXT = 200
-_LONGEST_PLACE = 30_000
-_TABLE_NAME = re.compile(r"[a-z_]{1,63}")
-_COLUMN_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_IDENTITY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FORMAT_1 = ("format", "tool", "created_at", "label", "engine", "server_version", "revision", "tables")
+_KEYS = {1: _FORMAT_1, FORMAT_VERSION: (*_FORMAT_1, "identity", "place")}
+"""The keys of `manifest.json` in each format, in their order."""
 
 
 class NewerFormat(Exception):
@@ -34,38 +32,59 @@ class NewerFormat(Exception):
         self.found = found
 
 
+def reason(error: ValidationError) -> str:
+    """Return in one line which value is wrong first, and why."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it is not printable")
+    return text
+
+
+def _in_utc(value: object) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime) or moment.utcoffset() != timedelta(0):
+        raise ValueError("it is not a time in UTC")
+    return moment.replace(tzinfo=UTC)
+
+
+def _distinct(named: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len({each.name for each in named}) < len(named):
+        raise ValueError("a name is there twice")
+    return named
+
+
+_Count = Annotated[int, Field(strict=True, ge=0, le=_LARGEST)]
+_Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+_Place = Annotated[str, Field(min_length=1, max_length=30_000), AfterValidator(_printable)]
+_Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+_Moment = Annotated[
+    datetime,
+    BeforeValidator(_in_utc),
+    PlainSerializer(lambda moment: f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"),
+]
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the COPY text; raises ValueError, as all of these do, for what no manifest may say."""
 
-    name: str
-    type: str
-
-    def __post_init__(self) -> None:
-        _require_match(_COLUMN_NAME, self.name, "the name of a column")
-        if self.type not in COLUMN_TYPES:
-            raise ValueError(f"a column's type is none of {', '.join(COLUMN_TYPES)}")
+    name: Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,62}$")]
+    type: Annotated[str, Field(pattern="^(integer|text|boolean|timestamp)$")]
 
 
 @dataclass(frozen=True)
 class TableContent:
     """How many rows and bytes of COPY text a table has, and their SHA-256 in hexadecimal digits."""
 
-    name: str
-    columns: tuple[Column, ...]
-    rows: int
-    bytes: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        _require_match(_TABLE_NAME, self.name, "the name of a table")
-        names = [column.name for column in self.columns]
-        if not names or len(set(names)) < len(names):
-            raise ValueError("a table has no columns, or one of them twice")
-        for number in (self.rows, self.bytes):
-            if type(number) is not int or not 0 <= number <= _LARGEST:
-                raise ValueError("a count of rows or bytes is no possible number")
-        _require_match(_SHA256, self.sha256, "the SHA-256 of a table")
+    name: Annotated[str, Field(pattern="^[a-z_]{1,63}$")]
+    columns: Annotated[tuple[Column, ...], Field(min_length=1), AfterValidator(_distinct)]
+    rows: _Count
+    bytes: _Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
@@ -76,23 +95,13 @@ class Origin:
     port and name, without user and password; None in an archive of format 1.
     """
 
-    label: str
-    engine: str
-    server_version: str
-    revision: str
-    created_at: datetime
-    identity: str | None = None
-    place: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("label", "engine", "server_version", "revision"):
-            _require_text(getattr(self, name), name)
-        if self.identity is not None:
-            _require_match(_IDENTITY, self.identity, "identity")
-        if self.place is not None:
-            _require_text(self.place, "place", _LONGEST_PLACE)
-        if self.created_at.utcoffset() != timedelta(0):
-            raise ValueError("created_at is not in UTC")
+    label: _Text
+    engine: _Text
+    server_version: _Text
+    revision: _Text
+    created_at: _Moment
+    identity: _Identity | None = None
+    place: _Place | None = None
 
 
 @dataclass(frozen=True)
@@ -100,16 +109,13 @@ class Manifest:
     """The origin of an archive, and its tables in the order of the members."""
 
     format: int
-    tool: str
+    tool: _Text
     origin: Origin
-    tables: tuple[TableContent, ...]
+    tables: Annotated[tuple[TableContent, ...], AfterValidator(_distinct)]
 
     def __post_init__(self) -> None:
-        _require_text(self.tool, "tool")
-        if len({table.name for table in self.tables}) < len(self.tables):
-            raise ValueError("a table is there twice")
-        if (self.origin.place is None) is not (self.format == 1):
-            raise ValueError("its place does not go with its format")
+        if self.format > 1 and self.origin.place is None:
+            raise ValueError("it names no place")
 
     @property
     def rows(self) -> int:
@@ -118,30 +124,20 @@ class Manifest:
 
     def table(self, name: str) -> TableContent:
         """Return what is said of one table; raise KeyError if the archive does not have it."""
-        for table in self.tables:
-            if table.name == name:
-                return table
-        raise KeyError(name)
+        return {table.name: table for table in self.tables}[name]
 
     def record(self) -> dict[str, Any]:
         """Return the manifest as JSON has it, in the order of the keys of the file."""
-        record = {
-            "format": self.format,
-            "tool": self.tool,
-            "created_at": _timestamp(self.origin.created_at),
-            "label": self.origin.label,
-            "engine": self.origin.engine,
-            "server_version": self.origin.server_version,
-            "revision": self.origin.revision,
-            "tables": [_table_record(table) for table in self.tables],
-        }
-        if self.format == 1:
-            return record
-        return record | {"identity": self.origin.identity, "place": self.origin.place}
+        known = _MANIFEST.dump_python(self, mode="json")
+        known |= known.pop("origin")
+        return {key: known[key] for key in _KEYS[self.format]}
 
     def encode(self) -> bytes:
         """Return the bytes of `manifest.json`."""
         return json.dumps(self.record(), indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 def decode(data: bytes) -> Manifest:
@@ -150,16 +146,20 @@ def decode(data: bytes) -> Manifest:
     Only the bytes that `Manifest.encode` makes are accepted: no other key, order, type or spelling.
     Raises NewerFormat for a later format, and ValueError with the reason for anything else.
     """
-    record = _load(data)
-    found = record.get("format")
+    try:
+        record = from_json(data)
+    except ValueError as exc:
+        raise ValueError("it is not JSON in UTF-8") from exc
+    found = record.get("format") if isinstance(record, dict) else None
     if type(found) is not int or not 1 <= found <= _LARGEST:
         raise ValueError("it has no valid format version")
     if found > FORMAT_VERSION:
         raise NewerFormat(found)
     try:
-        manifest = _parse(record)
-    except (TypeError, KeyError, AttributeError) as exc:
-        raise ValueError("a key is missing, unknown or of the wrong type") from exc
+        # The origin's keys stand beside the others. An unknown key is ignored, but the bytes below differ.
+        manifest = _MANIFEST.validate_python(record | {"origin": record})
+    except ValidationError as exc:
+        raise ValueError(reason(exc)) from exc
     if manifest.encode() != data:
         raise ValueError("it is not written as taskdb writes it")
     return manifest
@@ -188,48 +188,3 @@ class Digest:
     def content(self, name: str, columns: Sequence[Column]) -> TableContent:
         """Return what has passed as the content of a table."""
         return TableContent(name, tuple(columns), self.rows, self.bytes, self.sha256)
-
-
-def _load(data: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(data.decode())
-    except UnicodeDecodeError as exc:
-        raise ValueError("it is no UTF-8") from exc
-    except (ValueError, RecursionError) as exc:
-        raise ValueError("it is no JSON that can be read") from exc
-    if not isinstance(record, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - what is read is wrong, not a call
-    return record
-
-
-def _parse(record: dict[str, Any]) -> Manifest:
-    created_at = datetime.fromisoformat(record["created_at"])
-    texts = {key: record[key] for key in ("label", "engine", "server_version", "revision")}
-    if record["format"] > 1:
-        texts |= {key: record[key] for key in ("identity", "place")}
-    tables = tuple(_parse_table(**table) for table in record["tables"])
-    return Manifest(record["format"], record["tool"], Origin(created_at=created_at, **texts), tables)
-
-
-def _parse_table(*, name: str, columns: list[Any], rows: int, bytes: int, sha256: str) -> TableContent:
-    return TableContent(name, tuple(Column(**column) for column in columns), rows, bytes, sha256)
-
-
-def _table_record(table: TableContent) -> dict[str, Any]:
-    columns = [{"name": column.name, "type": column.type} for column in table.columns]
-    counts = {"rows": table.rows, "bytes": table.bytes, "sha256": table.sha256}
-    return {"name": table.name, "columns": columns, **counts}
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _require_match(pattern: re.Pattern[str], value: object, what: str) -> None:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ValueError(f"{what} is not of the form {pattern.pattern}")
-
-
-def _require_text(value: object, what: str, longest: int = _LONGEST_TEXT) -> None:
-    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
-        raise ValueError(f"{what} is not printable text of 1 to {longest} characters")
