@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from taskdb_cli.backup.archive import Archive, layout, verify
-from taskdb_cli.backup.archive.frame import MAX_WINDOW
 from taskdb_cli.backup.archive.manifest import MAX_BYTES
+from taskdb_cli.backup.archive.reader import MAX_WINDOW
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, ExitCode
 from tests.archives import (
     ROWS,
@@ -401,8 +401,8 @@ BODIES = {
     "many bytes, by level 19": (compressed(b"x" * 10**7, level=19, write_checksum=True), "holds more bytes"),
     "no checksum": (compressed(ROWS["tasks"]), "no checksum"),
     "wide window": (compressed(b"x", compression_params=WIDE), f"window of more than {MAX_WINDOW >> 20} MiB"),
-    "reserved block": (HEADER + b"\7\0\0" + b"\0" * 9, "impossible block"),
-    "huge block": (HEADER + b"\xfd\xff\xff" + b"\0" * 9, "impossible block"),
+    "reserved block": (HEADER + b"\7\0\0" + b"\0" * 9, "cannot be decompressed"),
+    "huge block": (HEADER + b"\xfd\xff\xff" + b"\0" * 9, "cannot be decompressed"),
     "bomb": (bomb(1 << 30), "holds more bytes"),
 }
 

@@ -2,17 +2,16 @@
 
 There is one way to write an archive of given members, so a reader need not interpret headers: it
 compares them with what they must be, and no disagreement between two ZIP readers is left to exploit.
-`zipfile` is not used, because its headers differ between versions of Python
-(before 3.11.4 those with forced ZIP64 are wrong), and a reader of all of them would have to trust them.
+`zipfile` cannot keep this promise: its headers differ between versions of Python (before 3.11.4 those with
+forced ZIP64 are wrong, and small directories have none), and its reader seeks and accepts other headers.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from struct import Struct
 
 MANIFEST = "manifest.json"
 SUFFIX = ".copy.zst"
@@ -21,21 +20,20 @@ SEAL_SIZE = 71
 MAX_DIRECTORY = 1 << 16
 """The largest central directory, in bytes: room for some hundred tables."""
 
-_LOCAL = Struct("<4s5H3I2H")
-_LOCAL_EXTRA = Struct("<2H2Q")
-_DESCRIPTOR = Struct("<4sI2Q")
-_ENTRY = Struct("<4s6H3I5H2I")
-_ENTRY_EXTRA = Struct("<2H3Q")
-_ZIP64_END = Struct("<4sQ2H2I4Q")
-_LOCATOR = Struct("<4sIQI")
-_END = Struct("<4s4H2IH")
+_LOCAL = struct.Struct("<4s5H3I2H")
+_LOCAL_EXTRA = struct.Struct("<2H2Q")
+_DESCRIPTOR = struct.Struct("<4sI2Q")
+_ENTRY = struct.Struct("<4s6H3I5H2I")
+_ENTRY_EXTRA = struct.Struct("<2H3Q")
+_ZIP64_END = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")
+_END = struct.Struct("<4s4H2IH")
 END_SIZE = _ZIP64_END.size + _LOCATOR.size + _END.size
 
 _VERSION = 45
 _MADE_ON_UNIX = 3 << 8 | _VERSION
-_SIZES_FOLLOW = 0x08
-_STORED = 0
-_TIME, _DATE = 0, 1 << 5 | 1
+# Sizes follow the bytes, which are stored as they are; the time is the earliest that ZIP knows.
+_FLAGS_METHOD_TIME_DATE = (0x08, 0, 0, 1 << 5 | 1)
 _PRIVATE_FILE = 0o100600 << 16
 _ZIP64 = 1
 _NONE, _ALL = 0xFFFF, 0xFFFFFFFF
@@ -53,14 +51,14 @@ class Member:
     @property
     def span(self) -> int:
         """The bytes from the beginning of its header to the end of its descriptor."""
-        return len(local_header(self.name)) + self.size + _DESCRIPTOR.size
+        return _LOCAL.size + len(self.name) + _LOCAL_EXTRA.size + self.size + _DESCRIPTOR.size
 
 
 def local_header(name: str) -> bytes:
     """Return what stands before a member's bytes, whose size and checksum follow later."""
-    spelled = name.encode("ascii")
-    fixed = (_VERSION, _SIZES_FOLLOW, _STORED, _TIME, _DATE, 0, _ALL, _ALL, len(spelled), _LOCAL_EXTRA.size)
-    return _LOCAL.pack(b"PK\3\4", *fixed) + spelled + _LOCAL_EXTRA.pack(_ZIP64, 16, 0, 0)
+    sizes = (0, _ALL, _ALL, len(name), _LOCAL_EXTRA.size)
+    fixed = _LOCAL.pack(b"PK\3\4", _VERSION, *_FLAGS_METHOD_TIME_DATE, *sizes)
+    return fixed + name.encode("ascii") + _LOCAL_EXTRA.pack(_ZIP64, 16, 0, 0)
 
 
 def descriptor(member: Member) -> bytes:
@@ -70,7 +68,16 @@ def descriptor(member: Member) -> bytes:
 
 def directory(members: Sequence[Member]) -> bytes:
     """Return the central directory of members that stand one behind the other from the first byte on."""
-    return b"".join(map(_entry, members, offsets(members)))
+    entries, offset = [], 0
+    for member in members:
+        sizes = (member.crc, _ALL, _ALL, len(member.name), _ENTRY_EXTRA.size, 0, 0, 0, _PRIVATE_FILE, _ALL)
+        entries += [
+            _ENTRY.pack(b"PK\1\2", _MADE_ON_UNIX, _VERSION, *_FLAGS_METHOD_TIME_DATE, *sizes),
+            member.name.encode("ascii"),
+            _ENTRY_EXTRA.pack(_ZIP64, 24, member.size, member.size, offset),
+        ]
+        offset += member.span
+    return b"".join(entries)
 
 
 def end(members: Sequence[Member]) -> bytes:
@@ -82,11 +89,6 @@ def end(members: Sequence[Member]) -> bytes:
         + _LOCATOR.pack(b"PK\6\7", 0, start + size, 1)
         + _END.pack(b"PK\5\6", 0, 0, _NONE, _NONE, _ALL, _ALL, SEAL_SIZE)
     )
-
-
-def offsets(members: Sequence[Member]) -> list[int]:
-    """Return where each member's header begins."""
-    return list(accumulate((member.span for member in members), initial=0))[:-1]
 
 
 def directory_size(end: bytes) -> int:
@@ -101,28 +103,15 @@ def members_of(directory: bytes) -> list[Member]:
     """
     members, position = [], 0
     while position < len(directory):
-        if len(directory) - position < _ENTRY.size:
-            raise ValueError("its directory ends within an entry")
-        fields = _ENTRY.unpack_from(directory, position)
-        behind_name = position + _ENTRY.size + fields[10]
-        position = behind_name + _ENTRY_EXTRA.size
-        if position > len(directory):
-            raise ValueError("its directory ends within an entry")
-        name = directory[behind_name - fields[10] : behind_name]
-        size = _ENTRY_EXTRA.unpack_from(directory, behind_name)[2]
-        members.append(Member(_accepted(name), fields[7], size))
+        try:
+            fields = _ENTRY.unpack_from(directory, position)
+            name_at, extra_at = position + _ENTRY.size, position + _ENTRY.size + fields[10]
+            size = _ENTRY_EXTRA.unpack_from(directory, extra_at)[2]
+        except struct.error as exc:
+            raise ValueError("its directory ends within an entry") from exc
+        name = directory[name_at:extra_at]
+        if not re.fullmatch(rb"manifest\.json|[a-z_]{1,63}\.copy\.zst", name):
+            raise ValueError(f"it has a member named {ascii(name)[1:80]}, which no archive has")
+        members.append(Member(name.decode("ascii"), fields[7], size))
+        position = extra_at + _ENTRY_EXTRA.size
     return members
-
-
-def _accepted(name: bytes) -> str:
-    if not re.fullmatch(rb"manifest\.json|[a-z_]{1,63}\.copy\.zst", name):
-        raise ValueError(f"it has a member named {ascii(name)[1:80]}, which no archive has")
-    return name.decode("ascii")
-
-
-def _entry(member: Member, offset: int) -> bytes:
-    spelled = member.name.encode("ascii")
-    fixed = (_MADE_ON_UNIX, _VERSION, _SIZES_FOLLOW, _STORED, _TIME, _DATE, member.crc, _ALL, _ALL)
-    lengths = (len(spelled), _ENTRY_EXTRA.size, 0)
-    sizes = _ENTRY_EXTRA.pack(_ZIP64, 24, member.size, member.size, offset)
-    return _ENTRY.pack(b"PK\1\2", *fixed, *lengths, 0, 0, _PRIVATE_FILE, _ALL) + spelled + sizes

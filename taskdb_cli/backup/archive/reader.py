@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import stat
 import time
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import IO, Self, cast
+
+import zstandard
 
 from taskdb_cli.backup.archive import layout
-from taskdb_cli.backup.archive.frame import decompressed
 from taskdb_cli.backup.archive.layout import Member
 from taskdb_cli.backup.archive.manifest import (
     FORMAT_VERSION,
@@ -25,7 +26,12 @@ from taskdb_cli.backup.archive.manifest import (
 )
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, FileMissing, StorageFailed
 
+MAX_WINDOW = 8 << 20
+"""The largest window, in bytes, that a frame may need: what RFC 8878 recommends readers to accept."""
+
 _PIECE = 1 << 20
+_ROWS_PIECE = 128 << 10
+_MAX_FRAME_HEADER = 18
 
 
 class _File:
@@ -48,7 +54,8 @@ class _File:
             raise ArchiveCorrupt(self.path, "it became shorter while it was read")
         return data
 
-    def read_seal(self) -> str:
+    def seal(self) -> str:
+        """Return the seal at the end."""
         if not self.size:
             raise ArchiveCorrupt(self.path, "it is empty")
         seal = self.read(max(0, self.size - layout.SEAL_SIZE), min(self.size, layout.SEAL_SIZE))
@@ -56,33 +63,18 @@ class _File:
             raise ArchiveCorrupt(self.path, "it does not end in a seal, so it was cut short or is no archive")
         return seal.decode("ascii")
 
+    def matching_seal(self, *, seconds: float = math.inf) -> str | None:
+        """Return the seal that fits the bytes, or None if that takes longer than `seconds`."""
+        deadline, digest = time.monotonic() + seconds, hashlib.sha256()
+        end = max(0, self.size - layout.SEAL_SIZE)
+        for position in range(0, end, _PIECE):
+            if time.monotonic() > deadline:
+                return None
+            digest.update(self.read(position, min(_PIECE, end - position)))
+        return f"sha256:{digest.hexdigest()}"
+
     def close(self) -> None:
         self._file.close()
-
-
-class _MemberSource:
-    """The bytes of one member, read in order and checked against its checksum."""
-
-    def __init__(self, file: _File, member: Member, position: int) -> None:
-        self._file = file
-        self._position = position
-        self._expected = member.crc
-        self._crc = 0
-        self.remaining = member.size
-
-    def peek(self, size: int) -> bytes:
-        return self._file.read(self._position, min(size, self.remaining))
-
-    def read(self, size: int) -> bytes:
-        if size > self.remaining:
-            raise ValueError("it ends too early")
-        data = self._file.read(self._position, size)
-        self._position += size
-        self.remaining -= size
-        self._crc = zlib.crc32(data, self._crc)
-        if not self.remaining and self._crc != self._expected:
-            raise ValueError("its bytes do not match its checksum")
-        return data
 
 
 @contextmanager
@@ -95,19 +87,49 @@ def _readable(path: Path) -> Iterator[None]:
         raise StorageFailed(f"{path} cannot be read: {exc.strerror or exc}") from exc
 
 
+class _MemberBytes:
+    """The bytes of one member, read in order and compared with its checksum."""
+
+    def __init__(self, file: _File, member: Member, position: int) -> None:
+        self._file, self._position = file, position
+        self._crc, self._expected = 0, member.crc
+        self.remaining = member.size
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`, and the last byte of the member by itself.
+
+        So a frame that ends earlier leaves bytes behind, and one that does not end asks for too many.
+        """
+        if not self.remaining:
+            raise ValueError("it ends too early")
+        data = self._file.read(self._position, min(size, self.remaining - 1) or 1)
+        self._position += len(data)
+        self.remaining -= len(data)
+        self._crc = zlib.crc32(data, self._crc)
+        if not self.remaining and self._crc != self._expected:
+            raise ValueError("its bytes do not match its checksum")
+        return data
+
+
 class Archive:
     """An archive in a file, open for reading; made by `Archive.open`.
 
     `manifest` says what it holds, `seal` is the text of its seal, and `size` counts its bytes.
     """
 
-    manifest: Manifest
-    seal: str
-
-    def __init__(self, file: _File) -> None:
+    def __init__(self, file: _File, *, all_bytes: bool) -> None:
         self._file = file
-        self._members: dict[str, tuple[Member, int]] = {}
         self.size = file.size
+        self.seal = file.seal()
+        if all_bytes and file.matching_seal() != self.seal:
+            raise ArchiveCorrupt(file.path, "its bytes do not match its seal")
+        with self._damage():
+            self._members = self._checked_members()
+        with self._damage(layout.MANIFEST):
+            self.manifest = decode(self._manifest_bytes())
+        named = [table.name + layout.SUFFIX for table in self.manifest.tables]
+        if [*self._members] != [*named, layout.MANIFEST]:
+            raise ArchiveCorrupt(file.path, "its members are not those that its manifest names")
 
     @classmethod
     def open(cls, path: Path, *, all_bytes: bool = True) -> Self:
@@ -119,20 +141,17 @@ class Archive:
         is written. Raises FileMissing, StorageFailed if the file cannot be read, ArchiveCorrupt with
         what is wrong, and ArchiveTooNew.
         """
-        archive = cls(_File(path))
+        file = _File(path)
         try:
-            archive._check(all_bytes=all_bytes)
+            return cls(file, all_bytes=all_bytes)
         except BaseException:
-            archive.close()
+            file.close()
             raise
-        return archive
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -143,17 +162,32 @@ class Archive:
         """Yield the COPY text of a table, in pieces of at most 128 KiB.
 
         Raises KeyError if the archive has no such table, and ArchiveCorrupt, at the latest after the
-        last piece, unless rows, bytes and hash are those of the manifest. A reader that stops earlier
-        has checked nothing. No more bytes are yielded than the manifest names.
+        last piece, unless the member is exactly one frame, and rows, bytes and hash are those of the
+        manifest. A reader that stops earlier has checked nothing. No more bytes are yielded than the
+        manifest names, so a bomb is stopped after a piece too many.
         """
         content, digest = self.manifest.table(table), Digest()
-        name = table + layout.SUFFIX
-        with self._damage(name):
-            for piece in decompressed(self._source(name)):
-                digest.update(piece)
-                if digest.bytes > content.bytes:
-                    raise ValueError("it holds more bytes than its manifest says")
-                yield piece
+        member, position = self._members[table + layout.SUFFIX]
+        with self._damage(member.name):
+            try:
+                header = self._file.read(position, min(_MAX_FRAME_HEADER, member.size))
+                frame = zstandard.get_frame_parameters(header)
+                if frame.window_size > MAX_WINDOW:
+                    raise ValueError(f"its zstd frame needs a window of more than {MAX_WINDOW >> 20} MiB")
+                if frame.dict_id or not frame.has_checksum:
+                    raise ValueError("its zstd frame has a dictionary, or no checksum")
+                source = _MemberBytes(self._file, member, position)
+                for piece in zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).read_to_iter(
+                    cast("IO[bytes]", source), read_size=_ROWS_PIECE, write_size=_ROWS_PIECE
+                ):
+                    digest.update(piece)
+                    if digest.bytes > content.bytes:
+                        raise ValueError("it holds more bytes than its manifest says")
+                    yield piece
+            except zstandard.ZstdError as exc:
+                raise ValueError("its zstd frame cannot be decompressed") from exc
+            if source.remaining:
+                raise ValueError("it does not end where its zstd frame ends")
             if digest.content(table, content.columns) != content:
                 raise ValueError("it does not hold the rows that its manifest says")
 
@@ -163,27 +197,8 @@ class Archive:
             for _ in self.chunks(table.name):
                 pass
 
-    def _check(self, *, all_bytes: bool) -> None:
-        self.seal = self._checked_seal() if all_bytes else self._file.read_seal()
-        with self._damage():
-            members = self._checked_members()
-        with self._damage(layout.MANIFEST):
-            self.manifest = decode(self._manifest_bytes())
-        named = [table.name + layout.SUFFIX for table in self.manifest.tables]
-        if [member.name for member in members] != [*named, layout.MANIFEST]:
-            raise ArchiveCorrupt(self._file.path, "its members are not those that its manifest names")
-
-    def _checked_seal(self) -> str:
-        beginning = self.size - layout.SEAL_SIZE
-        seal = self._file.read_seal()
-        digest = hashlib.sha256()
-        for position in range(0, beginning, _PIECE):
-            digest.update(self._file.read(position, min(_PIECE, beginning - position)))
-        if seal != f"sha256:{digest.hexdigest()}":
-            raise ArchiveCorrupt(self._file.path, "its bytes do not match its seal")
-        return seal
-
-    def _checked_members(self) -> list[Member]:
+    def _checked_members(self) -> dict[str, tuple[Member, int]]:
+        """Return each member with the position of its bytes, once all bytes around them are as expected."""
         end_at = self.size - layout.SEAL_SIZE - layout.END_SIZE
         if end_at < 0:
             raise ValueError("it is too short for an archive")
@@ -197,30 +212,30 @@ class Archive:
             raise ValueError("there are bytes before, between or behind its members, or too few")
         if layout.directory(members) != directory or layout.end(members) != end:
             raise ValueError("its ZIP directory is not one that taskdb writes")
-        for member, offset in zip(members, layout.offsets(members), strict=True):
-            self._check_surroundings(member, offset)
-        return members
-
-    def _check_surroundings(self, member: Member, offset: int) -> None:
-        header, descriptor = layout.local_header(member.name), layout.descriptor(member)
-        behind = offset + member.span - len(descriptor)
-        found = self._file.read(offset, len(header)), self._file.read(behind, len(descriptor))
-        if found != (header, descriptor):
-            raise ValueError(f"the ZIP header of {member.name} is not one that taskdb writes")
-        if member.name in self._members:
-            raise ValueError(f"it has {member.name} twice")
-        self._members[member.name] = member, offset + len(header)
+        found: dict[str, tuple[Member, int]] = {}
+        position = 0
+        for member in members:
+            header, descriptor = layout.local_header(member.name), layout.descriptor(member)
+            behind = position + member.span - len(descriptor)
+            around = self._file.read(position, len(header)), self._file.read(behind, len(descriptor))
+            if around != (header, descriptor):
+                raise ValueError(f"the ZIP header of {member.name} is not one that taskdb writes")
+            if member.name in found:
+                raise ValueError(f"it has {member.name} twice")
+            found[member.name] = member, position + len(header)
+            position += member.span
+        return found
 
     def _manifest_bytes(self) -> bytes:
-        source = self._source(layout.MANIFEST)
-        if source.remaining > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        return source.read(source.remaining)
-
-    def _source(self, name: str) -> _MemberSource:
-        if name not in self._members:
+        if layout.MANIFEST not in self._members:
             raise ValueError("it is missing")
-        return _MemberSource(self._file, *self._members[name])
+        member, position = self._members[layout.MANIFEST]
+        if member.size > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
+        data = self._file.read(position, member.size)
+        if zlib.crc32(data) != member.crc:
+            raise ValueError("its bytes do not match its checksum")
+        return data
 
     @contextmanager
     def _damage(self, member: str = "") -> Iterator[None]:
@@ -249,17 +264,8 @@ def reseal(path: Path, *, seconds: float) -> str | None:
 
     Raises FileMissing and StorageFailed.
     """
-    deadline = time.monotonic() + seconds
-    file, digest = _File(path), hashlib.sha256()
-    try:
-        end = max(0, file.size - layout.SEAL_SIZE)
-        for position in range(0, end, _PIECE):
-            if time.monotonic() > deadline:
-                return None
-            digest.update(file.read(position, min(_PIECE, end - position)))
-    finally:
-        file.close()
-    return f"sha256:{digest.hexdigest()}"
+    with closing(_File(path)) as file:
+        return file.matching_seal(seconds=seconds)
 
 
 def manifest_of(path: Path) -> Manifest:
@@ -276,8 +282,5 @@ def seal_of(path: Path) -> str:
 
     Raises ArchiveCorrupt if the file does not end in one, FileMissing and StorageFailed.
     """
-    file = _File(path)
-    try:
-        return file.read_seal()
-    finally:
-        file.close()
+    with closing(_File(path)) as file:
+        return file.seal()
