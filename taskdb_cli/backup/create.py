@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Manifest, Origin
-from taskdb_cli.backup.archive.writer import WritableStream
 from taskdb_cli.backup.atomic import discard, open_partial, publish, storage, sync
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Proof
@@ -119,7 +119,7 @@ def save(content: Content, path: Path, *, label: str, now: datetime, progress: P
 
 
 def write(
-    content: Content, stream: WritableStream, *, label: str, now: datetime, progress: Progress = silent
+    content: Content, stream: BinaryIO, *, label: str, now: datetime, progress: Progress = silent
 ) -> Manifest:
     """Write an archive to a stream, sealed but not read back; return what it says of itself."""
     writer, passed = ArchiveWriter(stream), 0

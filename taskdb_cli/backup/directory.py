@@ -6,6 +6,7 @@ Nothing here opens an archive: all that is said of one is in its name and its si
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,14 +22,16 @@ from taskdb_cli.backup.atomic import (
     make_directory,
     open_private,
     storage,
+    write_atomically,
 )
-from taskdb_cli.backup.history import Drill, Proof, Record, load_record, read_record, write_record
+from taskdb_cli.backup.history import Drill, Proof, Record, load_record, to_json
 from taskdb_cli.backup.names import RECORD_SUFFIX, SUFFIX, archive_name, check_label, parse_name
-from taskdb_cli.errors import BackupRunning, NotFound
+from taskdb_cli.errors import BackupRunning, NotFound, StorageFailed
 
 _LABEL_LOCK = ".lock"
 # A label cannot contain a plus, so this is never the lock of another label.
 _RECORD_LOCK = "+record.lock"
+_log = logging.getLogger("taskdb.backup")
 _LIST = "'taskdb backup list' shows the archives"
 
 
@@ -117,8 +120,12 @@ class BackupDirectory:
                 self._locked.discard(label)
 
     def record(self, label: str) -> Record:
-        """Return what is known of a label's archives; a record that is damaged counts as missing."""
-        return read_record(self._record_path(label))
+        """Return what is known of a label's archives; a damaged record counts as missing, with a warning."""
+        try:
+            return self.load_record(label)
+        except StorageFailed as exc:
+            _log.warning("nothing is known of the archives: %s", exc.message)
+            return Record()
 
     def load_record(self, label: str) -> Record:
         """Return what is known of a label's archives; raise StorageFailed for a record that is damaged."""
@@ -157,7 +164,7 @@ class BackupDirectory:
         with self._changing_record(label):
             names = {file.name for file in self._scan()}
             record = self.record(label).joined(news).without_gone(names, now)
-            write_record(self._record_path(label), record)
+            write_atomically(self._record_path(label), to_json(record).encode())
 
     @contextmanager
     def _changing_record(self, label: str) -> Iterator[None]:

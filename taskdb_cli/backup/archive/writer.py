@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import BinaryIO
 
 import zstandard
 
@@ -29,17 +29,10 @@ _COMPRESSION = zstandard.ZstdCompressionParameters.from_level(
 )
 
 PIECE = 256 * 1024
-"""Bytes that are hashed and compressed at a time: rows come one by one, and each call has its price."""
+"""Bytes that are hashed and compressed at a time."""
 
 Chunk = bytes | bytearray | memoryview
 """Some bytes of COPY text, as psycopg yields them too."""
-
-
-class WritableStream(Protocol):
-    """Anything to write bytes to: a file, a pipe or standard output."""
-
-    def write(self, data: bytes, /) -> int | None:
-        """Take all of the bytes, or say how many were taken."""
 
 
 class ArchiveWriter:
@@ -49,7 +42,7 @@ class ArchiveWriter:
     What was written is no archive before `close`, and no reader takes it for one.
     """
 
-    def __init__(self, stream: WritableStream) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
         self._members: list[Member] = []
@@ -75,7 +68,7 @@ class ArchiveWriter:
         manifest = Manifest(FORMAT_VERSION, f"taskdb {__version__}", origin, tuple(self._tables))
         self._add(layout.MANIFEST, [manifest.encode()])
         self._write(layout.directory(self._members) + layout.end(self._members))
-        self._put(b"sha256:" + self._hash.hexdigest().encode())
+        self._write(b"sha256:" + self._hash.hexdigest().encode())
         return manifest
 
     def _add(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -89,9 +82,6 @@ class ArchiveWriter:
 
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
-        self._put(data)
-
-    def _put(self, data: bytes) -> None:
         # An unbuffered stream may take a part; one that says nothing has taken everything.
         while data and (taken := self._stream.write(data)) is not None:
             data = data[taken:]
@@ -107,6 +97,7 @@ def _compressed(chunks: Iterable[Chunk], digest: Digest) -> Iterator[bytes]:
 
 
 def _gathered(chunks: Iterable[Chunk]) -> Iterator[bytes]:
+    """Join chunks to pieces of at least PIECE bytes: rows come one by one, and each call has its price."""
     waiting: list[Chunk] = []
     length = 0
     for chunk in chunks:
