@@ -16,14 +16,11 @@ from typing import BinaryIO
 from taskdb_cli.errors import Conflict, StorageFailed
 
 OWNER_ONLY = 0o600
-OWNER_ONLY_DIRECTORY = 0o700
 
 LONGEST_NAME = 200
 """The longest part, in bytes, of a file's name in the name of its temporary file (at most 255 in all)."""
 
-PARTIAL = re.compile(r"\.(?P<final>.+)\.(?P<process>[0-9]+)-[0-9a-f]{8}\.partial", re.DOTALL)
-"""The name of a temporary file: the name it shall get, and the process that writes it."""
-
+_PARTIAL = re.compile(r"\.(.+)\.[0-9]+-[0-9a-f]{8}\.partial", re.DOTALL)
 _JOURNAL = re.compile(r"-(?:wal|shm|journal)\Z")
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -37,9 +34,8 @@ def storage(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        hint = "check the disk, and the permissions of the file and its directory"
-        if exc.errno in _NO_ROOM:
-            hint = "make room on the disk"
+        permissions = "check the disk, and the permissions of the file and its directory"
+        hint = "make room on the disk" if exc.errno in _NO_ROOM else permissions
         raise StorageFailed(f"{action}: {exc.strerror or exc}", hint) from exc
 
 
@@ -49,74 +45,64 @@ def make_directory(path: Path) -> None:
     Raises StorageFailed.
     """
     with storage(f"the directory {path} cannot be made"):
-        _make_directory(path)
-
-
-def _make_directory(path: Path) -> None:
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    try:
-        path.mkdir(mode=OWNER_ONLY_DIRECTORY)
-    except FileExistsError:
-        if not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
-        return
-    # The umask may have taken away even the owner's rights.
-    path.chmod(OWNER_ONLY_DIRECTORY)
-    _sync_directory(path.parent)
+        missing = [each for each in (path, *path.parents) if not each.is_dir()]
+        for each in reversed(missing):
+            try:
+                each.mkdir(mode=0o700)
+            except FileExistsError:
+                if not each.is_dir():
+                    raise
+            else:
+                # The umask may have taken away even the owner's rights.
+                each.chmod(0o700)
+                _sync(each.parent)
 
 
 def open_private(path: Path) -> int:
     """Return a descriptor that reads and writes a file, made for the owner alone if it is missing."""
     try:
-        return _create(str(path), os.O_RDWR)
+        return _create(str(path), os.O_RDWR, OWNER_ONLY)
     except FileExistsError:
         return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 
-def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
-    """Create a temporary file beside the place that it shall take, and open it for writing.
-
-    Its own path is `Path(stream.name)`. `sync` it, then `publish` or `discard` that path.
-    It is locked while it is open: what is not locked was left by a run that died, and is removed before.
-    Raises StorageFailed.
-    """
-    partial = final.with_name(f".{_shortened(final.name)}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    with storage(f"{final} cannot be written"):
-        with suppress(FileNotFoundError):
-            # Fail now for an impossible name, and not after everything is written.
-            final.lstat()
-        _sweep(final)
-        return open(partial, "xb", opener=lambda path, flags: _create_locked(path, flags, mode))
-
-
-def _create(path: str, flags: int, mode: int = OWNER_ONLY) -> int:
+def _create(path: str, flags: int, mode: int) -> int:
     descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
     # The umask may have taken away even the owner's rights.
     os.fchmod(descriptor, mode)
     return descriptor
 
 
-def _create_locked(path: str, flags: int, mode: int) -> int:
-    while True:
-        descriptor = _create(path, flags, mode)
-        # Where there are no locks, nobody sweeps either.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Another run may have swept it before it was locked.
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        os.close(descriptor)
+def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
+    """Create a temporary file beside the place that it shall take, and open it for writing.
 
-
-def final_name(name: str) -> str:
-    """Return the final name of a temporary file, or nothing if this is not the name of a temporary file.
-
-    A final name of more than LONGEST_NAME bytes is shortened; no archive in a directory has such a name.
+    Its own path is `Path(stream.name)`. `sync` it, then `publish` or `discard` that path.
+    It is locked while it is open. Temporary files of the same place that nobody has locked were left by
+    runs that died; they are removed first. Raises StorageFailed.
     """
-    partial = PARTIAL.fullmatch(name)
-    return partial["final"] if partial else ""
+
+    def create_locked(path: str, flags: int) -> int:
+        while True:
+            descriptor = _create(path, flags, mode)
+            # Without locks nobody sweeps, so the file is safe too.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Another run may have swept it before it was locked.
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)
+
+    partial = final.with_name(f".{_shortened(final.name)}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    with storage(f"{final} cannot be written"):
+        with suppress(FileNotFoundError):
+            # Fail now for an impossible name, and not after everything is written.
+            final.lstat()
+        # A failure to remove what is left of others must not keep anybody from writing.
+        with suppress(OSError), os.scandir(final.parent) as files:
+            for file in files:
+                if final_name(file.name) == _shortened(final.name):
+                    is_abandoned(Path(file.path), remove=True)
+        return open(partial, "xb", opener=create_locked)
 
 
 def _shortened(name: str) -> str:
@@ -127,10 +113,20 @@ def _shortened(name: str) -> str:
     return f"{data[: LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}~{digest}"
 
 
-def is_abandoned(partial: Path) -> bool | None:
+def final_name(name: str) -> str:
+    """Return the final name of a temporary file, or nothing if this is not the name of a temporary file.
+
+    A final name of more than LONGEST_NAME bytes is shortened; no archive in a directory has such a name.
+    """
+    partial = _PARTIAL.fullmatch(name)
+    return partial[1] if partial else ""
+
+
+def is_abandoned(partial: Path, *, remove: bool = False) -> bool | None:
     """Return whether no run writes a temporary file any more; None if the file system has no locks.
 
     A writer holds a lock on its file. The process id in the name may be another process's by now.
+    An abandoned file can be removed at once, before a writer that has just made it can lock it.
     """
     try:
         descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -140,6 +136,8 @@ def is_abandoned(partial: Path) -> bool | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if remove:
+            partial.unlink()
     except BlockingIOError:
         return False
     except OSError:
@@ -157,32 +155,12 @@ def leftovers(final: Path) -> list[Path]:
     found = []
     with storage(f"{final.parent} cannot be read"), os.scandir(final.parent) as files:
         for file in files:
-            name = _JOURNAL.sub("", file.name)
-            if final_name(name) != _shortened(final.name):
-                continue
-            partial, left = final.with_name(name), final.with_name(file.name)
-            outlived = left != partial and not os.path.lexists(partial)
-            if outlived or is_abandoned(partial) is not False:
-                found.append(left)
+            partial, left = final.with_name(_JOURNAL.sub("", file.name)), final.with_name(file.name)
+            if final_name(partial.name) == _shortened(final.name):
+                outlived = left != partial and not os.path.lexists(partial)
+                if outlived or is_abandoned(partial) is not False:
+                    found.append(left)
     return sorted(found)
-
-
-def _sweep(final: Path) -> None:
-    # Nothing of this may keep anybody from writing.
-    with suppress(OSError), os.scandir(final.parent) as files:
-        for file in files:
-            if final_name(file.name) == _shortened(final.name):
-                with suppress(OSError):
-                    _remove_unlocked(Path(file.path))
-
-
-def _remove_unlocked(partial: Path) -> None:
-    descriptor = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        partial.unlink()
-    finally:
-        os.close(descriptor)
 
 
 def sync(stream: BinaryIO) -> None:
@@ -199,13 +177,13 @@ def publish(partial: Path, final: Path) -> None:
     the temporary file is for `discard`.
     """
     with storage(f"{final} cannot be published"):
-        _sync_path(partial)
+        _sync(partial)
         try:
-            _claim(partial, final)
+            add_name(partial, final)
         except FileExistsError:
             raise Conflict(f"{final} exists already", "remove it, or choose another name") from None
         try:
-            _sync_directory(final.parent)
+            _sync(final.parent)
         except BaseException:
             with suppress(OSError):
                 final.unlink()
@@ -219,14 +197,24 @@ def replace(partial: Path, final: Path) -> None:
     Raises StorageFailed; then the name may belong to either file.
     """
     with storage(f"{final} cannot be written"):
-        _sync_path(partial)
+        _sync(partial)
         partial.rename(final)
-        _sync_directory(final.parent)
+        _sync(final.parent)
 
 
 def add_name(path: Path, name: Path) -> None:
-    """Give a file a second name, or rename it if there are no hard links. Raises FileExistsError."""
-    _claim(path, name)
+    """Give a file a second name, or rename it if there are no hard links. Raises FileExistsError.
+
+    Where there are hard links, another file of that name cannot be lost at any moment.
+    """
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except OSError as exc:
+        if exc.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from exc
+        path.rename(name)
 
 
 def discard(partial: Path) -> None:
@@ -251,9 +239,7 @@ def write_atomically(path: Path, data: bytes, mode: int = OWNER_ONLY) -> None:
         try:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
-            partial.rename(path)
-            _sync_directory(path.parent)
+            replace(partial, path)
         except BaseException:
             discard(partial)
             raise
@@ -262,33 +248,16 @@ def write_atomically(path: Path, data: bytes, mode: int = OWNER_ONLY) -> None:
 def sync_directory(path: Path) -> None:
     """Bring the names in a directory to the disk; raise StorageFailed if that fails."""
     with storage(f"the directory {path} cannot be written"):
-        _sync_directory(path)
+        _sync(path)
 
 
-def _claim(partial: Path, final: Path) -> None:
-    """Name the file without a moment in which another of that name could be lost, where links exist."""
-    try:
-        os.link(partial, final, follow_symlinks=False)
-    except OSError as exc:
-        if exc.errno not in _NO_HARD_LINKS:
-            raise
-        if os.path.lexists(final):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from exc
-        partial.rename(final)
-
-
-def _sync_path(path: Path) -> None:
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as exc:
+        # Some network file systems cannot sync directories; their servers decide.
+        if not (path.is_dir() and exc.errno in _NO_DIRECTORY_SYNC):
+            raise
     finally:
         os.close(descriptor)
-
-
-def _sync_directory(path: Path) -> None:
-    try:
-        _sync_path(path)
-    except OSError as exc:
-        # Some network file systems have no such thing; their servers decide.
-        if exc.errno not in _NO_DIRECTORY_SYNC:
-            raise

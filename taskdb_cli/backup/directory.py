@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 
 from taskdb_cli.backup.atomic import (
-    PARTIAL,
     discard,
     final_name,
     is_abandoned,
@@ -222,9 +221,8 @@ def _entry(file: os.DirEntry[str]) -> Entry | None:
 
 
 def _is_stray(file: os.DirEntry[str]) -> bool:
-    if partial := PARTIAL.fullmatch(file.name):
-        ours = partial["final"].endswith((SUFFIX, RECORD_SUFFIX))
-        return ours and is_abandoned(Path(file.path)) is not False
+    if final := final_name(file.name):
+        return final.endswith((SUFFIX, RECORD_SUFFIX)) and is_abandoned(Path(file.path)) is not False
     if not file.name.endswith(SUFFIX):
         return False
     return parse_name(file.name) is None or not file.is_file(follow_symlinks=False)
