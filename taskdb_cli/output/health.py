@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -93,30 +92,28 @@ _FAMILIES = {"s": ("_seconds", 1.0), "B": ("_bytes", 1.0), "%": ("_ratio", 0.01)
 
 
 def prometheus(report: Report) -> str:
-    """Return gauges in the text format, complete with their help, as the textfile collector reads them."""
-    return "".join(f"{line}\n" for line in _prometheus_lines(report))
-
-
-def _prometheus_lines(report: Report) -> Iterator[str]:
+    """Return gauges in Prometheus' text format, complete with their help."""
     from taskdb_cli.health.report import EXIT_CODES
+    from taskdb_cli.text.prometheus import Samples, gauges
 
-    yield from _family("taskdb_health_status", "0 ok, 1 warning, 2 critical, 3 unknown: the worst of all.")
-    yield f"taskdb_health_status {report.exit_code}"
-    yield from _family("taskdb_health_check_status", "The same of each check; of one that was skipped, none.")
-    for check in report.checks:
-        if check.status in EXIT_CODES:
-            yield f'taskdb_health_check_status{{check="{check.name}"}} {EXIT_CODES[check.status]}'
+    checks = [({"check": each.name}, each) for each in report.checks]
+    families: list[tuple[str, str, Samples]] = [
+        ("status", "0 ok, 1 warning, 2 critical, 3 unknown: the worst of all.", [({}, report.exit_code)]),
+        (
+            "check_status",
+            "The same of each check; of one that was skipped, none.",
+            [(label, EXIT_CODES[each.status]) for label, each in checks if each.status in EXIT_CODES],
+        ),
+    ]
     for unit, (suffix, factor) in _FAMILIES.items():
-        measured = [check for check in report.checks if check.unit == unit and check.value is not None]
-        if measured:
-            name = f"taskdb_health_value{suffix}"
-            yield from _family(name, "What a check measured.")
-            yield from (f'{name}{{check="{each.name}"}} {(each.value or 0) * factor!r}' for each in measured)
-    yield from _family("taskdb_health_duration_seconds", "How long all checks took.")
-    yield f"taskdb_health_duration_seconds {report.seconds!r}"
-    yield from _family("taskdb_health_timestamp_seconds", "When they began, in seconds since 1970.")
-    yield f"taskdb_health_timestamp_seconds {report.at.timestamp()!r}"
-
-
-def _family(name: str, help: str) -> tuple[str, str]:
-    return f"# HELP {name} {help}", f"# TYPE {name} gauge"
+        values = [
+            (label, each.value * factor)
+            for label, each in checks
+            if each.unit == unit and each.value is not None
+        ]
+        families.append((f"value{suffix}", "What a check measured.", values))
+    families += [
+        ("duration_seconds", "How long all checks took.", [({}, report.seconds)]),
+        ("timestamp_seconds", "When they began, in seconds since 1970.", [({}, report.at.timestamp())]),
+    ]
+    return gauges((f"taskdb_health_{name}", help, samples) for name, help, samples in families)
