@@ -230,7 +230,7 @@ def test_metrics_tell_of_the_last_backup(backup, tmp_path, filled):
     path = tmp_path / "taskdb.prom"
     backup("--metrics-file", path, "--drill")
     text = path.read_text()
-    assert 'taskdb_backup_rows{label="work",table="tasks"} 2\n' in text
+    assert 'taskdb_backup_rows{label="work",table="tasks"} 2.0\n' in text
     assert "taskdb_backup_last_success_timestamp_seconds" in text
     assert "taskdb_backup_last_drill_timestamp_seconds" in text
     assert path.stat().st_mode & 0o777 == 0o644

@@ -419,7 +419,7 @@ def test_prometheus_gets_a_label():
     proof = Proof("a", "b", 1, NOW, NOW, "4", {'x"} 1\n\\ \x1b': 7}, 1)
     text = metrics.exposition("house", Record((proof,)), seconds=1)
     [line] = [line for line in text.splitlines() if line.startswith("taskdb_backup_rows")]
-    assert line == r'taskdb_backup_rows{label="house",table="x\"} 1\\n\\ \\x1b"} 7'
+    assert line == r'taskdb_backup_rows{label="house",table="x\"} 1\\n\\ \\x1b"} 7.0'
     assert not controls(text)
 
 
