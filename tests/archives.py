@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from datetime import UTC, datetime
 
-from taskdb_cli.backup.archive import ArchiveWriter, Column, Digest, Manifest, Origin, layout
+from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Digest, Manifest, Origin, layout
 
 IDENTITY, PLACE = "0a1b2c3d-0000-4000-8000-0123456789ab", "db.example.com:5432/work"
 ORIGIN = Origin(
@@ -18,6 +18,13 @@ USERS = (Column("id", "integer"), Column("email", "text"))
 TASKS = (Column("id", "integer"), Column("is_done", "boolean"))
 ROWS = {"users": b"1\tada@example.com\n2\t\\N\n", "tasks": b"1\tt\n2\tf\n3\tf\n"}
 COLUMNS = {"users": USERS, "tasks": TASKS}
+
+
+def verify(path):
+    """Read a whole archive; return its manifest."""
+    with Archive.open(path) as archive:
+        archive.verify()
+        return archive.manifest
 
 
 def write_archive(stream, rows=ROWS):

@@ -49,9 +49,9 @@ def make_directory(path: Path) -> None:
         for each in reversed(missing):
             try:
                 each.mkdir(mode=0o700)
-            except FileExistsError:
+            except FileExistsError as exc:
                 if not each.is_dir():
-                    raise
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from exc
             else:
                 # The umask may have taken away even the owner's rights.
                 each.chmod(0o700)

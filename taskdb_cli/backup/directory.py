@@ -1,37 +1,29 @@
-"""A directory of archives: how they are named and found, and one run at a time on each label.
-
-Nothing here opens an archive: all that is said of one is in its name and its size.
-"""
+"""A directory of archives: how they are found and listed, and one run at a time on each label."""
 
 from __future__ import annotations
 
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from taskdb_cli.backup.atomic import (
-    discard,
-    final_name,
-    is_abandoned,
-    make_directory,
-    open_private,
-    storage,
-    write_atomically,
-)
+from taskdb_cli.backup import atomic
+from taskdb_cli.backup.archive import manifest_of
+from taskdb_cli.backup.atomic import final_name, is_abandoned, storage
 from taskdb_cli.backup.history import Drill, Proof, Record, load_record, to_json
 from taskdb_cli.backup.names import RECORD_SUFFIX, SUFFIX, archive_name, check_label, parse_name
-from taskdb_cli.errors import BackupRunning, NotFound, StorageFailed
+from taskdb_cli.errors import BackupRunning, NotFound, StorageFailed, TaskdbError
 
 _LABEL_LOCK = ".lock"
 # A label cannot contain a plus, so this is never the lock of another label.
 _RECORD_LOCK = "+record.lock"
+
 _log = logging.getLogger("taskdb.backup")
-_LIST = "'taskdb backup list' shows the archives"
 
 
 @dataclass(frozen=True)
@@ -56,20 +48,52 @@ class BackupDirectory:
 
     def create(self) -> None:
         """Make the directory and its parents, for the owner alone, where they are missing."""
-        make_directory(self.path)
+        atomic.make_directory(self.path)
 
     def entries(self, label: str | None = None) -> list[Entry]:
         """Return the archives, of one label or of all, oldest first."""
-        if label is not None:
-            check_label(label)
-        with self._reading():
-            found = [_entry(file) for file in self._scan()]
-        entries = [entry for entry in found if entry and label in (None, entry.label)]
-        return sorted(entries, key=lambda entry: (entry.taken_at, entry.label))
+        wanted = None if label is None else check_label(label)
+        found = []
+        for file in self._scan():
+            named = parse_name(file.name)
+            if named and wanted in (None, named[0]):
+                with storage(f"the backup directory {self.path} cannot be read"):
+                    try:
+                        status = file.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                if stat.S_ISREG(status.st_mode):
+                    found.append(Entry(Path(file.path), *named, status.st_size))
+        return sorted(found, key=lambda entry: (entry.taken_at, entry.label))
 
-    def labels(self) -> list[str]:
-        """Return the labels of which there are archives, in the order of the alphabet."""
-        return sorted({entry.label for entry in self.entries()})
+    def records(
+        self, label: str | None = None, *, say: Callable[[str], object]
+    ) -> Iterator[dict[str, object]]:
+        """Yield a record of each archive, oldest first, with what is known of it and of its database.
+
+        `say` gets a line for each archive whose manifest cannot be read; its database is not known.
+        """
+        histories: dict[str, Record] = {}
+        for entry in self.entries(label):
+            if entry.label not in histories:
+                histories[entry.label] = self.record(entry.label)
+            proof = histories[entry.label].proof_of(entry.path.name)
+            drill = histories[entry.label].drill_of(entry.path.name)
+            try:
+                origin = manifest_of(entry.path).origin
+            except TaskdbError as exc:
+                say(exc.message)
+                origin = None
+            yield {
+                "archive": entry.path.name,
+                "label": entry.label,
+                "taken_at": entry.taken_at,
+                "size": entry.size,
+                "verified_at": proof and proof.verified_at,
+                "drilled_at": drill and drill.at,
+                "identity": origin and origin.identity,
+                "place": origin and origin.place,
+            }
 
     def find(self, name: str) -> Path:
         """Return the path of the archive that a person names.
@@ -82,7 +106,8 @@ class BackupDirectory:
             for path in paths:
                 if path.is_file():
                     return path
-        raise NotFound(f"there is no archive {name!r}, neither here nor in {self.path}", _LIST)
+        message = f"there is no archive {name!r}, neither here nor in {self.path}"
+        raise NotFound(message, "'taskdb backup list' shows the archives")
 
     def strays(self) -> list[Path]:
         """Return what is no archive but looks like a part or a copy of one, in the order of the names.
@@ -90,7 +115,17 @@ class BackupDirectory:
         These are temporary files that no run holds locked, and whatever has the suffix of an archive
         without being a regular file of such a name.
         """
-        return sorted(self.path / file.name for file in self._scan() if _is_stray(file))
+        found = []
+        for file in self._scan():
+            if final := final_name(file.name):
+                ours = final.endswith((SUFFIX, RECORD_SUFFIX))
+                stray = ours and is_abandoned(Path(file.path)) is not False
+            else:
+                archive = parse_name(file.name) and file.is_file(follow_symlinks=False)
+                stray = file.name.endswith(SUFFIX) and not archive
+            if stray:
+                found.append(self.path / file.name)
+        return sorted(found)
 
     def sweep(self, label: str) -> list[Path]:
         """Remove the temporary files that dead runs left under a label; return which were there.
@@ -99,9 +134,10 @@ class BackupDirectory:
         of this run is opened.
         """
         assert label in self._locked
-        swept = [self.path / file.name for file in self._scan() if _is_partial_of(label, file.name)]
+        finals = {file.name: parse_name(final_name(file.name)) for file in self._scan()}
+        swept = [self.path / name for name, final in finals.items() if final and final[0] == label]
         for path in swept:
-            discard(path)
+            atomic.discard(path)
         return swept
 
     @contextmanager
@@ -160,26 +196,24 @@ class BackupDirectory:
         return self.path / f"{check_label(label)}{RECORD_SUFFIX}"
 
     def _note(self, label: str, news: Record, now: datetime) -> None:
-        with self._changing_record(label):
-            names = {file.name for file in self._scan()}
-            record = self.record(label).joined(news).without_gone(names, now)
-            write_atomically(self._record_path(label), to_json(record).encode())
-
-    @contextmanager
-    def _changing_record(self, label: str) -> Iterator[None]:
-        """Wait until nobody else changes the record, which takes each a moment."""
         path = self._record_path(label)
+        # Others who change the record need a moment only, so this run waits for them.
         with self._flock(label, _RECORD_LOCK, fcntl.LOCK_EX):
-            for file in self._scan():
-                if final_name(file.name) == path.name:
-                    discard(self.path / file.name)
-            yield
+            names = {file.name for file in self._scan()}
+            for name in names:
+                if final_name(name) == path.name:
+                    atomic.discard(self.path / name)
+            record = self.record(label).joined(news).without_gone(names, now)
+            atomic.write_atomically(path, to_json(record).encode())
 
     @contextmanager
     def _flock(self, label: str, ending: str, operation: int) -> Iterator[None]:
         path = self.path / f".{check_label(label)}{ending}"
         with storage(f"{path} cannot be locked"):
-            descriptor = self._open_lock(path)
+            try:
+                descriptor = atomic.open_private(path)
+            except FileNotFoundError:
+                raise NotFound(f"there is no backup directory {self.path}", "check the path") from None
         try:
             with storage(f"{path} cannot be locked"):
                 try:
@@ -190,44 +224,10 @@ class BackupDirectory:
         finally:
             os.close(descriptor)
 
-    def _open_lock(self, path: Path) -> int:
-        try:
-            return open_private(path)
-        except FileNotFoundError:
-            raise NotFound(f"there is no backup directory {self.path}", "check the path") from None
-
-    def _reading(self) -> AbstractContextManager[None]:
-        return storage(f"the backup directory {self.path} cannot be read")
-
     def _scan(self) -> list[os.DirEntry[str]]:
-        with self._reading():
+        with storage(f"the backup directory {self.path} cannot be read"):
             try:
                 with os.scandir(self.path) as files:
                     return list(files)
             except FileNotFoundError:
                 return []
-
-
-def _entry(file: os.DirEntry[str]) -> Entry | None:
-    """Return the archive that a file is by its name, if it is one and has not gone meanwhile."""
-    named = parse_name(file.name)
-    if named is None or not file.is_file(follow_symlinks=False):
-        return None
-    try:
-        size = file.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:
-        return None
-    return Entry(Path(file.path), *named, size)
-
-
-def _is_stray(file: os.DirEntry[str]) -> bool:
-    if final := final_name(file.name):
-        return final.endswith((SUFFIX, RECORD_SUFFIX)) and is_abandoned(Path(file.path)) is not False
-    if not file.name.endswith(SUFFIX):
-        return False
-    return parse_name(file.name) is None or not file.is_file(follow_symlinks=False)
-
-
-def _is_partial_of(label: str, name: str) -> bool:
-    named = parse_name(final_name(name))
-    return named is not None and named[0] == label

@@ -9,14 +9,14 @@ import os
 import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from taskdb_cli.backup.archive.manifest import reason
+from taskdb_cli.backup.archive.manifest import Moment, reason
 from taskdb_cli.errors import StorageFailed
 
 LARGEST = 32_000_000
@@ -26,18 +26,7 @@ _KEPT_WITHOUT_ARCHIVE = 2
 """Proofs of a database that stay although their archives are gone: health compares the last two."""
 
 
-def _in_utc(value: object) -> datetime:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise ValueError("it is not a time with a time zone")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as exc:
-        raise ValueError("it is no time in UTC") from exc
-
-
 _Count = Annotated[int, Field(strict=True, ge=0)]
-_Moment = Annotated[datetime, BeforeValidator(_in_utc)]
 
 
 @dataclass(frozen=True)
@@ -50,8 +39,8 @@ class Proof:
     archive: str
     seal: str
     size: _Count
-    taken_at: _Moment
-    verified_at: _Moment
+    taken_at: Moment
+    verified_at: Moment
     revision: str
     rows: Mapping[str, _Count]
     bytes: _Count
@@ -64,7 +53,7 @@ class Drill:
     """When an archive was last restored as a trial, and which database it is of."""
 
     archive: str
-    at: _Moment
+    at: Moment
     identity: str | None = None
 
 

@@ -120,10 +120,8 @@ def list_(
     output: Output,
 ) -> None:
     """List the archives of the directory, oldest first, with their last verification and drill."""
-    from taskdb_cli.backup import inventory
-
     shelf = Shelf.of(ctx, directory, label)
-    found = inventory.archives(shelf.directory, shelf.given_label, say=shelf.run.say)
+    found = shelf.directory.records(shelf.given_label, say=shelf.run.say)
     show_records(shelf.run.counting(found), ARCHIVES, output)
     if not shelf.directory.path.exists():
         shelf.run.say(f"there is no directory {shelf.directory.path}")
@@ -140,15 +138,16 @@ def show(
     output: Output,
 ) -> None:
     """Show what an archive says of itself, once its seal is found whole."""
-    from taskdb_cli.backup import inventory
+    from taskdb_cli.backup.archive import Archive
 
     shelf = Shelf.of(ctx, directory, label)
-    found = inventory.describe(shelf.find(archive, shelf.run.database, offline=True))
+    with Archive.open(shelf.find(archive, shelf.run.database, offline=True)) as found:
+        pass
     if output.format is Format.JSON:
         show_json(found.record())
     else:
-        show_records(found.tables(), CONTENTS, output)
-        shelf.run.say(found.summary())
+        show_records(found.manifest.table_records(), CONTENTS, output)
+        shelf.run.say(found.manifest.summary())
 
 
 @app.command(epilog="Example: taskdb backup verify latest --drill")

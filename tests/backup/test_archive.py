@@ -18,9 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskdb_cli import __version__
-from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Digest, layout, seal_of, verify
+from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Digest, layout, seal_of
 from taskdb_cli.errors import FileMissing, StorageFailed
-from tests.archives import COLUMNS, IDENTITY, ORIGIN, PLACE, ROWS, TASKS, USERS, archive_bytes, write_archive
+from tests.archives import (
+    COLUMNS,
+    IDENTITY,
+    ORIGIN,
+    PLACE,
+    ROWS,
+    TASKS,
+    USERS,
+    archive_bytes,
+    verify,
+    write_archive,
+)
 
 
 @pytest.fixture

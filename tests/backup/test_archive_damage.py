@@ -12,7 +12,7 @@ import zipfile
 import pytest
 import zstandard
 
-from taskdb_cli.backup.archive import Archive, layout, verify
+from taskdb_cli.backup.archive import Archive, layout
 from taskdb_cli.backup.archive.manifest import MAX_BYTES
 from taskdb_cli.backup.archive.reader import MAX_WINDOW
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, ExitCode
@@ -26,6 +26,7 @@ from tests.archives import (
     manifest_of,
     sealed,
     unsealed,
+    verify,
 )
 
 FRAMES = {name: frame(text) for name, text in ROWS.items()}

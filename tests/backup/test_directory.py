@@ -56,7 +56,6 @@ def test_entries_come_oldest_first(directory):
         ("a", 3),
     ]
     assert [entry.label for entry in directory.entries("b")] == ["b"]
-    assert directory.labels() == ["a", "b"]
     path = directory.path / archive_name("a", NOW + timedelta(minutes=1))
     assert found[0] == Entry(path, "a", NOW + timedelta(minutes=1), len(b"archive"))
 
@@ -79,7 +78,7 @@ def test_only_regular_files_are_archives(directory, tmp_path):
 
 def test_a_missing_directory_is_empty(tmp_path):
     missing = BackupDirectory(tmp_path / "none")
-    assert missing.entries() == missing.labels() == missing.strays() == []
+    assert missing.entries() == missing.strays() == []
     assert missing.record("tasks") == Record()
     with pytest.raises(NotFound, match=str(tmp_path / "none")) as caught, missing.lock("tasks"):
         pass

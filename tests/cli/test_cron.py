@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.backup.archive import verify
+from tests.archives import verify
 from tests.conftest import SERVERS
 from tests.contents import fill
 from tests.processes import WITHOUT_PRIVILEGE, command

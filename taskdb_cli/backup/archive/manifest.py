@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
+
+from taskdb_cli.errors import ArchiveTooNew
 
 FORMAT_VERSION = 2
 """The format that is written. Format 1, of taskdb 0.1.0, has no identity and no place; it is read too."""
@@ -22,14 +24,6 @@ _LARGEST = 2**63 - 1
 _FORMAT_1 = ("format", "tool", "created_at", "label", "engine", "server_version", "revision", "tables")
 _KEYS = {1: _FORMAT_1, FORMAT_VERSION: (*_FORMAT_1, "identity", "place")}
 """The keys of `manifest.json` in each format, in their order."""
-
-
-class NewerFormat(Exception):
-    """The manifest is of a format that only a later version of taskdb reads."""
-
-    def __init__(self, found: int) -> None:
-        super().__init__(found)
-        self.found = found
 
 
 def reason(error: ValidationError) -> str:
@@ -46,9 +40,16 @@ def _printable(text: str) -> str:
 
 def _in_utc(value: object) -> datetime:
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(moment, datetime) or moment.utcoffset() != timedelta(0):
-        raise ValueError("it is not a time in UTC")
-    return moment.replace(tzinfo=UTC)
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValueError("it is not a time with a time zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError("it is not a time in UTC") from exc
+
+
+Moment = Annotated[datetime, BeforeValidator(_in_utc)]
+"""A time, in UTC whatever its zone was; a time without a zone is refused."""
 
 
 def _distinct(named: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -61,9 +62,8 @@ _Count = Annotated[int, Field(strict=True, ge=0, le=_LARGEST)]
 _Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 _Place = Annotated[str, Field(min_length=1, max_length=30_000), AfterValidator(_printable)]
 _Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-_Moment = Annotated[
-    datetime,
-    BeforeValidator(_in_utc),
+_Timestamp = Annotated[
+    Moment,
     PlainSerializer(lambda moment: f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"),
 ]
 
@@ -99,7 +99,7 @@ class Origin:
     engine: _Text
     server_version: _Text
     revision: _Text
-    created_at: _Moment
+    created_at: _Timestamp
     identity: _Identity | None = None
     place: _Place | None = None
 
@@ -132,6 +132,21 @@ class Manifest:
         known |= known.pop("origin")
         return {key: known[key] for key in _KEYS[self.format]}
 
+    def table_records(self) -> list[dict[str, object]]:
+        """Return a record of each table."""
+        return [
+            {"table": table.name, "rows": table.rows, "bytes": table.bytes, "sha256": table.sha256}
+            for table in self.tables
+        ]
+
+    def summary(self) -> str:
+        """Return where the archive comes from, in a line."""
+        origin = self.origin
+        return (
+            f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
+            f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {self.tool}"
+        )
+
     def encode(self) -> bytes:
         """Return the bytes of `manifest.json`."""
         return json.dumps(self.record(), indent=2, ensure_ascii=False).encode() + b"\n"
@@ -140,11 +155,11 @@ class Manifest:
 _MANIFEST = TypeAdapter(Manifest)
 
 
-def decode(data: bytes) -> Manifest:
+def decode(data: bytes, archive: object = "the archive") -> Manifest:
     """Return the manifest that the bytes of `manifest.json` spell.
 
     Only the bytes that `Manifest.encode` makes are accepted: no other key, order, type or spelling.
-    Raises NewerFormat for a later format, and ValueError with the reason for anything else.
+    Raises ArchiveTooNew for a later format, and ValueError with the reason for anything else.
     """
     try:
         record = from_json(data)
@@ -154,7 +169,7 @@ def decode(data: bytes) -> Manifest:
     if type(found) is not int or not 1 <= found <= _LARGEST:
         raise ValueError("it has no valid format version")
     if found > FORMAT_VERSION:
-        raise NewerFormat(found)
+        raise ArchiveTooNew(archive, found, FORMAT_VERSION)
     try:
         # The origin's keys stand beside the others. An unknown key is ignored, but the bytes below differ.
         manifest = _MANIFEST.validate_python(record | {"origin": record})

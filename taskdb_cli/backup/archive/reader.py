@@ -17,14 +17,12 @@ import zstandard
 from taskdb_cli.backup.archive import layout
 from taskdb_cli.backup.archive.layout import Member
 from taskdb_cli.backup.archive.manifest import (
-    FORMAT_VERSION,
     MAX_BYTES,
     Digest,
     Manifest,
-    NewerFormat,
     decode,
 )
-from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, FileMissing, StorageFailed
+from taskdb_cli.errors import ArchiveCorrupt, FileMissing, StorageFailed
 
 MAX_WINDOW = 8 << 20
 """The largest window, in bytes, that a frame may need: what RFC 8878 recommends readers to accept."""
@@ -126,7 +124,7 @@ class Archive:
         with self._damage():
             self._members = self._checked_members()
         with self._damage(layout.MANIFEST):
-            self.manifest = decode(self._manifest_bytes())
+            self.manifest = decode(self._manifest_bytes(), file.path)
         named = [table.name + layout.SUFFIX for table in self.manifest.tables]
         if [*self._members] != [*named, layout.MANIFEST]:
             raise ArchiveCorrupt(file.path, "its members are not those that its manifest names")
@@ -157,6 +155,11 @@ class Archive:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def record(self) -> dict[str, object]:
+        """Return all that the archive says of itself."""
+        path = str(self._file.path)
+        return {"archive": path, "size": self.size, "seal": self.seal, **self.manifest.record()}
 
     def chunks(self, table: str) -> Generator[bytes, None, None]:
         """Yield the COPY text of a table, in pieces of at most 128 KiB.
@@ -245,18 +248,6 @@ class Archive:
         except ValueError as exc:
             what = f"{member}: {exc}" if member else str(exc)
             raise ArchiveCorrupt(self._file.path, what) from exc
-        except NewerFormat as exc:
-            raise ArchiveTooNew(self._file.path, exc.found, FORMAT_VERSION) from exc
-
-
-def verify(path: Path) -> Manifest:
-    """Read a whole archive, and return its manifest if everything is as it was written.
-
-    Raises as `Archive.open` and `Archive.chunks` do.
-    """
-    with Archive.open(path) as archive:
-        archive.verify()
-        return archive.manifest
 
 
 def reseal(path: Path, *, seconds: float) -> str | None:
