@@ -8,7 +8,7 @@ import stat
 import time
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Self, cast
 
@@ -16,12 +16,7 @@ import zstandard
 
 from taskdb_cli.backup.archive import layout
 from taskdb_cli.backup.archive.layout import Member
-from taskdb_cli.backup.archive.manifest import (
-    MAX_BYTES,
-    Digest,
-    Manifest,
-    decode,
-)
+from taskdb_cli.backup.archive.manifest import MAX_BYTES, Digest, Manifest, decode
 from taskdb_cli.errors import ArchiveCorrupt, FileMissing, StorageFailed
 
 MAX_WINDOW = 8 << 20
@@ -30,49 +25,6 @@ MAX_WINDOW = 8 << 20
 _PIECE = 1 << 20
 _ROWS_PIECE = 128 << 10
 _MAX_FRAME_HEADER = 18
-
-
-class _File:
-    """A file that gives as many bytes as it is asked for, or an error that names it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with _readable(path):
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise StorageFailed(f"{path} cannot be read: it is not a regular file")
-            self._file = path.open("rb")
-        self.size = status.st_size
-
-    def read(self, position: int, size: int) -> bytes:
-        with _readable(self.path):
-            self._file.seek(position)
-            data = self._file.read(size)
-        if len(data) < size:
-            raise ArchiveCorrupt(self.path, "it became shorter while it was read")
-        return data
-
-    def seal(self) -> str:
-        """Return the seal at the end."""
-        if not self.size:
-            raise ArchiveCorrupt(self.path, "it is empty")
-        seal = self.read(max(0, self.size - layout.SEAL_SIZE), min(self.size, layout.SEAL_SIZE))
-        if not layout.SEAL.fullmatch(seal):
-            raise ArchiveCorrupt(self.path, "it does not end in a seal, so it was cut short or is no archive")
-        return seal.decode("ascii")
-
-    def matching_seal(self, *, seconds: float = math.inf) -> str | None:
-        """Return the seal that fits the bytes, or None if that takes longer than `seconds`."""
-        deadline, digest = time.monotonic() + seconds, hashlib.sha256()
-        end = max(0, self.size - layout.SEAL_SIZE)
-        for position in range(0, end, _PIECE):
-            if time.monotonic() > deadline:
-                return None
-            digest.update(self.read(position, min(_PIECE, end - position)))
-        return f"sha256:{digest.hexdigest()}"
-
-    def close(self) -> None:
-        self._file.close()
 
 
 @contextmanager
@@ -85,49 +37,24 @@ def _readable(path: Path) -> Iterator[None]:
         raise StorageFailed(f"{path} cannot be read: {exc.strerror or exc}") from exc
 
 
-class _MemberBytes:
-    """The bytes of one member, read in order and compared with its checksum."""
-
-    def __init__(self, file: _File, member: Member, position: int) -> None:
-        self._file, self._position = file, position
-        self._crc, self._expected = 0, member.crc
-        self.remaining = member.size
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes, at most `size`, and the last byte of the member by itself.
-
-        So a frame that ends earlier leaves bytes behind, and one that does not end asks for too many.
-        """
-        if not self.remaining:
-            raise ValueError("it ends too early")
-        data = self._file.read(self._position, min(size, self.remaining - 1) or 1)
-        self._position += len(data)
-        self.remaining -= len(data)
-        self._crc = zlib.crc32(data, self._crc)
-        if not self.remaining and self._crc != self._expected:
-            raise ValueError("its bytes do not match its checksum")
-        return data
-
-
 class Archive:
     """An archive in a file, open for reading; made by `Archive.open`.
 
     `manifest` says what it holds, `seal` is the text of its seal, and `size` counts its bytes.
     """
 
-    def __init__(self, file: _File, *, all_bytes: bool) -> None:
-        self._file = file
-        self.size = file.size
-        self.seal = file.seal()
-        if all_bytes and file.matching_seal() != self.seal:
-            raise ArchiveCorrupt(file.path, "its bytes do not match its seal")
-        with self._damage():
-            self._members = self._checked_members()
-        with self._damage(layout.MANIFEST):
-            self.manifest = decode(self._manifest_bytes(), file.path)
-        named = [table.name + layout.SUFFIX for table in self.manifest.tables]
-        if [*self._members] != [*named, layout.MANIFEST]:
-            raise ArchiveCorrupt(file.path, "its members are not those that its manifest names")
+    manifest: Manifest
+    seal: str
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._members: dict[str, tuple[Member, int]] = {}
+        with _readable(path):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise StorageFailed(f"{path} cannot be read: it is not a regular file")
+            self._file = path.open("rb")
+        self.size = status.st_size
 
     @classmethod
     def open(cls, path: Path, *, all_bytes: bool = True) -> Self:
@@ -139,12 +66,13 @@ class Archive:
         is written. Raises FileMissing, StorageFailed if the file cannot be read, ArchiveCorrupt with
         what is wrong, and ArchiveTooNew.
         """
-        file = _File(path)
+        archive = cls(path)
         try:
-            return cls(file, all_bytes=all_bytes)
+            archive._check(all_bytes=all_bytes)
         except BaseException:
-            file.close()
+            archive.close()
             raise
+        return archive
 
     def __enter__(self) -> Self:
         return self
@@ -156,9 +84,38 @@ class Archive:
         """Close the file."""
         self._file.close()
 
+    def read(self, position: int, size: int) -> bytes:
+        """Return as many bytes of the file as are asked for; raises as `open` does."""
+        with _readable(self._path):
+            self._file.seek(position)
+            data = self._file.read(size)
+        if len(data) < size:
+            raise ArchiveCorrupt(self._path, "it became shorter while it was read")
+        return data
+
+    def read_seal(self) -> str:
+        """Return the seal at the end of the file; raises as `open` does."""
+        if not self.size:
+            raise ArchiveCorrupt(self._path, "it is empty")
+        seal = self.read(max(0, self.size - layout.SEAL_SIZE), min(self.size, layout.SEAL_SIZE))
+        if not layout.SEAL.fullmatch(seal):
+            what = "it does not end in a seal, so it was cut short or is no archive"
+            raise ArchiveCorrupt(self._path, what)
+        return seal.decode("ascii")
+
+    def matching_seal(self, *, seconds: float = math.inf) -> str | None:
+        """Return the seal that fits the bytes, or None if that takes longer than `seconds`."""
+        deadline, digest = time.monotonic() + seconds, hashlib.sha256()
+        end = max(0, self.size - layout.SEAL_SIZE)
+        for position in range(0, end, _PIECE):
+            if time.monotonic() > deadline:
+                return None
+            digest.update(self.read(position, min(_PIECE, end - position)))
+        return f"sha256:{digest.hexdigest()}"
+
     def record(self) -> dict[str, object]:
         """Return all that the archive says of itself."""
-        path = str(self._file.path)
+        path = str(self._path)
         return {"archive": path, "size": self.size, "seal": self.seal, **self.manifest.record()}
 
     def chunks(self, table: str) -> Generator[bytes, None, None]:
@@ -173,13 +130,14 @@ class Archive:
         member, position = self._members[table + layout.SUFFIX]
         with self._damage(member.name):
             try:
-                header = self._file.read(position, min(_MAX_FRAME_HEADER, member.size))
-                frame = zstandard.get_frame_parameters(header)
+                frame = zstandard.get_frame_parameters(
+                    self.read(position, min(_MAX_FRAME_HEADER, member.size))
+                )
                 if frame.window_size > MAX_WINDOW:
                     raise ValueError(f"its zstd frame needs a window of more than {MAX_WINDOW >> 20} MiB")
                 if frame.dict_id or not frame.has_checksum:
                     raise ValueError("its zstd frame has a dictionary, or no checksum")
-                source = _MemberBytes(self._file, member, position)
+                source = _MemberBytes(self, member, position)
                 for piece in zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).read_to_iter(
                     cast("IO[bytes]", source), read_size=_ROWS_PIECE, write_size=_ROWS_PIECE
                 ):
@@ -200,45 +158,52 @@ class Archive:
             for _ in self.chunks(table.name):
                 pass
 
-    def _checked_members(self) -> dict[str, tuple[Member, int]]:
-        """Return each member with the position of its bytes, once all bytes around them are as expected."""
+    def _check(self, *, all_bytes: bool) -> None:
+        self.seal = self.read_seal()
+        if all_bytes and self.matching_seal() != self.seal:
+            raise ArchiveCorrupt(self._path, "its bytes do not match its seal")
+        with self._damage():
+            self._find_members()
+        with self._damage(layout.MANIFEST):
+            if layout.MANIFEST not in self._members:
+                raise ValueError("it is missing")
+            member, position = self._members[layout.MANIFEST]
+            if member.size > MAX_BYTES:
+                raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
+            data = self.read(position, member.size)
+            if zlib.crc32(data) != member.crc:
+                raise ValueError("its bytes do not match its checksum")
+            self.manifest = decode(data, self._path)
+        named = [table.name + layout.SUFFIX for table in self.manifest.tables]
+        if [*self._members] != [*named, layout.MANIFEST]:
+            raise ArchiveCorrupt(self._path, "its members are not those that its manifest names")
+
+    def _find_members(self) -> None:
+        """Find the members by the ZIP directory, and compare all bytes around them with what they must be."""
         end_at = self.size - layout.SEAL_SIZE - layout.END_SIZE
         if end_at < 0:
             raise ValueError("it is too short for an archive")
-        end = self._file.read(end_at, layout.END_SIZE)
+        end = self.read(end_at, layout.END_SIZE)
         size = layout.directory_size(end)
         if size > min(end_at, layout.MAX_DIRECTORY):
             raise ValueError("its directory has an impossible size")
-        directory = self._file.read(end_at - size, size)
+        directory = self.read(end_at - size, size)
         members = layout.members_of(directory)
         if end_at - size != sum(member.span for member in members):
             raise ValueError("there are bytes before, between or behind its members, or too few")
         if layout.directory(members) != directory or layout.end(members) != end:
             raise ValueError("its ZIP directory is not one that taskdb writes")
-        found: dict[str, tuple[Member, int]] = {}
         position = 0
         for member in members:
             header, descriptor = layout.local_header(member.name), layout.descriptor(member)
             behind = position + member.span - len(descriptor)
-            around = self._file.read(position, len(header)), self._file.read(behind, len(descriptor))
+            around = self.read(position, len(header)), self.read(behind, len(descriptor))
             if around != (header, descriptor):
                 raise ValueError(f"the ZIP header of {member.name} is not one that taskdb writes")
-            if member.name in found:
+            if member.name in self._members:
                 raise ValueError(f"it has {member.name} twice")
-            found[member.name] = member, position + len(header)
+            self._members[member.name] = member, position + len(header)
             position += member.span
-        return found
-
-    def _manifest_bytes(self) -> bytes:
-        if layout.MANIFEST not in self._members:
-            raise ValueError("it is missing")
-        member, position = self._members[layout.MANIFEST]
-        if member.size > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        data = self._file.read(position, member.size)
-        if zlib.crc32(data) != member.crc:
-            raise ValueError("its bytes do not match its checksum")
-        return data
 
     @contextmanager
     def _damage(self, member: str = "") -> Iterator[None]:
@@ -247,7 +212,31 @@ class Archive:
             yield
         except ValueError as exc:
             what = f"{member}: {exc}" if member else str(exc)
-            raise ArchiveCorrupt(self._file.path, what) from exc
+            raise ArchiveCorrupt(self._path, what) from exc
+
+
+class _MemberBytes:
+    """The bytes of one member, read in order and compared with its checksum."""
+
+    def __init__(self, archive: Archive, member: Member, position: int) -> None:
+        self._archive, self._position = archive, position
+        self._crc, self._expected = 0, member.crc
+        self.remaining = member.size
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`, and the last byte of the member by itself.
+
+        So a frame that ends earlier leaves bytes behind, and one that does not end asks for too many.
+        """
+        if not self.remaining:
+            raise ValueError("it ends too early")
+        data = self._archive.read(self._position, min(size, self.remaining - 1) or 1)
+        self._position += len(data)
+        self.remaining -= len(data)
+        self._crc = zlib.crc32(data, self._crc)
+        if not self.remaining and self._crc != self._expected:
+            raise ValueError("its bytes do not match its checksum")
+        return data
 
 
 def reseal(path: Path, *, seconds: float) -> str | None:
@@ -255,8 +244,8 @@ def reseal(path: Path, *, seconds: float) -> str | None:
 
     Raises FileMissing and StorageFailed.
     """
-    with closing(_File(path)) as file:
-        return file.matching_seal(seconds=seconds)
+    with Archive(path) as archive:
+        return archive.matching_seal(seconds=seconds)
 
 
 def manifest_of(path: Path) -> Manifest:
@@ -273,5 +262,5 @@ def seal_of(path: Path) -> str:
 
     Raises ArchiveCorrupt if the file does not end in one, FileMissing and StorageFailed.
     """
-    with closing(_File(path)) as file:
-        return file.seal()
+    with Archive(path) as archive:
+        return archive.read_seal()
