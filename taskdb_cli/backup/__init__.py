@@ -1,6 +1,5 @@
-"""Backups of a database: where they are kept, what is known of them, and how long they stay.
+"""Backups of a database: how they are taken, kept, verified and restored.
 
-`directory` names and finds the archives of a directory and lets one run at a time work on a label.
-`files` puts a file in place whole or not at all, `records` keeps what is known of the archives beside
-them, and `retention` says which of them may go.
+`archive` is the file format. `directory` finds archives and lets one run at a time work on a label. `atomic`
+puts a file in place whole or not at all. `history` keeps what is known of the archives in a file beside them.
 """

@@ -25,7 +25,6 @@ LARGEST = 32_000_000
 _KEPT_WITHOUT_ARCHIVE = 2
 """Proofs of a database that stay although their archives are gone: health compares the last two."""
 
-
 _Count = Annotated[int, Field(strict=True, ge=0)]
 
 

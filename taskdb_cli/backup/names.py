@@ -1,6 +1,6 @@
-"""How an archive is named, and how the name is read.
+"""The names of archives.
 
-It says which database the archive is of, by a label, and when it was taken, in UTC:
+A name holds the label of a database and the time of the backup in UTC, as in
 `tasks-20261122T123015.123456Z.taskdb.zip`.
 """
 
@@ -16,7 +16,7 @@ SUFFIX = ".taskdb.zip"
 RECORD_SUFFIX = ".taskdb.json"
 
 SAFETY_SUFFIX = "-before-restore"
-"""How the label ends that a restore gives to what it replaces: nobody means it without naming it."""
+"""The end of the label of safety backups, which a restore takes of the rows that it replaces."""
 
 LONGEST_LABEL = 100
 
@@ -27,22 +27,22 @@ _NAME = re.compile(
 
 
 def default_label(name: str, distinction: str) -> str:
-    """Return the label of a database that nobody gave one: its name, and what sets it apart from others.
+    """Return the default label of a database: its name, and what distinguishes its place from others.
 
-    With the suffix of a safety backup it is a label too.
+    The label leaves room for SAFETY_SUFFIX.
     """
     longest = LONGEST_LABEL - len(SAFETY_SUFFIX) - len(distinction) - 1
     return f"{label_of(name)[:longest].rstrip('-')}-{distinction}"
 
 
 def label_of(name: str) -> str:
-    """Return what taskdb 0.1.0 called a database of this name: what a label cannot hold becomes a hyphen."""
+    """Return the label that taskdb 0.1.0 gave a database of this name, with hyphens for other characters."""
     text = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("_.-")
     return text[:LONGEST_LABEL].rstrip("-") or "database"
 
 
 def check_label(label: str) -> str:
-    """Return a label that a person gave; raise InvalidInput if it is none."""
+    """Return the label as it is; raise InvalidInput if it is not a label."""
     if len(label) > LONGEST_LABEL or not _LABEL.fullmatch(label):
         raise InvalidInput(
             f"{brief(label)!r} is not a label",
@@ -52,14 +52,14 @@ def check_label(label: str) -> str:
 
 
 def archive_name(label: str, taken_at: datetime) -> str:
-    """Return the name of an archive that was taken at a time, which knows its zone."""
+    """Return the name of an archive that was taken at a time with a time zone."""
     assert taken_at.tzinfo is not None
     utc = taken_at.astimezone(UTC)
     return f"{check_label(label)}-{utc.year:04}{utc:%m%dT%H%M%S.%f}Z{SUFFIX}"
 
 
 def parse_name(name: str) -> tuple[str, datetime] | None:
-    """Return the label and the time in the name of an archive, or None if it is not named as one."""
+    """Return the label and the time in the name of an archive, or None if it is not such a name."""
     match = _NAME.fullmatch(name)
     if match is None or len(match["label"]) > LONGEST_LABEL:
         return None

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
 
 from taskdb_cli.errors import ArchiveTooNew
+from taskdb_cli.text.escaping import brief
 
 FORMAT_VERSION = 2
 """The format that is written. Format 1, of taskdb 0.1.0, has no identity and no place; it is read too."""
@@ -27,9 +28,9 @@ _KEYS = {1: _FORMAT_1, FORMAT_VERSION: (*_FORMAT_1, "identity", "place")}
 
 
 def reason(error: ValidationError) -> str:
-    """Return in one line which value is wrong first, and why."""
+    """Return in one short line which value is wrong first, and why."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    return f"{brief('.'.join(map(str, first['loc'])))}: {first['msg']}".removeprefix(": ")
 
 
 def _printable(text: str) -> str:
@@ -70,7 +71,7 @@ _Timestamp = Annotated[
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the COPY text; raises ValueError, as all of these do, for what no manifest may say."""
+    """A column of the COPY text. Raises ValueError, as all models here do, for what no manifest may say."""
 
     name: Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,62}$")]
     type: Annotated[str, Field(pattern="^(integer|text|boolean|timestamp)$")]
