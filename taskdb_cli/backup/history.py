@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -63,7 +62,6 @@ Known = TypeVar("Known", Proof, Drill)
 class Record:
     """One proof of each archive, those of newer archives last, and one drill of each, the last one last."""
 
-    version: Literal[2] = field(default=2, kw_only=True)
     proofs: tuple[Proof, ...] = ()
     drills: tuple[Drill, ...] = ()
 
@@ -115,7 +113,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class _RecordOf010:
+class _File1:
     """The file of taskdb 0.1.0: the last two proofs, and the last drill. It names no database."""
 
     version: Literal[1]
@@ -124,9 +122,16 @@ class _RecordOf010:
     drilled: Drill | None
 
 
-_FILE: TypeAdapter[Record | _RecordOf010] = TypeAdapter(
-    Annotated[Record | _RecordOf010, Field(discriminator="version")]
-)
+@dataclass(frozen=True)
+class _File2:
+    """The file that is written."""
+
+    version: Literal[2]
+    proofs: tuple[Proof, ...]
+    drills: tuple[Drill, ...]
+
+
+_FILE: TypeAdapter[_File1 | _File2] = TypeAdapter(Annotated[_File1 | _File2, Field(discriminator="version")])
 
 
 def _kept(
@@ -145,7 +150,7 @@ def _kept(
 
 def to_json(record: Record) -> str:
     """Return the record as the text of a file, as taskdb writes it."""
-    return _FILE.dump_json(record, indent=2).decode() + "\n"
+    return _FILE.dump_json(_File2(2, record.proofs, record.drills), indent=2).decode() + "\n"
 
 
 def from_json(text: str | bytes) -> Record:
@@ -154,10 +159,10 @@ def from_json(text: str | bytes) -> Record:
         found = _FILE.validate_json(text)
     except ValidationError as exc:
         raise ValueError(reason(exc)) from exc
-    if isinstance(found, _RecordOf010):
-        proofs = filter(None, [found.previous, found.verified])
-        found = Record(tuple(proofs), (found.drilled,) if found.drilled else ())
-    return Record().joined(found)
+    if isinstance(found, _File2):
+        return Record().joined(Record(found.proofs, found.drills))
+    proofs = filter(None, [found.previous, found.verified])
+    return Record().joined(Record(tuple(proofs), (found.drilled,) if found.drilled else ()))
 
 
 def load_record(path: Path) -> Record:

@@ -117,6 +117,7 @@ DAMAGED = {
     "a number": "1",
     "foreign": '{"name": "package", "version": "1.0.0"}',
     "of a later version": GOOD.replace('"version": 2', '"version": 3'),
+    "without drills": '{"version": 2, "proofs": []}',
     "without a field": GOOD.replace('"seal"', '"zeal"'),
     "with a text as a count": GOOD.replace(SIZE, '"size": "1234"'),
     "with a negative count": GOOD.replace(SIZE, '"size": -1'),
