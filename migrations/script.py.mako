@@ -12,6 +12,10 @@ down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
 
+# What the downgrade loses, with a query that counts it, or None:
+# "the notes of tasks": "SELECT count(note) FROM tasks"
+LOSES = {}
+
 
 def upgrade() -> None:
     ${upgrades if upgrades else "pass"}

@@ -58,7 +58,7 @@ def insert_rows(url: URL) -> None:
 
 
 def write_revision(
-    directory: Path, revision: str, *, after: str, upgrade: str, downgrade: str = "pass"
+    directory: Path, revision: str, *, after: str, upgrade: str, downgrade: str = "pass", loses: object = None
 ) -> None:
     """Add a revision to a chain."""
     body = f'''\
@@ -75,6 +75,8 @@ def write_revision(
         down_revision = "{after}"
         branch_labels = None
         depends_on = None
+
+        LOSES = {loses or {}}
 
         '''
     steps = {"upgrade": upgrade, "downgrade": downgrade}

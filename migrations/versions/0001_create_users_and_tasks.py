@@ -15,6 +15,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+LOSES = {"all users": "SELECT count(*) FROM users", "all tasks": "SELECT count(*) FROM tasks"}
+
 
 def upgrade() -> None:
     engine = SQLITE if op.get_context().dialect.name == "sqlite" else POSTGRESQL

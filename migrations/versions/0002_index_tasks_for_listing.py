@@ -15,6 +15,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+LOSES = {}
+
 INDEXES = {
     "tasks_user_created": ["user_id", "created_at", "id"],
     "tasks_user_due": ["user_id", "due_at", "id"],

@@ -14,6 +14,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+LOSES = {"all access tokens": "SELECT count(*) FROM access_tokens"}
+
 
 def upgrade() -> None:
     engine = SQLITE if op.get_context().dialect.name == "sqlite" else POSTGRESQL

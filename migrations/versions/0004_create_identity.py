@@ -14,6 +14,8 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+LOSES = {"the identity of the database, without which older backups do not count as its own": None}
+
 
 def upgrade() -> None:
     engine = SQLITE if op.get_context().dialect.name == "sqlite" else POSTGRESQL

@@ -15,6 +15,11 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+LOSES = {
+    "the access tokens that expire": "SELECT count(*) FROM access_tokens WHERE expires_at IS NOT NULL",
+    "when access tokens were last used": "SELECT count(last_used_at) FROM access_tokens",
+}
+
 COLUMNS = ("expires_at", "last_used_at")
 
 

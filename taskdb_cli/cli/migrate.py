@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,13 +17,14 @@ from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
 
 if TYPE_CHECKING:
-    from taskdb_cli.cli.context import Invocation
     from taskdb_cli.database import Database
-    from taskdb_cli.services.migrate import Downgrade, SchemaStatus
+    from taskdb_cli.services.migrate import SchemaStatus
 
 app = typer.Typer(cls=NotingGroup, help="Upgrade the schema, or look at it.", invoke_without_command=True)
 
-NoBackup = Annotated[bool, typer.Option("--no-backup", help="Take no backup first of a database with rows.")]
+NoBackup = Annotated[
+    bool, typer.Option("--no-backup", help="Do not back up a database with rows before the migration.")
+]
 Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go.", show_default=True)]
 
 
@@ -30,16 +32,18 @@ Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go
 def main(ctx: typer.Context, *, no_backup: NoBackup = False) -> None:
     """Back the database up and upgrade it to the newest revision, or do what the subcommand says."""
     if ctx.invoked_subcommand is None:
-        _upgrade(ctx, "head", no_backup=no_backup)
+        up(ctx, no_backup=no_backup)
 
 
 @app.command(epilog="Example: taskdb migrate up 0001")
 def up(ctx: typer.Context, revision: Revision = "head", *, no_backup: NoBackup = False) -> None:
-    """Upgrade to a revision, after a backup; an embedded database that is missing is made."""
-    _upgrade(ctx, revision, no_backup=no_backup)
+    """Upgrade to a revision, after a backup; create an embedded database that is missing."""
+    from taskdb_cli.services.migrate import upgrade
+
+    _move(ctx, "upgraded", partial(upgrade, to=revision), no_backup=no_backup)
 
 
-# Otherwise -1 would be an option.
+# Without this setting -1 would be an option.
 @app.command(
     context_settings={"ignore_unknown_options": True}, epilog="Example: taskdb migrate down -1 --yes"
 )
@@ -47,18 +51,40 @@ def down(
     ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False, no_backup: NoBackup = False
 ) -> None:
     """Downgrade to an older revision, by default by one; say what is lost, ask, and back it up."""
-    from taskdb_cli.services import migrate as service
+    from taskdb_cli.services.migrate import downgrade, preview_downgrade
 
     run = invocation(ctx)
     if not yes:
-        way = service.preview_downgrade(run.maintained, to=revision)
+        way = preview_downgrade(run.maintained, to=revision)
         if way.target and way.target != way.start:
-            run.confirm(_describe(run, way), yes=yes)
-            # Not by as many steps again, if somebody else has gone some meanwhile.
+            target = "nothing" if way.target == "base" else way.target
+            lost = f"this loses {'; '.join(way.losses)}" if way.losses else "no data is lost"
+            place = run.maintained.backend.place
+            run.confirm(f"downgrade {place} from {way.start} to {target} ({lost})", yes=yes)
+            # Somebody else may have downgraded meanwhile: go to the target that the question named, and not
+            # by the same number of steps.
             revision = way.target
-    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup or _outer_no_backup(ctx))
-    before = service.downgrade(run.maintained, to=revision, before=save)
-    _say_journey(run, "downgraded", before)
+    _move(ctx, "downgraded", partial(downgrade, to=revision), no_backup=no_backup)
+
+
+def _move(ctx: typer.Context, moved: str, move: Callable[..., SchemaStatus], *, no_backup: bool) -> None:
+    run, shelf = invocation(ctx), Shelf.of(ctx, None, None)
+
+    def save(database: Database) -> None:
+        from taskdb_cli.backup.create import take
+
+        backup = partial(take, database, shelf.directory, label=shelf.label, now=run.now, guarded=True)
+        shelf.saying(backup, f"backed up {database.backend.place} to")
+
+    # The option may also stand before the subcommand.
+    no_backup = no_backup or bool(ctx.parent and ctx.parent.params.get("no_backup"))
+    before = move(run.maintained, before=None if no_backup else save)
+    # The migration is done, so nothing more is asked of the database: that could only fail.
+    start, end = before.current or "nothing", before.end or "nothing"
+    if start != end:
+        signals.note_change(made=True)
+    place = run.maintained.backend.place
+    run.say(f"{place} is at {end} already" if start == end else f"{moved} {place} from {start} to {end}")
 
 
 @app.command(epilog="Example: taskdb migrate status -o json")
@@ -69,17 +95,12 @@ def status(ctx: typer.Context, *, output: Output) -> None:
 
     run = invocation(ctx)
     found = service.status(run.maintained)
+    pending = [asdict(step) for step in found.pending]
     if output.format is Format.JSON:
-        show_json(
-            {
-                "current": found.current,
-                "head": found.head,
-                "pending": [step.record() for step in found.pending],
-            }
-        )
+        show_json({"current": found.current, "head": found.head, "pending": pending})
         return
-    run.say(f"current {found.current or 'none'}; head {found.head}; {len(found.pending)} pending")
-    show_records([step.record() for step in found.pending], REVISIONS, output)
+    run.say(f"current {found.current or 'none'}; head {found.head}; {len(pending)} pending")
+    show_records(pending, REVISIONS, output)
 
 
 @app.command(epilog="Example: taskdb migrate history")
@@ -89,12 +110,12 @@ def history(ctx: typer.Context, *, output: Output) -> None:
     from taskdb_cli.services import migrate as service
 
     found = service.history(invocation(ctx).maintained)
-    show_records([step.record() for step in found], REVISIONS, output)
+    show_records([asdict(step) for step in found], REVISIONS, output)
 
 
 @app.command(epilog="Example: taskdb migrate check && echo in order")
 def check(ctx: typer.Context) -> None:
-    """Exit 0 if the schema is at the newest revision and as the models say, else 6 with the reason."""
+    """Exit 0 if the schema is at the newest revision and matches the models, else 6 with the reason."""
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
@@ -107,8 +128,8 @@ def sql(ctx: typer.Context, revisions: Annotated[str, typer.Argument(metavar="[R
     """Print the SQL of an upgrade from nothing, or of a range FROM:TO in either direction; touch nothing."""
     from taskdb_cli.services import migrate as service
 
-    backend = invocation(ctx).maintained.backend
-    typer.echo(service.offline_sql(backend.dialect, revision_range=revisions), nl=False)
+    dialect = invocation(ctx).maintained.backend.dialect
+    typer.echo(service.offline_sql(dialect, revision_range=revisions), nl=False)
 
 
 @app.command(epilog="Example: taskdb migrate stamp 0002")
@@ -126,44 +147,3 @@ def stamp(
         run.say(f"{place} is at {found.revision} already, and its tables match")
     else:
         run.say(f"recorded revision {found.revision} in {place} (before: {old}); the tables match it")
-
-
-def _describe(run: Invocation, way: Downgrade) -> str:
-    target = "nothing" if way.target == "base" else way.target
-    lost = ", ".join(map(str, way.losses)) or "no data is lost"
-    return f"downgrade {run.maintained.backend.place} from {way.start} to {target} ({lost})"
-
-
-def _upgrade(ctx: typer.Context, revision: str, *, no_backup: bool) -> None:
-    from taskdb_cli.services import migrate as service
-
-    run = invocation(ctx)
-    save = _saving(Shelf.of(ctx, None, None), no_backup=no_backup or _outer_no_backup(ctx))
-    before = service.upgrade(run.maintained, to=revision, before=save)
-    _say_journey(run, "upgraded", before)
-
-
-def _outer_no_backup(ctx: typer.Context) -> bool:
-    return bool(ctx.parent and ctx.parent.params.get("no_backup"))
-
-
-def _saving(shelf: Shelf, *, no_backup: bool) -> Callable[[Database], None] | None:
-    if no_backup:
-        return None
-
-    def save(database: Database) -> None:
-        from taskdb_cli.backup.create import take
-
-        backup = partial(take, database, shelf.directory, label=shelf.label, now=shelf.run.now, guarded=True)
-        shelf.saying(backup, f"backed up {database.backend.place} to")
-
-    return save
-
-
-def _say_journey(run: Invocation, moved: str, before: SchemaStatus) -> None:
-    # The migration is done: asking the database again could only fail.
-    start, end = before.current or "nothing", before.end or "nothing"
-    if start != end:
-        signals.note_change(made=True)
-    place = run.maintained.backend.place
-    run.say(f"{place} is at {end} already" if start == end else f"{moved} {place} from {start} to {end}")

@@ -195,7 +195,7 @@ class Subject:
     @cached_property
     def differences(self) -> list[str]:
         """How the live schema differs from the models."""
-        from taskdb_cli.services.drift import differences
+        from taskdb_cli.services.migrate import differences
 
         return list(differences(self.connection, self.database.backend))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, literal, select, table
 
 from taskdb_cli.database import Database
+from taskdb_cli.database.backend import Backend
 from taskdb_cli.database.identity import read_identity
 from taskdb_cli.database.schema import (
     IDENTITY_TABLE,
@@ -20,6 +21,7 @@ from taskdb_cli.database.schema import (
     compare_revision,
     current_revision,
     head_revision,
+    recorded_facts,
     revisions,
 )
 from taskdb_cli.errors import (
@@ -30,13 +32,12 @@ from taskdb_cli.errors import (
     SchemaDrift,
     TaskdbError,
 )
-from taskdb_cli.services.drift import differences
-from taskdb_cli.services.losses import Loss, losses
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief
 
 if TYPE_CHECKING:
-    from alembic.config import Config
     from alembic.script import Script
+
+_LIST_THEM = "'taskdb migrate history' lists the revisions"
 
 
 @dataclass(frozen=True)
@@ -48,76 +49,116 @@ class Revision:
     applied: bool
     message: str
 
-    def record(self) -> dict[str, object]:
-        """Return the step as a record."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class SchemaStatus:
-    """Where a database stands: its revision, the newest known one, and the steps between."""
+    """The revision of a database, the newest known one, and the steps between."""
 
     current: str | None
     head: str
     pending: list[Revision]
     end: str | None = None
-    """The revision that a migration took it to; only `upgrade` and `downgrade` set it."""
+    """The revision that a migration took the database to; only `upgrade` and `downgrade` set it."""
 
 
 @dataclass(frozen=True)
 class Downgrade:
-    """A way back, and what would be lost on it."""
+    """The start and the target of a downgrade, and what its revisions declare as lost, with its amount."""
 
     start: str | None
     target: str | None
-    losses: list[Loss]
+    losses: list[str]
 
 
 def upgrade(
     database: Database, *, to: str = "head", before: Callable[[Database], None] | None = None
 ) -> SchemaStatus:
-    """Bring a database to a revision, making it first where it is missing and the engine can.
+    """Bring a database to a revision; create the database if it is missing and the engine can.
 
     `before` is called while nobody else can migrate, if there is something to do and the database holds
-    rows. Returns its status before. Raises SchemaForeign, SchemaUnstamped, SchemaAhead, SchemaForked or
-    InvalidInput before anything is changed; a revision that fails leaves nothing behind, and a note of the
-    error says which revisions before it are done.
+    rows. Returns the status before the upgrade. Raises SchemaForeign, SchemaUnstamped, SchemaAhead,
+    SchemaForked or InvalidInput before anything is changed. A revision that fails leaves nothing behind, and
+    a note of its error says which revisions before it are done.
     """
-    from alembic import command
-
-    require_known(to)
-    with (
-        _noting_how_far(database) as way,
-        database.migration(create=True) as (connection, observer),
-        resolving(to),
-    ):
-        found = _status(observer)
-        if steps := _steps_up(found.current, to):
-            _prepare(database, observer, before)
-            way.stops = [found.current, *(step.revision for step in steps)]
-            move = partial(command.upgrade, _config(connection), steps[-1].revision)
-            database.backend.run_revisions(connection, move)
-    return replace(found, end=way.stops[-1] if way.stops else found.current)
+    return _move(database, to, before, up=True)
 
 
 def downgrade(
     database: Database, *, to: str = "-1", before: Callable[[Database], None] | None = None
 ) -> SchemaStatus:
-    """Take a database back to an older revision, by default by one step; return its status before.
+    """Take a database back to an older revision, by default by one step; return the status before.
 
     `before` is called, and errors are raised, as by `upgrade`.
     """
+    return _move(database, to, before, up=False)
+
+
+def _move(
+    database: Database, to: str, before: Callable[[Database], None] | None, *, up: bool
+) -> SchemaStatus:
     from alembic import command
 
     require_known(to)
-    with _noting_how_far(database) as way, database.migration() as (connection, observer), resolving(to):
-        found = _status(observer)
-        if steps := _steps_down(found.current, to):
-            _prepare(database, observer, before)
-            way.stops = [found.current, *(_below(step) for step in steps)]
-            move = partial(command.downgrade, _config(connection), _below(steps[-1]) or "base")
-            database.backend.run_revisions(connection, move)
-    return replace(found, end=way.stops[-1] if way.stops else found.current)
+    stops: list[str | None] = []
+    try:
+        with database.migration(create=up) as (connection, observer), resolving(to):
+            found = _status(observer)
+            steps = _steps_up(found.current, to) if up else _steps_down(found.current, to)
+            if steps:
+                if before and _holds_rows(observer):
+                    before(database)
+                stops = [found.current, *(step.revision if up else _below(step) for step in steps)]
+                config = alembic_config()
+                config.attributes["connection"] = connection
+                run = command.upgrade if up else command.downgrade
+                database.backend.run_revisions(connection, partial(run, config, stops[-1] or "base"))
+    except KeyboardInterrupt as exc:
+        if not stops:
+            raise
+        raise Interrupted(f"interrupted; {_how_far(database, stops)}") from exc
+    except Exception as exc:
+        if stops:
+            exc.add_note(_how_far(database, stops))
+        raise
+    return replace(found, end=stops[-1] if stops else found.current)
+
+
+def _steps_up(current: str | None, to: str) -> list[Script]:
+    return list(revisions().iterate_revisions(to, current or (), implicit_base=True))[::-1]
+
+
+def _steps_down(current: str | None, to: str) -> list[Script]:
+    return list(revisions().iterate_revisions(current or (), to, select_for_downgrade=True))
+
+
+def _below(step: Script) -> str | None:
+    below = step.down_revision
+    return below if isinstance(below, str) else None
+
+
+def _holds_rows(connection: Connection) -> bool:
+    # The names are sorted, so that every run sends the same statements. The identity does not count: every
+    # database has one.
+    ours = sorted((OUR_TABLES - {IDENTITY_TABLE}) & set(inspect(connection).get_table_names()))
+    first = (select(literal(1)).select_from(table(name)).limit(1) for name in ours)
+    return any(connection.execute(query).first() for query in first)
+
+
+def _how_far(database: Database, stops: list[str | None]) -> str:
+    """Return which of the revisions that a migration passes are done, where it was stopped."""
+    try:
+        with database.connect() as connection:
+            current = current_revision(connection)
+    except DatabaseMissing:
+        current = None
+    except TaskdbError:
+        return "'taskdb migrate status' shows how far it came"
+    if current == stops[0] and database.backend.migrates_in_one_transaction:
+        return "nothing was changed"
+    if current not in stops[1:]:
+        return f"no revision is done: it is still at {current or 'nothing'}"
+    done = [name or "nothing" for name in stops[: stops.index(current) + 1]]
+    return f"stopped at {done[-1]}; {' → '.join(done)} is done"
 
 
 def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:
@@ -129,26 +170,35 @@ def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:
     with database.connect() as connection, resolving(to):
         start = _status(connection).current
         steps = _steps_down(start, to)
-        if not (start and steps):
-            return Downgrade(start, start, [])
-        target = _below(steps[-1]) or "base"
-        # The revisions lose the same on every engine, and only this one can do all of it offline.
-        script = offline_sql("postgresql", revision_range=f"{start}:{target}")
-        return Downgrade(start, target, losses(connection, script))
+    if not (start and steps):
+        return Downgrade(start, start, [])
+    losses = [_count(database, *loss) for step in steps for loss in step.module.LOSES.items()]
+    return Downgrade(start, _below(steps[-1]) or "base", losses)
+
+
+def _count(database: Database, loss: str, query: str | None) -> str:
+    if query is None:
+        return loss
+    try:
+        with database.connect() as connection:
+            amount = f"{connection.exec_driver_sql(query).scalar_one():,}"
+    except TaskdbError:
+        # A later revision may have renamed the table.
+        return loss
+    return f"{loss} ({amount.replace(',', ' ')})"
 
 
 def status(database: Database) -> SchemaStatus:
     """Return where a database stands; change nothing.
 
-    Raises SchemaForeign, SchemaUnstamped or SchemaForked for a database of which that cannot be said. A
-    revision that this version does not know has no steps to the newest one.
+    Raises SchemaForeign, SchemaUnstamped or SchemaForked if its revision cannot be told. A revision that
+    this version does not know has no pending steps.
     """
     with database.connect() as connection:
         current = current_revision(connection)
-    head = head_revision()
     if isinstance(compare_revision(current), SchemaAhead):
-        return SchemaStatus(current, head, [])
-    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
+        return SchemaStatus(current, head_revision(), [])
+    return _known_status(current)
 
 
 def history(database: Database) -> list[Revision]:
@@ -158,6 +208,33 @@ def history(database: Database) -> list[Revision]:
     """
     with database.connect() as connection:
         return _chain(_status(connection).current)
+
+
+def _status(connection: Connection) -> SchemaStatus:
+    current = current_revision(connection)
+    problem = compare_revision(current)
+    if isinstance(problem, SchemaAhead):
+        raise problem
+    return _known_status(current)
+
+
+def _known_status(current: str | None) -> SchemaStatus:
+    return SchemaStatus(current, head_revision(), [step for step in _chain(current) if not step.applied])
+
+
+def _chain(current: str | None) -> list[Revision]:
+    applied = _ancestry(current) if current else set()
+    found = []
+    for step in reversed(list(revisions().walk_revisions())):
+        lines = (step.module.__doc__ or "").splitlines()
+        date = next((line.partition(":")[2].strip() for line in lines if line.startswith("Date:")), "")
+        message = lines[0].rstrip(".") if lines else ""
+        found.append(Revision(step.revision, date, step.revision in applied, message))
+    return found
+
+
+def _ancestry(revision: str) -> set[str]:
+    return {step.revision for step in revisions().iterate_revisions(revision, "base")}
 
 
 def check(database: Database) -> SchemaStatus:
@@ -179,6 +256,26 @@ def check(database: Database) -> SchemaStatus:
     return SchemaStatus(current, head_revision(), [])
 
 
+def differences(connection: Connection, backend: Backend) -> Iterator[str]:
+    """Yield every difference between the schema of a database and the newest revision; change nothing."""
+    live = backend.facts(connection, OUR_TABLES)
+    wanted = recorded_facts(head_revision(), backend.dialect)
+    yield from compare(live, wanted)
+    if f"table {IDENTITY_TABLE}" in live.keys() & wanted.keys() and read_identity(connection) is None:
+        yield f"the row of {IDENTITY_TABLE} is missing"
+
+
+def compare(live: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
+    """Yield every difference between the facts of a database and those that it should have."""
+    for name in sorted(wanted.keys() | live.keys()):
+        if name not in live:
+            yield f"{name} is missing"
+        elif name not in wanted:
+            yield f"{name} is not of taskdb"
+        elif live[name] != wanted[name]:
+            yield f"{name} is {live[name]}, not {wanted[name]}"
+
+
 def identify(database: Database) -> tuple[str | None, bool]:
     """Return the identity of a database, or None, and whether it holds any rows.
 
@@ -191,7 +288,7 @@ def identify(database: Database) -> tuple[str | None, bool]:
 def require_head(database: Database) -> None:
     """Raise SchemaBehind, SchemaAhead or SchemaForeign unless a database is at the newest revision.
 
-    Its tables are not compared with the models, so that this is quick.
+    The tables are not compared with the revision, so this is quick.
     """
     with database.connect() as connection:
         if problem := compare_revision(current_revision(connection)):
@@ -212,36 +309,22 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     config.output_buffer = buffer = StringIO()
     config.attributes["dialect"] = dialect
     with resolving(revision_range):
-        move = command.downgrade if _goes_down(ends) else command.upgrade
+        down = False
+        if len(ends) > 1:
+            start, target = (revisions().get_revision(name) for name in ends)
+            down = bool(start) and start.revision not in _ancestry(target.revision if target else "base")
         try:
-            move(config, revision_range, sql=True)
+            (command.downgrade if down else command.upgrade)(config, revision_range, sql=True)
         except AssertionError as exc:
-            # Alembic takes it for granted that 0001-9, a revision by its distance, exists.
+            # Alembic asserts that 0001-9, a revision named by its distance, exists.
             raise CommandError("no revision is at this distance") from exc
     return buffer.getvalue()
-
-
-def _goes_down(ends: Sequence[str]) -> bool:
-    if len(ends) == 1:
-        return False
-    start, end = (revisions().get_revision(name) for name in ends)
-    return bool(start) and start.revision not in _ancestry(end.revision if end else "base")
-
-
-def _ancestry(revision: str) -> set[str]:
-    return {step.revision for step in revisions().iterate_revisions(revision, "base")}
-
-
-def _config(connection: Connection) -> Config:
-    config = alembic_config()
-    config.attributes["connection"] = connection
-    return config
 
 
 def require_known(revision: str) -> None:
     """Raise InvalidInput for a revision that does not exist, SchemaForked for a chain with several heads."""
     if not revision:
-        raise InvalidInput("no revision was named", "'taskdb migrate history' lists the revisions")
+        raise InvalidInput("no revision was named", _LIST_THEM)
     _require_no_branch(revision)
     head_revision()
     if not revision.startswith(("+", "-")):
@@ -252,107 +335,16 @@ def require_known(revision: str) -> None:
 def _require_no_branch(revision: str) -> None:
     # Alembic fails on an @ without a branch, and Python on thousands of digits.
     if "@" in revision or len(revision) > LONGEST_ECHO:
-        raise InvalidInput(
-            f"{brief(revision)!r} is not a revision", "'taskdb migrate history' lists the revisions"
-        )
-
-
-def _steps_up(current: str | None, to: str) -> list[Script]:
-    return list(revisions().iterate_revisions(to, current or (), implicit_base=True))[::-1]
-
-
-def _steps_down(current: str | None, to: str) -> list[Script]:
-    return list(revisions().iterate_revisions(current or (), to, select_for_downgrade=True))
-
-
-def _below(step: Script) -> str | None:
-    below = step.down_revision
-    return below if isinstance(below, str) else None
-
-
-@dataclass
-class _Way:
-    """The revisions that a migration passes, from where it starts; none before it starts."""
-
-    stops: list[str | None] = field(default_factory=list)
-
-
-@contextmanager
-def _noting_how_far(database: Database) -> Iterator[_Way]:
-    """Add to the error of a migration which revisions are done."""
-    way = _Way()
-    try:
-        yield way
-    except Exception as exc:
-        if way.stops:
-            exc.add_note(_how_far(database, way.stops))
-        raise
-    except KeyboardInterrupt as exc:
-        if not way.stops:
-            raise
-        raise Interrupted(f"interrupted; {_how_far(database, way.stops)}") from exc
-
-
-def _how_far(database: Database, stops: list[str | None]) -> str:
-    try:
-        with database.connect() as connection:
-            current = current_revision(connection)
-    except DatabaseMissing:
-        current = None
-    except TaskdbError:
-        return "'taskdb migrate status' shows how far it came"
-    if current == stops[0] and database.backend.migrates_in_one_transaction:
-        return "nothing was changed"
-    done = stops[: stops.index(current) + 1] if current in stops else []
-    names = [name or "nothing" for name in done]
-    if len(names) < 2:  # noqa: PLR2004 (a step has two ends)
-        return f"no revision is done: it is still at {current or 'nothing'}"
-    return f"stopped at {names[-1]}; {' → '.join(names)} is done"
-
-
-def _prepare(database: Database, observer: Connection, before: Callable[[Database], None] | None) -> None:
-    if before and _holds_rows(observer):
-        before(database)
-
-
-def _holds_rows(connection: Connection) -> bool:
-    # In a fixed order, so that two runs send the same statements.
-    # The identity is not counted: every database has one.
-    ours = sorted((OUR_TABLES - {IDENTITY_TABLE}) & set(inspect(connection).get_table_names()))
-    first = (select(literal(1)).select_from(table(name)).limit(1) for name in ours)
-    return any(connection.execute(query).first() for query in first)
+        raise InvalidInput(f"{brief(revision)!r} is not a revision", _LIST_THEM)
 
 
 @contextmanager
 def resolving(revision: str) -> Iterator[None]:
-    """Turn Alembic's refusal of a revision that is not on the way into ours."""
+    """Turn Alembic's refusal of a revision into InvalidInput."""
     from alembic.script.revision import RevisionError
     from alembic.util.exc import CommandError
 
     try:
         yield
     except (CommandError, RevisionError) as exc:
-        raise InvalidInput(
-            f"{revision!r} is not a revision on this way: {exc}",
-            "'taskdb migrate history' lists the revisions",
-        ) from exc
-
-
-def _status(connection: Connection) -> SchemaStatus:
-    current, head = current_revision(connection), head_revision()
-    problem = compare_revision(current)
-    if isinstance(problem, SchemaAhead):
-        raise problem
-    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
-
-
-def _chain(current: str | None) -> list[Revision]:
-    applied = _ancestry(current) if current else set()
-    steps = reversed(list(revisions().walk_revisions()))
-    return [_revision(step, step.revision in applied) for step in steps]
-
-
-def _revision(step: Script, applied: bool) -> Revision:
-    lines = (step.module.__doc__ or "").splitlines()
-    date = next((line.partition(":")[2].strip() for line in lines if line.startswith("Date:")), "")
-    return Revision(step.revision, date, applied, lines[0].rstrip(".") if lines else "")
+        raise InvalidInput(f"{revision!r} is not a revision on this way: {exc}", _LIST_THEM) from exc

@@ -130,10 +130,10 @@ def test_down_asks_first(taskdb, url):
 
 
 def test_down_says_what_is_lost(taskdb, url):
-    """The tables that would go are named with what they hold, also when nobody can be asked."""
+    """What would go is named, also when nobody can be asked."""
     insert_rows(url)
     result = taskdb("migrate", "down", "base", expect=ExitCode.REFUSED)
-    for words in (f"from {HEAD} to nothing", "drops table tasks with 1 row", "drops table users with 1 row"):
+    for words in (f"from {HEAD} to nothing", "all tasks (1)", "all users (1)"):
         assert words in result.err
     taskdb("migrate", "down", "0002", "--yes")
     result = taskdb("migrate", "down", "0001", expect=ExitCode.REFUSED)
@@ -164,7 +164,7 @@ def test_down_asks_with_what_is_lost(taskdb, url):
     for answer, code, left in (("n", ExitCode.REFUSED, [("Write",)]), ("y", ExitCode.OK, None)):
         words = processes.command("migrate", "down", "base")
         child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60, dimensions=(24, 400))
-        child.expect(r"from \w+ to nothing \(.*drops table tasks with 1 row, .*users with 1 row\)\? \[y/N\] ")
+        child.expect(r"from \w+ to nothing \(.*all users \(1\); all tasks \(1\)\)\? \[y/N\] ")
         child.sendline(answer)
         child.expect(pexpect.EOF)
         child.close()
