@@ -4,9 +4,14 @@ Revision: ${up_revision}, after ${down_revision}
 Date: ${create_date.date()}
 """
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import load_python_file
 ${imports if imports else ""}
+helpers = load_python_file(str(Path(__file__).parents[1]), "helpers.py")
+
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None

@@ -60,7 +60,7 @@ def insert_rows(url: URL) -> None:
 def write_revision(
     directory: Path, revision: str, *, after: str, upgrade: str, downgrade: str = "pass", loses: object = None
 ) -> None:
-    """Add a revision to a chain."""
+    """Add a revision to a chain, which can use the helpers of the others."""
     body = f'''\
         """Revision {revision}.
 
@@ -68,8 +68,13 @@ def write_revision(
         Date: 2026-11-23
         """
 
+        from pathlib import Path
+
         import sqlalchemy as sa
         from alembic import op
+        from alembic.util import load_python_file
+
+        helpers = load_python_file(str(Path(__file__).parents[1]), "helpers.py")
 
         revision = "{revision}"
         down_revision = "{after}"

@@ -7,8 +7,13 @@ Both columns are added in place: no engine rewrites the table. Going back delete
 because an older taskdb would accept them for ever.
 """
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import load_python_file
+
+helpers = load_python_file(str(Path(__file__).parents[1]), "helpers.py")
 
 revision = "0005"
 down_revision = "0004"
@@ -22,42 +27,22 @@ LOSES = {
 
 COLUMNS = ("expires_at", "last_used_at")
 
+SQLITE = (
+    "substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND instr({0}, char(0)) = 0"
+    " AND substr({0}, 1, 19) IS strftime('%Y-%m-%dT%H:%M:%S', substr({0}, 1, 19), '+0 days')"
+    " AND {0} >= '0001'"
+)
+POSTGRESQL = "{0} >= '0001-01-01 00:00:00+00' AND {0} < '10000-01-01 00:00:00+00'"
+
 
 def upgrade() -> None:
-    engine = SQLITE if op.get_context().dialect.name == "sqlite" else POSTGRESQL
+    type_, timestamp = (sa.Text, SQLITE) if helpers.on_sqlite() else (sa.DateTime(timezone=True), POSTGRESQL)
     for name in COLUMNS:
-        # The rule is part of the column: SQLite drops both together, without making the table anew.
-        rule = f"CONSTRAINT access_tokens_{name}_timestamp CHECK ({engine.timestamp(name)})"
-        statement = f"ALTER TABLE access_tokens ADD COLUMN {name} {engine.time} {rule}"
-        op.execute(sa.text(statement.replace(":", r"\:")))
+        rule = helpers.check(f"access_tokens_{name}_timestamp", timestamp.format(name))
+        helpers.add_column("access_tokens", name, type_, rule)
 
 
 def downgrade() -> None:
     op.execute("DELETE FROM access_tokens WHERE expires_at IS NOT NULL")
     for name in reversed(COLUMNS):
         op.drop_column("access_tokens", name)
-
-
-class SQLITE:
-    """Times as text of one format."""
-
-    time = "TEXT"
-
-    @staticmethod
-    def timestamp(column: str) -> str:
-        second = f"substr({column}, 1, 19)"
-        return (
-            f"substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND instr({column}, char(0)) = 0"
-            f" AND {second} IS strftime('%Y-%m-%dT%H:%M:%S', {second}, '+0 days')"
-            f" AND {column} >= '0001'"
-        )
-
-
-class POSTGRESQL:
-    """Times between the years 1 and 9999."""
-
-    time = "TIMESTAMP WITH TIME ZONE"
-
-    @staticmethod
-    def timestamp(column: str) -> str:
-        return f"{column} >= '0001-01-01 00:00:00+00' AND {column} < '10000-01-01 00:00:00+00'"
