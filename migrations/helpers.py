@@ -4,6 +4,7 @@ Released revisions depend on these functions, so what a function does must never
 The functions also work for `taskdb migrate sql`, which has no database to look at.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,39 +67,62 @@ def create_index(
         )
 
 
+def change_check(table: str, name: str, condition: str, *, at: str) -> None:
+    """Change the condition of a CHECK constraint. All rows must fulfil the new one.
+
+    `at` is as for `alter_table`.
+    """
+    if not on_sqlite():
+        op.drop_constraint(name, table, type_="check")
+        op.create_check_constraint(name, table, check(name, condition).sqltext)
+        return
+    definition = _definition(table, at)
+    for owner in (definition, *definition.c):
+        for rule in owner.constraints:
+            if rule.name == name:
+                rule.sqltext = check(name, condition).sqltext
+    with _rebuilding(table, definition):
+        pass
+
+
 @contextmanager
 def alter_table(table: str, *, at: str) -> Iterator[BatchOperations]:
-    """Change a table in ways for which SQLite must rebuild it, such as other constraints.
+    """Change a table in ways for which SQLite must rebuild it, such as a foreign key or another type.
 
     `at` is the revision before the change: `down_revision` in `upgrade`, `revision` in `downgrade`.
     Call this before anything else in the revision changes the table. PostgreSQL changes the table in place.
     SQLite's new table is STRICT, has AUTOINCREMENT, indexes and constraints like the old one, and gives no
     id out twice.
     """
-    if not on_sqlite():
+    if on_sqlite():
+        with _rebuilding(table, _definition(table, at)) as batch:
+            yield batch
+    else:
         with op.batch_alter_table(table) as batch:
             yield batch
-        return
+
+
+@contextmanager
+def _rebuilding(table: str, definition: sa.Table) -> Iterator[BatchOperations]:
+    names = {"table": table, "kept": f"_taskdb_kept_{table}"}
     if op.get_context().as_sql:
         # Otherwise dropping the old table would delete the rows that refer to it.
         op.execute("PRAGMA foreign_keys = OFF")
-        with _scratch(at) as connection:
-            definition = _read_definition(connection, table)
-    else:
-        definition = _read_definition(op.get_bind(), table)
-    kept = f"_taskdb_kept_{table}"
-    # Dropping a table removes its row from sqlite_sequence, which holds the highest id ever given out.
-    op.execute(
-        _sql(
-            "INSERT INTO sqlite_sequence SELECT :kept, seq FROM sqlite_sequence WHERE name = :table",
-            kept=kept,
-            table=table,
-        )
-    )
+    # Dropping the old table removes its row from sqlite_sequence, which holds the highest id ever given out.
+    keep = "INSERT INTO sqlite_sequence SELECT :kept, seq FROM sqlite_sequence WHERE name = :table"
+    op.execute(sa.text(keep).bindparams(**names))
     with op.batch_alter_table(table, copy_from=definition, recreate="always") as batch:
         yield batch
-    op.execute(_sql("DELETE FROM sqlite_sequence WHERE name = :table", table=table))
-    op.execute(_sql("UPDATE sqlite_sequence SET name = :table WHERE name = :kept", kept=kept, table=table))
+    op.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = :table").bindparams(table=table))
+    op.execute(sa.text("UPDATE sqlite_sequence SET name = :table WHERE name = :kept").bindparams(**names))
+
+
+def _definition(table: str, at: str) -> sa.Table:
+    """Return the present definition of a table, or offline that of a revision."""
+    if not op.get_context().as_sql:
+        return _read_definition(op.get_bind(), table)
+    with _scratch(at) as connection:
+        return _read_definition(connection, table)
 
 
 def _read_definition(connection: sa.Connection, table: str) -> sa.Table:
@@ -128,17 +152,9 @@ def _scratch(revision: str) -> Iterator[sa.Connection]:
         operations = Operations(MigrationContext.configure(connection))
         for step in reversed(list(script.iterate_revisions(revision, "base"))):
             # Alembic's own `op` is busy with the revision that is being written out.
-            module = load_python_file(*_split(step.path))
+            module = load_python_file(*os.path.split(step.path))
             module.op = operations
             if helpers := getattr(module, "helpers", None):
                 helpers.op = operations
             module.upgrade()
         yield connection
-
-
-def _split(path: str) -> tuple[str, str]:
-    return str(Path(path).parent), Path(path).name
-
-
-def _sql(text: str, **values: str) -> sa.TextClause:
-    return sa.text(text).bindparams(**values)
