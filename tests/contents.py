@@ -10,46 +10,41 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from taskdb_cli.backup.archive import Digest
+from taskdb_cli.backup.archive import Column, Digest, Manifest
 from taskdb_cli.database import Database
+from taskdb_cli.database.schema import ARCHIVED_TABLES
+from taskdb_cli.models import metadata
 from tests.conftest import connect
 from tests.schemas import execute
 
-COLUMNS = {
-    "users": ("id", "email", "name", "is_active", "version", "created_at", "updated_at"),
-    "tasks": (
-        "id",
-        "user_id",
-        "external_id",
-        "title",
-        "description",
-        "status",
-        "priority",
-        "due_at",
-        "completed_at",
-        "version",
-        "created_at",
-        "updated_at",
-    ),
-}
-"""The tables, parents first."""
+COLUMNS = {name: tuple(metadata().tables[name].columns.keys()) for name in ARCHIVED_TABLES}
+"""The columns of the tables as the models have them; parents first."""
 
 Rows = Mapping[str, Iterable[tuple[Any, ...]]]
 
 _MANY = {
     "sqlite": """
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
-        INSERT INTO {table} SELECT {values} FROM n
+        INSERT INTO {table} ({columns}) SELECT {values} FROM n
     """,
     "postgresql": """
-        INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT {values} FROM generate_series(1, {count}) AS n (i)
+        INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
+        SELECT {values} FROM generate_series(1, {count}) AS n (i)
     """,
 }
 _MOMENT = "'2026-11-22T12:30:15.000000Z'"
 
 
+def complete(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a row with NULL in the columns that have been added behind its own."""
+    return (*row, *[None] * (len(COLUMNS[table]) - len(row)))
+
+
 def put_rows(url: URL, rows: Rows) -> None:
-    """Replace all rows of a database by these, whose order of columns is that of COLUMNS."""
+    """Replace all rows of a database by these, whose order of columns is that of COLUMNS.
+
+    The last columns may be left out.
+    """
     sqlite = url.drivername == "sqlite"
     mark, overriding = ("?", "") if sqlite else ("%s", " OVERRIDING SYSTEM VALUE")
     with closing(_connected(url)) as connection, connection:
@@ -58,20 +53,26 @@ def put_rows(url: URL, rows: Rows) -> None:
         for table, columns in COLUMNS.items():
             marks = ", ".join([mark] * len(columns))
             statement = f"INSERT INTO {table} ({', '.join(columns)}){overriding} VALUES ({marks})"
-            for row in rows[table]:
+            for given in rows[table]:
+                row = complete(table, given)
                 connection.execute(statement, [_sqlite_value(value) for value in row] if sqlite else row)
 
 
 def get_rows(url: URL) -> dict[str, list[tuple[Any, ...]]]:
-    """Return all rows of a database in the order of the ids, alike whichever engine it is of."""
+    """Return all rows of a database in the order of the ids, alike whichever engine it is of.
+
+    A column that the database does not have yet is None.
+    """
+    rows: dict[str, list[tuple[Any, ...]]] = {}
     with closing(_connected(url)) as connection:
-        found = {
-            table: connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id").fetchall()
-            for table, columns in COLUMNS.items()
-        }
+        for table, columns in COLUMNS.items():
+            found = connection.execute(f"SELECT * FROM {table} ORDER BY id")
+            names = [column[0] for column in found.description]
+            records = (dict(zip(names, row, strict=True)) for row in found)
+            rows[table] = [tuple(map(record.get, columns)) for record in records]
     if url.drivername != "sqlite":
-        return found
-    return {table: [_plain_row(table, row) for row in rows] for table, rows in found.items()}
+        return rows
+    return {table: [_plain_row(table, row) for row in found] for table, found in rows.items()}
 
 
 def fill(url: URL, *, users: int = 20, tasks: int = 3000) -> None:
@@ -80,35 +81,50 @@ def fill(url: URL, *, users: int = 20, tasks: int = 3000) -> None:
     random, true = ("hex(randomblob(32))", "1") if sqlite else ("md5(i::text || random()::text)", "true")
     moment = _MOMENT if sqlite else f"{_MOMENT}::timestamptz"
     stamps = f"{moment}, {moment}"
-    none = "NULL" if sqlite else "NULL::timestamptz"
+    names = {
+        "users": "id, email, name, is_active, version, created_at, updated_at",
+        "tasks": "id, user_id, title, description, status, priority, version, created_at, updated_at",
+    }
     values = {
         "users": (users, f"i, 'user' || i || '@example.com', 'User ' || i, {true}, 1, {stamps}"),
-        "tasks": (
-            tasks,
-            f"i, 1 + i % {users}, NULL, 'Task ' || i, {random}, 'todo', 2, {none}, {none}, 1, {stamps}",
-        ),
+        "tasks": (tasks, f"i, 1 + i % {users}, 'Task ' || i, {random}, 'todo', 2, 1, {stamps}"),
     }
     template = _MANY["sqlite" if sqlite else "postgresql"]
     execute(
         url,
         *(
-            template.format(table=table, count=count, values=line)
+            template.format(table=table, columns=names[table], count=count, values=line)
             for table, (count, line) in values.items()
             if count
         ),
     )
 
 
-def hashes(database: Database) -> dict[str, tuple[int, str]]:
-    """Return the count and the hash of the rows of each table."""
+def archive_columns(table: str) -> list[Column]:
+    """Return the columns of a table as an archive names them."""
+    kinds = {bool: "boolean", int: "integer", datetime: "timestamp"}
+    # The type of a status or a priority is made of a plain one.
+    types = [getattr(each.type, "impl", each.type) for each in metadata().tables[table].columns]
+    names = zip(COLUMNS[table], types, strict=True)
+    return [Column(name, kinds.get(type.python_type, "text")) for name, type in names]
+
+
+def hashes(database: Database, manifest: Manifest | None = None) -> dict[str, tuple[int, str]]:
+    """Return the count and the hash of the rows of each table.
+
+    With a manifest only the columns that it names are hashed. The columns behind these must be NULL.
+    """
+    known = {table.name: len(table.columns) for table in manifest.tables} if manifest else {}
     found = {}
     with database.connect() as connection:
         content = database.backend.content(connection)
         for layout in content.layouts:
-            digest = Digest()
+            digest, added = Digest(), len(layout.names) - known.get(layout.table, len(layout.names))
+            newer = b"\t\\N" * added + b"\n"
             with content.chunks(layout) as chunks:
-                for chunk in chunks:
-                    digest.update(chunk)
+                for chunk in [b"".join(chunks)] if added else chunks:
+                    assert chunk.count(newer) == chunk.count(b"\n")
+                    digest.update(chunk.replace(newer, b"\n"))
             found[layout.table] = digest.rows, digest.sha256
     return found
 

@@ -12,28 +12,22 @@ import pytest
 
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
-from taskdb_cli.backup.archive import ArchiveWriter, Column, Origin
+from taskdb_cli.backup.archive import ArchiveWriter, Origin
 from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate
 from tests.conftest import ENGINES, FAULT_SERVERS, NOW, open_database
-from tests.contents import COLUMNS, fill, get_rows, hashes
+from tests.contents import COLUMNS, archive_columns, fill, get_rows, hashes
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user
 from tests.schemas import execute
 
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", FAULT_SERVERS, indirect=True)
 
-TYPES = {
-    "is_active": "boolean",
-    "id": "integer",
-    "user_id": "integer",
-    "priority": "integer",
-    "version": "integer",
-}
 STAMP = b"2026-11-22 12:30:15+00"
 ANN = b"1\tann@example.com\tAnn\tt\t1\t" + STAMP + b"\t" + STAMP + b"\n"
-TASK = b"1\t1\t\\N\tWrite\t\\N\ttodo\t2\t\\N\t\\N\t1\t" + STAMP + b"\t" + STAMP + b"\n"
+_TASK = [b"1", b"1", rb"\N", b"Write", rb"\N", b"todo", b"2", rb"\N", rb"\N", b"1", STAMP, STAMP]
+TASK = b"\t".join([*_TASK, *[rb"\N"] * (len(COLUMNS["tasks"]) - len(_TASK))]) + b"\n"
 
 
 def forge(path, users=ANN, tasks=TASK):
@@ -41,11 +35,7 @@ def forge(path, users=ANN, tasks=TASK):
     stream = io.BytesIO()
     writer = ArchiveWriter(stream)
     for table, text in (("users", users), ("tasks", tasks)):
-        columns = [
-            Column(name, "timestamp" if name.endswith("_at") else TYPES.get(name, "text"))
-            for name in COLUMNS[table]
-        ]
-        writer.add_table(table, columns, [text])
+        writer.add_table(table, archive_columns(table), [text])
     head = revisions().get_current_head()
     writer.close(Origin("work", "sqlite", "3", head, datetime(2026, 11, 22, tzinfo=UTC), place="/x"))
     path.write_bytes(stream.getvalue())

@@ -16,7 +16,7 @@ from taskdb_cli.database.schema import ARCHIVED_TABLES, LEFT_OUT_TABLES, VERSION
 from taskdb_cli.errors import DataCorrupt, IdsUsedUp
 from taskdb_cli.models import metadata
 from tests.conftest import ENGINES, NOW, open_database
-from tests.contents import get_rows, hashes, put_rows
+from tests.contents import complete, get_rows, hashes, put_rows
 from tests.samples import add_task, add_user, task_records
 from tests.schemas import execute
 
@@ -108,7 +108,8 @@ def contents(draw: st.DrawFn) -> dict[str, list[tuple]]:
             unique_by=(lambda row: row[0], lambda row: row[1:3] if row[2] is not None else row[0]),
         )
     )
-    return {"users": sorted(users, key=first), "tasks": [stored(row) for row in sorted(rows, key=first)]}
+    users = [complete("users", row) for row in sorted(users, key=first)]
+    return {"users": users, "tasks": [stored(row) for row in sorted(rows, key=first)]}
 
 
 def first(row: tuple) -> int:
@@ -118,7 +119,8 @@ def first(row: tuple) -> int:
 def stored(row: tuple) -> tuple:
     """Return a task as the columns have it: its state is two of them."""
     id, owner, external_id, title, description, (status, completed), priority, due, *rest = row
-    return (id, owner, external_id, title, description, status, priority, due, completed, *rest)
+    given = (id, owner, external_id, title, description, status, priority, due, completed, *rest)
+    return complete("tasks", given)
 
 
 def every_awkward_thing() -> dict[str, list[tuple]]:
@@ -135,7 +137,8 @@ def every_awkward_thing() -> dict[str, list[tuple]]:
         )
     ]
     last = (LARGEST_ID, LARGEST_ID - 1, None, "x" * 500, None, "done", 4, LAST, FIRST, LARGEST_VERSION)
-    return {"users": users, "tasks": [*tasks, (*last, LAST, NOW)]}
+    tasks = [complete("tasks", row) for row in (*tasks, (*last, LAST, NOW))]
+    return {"users": [complete("users", row) for row in users], "tasks": tasks}
 
 
 EMPTY = {"users": [], "tasks": []}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 from tests.conftest import open_database
 from tests.processes import command, run_process
 from tests.samples import add_task, add_user, emails
@@ -46,7 +47,7 @@ def database(url):
     return opened
 
 
-FIRST = {
+FIRST = dict.fromkeys(TASK_FIELDS) | {
     "id": 1,
     "user_id": 1,
     "user": "ann@example.com",
@@ -61,7 +62,7 @@ FIRST = {
     "created_at": "2026-01-01T00:00:00Z",
     "updated_at": "2026-01-02T00:00:00.500000Z",
 }
-SECOND = {
+SECOND = dict.fromkeys(TASK_FIELDS) | {
     "id": 2,
     "user_id": 1,
     "user": "ann@example.com",
@@ -76,7 +77,7 @@ SECOND = {
     "created_at": "2026-01-02T00:00:00Z",
     "updated_at": "2026-01-02T00:00:00Z",
 }
-USER = {
+USER = dict.fromkeys(USER_FIELDS) | {
     "id": 1,
     "email": "ann@example.com",
     "name": "Ann",

@@ -6,6 +6,7 @@ from io import StringIO
 
 import pytest
 
+from taskdb_cli.models.vocabulary import TASK_FIELDS
 from tests.conftest import open_database
 from tests.samples import add_task, add_user, titles
 from tests.schemas import execute
@@ -34,23 +35,23 @@ def test_create_prints_the_record(taskdb, database):
         *("-o", "json"),
     )
     now = record(made)["created_at"]
-    assert made.out == (
-        "{\n"
-        '  "id": 1,\n'
-        '  "user_id": 1,\n'
-        '  "user": "ann@example.com",\n'
-        '  "external_id": "x-1",\n'
-        '  "title": "Write it",\n'
-        '  "description": "Two\\nlines",\n'
-        '  "status": "done",\n'
-        '  "priority": "high",\n'
-        '  "due_at": "2026-12-01T17:00:00Z",\n'
-        f'  "completed_at": "{now}",\n'
-        '  "version": 1,\n'
-        f'  "created_at": "{now}",\n'
-        f'  "updated_at": "{now}"\n'
-        "}\n"
-    )
+    expected = dict.fromkeys(TASK_FIELDS) | {
+        "id": 1,
+        "user_id": 1,
+        "user": "ann@example.com",
+        "external_id": "x-1",
+        "title": "Write it",
+        "description": "Two\nlines",
+        "status": "done",
+        "priority": "high",
+        "due_at": "2026-12-01T17:00:00Z",
+        "completed_at": now,
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in expected.items())
+    assert made.out == "{\n" + ",\n".join(lines) + "\n}\n"
     assert made.err == ""
 
 

@@ -10,12 +10,15 @@ from sqlalchemy.exc import IntegrityError
 
 from taskdb_cli.database.sqlite.copy_text import CONVERTERS, rows, texts
 from taskdb_cli.errors import DataCorrupt
+from tests.contents import COLUMNS
 from tests.samples import add_user
 from tests.schemas import execute
 
 STAMP = "2026-11-22 12:30:15+00"
 ANN = f"1\tann@example.com\tAnn\tt\t1\t{STAMP}\t{STAMP}\n".encode()
-TASK = f"1\t\\N\tWrite\tTwo\\nlines\ttodo\t2\t\\N\t\\N\t1\t{STAMP}\t{STAMP}\n".encode()
+_TASK = ["1", r"\N", "Write", r"Two\nlines", "todo", "2", r"\N", r"\N", "1", STAMP, STAMP]
+_ADDED = len(COLUMNS["tasks"]) - len(["id", *_TASK])
+TASK = ("\t".join([*_TASK, *[r"\N"] * _ADDED]) + "\n").encode()
 MANY = b"".join(b"%d\t%s" % (number, TASK) for number in range(1, 3001))
 BAD_ID = b"\n2900\t"
 

@@ -6,7 +6,7 @@ import pytest
 
 from taskdb_cli.errors import ExternalIdTaken, InvalidInput, StaleVersion, TaskNotFound, UserNotFound
 from taskdb_cli.models.task import TaskCreate, TaskUpdate
-from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing import pages as listing
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter
@@ -47,7 +47,7 @@ def set_status(database, status, *ids, now=LATER):
 def test_create(database, ann):
     """A new task is to do, of medium priority, at version 1, and made now."""
     record = get(database, add_task(database, "ANN@example.com", "Write"))
-    assert record == {
+    assert record == dict.fromkeys(TASK_FIELDS) | {
         "id": 1,
         "user_id": 1,
         "user": "ann@example.com",
