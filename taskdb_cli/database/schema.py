@@ -1,14 +1,18 @@
-"""Which schema a database holds: its revision, and how that compares with what this version needs."""
+"""The revision of a database, and how it compares with the one that this version needs."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnClause, Connection, column, inspect, select, table
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from taskdb_cli.errors import (
     EncodingUnsupported,
@@ -35,7 +39,7 @@ IDENTITY_TABLE = "taskdb_identity"
 """The table whose one row says which database this is."""
 
 LEFT_OUT_TABLES = frozenset({"access_tokens", IDENTITY_TABLE})
-"""The tables that no backup holds: tokens would give access, and the identity is in the manifest."""
+"""The tables that no backup holds: tokens would give access, and the manifest has the identity."""
 
 OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
 
@@ -43,7 +47,7 @@ STAMP = "taskdb migrate stamp"
 """The command that repairs the version table."""
 
 ALREADY_THERE = f"if the tables are of a later revision than the database says, '{STAMP}' writes that down"
-"""What to do when a migration meets what it is about to make."""
+"""The hint for a migration that finds the table, column or index that it is about to create."""
 
 # Every revision has these constraints, and no other program is likely to choose the same names.
 _OUR_MARKS = {"users": "users_email_lower", "tasks": "tasks_completed_when_done"}
@@ -52,7 +56,7 @@ _REVISION = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 def migrations_directory() -> Path:
-    """Return where the revisions are: inside an installed package, beside it in a checkout."""
+    """Return the directory of the revisions: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "migrations"
     return inside if inside.is_dir() else package.parent / "migrations"
@@ -74,7 +78,7 @@ def revisions() -> ScriptDirectory:
 
 @cache
 def read_revisions(directory: Path) -> ScriptDirectory:
-    """Return the revisions of a directory as they are when it is first asked for: reading runs them all."""
+    """Return the revisions of a directory. They are imported once, when they are first asked for."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory(str(directory))
@@ -92,9 +96,9 @@ def head_revision() -> str:
 
 
 def recorded_facts(revision: str, dialect: str) -> dict[str, str]:
-    """Return what `Backend.facts` says of a database of that engine that was migrated to a revision.
+    """Return what `Backend.facts` returns for a database of that engine at a revision.
 
-    The facts are recorded in a file, because a standby or a read-only session cannot build the tables
+    The facts are recorded in a file, because a standby or a read-only session cannot create tables
     to compare with.
     """
     path = migrations_directory() / "facts" / f"{revision}.json"
@@ -102,12 +106,31 @@ def recorded_facts(revision: str, dialect: str) -> dict[str, str]:
     return recorded[dialect]
 
 
-def current_revision(connection: Connection) -> str | None:
-    """Return the revision that a database is at, or None when it has never been migrated.
+def collect_facts(described: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return descriptions by name. Two tables may each have a constraint of the same name."""
+    found: dict[str, str] = {}
+    for name, description in described:
+        found[name] = f"{found[name]} and {description}" if name in found else description
+    return found
 
-    Raises SchemaForeign when it holds tables of our names that no migration of ours made,
-    SchemaUnstamped when the tables are ours but their revision is not known, and SchemaForked when the
-    version table names several.
+
+def write_rules(dialect: str, templates: Mapping[type[FunctionElement[bool]], str]) -> None:
+    """Define how SQLAlchemy writes rules of the models on one engine; {0} stands for the column."""
+    for rule, template in templates.items():
+
+        def write(
+            element: FunctionElement[bool], compiler: SQLCompiler, *, form: str = template, **_: Any
+        ) -> str:
+            return form.format(compiler.process(element.clauses))
+
+        compiles(rule, dialect)(write)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision of a database, or None if it has never been migrated.
+
+    Raises SchemaForeign if it has tables of our names that no migration of ours created, SchemaUnstamped if
+    the tables are ours but their revision is unknown, and SchemaForked if the version table names several.
     """
     stamped = stamped_revisions(connection)
     if len(stamped) > 1:
@@ -115,27 +138,30 @@ def current_revision(connection: Connection) -> str | None:
             f"the database is at several revisions at once: {', '.join(stamped)}",
             f"'{STAMP} REVISION' keeps one of them, if the tables match it",
         )
+    record = f"'{STAMP}' compares the tables with a revision and records it"
     if not stamped:
-        require_no_tables(connection)
+        taken = require_ours(connection)
+        if taken:
+            raise SchemaUnstamped(
+                f"the database has the tables {', '.join(taken)}, but {VERSION_TABLE} names no revision",
+                record,
+            )
         return None
     if not is_revision_name(stamped[0]):
-        raise SchemaUnstamped(
-            f"{VERSION_TABLE} holds {stamped[0]}, which is not a revision",
-            f"'{STAMP}' compares the tables with a revision and records it",
-        )
+        raise SchemaUnstamped(f"{VERSION_TABLE} holds {stamped[0]}, which is not a revision", record)
     return stamped[0]
 
 
 def stamped_revisions(connection: Connection) -> list[str]:
-    """Return what the rows of the version table say, in order; nothing if the table is missing.
+    """Return the sorted rows of the version table; nothing if the table is missing.
 
-    What does not look like a revision is returned in quotes. Raises SchemaForeign for a version table
-    that Alembic did not make.
+    A row that does not look like a revision is returned in quotes. Raises SchemaForeign for a version table
+    that Alembic did not create.
     """
     inspector = inspect(connection)
     if not inspector.has_table(VERSION_TABLE):
         return []
-    # A view of the name is found by has_table too.
+    # has_table is also true for a view.
     if VERSION_TABLE not in inspector.get_table_names() or "version_num" not in {
         each["name"] for each in inspector.get_columns(VERSION_TABLE)
     }:
@@ -144,8 +170,13 @@ def stamped_revisions(connection: Connection) -> list[str]:
             f"rename it, then run '{STAMP}'",
         )
     version: ColumnClause[object] = column("version_num")
-    found = connection.scalars(select(version).select_from(table(VERSION_TABLE, version)))
-    return sorted(map(_revision_text, found))
+    found = []
+    for value in connection.scalars(select(version).select_from(table(VERSION_TABLE, version))):
+        if not isinstance(value, str):
+            found.append(f"({value!r})")
+        else:
+            found.append(value if is_revision_name(value) else repr(value[:40]))
+    return sorted(found)
 
 
 def is_revision_name(text: str) -> bool:
@@ -153,25 +184,11 @@ def is_revision_name(text: str) -> bool:
     return bool(_REVISION.fullmatch(text))
 
 
-def _revision_text(value: object) -> str:
-    if not isinstance(value, str):
-        return f"({value!r})"
-    return value if is_revision_name(value) else repr(value[:40])
+def require_ours(connection: Connection) -> list[str]:
+    """Return the tables of our names that are there, sorted.
 
-
-def require_no_tables(connection: Connection) -> None:
-    """Raise SchemaForeign or SchemaUnstamped if there are tables of our names."""
-    if not (taken := sorted(OUR_TABLES.intersection(inspect(connection).get_table_names()))):
-        return
-    require_ours(connection)
-    raise SchemaUnstamped(
-        f"the database has the tables {', '.join(taken)}, but {VERSION_TABLE} names no revision",
-        f"'{STAMP}' compares the tables with a revision and records it",
-    )
-
-
-def require_ours(connection: Connection) -> None:
-    """Raise SchemaForeign if tables have our names but none has a constraint that only taskdb makes."""
+    Raises SchemaForeign if there are some but none has a constraint that only taskdb creates.
+    """
     inspector = inspect(connection)
     taken = sorted(OUR_TABLES.intersection(inspector.get_table_names()))
     if taken and not any(
@@ -182,10 +199,11 @@ def require_ours(connection: Connection) -> None:
             f"the database has tables that taskdb did not make: {', '.join(taken)}",
             "give taskdb a database of its own, or a PostgreSQL schema with --schema",
         )
+    return taken
 
 
 def compare_revision(current: str | None) -> SchemaError | None:
-    """Return what is wrong with being at that revision, or None at head."""
+    """Return the error for a database at that revision, or None at head."""
     head = head_revision()
     if current == head:
         return None

@@ -195,10 +195,7 @@ def status(database: Database) -> SchemaStatus:
     this version does not know has no pending steps.
     """
     with database.connect() as connection:
-        current = current_revision(connection)
-    if isinstance(compare_revision(current), SchemaAhead):
-        return SchemaStatus(current, head_revision(), [])
-    return _known_status(current)
+        return _status(connection, even_ahead=True)
 
 
 def history(database: Database) -> list[Revision]:
@@ -210,16 +207,14 @@ def history(database: Database) -> list[Revision]:
         return _chain(_status(connection).current)
 
 
-def _status(connection: Connection) -> SchemaStatus:
-    current = current_revision(connection)
+def _status(connection: Connection, *, even_ahead: bool = False) -> SchemaStatus:
+    current, head = current_revision(connection), head_revision()
     problem = compare_revision(current)
     if isinstance(problem, SchemaAhead):
+        if even_ahead:
+            return SchemaStatus(current, head, [])
         raise problem
-    return _known_status(current)
-
-
-def _known_status(current: str | None) -> SchemaStatus:
-    return SchemaStatus(current, head_revision(), [step for step in _chain(current) if not step.applied])
+    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
 
 
 def _chain(current: str | None) -> list[Revision]:

@@ -19,7 +19,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.postgresql import errors as faults
-from taskdb_cli.database.postgresql import rules  # noqa: F401 (registers itself with SQLAlchemy)
+from taskdb_cli.database.postgresql import schema
 from taskdb_cli.database.postgresql.connection import check_idle_connections, connect_arguments, pooling
 from taskdb_cli.database.postgresql.errors import LATER
 from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrations
@@ -345,8 +345,6 @@ class PostgreSQL:
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as the catalogs do."""
-        from taskdb_cli.database.postgresql import schema
-
         return schema.facts(connection, tables)
 
 

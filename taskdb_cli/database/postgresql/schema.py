@@ -1,4 +1,4 @@
-"""What the tables of a PostgreSQL database are, in words that can be compared."""
+"""The schema on PostgreSQL: how the models' rules are written, and how tables are described."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection
 
-# These settings change how the server writes defaults and expressions, so they are set here.
+from taskdb_cli.database.schema import collect_facts, write_rules
+from taskdb_cli.models.types import IsTimestamp, IsUuid, NoUppercase, OneLine, PlainText
+
+# These settings change how the server writes defaults and expressions.
 _PLAIN_WORDS = """
 SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('TimeZone', 'UTC', true),
        set_config('standard_conforming_strings', 'on', true),
@@ -15,7 +18,7 @@ SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('TimeZone', 'UTC', 
 
 # One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them.
 # Names in the search path are written without their schema.
-# NOT VALID is another matter: the rule is as it should be, but was not held against old rows.
+# NOT VALID is left out: the rule itself is right, only the old rows were not checked.
 _FACTS = """
 WITH ours AS (
     SELECT oid, relname, relkind, relpersistence, relrowsecurity, relforcerowsecurity, relispartition
@@ -86,12 +89,20 @@ FROM ours JOIN pg_rewrite ON ev_class = ours.oid AND ev_enabled <> 'D' AND rulen
 ORDER BY 1, 2
 """
 
+write_rules(
+    "postgresql",
+    {
+        NoUppercase: "{0} !~ '[A-Z]'",
+        OneLine: r"{0} !~ '[\u0001-\u001f\u007f-\u009f]'",
+        PlainText: r"{0} !~ '[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]'",
+        IsTimestamp: "{0} >= '0001-01-01 00:00:00+00' AND {0} < '10000-01-01 00:00:00+00'",
+        IsUuid: "{0} ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$'",
+    },
+)
+
 
 def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
-    """Name each thing that those of the tables have which the search path finds, and describe it."""
+    """Return a description of everything about those tables that the search path finds, by name."""
     connection.exec_driver_sql(_PLAIN_WORDS)
-    found: dict[str, str] = {}
-    # Two tables may each have a constraint of one name.
-    for name, description in connection.exec_driver_sql(_FACTS, (list(tables),)):
-        found[name] = f"{found[name]} and {description}" if name in found else description
-    return found
+    found = connection.exec_driver_sql(_FACTS, (list(tables),))
+    return collect_facts((name, description) for name, description in found)

@@ -38,7 +38,7 @@ from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
-from taskdb_cli.database.sqlite import rules  # noqa: F401 (registers itself with SQLAlchemy)
+from taskdb_cli.database.sqlite import schema
 from taskdb_cli.database.sqlite.connection import open_file
 from taskdb_cli.database.sqlite.damage import find_damage
 from taskdb_cli.database.sqlite.files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
@@ -307,8 +307,6 @@ class SQLite:
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as SQLite and SQLAlchemy describe them."""
-        from taskdb_cli.database.sqlite import schema
-
         return schema.facts(connection, tables)
 
 

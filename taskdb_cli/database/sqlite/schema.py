@@ -1,73 +1,105 @@
-"""What the tables of a SQLite file are, in words that can be compared."""
+"""The schema on SQLite: how the models' types and rules are written, and how tables are described."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterator
 from typing import Any
 from warnings import catch_warnings
 
 from sqlalchemy import Connection, inspect
-from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import SAWarning
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import TypeCompiler
+from sqlalchemy.types import TypeEngine
+
+from taskdb_cli.database.schema import collect_facts, write_rules
+from taskdb_cli.models.types import (
+    BigNumber,
+    Flag,
+    IsTimestamp,
+    IsUuid,
+    NoUppercase,
+    OneLine,
+    PlainText,
+    SmallNumber,
+)
 
 _CLAUSES = ("AUTOINCREMENT", "COLLATE", "ON CONFLICT")
-"""Parts of a table's definition that no query of SQLite returns by themselves."""
+"""Parts of a table's definition that SQLite shows only as text."""
+
+
+@compiles(BigNumber, "sqlite")
+@compiles(SmallNumber, "sqlite")
+@compiles(Flag, "sqlite")
+def _integer(type_: TypeEngine[Any], compiler: TypeCompiler, **options: Any) -> str:
+    # A STRICT table has only one integer type.
+    return "INTEGER"
+
+
+# GLOB and length() stop at NUL, so the rules look for NUL separately.
+# With a modifier every version of strftime turns 2026-02-30 into March 2nd, so an impossible date differs
+# from the result. The form of a time is checked first, because strftime raises an error for 'now'.
+write_rules(
+    "sqlite",
+    {
+        NoUppercase: "{0} NOT GLOB '*[A-Z]*'",
+        OneLine: "instr({0}, char(0)) = 0"
+        " AND {0} NOT GLOB '*[' || char(1) || '-' || char(31, 127) || '-' || char(159) || ']*'",
+        PlainText: "instr({0}, char(0)) = 0 AND {0} NOT GLOB '*['"
+        " || char(1) || '-' || char(8, 11, 12, 14) || '-' || char(31, 127) || '-' || char(159) || ']*'",
+        IsTimestamp: "substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND instr({0}, char(0)) = 0"
+        " AND substr({0}, 1, 19) IS strftime('%Y-%m-%dT%H:%M:%S', substr({0}, 1, 19), '+0 days')"
+        " AND {0} >= '0001'",
+        IsUuid: f"{{0}} GLOB '{'-'.join('[0-9a-f]' * digits for digits in (8, 4, 4, 4, 12))}'"
+        " AND instr({0}, char(0)) = 0",
+    },
+)
 
 
 def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
-    """Name each thing that those of the tables have which are there, and describe it."""
+    """Return a description of each table, column, constraint, index and trigger of those tables, by name."""
     ours = sorted(set(inspect(connection).get_table_names()).intersection(tables))
     if not ours:
         # SQLAlchemy takes an empty list of names for all tables.
         return {}
-    found: dict[str, str] = {}
     with catch_warnings(action="ignore", category=SAWarning):
-        # SQLAlchemy warns of indexes on expressions, which it leaves out; they are described below.
-        described = sorted(_facts(connection, ours))
-    # Two tables may each have a constraint of one name.
-    for name, description in described:
-        found[name] = f"{found[name]} and {description}" if name in found else description
-    return found
+        # SQLAlchemy warns about indexes on expressions, which it leaves out; _indexes describes them.
+        return collect_facts(sorted(_facts(connection, ours)))
 
 
 def _facts(connection: Connection, tables: list[str]) -> Iterator[tuple[str, str]]:
     inspector = inspect(connection)
     for table in tables:
-        yield f"table {table}", _table(connection, table)
+        strict, sql = connection.exec_driver_sql(
+            "SELECT strict, sqlite_master.sql FROM pragma_table_list(?) JOIN sqlite_master USING (name)",
+            (table,),
+        ).one()
+        words = [*(["STRICT"] if strict else []), *(clause for clause in _CLAUSES if clause in sql.upper())]
+        yield f"table {table}", " ".join(words) or "neither STRICT nor AUTOINCREMENT"
         yield from _indexes(connection, table)
-    for (_, table), key in inspector.get_multi_pk_constraint(filter_names=tables).items():
-        yield f"primary key of {table}", f"{key['constrained_columns']}"
-    for (_, table), columns in inspector.get_multi_columns(filter_names=tables).items():
-        for column in columns:
-            yield f"column {table}.{column['name']}", _column(column)
-    for table, rule in _all(inspector.get_multi_check_constraints(filter_names=tables)):
-        yield f"constraint {rule['name']}", f"CHECK ({rule['sqltext']}) ON {table}"
-    for table, unique in _all(inspector.get_multi_unique_constraints(filter_names=tables)):
-        yield f"constraint {unique['name']}", f"UNIQUE {unique['column_names']} ON {table}"
-    for table, key in _all(inspector.get_multi_foreign_keys(filter_names=tables)):
-        target = f"{key['constrained_columns']} to {key['referred_table']}{key['referred_columns']}"
-        yield f"constraint {key['name']}", f"{target}, {key['options']} ON {table}"
-    triggers = connection.exec_driver_sql(
-        "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"
-    )
-    for name, table, sql in triggers:
-        if table in tables:
+        yield f"primary key of {table}", f"{inspector.get_pk_constraint(table)['constrained_columns']}"
+        for column in inspector.get_columns(table):
+            null = "" if column["nullable"] else " NOT NULL"
+            default = f" DEFAULT {column['default']}" if column["default"] else ""
+            generated = f" GENERATED AS {column['computed']['sqltext']}" if "computed" in column else ""
+            yield f"column {table}.{column['name']}", f"{column['type']}{null}{default}{generated}"
+        for rule in inspector.get_check_constraints(table):
+            yield f"constraint {rule['name']}", f"CHECK ({rule['sqltext']}) ON {table}"
+        for unique in inspector.get_unique_constraints(table):
+            yield f"constraint {unique['name']}", f"UNIQUE {unique['column_names']} ON {table}"
+        for key in inspector.get_foreign_keys(table):
+            target = f"{key['constrained_columns']} to {key['referred_table']}{key['referred_columns']}"
+            yield f"constraint {key['name']}", f"{target}, {key['options']} ON {table}"
+        triggers = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (table,)
+        )
+        for name, sql in triggers:
             yield f"trigger {table}.{name}", sql
 
 
-def _table(connection: Connection, table: str) -> str:
-    """Describe a table by whether it is STRICT, and by the clauses of its definition."""
-    strict, sql = connection.exec_driver_sql(
-        "SELECT strict, sqlite_master.sql FROM pragma_table_list(?) JOIN sqlite_master USING (name)", (table,)
-    ).one()
-    words = [*(["STRICT"] if strict else []), *(clause for clause in _CLAUSES if clause in sql.upper())]
-    return " ".join(words) or "neither STRICT nor AUTOINCREMENT"
-
-
 def _indexes(connection: Connection, table: str) -> Iterator[tuple[str, str]]:
-    """Describe the indexes that are no constraint's."""
+    """Describe the indexes that belong to no constraint."""
     found = connection.exec_driver_sql(
         "SELECT list.name, iif(list.\"unique\", 'UNIQUE ', ''), partial, sql, (SELECT group_concat("
         "  coalesce(name, 'expression') || iif(coll = 'BINARY', '', ' COLLATE ' || coll)"
@@ -77,19 +109,8 @@ def _indexes(connection: Connection, table: str) -> Iterator[tuple[str, str]]:
         (table,),
     )
     for name, unique, partial, sql, columns in found:
-        # SQLite returns the condition only as part of the statement.
+        # SQLite shows the condition only as part of the statement.
         where = (
             f" WHERE {re.split('where', sql, maxsplit=1, flags=re.IGNORECASE)[1].strip()}" if partial else ""
         )
         yield f"index {name}", f"{unique}({columns}){where} ON {table}"
-
-
-def _column(column: ReflectedColumn) -> str:
-    """Describe a column by its type, nullability and default."""
-    default = f" DEFAULT {column['default']}" if column["default"] else ""
-    generated = f" GENERATED AS {column['computed']['sqltext']}" if "computed" in column else ""
-    return f"{column['type']}{'' if column['nullable'] else ' NOT NULL'}{default}{generated}"
-
-
-def _all(found: Mapping[Any, Sequence[Any]]) -> Iterator[tuple[str, Any]]:
-    return chain.from_iterable(((table, each) for each in all) for (_, table), all in found.items())
