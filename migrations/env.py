@@ -17,7 +17,9 @@ _log = logging.getLogger("taskdb.migrate")
 
 
 def log_step(*, step: MigrationInfo, **_: Any) -> None:
-    """Tell the log of a revision that was applied or taken back."""
+    """Log a revision that was applied or taken back."""
+    if step.is_stamp:
+        return
     way = "upgrade" if step.is_upgrade else "downgrade"
     extra = {"revision": step.up_revision_id, "direction": way}
     _log.info("%s: revision %s", way, step.up_revision_id, extra=extra)

@@ -62,12 +62,13 @@ def migrations_directory() -> Path:
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
-def alembic_config() -> Config:
-    """Return Alembic's configuration, which needs no file."""
+def alembic_config(**attributes: object) -> Config:
+    """Return Alembic's configuration, which needs no file. `migrations/env.py` reads the attributes."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+    config.attributes.update(attributes)
     return config
 
 

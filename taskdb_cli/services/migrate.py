@@ -101,17 +101,15 @@ def _move(
     require_known(to)
     stops: list[str | None] = []
     try:
-        with database.migration(create=up) as (connection, observer), resolving(to):
+        with database.migration(create=up) as (connection, observer):
             found = _status(observer)
-            steps = _steps_up(found.current, to) if up else _steps_down(found.current, to)
-            if steps:
+            if steps := _steps(found.current, to, up=up):
                 if before and _holds_rows(observer):
                     before(database)
                 stops = [found.current, *(step.revision if up else _below(step) for step in steps)]
-                config = alembic_config()
-                config.attributes["connection"] = connection
                 run = command.upgrade if up else command.downgrade
-                database.backend.run_revisions(connection, partial(run, config, stops[-1] or "base"))
+                move = partial(run, alembic_config(connection=connection), stops[-1] or "base")
+                database.backend.run_revisions(connection, move)
     except KeyboardInterrupt as exc:
         if not stops:
             raise
@@ -123,12 +121,11 @@ def _move(
     return replace(found, end=stops[-1] if stops else found.current)
 
 
-def _steps_up(current: str | None, to: str) -> list[Script]:
-    return list(revisions().iterate_revisions(to, current or (), implicit_base=True))[::-1]
-
-
-def _steps_down(current: str | None, to: str) -> list[Script]:
-    return list(revisions().iterate_revisions(current or (), to, select_for_downgrade=True))
+def _steps(current: str | None, to: str, *, up: bool) -> list[Script]:
+    with resolving(to):
+        if up:
+            return list(revisions().iterate_revisions(to, current or (), implicit_base=True))[::-1]
+        return list(revisions().iterate_revisions(current or (), to, select_for_downgrade=True))
 
 
 def _below(step: Script) -> str | None:
@@ -167,9 +164,9 @@ def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:
     Raises as `downgrade` does.
     """
     require_known(to)
-    with database.connect() as connection, resolving(to):
+    with database.connect() as connection:
         start = _status(connection).current
-        steps = _steps_down(start, to)
+    steps = _steps(start, to, up=False)
     if not (start and steps):
         return Downgrade(start, start, [])
     losses = [_count(database, *loss) for step in steps for loss in step.module.LOSES.items()]
@@ -300,9 +297,8 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
         raise InvalidInput(f"{revision_range!r} is not a range of revisions", "write FROM:TO, or TO")
     for end in ends:
         _require_no_branch(end)
-    config = alembic_config()
+    config = alembic_config(dialect=dialect)
     config.output_buffer = buffer = StringIO()
-    config.attributes["dialect"] = dialect
     with resolving(revision_range):
         down = False
         if len(ends) > 1:

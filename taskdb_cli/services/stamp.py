@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import (
     OUR_TABLES,
     STAMP,
     VERSION_TABLE,
+    alembic_config,
     head_revision,
     is_revision_name,
     recorded_facts,
@@ -43,6 +45,8 @@ def stamp(database: Database, *, to: str | None = None) -> Stamp:
     SchemaAhead if the version table has a revision that this version does not know and `to` is None,
     InvalidInput for an unknown revision, and DatabaseUnavailable while others migrate.
     """
+    from alembic import command
+
     revision, dialect = _resolve(to), database.backend.dialect
     chain = [step.revision for step in revisions().walk_revisions()][::-1]
     known: dict[str, dict[str, str]] = {BASE: {}} | {name: recorded_facts(name, dialect) for name in chain}
@@ -59,21 +63,9 @@ def stamp(database: Database, *, to: str | None = None) -> Stamp:
                 f"{VERSION_TABLE} names {', '.join(unknown)}, which this version does not know",
                 f"upgrade taskdb if a newer version made it, else run '{STAMP} REVISION'",
             )
-
-        def write() -> None:
-            from alembic.runtime.migration import MigrationContext
-
-            impl = MigrationContext.configure(connection).impl
-            version = impl.version_table_impl(
-                version_table=VERSION_TABLE, version_table_schema=None, version_table_pk=True
-            )
-            version.create(connection, checkfirst=True)
-            connection.execute(version.delete())
-            for row in rows:
-                connection.execute(version.insert(), {"version_num": row})
-
         if before != rows:
-            database.backend.run_revisions(connection, write)
+            move = partial(command.stamp, alembic_config(connection=connection), revision, purge=True)
+            database.backend.run_revisions(connection, move)
     if before != rows:
         _log.info("stamp: revision %s", revision, extra={"revision": revision, "direction": "stamp"})
     return Stamp(before, revision, was_right=before == rows)
