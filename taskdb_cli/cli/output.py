@@ -15,9 +15,8 @@ from taskdb_cli.output.formats import (
     Format,
     Record,
     View,
-    default_format,
+    plain,
     write_json,
-    write_record,
     write_records,
 )
 from taskdb_cli.text.escaping import escape
@@ -58,18 +57,37 @@ class Output:
     format: FormatOption = None
     csv_safe: CsvSafe = False
 
+    def format_for(self, stream: TextIO) -> Format:
+        """Return the format that was asked for, or else a table for a terminal and TSV for anything else."""
+        return self.format or (Format.TABLE if stream.isatty() else Format.TSV)
+
 
 def show_records(records: Iterable[Record], view: View, output: Output) -> Format:
-    """Print records in the format that was asked for, or the one that suits stdout; return which."""
-    format = output.format or default_format(sys.stdout)
-    write_records(records, view, format, _stdout(format), csv_safe=output.csv_safe)
+    """Print records in the format that the options or stdout ask for; return that format."""
+    format = output.format_for(sys.stdout)
+    if format is Format.TABLE:
+        from taskdb_cli.output.tables import print_table
+
+        print_table(records, view, sys.stdout)
+        return format
+    # A program gets the data as it is. On a terminal, formats without escapes of their own need some.
+    raw = format in (Format.TSV, Format.CSV) and sys.stdout.isatty()
+    stream = cast("TextIO", _Escaped()) if raw else sys.stdout
+    write_records(records, view, format, stream, csv_safe=output.csv_safe)
     return format
 
 
 def show_record(record: Record, view: View, output: Output) -> None:
-    """Print the one record that a command is about."""
-    format = output.format or default_format(sys.stdout)
-    write_record(record, view, format, _stdout(format), csv_safe=output.csv_safe)
+    """Print one record: JSON is an object, and a table shows every field."""
+    format = output.format_for(sys.stdout)
+    if format is Format.TABLE:
+        from taskdb_cli.output.tables import print_detail
+
+        print_detail(record, sys.stdout)
+    elif format is Format.JSON:
+        write_json(plain(record, view.fields), sys.stdout)
+    else:
+        show_records([record], view, output)
 
 
 def show_json(value: object) -> None:
@@ -96,13 +114,7 @@ def show_plans(plans: Sequence[Plan], output: Output) -> None:
 
 
 class _Escaped(io.TextIOBase):
-    """Stdout where it is a terminal, for formats that have no escapes of their own."""
+    """Writes to stdout, with control characters escaped."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(escape(text, lines=True))
-
-
-def _stdout(format: Format) -> TextIO:
-    # A program gets the data as it is, and a person sees it.
-    plain = format in (Format.TSV, Format.CSV) and sys.stdout.isatty()
-    return cast("TextIO", _Escaped()) if plain else sys.stdout

@@ -12,7 +12,7 @@ from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
-from taskdb_cli.output.formats import FIGURES, TASKS, Format, default_format, plain
+from taskdb_cli.output.formats import FIGURES, TASKS, Format, plain
 
 if TYPE_CHECKING:
     from taskdb_cli.services.stats import Stats
@@ -38,7 +38,7 @@ def stats(
     found = run.database.read(
         lambda session: service.collect(session, user, now=run.now, boundaries=boundaries)
     )
-    format = output.format or default_format(sys.stdout)
+    format = output.format_for(sys.stdout)
     if format is Format.TABLE:
         from taskdb_cli.output.tables import print_stats
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from taskdb_cli.cli.app import app
-from taskdb_cli.output.formats import write_csv, write_ndjson, write_records, write_tsv
+from taskdb_cli.output.formats import Format, View, write_records
 from tests.samples import add_task, add_user
 
 DANGEROUS = (
@@ -42,7 +42,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 def written(value, **options):
     """Return the one cell of the CSV of a value, as a reader finds it, and its text."""
     stream = StringIO(newline="")
-    write_csv([{"a": value}], ["a"], stream, **options)
+    write_records([{"a": value}], View(["a"]), Format.CSV, stream, **options)
     text = stream.getvalue()
     # A reader skips a line without a cell.
     rows = list(csv.reader(StringIO(text, newline="")))[1:]
@@ -74,15 +74,16 @@ def test_no_text_stays_a_formula(text):
 def test_hostile_text_round_trips(rows):
     """CSV, TSV and NDJSON give back every text that a database can hold."""
     records = [{"a": f"x{first}", "b": second} for first, second in rows]
+    view = View(["a", "b"])
     stream = StringIO(newline="")
-    write_csv(records, ["a", "b"], stream)
+    write_records(records, view, Format.CSV, stream)
     read = list(csv.DictReader(StringIO(stream.getvalue(), newline="")))
     assert read == [{"a": record["a"], "b": record["b"] or ""} for record in records]
     stream = StringIO(newline="")
-    write_ndjson(records, ["a", "b"], stream)
+    write_records(records, view, Format.NDJSON, stream)
     assert [json.loads(line) for line in stream.getvalue().split("\n")[:-1]] == records
     stream = StringIO(newline="")
-    write_tsv(records, ["a", "b"], stream)
+    write_records(records, view, Format.TSV, stream)
     lines = stream.getvalue().split("\n")[:-1]
     assert [tuple(unescaped(cell) for cell in line.split("\t")) for line in lines] == [
         (record["a"], record["b"] or "") for record in records
@@ -150,7 +151,7 @@ def test_every_command_that_writes_csv_has_the_option():
 
 def test_write_records_passes_it_on():
     """The one function for all formats heeds the option for CSV."""
-    from taskdb_cli.output.formats import USERS, Format
+    from taskdb_cli.output.formats import USERS
 
     record = dict.fromkeys(USERS.fields, "=1")
     stream = StringIO()
