@@ -1,14 +1,13 @@
-"""Where the log goes, how much of it, and what a line of it looks like.
+"""Where log lines go, which levels are logged, and what a line looks like.
 
-Only the command line sets this up. A program that uses taskdb as a library configures the loggers under
-`taskdb` as it likes; until it does, they say nothing.
+Only the command line calls this. A program that uses taskdb as a library configures the loggers under
+`taskdb` itself. Until it does, they write nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,28 +21,27 @@ _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskNam
 
 
 def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bool = False) -> None:
-    """Log to stderr: errors at -1, warnings at 0, events at 1, and SQL without its parameters above.
+    """Log to stderr: errors at verbosity -1, warnings at 0, events at 1, and SQL without its values above.
 
-    A file gets events at least. Every line carries `run`, the id of the invocation. What was set up
-    before is undone. Raises InvalidConfiguration for a file that cannot be opened.
+    A file always gets events. Every line carries `run`, the id of the invocation. An earlier configuration
+    is undone. Raises InvalidConfiguration if the file cannot be opened.
     """
     reset()
     level = _LEVELS.get(verbosity, logging.DEBUG)
-    handlers: list[logging.Handler] = [_Stderr(level)]
+    handlers: list[logging.Handler] = [_Stderr(sys.stderr)]
+    handlers[0].setLevel(level)
     if file is not None:
         from taskdb_cli.system.logfile import open_log_file
 
         handlers.append(open_log_file(file, min(level, logging.INFO)))
-    formatter = _JsonLines(run) if as_json else _TextLines(run)
     for handler in handlers:
-        handler.setFormatter(formatter)
-    # The libraries would log SQL and rows at their more talkative levels: that part is ours.
-    least = {"taskdb": min(handler.level for handler in handlers)} | dict.fromkeys(
-        _LIBRARIES, logging.WARNING
-    )
-    # It warns of what it could not tidy up after a failure, which is reported in any case.
+        handler.setFormatter(_Lines(run, as_json=as_json))
+    # Below WARNING, the libraries log SQL and rows. taskdb logs statements itself, without values.
+    least = dict.fromkeys(_LIBRARIES, logging.WARNING)
+    least["taskdb"] = min(handler.level for handler in handlers)
+    # psycopg warns about clean-up that fails after an error. taskdb reports that error in any case.
     least["psycopg"] = logging.ERROR
-    # Python itself would print a warning as it is, and SQLAlchemy's name columns and types.
+    # Python would print warnings unescaped, and warnings of SQLAlchemy name columns and types.
     logging.captureWarnings(True)
     for name, threshold in least.items():
         logger = logging.getLogger(name)
@@ -66,54 +64,37 @@ def reset() -> None:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    def __init__(self, level: int) -> None:
-        super().__init__(sys.stderr)
-        self.setLevel(level)
-
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name in logging)
-        """Say nothing: there is nowhere left to say it."""
+        """Do nothing: an error of stderr cannot be reported anywhere."""
 
 
 class _Lines(logging.Formatter):
-    """One line for each record, without any traceback, whose frames and messages may hold anything."""
+    """One line for each record. It has no traceback, because frames and messages may hold user data."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, *, as_json: bool) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.as_json = run, as_json
 
-    def fields(self, record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-        for name, value in vars(record).items():
-            if name not in _STANDARD:
-                yield name, hide_secrets(value) if isinstance(value, str) else value
-        if record.exc_info and record.exc_info[0]:
-            yield "error", record.exc_info[0].__name__
-
-
-class _TextLines(_Lines):
     def format(self, record: logging.LogRecord) -> str:
-        message = one_line(" ".join(record.getMessage().split()))
-        if record.exc_info and record.exc_info[0]:
-            message += f" ({record.exc_info[0].__name__})"
-        return f"{_time(record)} {record.levelname} {record.name} [{self.run}] {message}"
-
-
-class _JsonLines(_Lines):
-    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        if not self.as_json:
+            message = one_line(" ".join(record.getMessage().split())) + (f" ({error})" if error else "")
+            return f"{time} {record.levelname} {record.name} [{self.run}] {message}"
         import json
 
-        line = {
-            "time": _time(record),
+        line: dict[str, object] = {
+            "time": time,
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": hide_secrets(record.getMessage()),
             "run": self.run,
         }
-        # First and for certain what every line has.
-        everything = line | dict(self.fields(record)) | line
+        for name, value in vars(record).items():
+            if name not in _STANDARD and name not in line:
+                line[name] = hide_secrets(value) if isinstance(value, str) else value
+        if error:
+            line["error"] = error
         # An unknown object is written as its text.
-        shown = json.dumps(everything, ensure_ascii=False, default=lambda value: hide_secrets(str(value)))
+        shown = json.dumps(line, ensure_ascii=False, default=lambda value: hide_secrets(str(value)))
         return escape_json(shown)
-
-
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -1,4 +1,8 @@
-"""The log file: for its owner alone, rotated, and shared by any number of processes."""
+"""The log file: readable by its owner only, rotated, and shared by any number of processes.
+
+`RotatingFileHandler` measures and renames. By itself it would lose lines if several processes rotate one log,
+replace any file called `taskdb.log.1`, and leave the mode of new files to the umask.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ LARGEST = 5_000_000
 """Bytes after which a new file is begun."""
 
 OLD_FILES = 5
-"""How many full ones are kept beside it."""
+"""How many full files are kept beside the log."""
 
 OWNER_ONLY = 0o600
 
@@ -32,57 +36,52 @@ _OUR_LINE = re.compile(
     rb"%(time)s [A-Z]+ [\w.]+ \[\w+\] "
     rb"|\{\"time\": \"%(time)s\", \"level\": \"\w+\", \"logger\": \"" % {b"time": _TIME}
 )
-"""How a line of the log begins, in both formats; those of taskdb 0.1.0 begin in the same way."""
-
-_OUTPUTS = (1, 2)
-"""The descriptors of stdout and stderr: what they lead to gets other lines too, so it need not be a log."""
+"""How a line of the log begins in either format, also in the logs of taskdb 0.1.0."""
 
 _LONGEST_BEGINNING = 500
-"""Bytes of a file that are compared with that."""
+"""How many bytes of a file are compared with `_OUR_LINE`."""
 
 
 def open_log_file(path: Path, level: int) -> logging.Handler:
-    """Return the handler of a log file; a missing file is made with its first line.
+    """Return the handler of a log file. A missing file is made when its first line is written.
 
-    Raises InvalidConfiguration for a file that cannot be written, or that holds anything but a log of taskdb.
+    Raises InvalidConfiguration if the file cannot be written, or holds anything but a log of taskdb.
     """
-    handler = None
     try:
-        handler = _LogFile(path, level)
-        handler.probe()
+        return _LogFile(path, level)
     except (OSError, ValueError) as exc:
-        if handler:
-            handler.close()
         verb = "cannot be opened" if isinstance(exc, OSError) else "is refused"
         raise InvalidConfiguration(
             f"the log file {path} {verb}: {_reason(exc)}",
             "name another one with --log-file or TASKDB_LOG_FILE",
         ) from exc
-    else:
-        return handler
 
 
-class _Foreign(ValueError):
-    """The file is not a log of taskdb: nothing may be written to it."""
+class _ForeignFile(ValueError):
+    """The file is not a log of taskdb. Nothing may be written to it."""
 
 
 class _LogFile(RotatingFileHandler):
     def __init__(self, path: Path, level: int) -> None:
-        super().__init__(path, maxBytes=LARGEST, backupCount=OLD_FILES, encoding="utf-8", delay=True)
+        super().__init__(path, maxBytes=LARGEST, backupCount=OLD_FILES, delay=True)
         self.setLevel(level)
         self._path = path.absolute()
         self._descriptor = descriptor_of(self._path)
-        self._failed = self._kept_whole = False
+        self._warned = ""
+        try:
+            self._require_writable()
+        except (OSError, ValueError):
+            self.close()
+            raise
 
-    def probe(self) -> None:
-        """See that the file can be written; raise OSError or ValueError."""
+    def _require_writable(self) -> None:
         if reason := reserved(self._path):
-            raise _Foreign(reason)
+            raise _ForeignFile(reason)
         try:
             if stat.S_ISBLK(self._path.stat().st_mode):
-                raise _Foreign("it is a block device")
+                raise _ForeignFile("it is a block device")
         except FileNotFoundError:
-            # The settings may yet show that a database is to be made there.
+            # The file is not made yet: the settings may name this path as the database.
             directory = Path(os.path.realpath(self._path)).parent
             if self._descriptor is not None or not directory.exists():
                 raise
@@ -93,88 +92,89 @@ class _LogFile(RotatingFileHandler):
             self._require_ours(self.stream)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, alone among all processes that write to this path."""
-        if self._failed:
-            return
+        """Write one line while no other process writes to this path."""
         try:
-            with self._alone():
+            with self._locked() as stream:
                 # Another program may have put its own file there since the last line.
-                self._require_ours(self.stream)
+                self._require_ours(stream)
                 super().emit(record)
-        except (OSError, _Foreign):
+        except (OSError, ValueError):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name in logging)
-        """Warn once, and log no more: a full disk under the log is no reason to stop working."""
-        self._failed = True
+        """Warn once and log no more: a full disk under the log is no reason to stop working."""
+        self.setLevel(sys.maxsize)
         self._warn(f"cannot be written: {_reason(sys.exc_info()[1])}")
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 (the name in logging)
-        """Return whether the file is full, and may be renamed without replacing a file of anybody else."""
+        """Return whether the file is full and can be renamed without replacing a file of somebody else."""
         if self._descriptor is not None or not super().shouldRollover(record):
             return False
         for number in range(1, self.backupCount + 1):
             old = Path(f"{self.baseFilename}.{number}")
             if os.path.lexists(old) and not _is_old_log(old):
-                if not self._kept_whole:
-                    self._warn(f"is not begun anew: {old} is not a log of taskdb")
-                self._kept_whole = True
+                self._warn(f"is not rotated: {old} is not a log of taskdb")
                 return False
         return True
 
     def _warn(self, text: str) -> None:
-        with suppress(OSError, AttributeError):
-            sys.stderr.write(one_line(f"warning: the log file {self._path} {text}") + "\n")
+        if text != self._warned:
+            with suppress(OSError, AttributeError):
+                sys.stderr.write(one_line(f"warning: the log file {self._path} {text}") + "\n")
+        self._warned = text
 
     def _open(self) -> TextIOWrapper:
         # Rotation must rename the file that a symbolic link leads to, not the link.
         self.baseFilename = os.path.realpath(self._path)
-        # For what it cannot encode: a file name need not be text.
-        return open(
-            self.baseFilename, "a", encoding=self.encoding, errors="backslashreplace", opener=self._opened
-        )
+        # A file name in a message need not be valid text.
+        return open(self.baseFilename, "a", encoding="utf-8", errors="backslashreplace", opener=self._opener)
 
-    def _opened(self, path: str, flags: int) -> int:
-        # To open /dev/stdout again would write over what goes to stdout, if that is a file.
-        return _open_private(path, flags) if self._descriptor is None else os.dup(self._descriptor)
+    def _opener(self, path: str, flags: int) -> int:
+        if self._descriptor is not None:
+            # Opening /dev/stdout again would overwrite a file that stdout leads to.
+            return os.dup(self._descriptor)
+        try:
+            descriptor = os.open(path, flags | os.O_EXCL, OWNER_ONLY)
+        except FileExistsError:
+            # Without O_NONBLOCK, opening a named pipe would wait for a reader.
+            descriptor = os.open(path, flags | os.O_NONBLOCK, OWNER_ONLY)
+            os.set_blocking(descriptor, True)
+        else:
+            # The umask may have taken away even the owner's rights.
+            os.fchmod(descriptor, OWNER_ONLY)
+        return descriptor
 
-    def _require_ours(self, stream: TextIOWrapper | None) -> None:
-        assert stream
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode) or self._descriptor in _OUTPUTS:
-            return
-        if status.st_size and not _begins_as_ours(self._path):
-            raise _Foreign("it does not begin with a line of the log of taskdb")
+    def _require_ours(self, stream: TextIOWrapper) -> None:
+        # A file behind stdout or stderr may hold other lines too.
+        is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode) and self._descriptor not in (1, 2)
+        if is_file and not _begins_as_ours(self._path):
+            raise _ForeignFile("it does not begin with a line of the log of taskdb")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock of the file that the path names now; another process may have moved ours away."""
+    def _locked(self) -> Iterator[TextIOWrapper]:
+        """Lock the file that the path leads to now. Another process may have renamed the open one."""
         while True:
-            if self.stream is None:
-                self.stream = self._open()
-            # Rotating closes the stream, which must not release the lock before the files have moved.
+            self.stream = self.stream or self._open()
+            # Rotation closes the stream. A second descriptor keeps the lock until the files are renamed.
             guard = os.dup(self.stream.fileno())
             try:
                 with suppress(OSError):  # not every file system has locks
                     fcntl.flock(guard, fcntl.LOCK_EX)
                 if self._is_current(guard):
-                    yield
+                    yield self.stream
                     return
                 self.stream.close()
-                self.stream = self._open()
+                self.stream = None
             finally:
                 with suppress(OSError):
                     fcntl.flock(guard, fcntl.LOCK_UN)
                 os.close(guard)
 
     def _is_current(self, descriptor: int) -> bool:
-        if self._descriptor is not None:
-            # If stdout was closed meanwhile, a connection may have got its number.
-            return True
-        try:
-            return os.path.samestat(os.fstat(descriptor), self._path.stat())
-        except FileNotFoundError:
-            return False
+        with suppress(FileNotFoundError):
+            # The number of a closed stdout may belong to a connection by now, so stdout is not compared.
+            return self._descriptor is not None or os.path.samestat(os.fstat(descriptor), self._path.stat())
+        return False
 
 
 def _begins_as_ours(path: Path) -> bool:
@@ -185,24 +185,10 @@ def _begins_as_ours(path: Path) -> bool:
 
 
 def _is_old_log(path: Path) -> bool:
-    try:
+    with suppress(OSError):
         return not path.is_symlink() and path.is_file() and _begins_as_ours(path)
-    except OSError:
-        return False
+    return False
 
 
 def _reason(error: BaseException | None) -> object:
     return getattr(error, "strerror", None) or (error if isinstance(error, ValueError) else "it is broken")
-
-
-def _open_private(path: str, flags: int) -> int:
-    try:
-        descriptor = os.open(path, flags | os.O_EXCL, OWNER_ONLY)
-    except FileExistsError:
-        # A named pipe that nobody reads would otherwise be waited for.
-        descriptor = os.open(path, flags | os.O_NONBLOCK, OWNER_ONLY)
-        os.set_blocking(descriptor, True)
-        return descriptor
-    # The umask may have taken away even the owner's rights.
-    os.fchmod(descriptor, OWNER_ONLY)
-    return descriptor
