@@ -1,7 +1,7 @@
-"""The command `taskdb` itself: the global options, and the commands under it.
+"""The command `taskdb`: its global options, and the commands under it.
 
-Nothing here imports SQLModel, SQLAlchemy, Alembic or psycopg at the top: help, completion and usage
-errors must not wait for them.
+No module of the command line imports SQLModel, SQLAlchemy, Alembic or psycopg at its top, because help,
+completion and usage errors must not wait for them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from taskdb_cli.cli.options import HelpfulGroup
 from taskdb_cli.cli.run_log import LogFormat
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
-"""The commands whose main work prints nothing on stdout."""
+"""The commands that do their main work without printing anything on stdout."""
 
 app = typer.Typer(
     name="taskdb",
@@ -83,7 +83,7 @@ def main(
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
     if isinstance(sys.stdout, stdout.ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
-        # Before anything is changed of which the outcome could not be told.
+        # Fail now, before anything is changed whose outcome could not be reported.
         sys.stdout.write("")
     found = invocation(ctx)
     found.database_url, found.env_file, found.schema = database_url, env_file, schema

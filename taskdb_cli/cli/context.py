@@ -1,4 +1,4 @@
-"""What one run of the command line carries from the global options to the command."""
+"""The context of one run: the global options, and what a command needs that follows from them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MONITORING_UNKNOWN = 3
-"""What `taskdb health` leaves with when it could not do its work, whatever that code means elsewhere."""
+"""The exit code of a failed `taskdb health`. Elsewhere the code has another meaning."""
 
 
 @dataclass
 class Invocation:
-    """The global options, and what follows from them once a command asks."""
+    """The global options of one run, and what follows from them when a command asks."""
 
     database_url: str | None = None
     env_file: Path | None = None
@@ -50,26 +50,26 @@ class Invocation:
     log_format: LogFormat | None = None
     log: RunLog = field(default_factory=RunLog)
     changed: str = ""
-    """What this run has changed, as the beginning of a sentence; empty while it is nothing."""
+    """What this run has changed, as the beginning of a sentence, or empty."""
     look: str = ""
     """The command that shows the change."""
 
     def failure_code(self, code: int) -> int:
-        """Return the exit code of a failure; to who watches, each means that health could not be told."""
+        """Return the exit code of a failure. For monitoring, any failure of `health` means unknown."""
         if self.log.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return code
         self.log.outcome = "unknown"
         return MONITORING_UNKNOWN
 
     def did(self, change: str, *, look: str) -> None:
-        """Note what was committed, such as "created user 3", and the command that shows it.
+        """Note a committed change, such as "created user 3", and the command that shows it.
 
-        It is told if the answer cannot be printed.
+        An error says both if the answer cannot be printed.
         """
         self.changed, self.look = change, look
 
     def after_changes(self, error: TaskdbError) -> TaskdbError:
-        """Return the error, or Incomplete if only the answer to a change that was made is lost."""
+        """Return the error, or Incomplete if a change was made and only its answer is lost."""
         if not (self.changed and isinstance(error, StdoutFailed)):
             return error
         return Incomplete(f"{self.changed}, but {error.message}", f"do not run it again; see '{self.look}'")
@@ -77,7 +77,7 @@ class Invocation:
     def open_log(self) -> None:
         """Log from the beginning if the options or the environment ask for more than warnings.
 
-        Raises InvalidConfiguration for a log file that cannot be opened, before anything is done.
+        Raises InvalidConfiguration if the log file cannot be opened, before anything is done.
         """
         if self.log_file or self.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
             from taskdb_cli.config import LogSettings
@@ -87,8 +87,10 @@ class Invocation:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, read on first use; from then on there is a log, of warnings at least."""
+        """The settings, read on first use. From then on warnings at least are logged."""
         from taskdb_cli.config import load_settings
+        from taskdb_cli.database.sqlite.url import files_of
+        from taskdb_cli.system.paths import is_same
 
         settings = load_settings(
             database_url=self.database_url,
@@ -97,16 +99,6 @@ class Invocation:
             log_file=self.log_file,
             log_format=self.log_format,
         )
-        self._require_log_apart(settings)
-        self.log.open(settings.log, self.verbosity)
-        settings.dotenv.log(use=self.verbosity > 0)
-        return settings
-
-    def _require_log_apart(self, settings: Settings) -> None:
-        """Raise InvalidConfiguration if the log file is the database or the dotenv file."""
-        from taskdb_cli.database.sqlite.url import files_of
-        from taskdb_cli.system.paths import is_same
-
         log = settings.log.file
         own = dict.fromkeys(files_of(settings.database_url), "it belongs to the database")
         if settings.dotenv.path:
@@ -118,6 +110,9 @@ class Invocation:
                     f"the log file {log} is refused: {what}",
                     "name another one with --log-file or TASKDB_LOG_FILE",
                 )
+        self.log.open(settings.log, self.verbosity)
+        settings.dotenv.log(use=self.verbosity > 0)
+        return settings
 
     @cached_property
     def database(self) -> Database:
@@ -126,16 +121,16 @@ class Invocation:
 
     @cached_property
     def maintained(self) -> Database:
-        """The database by its direct endpoint, for work that a pooler cannot carry."""
+        """The database at its direct endpoint, for work that does not fit through a pooler."""
         return self.settings.direct_database()
 
     @cached_property
     def now(self) -> datetime:
-        """The time of this run, the same for everything it writes and compares."""
+        """The time of this run, the same for everything that it writes and compares."""
         return datetime.now(UTC)
 
     def database_made_if_missing(self) -> Database:
-        """Return the database; an embedded one that is missing is made and migrated first."""
+        """Return the database. An SQLite file that is missing is made and migrated first."""
         try:
             self.database.backend.require()
         except DatabaseMissing:
@@ -146,19 +141,19 @@ class Invocation:
         return self.database
 
     def counting(self, rows: Iterable[T]) -> Iterator[T]:
-        """Pass rows on, and let the log know how many there were."""
+        """Pass rows on, and count them for the log."""
         self.log.rows = 0
         for row in rows:
             self.log.rows += 1
             yield row
 
     def say(self, message: str) -> None:
-        """Tell the person something on stderr, unless they want quiet."""
+        """Write a message to stderr, unless --quiet was given."""
         if self.verbosity >= 0:
             tell(message)
 
     def confirm(self, action: str, *, yes: bool) -> None:
-        """Ask before something is destroyed; raise Refused if nobody can be asked, or they decline."""
+        """Ask before something is destroyed. Raise Refused if the answer is no, or nobody can be asked."""
         if yes:
             return
         if sys.stdin is None or not sys.stdin.isatty():
@@ -174,12 +169,12 @@ def tell(message: str) -> None:
 
 
 def write_stderr(text: str) -> None:
-    """Write to stderr. A closed pipe or a full disk there changes neither the work nor the exit code."""
+    """Write to stderr. If stderr takes nothing, the work and the exit code stay the same."""
     with suppress(OSError):
         typer.echo(text, err=True)
 
 
 def invocation(ctx: typer.Context) -> Invocation:
-    """Return what the global options of this run said."""
+    """Return the context of this run."""
     found: Invocation = ctx.obj
     return found

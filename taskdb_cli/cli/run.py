@@ -1,4 +1,4 @@
-"""One run of the command line: its streams, and the one place where every failure ends."""
+"""Run one command line: prepare the streams, and turn every failure into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import typer
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
@@ -33,16 +32,14 @@ from taskdb_cli.system import signals
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief, escape, hide_secrets
 
 _NO_HOME = "Could not determine home directory."
-"""The message of pathlib when Typer installs shell completion for a user without a home directory."""
+"""What pathlib says if Typer installs shell completion for a user without a home directory."""
 
 _NO_OFFSET = "offset must be a timedelta"
-"""How the message of datetime begins for a TZ such as UTC+99."""
-
-_JSON_OPTIONS = {("-o", "json"), ("--output", "json")}
+"""How the message of datetime begins if TZ is a value such as UTC+99."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; every failure ends here as one line on stderr."""
+    """Run one command line and return its exit code. Every failure ends here as one line on stderr."""
     this = Invocation()
     signals.note_change(made=None)
     code = _run(arguments, this)
@@ -52,7 +49,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str], this: Invocation) -> int:
     try:
-        _prepare_streams()
+        if sys.stderr is None:
+            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
+        if hasattr(sys.stderr, "reconfigure"):
+            sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+        stdout.prepare()
         command = _command()
         if "_TASKDB_COMPLETE" in os.environ:
             from taskdb_cli.cli.shells import quote_completions
@@ -64,11 +65,11 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
         # Typer leaves with 1 when a pipe is closed under it.
         if not isinstance(exc if isinstance(exc, OSError) else exc.__context__, BrokenPipeError):
             raise
-        # The reader has what it wanted, as `head` has.
-        _let_go_of_stdout()
+        # The reader has all that it wanted, as `head` does.
+        _drop_unwritten_output()
         return this.failure_code(ExitCode.OK)
     except Exception as exc:  # noqa: BLE001 (the boundary)
-        return this.failure_code(_report(this.after_changes(_ours(exc)), exc, arguments))
+        return this.failure_code(_report(this.after_changes(_translate(exc)), exc, arguments))
     except KeyboardInterrupt as exc:
         return _report(signals.interrupted(), exc, arguments)
     if code == ExitCode.INTERRUPTED:
@@ -78,11 +79,11 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
 
 @cache
 def _command() -> Any:
-    # Making it takes longer than most commands run: a process that runs several makes one.
+    # Building the command takes longer than most commands run, so a process builds it once.
     return get_command(app)
 
 
-def _ours(error: Exception) -> TaskdbError:
+def _translate(error: Exception) -> TaskdbError:
     match error:
         case TaskdbError():
             return error
@@ -90,10 +91,21 @@ def _ours(error: Exception) -> TaskdbError:
             return _usage_error(error)
         case Abort():
             return signals.interrupted()
+        case stdout.StdoutError():
+            return stdout.StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
         case OSError():
-            return _os_error(error)
+            try:
+                Path.cwd()
+            except OSError:
+                if not error.filename:
+                    return InvalidConfiguration(
+                        "the working directory does not exist any more",
+                        "change to another one, or use absolute paths",
+                    )
+            place = f"{error.filename}: " if error.filename else "cannot read or write: "
+            return StorageFailed(f"{place}{error.strerror or error}")
         case UnicodeEncodeError():
-            # Python keeps bytes that are no UTF-8 as surrogates, which no driver takes.
+            # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.
             shown = repr(brief(error.object))
             return InvalidInput(f"{shown} is not UTF-8 text", "check the arguments and the environment")
         case ValueError() if str(error).startswith(_NO_OFFSET):
@@ -109,83 +121,45 @@ def _ours(error: Exception) -> TaskdbError:
             )
 
 
-def _is_working_directory_gone() -> bool:
-    try:
-        Path.cwd()
-    except OSError:
-        return True
-    return False
+def _usage_error(error: TyperException) -> InvalidInput:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "taskdb"
+    hint, message = f"'{command} --help' shows what it takes", error.format_message()
+    global_options = context.find_root().command.params if context else []
+    option = getattr(error, "option_name", None)
+    if option in {name for parameter in global_options for name in parameter.opts}:
+        hint = f"'taskdb {option}' goes before '{command.removeprefix('taskdb ')}'"
+        # This message lacks the options of the command that Typer suggests.
+        message = error.message
+    message = message.rstrip(".").replace("\n", " ").replace("Value error, ", "")
+    if len(message) > 2 * LONGEST_ECHO:
+        # The explanation stands before and after the value that was given.
+        message = f"{message[: LONGEST_ECHO // 2]}…{message[-LONGEST_ECHO // 2 :]}"
+    return InvalidInput(message[:1].lower() + message[1:], hint)
 
 
-def _let_go_of_stdout() -> None:
-    """Drop what stdout cannot take, or Python would complain once more when it closes the stream."""
+def _drop_unwritten_output() -> None:
+    """Discard what stdout cannot take. Otherwise Python would complain again when it closes the stream."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _prepare_streams() -> None:
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
-    if hasattr(sys.stderr, "reconfigure"):
-        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
-    stdout.prepare()
-
-
-def _wants_json(arguments: Sequence[str]) -> bool:
-    # Asked before the command line is parsed, because the parser's own errors are to be JSON too.
-    words = list(arguments[: list(arguments).index("--")] if "--" in arguments else arguments)
-    given = {"--output=json", "-ojson"} & set(words)
-    return bool(given) or any(pair in _JSON_OPTIONS for pair in pairwise(words))
-
-
-def _debugging(arguments: Sequence[str]) -> bool:
-    return "--debug" in arguments or os.environ.get("TASKDB_DEBUG", "0") not in ("", "0")
-
-
-def _usage_error(error: TyperException) -> InvalidInput:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "taskdb"
-    hint, message = f"'{command} --help' shows what it takes", error.format_message()
-    option = getattr(error, "option_name", None)
-    if context and option in _options_of(context.find_root()):
-        hint = f"'taskdb {option}' goes before '{command.removeprefix('taskdb ')}'"
-        # Without the options of the command that Typer suggests.
-        message = error.message
-    message = message.rstrip(".").replace("\n", " ").replace("Value error, ", "")
-    if len(message) > 2 * LONGEST_ECHO:
-        # What is wrong stands before and behind the value that was given.
-        message = f"{message[: LONGEST_ECHO // 2]}…{message[-LONGEST_ECHO // 2 :]}"
-    return InvalidInput(message[:1].lower() + message[1:], hint)
-
-
-def _options_of(context: typer.Context) -> set[str]:
-    return {option for parameter in context.command.params for option in parameter.opts}
-
-
-def _os_error(error: OSError) -> TaskdbError:
-    if isinstance(error, stdout.StdoutError):
-        return stdout.failed(error)
-    if not error.filename and _is_working_directory_gone():
-        return InvalidConfiguration(
-            "the working directory does not exist any more", "change to another one, or use absolute paths"
-        )
-    place = f"{error.filename}: " if error.filename else "cannot read or write: "
-    return StorageFailed(f"{place}{error.strerror or error}")
-
-
 def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence[str]) -> int:
     if sys.stdout is not None:
-        _let_go_of_stdout()
-    # Each text is filtered by itself, because a hidden password may extend to the end of its text.
+        _drop_unwritten_output()
+    # Each text is filtered by itself, because a password that is hidden may extend to the end of its text.
     message = "; ".join(map(hide_secrets, [error.message, *getattr(cause, "__notes__", ())]))
     hint = hide_secrets(error.hint)
-    if cause is not None and _debugging(arguments):
-        # The default formatting shows no local variables, which may hold anything.
+    if cause and ("--debug" in arguments or os.environ.get("TASKDB_DEBUG", "0") not in ("", "0")):
+        # The default formatting shows no local variables, which may hold user data.
         shown = "".join(map(hide_secrets, traceback.format_exception(cause)))
         write_stderr(escape(shown, lines=True).removesuffix("\n"))
-    if _wants_json(arguments):
+    # The command line may not be parsed yet: errors of the parser are written as JSON too.
+    words = list(arguments[: list(arguments).index("--")] if "--" in arguments else arguments)
+    pairs = {("-o", "json"), ("--output", "json")} & set(pairwise(words))
+    if pairs or {"--output=json", "-ojson"} & set(words):
         body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}
         if error.details:
             body["details"] = [

@@ -1,9 +1,10 @@
-"""What the log is told about one run of the command line."""
+"""The lines that one run of the command line writes to the log, about itself."""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -23,78 +24,64 @@ class LogFormat(StrEnum):
 
 @dataclass
 class RunLog:
-    """The run as the log sees it: which command, for how long, and how it ended.
+    """The log of one run: which command ran, how long it took, and how it ended.
 
-    Until it is opened it costs nothing; logging is not even imported.
+    Until it is opened it costs nothing. Not even logging is imported.
     """
 
     id: str = field(default_factory=lambda: os.urandom(4).hex())
     command: str = "taskdb"
     rows: int | None = None
     outcome: str = ""
-    """What the exit code means, where it is not one of `ExitCode`."""
+    """What the exit code means, if it is not one of `ExitCode`."""
     begun: float = field(default_factory=time.perf_counter)
     settings: LogSettings | None = None
-    """Those that it was opened with."""
+    """The settings that the log was opened with."""
     given_up: bool = False
-    """Whether nothing more is written to the log."""
 
     def open(self, settings: LogSettings, verbosity: int) -> None:
-        """Log from now on; raise InvalidConfiguration if the log file cannot be opened."""
-        if settings == self.settings:
-            return
-        from taskdb_cli.logging import configure
+        """Log from now on. Raises InvalidConfiguration if the log file cannot be opened."""
+        if settings != self.settings:
+            from taskdb_cli.logging import configure
 
-        configure(verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
-        self.settings = settings
+            configure(verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
+            self.settings = settings
 
     def give_up(self) -> None:
-        """Close the file, and write nothing more, not even how the run ended."""
+        """Close the file and write nothing more, not even how the run ended."""
         from taskdb_cli.logging import reset
 
         reset()
         self.given_up = True
 
     def close(self, code: int) -> None:
-        """Log how the run ended, without a word of what the user wrote, and close the file."""
-        if self.given_up or (self.settings is None and not self._open_for_failure(code)):
+        """Log how the run ended, without any user data, and close the file."""
+        if self.settings is None and code != ExitCode.OK and os.environ.get("TASKDB_LOG_FILE"):
+            # The command line was not understood, so only the environment says where the log is.
+            from taskdb_cli.config import LogSettings
+
+            with suppress(InvalidConfiguration):  # the person has an error to read already
+                self.open(LogSettings.read(os.environ), 0)
+        if self.settings is None or self.given_up:
             return
         import logging
 
         from taskdb_cli.logging import reset
 
         elapsed = (time.perf_counter() - self.begun) * 1000
-        outcome = self.outcome or _name(code)
+        names = {each.value: each.name.lower() for each in ExitCode}
+        outcome = self.outcome or names.get(code, "failure")
         event = {
             "command": self.command,
             "duration_ms": round(elapsed),
             "exit_code": code,
             "outcome": outcome,
         }
+        rows = ""
         if self.rows is not None:
             event["rows"] = self.rows
-        rows = "" if self.rows is None else f", {self.rows} row{'' if self.rows == 1 else 's'}"
+            rows = f", {self.rows} row{'' if self.rows == 1 else 's'}"
         logging.getLogger("taskdb.command").info(
             "%s: %s (%d) in %.0f ms%s", self.command, outcome, code, elapsed, rows, extra=event
         )
         reset()
-
-    def _open_for_failure(self, code: int) -> bool:
-        # The command line was not understood, so that only the environment says where the log is.
-        if code == ExitCode.OK or not os.environ.get("TASKDB_LOG_FILE"):
-            return False
-        from taskdb_cli.config import LogSettings
-
-        try:
-            self.open(LogSettings.read(os.environ), 0)
-        except InvalidConfiguration:
-            # The person has an error to read already.
-            return False
-        return True
-
-
-def _name(code: int) -> str:
-    try:
-        return ExitCode(code).name.lower()
-    except ValueError:
-        return "failure"

@@ -1,4 +1,4 @@
-"""taskdb serve: the HTTP API."""
+"""taskdb serve: run the HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output. Its errors say that stdout failed, and not another file."""
+"""Standard output, whose errors say that stdout failed and not another file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import sys
-from typing import Any, BinaryIO, TextIO, TypeGuard
+from typing import Any, BinaryIO
 
 from taskdb_cli.errors import StorageFailed
 
@@ -14,23 +14,21 @@ STDOUT = 1
 
 
 class StdoutError(OSError):
-    """Writing to stdout failed, for another reason than a closed pipe."""
+    """Writing to stdout failed for another reason than a closed pipe."""
 
 
 class StdoutFailed(StorageFailed):
     """The answer of a command could not be written."""
 
 
-def failed(error: StdoutError) -> StdoutFailed:
-    """Return our error for that of the operating system."""
-    return StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
-
-
 def prepare() -> None:
     """Make stdout write UTF-8 and raise StdoutError, or StdoutFailed if it is closed."""
     if sys.stdout is None:
         sys.stdout = ClosedStdout()
-    elif _is_of_the_process(sys.stdout):
+        return
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if isinstance(sys.stdout, io.TextIOWrapper) and type(raw) is io.FileIO and raw.fileno() == STDOUT:
         buffered = io.BufferedWriter(_File(STDOUT, "w", closefd=False))
         at_once = sys.stdout.line_buffering or sys.stdout.write_through
         sys.stdout = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", "", at_once)
@@ -39,7 +37,7 @@ def prepare() -> None:
 
 
 class ClosedStdout(io.TextIOBase):
-    """Takes the place of a closed stdout, as a job of cron may have it; only a command that prints minds."""
+    """Stands in for a closed stdout, which a cron job may have. Only a command that prints fails."""
 
     def write(self, text: str) -> int:
         """Raise StdoutFailed."""
@@ -61,12 +59,6 @@ class _File(io.FileIO):
         except OSError as exc:
             raise StdoutError(exc.errno, exc.strerror) from exc
         if written is None:
-            # Another process made the pipe or terminal non-blocking, and its reader is slow.
+            # Another process has made the pipe or terminal non-blocking, and the reader is slow.
             raise StdoutError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return written
-
-
-def _is_of_the_process(stream: TextIO) -> TypeGuard[io.TextIOWrapper]:
-    buffer = getattr(stream, "buffer", None)
-    raw = getattr(buffer, "raw", buffer)
-    return type(raw) is io.FileIO and raw.fileno() == STDOUT

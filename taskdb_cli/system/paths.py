@@ -1,4 +1,4 @@
-"""What a path leads to: another file, an open descriptor, or a name that has another purpose."""
+"""What a path leads to: another file, an open descriptor, or a name with another purpose."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 SIDECARS = ("-wal", "-shm", "-journal")
-"""The ends of the names of the files that SQLite keeps beside a database."""
+"""How the names of the files end that SQLite keeps beside a database."""
 
 _MOST_LINKS = 40
 """How many symbolic links are followed, as on Linux."""
@@ -21,7 +21,7 @@ def is_same(path: Path, other: Path) -> bool:
 
 
 def descriptor_of(path: Path) -> int | None:
-    """Return the number of the open file of this process that a path such as /dev/stdout stands for."""
+    """Return the descriptor that a path such as /dev/stdout stands for, or None."""
     descriptors = {os.path.realpath("/proc/self/fd"), "/dev/fd"}
     for _ in range(_MOST_LINKS):
         if os.path.realpath(path.parent) in descriptors:
@@ -33,11 +33,11 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def reserved(path: Path) -> str:
-    """Return why no file may be made under this name, or nothing if one may."""
+    """Return why no file may be made under this name, or an empty text."""
     real = Path(os.path.realpath(path))
     for ending in SIDECARS:
         if real.name.endswith(ending) and real.with_name(real.name.removesuffix(ending)).is_file():
-            # It would delete or overwrite the file.
+            # SQLite would delete or overwrite the file.
             return "SQLite takes a file of this name for its own"
     for name in (path.name, real.name):
         if name == ".env":

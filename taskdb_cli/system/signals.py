@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end the running statement, roll back, and leave with one line that is true."""
+"""Ctrl-C and SIGTERM: both end the running statement, roll back, and leave with one true line."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _made: bool | None = None
 
 
 def listen() -> None:
-    """Let SIGTERM interrupt this process as Ctrl-C does, and remember which of them it was."""
+    """Let SIGTERM interrupt this process as Ctrl-C does, and remember which signal came."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
 
 
 def exit_code() -> ExitCode:
-    """Return the code to leave with after an interruption."""
+    """Return the exit code of an interruption."""
     return ExitCode.TERMINATED if signal.SIGTERM in _received else ExitCode.INTERRUPTED
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let a signal wait while a commit runs that cannot be looked up later, and interrupt after it.
+    """Delay an interruption while a commit runs whose outcome cannot be looked up later.
 
-    It is for work that takes a moment. In a thread that gets no signals it does nothing.
+    Use it for work that takes a moment only. It does nothing in a thread that gets no signals.
     """
-    global _held, _waiting  # noqa: PLW0603 (signals are the whole process's)
+    global _held, _waiting  # noqa: PLW0603 (signals belong to the whole process)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -48,7 +48,7 @@ def held() -> Iterator[None]:
 
 
 def note_change(*, made: bool | None) -> None:
-    """Note whether the change of this command is committed; None if it changes nothing."""
+    """Note whether the change of this command is committed. None means that it changes nothing."""
     global _made  # noqa: PLW0603
     _made = made
 
@@ -64,7 +64,7 @@ def interrupted() -> Interrupted:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _waiting  # noqa: PLW0603
     _received.append(number)
-    # Whoever sends a second one does not want to wait.
+    # A second signal ends the process at once.
     signal.signal(number, signal.SIG_DFL)
     if _held:
         _waiting = True
