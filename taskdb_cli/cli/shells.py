@@ -1,8 +1,8 @@
-"""Completion: what each shell is told, so that no shell runs what is offered.
+r"""Completion for each shell, so that no shell runs what it is offered.
 
-What is offered may be stored data, such as an address that holds `$(reboot)`. The scripts that
-`taskdb --install-completion` installs are Typer's own. They put the words into the command line of
-bash as they are, and have zsh evaluate them.
+Stored data may be offered, such as an address that contains `$(reboot)`. The scripts that
+`taskdb --install-completion` installs are Typer's. They insert the words into the command line of bash
+unchanged, and have zsh evaluate them.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ from typer._click.shell_completion import (
 from typer._completion_classes import BashComplete, FishComplete, PowerShellComplete, ZshComplete
 
 LONGEST_WORD = 300
-"""Longer words are not completed: an address has at most 254 characters, and an option goes before it."""
+"""Longer words are not completed. An address has at most 254 characters, after the name of an option."""
 
 LONGEST_LINE = 10_000
-"""Characters of a command line that is completed at all."""
+"""Longer command lines are not completed."""
 
 LONGEST_WAIT = 5.0
-"""Seconds until completion gives up, whatever it waits for."""
+"""Seconds until completion gives up."""
 
 
 class Completion(ShellComplete):
     """Offers only words that fit on a line, and says nothing about errors."""
 
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the cursor without their quotes, and the word at the cursor."""
+        typed = _drop_escapes(os.environ.get("_TYPER_COMPLETE_ARGS", ""))
+        words = split_arg_string(typed)[1:]
+        incomplete = words.pop() if words and not typed.endswith(" ") else ""
+        return words, incomplete
+
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
-        """Return what can be offered for the last word; nothing with invisible or control characters."""
-        if len(incomplete) > LONGEST_WORD or not incomplete.isprintable():
-            return []
+        """Return what can be offered for the last word. No offer has invisible or control characters."""
         option = re.match("-[^=]*=", incomplete)
-        if option and "--" in args:
-            # Typer would complete the value of an option here, but this is no option.
+        # After --, Typer would still complete the value of an option.
+        if len(incomplete) > LONGEST_WORD or not incomplete.isprintable() or (option and "--" in args):
             return []
-        # Typer completes only what stands behind --option=, but the shells replace the whole word.
+        # Typer completes only the part behind --option=, but the shells replace the whole word.
         before = option[0] if option else ""
         dashes_are_options = not incomplete.startswith("-") and "--" not in args
         return [
@@ -53,21 +58,17 @@ class Completion(ShellComplete):
         ]
 
     def offered(self) -> list[str]:
-        """Return the lines that the shell is given; none after an error or when it takes too long."""
+        """Return the lines for the shell, or none after an error or when it takes too long."""
         typed = os.environ.get("COMP_WORDS", "") + os.environ.get("_TYPER_COMPLETE_ARGS", "")
-        if len(typed) > LONGEST_LINE:
-            return []
         deadline = threading.Timer(LONGEST_WAIT, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
         try:
             # A message in the middle of a command line that is being typed helps nobody.
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()), suppress(Exception):
-                return [
-                    line
-                    for item in self.get_completions(*self.get_completion_args())
-                    if (line := self.format_completion(item))
-                ]
+                if len(typed) <= LONGEST_LINE:
+                    items = self.get_completions(*self.get_completion_args())
+                    return [line for item in items if (line := self.format_completion(item))]
         finally:
             deadline.cancel()
         return []
@@ -88,80 +89,59 @@ class Bash(Completion, BashComplete):
     quote = ""
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor without their quotes; raise ValueError for unfinished ones."""
+        """Return the words before the cursor without their quotes. Raise ValueError for unfinished ones."""
         typed = os.environ["COMP_WORDS"]
-        # Typer's script puts newlines between the words, and the one for older versions of bash spaces.
+        # Typer's script puts newlines between the words, or spaces in older versions of bash.
         words = typed.split("\n" if "\n" in typed else " ")[: int(os.environ["COMP_CWORD"]) + 1]
         *complete, word = re.sub("\n([@:=]+)(\n|$)", r"\1", "\n".join(words)).split("\n")
-        incomplete, self.quote = _unquote(word)
+        for self.quote in ("", "'", '"'):
+            with suppress(ValueError):
+                incomplete = _unquote(word + self.quote)
+                break
+        else:
+            raise ValueError(word)
         if self.quote:
             before = word[: word.rindex(self.quote)]
         else:
             before = word.removesuffix(re.sub("^[@:=]+$", "", words[-1])).removesuffix("@")
-        self.replaced_after = _unquote_whole(before)
-        return [_unquote_whole(argument) for argument in complete[1:]], incomplete
+        self.replaced_after = _unquote(before)
+        return [_unquote(argument) for argument in complete[1:]], incomplete
 
     def format_completion(self, item: CompletionItem) -> str:
         """Return the part of the word that bash inserts, each special character in quotes of its own."""
         if not item.value.startswith(self.replaced_after):
             return ""
-        text = item.value.removeprefix(self.replaced_after)
-        quoted = re.sub(r"[^\w@%+=:,./-]", lambda found: self.quote + _in_quotes(found[0]) + self.quote, text)
-        # Bash drops a quote at the beginning and adds none at the end when there is one.
-        return self._doubled(quoted)
-
-    def _doubled(self, text: str) -> str:
-        if not self.quote:
-            return text
-        first = self.quote if text.startswith(self.quote) else ""
-        last = self.quote if text.endswith(self.quote) else ""
-        return first + text + last
+        text, quote = item.value.removeprefix(self.replaced_after), self.quote
+        text = re.sub(r"[^\w@%+=:,./-]", lambda found: quote + _in_quotes(found[0]) + quote, text)
+        # Bash drops a quote at the beginning, and adds no quote at the end if one stands there.
+        return (quote if text.startswith(quote) else "") + text + (quote if text.endswith(quote) else "")
 
 
 def _in_quotes(character: str) -> str:
-    # Bash takes the words for patterns of file names first, so none of these may stand there as it is.
+    # Bash first takes words for patterns of file names, so these characters may not stand there unchanged.
     if character in "*?[\\":
         return f"$'\\x{ord(character):02x}'"
     return '"\'"' if character == "'" else f"'{character}'"
 
 
-def _unquote(word: str) -> tuple[str, str]:
-    """Return what a word of a command line means, and the quote that is still open at its end."""
-    plain = re.sub(r"\$'\\x([0-9a-f]{2})'", lambda found: f"\\{chr(int(found[1], 16))}", _plain(word))
-    for quote in ("", "'", '"'):
-        with suppress(ValueError):
-            return "".join(shlex.split(plain + quote)), quote
-    raise ValueError(word)
+def _unquote(word: str) -> str:
+    """Return what a word of a command line means. Raise ValueError if a quote or an escape is open."""
+    escaped = re.sub(
+        r"\$'\\x([0-9a-f]{2})'", lambda found: f"\\{chr(int(found[1], 16))}", _drop_escapes(word)
+    )
+    return "".join(shlex.split(escaped))
 
 
-def _unquote_whole(word: str) -> str:
-    text, quote = _unquote(word)
-    if quote:
-        raise ValueError(word)
-    return text
-
-
-def _plain(text: str) -> str:
+def _drop_escapes(text: str) -> str:
     """Drop the backslash before `$` and a backquote, which shlex would keep between double quotes."""
     return re.sub(r"\\(.)", lambda found: found[1] if found[1] in "$`" else found[0], text)
 
 
-class LineCompletion(Completion):
-    """Reads the line up to the cursor, as zsh and fish give it."""
-
-    def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor without their quotes."""
-        typed = _plain(os.environ.get("_TYPER_COMPLETE_ARGS", ""))
-        words = split_arg_string(typed)[1:]
-        incomplete = words.pop() if words and not typed.endswith(" ") else ""
-        return words, incomplete
-
-
-class Zsh(LineCompletion, ZshComplete):
-    """Gives zsh a command to evaluate; zsh itself quotes what it inserts."""
+class Zsh(Completion, ZshComplete):
+    """Gives zsh a command to evaluate. Zsh itself quotes what it inserts."""
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Return word and help for `_describe`, escaped once for that and once for the evaluation."""
+        """Return the word and its help, escaped once for `_describe` and once for the evaluation."""
         word = re.sub(r"[\\:]", r"\\\g<0>", item.value)
         described = f"{word}:{item.help}" if item.help else word
         return re.sub(r"[^\w@%+/.,-]", r"\\\g<0>", described)
@@ -172,15 +152,15 @@ class Zsh(LineCompletion, ZshComplete):
         return f"local -a offered; offered=( {offered} ); _describe taskdb offered" if offered else "_files"
 
 
-class Fish(LineCompletion, FishComplete):
-    """Gives fish one word a line, with its help after a tab; fish itself quotes what it inserts."""
+class Fish(Completion, FishComplete):
+    """Gives fish one word a line, with its help after a tab. Fish itself quotes what it inserts."""
 
     def format_completion(self, item: CompletionItem) -> str:
         """Return the word and its help."""
         return f"{item.value}\t{item.help}" if item.help else str(item.value)
 
     def complete(self) -> str:
-        """Return the words; leave with 1 if fish asks whether there are any and there are none."""
+        """Return the words. If fish asks only whether there are any, exit with 0 or 1."""
         offered = self.offered()
         if os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
             raise SystemExit(0 if offered else 1)
@@ -188,7 +168,9 @@ class Fish(LineCompletion, FishComplete):
 
 
 class PowerShell(Completion, PowerShellComplete):
-    """Offers only words that PowerShell takes as they are, because it would insert others unquoted."""
+    """Offers only words that PowerShell takes unquoted, because it would insert others unquoted too."""
+
+    get_completion_args = PowerShellComplete.get_completion_args
 
     def format_completion(self, item: CompletionItem) -> str:
         """Return the word and its help, or nothing for a word that needs quotes."""
@@ -197,8 +179,7 @@ class PowerShell(Completion, PowerShellComplete):
 
 
 def quote_completions() -> None:
-    """Take the place of Typer's own classes, which put the words on the command line unquoted."""
-    for name, shell in (("bash", Bash), ("zsh", Zsh), ("fish", Fish)):
-        add_completion_class(shell, name)
-    for name in ("powershell", "pwsh"):
-        add_completion_class(PowerShell, name)
+    """Replace Typer's own classes, which put the words on the command line unquoted."""
+    for shell, *names in ((Bash, "bash"), (Zsh, "zsh"), (Fish, "fish"), (PowerShell, "powershell", "pwsh")):
+        for name in names:
+            add_completion_class(shell, name)
