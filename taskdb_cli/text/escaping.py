@@ -1,7 +1,7 @@
-"""Text that a person or a log reads: nothing in it drives a terminal, and no password is shown.
+"""Make text safe for a person or a log: it must not drive a terminal or show a password.
 
-Whatever comes from outside may hold both: names of files, databases and indexes, arguments, messages of a
-server, and rows that another program wrote.
+Any text from outside may do both: names of files, databases and indexes, arguments, messages of a server,
+and rows that another program wrote.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from unicodedata import category
 
 LONGEST_ECHO = 200
-"""Characters of a caller's value that an error repeats at most."""
+"""The most characters of a caller's value that an error repeats."""
 
-# Without one of these a text holds no secret, and most texts have none.
+# A text that contains none of these holds no secret. Most texts contain none.
 _SIGNS = ("passw", "pwd", "oauth_", "scram_", "postgres", ":/", "@", "taskdb_")
 
-# The patterns are made when they are first used, because most texts need none.
-# Common letters are passed over, to be fast: ASCII, Latin, Greek, Cyrillic, Kana, Han and Hangul.
+# The patterns are compiled when they are first used, because most texts need none.
+# For speed they skip common letters: ASCII, Latin, Greek, Cyrillic, Kana, Han and Hangul.
 _PLAIN = (
     " -~\xa1-\xac\xae-\u034e\u0350-\u0377\u0400-\u052f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3"
 )
@@ -27,22 +27,22 @@ _TAG_FLAGS = "\U0001f3f4(?:{})\U000e007f".format(
 _SUSPECT = f"{_TAG_FLAGS}|[^{_PLAIN}]"
 _SUSPECT_BUT_LINES = f"{_TAG_FLAGS}|[^{_PLAIN}\t\n]"
 
-# Letters and marks without a shape.
+# Letters and marks that have no shape.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 
-# Signs of Arabic, Syriac and Kaithi that have a shape, although Unicode counts them as format characters.
+# Signs of Arabic, Syriac and Kaithi that have a shape, although Unicode calls them format characters.
 _VISIBLE = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 
-# Every version of Unicode adds emoji and ideographs, and Python knows those of one version only.
+# Every version of Unicode adds emoji and ideographs, but Python knows only one version.
 _GROWING = "[\U0001f000-\U0001fbff\U00020000-\U0002fffd\U00030000-\U0003fffd]"
 
-# A joiner shapes the letter before it in these scripts, and it combines emoji. Elsewhere it only hides.
+# After letters of these scripts and after emoji, a joiner changes the shape. Elsewhere it only hides.
 _JOINED = (
     "[\u0600-\u109f\u1780-\u18af\u1a20-\u1c4f\u2190-\u2bff\u2d30-\u2d7f\ua800-\uabff\ufb50-\ufdff\ufe0f\ufe70-\ufefc"
     "\U00010a00-\U00011fff\U0001e900-\U0001e95f\U0001f000-\U0001fbff]"
 )
-# Thai, Lao, Burmese and Khmer put no spaces between words, and Mongolian parts some vowels.
+# Thai, Lao, Burmese and Khmer have no spaces between words, and Mongolian separates some vowels.
 _NEEDED_AFTER = {
     "\u200b": "[\u0e00-\u109f\u1780-\u17ff]",
     "\u200c": _JOINED,
@@ -50,51 +50,50 @@ _NEEDED_AFTER = {
     "\u180e": "[\u180b-\u180d\u1820-\u18aa]",
 }
 
-# One variation selector chooses the shape of the character before it. A row of them carries hidden text.
+# One variation selector chooses the shape of the character before it. Several in a row hide text.
 _SELECTED = r"[0-9#*]|[^\s\x00-\x7f]"
 _SELECTOR = "[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 
 
 def brief(value: object, longest: int = LONGEST_ECHO) -> str:
-    """Return a caller's value as an error repeats it: what is too long is cut, and ends in `…`."""
+    """Return a caller's value as an error repeats it. A value that is too long is cut and ends in `…`."""
     text = str(value)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def one_line(text: str) -> str:
-    """Return text for one line of output or of a log: without secrets, and without what ends the line."""
+    """Return text for one line of output or of a log, without secrets and without line ends."""
     return escape(hide_secrets(text))
 
 
 def escape(text: str, *, lines: bool = False) -> str:
-    r"""Return the text with control characters and invisible ones written as in Python, such as `\x1b`.
+    r"""Return the text with control characters and invisible characters written as in Python, such as `\x1b`.
 
     These are the Unicode categories Cc, Cf, Cn, Co, Cs, Zl and Zp, and a few letters and marks without a
-    shape. Joiners and variation selectors stay where scripts and emoji need them. With `lines` tabs and line
+    shape. Joiners and variation selectors stay where scripts and emoji need them. With `lines`, tabs and line
     ends stay too.
     """
     if text.isascii() and text.isprintable():
         return text
-    if lines:
-        return re.sub(_SUSPECT_BUT_LINES, _escaped, text.replace("\r\n", "\n"))
-    return re.sub(_SUSPECT, _escaped, text)
+    text, suspect = (text.replace("\r\n", "\n"), _SUSPECT_BUT_LINES) if lines else (text, _SUSPECT)
+    return re.sub(suspect, lambda found: found[0] if _is_shown(found) else _as_python(found[0]), text)
 
 
 def escape_json(text: str) -> str:
-    r"""Return JSON with the same characters written as `\u001b`. The values in it stay the same."""
+    r"""Return JSON with the same characters written as `\u001b`. Its values stay the same."""
     if text.isascii() and "\x7f" not in text:
         return text
-    return re.sub(_SUSPECT_BUT_LINES, _escaped_in_json, text)
+    return re.sub(
+        _SUSPECT_BUT_LINES, lambda found: found[0] if _is_shown(found) else _as_json(found[0]), text
+    )
 
 
-def _escaped(match: re.Match[str]) -> str:
-    return match[0] if _is_shown(match) else match[0].encode("unicode_escape").decode()
+def _as_python(text: str) -> str:
+    return text.encode("unicode_escape").decode()
 
 
-def _escaped_in_json(match: re.Match[str]) -> str:
-    if _is_shown(match):
-        return match[0]
-    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+def _as_json(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
@@ -114,13 +113,13 @@ def _is_shown(match: re.Match[str]) -> bool:
 def hide_secrets(text: str) -> str:
     """Return the text with *** for each password in a URL or a connection string, and for each access token.
 
-    A URL that is not encoded as it should be may have any character in its password: what stands between
-    the user and the last @ before a host is hidden. Rather too much is hidden than too little.
+    The password of a badly encoded URL may hold any character, so everything between the user and the last @
+    before a host is hidden. In doubt it hides too much.
     """
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
         return text
-    # Making its patterns takes some milliseconds, which most commands save.
+    # Compiling its patterns takes some milliseconds, which most commands do not need.
     from taskdb_cli.text.passwords import hide
 
     return hide(text)

@@ -6,23 +6,23 @@ import re
 
 HIDDEN = "***"
 
-# Each pattern reads a text in linear time: its repetitions are bounded, or nothing follows that can fail.
-# The name of an archive of a database called taskdb_… may be as long, but its fraction of a second follows.
+# Each pattern takes linear time: its repetitions are bounded, or nothing that can fail follows them.
+# The name of an archive may look like a token, but a fraction of a second follows it.
 _TOKEN = re.compile(r"(?<=taskdb_)[\w-]{43}(?![\w-]|\.\d{6}Z)")
 
-# As in the query of a URL, a connection string of libpq, a shell, or a mapping of Python or JSON.
+# The query of a URL, a connection string of libpq, a shell, or a mapping of Python or JSON.
 _KEY = r"(?:password|passwd|pwd|oauth_client_secret|scram_client_key|scram_server_key)"
 _QUERY = re.compile(rf"(?i)(?<=[?&;])(?P<name>\w{{0,20}}{_KEY}=)[^&]*")
-# A quote that is escaped, or inside a word, does not end the value.
+# A quote that is escaped or inside a word does not end the value.
 _PARAMETER = re.compile(
     rf"""(?isx) (?P<name> {_KEY} (?: \s*=\s* | \\*["'] \s*:\s* ) ) (?!\*\*\*)
     (?: (?P<quote>\\*["']) .*? (?: (?<!\\)(?P=quote)(?=[,;.)}}\]'"]{{0,5}}(?:\s|\Z)) | \Z )
       | (?:\\.|[^\s\\])*+ )"""
 )
 
-# Another URL begins here.
+# Where another URL begins.
 _APART = re.compile(r"""(?<![^\s'"(\[<,;=])(?=[A-Za-z][\w+.-]{0,30}://)""")
-# A path that was normalized has one slash only. A host may be called postgres, with a port behind it.
+# A normalized path has only one slash. A host may be called postgres and have a port.
 _URL = re.compile(r"(?i)(?P<server>postgres(?:ql)?(?:\+\w{0,20})?):(?:/+|(?!\d))(?=\S)|:/+(?=\S)")
 _NAME = re.compile(r"\[[^\]\s]{0,60}\]|[^:/?#@\s]*")
 _SPACE = re.compile(r"\s")
@@ -36,7 +36,7 @@ _WITHOUT_SCHEME = re.compile(
 
 
 def hide(text: str) -> str:
-    """Return the text with *** in the place of each password and token."""
+    """Return the text with *** in place of each password and token."""
     text = _TOKEN.sub(HIDDEN, text)
     text = _QUERY.sub(rf"\g<name>{HIDDEN}", text)
     text = _PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
@@ -52,16 +52,16 @@ def _hide_in_url(text: str) -> str:
         server, start = bool(url["server"]), _end_of_name(text, url.end())
         named = text[start : start + 1] == "@"
         while server and text[start : start + 1] == "@":
-            # There is no password, or the user has an @ in the name, as on Azure.
+            # There is no password, or the name of the user contains an @, as on Azure.
             start = _end_of_name(text, start + 1)
         mark, is_port = text[start : start + 1], _PORT.match(text, start) is not None
         if mark == ":" and start < last:
             return _without(text, start + 1, last)
-        # A sentence may go on after a URL without a password, and hold an e-mail address.
+        # A sentence may continue after a URL without a password, and contain an e-mail address.
         if server and start < last and not (named and _SPACE.search(text, start, last)):
             return _without(text, url.end(), last)
         if mark == ":" and not is_port:
-            # The end is missing, or the password stands in the place of a port.
+            # The end of the URL is missing, or the password stands in place of a port.
             space = None if server else _SPACE.search(text, start + 1)
             return _without(text, start + 1, space.start() if space else len(text))
     return text
@@ -73,7 +73,7 @@ def _end_of_name(text: str, start: int) -> int:
 
 
 def _without(text: str, start: int, end: int) -> str:
-    # The word itself stands in the examples of hints.
+    # Hints show examples with the word "password" itself.
     if text[start:end] in ("", "password"):
         return text
     return f"{text[:start]}{HIDDEN}{text[end:]}"
