@@ -91,19 +91,8 @@ def _translate(error: Exception) -> TaskdbError:
             return _usage_error(error)
         case Abort():
             return signals.interrupted()
-        case stdout.StdoutError():
-            return stdout.StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
         case OSError():
-            try:
-                Path.cwd()
-            except OSError:
-                if not error.filename:
-                    return InvalidConfiguration(
-                        "the working directory does not exist any more",
-                        "change to another one, or use absolute paths",
-                    )
-            place = f"{error.filename}: " if error.filename else "cannot read or write: "
-            return StorageFailed(f"{place}{error.strerror or error}")
+            return _os_error(error)
         case UnicodeEncodeError():
             # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.
             shown = repr(brief(error.object))
@@ -119,6 +108,21 @@ def _translate(error: Exception) -> TaskdbError:
                 f"unexpected {type(error).__name__}: {detail}",
                 "this is a bug; --debug shows where it happened",
             )
+
+
+def _os_error(error: OSError) -> TaskdbError:
+    if isinstance(error, stdout.StdoutError):
+        return stdout.StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
+    try:
+        Path.cwd()
+    except OSError:
+        if not error.filename:
+            return InvalidConfiguration(
+                "the working directory does not exist any more",
+                "change to another one, or use absolute paths",
+            )
+    place = f"{error.filename}: " if error.filename else "cannot read or write: "
+    return StorageFailed(f"{place}{error.strerror or error}")
 
 
 def _usage_error(error: TyperException) -> InvalidInput:
