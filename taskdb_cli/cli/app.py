@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from taskdb_cli import __version__
-from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, stdout, task, token, user
+from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import HelpfulGroup
-from taskdb_cli.cli.run_log import LogFormat
+from taskdb_cli.cli.output import ClosedStdout
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 """The commands that do their main work without printing anything on stdout."""
@@ -74,7 +74,7 @@ def main(
         typer.Option(metavar="PATH", help="Log events to this file too. [env: TASKDB_LOG_FILE]"),
     ] = None,
     log_format: Annotated[
-        LogFormat | None,
+        Literal["text", "json"] | None,
         typer.Option(help="How lines of the log are written. [env: TASKDB_LOG_FORMAT]", show_default=False),
     ] = None,
     version: Annotated[
@@ -82,11 +82,11 @@ def main(
     ] = False,
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
-    if isinstance(sys.stdout, stdout.ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
+    if isinstance(sys.stdout, ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
         # Fail now, before anything is changed whose outcome could not be reported.
         sys.stdout.write("")
-    found = invocation(ctx)
-    found.database_url, found.env_file, found.schema = database_url, env_file, schema
-    found.verbosity, found.debug = -1 if quiet else verbose, debug
-    found.log_file, found.log_format = log_file, log_format
-    found.open_log()
+    run = invocation(ctx)
+    names = ("database_url", "env_file", "schema", "log_file", "log_format")
+    run.options = {name: ctx.params[name] for name in names}
+    run.verbosity = -1 if quiet else verbose
+    run.open_log()

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from taskdb_cli.cli.run_log import LogFormat, RunLog
-from taskdb_cli.cli.stdout import StdoutFailed
+from taskdb_cli.cli.output import StdoutFailed
 from taskdb_cli.errors import (
     DatabaseMissing,
     ExitCode,
@@ -27,7 +26,7 @@ from taskdb_cli.errors import (
 from taskdb_cli.text.escaping import one_line
 
 if TYPE_CHECKING:
-    from taskdb_cli.config import Settings
+    from taskdb_cli.config import LogSettings, Settings
     from taskdb_cli.database import Database
 
 
@@ -38,16 +37,77 @@ MONITORING_UNKNOWN = 3
 
 
 @dataclass
-class Invocation:
-    """The global options of one run, and what follows from them when a command asks."""
+class RunLog:
+    """The log of one run: which command ran, how long it took, and how it ended.
 
-    database_url: str | None = None
-    env_file: Path | None = None
-    schema: str | None = None
+    Until it is opened it costs nothing. Not even logging is imported.
+    """
+
+    id: str = field(default_factory=lambda: os.urandom(4).hex())
+    command: str = "taskdb"
+    rows: int | None = None
+    outcome: str = ""
+    """What the exit code means, if it is not one of `ExitCode`."""
+    begun: float = field(default_factory=time.perf_counter)
+    settings: LogSettings | None = None
+    """The settings that the log was opened with."""
+    given_up: bool = False
+
+    def open(self, settings: LogSettings, verbosity: int) -> None:
+        """Log from now on. Raises InvalidConfiguration if the log file cannot be opened."""
+        if settings != self.settings:
+            from taskdb_cli.logging import configure
+
+            configure(verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
+            self.settings = settings
+
+    def give_up(self) -> None:
+        """Close the file and write nothing more, not even how the run ended."""
+        from taskdb_cli.logging import reset
+
+        reset()
+        self.given_up = True
+
+    def close(self, code: int) -> None:
+        """Log how the run ended, without any user data, and close the file."""
+        if self.settings is None and code != ExitCode.OK and os.environ.get("TASKDB_LOG_FILE"):
+            # The command line was not understood, so only the environment says where the log is.
+            from taskdb_cli.config import LogSettings
+
+            with suppress(InvalidConfiguration):  # the person has an error to read already
+                self.open(LogSettings.read(os.environ), 0)
+        if self.settings is None or self.given_up:
+            return
+        import logging
+
+        from taskdb_cli.logging import reset
+
+        elapsed = (time.perf_counter() - self.begun) * 1000
+        names = {each.value: each.name.lower() for each in ExitCode}
+        outcome = self.outcome or names.get(code, "failure")
+        event = {
+            "command": self.command,
+            "duration_ms": round(elapsed),
+            "exit_code": code,
+            "outcome": outcome,
+        }
+        rows = ""
+        if self.rows is not None:
+            event["rows"] = self.rows
+            rows = f", {self.rows} row{'' if self.rows == 1 else 's'}"
+        logging.getLogger("taskdb.command").info(
+            "%s: %s (%d) in %.0f ms%s", self.command, outcome, code, elapsed, rows, extra=event
+        )
+        reset()
+
+
+@dataclass
+class Invocation:
+    """One run of the command line: what its global options say, and what it has done so far."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """The global options that settings can be given with, as `load_settings` takes them."""
     verbosity: int = 0
-    debug: bool = False
-    log_file: Path | None = None
-    log_format: LogFormat | None = None
     log: RunLog = field(default_factory=RunLog)
     changed: str = ""
     """What this run has changed, as the beginning of a sentence, or empty."""
@@ -79,11 +139,11 @@ class Invocation:
 
         Raises InvalidConfiguration if the log file cannot be opened, before anything is done.
         """
-        if self.log_file or self.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
+        file, format = self.options["log_file"], self.options["log_format"]
+        if file or self.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
             from taskdb_cli.config import LogSettings
 
-            settings = LogSettings.read(os.environ, file=self.log_file, format=self.log_format)
-            self.log.open(settings, self.verbosity)
+            self.log.open(LogSettings.read(os.environ, file=file, format=format), self.verbosity)
 
     @cached_property
     def settings(self) -> Settings:
@@ -92,22 +152,16 @@ class Invocation:
         from taskdb_cli.database.sqlite.url import files_of
         from taskdb_cli.system.paths import is_same
 
-        settings = load_settings(
-            database_url=self.database_url,
-            env_file=self.env_file,
-            schema=self.schema,
-            log_file=self.log_file,
-            log_format=self.log_format,
-        )
+        settings = load_settings(**self.options)
         log = settings.log.file
-        own = dict.fromkeys(files_of(settings.database_url), "it belongs to the database")
+        reasons = dict.fromkeys(files_of(settings.database_url), "it belongs to the database")
         if settings.dotenv.path:
-            own[settings.dotenv.path] = "it is the dotenv file"
-        for path, what in own.items():
+            reasons[settings.dotenv.path] = "it is the dotenv file"
+        for path, reason in reasons.items():
             if log and is_same(log, path):
                 self.log.give_up()
                 raise InvalidConfiguration(
-                    f"the log file {log} is refused: {what}",
+                    f"the log file {log} is refused: {reason}",
                     "name another one with --log-file or TASKDB_LOG_FILE",
                 )
         self.log.open(settings.log, self.verbosity)

@@ -1,16 +1,18 @@
-"""What commands print on stdout, and the options that say how."""
+"""What commands print on stdout, the options that say how, and what happens if stdout takes nothing."""
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO, cast
 
 import typer
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, StorageFailed
 from taskdb_cli.output.formats import (
     Format,
     Record,
@@ -24,6 +26,7 @@ from taskdb_cli.text.escaping import escape
 if TYPE_CHECKING:
     from taskdb_cli.database.plan import Plan
 
+STDOUT = 1
 
 FormatOption = Annotated[
     Format | None,
@@ -118,3 +121,54 @@ class _Escaped(io.TextIOBase):
 
     def write(self, text: str) -> int:
         return sys.stdout.write(escape(text, lines=True))
+
+
+class StdoutError(OSError):
+    """Writing to stdout failed for another reason than a closed pipe."""
+
+
+class StdoutFailed(StorageFailed):
+    """The answer of a command could not be written."""
+
+
+def prepare_stdout() -> None:
+    """Make stdout write UTF-8 and raise StdoutError, or StdoutFailed if it is closed."""
+    if sys.stdout is None:
+        sys.stdout = ClosedStdout()
+        return
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if isinstance(sys.stdout, io.TextIOWrapper) and type(raw) is io.FileIO and raw.fileno() == STDOUT:
+        buffered = io.BufferedWriter(_File(STDOUT, "w", closefd=False))
+        at_once = sys.stdout.line_buffering or sys.stdout.write_through
+        sys.stdout = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", "", at_once)
+    elif hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+class ClosedStdout(io.TextIOBase):
+    """Stands in for a closed stdout, which a cron job may have. Only a command that prints fails."""
+
+    def write(self, text: str) -> int:
+        """Raise StdoutFailed."""
+        raise StdoutFailed("stdout is closed", "send it to /dev/null if nobody is to read it")
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """Raise StdoutFailed, as `write` does."""
+        self.write("")
+        raise AssertionError
+
+
+class _File(io.FileIO):
+    def write(self, data: Any) -> int:
+        try:
+            written = super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise StdoutError(exc.errno, exc.strerror) from exc
+        if written is None:
+            # Another process has made the pipe or terminal non-blocking, and the reader is slow.
+            raise StdoutError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return written

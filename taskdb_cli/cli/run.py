@@ -15,9 +15,9 @@ from typing import Any
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
-from taskdb_cli.cli import stdout
 from taskdb_cli.cli.app import app
 from taskdb_cli.cli.context import Invocation, write_stderr
+from taskdb_cli.cli.output import StdoutError, StdoutFailed, prepare_stdout
 from taskdb_cli.errors import (
     ExitCode,
     HomeMissing,
@@ -53,7 +53,7 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
             sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
         if hasattr(sys.stderr, "reconfigure"):
             sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
-        stdout.prepare()
+        prepare_stdout()
         command = _command()
         if "_TASKDB_COMPLETE" in os.environ:
             from taskdb_cli.cli.shells import quote_completions
@@ -111,8 +111,8 @@ def _translate(error: Exception) -> TaskdbError:
 
 
 def _os_error(error: OSError) -> TaskdbError:
-    if isinstance(error, stdout.StdoutError):
-        return stdout.StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
+    if isinstance(error, StdoutError):
+        return StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
     try:
         Path.cwd()
     except OSError:
