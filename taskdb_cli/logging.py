@@ -11,7 +11,6 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 from taskdb_cli.text.escaping import escape_json, hide_secrets, one_line
 
@@ -28,7 +27,7 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     """
     reset()
     level = _LEVELS.get(verbosity, logging.DEBUG)
-    handlers: list[logging.Handler] = [_Stderr(sys.stderr)]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(level)
     if file is not None:
         from taskdb_cli.system.logfile import open_log_file
@@ -41,6 +40,8 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     least["taskdb"] = min(handler.level for handler in handlers)
     # psycopg warns about clean-up that fails after an error. taskdb reports that error in any case.
     least["psycopg"] = logging.ERROR
+    # An error of stderr cannot be reported anywhere.
+    logging.raiseExceptions = False
     # Python would print warnings unescaped, and warnings of SQLAlchemy name columns and types.
     logging.captureWarnings(True)
     for name, threshold in least.items():
@@ -52,6 +53,7 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
 
 def reset() -> None:
     """Undo `configure`, and close its file."""
+    logging.raiseExceptions = True
     logging.captureWarnings(False)
     for name in ("taskdb", *_LIBRARIES):
         logger = logging.getLogger(name)
@@ -61,11 +63,6 @@ def reset() -> None:
         logger.handlers = [logging.NullHandler()]
         logger.setLevel(logging.NOTSET)
         logger.propagate = True
-
-
-class _Stderr(logging.StreamHandler[TextIO]):
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name in logging)
-        """Do nothing: an error of stderr cannot be reported anywhere."""
 
 
 class _Lines(logging.Formatter):

@@ -6,6 +6,7 @@ completion and usage errors must not wait for them.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -89,4 +90,8 @@ def main(
     names = ("database_url", "env_file", "schema", "log_file", "log_format")
     run.options = {name: ctx.params[name] for name in names}
     run.verbosity = -1 if quiet else verbose
-    run.open_log()
+    if log_file or run.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
+        # Log from the beginning, and fail before anything is done if the log file cannot be opened.
+        from taskdb_cli.config import LogSettings
+
+        run.log.open(LogSettings.read(os.environ, file=log_file, format=log_format), run.verbosity)

@@ -52,6 +52,7 @@ class RunLog:
     settings: LogSettings | None = None
     """The settings that the log was opened with."""
     given_up: bool = False
+    """Whether nothing more is written, not even how the run ended."""
 
     def open(self, settings: LogSettings, verbosity: int) -> None:
         """Log from now on. Raises InvalidConfiguration if the log file cannot be opened."""
@@ -60,13 +61,6 @@ class RunLog:
 
             configure(verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
             self.settings = settings
-
-    def give_up(self) -> None:
-        """Close the file and write nothing more, not even how the run ended."""
-        from taskdb_cli.logging import reset
-
-        reset()
-        self.given_up = True
 
     def close(self, code: int) -> None:
         """Log how the run ended, without any user data, and close the file."""
@@ -134,22 +128,12 @@ class Invocation:
             return error
         return Incomplete(f"{self.changed}, but {error.message}", f"do not run it again; see '{self.look}'")
 
-    def open_log(self) -> None:
-        """Log from the beginning if the options or the environment ask for more than warnings.
-
-        Raises InvalidConfiguration if the log file cannot be opened, before anything is done.
-        """
-        file, format = self.options["log_file"], self.options["log_format"]
-        if file or self.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
-            from taskdb_cli.config import LogSettings
-
-            self.log.open(LogSettings.read(os.environ, file=file, format=format), self.verbosity)
-
     @cached_property
     def settings(self) -> Settings:
         """The settings, read on first use. From then on warnings at least are logged."""
         from taskdb_cli.config import load_settings
         from taskdb_cli.database.sqlite.url import files_of
+        from taskdb_cli.logging import reset
         from taskdb_cli.system.paths import is_same
 
         settings = load_settings(**self.options)
@@ -159,7 +143,8 @@ class Invocation:
             reasons[settings.dotenv.path] = "it is the dotenv file"
         for path, reason in reasons.items():
             if log and is_same(log, path):
-                self.log.give_up()
+                reset()
+                self.log.given_up = True
                 raise InvalidConfiguration(
                     f"the log file {log} is refused: {reason}",
                     "name another one with --log-file or TASKDB_LOG_FILE",

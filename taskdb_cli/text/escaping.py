@@ -76,7 +76,11 @@ def escape(text: str, *, lines: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     text, suspect = (text.replace("\r\n", "\n"), _SUSPECT_BUT_LINES) if lines else (text, _SUSPECT)
-    return re.sub(suspect, lambda found: found[0] if _is_shown(found) else _as_python(found[0]), text)
+    return re.sub(
+        suspect,
+        lambda found: found[0] if _is_shown(found) else found[0].encode("unicode_escape").decode(),
+        text,
+    )
 
 
 def escape_json(text: str) -> str:
@@ -86,10 +90,6 @@ def escape_json(text: str) -> str:
     return re.sub(
         _SUSPECT_BUT_LINES, lambda found: found[0] if _is_shown(found) else _as_json(found[0]), text
     )
-
-
-def _as_python(text: str) -> str:
-    return text.encode("unicode_escape").decode()
 
 
 def _as_json(text: str) -> str:
