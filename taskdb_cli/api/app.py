@@ -21,7 +21,7 @@ from taskdb_cli.api.last_use import LastUse
 from taskdb_cli.api.metrics import Metrics
 from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, BoundedQuery, Guard, Observer, TooLarge
 from taskdb_cli.api.problems import Problem, problem_of, too_large
-from taskdb_cli.api.records import UnsupportedBody
+from taskdb_cli.api.schemas import UnsupportedBody
 from taskdb_cli.api.searches import Searches
 from taskdb_cli.database import Database
 from taskdb_cli.errors import TaskdbError

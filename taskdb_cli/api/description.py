@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from taskdb_cli.api.middleware import LIVE
 from taskdb_cli.api.problems import MEDIA_TYPE
-from taskdb_cli.api.records import ProblemDetails
+from taskdb_cli.api.schemas import ProblemDetails
 
 INTRODUCTION = """\
 Users and their tasks, by the rules of the `taskdb` command line.

@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdb_cli.api.caller import KEY, Caller
+from taskdb_cli.api.auth import KEY, Caller
 from taskdb_cli.api.last_use import LastUse
 from taskdb_cli.api.metrics import Metrics
 from taskdb_cli.api.problems import (

@@ -10,9 +10,9 @@ from anyio.to_thread import run_sync
 from fastapi import Request, Response
 
 from taskdb_cli.api import metrics
-from taskdb_cli.api.caller import Authorized
+from taskdb_cli.api.auth import Authorized
 from taskdb_cli.api.description import described_router
-from taskdb_cli.api.records import json_response
+from taskdb_cli.api.schemas import json_response
 from taskdb_cli.database import Database
 from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.health import runner

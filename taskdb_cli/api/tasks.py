@@ -9,11 +9,11 @@ from typing import Annotated
 from fastapi import Depends, Path, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import records
-from taskdb_cli.api.caller import Authorized
+from taskdb_cli.api import schemas
+from taskdb_cli.api.auth import Authorized
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import AllTaskParameters, Listing, asks, query_of, task_filter
-from taskdb_cli.api.records import (
+from taskdb_cli.api.schemas import (
     IfMatch,
     TaskPatch,
     Versions,
@@ -44,7 +44,7 @@ _VERBS = {
 }
 
 
-@router.get("/tasks", responses={200: {"model": records.TaskPage}}, openapi_extra=asks(AllTaskParameters))
+@router.get("/tasks", responses={200: {"model": schemas.TaskPage}}, openapi_extra=asks(AllTaskParameters))
 def list_tasks(
     caller: Authorized, given: Annotated[AllTaskParameters, Depends(query_of(AllTaskParameters))]
 ) -> Response:
@@ -61,7 +61,7 @@ def list_tasks(
     return caller.read(work)
 
 
-@router.get("/tasks/{id}", responses={200: {"model": records.TaskRecord}})
+@router.get("/tasks/{id}", responses={200: {"model": schemas.TaskRecord}})
 def get_task(caller: Authorized, id: TaskPath) -> Response:
     """Get a task."""
     return task_response(caller.read(lambda session, access: _seen(session, access, id)))
@@ -69,8 +69,8 @@ def get_task(caller: Authorized, id: TaskPath) -> Response:
 
 @router.patch(
     "/tasks/{id}",
-    responses={200: {"model": records.TaskRecord}},
-    openapi_extra=records.takes(TaskPatch, {"priority": "urgent", "due_at": "2026-12-01T17:00:00Z"}),
+    responses={200: {"model": schemas.TaskRecord}},
+    openapi_extra=schemas.takes(TaskPatch, {"priority": "urgent", "due_at": "2026-12-01T17:00:00Z"}),
 )
 def update_task(
     caller: Authorized,
@@ -93,7 +93,7 @@ def update_task(
     return task_response(caller.write(work))
 
 
-@router.delete("/tasks/{id}", responses={200: {"model": records.TaskDeletion}})
+@router.delete("/tasks/{id}", responses={200: {"model": schemas.TaskDeletion}})
 def delete_task(
     caller: Authorized, id: TaskPath, dry_run: DryRun = False, if_match: IfMatch = None
 ) -> Response:
@@ -130,7 +130,7 @@ for _verb, (_status, _words) in _VERBS.items():
         methods=["POST"],
         name=f"{_verb}_task",
         description=_words,
-        responses={200: {"model": records.TaskRecord}},
+        responses={200: {"model": schemas.TaskRecord}},
     )
 
 
@@ -142,7 +142,7 @@ def _lock(session: Session, access: Access, id: int, versions: Versions) -> int 
     """
     if access.user_id is not None or versions is not None:
         lock_tasks(session, [id])
-    return records.require_version("task", _seen(session, access, id), versions)
+    return schemas.require_version("task", _seen(session, access, id), versions)
 
 
 def _seen(session: Session, access: Access, id: int) -> Record:

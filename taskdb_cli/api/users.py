@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import records
-from taskdb_cli.api.caller import Authorized
+from taskdb_cli.api import schemas
+from taskdb_cli.api.auth import Authorized
 from taskdb_cli.api.description import described_router
 from taskdb_cli.api.listings import (
     Listing,
@@ -20,7 +20,7 @@ from taskdb_cli.api.listings import (
     task_filter,
     user_filter,
 )
-from taskdb_cli.api.records import IfMatch, body_of, json_response, task_response, user_response, versions_of
+from taskdb_cli.api.schemas import IfMatch, body_of, json_response, task_response, user_response, versions_of
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
@@ -44,7 +44,7 @@ _CREATE = {"email": "ann@example.com", "name": "Ann"}
 _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "cert-2026"}
 
 
-@router.get("/users", responses={200: {"model": records.UserPage}}, openapi_extra=asks(UserParameters))
+@router.get("/users", responses={200: {"model": schemas.UserPage}}, openapi_extra=asks(UserParameters))
 def list_users(
     caller: Authorized, given: Annotated[UserParameters, Depends(query_of(UserParameters))]
 ) -> Response:
@@ -61,8 +61,8 @@ def list_users(
 @router.post(
     "/users",
     status_code=201,
-    responses={201: {"model": records.UserRecord}},
-    openapi_extra=records.takes(UserCreate, _CREATE),
+    responses={201: {"model": schemas.UserRecord}},
+    openapi_extra=schemas.takes(UserCreate, _CREATE),
 )
 def create_user(caller: Authorized, given: Annotated[UserCreate, Depends(body_of(UserCreate))]) -> Response:
     """Create a user."""
@@ -75,7 +75,7 @@ def create_user(caller: Authorized, given: Annotated[UserCreate, Depends(body_of
     return user_response(record, 201, location=f"/users/{record['id']}")
 
 
-@router.get("/users/{user}", responses={200: {"model": records.UserRecord}})
+@router.get("/users/{user}", responses={200: {"model": schemas.UserRecord}})
 def get_user(caller: Authorized, user: UserPath) -> Response:
     """Get a user."""
 
@@ -88,8 +88,8 @@ def get_user(caller: Authorized, user: UserPath) -> Response:
 
 @router.patch(
     "/users/{user}",
-    responses={200: {"model": records.UserRecord}},
-    openapi_extra=records.takes(UserUpdate, {"name": "Ann Lee"}),
+    responses={200: {"model": schemas.UserRecord}},
+    openapi_extra=schemas.takes(UserUpdate, {"name": "Ann Lee"}),
 )
 def update_user(
     caller: Authorized,
@@ -106,13 +106,13 @@ def update_user(
         version = None
         if versions is not None:
             seen = user_record(service.get(session, user, lock=True))
-            version = records.require_version("user", seen, versions)
+            version = schemas.require_version("user", seen, versions)
         return user_record(service.change(session, user, given, now=caller.now, if_version=version))
 
     return user_response(caller.write(work))
 
 
-@router.delete("/users/{user}", responses={200: {"model": records.UserDeletion}})
+@router.delete("/users/{user}", responses={200: {"model": schemas.UserDeletion}})
 def delete_user(
     caller: Authorized,
     user: UserPath,
@@ -130,7 +130,7 @@ def delete_user(
         access.require_everybody()
         if versions is not None:
             [seen], _ = service.lock(session, [user], reassign_to=reassign_to)
-            records.require_version("user", user_record(seen), versions)
+            schemas.require_version("user", user_record(seen), versions)
         return service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
 
     return json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
@@ -138,7 +138,7 @@ def delete_user(
 
 @router.get(
     "/users/{user}/tasks",
-    responses={200: {"model": records.TaskPage}},
+    responses={200: {"model": schemas.TaskPage}},
     tags=["tasks"],
     openapi_extra=asks(TaskParameters),
 )
@@ -159,8 +159,8 @@ def list_tasks_of_user(
 @router.post(
     "/users/{user}/tasks",
     status_code=201,
-    responses={201: {"model": records.TaskRecord}, 200: {"model": records.TaskRecord}},
-    openapi_extra=records.takes(TaskCreate, _TASK),
+    responses={201: {"model": schemas.TaskRecord}, 200: {"model": schemas.TaskRecord}},
+    openapi_extra=schemas.takes(TaskCreate, _TASK),
     tags=["tasks"],
 )
 def create_task(

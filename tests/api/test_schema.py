@@ -12,7 +12,7 @@ from schemathesis.specs.openapi import checks
 from sqlalchemy import make_url
 
 from taskdb_cli.api.app import create_app
-from taskdb_cli.api.records import ListedUser, TaskRecord, UserRecord
+from taskdb_cli.api.schemas import ListedUser, TaskRecord, UserRecord
 from taskdb_cli.database import Database
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 from tests.api.servers import running
