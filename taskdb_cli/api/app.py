@@ -1,4 +1,4 @@
-"""The application: routes, what surrounds them, and its description."""
+"""The application: its routes, its middleware, and what it answers to errors."""
 
 from __future__ import annotations
 
@@ -16,60 +16,51 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from taskdb_cli import __version__
-from taskdb_cli.api import description, operations, tasks, users
-from taskdb_cli.api.last_use import LastUse
-from taskdb_cli.api.metrics import Metrics
-from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, BoundedQuery, Guard, Observer, TooLarge
-from taskdb_cli.api.problems import Problem, problem_of, too_large
-from taskdb_cli.api.schemas import UnsupportedBody
+from taskdb_cli.api import operations, schemas, tasks, users
+from taskdb_cli.api.auth import LastUse
+from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, Guard, Observer
+from taskdb_cli.api.problems import Problem, problem_of
+from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.api.searches import Searches
 from taskdb_cli.database import Database
-from taskdb_cli.errors import TaskdbError
-from taskdb_cli.services.validation import reason
+from taskdb_cli.errors import InvalidInput, TaskdbError
+from taskdb_cli.services.validation import MOST_REASONS, reason
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def create_app(database: Database) -> FastAPI:
-    """Return the application on a database, of which it closes the pool when it ends."""
-    metrics = Metrics(database)
+    """Return the application on a database. It closes the database's pool when it ends."""
     app = FastAPI(
         title="taskdb",
         version=__version__,
-        description=description.INTRODUCTION,
+        description=schemas.INTRODUCTION,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.database, app.state.metrics = database, metrics
-    app.state.readiness = operations.Readiness(database)
-    app.state.last_use = LastUse(database)
+    app.state.database, app.state.metrics = database, operations.Metrics(database)
+    app.state.readiness, app.state.last_use = operations.Readiness(database), LastUse(database)
     for part in (users, tasks, operations):
         app.router.routes.extend(part.router.routes)
-    _answer_head(app)
-    # The last one added comes first.
-    app.add_middleware(Searches, database=database)
-    app.add_middleware(BoundedQuery)
-    app.add_middleware(Guard, database=database, last_use=app.state.last_use)
-    app.add_middleware(Bounded)
-    app.add_middleware(Observer, metrics=metrics)
-    app.add_exception_handler(TaskdbError, _tell_error)
-    app.add_exception_handler(TooLarge, _tell_too_large)
-    app.add_exception_handler(RequestValidationError, _tell_invalid)
-    app.add_exception_handler(HTTPException, _tell_unrouted)
-    description.complete(app)
-    return app
-
-
-def _answer_head(app: FastAPI) -> None:
-    """Let every route that answers GET answer HEAD too. The server leaves out the body."""
-    for route in [route for route in app.router.routes if isinstance(route, APIRoute)]:
-        if "GET" in (route.methods or ()):
+    for route in list(app.router.routes):
+        # The server leaves out the body of an answer to HEAD.
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
             head = copy(route)
             head.methods, head.include_in_schema = {"HEAD"}, False
             app.router.routes.append(head)
+    # A request passes the last one first.
+    app.add_middleware(Searches, database=database)
+    app.add_middleware(Guard, database=database, last_use=app.state.last_use)
+    app.add_middleware(Bounded)
+    app.add_middleware(Observer, metrics=app.state.metrics)
+    app.add_exception_handler(TaskdbError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_unrouted)
+    schemas.complete(app)
+    return app
 
 
 @asynccontextmanager
@@ -77,48 +68,37 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
     engine, pool = database.engine, database.options.pool
     if pool is not None:
-        # A thread for each connection: more would only wait for one, and be told that none came free.
+        # One thread for each connection. More threads would only wait for a connection until they time out.
         current_default_thread_limiter().total_tokens = pool.size + pool.overflow
     yield
     await run_sync(app.state.last_use.close)
     engine.dispose()
 
 
-async def _tell_error(request: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TaskdbError)
     request.scope[FAULT] = error
-    problem = problem_of(error)
-    if isinstance(error, UnsupportedBody):
-        problem = Problem(415, error.code, error.message, error.hint)
-    return _answer(request, problem)
+    return problem_of(error).response(request.scope[REQUEST_ID])
 
 
-async def _tell_too_large(request: Request, error: Exception) -> Response:
-    return _answer(request, too_large())
-
-
-async def _tell_invalid(request: Request, error: Exception) -> Response:
+async def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # The first of the place is query, path or header, which the name tells by itself.
-    found = [reason(tuple(each["loc"][1:]), each["type"], each["msg"]) for each in error.errors()]
-    return _answer(request, Problem(422, "usage", "; ".join(found), "the parameters are in /openapi.json"))
+    details = error.errors()
+    # The first part of a place is query, path, header or body, and the name is enough without it.
+    found = [reason(tuple(each["loc"][1:]), each["type"], each["msg"]) for each in details[:MOST_REASONS]]
+    more = [f"and {len(details) - MOST_REASONS} more"] if len(details) > MOST_REASONS else []
+    return await _answer_error(request, InvalidInput("; ".join(found + more), SCHEMA_HINT))
 
 
-async def _tell_unrouted(request: Request, error: Exception) -> Response:
+async def _answer_unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers: dict[str, Any] = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_methods_of(request))
+        routes = [route for route in request.app.router.routes if isinstance(route, Route)]
+        allowed = [
+            route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE
+        ]
+        headers["Allow"] = ", ".join(sorted({method for methods in allowed for method in methods}))
     code = _CODES.get(error.status_code, "usage")
-    return _answer(request, Problem(error.status_code, code, error.detail, "", headers))
-
-
-def _methods_of(request: Request) -> list[str]:
-    """Return the methods of all routes of the path."""
-    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
-    allowed = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for methods in allowed for method in methods})
-
-
-def _answer(request: Request, problem: Problem) -> Response:
+    problem = Problem(error.status_code, code, error.detail, "", headers)
     return problem.response(request.scope[REQUEST_ID])

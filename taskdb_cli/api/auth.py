@@ -1,35 +1,47 @@
-"""Who makes a request, and their one way to the database."""
+"""Access tokens: who makes a request, their only way to the database, and when a token was last used."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from threading import Lock
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from sqlmodel import Session
 
-from taskdb_cli.api.last_use import LastUse
 from taskdb_cli.database import Database
-from taskdb_cli.errors import DatabaseUnavailable
-from taskdb_cli.services.token import Access, recognize
+from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
+from taskdb_cli.services.token import Access, note_use, recognize
 
 T = TypeVar("T")
 Work = Callable[[Session, Access], T]
 
 KEY = "taskdb.caller"
-"""Where the caller is in the ASGI scope."""
+"""The key of the caller in the ASGI scope."""
+
+LAST_USE_SECONDS = 5
+"""Seconds that the last use of a token may take: to connect, each statement, and all of it at the end."""
+
+_TRY_AGAIN = 60
+"""Seconds until taskdb tries again to write an hour that it could not write."""
+
+_log = logging.getLogger("taskdb.server")
 
 
 class Caller:
-    """The bearer of a token, which each unit of work looks up before it does anything."""
+    """The bearer of a token. Each unit of work looks the token up before it does anything else."""
 
     def __init__(self, database: Database, last_use: LastUse, secret: str, *, writing: bool) -> None:
         self.database = database
         self.now = datetime.now(UTC)
         self.admitted = False
-        """Whether the token has been found in force, and to allow what the method asks for."""
+        """Whether the token was found in force, and allows what the method asks for."""
         self._arrived = time.monotonic()
         self._last_use = last_use
         self._secret = secret
@@ -37,30 +49,30 @@ class Caller:
 
     def admit(self) -> Access:
         """Return what the token allows; raise Unauthorized or Forbidden."""
-        self._require_turn_in_time()
-        return self.database.read(self._admit)
+        return self.read(lambda _session, access: access)
 
     def read(self, work: Work[T]) -> T:
-        """Run `work` as `Database.read` does, the token looked up in the same transaction."""
-        self._require_turn_in_time()
-        return self.database.read(lambda session: work(session, self._admit(session)))
+        """Run `work` as `Database.read` does, and look the token up in the same transaction.
 
-    def write(self, work: Work[T], *, dry_run: bool = False) -> T:
-        """Run `work` as `Database.write` does, also for a client that no longer waits for the answer.
-
-        The token is looked up before, so that a caller who may not write waits for no lock and holds none.
+        Raises DatabaseUnavailable for a request that has waited too long for a thread.
         """
-        access = self.admit()
-        return self.database.write(lambda session: work(session, access), dry_run=dry_run)
-
-    def _require_turn_in_time(self) -> None:
-        # While the database is away each request takes a thread for seconds. Whoever has waited for one for
-        # long is told so, instead of making those behind wait as well.
+        # While the database is away each request holds a thread for seconds. A late request would only make
+        # the requests behind it wait as well.
         pool = self.database.options.pool
         if pool is not None and time.monotonic() - self._arrived > pool.timeout:
             raise DatabaseUnavailable(
                 f"the server is busy: the request waited {pool.timeout:g} s for its turn", "try again later"
             )
+        return self.database.read(lambda session: work(session, self._admit(session)))
+
+    def write(self, work: Work[T], *, dry_run: bool = False) -> T:
+        """Run `work` as `Database.write` does, also if the client no longer waits for the answer.
+
+        A transaction of its own looks the token up first, so that a caller who may not write waits for no
+        lock and holds none.
+        """
+        access = self.admit()
+        return self.database.write(lambda session: work(session, access), dry_run=dry_run)
 
     def _admit(self, session: Session) -> Access:
         # Not the time of arrival: a token may expire while the request waits for its turn.
@@ -74,9 +86,64 @@ class Caller:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Return who makes the request."""
+    """Return the caller of a request."""
     found: Caller = request.scope[KEY]
     return found
 
 
 Authorized = Annotated[Caller, Depends(caller_of)]
+
+
+class LastUse:
+    """Write the hour of each token's last use, in a thread and over connections that no request waits for.
+
+    A failure is only logged. The UPDATE itself compares the hours, so two servers write each hour once.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = impatient(database, LAST_USE_SECONDS, lock_timeout=1)
+        self._thread = ThreadPoolExecutor(1, "last-use")
+        self._lock = Lock()
+        self._tried: dict[int, tuple[datetime, float]] = {}
+
+    def note(self, access: Access, now: datetime) -> None:
+        """Have the thread write the hour of this use, and return at once."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        if access.last_used_at is not None and access.last_used_at >= hour:
+            return
+        with self._lock:
+            last_hour, last_time = self._tried.get(access.token_id, (None, 0.0))
+            if last_hour == hour and time.monotonic() - last_time < _TRY_AGAIN:
+                return
+            self._tried[access.token_id] = hour, time.monotonic()
+            # A request may outlast the thread when the server is told to stop.
+            with suppress(RuntimeError):
+                self._thread.submit(self._write, access.token_id, hour)
+
+    def close(self) -> None:
+        """Finish the writes that have begun, for LAST_USE_SECONDS at most."""
+        # The thread has ended already if the application was served twice.
+        with suppress(RuntimeError):
+            wait([self._thread.submit(lambda: None)], timeout=LAST_USE_SECONDS)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, token_id: int, hour: datetime) -> None:
+        try:
+            self._database.write(lambda session: note_use(session, token_id, hour=hour))
+        except TaskdbError as exc:
+            _log.info("the last use of token %d is not kept: %s", token_id, exc.message)
+        except Exception as exc:  # noqa: BLE001 (the boundary of the thread)
+            _log.warning("the last use of token %d is not kept: %s", token_id, type(exc).__name__)
+
+
+def impatient(database: Database, seconds: int, **limits: Any) -> Database:
+    """Return the database without its pool and its retries, and with so many seconds for each step."""
+    options = replace(
+        database.options,
+        pool=None,
+        retry_budget=0,
+        connect_timeout=min(seconds, database.options.connect_timeout),
+        statement_timeout=seconds,
+        **limits,
+    )
+    return Database(database.url, options)

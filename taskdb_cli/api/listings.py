@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import Response
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services.listing import cursor
 from taskdb_cli.services.listing.cursor import Cursor
@@ -24,7 +23,6 @@ from taskdb_cli.services.listing.filters import (
 )
 from taskdb_cli.services.listing.pages import Page, Record
 from taskdb_cli.services.listing.sorting import Order, Position, SortKey
-from taskdb_cli.services.validation import reasons
 from taskdb_cli.times import parse_exact
 
 MOST_ROWS = 1000
@@ -104,42 +102,6 @@ class AllTaskParameters(TaskParameters):
     """Which tasks, and in which order."""
 
     user: Words = Field(default=[], description="Theirs, by id or e-mail address; repeat it.")
-
-
-Parameters = TypeVar("Parameters", bound=Paged)
-
-
-def query_of(model: type[Parameters]) -> Callable[[Request], Coroutine[Any, Any, Parameters]]:
-    """Return the dependency that reads a request's query by a model.
-
-    FastAPI could do it too, but takes about as long for it as the database for a page.
-    """
-    repeated = {name for name, field in model.model_fields.items() if field.annotation == list[str]}
-
-    async def read(request: Request) -> Parameters:
-        given: dict[str, Any] = {}
-        for name, value in request.query_params.multi_items():
-            if name in repeated:
-                given.setdefault(name, []).append(value)
-            else:
-                given[name] = value
-        try:
-            return model.model_validate(given)
-        except ValidationError as exc:
-            raise InvalidInput("; ".join(reasons(exc)), "the parameters are in /openapi.json") from exc
-
-    return read
-
-
-def asks(model: type[Paged]) -> dict[str, Any]:
-    """Return how OpenAPI describes the query of that model."""
-    described = model.model_json_schema()["properties"]
-    return {
-        "parameters": [
-            {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
-            for name, schema in described.items()
-        ]
-    }
 
 
 @dataclass(frozen=True)

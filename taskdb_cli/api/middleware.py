@@ -1,7 +1,8 @@
-"""What happens to every request, whatever its route: it is bounded, its bearer checked, and it is logged.
+"""What happens to every request, whatever its route: it is logged, bounded, and its token is looked up.
 
 All of it runs on the event loop, which serves every client: it looks at lengths and at the names of
-parameters, and parses no value.
+parameters, and parses no value. The token is looked up here and not in a dependency of FastAPI, which runs
+dependencies only after it has read the body.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
 from secrets import token_hex
 from urllib.parse import unquote_to_bytes
 
@@ -18,59 +18,55 @@ from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdb_cli.api.auth import KEY, Caller
-from taskdb_cli.api.last_use import LastUse
-from taskdb_cli.api.metrics import Metrics
+from taskdb_cli import errors
+from taskdb_cli.api.auth import KEY, Caller, LastUse
+from taskdb_cli.api.operations import Metrics
 from taskdb_cli.api.problems import (
     LARGEST_BODY,
     LONGEST_HEAD,
     LONGEST_QUERY,
     MOST_HEADERS,
     MOST_PARAMETERS,
-    head_too_large,
+    BodyTooLarge,
+    HeadTooLarge,
     problem_of,
-    too_large,
 )
+from taskdb_cli.api.schemas import LIVE
 from taskdb_cli.database import Database
-from taskdb_cli.errors import (
-    DatabaseUnavailable,
-    InvalidInput,
-    NotFound,
-    OutcomeUnknown,
-    SchemaError,
-    StorageFailed,
-    TaskdbError,
-    Unauthorized,
-)
+from taskdb_cli.errors import InvalidInput, TaskdbError, Unauthorized
 from taskdb_cli.text.escaping import brief
 
-REPEATABLE = ("user", "status", "priority")
+REQUEST_ID = "taskdb.request_id"
+"""The key of the request's id in the ASGI scope."""
+
+FAULT = "taskdb.fault"
+"""The key of the error that the request failed on in the ASGI scope."""
+
+_REPEATABLE = ("user", "status", "priority")
 """The parameters of a query that may be given several times."""
 
-LIVE = "/health/live"
-"""The one path that needs no token."""
-
-REQUEST_ID = "taskdb.request_id"
-FAULT = "taskdb.fault"
-"""Where in the ASGI scope the request's id is, and the error that it failed on."""
-
-_log = logging.getLogger("taskdb.request")
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{20,100})")
-_REPEATABLE = {name.encode() for name in REPEATABLE}
-_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
-_READING = {"GET", "HEAD", "OPTIONS"}
-_NOT_TOLD = {401, 413}
 _LONGEST_AUTHORIZATION = 200
 _LENGTH_DIGITS = 20
+_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+_READING = {"GET", "HEAD", "OPTIONS"}
 _CLIENT_LEFT = 499
-"""What the log and the metrics have for a request that its client did not finish; no answer has it."""
+"""The status in the log and the metrics of a request that its client did not finish; no answer has it."""
 
 _SERVER_ERROR = 500
+_OPEN = {401, 413}
+"""Statuses of answers that do not wait for the token, as do those of server errors."""
 
-
-class TooLarge(Exception):
-    """The body of a request is larger than is read."""
+# The words of any other error may hold what a user wrote.
+_LOGGED = (
+    errors.DatabaseUnavailable,
+    errors.SchemaError,
+    errors.StorageFailed,
+    errors.OutcomeUnknown,
+    errors.NotFound,
+)
+_log = logging.getLogger("taskdb.request")
 
 
 async def refuse(error: TaskdbError, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +76,7 @@ async def refuse(error: TaskdbError, scope: Scope, receive: Receive, send: Send)
 
 
 class Observer:
-    """Give each request an id, and tell the log and the metrics how it went; no error passes it."""
+    """Give each request an id, and record in the log and the metrics how it ended. No error passes it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -92,8 +88,8 @@ class Observer:
             await self.app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 0
-        given = _header(scope["headers"], b"x-request-id")
-        identity = given.decode() if given and _GIVEN_ID.fullmatch(given) else token_hex(8)
+        given = _header(scope, b"x-request-id")
+        identity = given.decode() if _GIVEN_ID.fullmatch(given) else token_hex(8)
         scope[REQUEST_ID] = identity
 
         async def observed(message: Message) -> None:
@@ -121,47 +117,44 @@ class Observer:
         level = logging.INFO if status < _SERVER_ERROR else logging.WARNING
         if not _log.isEnabledFor(level):
             return
+        milliseconds, identity, fault = seconds * 1000, scope[REQUEST_ID], scope.get(FAULT)
         event = {
-            "request": scope[REQUEST_ID],
+            "request": identity,
             "method": method,
             "route": route,
             "status": status,
-            "duration_ms": round(seconds * 1000, 1),
+            "duration_ms": round(milliseconds, 1),
         }
-        fault, why = scope.get(FAULT), ""
+        reason = ""
         if fault is not None:
             event["error"] = type(fault).__name__
-            why = f", {_reason(fault)}" if status >= _SERVER_ERROR else ""
+            if status >= _SERVER_ERROR:
+                reason = f", {fault if isinstance(fault, _LOGGED) else type(fault).__name__}"
         text = "%s %s: %d in %.1f ms [%s]%s"
-        _log.log(level, text, method, route, status, seconds * 1000, scope[REQUEST_ID], why, extra=event)
-
-
-def _reason(fault: Exception) -> str:
-    # The words of any other error may hold what a user wrote.
-    told = isinstance(fault, DatabaseUnavailable | SchemaError | StorageFailed | OutcomeUnknown | NotFound)
-    return f"{fault}" if told else type(fault).__name__
+        _log.log(level, text, method, route, status, milliseconds, identity, reason, extra=event)
 
 
 class Bounded:
-    """Refuse a request whose head or body is too large, whether the body's length is told or not.
+    """Refuse a request whose head or body is too large, whether the client tells the body's length or not.
 
-    The parser of HTTP bounds a head only while it waits for more of it, so one that came at once is measured
-    here.
+    The HTTP parser bounds a head only while it waits for more of it, so a head that comes in one piece is
+    measured here. FastAPI's `max_body_size` would do for the body, but answers in plain text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a body that ends in TooLarge."""
+        """Pass the request on. Receiving more of its body than allowed raises BodyTooLarge."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         if len(scope["headers"]) > MOST_HEADERS or _head_length(scope) > LONGEST_HEAD:
-            await head_too_large().response(scope[REQUEST_ID])(scope, receive, send)
+            await refuse(HeadTooLarge(), scope, receive, send)
             return
-        if _announced_length(scope) > LARGEST_BODY:
-            await too_large().response(scope[REQUEST_ID])(scope, receive, send)
+        announced = _header(scope, b"content-length")
+        if announced.isdigit() and len(announced) <= _LENGTH_DIGITS and int(announced) > LARGEST_BODY:
+            await refuse(BodyTooLarge(), scope, receive, send)
             return
         received = 0
 
@@ -170,44 +163,18 @@ class Bounded:
             message = await receive()
             received += len(message.get("body", b""))
             if received > LARGEST_BODY:
-                raise TooLarge
+                raise BodyTooLarge
             return message
 
         await self.app(scope, bounded, send)
-
-
-class BoundedQuery:
-    """Refuse a query string that is too long, has too many parameters, or has a single one twice."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on if its query is short."""
-        query = scope.get("query_string", b"")
-        if len(query) > LONGEST_QUERY or query.count(b"&") >= MOST_PARAMETERS:
-            limits = f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
-            await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
-        elif twice := _given_twice(query):
-            hint = f"only {', '.join(REPEATABLE)} may be repeated"
-            again = InvalidInput(f"the parameter {brief(twice)} is given twice", hint)
-            await refuse(again, scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-
-def _given_twice(query: bytes) -> str:
-    names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
-    twice = (name for name, times in names.items() if times > 1 and name not in _REPEATABLE)
-    return next(twice, b"").decode(errors="replace")
 
 
 class Guard:
     """Let nobody in without a token, and no answer out before the token was found in force.
 
     A request that may have a body is refused before any of it is read. Otherwise work on the database looks
-    the token up by itself; an answer that came about without any, of a route that needs none or of a request
-    that is malformed, waits here until the token was looked up.
+    the token up by itself. An answer that came about without the database, of a route that needs none or of a
+    request that is malformed, waits here until the token was looked up.
     """
 
     def __init__(self, app: ASGIApp, database: Database, last_use: LastUse) -> None:
@@ -216,44 +183,55 @@ class Guard:
         self.last_use = last_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on the request of whoever shows a token."""
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] == LIVE):
-            await self.app(scope, receive, send)
+        """Pass on the request if it has a token and a query that is not too long."""
+        if scope["type"] != "http" or scope["path"] == LIVE:
+            await self._pass_on(scope, receive, send)
             return
-        given = _header(scope["headers"], b"authorization")
-        match = _BEARER.fullmatch(given) if given and len(given) <= _LONGEST_AUTHORIZATION else None
+        # Only as much of the header is looked at as the longest token needs.
+        match = _BEARER.fullmatch(_header(scope, b"authorization")[:_LONGEST_AUTHORIZATION])
         if match is None:
             missing = Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
             await refuse(missing, scope, receive, send)
             return
         writing = scope["method"] not in _READING
         scope[KEY] = caller = Caller(self.database, self.last_use, match[1].decode(), writing=writing)
-        if writing and not await _admitted(caller, scope, receive, send):
-            return
         refused = False
 
-        async def guarded(message: Message) -> None:
+        async def is_admitted() -> bool:
             nonlocal refused
-            if message["type"] == "http.response.start" and _needs_admission(caller, message["status"]):
-                refused = not await _admitted(caller, scope, receive, send)
+            try:
+                await run_sync(caller.admit)
+            except TaskdbError as exc:
+                refused = True
+                await refuse(exc, scope, receive, send)
+            return not refused
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start" and not caller.admitted:
+                status = message["status"]
+                if status not in _OPEN and status < _SERVER_ERROR and not await is_admitted():
+                    return
             if not refused:
                 await send(message)
 
-        await self.app(scope, receive, guarded)
+        if not writing or await is_admitted():
+            await self._pass_on(scope, receive, guarded)
 
-
-async def _admitted(caller: Caller, scope: Scope, receive: Receive, send: Send) -> bool:
-    """Look the token up; if it does not allow the request, answer so and return False."""
-    try:
-        await run_sync(caller.admit)
-    except TaskdbError as exc:
-        await refuse(exc, scope, receive, send)
-        return False
-    return True
-
-
-def _needs_admission(caller: Caller, status: int) -> bool:
-    return not caller.admitted and status not in _NOT_TOLD and status < _SERVER_ERROR
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope.get("query_string", b"")
+        if len(query) > LONGEST_QUERY or query.count(b"&") >= MOST_PARAMETERS:
+            limits = f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
+            await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
+            return
+        names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
+        repeated = [name.decode(errors="replace") for name, times in names.items() if times > 1]
+        for name in repeated:
+            if name not in _REPEATABLE:
+                hint = f"only {', '.join(_REPEATABLE)} may be repeated"
+                twice = InvalidInput(f"the parameter {brief(name)} is given twice", hint)
+                await refuse(twice, scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def _head_length(scope: Scope) -> int:
@@ -264,10 +242,5 @@ def _head_length(scope: Scope) -> int:
     return len(scope["method"]) + target + len(b"  HTTP/1.1\r\n\r\n") + headers
 
 
-def _announced_length(scope: Scope) -> int:
-    length = _header(scope["headers"], b"content-length") or b"0"
-    return int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else 0
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    return next((value for key, value in headers if key == name), None)
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")

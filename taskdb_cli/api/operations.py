@@ -1,18 +1,18 @@
-"""What those who run the server ask of it."""
+"""What those who run the server ask it: whether it lives, whether it is ready, and its metrics."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from anyio import CapacityLimiter, fail_after
 from anyio.to_thread import run_sync
 from fastapi import Request, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from sqlalchemy import QueuePool
 
-from taskdb_cli.api import metrics
-from taskdb_cli.api.auth import Authorized
-from taskdb_cli.api.description import described_router
-from taskdb_cli.api.schemas import json_response
+from taskdb_cli import __version__
+from taskdb_cli.api.auth import Authorized, impatient
+from taskdb_cli.api.routing import described_router, json_response
 from taskdb_cli.database import Database
 from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.health import runner
@@ -22,30 +22,62 @@ from taskdb_cli.services import migrate
 router = described_router("operations")
 
 READY_SECONDS = 5
-"""How long it may take to find out whether the server is ready."""
+"""Seconds that the server may take to find out whether it is ready."""
 
 READY_CHECKS = ("connection", "revision", "connections")
-"""The checks of `taskdb health` that say so; the others are about tomorrow, or read whole tables."""
+"""The checks of `taskdb health` that say whether requests can be served."""
 
-EXAMPLE = {
-    "status": "ok",
-    "checks": [{"name": each, "status": "ok"} for each in READY_CHECKS],
-}
+_ALIVE = {"status": "ok"}
+_READY = {"status": "ok", "checks": [{"name": each, "status": "ok"} for each in READY_CHECKS]}
+
+
+def _example(value: object) -> dict[int | str, dict[str, object]]:
+    return {200: {"content": {"application/json": {"example": value}}}}
+
+
+class Metrics:
+    """Counts and times of requests by the template of their route, and the use of the pool."""
+
+    def __init__(self, database: Database) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "taskdb_http_requests",
+            "Requests that were answered.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "taskdb_http_request_duration_seconds",
+            "Time from a request to its answer.",
+            ["method", "route"],
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=registry,
+        )
+        used = Gauge(
+            "taskdb_pool_connections_in_use",
+            "Connections to the database that requests hold.",
+            registry=registry,
+        )
+        used.set_function(lambda: _in_use(database))
+        version = Gauge("taskdb_build_info", "The version of taskdb.", ["version"], registry=registry)
+        version.labels(__version__).set(1)
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+def _in_use(database: Database) -> int:
+    pool = database.engine.pool
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
 class Readiness:
-    """Looks whether the database answers, apart from the threads and the pool that may be busy or stuck."""
+    """Find out whether the database answers, without the threads and the pool that may be busy or stuck."""
 
     def __init__(self, database: Database) -> None:
-        limit = min(READY_SECONDS, database.options.connect_timeout)
-        hasty = replace(
-            database.options,
-            pool=None,
-            retry_budget=0,
-            connect_timeout=limit,
-            statement_timeout=READY_SECONDS,
-        )
-        self.database = Database(database.url, hasty)
+        self.database = impatient(database, READY_SECONDS)
         self.threads = CapacityLimiter(2)
 
     def check(self) -> Report:
@@ -59,13 +91,13 @@ class Readiness:
         return report
 
 
-@router.get("/health/live", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
+@router.get("/health/live", responses=_example(_ALIVE))
 async def live() -> Response:
-    """Say that the server runs; this asks nobody, and needs no token."""
-    return json_response({"status": "ok"})
+    """Say that the server runs. It asks nothing of the database and needs no token."""
+    return json_response(_ALIVE)
 
 
-@router.get("/health/ready", responses={200: {"content": {"application/json": {"example": EXAMPLE}}}})
+@router.get("/health/ready", responses=_example(_READY))
 async def ready(request: Request, caller: Authorized) -> Response:
     """Say whether the database answers and has the tables of this version; if not, the answer is 503."""
     readiness: Readiness = request.app.state.readiness
@@ -77,11 +109,11 @@ async def ready(request: Request, caller: Authorized) -> Response:
 
     try:
         with fail_after(READY_SECONDS):
-            # A thread that waits for a server which says nothing ends by itself some time.
+            # A thread that waits for a silent server ends by itself at some time.
             report = await run_sync(check, limiter=readiness.threads, abandon_on_cancel=True)
     except TimeoutError as exc:
         raise DatabaseUnavailable(f"not known to be ready within {READY_SECONDS} s") from exc
-    # Their messages name the server, which is no business of a token's bearer.
+    # The messages of the checks name the server, and the bearer of a token must not see that.
     checks = [{"name": each.name, "status": each.status} for each in report.checks]
     return json_response({"status": report.status, "checks": checks})
 
@@ -90,4 +122,5 @@ async def ready(request: Request, caller: Authorized) -> Response:
 def measure(request: Request, caller: Authorized) -> Response:
     """Show counts and times of requests for Prometheus; a token of one user may not see them."""
     caller.admit().require_everybody()
-    return Response(request.app.state.metrics.text(), media_type=metrics.MEDIA_TYPE)
+    metrics: Metrics = request.app.state.metrics
+    return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -6,22 +6,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, Path, Response
+from fastapi import Path, Query, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import schemas
 from taskdb_cli.api.auth import Authorized
-from taskdb_cli.api.description import described_router
-from taskdb_cli.api.listings import AllTaskParameters, Listing, asks, query_of, task_filter
-from taskdb_cli.api.schemas import (
+from taskdb_cli.api.listings import AllTaskParameters, Listing, task_filter
+from taskdb_cli.api.routing import (
     IfMatch,
-    TaskPatch,
     Versions,
-    body_of,
+    described_router,
+    example,
     json_response,
-    task_response,
-    versions_of,
+    record_response,
+    require_version,
 )
+from taskdb_cli.api.schemas import TaskDeletion, TaskPage, TaskPatch, TaskRecord
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
@@ -36,6 +35,7 @@ from taskdb_cli.services.token import Access
 router = described_router("tasks")
 
 TaskPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The id of a task.", examples=[7])]
+_CHANGE = {"priority": "urgent", "due_at": "2026-12-01T17:00:00Z"}
 _VERBS = {
     "start": (TaskStatus.IN_PROGRESS, "Mark a task as in progress."),
     "done": (TaskStatus.DONE, "Mark a task as done; one that is done already keeps its time."),
@@ -44,10 +44,8 @@ _VERBS = {
 }
 
 
-@router.get("/tasks", responses={200: {"model": schemas.TaskPage}}, openapi_extra=asks(AllTaskParameters))
-def list_tasks(
-    caller: Authorized, given: Annotated[AllTaskParameters, Depends(query_of(AllTaskParameters))]
-) -> Response:
+@router.get("/tasks", response_model=TaskPage)
+def list_tasks(caller: Authorized, given: Annotated[AllTaskParameters, Query()]) -> Response:
     """List tasks; a token of one user lists only theirs."""
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now)
     wanted = task_filter(given, listing.now)
@@ -61,44 +59,23 @@ def list_tasks(
     return caller.read(work)
 
 
-@router.get("/tasks/{id}", responses={200: {"model": schemas.TaskRecord}})
+@router.get("/tasks/{id}", response_model=TaskRecord)
 def get_task(caller: Authorized, id: TaskPath) -> Response:
     """Get a task."""
-    return task_response(caller.read(lambda session, access: _seen(session, access, id)))
+    return record_response(caller.read(lambda session, access: _seen(session, access, id)))
 
 
-@router.patch(
-    "/tasks/{id}",
-    responses={200: {"model": schemas.TaskRecord}},
-    openapi_extra=schemas.takes(TaskPatch, {"priority": "urgent", "due_at": "2026-12-01T17:00:00Z"}),
-)
-def update_task(
-    caller: Authorized,
-    id: TaskPath,
-    given: Annotated[TaskPatch, Depends(body_of(TaskPatch))],
-    if_match: IfMatch = None,
-) -> Response:
+@router.patch("/tasks/{id}", response_model=TaskRecord, openapi_extra=example(_CHANGE))
+def update_task(caller: Authorized, id: TaskPath, given: TaskPatch, versions: IfMatch) -> Response:
     """Change a task; what is not given stays, and `user` gives the task to another."""
-    versions, values = versions_of(if_match), given.model_dump(exclude_unset=True)
+    values = given.model_dump(exclude_unset=True)
     owner = values.pop("user", None)
-
-    def work(session: Session, access: Access) -> Record:
-        version = _lock(session, access, id, versions)
-        if owner is not None:
-            access.require_user(session, owner)
-        changes = TaskUpdate.model_construct(**values)
-        [record] = service.change(session, [id], changes, now=caller.now, owner=owner, if_version=version)
-        return record
-
-    return task_response(caller.write(work))
+    return _change(caller, id, TaskUpdate.model_construct(**values), versions, owner)
 
 
-@router.delete("/tasks/{id}", responses={200: {"model": schemas.TaskDeletion}})
-def delete_task(
-    caller: Authorized, id: TaskPath, dry_run: DryRun = False, if_match: IfMatch = None
-) -> Response:
+@router.delete("/tasks/{id}", response_model=TaskDeletion)
+def delete_task(caller: Authorized, id: TaskPath, versions: IfMatch, dry_run: DryRun = False) -> Response:
     """Delete a task."""
-    versions = versions_of(if_match)
 
     def work(session: Session, access: Access) -> None:
         _lock(session, access, id, versions)
@@ -109,29 +86,29 @@ def delete_task(
 
 
 def _mover(status: TaskStatus) -> Callable[..., Response]:
-    def move(caller: Authorized, id: TaskPath, if_match: IfMatch = None) -> Response:
-        versions = versions_of(if_match)
-
-        def work(session: Session, access: Access) -> Record:
-            version = _lock(session, access, id, versions)
-            changes = TaskUpdate(status=status)
-            [record] = service.change(session, [id], changes, now=caller.now, if_version=version)
-            return record
-
-        return task_response(caller.write(work))
+    def move(caller: Authorized, id: TaskPath, versions: IfMatch) -> Response:
+        return _change(caller, id, TaskUpdate(status=status), versions)
 
     return move
 
 
 for _verb, (_status, _words) in _VERBS.items():
-    router.add_api_route(
-        f"/tasks/{{id}}/{_verb}",
-        _mover(_status),
-        methods=["POST"],
-        name=f"{_verb}_task",
-        description=_words,
-        responses={200: {"model": schemas.TaskRecord}},
-    )
+    router.post(
+        f"/tasks/{{id}}/{_verb}", name=f"{_verb}_task", description=_words, response_model=TaskRecord
+    )(_mover(_status))
+
+
+def _change(
+    caller: Authorized, id: int, changes: TaskUpdate, versions: Versions, owner: str | None = None
+) -> Response:
+    def work(session: Session, access: Access) -> Record:
+        version = _lock(session, access, id, versions)
+        if owner is not None:
+            access.require_user(session, owner)
+        [record] = service.change(session, [id], changes, now=caller.now, owner=owner, if_version=version)
+        return record
+
+    return record_response(caller.write(work))
 
 
 def _lock(session: Session, access: Access, id: int, versions: Versions) -> int | None:
@@ -142,7 +119,7 @@ def _lock(session: Session, access: Access, id: int, versions: Versions) -> int 
     """
     if access.user_id is not None or versions is not None:
         lock_tasks(session, [id])
-    return schemas.require_version("task", _seen(session, access, id), versions)
+    return require_version("task", _seen(session, access, id), versions)
 
 
 def _seen(session: Session, access: Access, id: int) -> Record:

@@ -5,22 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Response
+from fastapi import Path, Query, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import schemas
 from taskdb_cli.api.auth import Authorized
-from taskdb_cli.api.description import described_router
-from taskdb_cli.api.listings import (
-    Listing,
-    TaskParameters,
-    UserParameters,
-    asks,
-    query_of,
-    task_filter,
-    user_filter,
+from taskdb_cli.api.listings import Listing, TaskParameters, UserParameters, task_filter, user_filter
+from taskdb_cli.api.routing import (
+    IfMatch,
+    described_router,
+    example,
+    json_response,
+    record_response,
+    require_version,
 )
-from taskdb_cli.api.schemas import IfMatch, body_of, json_response, task_response, user_response, versions_of
+from taskdb_cli.api.schemas import TaskPage, TaskRecord, UserDeletion, UserPage, UserRecord
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
@@ -40,14 +38,12 @@ UserPath = Annotated[
 ]
 DryRun = Annotated[bool, Query(description="Say what would happen, and change nothing.")]
 
-_CREATE = {"email": "ann@example.com", "name": "Ann"}
+_USER = {"email": "ann@example.com", "name": "Ann"}
 _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "cert-2026"}
 
 
-@router.get("/users", responses={200: {"model": schemas.UserPage}}, openapi_extra=asks(UserParameters))
-def list_users(
-    caller: Authorized, given: Annotated[UserParameters, Depends(query_of(UserParameters))]
-) -> Response:
+@router.get("/users", response_model=UserPage)
+def list_users(caller: Authorized, given: Annotated[UserParameters, Query()]) -> Response:
     """List users; a token of one user lists that one."""
     listing = Listing.begin(given, USER_SORT_KEYS, caller.now)
 
@@ -58,13 +54,8 @@ def list_users(
     return caller.read(work)
 
 
-@router.post(
-    "/users",
-    status_code=201,
-    responses={201: {"model": schemas.UserRecord}},
-    openapi_extra=schemas.takes(UserCreate, _CREATE),
-)
-def create_user(caller: Authorized, given: Annotated[UserCreate, Depends(body_of(UserCreate))]) -> Response:
+@router.post("/users", status_code=201, response_model=UserRecord, openapi_extra=example(_USER))
+def create_user(caller: Authorized, given: UserCreate) -> Response:
     """Create a user."""
 
     def work(session: Session, access: Access) -> dict[str, Any]:
@@ -72,10 +63,10 @@ def create_user(caller: Authorized, given: Annotated[UserCreate, Depends(body_of
         return user_record(service.create(session, given, now=caller.now))
 
     record = caller.write(work)
-    return user_response(record, 201, location=f"/users/{record['id']}")
+    return record_response(record, 201, location=f"/users/{record['id']}")
 
 
-@router.get("/users/{user}", responses={200: {"model": schemas.UserRecord}})
+@router.get("/users/{user}", response_model=UserRecord)
 def get_user(caller: Authorized, user: UserPath) -> Response:
     """Get a user."""
 
@@ -83,67 +74,50 @@ def get_user(caller: Authorized, user: UserPath) -> Response:
         access.require_user(session, user)
         return user_record(service.get(session, user))
 
-    return user_response(caller.read(work))
+    return record_response(caller.read(work))
 
 
-@router.patch(
-    "/users/{user}",
-    responses={200: {"model": schemas.UserRecord}},
-    openapi_extra=schemas.takes(UserUpdate, {"name": "Ann Lee"}),
-)
-def update_user(
-    caller: Authorized,
-    user: UserPath,
-    given: Annotated[UserUpdate, Depends(body_of(UserUpdate))],
-    if_match: IfMatch = None,
-) -> Response:
+@router.patch("/users/{user}", response_model=UserRecord, openapi_extra=example({"name": "Ann Lee"}))
+def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions: IfMatch) -> Response:
     """Change a user; what is not given stays."""
-    versions = versions_of(if_match)
 
     def work(session: Session, access: Access) -> dict[str, Any]:
         access.require_user(session, user)
         access.require_everybody()
         version = None
         if versions is not None:
-            seen = user_record(service.get(session, user, lock=True))
-            version = schemas.require_version("user", seen, versions)
+            version = require_version("user", user_record(service.get(session, user, lock=True)), versions)
         return user_record(service.change(session, user, given, now=caller.now, if_version=version))
 
-    return user_response(caller.write(work))
+    return record_response(caller.write(work))
 
 
-@router.delete("/users/{user}", responses={200: {"model": schemas.UserDeletion}})
+@router.delete("/users/{user}", response_model=UserDeletion)
 def delete_user(
     caller: Authorized,
     user: UserPath,
+    versions: IfMatch,
     reassign_to: Annotated[
         str | None, Query(description="Give the tasks to this user instead of deleting them.")
     ] = None,
     dry_run: DryRun = False,
-    if_match: IfMatch = None,
 ) -> Response:
     """Delete a user with their tasks, and say how many those were."""
-    versions = versions_of(if_match)
 
     def work(session: Session, access: Access) -> service.Deletion:
         access.require_user(session, user)
         access.require_everybody()
         if versions is not None:
             [seen], _ = service.lock(session, [user], reassign_to=reassign_to)
-            schemas.require_version("user", user_record(seen), versions)
+            require_version("user", user_record(seen), versions)
         return service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
 
     return json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
 
 
-@router.get(
-    "/users/{user}/tasks",
-    responses={200: {"model": schemas.TaskPage}},
-    tags=["tasks"],
-    openapi_extra=asks(TaskParameters),
-)
+@router.get("/users/{user}/tasks", response_model=TaskPage, tags=["tasks"])
 def list_tasks_of_user(
-    caller: Authorized, user: UserPath, given: Annotated[TaskParameters, Depends(query_of(TaskParameters))]
+    caller: Authorized, user: UserPath, given: Annotated[TaskParameters, Query()]
 ) -> Response:
     """List the tasks of a user."""
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now, path=user)
@@ -159,13 +133,12 @@ def list_tasks_of_user(
 @router.post(
     "/users/{user}/tasks",
     status_code=201,
-    responses={201: {"model": schemas.TaskRecord}, 200: {"model": schemas.TaskRecord}},
-    openapi_extra=schemas.takes(TaskCreate, _TASK),
+    responses={200: {"model": TaskRecord}},
+    response_model=TaskRecord,
+    openapi_extra=example(_TASK),
     tags=["tasks"],
 )
-def create_task(
-    caller: Authorized, user: UserPath, given: Annotated[TaskCreate, Depends(body_of(TaskCreate))]
-) -> Response:
+def create_task(caller: Authorized, user: UserPath, given: TaskCreate) -> Response:
     """Create a task of a user, once.
 
     If the user has a task of the same `external_id` already, and that is as given, it is the answer (200);
@@ -177,4 +150,4 @@ def create_task(
         return tasks.create_once(session, user, given, now=caller.now)
 
     record, made = caller.write(work)
-    return task_response(record, 201 if made else 200, location=f"/tasks/{record['id']}")
+    return record_response(record, 201 if made else 200, location=f"/tasks/{record['id']}")

@@ -68,7 +68,7 @@ class UserUpdate(SQLModel):
 
     email: Email = Field(default=None)
     name: Name = Field(default=None)
-    is_active: bool = Field(default=None)
+    is_active: StrictBool = Field(default=None)
 
 
 def user_record(user: User) -> dict[str, object]:

@@ -8,7 +8,7 @@ from fastapi import Response
 
 from taskdb_cli.api import operations
 from taskdb_cli.api.app import create_app
-from taskdb_cli.api.middleware import LIVE
+from taskdb_cli.api.schemas import LIVE
 from taskdb_cli.database import Database
 from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.services import token, user
