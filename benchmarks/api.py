@@ -1,8 +1,12 @@
-"""Measure `GET /users/{id}/tasks` beside a bare FastAPI route: `python benchmarks/api.py`.
+"""Measure `GET /users/{id}/tasks` beside two peers: `python benchmarks/api.py`.
 
-Run build.py for 1 000 000 tasks on PostgreSQL first. All servers run at once, each one process of the same
-uvicorn with the same settings; the clients ask them in turn, so that what is compared ran side by side.
-"The same queries" is the same SQL: a transaction of the same kind, the token's look-up, and the page.
+The first peer is what a user would otherwise write: an ordinary FastAPI and SQLModel application that does
+the same work (ordinary_api.py). The second, on PostgreSQL only, is a bare FastAPI route on raw psycopg
+(bare_api.py); its "same queries" are the same SQL: a transaction of the same kind, the token's look-up, and
+the page.
+
+Run build.py for 1 000 000 tasks first. All servers run at once, each one process of the same uvicorn with the
+same settings; the clients ask them in turn, so that what is compared ran side by side.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from taskdb_cli.services import migrate, token
 CLIENTS = 8
 SECONDS = 1.0
 TURNS = 15
+OURS = "taskdb serve"
 PATH = "/users/1/tasks?limit=50"
 UVICORN = ["--loop", "asyncio", "--http", "h11", "--ws", "none", "--no-access-log", "--log-level", "warning"]
 HERE = Path(__file__).resolve().parent
@@ -40,7 +45,6 @@ HERE = Path(__file__).resolve().parent
 def main() -> None:
     """Measure each database, and report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
-    parser.set_defaults(engine=["postgresql"])
     add_output_option(parser)
     given = parser.parse_args()
     sections = {}
@@ -55,16 +59,20 @@ def _measure(database: Database) -> str:
     url = address(database.url)
     with ExitStack() as stack:
         secret = stack.enter_context(_token(database))
-        bare = stack.enter_context(_server("bare_api:app", {"BARE_URL": url}))
-        same = stack.enter_context(_server("bare_api:app", {"BARE_URL": url, "BARE_SAME_SQL": "1"}))
-        ours = stack.enter_context(_taskdb(url))
         places = {
-            "bare, the page's query alone": (bare, PATH),
-            "bare, the same queries": (same, PATH),
-            "bare, the page's query alone, in the event loop": (bare, f"/async{PATH}"),
-            "bare, the same queries, JSON left to FastAPI": (same, f"/plain{PATH}"),
-            "taskdb serve": (ours, PATH),
+            "ordinary FastAPI and SQLModel": (_server(stack, "ordinary_api:app", ORDINARY_URL=url), PATH)
         }
+        if database.backend.dialect == "postgresql":
+            bare = _server(stack, "bare_api:app", BARE_URL=url)
+            same = _server(stack, "bare_api:app", BARE_URL=url, BARE_SAME_SQL="1")
+            places |= {
+                "bare, the page's query alone": (bare, PATH),
+                "bare, the same queries": (same, PATH),
+                "bare, the page's query alone, in the event loop": (bare, f"/async{PATH}"),
+                "bare, the same queries, JSON left to FastAPI": (same, f"/plain{PATH}"),
+            }
+        serve = [sys.executable, "-m", "taskdb_cli", "serve", "--port"]
+        places[OURS] = _process(stack, serve, TASKDB_DATABASE_URL=url), PATH
         _require_equal([_get(port, path, secret) for port, path in places.values()])
         works = {name: partial(_throughput, port, path, secret) for name, (port, path) in places.items()}
         return _table(_turns(works))
@@ -81,7 +89,7 @@ def _turns(works: dict[str, partial[float]]) -> dict[str, list[float]]:
 
 
 def _table(rates: dict[str, list[float]]) -> str:
-    ours = rates["taskdb serve"]
+    ours = rates[OURS]
     rows = []
     for name, theirs in rates.items():
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
@@ -136,31 +144,20 @@ def _token(database: Database) -> Iterator[str]:
         database.write(lambda session: token.revoke(session, given.name))
 
 
-@contextmanager
-def _server(app: str, environment: dict[str, str]) -> Iterator[int]:
-    port = _free_port()
-    command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(HERE), "--port", str(port), *UVICORN]
-    with _process(command, environment, port):
-        yield port
+def _server(stack: ExitStack, app: str, **environment: str) -> int:
+    """Start an application, which ends with the stack; return its port."""
+    command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(HERE), *UVICORN, "--port"]
+    return _process(stack, command, **environment)
 
 
-@contextmanager
-def _taskdb(url: str) -> Iterator[int]:
-    port = _free_port()
-    command = [sys.executable, "-m", "taskdb_cli", "serve", "--port", str(port)]
-    with _process(command, {"TASKDB_DATABASE_URL": url}, port):
-        yield port
-
-
-@contextmanager
-def _process(command: list[str], environment: dict[str, str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port, process)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def _process(stack: ExitStack, command: list[str], **environment: str) -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    process = subprocess.Popen([*command, str(port)], env=os.environ | environment, stderr=subprocess.DEVNULL)
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
+    _wait_for(port, process)
+    return port
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -172,12 +169,6 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     sys.exit("error: a server did not start")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":
