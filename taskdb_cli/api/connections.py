@@ -10,8 +10,7 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -27,10 +26,10 @@ MOST = 1000
 """The highest number of connections, however many files may be open."""
 
 SLOWEST = 1000
-"""Bytes a second that a client must send or read on average while it is waited for."""
+"""Bytes a second that a client must send or read on average while the server waits for it."""
 
 _AT_ONCE = 2048
-"""Bytes of a connection that are parsed before it is others' turn: as chunks of one byte they take 15 ms."""
+"""Bytes of a connection that are parsed before the next one has its turn; at worst they take 15 ms."""
 
 _PATIENCE_WHEN_FULL = 1
 """Seconds that a new connection may be silent while all connections are in use."""
@@ -43,8 +42,6 @@ _OTHER_FILES = 10
 
 _PAUSE = 1.0
 """Seconds until a connection is accepted again after the system failed to."""
-
-_MINUTE = 60
 
 _log = logging.getLogger("taskdb.clients")
 
@@ -71,30 +68,20 @@ def most_connections(listener: socket.socket, pool: Pool) -> int:
     return min(MOST, allowed - needed)
 
 
-@contextmanager
-def once_a_minute(*loggers: str) -> Iterator[None]:
-    """Let each message of these loggers through once a minute, because clients can cause any number."""
-    once = _OnceAMinute()
-    for name in loggers:
-        logging.getLogger(name).addFilter(once)
-    try:
-        yield
-    finally:
-        for name in loggers:
-            logging.getLogger(name).removeFilter(once)
+class OnceAMinute(logging.Filter):
+    """Let each message through once a minute, because clients can cause any number."""
 
-
-class _OnceAMinute(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._next: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the message was not let through in the last minute."""
         # asyncio names the connection in the lines below the first.
         message, now = str(record.msg).partition("\n")[0], time.monotonic()
         if now < self._next.get(message, now):
             return False
-        self._next[message] = now + _MINUTE
+        self._next[message] = now + 60
         return True
 
 
@@ -102,17 +89,12 @@ class Clients:
     """The clients of one server. Only so many are connected at a time."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, *, most: int, patience: float) -> None:
-        self._config = config
-        self._state = state
+        self.config = config
+        self.state = state
+        self.changed = asyncio.Event()
+        """Set when a connection was closed, or can be closed because it became idle."""
         self._most = most
         self._patience = patience
-        self._open: set[Connection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self._open) >= self._most
 
     async def accept(self, listener: socket.socket, app_state: dict[str, Any]) -> None:
         """Accept connections until cancelled. While all are in use, others wait to be accepted."""
@@ -128,60 +110,45 @@ class Clients:
                 await asyncio.sleep(_PAUSE)
                 continue
             try:
-                await self._make_room()
+                while len(self.state.connections) >= self._most:
+                    await self._wait_for_room()
             except asyncio.CancelledError:
                 client.close()
                 raise
-            connection = Connection(self, self._config, self._state, app_state)
-            self._open.add(connection)
-            task = loop.create_task(self._connect(connection, client))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            try:
+                await loop.connect_accepted_socket(lambda: Connection(self, app_state), client)
+            except OSError:
+                client.close()
 
-    async def _make_room(self) -> None:
-        while self._is_full:
-            _log.warning("all %d connections are in use, and others have to wait", self._most)
-            if CLOSE_HEADER not in self._state.default_headers:
-                # uvicorn sets these headers anew every second, so this ends by itself.
-                self._state.default_headers = [*self._state.default_headers, CLOSE_HEADER]
-            idle = [each for each in self._open if each.is_idle]
-            if idle:
-                min(idle, key=lambda each: each.idle_until).timeout_keep_alive_handler()
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def _connect(self, connection: Connection, client: socket.socket) -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, client)
-        except OSError:
-            client.close()
-            self.forget(connection)
-
-    def forget(self, connection: Connection) -> None:
-        """Make room for another connection."""
-        self._open.discard(connection)
-        self._changed.set()
-
-    def has_become_idle(self) -> None:
-        """Note that a connection can be closed if another one waits for room."""
-        self._changed.set()
+    async def _wait_for_room(self) -> None:
+        _log.warning("all %d connections are in use, and others have to wait", self._most)
+        if CLOSE_HEADER not in self.state.default_headers:
+            # uvicorn sets these headers anew every second, so this ends by itself.
+            self.state.default_headers = [*self.state.default_headers, CLOSE_HEADER]
+        idle = [each for each in self.connections if each.is_idle]
+        if idle:
+            min(idle, key=lambda each: each.idle_until).timeout_keep_alive_handler()
+        self.changed.clear()
+        await self.changed.wait()
 
     def drop_stalled(self) -> None:
         """Drop the clients that keep the server waiting for too long. Call it once a second."""
-        now, hurry = time.monotonic(), min(_PATIENCE_WHEN_FULL, self._patience)
-        for connection in list(self._state.connections):
-            assert isinstance(connection, Connection)
-            hurried = self._is_full and connection.is_silent
-            connection.drop_if_stalled(now, hurry if hurried else self._patience)
+        is_full = len(self.state.connections) >= self._most
+        for connection in self.connections:
+            hurry = is_full and connection.is_silent
+            connection.drop_if_stalled(min(_PATIENCE_WHEN_FULL, self._patience) if hurry else self._patience)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections."""
+        return [each for each in self.state.connections if isinstance(each, Connection)]
 
 
 class Connection(H11Protocol):
     """The connection of one client."""
 
-    def __init__(
-        self, clients: Clients, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any]
-    ) -> None:
-        super().__init__(config, state, app_state)
+    def __init__(self, clients: Clients, app_state: dict[str, Any]) -> None:
+        super().__init__(clients.config, clients.state, app_state)
         self._clients = clients
         self._received = 0
         self._unsent = 0
@@ -197,11 +164,8 @@ class Connection(H11Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether a request was answered, and no other has begun to come."""
-        return (
-            self.timeout_keep_alive_task is not None
-            and not self.transport.is_closing()
-            and not self.transport.get_write_buffer_size()
-        )
+        waits = self.timeout_keep_alive_task is not None and not self.transport.is_closing()
+        return waits and not self.transport.get_write_buffer_size()
 
     @property
     def idle_until(self) -> float:
@@ -217,7 +181,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for another connection."""
         super().connection_lost(exc)
-        self._clients.forget(self)
+        self._clients.changed.set()
 
     def data_received(self, data: bytes) -> None:
         """Take in a part of a request."""
@@ -236,7 +200,7 @@ class Connection(H11Protocol):
         self._waiting_for = ""
         if not self.flow.write_paused:
             super().on_response_complete()
-            self._clients.has_become_idle()
+            self._clients.changed.set()
 
     def resume_writing(self) -> None:
         """Go on after most of an answer was sent."""
@@ -244,22 +208,22 @@ class Connection(H11Protocol):
         if self.cycle.response_complete:
             self.on_response_complete()
 
-    def drop_if_stalled(self, now: float, patience: float) -> None:
+    def drop_if_stalled(self, patience: float) -> None:
         """Drop the client if it has kept the server waiting for so many seconds.
 
         The seconds begin anew each time that the client has sent or read as much as it must in that time.
         """
+        now, awaited = time.monotonic(), self._awaited()
         before, self._unsent = self._unsent, self._count_unsent()
         received, self._received = self._received, 0
-        waiting_for = self._awaited()
-        if waiting_for == "request":
+        if awaited == "request":
             self._moved += received
-        elif waiting_for == "reading":
+        elif awaited == "reading":
             self._moved += max(0, before - self._unsent)
-        if not waiting_for or waiting_for != self._waiting_for or self._moved >= SLOWEST * patience:
-            self._waiting_for, self._since, self._moved = waiting_for, now, 0
+        if not awaited or awaited != self._waiting_for or self._moved >= SLOWEST * patience:
+            self._waiting_for, self._since, self._moved = awaited, now, 0
         elif now - self._since >= patience:
-            _log.info("dropped a client that stalled for %g s", patience, extra={"stalled": waiting_for})
+            _log.info("dropped a client that stalled for %g s", patience, extra={"stalled": awaited})
             self.transport.abort()
 
     def _awaited(self) -> str:
@@ -282,9 +246,7 @@ class Connection(H11Protocol):
         waiting = self.transport.get_write_buffer_size()
         if waiting:
             # Linux takes many bytes at once and then none for long, so count those that it has not sent.
+            sent_from = self.transport.get_extra_info("socket").fileno()
             with suppress(OSError):
-                queued = fcntl.ioctl(
-                    self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4)
-                )
-                waiting += struct.unpack("i", queued)[0]
+                waiting += struct.unpack("i", fcntl.ioctl(sent_from, termios.TIOCOUTQ, bytes(4)))[0]
         return waiting

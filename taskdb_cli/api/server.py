@@ -12,12 +12,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import NoReturn
 
 import uvicorn
 
 from taskdb_cli.api.app import create_app
-from taskdb_cli.api.connections import Clients, most_connections, once_a_minute
+from taskdb_cli.api.connections import Clients, OnceAMinute, most_connections
 from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
@@ -65,9 +64,13 @@ def serve(database: Database, host: str, port: int, *, patience: int, say: Calla
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
     _tidy_memory()
-    say(f"serving {database.backend.place} at {_address(listener)}; Ctrl-C stops it")
-    with once_a_minute("taskdb.clients", "uvicorn.error", "asyncio"):
-        _Server(config, most, patience).run(sockets=[listener])
+    address, port, *_ = listener.getsockname()
+    place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    say(f"serving {database.backend.place} at http://{place}; Ctrl-C stops it")
+    once = OnceAMinute()
+    for name in ("taskdb.clients", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(once)
+    _Server(config, most, patience).run(sockets=[listener])
     say("stopped")
 
 
@@ -82,9 +85,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
         await super().startup([])
-        loop = asyncio.get_running_loop()
-        for listener in sockets or []:
-            self._accepting.append(loop.create_task(self._clients.accept(listener, self.lifespan.state)))
+        accepts = [self._clients.accept(each, self.lifespan.state) for each in sockets or []]
+        self._accepting = [asyncio.create_task(each) for each in accepts]
 
     async def on_tick(self, counter: int) -> bool:
         """Look once a second for clients that stall."""
@@ -108,22 +110,16 @@ class _Server(uvicorn.Server):
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
         # uvicorn would cancel what still runs when its own limit is over, answer 500, and count nothing.
-        limit = asyncio.get_running_loop().call_later(GRACE, self._stop_waiting)
+        limit = asyncio.get_running_loop().call_later(GRACE, setattr, self, "force_exit", True)
         await super().shutdown(sockets)
         limit.cancel()
-        if self.server_state.tasks:
-            self._leave(len(self.server_state.tasks))
-
-    def _stop_waiting(self) -> None:
-        self.force_exit = True
-
-    def _leave(self, unfinished: int) -> NoReturn:
-        # A thread that waits for the database cannot be ended otherwise; the database undoes its work.
-        with suppress(OSError):
-            sys.stderr.write(f"error: stopped with {unfinished} requests unfinished\n")
-        _log.error("stopped with %d requests unfinished", unfinished, extra={"unfinished": unfinished})
-        logging.shutdown()
-        os._exit(ExitCode.FAILURE)
+        if unfinished := len(self.server_state.tasks):
+            with suppress(OSError):
+                sys.stderr.write(f"error: stopped with {unfinished} requests unfinished\n")
+            _log.error("stopped with %d requests unfinished", unfinished, extra={"unfinished": unfinished})
+            logging.shutdown()
+            # A thread that waits for the database cannot be ended otherwise; the database undoes its work.
+            os._exit(ExitCode.FAILURE)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -147,11 +143,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host} port {port}: {exc.strerror}", "choose others with --host and --port"
         ) from exc
     return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port, *_ = listener.getsockname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _tidy_memory() -> None:
