@@ -19,7 +19,7 @@ from taskdb_cli import __version__
 from taskdb_cli.api import operations, schemas, tasks, users
 from taskdb_cli.api.auth import LastUse
 from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, Guard, Observer
-from taskdb_cli.api.problems import Problem, problem_of
+from taskdb_cli.api.problems import error_response, problem_response
 from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.api.searches import Searches
 from taskdb_cli.database import Database
@@ -78,7 +78,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TaskdbError)
     request.scope[FAULT] = error
-    return problem_of(error).response(request.scope[REQUEST_ID])
+    return error_response(error, request.scope[REQUEST_ID])
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
@@ -100,5 +100,4 @@ async def _answer_unrouted(request: Request, error: Exception) -> Response:
         ]
         headers["Allow"] = ", ".join(sorted({method for methods in allowed for method in methods}))
     code = _CODES.get(error.status_code, "usage")
-    problem = Problem(error.status_code, code, error.detail, "", headers)
-    return problem.response(request.scope[REQUEST_ID])
+    return problem_response(request.scope[REQUEST_ID], error.status_code, code, error.detail, headers=headers)

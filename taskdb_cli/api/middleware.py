@@ -19,18 +19,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskdb_cli import errors
+from taskdb_cli.api import problems
 from taskdb_cli.api.auth import KEY, Caller, LastUse
 from taskdb_cli.api.operations import Metrics
-from taskdb_cli.api.problems import (
-    LARGEST_BODY,
-    LONGEST_HEAD,
-    LONGEST_QUERY,
-    MOST_HEADERS,
-    MOST_PARAMETERS,
-    BodyTooLarge,
-    HeadTooLarge,
-    problem_of,
-)
 from taskdb_cli.api.schemas import LIVE
 from taskdb_cli.database import Database
 from taskdb_cli.errors import InvalidInput, TaskdbError, Unauthorized
@@ -72,7 +63,7 @@ _log = logging.getLogger("taskdb.request")
 async def refuse(error: TaskdbError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request with an error, and let the log name it."""
     scope[FAULT] = error
-    await problem_of(error).response(scope[REQUEST_ID])(scope, receive, send)
+    await problems.error_response(error, scope[REQUEST_ID])(scope, receive, send)
 
 
 class Observer:
@@ -106,7 +97,7 @@ class Observer:
         except Exception as exc:  # noqa: BLE001 (the boundary)
             scope[FAULT] = exc
             if not status:
-                await problem_of(TaskdbError("")).response(identity)(scope, receive, observed)
+                await problems.error_response(TaskdbError(""), identity)(scope, receive, observed)
         finally:
             self._record(scope, status, time.perf_counter() - begun)
 
@@ -149,12 +140,16 @@ class Bounded:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if len(scope["headers"]) > MOST_HEADERS or _head_length(scope) > LONGEST_HEAD:
-            await refuse(HeadTooLarge(), scope, receive, send)
+        if len(scope["headers"]) > problems.MOST_HEADERS or _head_length(scope) > problems.LONGEST_HEAD:
+            await refuse(problems.HeadTooLarge(), scope, receive, send)
             return
         announced = _header(scope, b"content-length")
-        if announced.isdigit() and len(announced) <= _LENGTH_DIGITS and int(announced) > LARGEST_BODY:
-            await refuse(BodyTooLarge(), scope, receive, send)
+        if (
+            announced.isdigit()
+            and len(announced) <= _LENGTH_DIGITS
+            and int(announced) > problems.LARGEST_BODY
+        ):
+            await refuse(problems.BodyTooLarge(), scope, receive, send)
             return
         received = 0
 
@@ -162,8 +157,8 @@ class Bounded:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > LARGEST_BODY:
-                raise BodyTooLarge
+            if received > problems.LARGEST_BODY:
+                raise problems.BodyTooLarge
             return message
 
         await self.app(scope, bounded, send)
@@ -219,8 +214,8 @@ class Guard:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = scope.get("query_string", b"")
-        if len(query) > LONGEST_QUERY or query.count(b"&") >= MOST_PARAMETERS:
-            limits = f"at most {LONGEST_QUERY} bytes and {MOST_PARAMETERS} parameters work"
+        if len(query) > problems.LONGEST_QUERY or query.count(b"&") >= problems.MOST_PARAMETERS:
+            limits = f"at most {problems.LONGEST_QUERY} bytes and {problems.MOST_PARAMETERS} parameters work"
             await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
             return
         names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from anyio import CapacityLimiter, fail_after
 from anyio.to_thread import run_sync
 from fastapi import Request, Response
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from sqlalchemy import QueuePool
 
 from taskdb_cli import __version__
@@ -59,8 +59,8 @@ class Metrics:
             registry=registry,
         )
         used.set_function(lambda: _in_use(database))
-        version = Gauge("taskdb_build_info", "The version of taskdb.", ["version"], registry=registry)
-        version.labels(__version__).set(1)
+        version = Info("taskdb_build", "The version of taskdb.", registry=registry)
+        version.info({"version": __version__})
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import psycopg
@@ -106,44 +106,43 @@ _DETAILS: dict[type[BaseException], str] = {
 _ANY_FAULT = "something went wrong in the server, whose log says more"
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A failure as the client sees it."""
-
-    status: int
-    code: str
-    detail: str
-    hint: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def response(self, request_id: str) -> Response:
-        """Return the answer."""
-        body: dict[str, object] = {
-            "type": f"urn:taskdb:problem:{self.code}",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": hide_secrets(self.detail),
-            "code": self.code,
-            "hint": self.hint,
-            "request_id": request_id,
-        }
-        text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode()
-        return Response(escape_json(text).encode(), self.status, self.headers, MEDIA_TYPE)
+def problem_response(
+    request_id: str,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    hint: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a failure as an answer."""
+    body: dict[str, object] = {
+        "type": f"urn:taskdb:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": hide_secrets(detail),
+        "code": code,
+        "hint": hint,
+        "request_id": request_id,
+    }
+    text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return Response(escape_json(text).encode(), status, headers, MEDIA_TYPE)
 
 
-def problem_of(error: TaskdbError) -> Problem:
-    """Return what the client sees of an error: nothing of SQL, hosts, files or other people's values."""
+def error_response(error: TaskdbError, request_id: str) -> Response:
+    """Return the answer to an error. It shows nothing of SQL, hosts, files or other people's values."""
     status = next(_STATUSES[each] for each in type(error).__mro__ if each in _STATUSES)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         missing = isinstance(error, errors.DatabaseMissing | errors.StorageFailed)
         code = "unavailable" if missing else error.code
         headers = {"Retry-After": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         detail = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT)
-        return Problem(status, code, detail, headers=headers)
+        return problem_response(request_id, status, code, detail, headers=headers)
     if type(error) in (InvalidInput, errors.NotFound, errors.Conflict) and isinstance(
         error.__cause__, SQLAlchemyError | psycopg.Error
     ):
         # These are the engine's own words, because no service expected the error.
-        return Problem(status, error.code, "the database refused the change")
+        return problem_response(request_id, status, error.code, "the database refused the change")
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
-    return Problem(status, error.code, error.message, _HINTS.get(type(error), error.hint), headers)
+    hint = _HINTS.get(type(error), error.hint)
+    return problem_response(request_id, status, error.code, error.message, hint=hint, headers=headers)

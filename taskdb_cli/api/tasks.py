@@ -9,18 +9,9 @@ from typing import Annotated
 from fastapi import Path, Query, Response
 from sqlmodel import Session
 
+from taskdb_cli.api import routing, schemas
 from taskdb_cli.api.auth import Authorized
 from taskdb_cli.api.listings import AllTaskParameters, Listing, task_filter
-from taskdb_cli.api.routing import (
-    IfMatch,
-    Versions,
-    described_router,
-    example,
-    json_response,
-    record_response,
-    require_version,
-)
-from taskdb_cli.api.schemas import TaskDeletion, TaskPage, TaskPatch, TaskRecord
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
@@ -32,7 +23,7 @@ from taskdb_cli.services.listing.pages import Record
 from taskdb_cli.services.task_writing import lock_tasks
 from taskdb_cli.services.token import Access
 
-router = described_router("tasks")
+router = routing.described_router("tasks")
 
 TaskPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The id of a task.", examples=[7])]
 _CHANGE = {"priority": "urgent", "due_at": "2026-12-01T17:00:00Z"}
@@ -44,7 +35,7 @@ _VERBS = {
 }
 
 
-@router.get("/tasks", response_model=TaskPage)
+@router.get("/tasks", response_model=schemas.TaskPage)
 def list_tasks(caller: Authorized, given: Annotated[AllTaskParameters, Query()]) -> Response:
     """List tasks; a token of one user lists only theirs."""
     listing = Listing.begin(given, TASK_SORT_KEYS, caller.now)
@@ -59,22 +50,26 @@ def list_tasks(caller: Authorized, given: Annotated[AllTaskParameters, Query()])
     return caller.read(work)
 
 
-@router.get("/tasks/{id}", response_model=TaskRecord)
+@router.get("/tasks/{id}", response_model=schemas.TaskRecord)
 def get_task(caller: Authorized, id: TaskPath) -> Response:
     """Get a task."""
-    return record_response(caller.read(lambda session, access: _seen(session, access, id)))
+    return routing.record_response(caller.read(lambda session, access: _seen(session, access, id)))
 
 
-@router.patch("/tasks/{id}", response_model=TaskRecord, openapi_extra=example(_CHANGE))
-def update_task(caller: Authorized, id: TaskPath, given: TaskPatch, versions: IfMatch) -> Response:
+@router.patch("/tasks/{id}", response_model=schemas.TaskRecord, openapi_extra=routing.example(_CHANGE))
+def update_task(
+    caller: Authorized, id: TaskPath, given: schemas.TaskPatch, versions: routing.IfMatch
+) -> Response:
     """Change a task; what is not given stays, and `user` gives the task to another."""
     values = given.model_dump(exclude_unset=True)
     owner = values.pop("user", None)
     return _change(caller, id, TaskUpdate.model_construct(**values), versions, owner)
 
 
-@router.delete("/tasks/{id}", response_model=TaskDeletion)
-def delete_task(caller: Authorized, id: TaskPath, versions: IfMatch, dry_run: DryRun = False) -> Response:
+@router.delete("/tasks/{id}", response_model=schemas.TaskDeletion)
+def delete_task(
+    caller: Authorized, id: TaskPath, versions: routing.IfMatch, dry_run: DryRun = False
+) -> Response:
     """Delete a task."""
 
     def work(session: Session, access: Access) -> None:
@@ -82,11 +77,11 @@ def delete_task(caller: Authorized, id: TaskPath, versions: IfMatch, dry_run: Dr
         service.remove(session, [id])
 
     caller.write(work, dry_run=dry_run)
-    return json_response({"tasks_deleted": [id], "dry_run": dry_run})
+    return routing.json_response({"tasks_deleted": [id], "dry_run": dry_run})
 
 
 def _mover(status: TaskStatus) -> Callable[..., Response]:
-    def move(caller: Authorized, id: TaskPath, versions: IfMatch) -> Response:
+    def move(caller: Authorized, id: TaskPath, versions: routing.IfMatch) -> Response:
         return _change(caller, id, TaskUpdate(status=status), versions)
 
     return move
@@ -94,12 +89,12 @@ def _mover(status: TaskStatus) -> Callable[..., Response]:
 
 for _verb, (_status, _words) in _VERBS.items():
     router.post(
-        f"/tasks/{{id}}/{_verb}", name=f"{_verb}_task", description=_words, response_model=TaskRecord
+        f"/tasks/{{id}}/{_verb}", name=f"{_verb}_task", description=_words, response_model=schemas.TaskRecord
     )(_mover(_status))
 
 
 def _change(
-    caller: Authorized, id: int, changes: TaskUpdate, versions: Versions, owner: str | None = None
+    caller: Authorized, id: int, changes: TaskUpdate, versions: routing.Versions, owner: str | None = None
 ) -> Response:
     def work(session: Session, access: Access) -> Record:
         version = _lock(session, access, id, versions)
@@ -108,10 +103,10 @@ def _change(
         [record] = service.change(session, [id], changes, now=caller.now, owner=owner, if_version=version)
         return record
 
-    return record_response(caller.write(work))
+    return routing.record_response(caller.write(work))
 
 
-def _lock(session: Session, access: Access, id: int, versions: Versions) -> int | None:
+def _lock(session: Session, access: Access, id: int, versions: routing.Versions) -> int | None:
     """Return the version that a task must have when it is changed, or None for any.
 
     If the token is one user's, or versions are named, nobody else can give the task away or change it until
@@ -119,7 +114,7 @@ def _lock(session: Session, access: Access, id: int, versions: Versions) -> int 
     """
     if access.user_id is not None or versions is not None:
         lock_tasks(session, [id])
-    return require_version("task", _seen(session, access, id), versions)
+    return routing.require_version("task", _seen(session, access, id), versions)
 
 
 def _seen(session: Session, access: Access, id: int) -> Record:

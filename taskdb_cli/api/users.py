@@ -8,17 +8,9 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Response
 from sqlmodel import Session
 
+from taskdb_cli.api import routing, schemas
 from taskdb_cli.api.auth import Authorized
 from taskdb_cli.api.listings import Listing, TaskParameters, UserParameters, task_filter, user_filter
-from taskdb_cli.api.routing import (
-    IfMatch,
-    described_router,
-    example,
-    json_response,
-    record_response,
-    require_version,
-)
-from taskdb_cli.api.schemas import TaskPage, TaskRecord, UserDeletion, UserPage, UserRecord
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
@@ -27,7 +19,7 @@ from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
 from taskdb_cli.services.listing.pages import Record
 from taskdb_cli.services.token import Access
 
-router = described_router("users")
+router = routing.described_router("users")
 
 UserPath = Annotated[
     str,
@@ -42,7 +34,7 @@ _USER = {"email": "ann@example.com", "name": "Ann"}
 _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "cert-2026"}
 
 
-@router.get("/users", response_model=UserPage)
+@router.get("/users", response_model=schemas.UserPage)
 def list_users(caller: Authorized, given: Annotated[UserParameters, Query()]) -> Response:
     """List users; a token of one user lists that one."""
     listing = Listing.begin(given, USER_SORT_KEYS, caller.now)
@@ -54,7 +46,9 @@ def list_users(caller: Authorized, given: Annotated[UserParameters, Query()]) ->
     return caller.read(work)
 
 
-@router.post("/users", status_code=201, response_model=UserRecord, openapi_extra=example(_USER))
+@router.post(
+    "/users", status_code=201, response_model=schemas.UserRecord, openapi_extra=routing.example(_USER)
+)
 def create_user(caller: Authorized, given: UserCreate) -> Response:
     """Create a user."""
 
@@ -63,10 +57,10 @@ def create_user(caller: Authorized, given: UserCreate) -> Response:
         return user_record(service.create(session, given, now=caller.now))
 
     record = caller.write(work)
-    return record_response(record, 201, location=f"/users/{record['id']}")
+    return routing.record_response(record, 201, location=f"/users/{record['id']}")
 
 
-@router.get("/users/{user}", response_model=UserRecord)
+@router.get("/users/{user}", response_model=schemas.UserRecord)
 def get_user(caller: Authorized, user: UserPath) -> Response:
     """Get a user."""
 
@@ -74,11 +68,13 @@ def get_user(caller: Authorized, user: UserPath) -> Response:
         access.require_user(session, user)
         return user_record(service.get(session, user))
 
-    return record_response(caller.read(work))
+    return routing.record_response(caller.read(work))
 
 
-@router.patch("/users/{user}", response_model=UserRecord, openapi_extra=example({"name": "Ann Lee"}))
-def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions: IfMatch) -> Response:
+@router.patch(
+    "/users/{user}", response_model=schemas.UserRecord, openapi_extra=routing.example({"name": "Ann Lee"})
+)
+def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions: routing.IfMatch) -> Response:
     """Change a user; what is not given stays."""
 
     def work(session: Session, access: Access) -> dict[str, Any]:
@@ -86,17 +82,19 @@ def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions:
         access.require_everybody()
         version = None
         if versions is not None:
-            version = require_version("user", user_record(service.get(session, user, lock=True)), versions)
+            version = routing.require_version(
+                "user", user_record(service.get(session, user, lock=True)), versions
+            )
         return user_record(service.change(session, user, given, now=caller.now, if_version=version))
 
-    return record_response(caller.write(work))
+    return routing.record_response(caller.write(work))
 
 
-@router.delete("/users/{user}", response_model=UserDeletion)
+@router.delete("/users/{user}", response_model=schemas.UserDeletion)
 def delete_user(
     caller: Authorized,
     user: UserPath,
-    versions: IfMatch,
+    versions: routing.IfMatch,
     reassign_to: Annotated[
         str | None, Query(description="Give the tasks to this user instead of deleting them.")
     ] = None,
@@ -109,13 +107,13 @@ def delete_user(
         access.require_everybody()
         if versions is not None:
             [seen], _ = service.lock(session, [user], reassign_to=reassign_to)
-            require_version("user", user_record(seen), versions)
+            routing.require_version("user", user_record(seen), versions)
         return service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
 
-    return json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
+    return routing.json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
 
 
-@router.get("/users/{user}/tasks", response_model=TaskPage, tags=["tasks"])
+@router.get("/users/{user}/tasks", response_model=schemas.TaskPage, tags=["tasks"])
 def list_tasks_of_user(
     caller: Authorized, user: UserPath, given: Annotated[TaskParameters, Query()]
 ) -> Response:
@@ -133,9 +131,9 @@ def list_tasks_of_user(
 @router.post(
     "/users/{user}/tasks",
     status_code=201,
-    responses={200: {"model": TaskRecord}},
-    response_model=TaskRecord,
-    openapi_extra=example(_TASK),
+    responses={200: {"model": schemas.TaskRecord}},
+    response_model=schemas.TaskRecord,
+    openapi_extra=routing.example(_TASK),
     tags=["tasks"],
 )
 def create_task(caller: Authorized, user: UserPath, given: TaskCreate) -> Response:
@@ -150,4 +148,4 @@ def create_task(caller: Authorized, user: UserPath, given: TaskCreate) -> Respon
         return tasks.create_once(session, user, given, now=caller.now)
 
     record, made = caller.write(work)
-    return record_response(record, 201 if made else 200, location=f"/tasks/{record['id']}")
+    return routing.record_response(record, 201 if made else 200, location=f"/tasks/{record['id']}")
