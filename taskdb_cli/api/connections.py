@@ -125,9 +125,9 @@ class Clients:
         if CLOSE_HEADER not in self.state.default_headers:
             # uvicorn sets these headers anew every second, so this ends by itself.
             self.state.default_headers = [*self.state.default_headers, CLOSE_HEADER]
-        idle = [each for each in self.connections if each.is_idle]
+        idle = {each.idle_until: each for each in self.connections if each.idle_until}
         if idle:
-            min(idle, key=lambda each: each.idle_until).timeout_keep_alive_handler()
+            idle[min(idle)].timeout_keep_alive_handler()
         self.changed.clear()
         await self.changed.wait()
 
@@ -135,7 +135,8 @@ class Clients:
         """Drop the clients that keep the server waiting for too long. Call it once a second."""
         is_full = len(self.state.connections) >= self._most
         for connection in self.connections:
-            hurry = is_full and connection.is_silent
+            has_sent_nothing = connection.cycle is None and not connection.conn.trailing_data[0]
+            hurry = is_full and has_sent_nothing
             connection.drop_if_stalled(min(_PATIENCE_WHEN_FULL, self._patience) if hurry else self._patience)
 
     @property
@@ -157,20 +158,11 @@ class Connection(H11Protocol):
         self._moved = 0
 
     @property
-    def is_silent(self) -> bool:
-        """Whether the client has sent nothing yet."""
-        return self.cycle is None and not self.conn.trailing_data[0]
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether a request was answered, and no other has begun to come."""
-        waits = self.timeout_keep_alive_task is not None and not self.transport.is_closing()
-        return waits and not self.transport.get_write_buffer_size()
-
-    @property
     def idle_until(self) -> float:
-        """When an idle connection is closed, in the time of the event loop."""
-        return self.timeout_keep_alive_task.when() if self.timeout_keep_alive_task else 0.0
+        """When uvicorn closes the connection if no other request begins to come; 0 if it is not idle."""
+        closing = self.timeout_keep_alive_task
+        is_busy = self.transport.is_closing() or self.transport.get_write_buffer_size()
+        return 0.0 if closing is None or is_busy else closing.when()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to read, a little at a time."""

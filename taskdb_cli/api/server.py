@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import uvicorn
@@ -124,25 +124,20 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with ExitStack() as stack:
-            listener = stack.enter_context(socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            # Now, because another listener shows itself only here where both may reuse the address.
-            listener.listen(socket.SOMAXCONN)
-            stack.pop_all()
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, address = found[0], found[4]
+        is_ipv6 = family is socket.AF_INET6
+        # This listens too. Two may bind the same address, and only then does the second one fail.
+        return socket.create_server(address, family=family, backlog=socket.SOMAXCONN, dualstack_ipv6=is_ipv6)
     except UnicodeError as exc:
         raise InvalidInput(
             f"{host!r} is no host name", "give an address of this machine with --host"
         ) from exc
     except OSError as exc:
+        reason = str(exc.strerror).partition(" (")[0]
         raise AddressUnusable(
-            f"cannot listen on {host} port {port}: {exc.strerror}", "choose others with --host and --port"
+            f"cannot listen on {host} port {port}: {reason}", "choose others with --host and --port"
         ) from exc
-    return listener
 
 
 def _tidy_memory() -> None:
