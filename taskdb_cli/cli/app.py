@@ -71,8 +71,7 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error. [env: TASKDB_DEBUG]")] = False,
     log_file: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Log events to this file too. [env: TASKDB_LOG_FILE]"),
+        Path | None, typer.Option(metavar="PATH", help="Log events to this file too. [env: TASKDB_LOG_FILE]")
     ] = None,
     log_format: Annotated[
         Literal["text", "json"] | None,

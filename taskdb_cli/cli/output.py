@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO, cast
 import typer
 
 from taskdb_cli.errors import InvalidInput, StorageFailed
-from taskdb_cli.output.formats import (
-    Format,
-    Record,
-    View,
-    plain,
-    write_json,
-    write_records,
-)
+from taskdb_cli.output.formats import Format, Record, View, plain, write_json, write_records
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:

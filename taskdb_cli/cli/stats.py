@@ -22,10 +22,7 @@ WEEKS = 12
 
 @with_option_groups
 def stats(
-    ctx: typer.Context,
-    *,
-    user: Annotated[str | None, user_option("Only theirs.")] = None,
-    output: Output,
+    ctx: typer.Context, *, user: Annotated[str | None, user_option("Only theirs.")] = None, output: Output
 ) -> None:
     """Count tasks by status, priority and week, and show the oldest open one."""
     from taskdb_cli.services import stats as service

@@ -77,8 +77,7 @@ def list_(ctx: typer.Context, *, output: Output) -> None:
 def revoke(
     ctx: typer.Context,
     token: Annotated[
-        str,
-        typer.Argument(metavar="NAME|ID", help="Digits are always an id.", show_default=False),
+        str, typer.Argument(metavar="NAME|ID", help="Digits are always an id.", show_default=False)
     ],
 ) -> None:
     """Revoke an access token. Requests that come from now on are refused."""
