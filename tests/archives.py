@@ -70,7 +70,7 @@ def forged(*members):
         layout.local_header(name) + body + layout.descriptor(member)
         for (name, body), member in zip(members, listed, strict=True)
     )
-    return sealed(b"".join(parts) + layout.directory(listed) + layout.end(listed))
+    return sealed(b"".join(parts) + layout.tail(listed))
 
 
 def forged_tables(bodies, manifest=None):

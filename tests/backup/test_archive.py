@@ -199,7 +199,7 @@ def test_members_of_more_than_4_gib_have_room_in_the_structure(tmp_path):
         file.seek(5 << 30, os.SEEK_CUR)
         file.write(layout.descriptor(members[0]))
         file.write(layout.local_header("manifest.json") + b"abcd" + layout.descriptor(members[1]))
-        file.write(layout.directory(members) + layout.end(members) + b"." * layout.SEAL_SIZE)
+        file.write(layout.tail(members) + b"." * layout.SEAL_SIZE)
     with zipfile.ZipFile(path) as file:
         assert file.getinfo("tasks.copy.zst").file_size == 5 << 30
         assert file.read("manifest.json") == b"abcd"

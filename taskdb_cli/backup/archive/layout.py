@@ -66,26 +66,24 @@ def descriptor(member: Member) -> bytes:
     return _DESCRIPTOR.pack(b"PK\7\x08", member.crc, member.size, member.size)
 
 
-def directory(members: Sequence[Member]) -> bytes:
-    """Return the central directory of members that stand one behind the other from the first byte on."""
-    entries, offset = [], 0
+def tail(members: Sequence[Member]) -> bytes:
+    """Return what stands between the members and the seal, which is the ZIP comment.
+
+    That is the central directory of members that stand one behind the other from the first byte on, and the
+    END_SIZE bytes of the records behind it.
+    """
+    directory, start = b"", 0
     for member in members:
         sizes = (member.crc, _ALL, _ALL, len(member.name), _ENTRY_EXTRA.size, 0, 0, 0, _PRIVATE_FILE, _ALL)
-        entries += [
-            _ENTRY.pack(b"PK\1\2", _MADE_ON_UNIX, _VERSION, *_FLAGS_METHOD_TIME_DATE, *sizes),
-            member.name.encode("ascii"),
-            _ENTRY_EXTRA.pack(_ZIP64, 24, member.size, member.size, offset),
-        ]
-        offset += member.span
-    return b"".join(entries)
-
-
-def end(members: Sequence[Member]) -> bytes:
-    """Return what stands between the central directory and the seal, which is the ZIP comment."""
-    start, size, count = sum(member.span for member in members), len(directory(members)), len(members)
-    counts = (count, count, size, start)
+        directory += _ENTRY.pack(b"PK\1\2", _MADE_ON_UNIX, _VERSION, *_FLAGS_METHOD_TIME_DATE, *sizes)
+        directory += member.name.encode("ascii")
+        directory += _ENTRY_EXTRA.pack(_ZIP64, 24, member.size, member.size, start)
+        start += member.span
+    count, size = len(members), len(directory)
+    counts = (0, 0, count, count, size, start)
     return (
-        _ZIP64_END.pack(b"PK\6\6", _ZIP64_END.size - 12, _MADE_ON_UNIX, _VERSION, 0, 0, *counts)
+        directory
+        + _ZIP64_END.pack(b"PK\6\6", _ZIP64_END.size - 12, _MADE_ON_UNIX, _VERSION, *counts)
         + _LOCATOR.pack(b"PK\6\7", 0, start + size, 1)
         + _END.pack(b"PK\5\6", 0, 0, _NONE, _NONE, _ALL, _ALL, SEAL_SIZE)
     )
@@ -97,7 +95,7 @@ def directory_size(end: bytes) -> int:
 
 
 def members_of(directory: bytes) -> list[Member]:
-    """Return the members that a central directory lists, which is then to be compared with `directory`.
+    """Return the members that a central directory lists. The caller then compares it with their `tail`.
 
     Raises ValueError if it ends within an entry, or if a name is not one of an archive.
     """

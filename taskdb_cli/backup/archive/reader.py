@@ -17,6 +17,7 @@ import zstandard
 from taskdb_cli.backup.archive import layout
 from taskdb_cli.backup.archive.layout import Member
 from taskdb_cli.backup.archive.manifest import MAX_BYTES, Digest, Manifest, decode
+from taskdb_cli.backup.atomic import storage
 from taskdb_cli.errors import ArchiveCorrupt, FileMissing, StorageFailed
 
 MAX_WINDOW = 8 << 20
@@ -25,16 +26,6 @@ MAX_WINDOW = 8 << 20
 _PIECE = 1 << 20
 _ROWS_PIECE = 128 << 10
 _MAX_FRAME_HEADER = 18
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as exc:
-        raise FileMissing(path) from exc
-    except OSError as exc:
-        raise StorageFailed(f"{path} cannot be read: {exc.strerror or exc}") from exc
 
 
 class Archive:
@@ -49,11 +40,14 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._members: dict[str, tuple[Member, int]] = {}
-        with _readable(path):
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise StorageFailed(f"{path} cannot be read: it is not a regular file")
-            self._file = path.open("rb")
+        with storage(f"{path} cannot be read"):
+            try:
+                status = path.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    raise StorageFailed(f"{path} cannot be read: it is not a regular file")
+                self._file = path.open("rb")
+            except FileNotFoundError as exc:
+                raise FileMissing(path) from exc
         self.size = status.st_size
 
     @classmethod
@@ -86,7 +80,7 @@ class Archive:
 
     def read(self, position: int, size: int) -> bytes:
         """Return as many bytes of the file as are asked for; raises as `open` does."""
-        with _readable(self._path):
+        with storage(f"{self._path} cannot be read"):
             self._file.seek(position)
             data = self._file.read(size)
         if len(data) < size:
@@ -191,7 +185,7 @@ class Archive:
         members = layout.members_of(directory)
         if end_at - size != sum(member.span for member in members):
             raise ValueError("there are bytes before, between or behind its members, or too few")
-        if layout.directory(members) != directory or layout.end(members) != end:
+        if layout.tail(members) != directory + end:
             raise ValueError("its ZIP directory is not one that taskdb writes")
         position = 0
         for member in members:

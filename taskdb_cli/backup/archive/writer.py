@@ -67,7 +67,7 @@ class ArchiveWriter:
         """Write the manifest, the directory and the seal: from now on it is an archive."""
         manifest = Manifest(FORMAT_VERSION, f"taskdb {__version__}", origin, tuple(self._tables))
         self._add(layout.MANIFEST, [manifest.encode()])
-        self._write(layout.directory(self._members) + layout.end(self._members))
+        self._write(layout.tail(self._members))
         self._write(b"sha256:" + self._hash.hexdigest().encode())
         return manifest
 
