@@ -144,11 +144,7 @@ class Bounded:
             await refuse(problems.HeadTooLarge(), scope, receive, send)
             return
         announced = _header(scope, b"content-length")
-        if (
-            announced.isdigit()
-            and len(announced) <= _LENGTH_DIGITS
-            and int(announced) > problems.LARGEST_BODY
-        ):
+        if announced.isdigit() and int(announced[:_LENGTH_DIGITS]) > problems.LARGEST_BODY:
             await refuse(problems.BodyTooLarge(), scope, receive, send)
             return
         received = 0
@@ -182,8 +178,8 @@ class Guard:
         if scope["type"] != "http" or scope["path"] == LIVE:
             await self._pass_on(scope, receive, send)
             return
-        # Only as much of the header is looked at as the longest token needs.
-        match = _BEARER.fullmatch(_header(scope, b"authorization")[:_LONGEST_AUTHORIZATION])
+        given = _header(scope, b"authorization")
+        match = _BEARER.fullmatch(given) if len(given) <= _LONGEST_AUTHORIZATION else None
         if match is None:
             missing = Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
             await refuse(missing, scope, receive, send)
@@ -219,13 +215,12 @@ class Guard:
             await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
             return
         names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
-        repeated = [name.decode(errors="replace") for name, times in names.items() if times > 1]
-        for name in repeated:
-            if name not in _REPEATABLE:
-                hint = f"only {', '.join(_REPEATABLE)} may be repeated"
-                twice = InvalidInput(f"the parameter {brief(name)} is given twice", hint)
-                await refuse(twice, scope, receive, send)
-                return
+        repeated = {name.decode(errors="replace") for name, times in names.items() if times > 1}
+        if twice := sorted(repeated - set(_REPEATABLE)):
+            hint = f"only {', '.join(_REPEATABLE)} may be repeated"
+            error = InvalidInput(f"the parameter {brief(twice[0])} is given twice", hint)
+            await refuse(error, scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
 
