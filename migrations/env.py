@@ -26,10 +26,10 @@ def log_step(*, step: MigrationInfo, **_: Any) -> None:
 
 
 def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
-    """Write a type of the models as the plain one below it, because a revision must not follow them."""
+    """Render a type of the models as the plain type under it: a revision must not change with the models."""
     plain = item.impl if kind == "type" and isinstance(item, TypeDecorator) else item
     if kind == "type" and type(plain).__module__.startswith("taskdb_cli."):
-        # Our numbers and flags: a STRICT table of SQLite knows integers only.
+        # Our numbers and flags: a STRICT table of SQLite has only integers.
         return f"sa.{type(plain).__mro__[1].__name__}().with_variant(sa.Integer(), 'sqlite')"
     return False if plain is item else f"sa.{plain!r}"
 
@@ -45,7 +45,7 @@ OPTIONS = {
 
 
 def run_offline() -> None:
-    """Write the SQL instead of running it, for the caller's dialect or the configured database's."""
+    """Print the SQL instead of running it, for the caller's dialect or that of the configured database."""
     dialect = context.config.attributes.get("dialect") or configured().backend.dialect
     context.configure(dialect_name=dialect, literal_binds=True, **OPTIONS)
     with context.begin_transaction():
@@ -53,7 +53,7 @@ def run_offline() -> None:
 
 
 def run_online() -> None:
-    """Run over the connection that the caller opened, or over one to the configured database."""
+    """Run on the connection that the caller opened, or on one to the configured database."""
     connection = context.config.attributes.get("connection")
     if connection is None:
         database = configured()
