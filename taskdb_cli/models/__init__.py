@@ -1,7 +1,6 @@
 """The tables, their rules, and the shape of a record.
 
-This package imports nothing by itself, so that the command line can offer the words of
-`vocabulary` without paying for SQLModel.
+The package itself imports nothing, so that the command line can use `vocabulary` without SQLModel.
 """
 
 from __future__ import annotations
@@ -14,13 +13,7 @@ if TYPE_CHECKING:
 
 def metadata() -> MetaData:
     """Return the definition of every table and index, which migrations and checks compare with."""
-    from taskdb_cli.models.identity import DatabaseIdentity
-    from taskdb_cli.models.indexes import INDEXES
-    from taskdb_cli.models.token import AccessToken
-    from taskdb_cli.models.user import User
+    # Each module adds its tables and indexes when it is imported.
+    from taskdb_cli.models import identity, indexes, token, user  # noqa: F401
 
-    models = (AccessToken, DatabaseIdentity)
-    tables = [model.metadata.tables[str(model.__tablename__)] for model in models]
-    tables += [index.table for index in INDEXES if index.table is not None]
-    assert all(table.metadata is User.metadata for table in tables)
-    return User.metadata
+    return user.User.metadata

@@ -1,7 +1,7 @@
-"""Field types of the Create and Update schemas: what a caller may give, and why not.
+"""Field types of the Create and Update schemas, which check what a caller gives.
 
-Each type refuses what the constraint of the same column would refuse, with a reason that a
-person can act on. The constraints in the database stay the authority.
+Each type refuses what the constraint of its column would refuse, with a reason that a person can act on.
+The constraints of the database have the last word.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TITLE_LENGTH = 500
 EXTERNAL_ID_LENGTH = 200
 DESCRIPTION_LENGTH = 20_000
 TIME_LENGTH = 100
-"""Characters of a time as it is written; the longest that any parser accepts is much shorter."""
+"""Characters that the text of a time may have. No parser accepts a text nearly as long."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -65,9 +65,9 @@ def _description(value: str) -> str | None:
 def normalize_email(value: str) -> str:
     """Return the address as it is stored: checked, normalized and lower-cased.
 
-    The syntax is that of RFC 5321 and RFC 6531 as `email-validator` reads them; DNS is not asked.
-    Raises ValueError for anything else. The length is checked first, because Unicode normalization takes
-    a time that grows with the square of it.
+    The syntax is that of RFC 5321 and RFC 6531 as `email-validator` reads them. DNS is not asked.
+    Raises ValueError for anything else. The length is checked first, because the time that Unicode
+    normalization takes grows with its square.
     """
     if len(value) > EMAIL_LENGTH:
         raise ValueError(
@@ -108,7 +108,7 @@ def _status(value: object) -> object:
 
 
 def _priority(value: object) -> object:
-    # The number that is stored is no concern of a caller outside.
+    # Callers give the word. The number is how it is stored.
     if isinstance(value, TaskPriority):
         return value
     return TaskPriority.from_word(value if isinstance(value, str) else "")
@@ -124,7 +124,7 @@ def _text(longest: int, *, may_be_empty: bool = False) -> WithJsonSchema:
 _LINES = {"type": "string", "pattern": r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"}
 _PRIORITIES = {"type": "string", "enum": [priority.word for priority in TaskPriority]}
 
-# The schemas say in OpenAPI what the validators check.
+# The JSON schemas tell readers of OpenAPI what the validators check.
 Email = Annotated[
     str,
     AfterValidator(normalize_email),
@@ -132,7 +132,7 @@ Email = Annotated[
 ]
 Name = Annotated[str, _one_line(NAME_LENGTH), _text(NAME_LENGTH)]
 Title = Annotated[str, _one_line(TITLE_LENGTH), _text(TITLE_LENGTH)]
-# An empty one that is given means none.
+# An empty text means that there is none.
 ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH), _text(EXTERNAL_ID_LENGTH, may_be_empty=True)]
 Description = Annotated[
     str, AfterValidator(_description), WithJsonSchema({**_LINES, "maxLength": DESCRIPTION_LENGTH})

@@ -1,7 +1,7 @@
 """The secondary indexes of tasks, one for each order that pages are taken in.
 
-They stand apart from the table because only migrations and checks need them, and because options of
-one engine make SQLAlchemy load that engine's dialect, which no listing should wait for.
+They are not part of the table's module. Only migrations and checks need them, and options of an engine make
+SQLAlchemy load the dialect of that engine, which would slow every command down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tasks: the table, what may be written to it, and the record that comes out."""
+"""Tasks: the table, and what callers may write to it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Task(SQLModel, table=True):
 
 
 class TaskCreate(SQLModel):
-    """What a caller gives to make a task, its owner apart."""
+    """What a caller gives to create a task. The owner is given apart from it."""
 
     model_config = {"extra": "forbid", "defer_build": True}
 
@@ -104,7 +104,7 @@ class TaskCreate(SQLModel):
 
 
 class TaskUpdate(SQLModel):
-    """What a caller gives to change a task; a field that is absent stays as it is."""
+    """What a caller gives to change a task. An absent field stays as it is."""
 
     model_config = {"extra": "forbid", "defer_build": True}
 

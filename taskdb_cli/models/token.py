@@ -27,7 +27,7 @@ HASH_LENGTH = 64
 
 
 class AccessToken(SQLModel, table=True):
-    """A token that a program shows to the HTTP API; only its hash is kept."""
+    """A token that a program shows to the HTTP API. Only its hash is stored."""
 
     __tablename__: ClassVar[str] = "access_tokens"
     __table_args__ = (
@@ -53,23 +53,20 @@ class AccessToken(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
     expires_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))
     last_used_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))
-    """The beginning of the hour in which it was last used."""
+    """The beginning of the hour of the last use."""
 
 
 def _refuse_number(name: str) -> str:
+    """Return the name; raise ValueError if it looks like a number, also with marks between the digits."""
     text = name.strip().lstrip("+-\N{MINUS SIGN}")
-    if text and all(each.isnumeric() or _goes_with_digits(each) for each in text):
+    marks = (each in ".,_'" or each.isspace() or unicodedata.category(each) == "Cf" for each in text)
+    if text and all(mark or each.isnumeric() for mark, each in zip(marks, text, strict=True)):
         raise ValueError("is a number, which would stand for an id: add a letter")
     return name
 
 
-def _goes_with_digits(character: str) -> bool:
-    """Return whether a text of digits still looks like a number with this character in it."""
-    return character in ".,_'" or character.isspace() or unicodedata.category(character) == "Cf"
-
-
 class TokenCreate(SQLModel):
-    """What a caller gives to make an access token, its user apart."""
+    """What a caller gives to create an access token. The user is given apart from it."""
 
     model_config = {"extra": "forbid", "defer_build": True}
 

@@ -1,6 +1,6 @@
-"""Column types and constraint expressions that both tables share.
+"""Column types and constraint expressions that the tables share.
 
-How a type or an expression is written on one engine is said in `taskdb_cli.database`.
+`rules.py` of each engine in `taskdb_cli.database` says how the engine writes them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Dialect, SmallInteger, Text, func
 from sqlalchemy.sql.elements import ColumnElement
@@ -23,7 +23,7 @@ MAX_ID = 2**63 - 1
 """The largest identity that either engine can hold."""
 
 
-# A listing calls a result processor for each value: hence a plain function or a look-up, where
+# A listing calls a result processor for each value. So it is a plain function or a look-up, where
 # `process_result_value` would cost three calls.
 class _Known(dict[Any, Any]):
     """What the values of a column mean."""
@@ -34,10 +34,6 @@ class _Known(dict[Any, Any]):
 
     def __missing__(self, value: object) -> NoReturn:
         raise ValueCorrupt(self.noun, value)
-
-
-_STATUSES = _Known("status", TaskStatus)
-_PRIORITIES = _Known("priority", TaskPriority)
 
 
 def _read_time(value: str | None) -> datetime | None:
@@ -81,38 +77,37 @@ class TextTimestamp(TypeDecorator[datetime]):
         return _read_time
 
 
-class StatusText(TypeDecorator[TaskStatus]):
+class EnumValue(TypeDecorator[Any]):
+    """A member of an enumeration as its value."""
+
+    kind: ClassVar[type]
+    meanings: ClassVar[_Known]
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> Any:
+        """Write the value."""
+        return None if value is None else self.kind(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """Read the value as a member."""
+        return self.meanings.__getitem__
+
+
+class StatusText(EnumValue):
     """A status as its word."""
 
     impl = Text
     cache_ok = True
-
-    def process_bind_param(self, value: TaskStatus | None, dialect: Dialect) -> str | None:
-        """Write the word."""
-        return None if value is None else str(value)
-
-    def result_processor(
-        self, dialect: Dialect, coltype: object
-    ) -> Callable[[str | None], TaskStatus | None]:
-        """Read the word as a status."""
-        return _STATUSES.__getitem__
+    kind = str
+    meanings = _Known("status", TaskStatus)
 
 
-class PriorityNumber(TypeDecorator[TaskPriority]):
+class PriorityNumber(EnumValue):
     """A priority as its number."""
 
     impl = SmallNumber
     cache_ok = True
-
-    def process_bind_param(self, value: TaskPriority | None, dialect: Dialect) -> int | None:
-        """Write the number."""
-        return None if value is None else int(value)
-
-    def result_processor(
-        self, dialect: Dialect, coltype: object
-    ) -> Callable[[int | None], TaskPriority | None]:
-        """Read the number as a priority."""
-        return _PRIORITIES.__getitem__
+    kind = int
+    meanings = _Known("priority", TaskPriority)
 
 
 def text_type() -> TypeEngine[str]:

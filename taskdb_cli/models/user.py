@@ -1,4 +1,4 @@
-"""Users: the table, what may be written to it, and the record that comes out."""
+"""Users: the table, what callers may write to it, and the record of a user."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class User(SQLModel, table=True):
 
 
 class UserCreate(SQLModel):
-    """What a caller gives to make a user."""
+    """What a caller gives to create a user."""
 
     model_config = {"extra": "forbid", "defer_build": True}
 
@@ -62,7 +62,7 @@ class UserCreate(SQLModel):
 
 
 class UserUpdate(SQLModel):
-    """What a caller gives to change a user; a field that is absent stays as it is."""
+    """What a caller gives to change a user. An absent field stays as it is."""
 
     model_config = {"extra": "forbid", "defer_build": True}
 
