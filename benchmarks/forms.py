@@ -18,7 +18,8 @@ from sqlmodel import Session
 from taskdb_cli.models.types import TextTimestamp
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter, constant_keys
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, constant_keys
+from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order, Position
 
 LIMIT = 50

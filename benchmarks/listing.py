@@ -25,8 +25,9 @@ from sqlmodel import Session
 
 from taskdb_cli.database import Database
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
 from taskdb_cli.services.listing.pages import STREAM_ROWS
+from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order, Position
 
 STREAMED = 100_000

@@ -25,6 +25,7 @@ from taskdb_cli.api.operations import Metrics
 from taskdb_cli.api.schemas import LIVE
 from taskdb_cli.database import Database
 from taskdb_cli.errors import InvalidInput, TaskdbError, Unauthorized
+from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.text.escaping import brief
 
 REQUEST_ID = "taskdb.request_id"
@@ -33,7 +34,7 @@ REQUEST_ID = "taskdb.request_id"
 FAULT = "taskdb.fault"
 """The key of the error that the request failed on in the ASGI scope."""
 
-_REPEATABLE = ("user", "status", "priority")
+_REPEATABLE = tuple(each.name for each in TASK_QUERY.bound if each.type == list[str])
 """The parameters of a query that may be given several times."""
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")

@@ -1,7 +1,8 @@
-"""How many requests that may read every row run at once."""
+"""A limit on how many requests run at once that may read every row."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from urllib.parse import unquote_to_bytes
 
 from anyio import Semaphore, fail_after
@@ -13,14 +14,14 @@ from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import TimedOut
 
 _CHEAP = {b"", b"limit", b"after"}
-"""Parameters with which an index delivers a page, without reading other rows."""
+"""The parameters of lists whose pages an index delivers, without reading other rows."""
 
 
 class Searches:
     """Let searches use less than half of the threads, and lists with filters or a sort as many.
 
-    Each of them may read every row. The other threads serve everything else meanwhile. A request waits for
-    its turn as long as a statement may take, and is then answered with 503.
+    Each of them may read every row. The other threads serve all other requests meanwhile. A request waits for
+    its turn as long as a statement may take. Then it is answered with 503.
     """
 
     def __init__(self, app: ASGIApp, database: Database) -> None:
@@ -31,7 +32,7 @@ class Searches:
         self.patience = min(pool.timeout, database.options.statement_timeout or pool.timeout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what may read every row when it is its turn, and everything else at once."""
+        """Pass a request on: in its turn if it may read every row, and at once if not."""
         turns = self._turns_of(scope)
         if turns is None:
             await self.app(scope, receive, send)
@@ -43,21 +44,15 @@ class Searches:
             busy = TimedOut(f"other requests of the kind kept the server busy for {self.patience:g} s")
             await refuse(busy, scope, receive, send)
             return
-        held = True
+        with ExitStack() as turn:
+            turn.callback(turns.release)
 
-        async def releasing(message: Message) -> None:
-            # The work has ended when its answer begins, even if the client reads it slowly.
-            nonlocal held
-            if held:
-                held = False
-                turns.release()
-            await send(message)
+            async def releasing(message: Message) -> None:
+                # The work has ended when its answer begins, even if the client reads it slowly.
+                turn.close()
+                await send(message)
 
-        try:
             await self.app(scope, receive, releasing)
-        finally:
-            if held:
-                turns.release()
 
     def _turns_of(self, scope: Scope) -> Semaphore | None:
         query = scope["query_string"] if scope["type"] == "http" else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -11,15 +12,15 @@ from sqlmodel import Session
 
 from taskdb_cli.api import routing, schemas
 from taskdb_cli.api.auth import Authorized
-from taskdb_cli.api.listings import AllTaskParameters, Listing, task_filter
+from taskdb_cli.api.listings import AllTaskParameters, page_response, read_request
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
 from taskdb_cli.services.listing.pages import Record
+from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.services.task_writing import lock_tasks
 from taskdb_cli.services.token import Access
 
@@ -38,14 +39,15 @@ _VERBS = {
 @router.get("/tasks", response_model=schemas.TaskPage)
 def list_tasks(caller: Authorized, given: Annotated[AllTaskParameters, Query()]) -> Response:
     """List tasks; a token of one user lists only theirs."""
-    listing = Listing.begin(given, TASK_SORT_KEYS, caller.now)
-    wanted = task_filter(given, listing.now)
+    request = read_request(TASK_QUERY, given, caller.now)
 
     def work(session: Session, access: Access) -> Response:
-        for user in given.user:
+        for user in request.filter.users:
             access.require_user(session, user)
-        mine = wanted if access.user_id is None else wanted.of((str(access.user_id),))
-        return listing.response(partial(service.find, session, mine))
+        wanted = request.filter
+        if access.user_id is not None:
+            wanted = replace(wanted, users=(str(access.user_id),))
+        return page_response(request, partial(service.find, session, wanted))
 
     return caller.read(work)
 

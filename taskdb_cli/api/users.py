@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,13 +11,13 @@ from sqlmodel import Session
 
 from taskdb_cli.api import routing, schemas
 from taskdb_cli.api.auth import Authorized
-from taskdb_cli.api.listings import Listing, TaskParameters, UserParameters, task_filter, user_filter
+from taskdb_cli.api.listings import TaskParameters, UserParameters, page_response, read_request
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
 from taskdb_cli.services.listing.pages import Record
+from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY
 from taskdb_cli.services.token import Access
 
 router = routing.described_router("users")
@@ -37,11 +38,12 @@ _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "c
 @router.get("/users", response_model=schemas.UserPage)
 def list_users(caller: Authorized, given: Annotated[UserParameters, Query()]) -> Response:
     """List users; a token of one user lists that one."""
-    listing = Listing.begin(given, USER_SORT_KEYS, caller.now)
+    request = read_request(USER_QUERY, given, caller.now)
 
     def work(session: Session, access: Access) -> Response:
-        wanted = user_filter(given, access.user_id)
-        return listing.response(partial(service.find, session, wanted, with_counts=given.with_counts))
+        wanted = replace(request.filter, id=access.user_id)
+        find = partial(service.find, session, wanted, with_counts=given.with_counts)
+        return page_response(request, find)
 
     return caller.read(work)
 
@@ -118,12 +120,12 @@ def list_tasks_of_user(
     caller: Authorized, user: UserPath, given: Annotated[TaskParameters, Query()]
 ) -> Response:
     """List the tasks of a user."""
-    listing = Listing.begin(given, TASK_SORT_KEYS, caller.now, path=user)
-    wanted = task_filter(given, listing.now).of((user,))
+    request = read_request(TASK_QUERY, given, caller.now, path=user)
+    wanted = replace(request.filter, users=(user,))
 
     def work(session: Session, access: Access) -> Response:
         access.require_user(session, user)
-        return listing.response(partial(tasks.find, session, wanted))
+        return page_response(request, partial(tasks.find, session, wanted))
 
     return caller.read(work)
 

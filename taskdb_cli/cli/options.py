@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.listing import option_of
+from taskdb_cli.services.listing.query import ListQuery
+
+
+def optional(help: str, **more: Any) -> Any:
+    """Return an option that has no default to show."""
+    return typer.Option(help=help, show_default=False, **more)
+
+
+def optional_user(help: str) -> Any:
+    """Return an option that names a user."""
+    return optional(help, metavar="USER", autocompletion=complete_users)
+
 
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help="An id or an e-mail address.", autocompletion=complete_users)
@@ -25,32 +38,38 @@ TaskArguments = Annotated[list[int], typer.Argument(metavar="ID...", help="The i
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
-IfVersion = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="Change it only if it is at this version.", show_default=False),
-]
+IfVersion = Annotated[int | None, optional("Change it only if it is at this version.", metavar="N", min=1)]
 IfNotExists = Annotated[
     bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
 ]
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of each parameter that is a dataclass, such as `cli.output.Output`."""
+    """Give a command the options of each parameter that stands for several.
+
+    That is a parameter whose type is a dataclass of options, such as `cli.output.Output`, or a dictionary
+    that is annotated with the query of a list.
+    """
     own = inspect.signature(command, eval_str=True)
-    groups: dict[str, Any] = {}
+    groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
     parameters: list[inspect.Parameter] = []
     for name, parameter in own.parameters.items():
-        if is_dataclass(parameter.annotation):
-            groups[name] = parameter.annotation
-            options = inspect.signature(groups[name], eval_str=True).parameters.values()
-            parameters += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
+        kind: Any = parameter.annotation
+        [query] = getattr(kind, "__metadata__", [None])[:1]
+        if isinstance(query, ListQuery):
+            kind, options = dict, [option_of(each) for each in query.parameters]
+        elif is_dataclass(kind):
+            options = [*inspect.signature(cast("type", kind), eval_str=True).parameters.values()]
         else:
             parameters.append(parameter)
+            continue
+        groups[name] = kind, [option.name for option in options]
+        parameters += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
 
     @wraps(command)
     def with_options(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+        for name, (kind, options) in groups.items():
+            given[name] = kind(**{option: given.pop(option) for option in options})
         command(**given)
 
     with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -75,3 +94,12 @@ class HelpfulGroup(NotingGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take nothing at all for --help."""
         return super().parse_args(ctx, args or ["--help"])
+
+
+class Commands(typer.Typer):
+    """The commands of a group, which may have parameters that stand for several options."""
+
+    def command(self, name: str | None = None, **more: Any) -> Callable[..., Any]:
+        """Add a command as Typer does."""
+        add = super().command(name, **more)
+        return lambda command: add(with_option_groups(command))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 from taskdb_cli.cli.completion import complete_priorities, complete_users
 from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.listing import Count, Explain, Fields, choose_fields, read_request, show_list
 from taskdb_cli.cli.options import (
+    Commands,
     DryRun,
     HelpfulGroup,
     IfNotExists,
     IfVersion,
     TaskArguments,
     Yes,
-    with_option_groups,
+    optional,
+    optional_user,
 )
 from taskdb_cli.cli.output import (
     FormatOption,
@@ -27,8 +32,6 @@ from taskdb_cli.cli.output import (
     show_record,
     show_records,
 )
-from taskdb_cli.cli.paging import After, Count, Explain, Fields, Limit, Listing, choose_fields
-from taskdb_cli.cli.task_filters import TaskFilterOptions
 from taskdb_cli.cli.transfer import (
     CountsOutput,
     ExportOutput,
@@ -37,52 +40,48 @@ from taskdb_cli.cli.transfer import (
     IfExisting,
     TaskFileFormat,
     import_file,
-    parse_time,
     print_export,
 )
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskStatus
 from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format, Record
+from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.times import parse_when
 
-app = typer.Typer(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
+app = Commands(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
 
-Description = Annotated[str | None, typer.Option(help="More text; '' removes it.", show_default=False)]
-Status = Annotated[
-    TaskStatus | None,
-    typer.Option(case_sensitive=False, help="Where the task stands.", show_default=False),
-]
-Priority = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PRIORITY",
-        help="low, medium (a new task's default), high or urgent.",
-        autocompletion=complete_priorities,
-        show_default=False,
-    ),
-]
-Due = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHEN",
-        help="2026-12-01, '+3d', 'friday', 'tomorrow 17:00', or 'none'.",
-        show_default=False,
-    ),
-]
+EXPORT = replace(TASK_QUERY, sort="id", paged=False)
 
 
-Sort = Annotated[
-    str,
-    typer.Option(
-        metavar="KEYS",
-        help="id, title, status, priority, due, created, updated, completed, user; "
-        "comma-separated, '-' in front for descending.",
-    ),
-]
+@dataclass(frozen=True)
+class TaskFields:
+    """The options for fields of a task."""
+
+    description: Annotated[str | None, optional("More text; '' removes it.")] = None
+    status: Annotated[TaskStatus | None, optional("Where the task stands.", case_sensitive=False)] = None
+    priority: Annotated[
+        str | None,
+        optional(
+            "low, medium (a new task's default), high or urgent.",
+            metavar="PRIORITY",
+            autocompletion=complete_priorities,
+        ),
+    ] = None
+    due: Annotated[
+        str | None, optional("2026-12-01, '+3d', 'friday', 'tomorrow 17:00', or 'none'.", metavar="WHEN")
+    ] = None
+
+    def given(self, run: Invocation, **more: object) -> dict[str, object]:
+        """Return the fields that were given, with `more`. The due date 'none' removes it."""
+        values = {**more, **asdict(self)}
+        due = values.pop("due")
+        given = {name: value for name, value in values.items() if value is not None}
+        if due is not None:
+            given["due_at"] = None if due == "none" else parse_when(due, now=run.now, end_of_day=True)
+        return given
 
 
 @app.command(epilog="Example: taskdb task create --user ann@example.com 'Write the report' --due friday")
-@with_option_groups
 def create(
     ctx: typer.Context,
     title: Annotated[str, typer.Argument(help="What is to be done, on one line.")],
@@ -90,13 +89,8 @@ def create(
     user: Annotated[
         str, typer.Option(metavar="USER", help="The owner: an id or e-mail.", autocompletion=complete_users)
     ],
-    description: Description = None,
-    status: Status = None,
-    priority: Priority = None,
-    due: Due = None,
-    external_id: Annotated[
-        str | None, typer.Option(help="The task's id elsewhere, unique per user.", show_default=False)
-    ] = None,
+    fields: TaskFields,
+    external_id: Annotated[str | None, optional("The task's id elsewhere, unique per user.")] = None,
     if_not_exists: IfNotExists = False,
     output: Output,
 ) -> None:
@@ -108,8 +102,7 @@ def create(
     if if_not_exists and not external_id:
         raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
-    values = {"title": title, "external_id": external_id, **_given(run, description, status, priority, due)}
-    given = validate(TaskCreate, values)
+    given = validate(TaskCreate, fields.given(run, title=title, external_id=external_id))
     make = service.create_unless_exists if if_not_exists else service.create
     record = run.database.write(lambda session: make(session, user, given, now=run.now))
     if record["created_at"] == run.now:
@@ -120,14 +113,10 @@ def create(
 @app.command(
     "list", epilog="Example: taskdb task list --user ann@example.com --status open --sort -priority,due"
 )
-@with_option_groups
 def list_(
     ctx: typer.Context,
     *,
-    filter: TaskFilterOptions,
-    sort: Sort = "-created",
-    limit: Limit = 50,
-    after: After = None,
+    given: Annotated[dict[str, Any], TASK_QUERY],
     fields: Fields = None,
     count: Count = False,
     explain: Explain = False,
@@ -135,39 +124,24 @@ def list_(
 ) -> None:
     """List tasks, filtered and sorted."""
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-    from taskdb_cli.services.listing.sorting import Order
 
     run = invocation(ctx)
-    order = Order.parse(sort, TASK_SORT_KEYS)
+    request = read_request(run, TASK_QUERY, given)
+    wanted, order, limit, after = request.filter, request.order, request.limit, request.after
     # The tasks of one user need no column that says so in every row.
-    view = choose_fields(TASKS_OF_ONE if len(filter.user or ()) == 1 else TASKS, fields)
-    listing = Listing.begin(run, after, {"sort": sort, **filter.typed()}, order)
-    wanted, position = filter.read(listing.now), listing.after
+    view = choose_fields(TASKS_OF_ONE if len(wanted.users) == 1 else TASKS, fields)
     if explain:
-        show_plans(
-            run.database.read(
-                lambda session: service.explain(
-                    session, wanted, order, limit=limit, after=position, count=count
-                )
-            ),
-            output,
+        plans = run.database.read(
+            lambda session: service.explain(session, wanted, order, limit=limit, after=after, count=count)
         )
+        show_plans(plans, output)
     elif count:
         show_count(run.database.read(lambda session: service.count(session, wanted)), output)
     else:
-        listing.show(
-            run,
-            view,
-            output,
-            limit,
-            page=lambda session: service.find(session, wanted, order, limit=limit, after=position),
-            stream=lambda session: service.stream(session, wanted, order, after=position),
-        )
+        show_list(run, request, view, output, find=service.find, stream=service.stream)
 
 
 @app.command(epilog="Example: taskdb task show 7 -o json")
-@with_option_groups
 def show(
     ctx: typer.Context,
     id: Annotated[int, typer.Argument(help="The id of a task.")],
@@ -177,28 +151,17 @@ def show(
     """Show one task."""
     from taskdb_cli.services import task as service
 
-    show_record(
-        invocation(ctx).database.read(lambda session: service.get(session, id)),
-        TASKS,
-        output,
-    )
+    show_record(invocation(ctx).database.read(lambda session: service.get(session, id)), TASKS, output)
 
 
 @app.command(epilog="Example: taskdb task update 7 8 --priority high --due none")
-@with_option_groups
 def update(
     ctx: typer.Context,
     ids: TaskArguments,
     *,
-    title: Annotated[str | None, typer.Option(help="A new title.", show_default=False)] = None,
-    description: Description = None,
-    status: Status = None,
-    priority: Priority = None,
-    due: Due = None,
-    user: Annotated[
-        str | None,
-        typer.Option(metavar="USER", help="A new owner.", autocompletion=complete_users, show_default=False),
-    ] = None,
+    title: Annotated[str | None, optional("A new title.")] = None,
+    fields: TaskFields,
+    user: Annotated[str | None, optional_user("A new owner.")] = None,
     if_version: IfVersion = None,
     output: Output,
 ) -> None:
@@ -208,8 +171,7 @@ def update(
     from taskdb_cli.services.validation import validate
 
     run = invocation(ctx)
-    values = _given(run, description, status, priority, due)
-    given = validate(TaskUpdate, values | ({"title": title} if title is not None else {}))
+    given = validate(TaskUpdate, fields.given(run, title=title))
     changed = run.database.write(
         lambda session: service.change(session, ids, given, now=run.now, owner=user, if_version=if_version)
     )
@@ -217,28 +179,24 @@ def update(
 
 
 @app.command(epilog="Example: taskdb task start 7")
-@with_option_groups
 def start(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as in progress, all or nothing."""
     _set_status(ctx, ids, TaskStatus.IN_PROGRESS, output)
 
 
 @app.command(epilog="Example: taskdb task done 7 8 9")
-@with_option_groups
 def done(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as done, all or nothing; one that is done already keeps its time."""
     _set_status(ctx, ids, TaskStatus.DONE, output)
 
 
 @app.command(epilog="Example: taskdb task reopen 7")
-@with_option_groups
 def reopen(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as to do again, all or nothing."""
     _set_status(ctx, ids, TaskStatus.TODO, output)
 
 
 @app.command(epilog="Example: taskdb task cancel 7")
-@with_option_groups
 def cancel(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
     """Mark tasks as cancelled, all or nothing."""
     _set_status(ctx, ids, TaskStatus.CANCELLED, output)
@@ -274,15 +232,7 @@ def import_(
     ctx: typer.Context,
     file: FileArgument,
     *,
-    user: Annotated[
-        str | None,
-        typer.Option(
-            metavar="USER",
-            help="Give all tasks to this user, whatever the file says.",
-            autocompletion=complete_users,
-            show_default=False,
-        ),
-    ] = None,
+    user: Annotated[str | None, optional_user("Give all tasks to this user, whatever the file says.")] = None,
     source: FromTaskFile = TaskFileFormat.AUTO,
     existing: IfExisting = Existing.UPDATE,
     dry_run: DryRun = False,
@@ -299,12 +249,8 @@ def import_(
         run,
         file,
         source,
-        read=lambda source, report, progress: read_tasks(
-            source, parse_time=parse_time, owned=user is not None, report=report, progress=progress
-        ),
-        bring_in=lambda session, batch: import_tasks(
-            session, batch, owner=user, existing=existing, now=run.now
-        ),
+        read=partial(read_tasks, owned=user is not None),
+        bring_in=partial(import_tasks, owner=user, existing=existing, now=run.now),
         dry_run=dry_run,
         output=output,
         look="taskdb task list",
@@ -312,22 +258,20 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb task export --user ann@example.com -o csv > tasks.csv")
-@with_option_groups
 def export(
     ctx: typer.Context,
     *,
-    filter: TaskFilterOptions,
-    sort: Sort = "id",
+    given: Annotated[dict[str, Any], EXPORT],
     output: ExportOutput,
 ) -> None:
     """Print all matching tasks, in a format that import reads."""
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-    from taskdb_cli.services.listing.sorting import Order
 
     run = invocation(ctx)
-    order, wanted = Order.parse(sort, TASK_SORT_KEYS), filter.read(run.now)
-    with run.database.stream(lambda session: service.stream(session, wanted, order)) as records:
+    request = read_request(run, EXPORT, given)
+    with run.database.stream(
+        lambda session: service.stream(session, request.filter, request.order)
+    ) as records:
         print_export(run.counting(records), TASKS, output)
 
 
@@ -353,13 +297,3 @@ def _describe(records: Sequence[Record]) -> str:
     if len(records) == 1:
         return f"task {records[0]['id']}, {records[0]['title']!r}"
     return f"{len(records)} tasks ({', '.join(str(record['id']) for record in records)})"
-
-
-def _given(
-    run: Invocation, description: str | None, status: str | None, priority: str | None, due: str | None
-) -> dict[str, object]:
-    values: dict[str, object] = {"description": description, "status": status, "priority": priority}
-    values = {field: value for field, value in values.items() if value is not None}
-    if due is not None:
-        values["due_at"] = None if due == "none" else parse_when(due, now=run.now, end_of_day=True)
-    return values

@@ -94,7 +94,7 @@ def import_file(
     path: str,
     format: UserFileFormat | TaskFileFormat,
     *,
-    read: Callable[[Source, Callable[[Problem], None], Callable[[int], None]], Batch],
+    read: Callable[..., Batch],
     bring_in: Callable[[Session, Batch], Outcome],
     dry_run: bool,
     output: Format | None,
@@ -123,7 +123,7 @@ def import_file(
         with progress(run, "reading", total=size, then="writing") as advance:
             source = Source.open(file, name, None if format == "auto" else FileFormat(format))
             try:
-                with closing(read(source, report, advance)) as batch:
+                with closing(read(source, parse_time=parse_time, report=report, progress=advance)) as batch:
                     outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
             except InvalidRecords as exc:
                 exc.details = details

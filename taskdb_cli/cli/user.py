@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.completion import complete_users
-from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.context import invocation
+from taskdb_cli.cli.listing import Count, Fields, choose_fields, read_request, show_list
 from taskdb_cli.cli.options import (
+    Commands,
     DryRun,
     HelpfulGroup,
     IfNotExists,
@@ -16,10 +18,10 @@ from taskdb_cli.cli.options import (
     UserArgument,
     UserArguments,
     Yes,
-    with_option_groups,
+    optional,
+    optional_user,
 )
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
-from taskdb_cli.cli.paging import After, Count, Fields, Limit, Listing, choose_fields
 from taskdb_cli.cli.transfer import (
     CountsOutput,
     ExportOutput,
@@ -28,20 +30,19 @@ from taskdb_cli.cli.transfer import (
     IfExisting,
     UserFileFormat,
     import_file,
-    parse_time,
     print_export,
 )
 from taskdb_cli.models.vocabulary import Existing
-from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS
+from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
+from taskdb_cli.services.listing.query import USER_QUERY
 
 if TYPE_CHECKING:
     from taskdb_cli.services.user import Deletion
 
-app = typer.Typer(help="Create, list, change and delete users.", cls=HelpfulGroup)
+app = Commands(help="Create, list, change and delete users.", cls=HelpfulGroup)
 
 
 @app.command(epilog="Example: taskdb user create --email ann@example.com --name Ann")
-@with_option_groups
 def create(
     ctx: typer.Context,
     *,
@@ -66,62 +67,28 @@ def create(
 
 
 @app.command("list", epilog="Example: taskdb user list --active --sort name --with-counts")
-@with_option_groups
 def list_(
     ctx: typer.Context,
     *,
-    active: Annotated[
-        bool | None, typer.Option("--active/--inactive", help="Only these.", show_default=False)
-    ] = None,
-    search: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT", help="Address or name holds it; at most 200 characters.", show_default=False
-        ),
-    ] = "",
-    sort: Annotated[
-        str,
-        typer.Option(
-            metavar="KEYS",
-            help="id, email, name, created, updated; comma-separated, '-' in front for descending.",
-        ),
-    ] = "id",
-    limit: Limit = 50,
-    after: After = None,
+    given: Annotated[dict[str, Any], USER_QUERY],
     fields: Fields = None,
     count: Count = False,
-    with_counts: Annotated[bool, typer.Option("--with-counts", help="Show how many tasks each has.")] = False,
     output: Output,
 ) -> None:
     """List users, filtered and sorted."""
     from taskdb_cli.services import user as service
-    from taskdb_cli.services.listing.filters import USER_SORT_KEYS, UserFilter
-    from taskdb_cli.services.listing.sorting import Order
 
     run = invocation(ctx)
-    order = Order.parse(sort, USER_SORT_KEYS)
+    request, with_counts = read_request(run, USER_QUERY, given), given["with_counts"]
     view = choose_fields(USERS_WITH_COUNTS if with_counts else USERS, fields)
-    listing = Listing.begin(run, after, {"sort": sort, "active": active, "search": search}, order)
-    wanted, position = UserFilter(active, search), listing.after
     if count:
-        show_count(run.database.read(lambda session: service.count(session, wanted)), output)
+        show_count(run.database.read(lambda session: service.count(session, request.filter)), output)
         return
-    listing.show(
-        run,
-        view,
-        output,
-        limit,
-        page=lambda session: service.find(
-            session, wanted, order, limit=limit, after=position, with_counts=with_counts
-        ),
-        stream=lambda session: service.stream(
-            session, wanted, order, after=position, with_counts=with_counts
-        ),
-    )
+    find, stream = service.find, service.stream
+    show_list(run, request, view, output, find=find, stream=stream, with_counts=with_counts)
 
 
 @app.command(epilog="Example: taskdb user show ann@example.com -o json")
-@with_option_groups
 def show(ctx: typer.Context, user: UserArgument, *, output: Output) -> None:
     """Show one user."""
     from taskdb_cli.models.user import user_record
@@ -132,13 +99,12 @@ def show(ctx: typer.Context, user: UserArgument, *, output: Output) -> None:
 
 
 @app.command(epilog="Example: taskdb user update ann@example.com --name 'Ann Lee' --inactive")
-@with_option_groups
 def update(
     ctx: typer.Context,
     user: UserArgument,
     *,
-    email: Annotated[str | None, typer.Option(help="A new address.", show_default=False)] = None,
-    name: Annotated[str | None, typer.Option(help="A new name.", show_default=False)] = None,
+    email: Annotated[str | None, optional("A new address.")] = None,
+    name: Annotated[str | None, optional("A new name.")] = None,
     active: Annotated[
         bool | None,
         typer.Option("--active/--inactive", help="Whether the user is active.", show_default=False),
@@ -168,13 +134,7 @@ def delete(
     users: UserArguments,
     *,
     reassign_to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="USER",
-            help="Give the tasks to this user instead of deleting them.",
-            autocompletion=complete_users,
-            show_default=False,
-        ),
+        str | None, optional_user("Give the tasks to this user instead of deleting them.")
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -184,15 +144,19 @@ def delete(
     from taskdb_cli.services import user as service
 
     run = invocation(ctx)
-    if not dry_run:
-        _confirm_deletion(run, users, reassign_to, yes=yes)
+    if not (yes or dry_run):
+        found = run.database.read(
+            lambda session: service.preview_deletion(session, users, reassign_to=reassign_to)
+        )
+        run.confirm(f"delete {_describe(found)}", yes=yes)
     done = run.database.write(
         lambda session: service.remove(session, users, now=run.now, reassign_to=reassign_to), dry_run=dry_run
     )
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(done)}")
     if not dry_run:
         run.did(f"deleted {_describe(done)}", look="taskdb user list")
-    _print_deletion(done, output, dry_run=dry_run)
+    if output is Format.JSON:
+        show_json(done.report(dry_run=dry_run))
 
 
 @app.command("import", epilog="Example: taskdb user import users.csv --existing skip")
@@ -213,10 +177,8 @@ def import_(
         run,
         file,
         source,
-        read=lambda source, report, progress: read_users(
-            source, parse_time=parse_time, report=report, progress=progress
-        ),
-        bring_in=lambda session, batch: import_users(session, batch, existing=existing, now=run.now),
+        read=read_users,
+        bring_in=partial(import_users, existing=existing, now=run.now),
         dry_run=dry_run,
         output=output,
         look="taskdb user list",
@@ -224,27 +186,16 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb user export -o csv > users.csv")
-@with_option_groups
 def export(ctx: typer.Context, *, output: ExportOutput) -> None:
     """Print all users, in a format that import reads."""
     from taskdb_cli.services import user as service
-    from taskdb_cli.services.listing.filters import USER_SORT_KEYS, UserFilter
-    from taskdb_cli.services.listing.sorting import Order
 
-    order = Order.parse("id", USER_SORT_KEYS)
     run = invocation(ctx)
-    with run.database.stream(lambda session: service.stream(session, UserFilter(), order)) as records:
+    all_users = read_request(run, USER_QUERY, {"sort": "id"})
+    with run.database.stream(
+        lambda session: service.stream(session, all_users.filter, all_users.order)
+    ) as records:
         print_export(run.counting(records), USERS, output)
-
-
-def _confirm_deletion(run: Invocation, refs: list[str], reassign_to: str | None, *, yes: bool) -> None:
-    from taskdb_cli.services import user as service
-
-    if not yes:
-        found = run.database.read(
-            lambda session: service.preview_deletion(session, refs, reassign_to=reassign_to)
-        )
-        run.confirm(f"delete {_describe(found)}", yes=yes)
 
 
 def _describe(deletion: Deletion) -> str:
@@ -253,8 +204,3 @@ def _describe(deletion: Deletion) -> str:
     if deletion.reassigned_to is not None:
         return f"{who}, giving {tasks} to {deletion.reassigned_to.email}"
     return f"{who} and {tasks}"
-
-
-def _print_deletion(deletion: Deletion, output: str | None, *, dry_run: bool) -> None:
-    if output == "json":
-        show_json(deletion.report(dry_run=dry_run))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
@@ -19,14 +20,9 @@ from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import pages
-from taskdb_cli.services.listing.filters import (
-    TaskFilter,
-    constant_keys,
-    task_count_query,
-    task_query,
-    task_records,
-)
-from taskdb_cli.services.listing.pages import Page, Query, Record
+from taskdb_cli.services.listing.filters import constant_keys, task_count_query, task_query, task_records
+from taskdb_cli.services.listing.pages import Page, Record
+from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order, Position
 from taskdb_cli.services.task_writing import delete_tasks, insert_task, lock_tasks, read_tasks, update_tasks
 
@@ -82,7 +78,7 @@ def find(
     alone = _single_id(filter)
     owners = _owners(session, filter) if alone is None else [alone]
     query, (shorter, start) = task_query(filter, owners), order.without(constant_keys(filter), after)
-    found = pages.page(session, query, shorter, TASK_FIELDS, limit=limit, after=start, fits=fits)
+    found = pages.page(session, query, shorter, limit=limit, after=start, fits=fits)
     if found.next is not None:
         found = Page(found.records, order.position(found.records[-1]))
     if alone is not None and not found.records:
@@ -96,7 +92,7 @@ def stream(
 ) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory; raise UserNotFound."""
     query, order, after = _listed(session, filter, order, after)
-    return pages.stream(session, query, order, TASK_FIELDS, after=after)
+    return pages.stream(session, query, order, after=after)
 
 
 def explain(
@@ -110,15 +106,14 @@ def explain(
 ) -> list[Plan]:
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
-        return explain_queries(session, [task_count_query(filter, _owners(session, filter)).with_values()])
+        return explain_queries(session, [task_count_query(filter, _owners(session, filter))])
     query, order, after = _listed(session, filter, order, after)
     return explain_queries(session, pages.queries(query, order, limit=limit, after=after))
 
 
 def count(session: Session, filter: TaskFilter) -> int:
     """Return how many tasks match; raise UserNotFound."""
-    query = task_count_query(filter, _owners(session, filter))
-    return int(session.execute(query.statement, query.values).scalar_one())
+    return int(session.execute(task_count_query(filter, _owners(session, filter))).scalar_one())
 
 
 def change(
@@ -161,7 +156,7 @@ def remove(session: Session, ids: Sequence[int]) -> list[Record]:
 
 def _listed(
     session: Session, filter: TaskFilter, order: Order, after: Position | None
-) -> tuple[Query, Order, Position | None]:
+) -> tuple[Select[Any], Order, Position | None]:
     return task_query(filter, _owners(session, filter)), *order.without(constant_keys(filter), after)
 
 

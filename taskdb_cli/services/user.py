@@ -24,10 +24,10 @@ from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
-from taskdb_cli.models.vocabulary import USER_FIELDS
 from taskdb_cli.services.listing import pages
-from taskdb_cli.services.listing.filters import UserFilter, user_count_query, user_query
+from taskdb_cli.services.listing.filters import user_count_query, user_query
 from taskdb_cli.services.listing.pages import Page, Record
+from taskdb_cli.services.listing.query import UserFilter
 from taskdb_cli.services.listing.sorting import Order, Position
 
 MAX_ID_DIGITS = len(str(MAX_ID))
@@ -135,8 +135,8 @@ def find(
 
     The page ends early where a record does not fit.
     """
-    query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
-    return pages.page(session, query, order, fields, limit=limit, after=after, fits=fits)
+    query = user_query(filter, with_counts=with_counts)
+    return pages.page(session, query, order, limit=limit, after=after, fits=fits)
 
 
 def stream(
@@ -148,18 +148,12 @@ def stream(
     with_counts: bool = False,
 ) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory, with each user's number of tasks if asked."""
-    query, fields = user_query(filter, with_counts=with_counts), _fields(with_counts)
-    return pages.stream(session, query, order, fields, after=after)
+    return pages.stream(session, user_query(filter, with_counts=with_counts), order, after=after)
 
 
 def count(session: Session, filter: UserFilter) -> int:
     """Return how many users match."""
-    query = user_count_query(filter)
-    return int(session.execute(query.statement, query.values).scalar_one())
-
-
-def _fields(with_counts: bool) -> tuple[str, ...]:
-    return (*USER_FIELDS, "tasks") if with_counts else USER_FIELDS
+    return int(session.execute(user_count_query(filter)).scalar_one())
 
 
 def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:

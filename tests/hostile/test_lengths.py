@@ -21,7 +21,7 @@ from taskdb_cli.cli.app import app as command_line
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
-from taskdb_cli.services.listing.filters import SEARCH_LENGTH
+from taskdb_cli.services.listing.query import SEARCH_LENGTH
 from taskdb_cli.text.escaping import LONGEST_ECHO
 from tests.api.conftest import ANY_ENGINE
 from tests.api.test_access import BODIES, ROUTES

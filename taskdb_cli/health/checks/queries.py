@@ -12,7 +12,8 @@ from taskdb_cli.health.report import Check, Status
 from taskdb_cli.health.subject import Look
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.listing import pages
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter, task_query
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
+from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order
 
 FEWEST_ROWS = 10_000

@@ -7,28 +7,31 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
-from typing import Any
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.services.listing.sorting import Order, Position
 
 LONGEST = 8000
-"""Characters that a cursor has at most: one that holds a title and an address has some 5000."""
+"""Characters that a cursor has at most. One that holds a title and an address has some 5000."""
 
 _CHECKSUM_BYTES = 6
 
 
 class CursorUnusable(InvalidInput):
-    """A cursor is damaged, or was made by another listing."""
+    """A cursor is damaged, or was made by another list."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the cursor is damaged, or was made by a listing with another sort or other filters",
+            "give --after with the very options that printed it, or start again without it",
+        )
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The position of a page's last row, and the time that its first page was asked at.
+    """The position of a page's last row, and the time at which the first page was asked for.
 
-    It is no secret. The checksum finds damage; `listing` binds it to the sort and filters that it
-    was made for.
+    It is no secret. The checksum finds damage, and binds the cursor to the filters and the sort of its list.
     """
 
     position: Position
@@ -36,35 +39,28 @@ class Cursor:
 
     def encode(self, listing: object) -> str:
         """Return the cursor as text for a URL or a shell; `listing` is what the caller asked for."""
-        values = [_encode(value) for value in self.position]
-        body = json.dumps([values, self.now.isoformat()], ensure_ascii=False, separators=(",", ":")).encode()
+        content = [self.position, self.now.isoformat()]
+        body = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=_encode_time).encode()
         return _to_text(_checksum(body, listing) + body)
 
     @classmethod
     def decode(cls, text: str, listing: object, order: Order) -> Cursor:
-        """Read a cursor of that order back; raise CursorUnusable if it is damaged, or another listing's.
+        """Read a cursor of that order back; raise CursorUnusable if it is damaged, or another list's.
 
         A cursor that is returned holds a value of the right type and range for each key of the order.
         """
         raw = _from_text(text) if len(text) <= LONGEST else b""
         checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
         if not body or checksum != _checksum(body, listing):
-            raise _unusable()
+            raise CursorUnusable
         try:
-            values, now = json.loads(body)
-            found = cls(tuple(map(_decode, values)), _moment(now))
+            position, now = json.loads(body, object_hook=lambda value: _decode_time(value["t"]))
+            found = cls(tuple(position), _decode_time(now))
         except (ValueError, OverflowError, TypeError, KeyError, RecursionError) as exc:
-            raise _unusable() from exc
+            raise CursorUnusable from exc
         if not order.holds(found.position):
-            raise _unusable()
+            raise CursorUnusable
         return found
-
-
-def _unusable() -> CursorUnusable:
-    return CursorUnusable(
-        "the cursor is damaged, or was made by a listing with another sort or other filters",
-        "give --after with the very options that printed it, or start again without it",
-    )
 
 
 def _to_text(raw: bytes) -> str:
@@ -85,17 +81,11 @@ def _checksum(body: bytes, listing: object) -> bytes:
     return hashlib.sha256(hashlib.sha256(asked).digest() + body).digest()[:_CHECKSUM_BYTES]
 
 
-def _encode(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return {"t": value.isoformat()}
-    return value.value if isinstance(value, Enum) else value
+def _encode_time(value: datetime) -> dict[str, str]:
+    return {"t": value.isoformat()}
 
 
-def _decode(value: Any) -> Any:
-    return _moment(value["t"]) if isinstance(value, dict) else value
-
-
-def _moment(text: str) -> datetime:
+def _decode_time(text: str) -> datetime:
     """Return a point in time in UTC; raise OverflowError if it is not one between the years 1 and 9999."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

@@ -1,235 +1,64 @@
-"""Which tasks and users, and in which order: one filter and one set of sort keys for all that list."""
+"""The statements of lists: matching records, how many there are, and what they can be sorted by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from datetime import datetime
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from operator import itemgetter
-from typing import Any, NamedTuple, Self
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, func, or_, select
-from sqlalchemy.sql.elements import SQLCoreOperations
-from sqlmodel import col
+from sqlalchemy import Column, ColumnElement, Select, func, select
 
-from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, TITLE_LENGTH, is_one_line
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
-from taskdb_cli.models.vocabulary import (
-    CLOSED_STATUSES,
-    OPEN_STATUSES,
-    TASK_FIELDS,
-    USER_FIELDS,
-    TaskPriority,
-    TaskStatus,
-)
-from taskdb_cli.services.listing.pages import Query
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
+from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY, TaskFilter, UserFilter, fold
 from taskdb_cli.services.listing.sorting import SortKey
-from taskdb_cli.text.escaping import brief
 
-SEARCH_LENGTH = 200
-"""How many characters can be looked for: what a search costs for each row grows with them."""
-
-_FORMS = 128
-"""How many forms of a filter are remembered with their statements; clients use few."""
-
-_ESCAPE = "/"
-_TIMES = (
-    "overdue_at",
-    *(
-        f"{what}_{side}"
-        for what in ("due", "created", "updated", "completed")
-        for side in ("before", "after")
-    ),
-)
-
-_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-
-
-def fold(text: str) -> str:
-    """Return the text with A to Z in lower case, as `lower()` does on both engines here."""
-    return text.translate(_ASCII_LOWER)
-
-
-@dataclass(frozen=True)
-class TaskFilter:
-    """Which tasks are meant; what is empty does not restrict. Before is exclusive, after inclusive."""
-
-    users: tuple[str, ...] = ()
-    statuses: frozenset[TaskStatus] = frozenset()
-    priorities: frozenset[TaskPriority] = frozenset()
-    search: str = ""
-    no_due: bool = False
-    overdue_at: datetime | None = None
-    due_before: datetime | None = None
-    due_after: datetime | None = None
-    created_before: datetime | None = None
-    created_after: datetime | None = None
-    updated_before: datetime | None = None
-    updated_after: datetime | None = None
-    completed_before: datetime | None = None
-    completed_after: datetime | None = None
-
-    @classmethod
-    def from_words(
-        cls, given: Mapping[str, Any], *, now: datetime, parse_time: Callable[[str], datetime]
-    ) -> Self:
-        """Return the filter that is meant, at that time, by the options of a listing; None is not given.
-
-        Raises InvalidInput for a word that is not known, and what `parse_time` raises.
-        """
-        times = {
-            name: parse_time(text)
-            for name, text in given.items()
-            if name.endswith(("_before", "_after")) and text is not None
-        }
-        return cls(
-            users=tuple(given.get("user") or ()),
-            statuses=frozenset[TaskStatus]().union(*map(_statuses, given.get("status") or ())),
-            priorities=frozenset(map(_priority, given.get("priority") or ())),
-            search=given.get("search") or "",
-            no_due=bool(given.get("no_due")),
-            overdue_at=now if given.get("overdue") else None,
-            **times,
-        )
-
-    def of(self, users: tuple[str, ...]) -> Self:
-        """Return the filter of the same tasks, but only of these users."""
-        return replace(self, users=users)
-
-    def values(self, owners: Sequence[int]) -> dict[str, Any]:
-        """Return the values of the parameters that `TaskForm.conditions` has; `owners` are the users' ids.
-
-        Raises InvalidInput for a search text that no database can look for.
-        """
-        found = {name: value for name in _TIMES if (value := getattr(self, name)) is not None}
-        if self.users:
-            found["owners"] = owners[0] if len(owners) == 1 else list(owners)
-        if self.priorities:
-            wanted = sorted(self.priorities)
-            found["priorities"] = wanted[0] if len(wanted) == 1 else wanted
-        if self.search:
-            found["search"] = _pattern(self.search)
-        return found
-
-
-class TaskForm(NamedTuple):
-    """What the statement of a filter depends on, apart from the values of its parameters."""
-
-    parameters: frozenset[str]
-    several: frozenset[str]
-    """Which of the parameters are lists."""
-    statuses: frozenset[TaskStatus]
-    no_due: bool
-
-    @classmethod
-    def of(cls, filter: TaskFilter, values: Mapping[str, Any]) -> Self:
-        """Return the form of a filter whose parameters have these values."""
-        several = frozenset(name for name in ("owners", "priorities") if isinstance(values.get(name), list))
-        return cls(frozenset(values), several, filter.statuses, filter.no_due)
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the WHERE clause, as conditions that must all hold."""
-        found = [*self._sets(), *self._ranges()]
-        if self.no_due:
-            found.append(col(Task.due_at).is_(None))
-        if "overdue_at" in self.parameters:
-            found += [_status_in(OPEN_STATUSES), col(Task.due_at) < _parameter("overdue_at", Task.due_at)]
-        if "search" in self.parameters:
-            found.append(_holds(Task.title, Task.description))
-        return found
-
-    def _sets(self) -> Iterable[ColumnElement[bool]]:
-        for name, column in (("owners", Task.user_id), ("priorities", Task.priority)):
-            if name in self.several:
-                yield col(column).in_(bindparam(name, expanding=True))
-            elif name in self.parameters:
-                yield col(column) == _parameter(name, column)
-        if self.statuses:
-            yield _status_in(self.statuses)
-
-    def _ranges(self) -> Iterable[ColumnElement[bool]]:
-        for name, column in (
-            ("due", Task.due_at),
-            ("created", Task.created_at),
-            ("updated", Task.updated_at),
-            ("completed", Task.completed_at),
-        ):
-            if (before := f"{name}_before") in self.parameters:
-                yield col(column) < _parameter(before, column)
-            if (after := f"{name}_after") in self.parameters:
-                yield col(column) >= _parameter(after, column)
-
-
-@dataclass(frozen=True)
-class UserFilter:
-    """Which users are meant; what is empty does not restrict."""
-
-    active: bool | None = None
-    search: str = ""
-    id: int | None = None
-
-    def values(self) -> dict[str, Any]:
-        """Return the values of the parameters of its statement; raise InvalidInput as for tasks."""
-        found: dict[str, Any] = {"id": self.id, "active": self.active}
-        if self.search:
-            found["search"] = _pattern(self.search)
-        return {name: value for name, value in found.items() if value is not None}
-
-
-def _id(column: Any) -> SortKey:
-    return SortKey(column, itemgetter("id"), lambda value: type(value) is int and 1 <= value <= MAX_ID)
-
-
-def _word(column: Any, name: str, words: Collection[Any]) -> SortKey:
-    return SortKey(column, itemgetter(name), lambda value: type(value) in (int, str) and value in words)
-
-
-def _moment(column: Any, name: str, *, nullable: bool = False) -> SortKey:
-    return SortKey(
-        column,
-        itemgetter(name),
-        lambda value: isinstance(value, datetime) and value.tzinfo is not None,
-        nullable,
-    )
-
-
-def _text(column: Any, name: str, longest: int) -> SortKey:
-    return SortKey(column, itemgetter(name), partial(_is_line, longest))
-
-
-def _folded(column: Any, name: str, longest: int) -> SortKey:
-    lower = func.lower(column, type_=column.type)
-    return SortKey(lower, lambda record: fold(record[name]), partial(_is_line, longest))
+# Statements are made of tables: with the classes of the ORM, SQLAlchemy takes longer for each of them.
+_tasks, _users = Task.metadata.tables["tasks"].c, User.metadata.tables["users"].c
+_FOLDED = {"title", "name"}
 
 
 def _is_line(longest: int, value: object) -> bool:
     return isinstance(value, str) and len(value) <= longest and is_one_line(value)
 
 
+def _is_moment(value: object) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None
+
+
+_ACCEPTED: dict[str, Callable[[Any], bool]] = {
+    "id": lambda value: type(value) is int and 1 <= value <= MAX_ID,
+    "status": lambda value: type(value) is str and value in set(TaskStatus),
+    "priority": lambda value: type(value) is int and value in set(TaskPriority),
+    "title": partial(_is_line, TITLE_LENGTH),
+    "name": partial(_is_line, NAME_LENGTH),
+    "email": partial(_is_line, EMAIL_LENGTH),
+    "user": partial(_is_line, EMAIL_LENGTH),
+}
+"""Which values of a cursor a record can have. All other fields are times."""
+
+
+def _sort_key(field: str, column: Column[Any]) -> SortKey:
+    accepts = _ACCEPTED.get(field, _is_moment)
+    if field in _FOLDED:
+        lower = func.lower(column, type_=column.type)
+        return SortKey(lower, lambda record: fold(record[field]), accepts)
+    return SortKey(column, itemgetter(field), accepts, bool(column.nullable))
+
+
 TASK_SORT_KEYS = {
-    "id": _id(col(Task.id)),
-    "title": _folded(col(Task.title), "title", TITLE_LENGTH),
-    "status": _word(col(Task.status), "status", {status.value for status in TaskStatus}),
-    "priority": _word(col(Task.priority), "priority", {priority.value for priority in TaskPriority}),
-    "due": _moment(col(Task.due_at), "due_at", nullable=True),
-    "created": _moment(col(Task.created_at), "created_at"),
-    "updated": _moment(col(Task.updated_at), "updated_at"),
-    "completed": _moment(col(Task.completed_at), "completed_at", nullable=True),
-    "user": _text(col(User.email), "user", EMAIL_LENGTH),
+    name: _sort_key(field, _users.email if field == "user" else _tasks[field])
+    for name, field in TASK_QUERY.sorts.items()
 }
 """What tasks can be sorted by. An address needs no folding: it is stored in lower case."""
 
-USER_SORT_KEYS = {
-    "id": _id(col(User.id)),
-    "email": _text(col(User.email), "email", EMAIL_LENGTH),
-    "name": _folded(col(User.name), "name", NAME_LENGTH),
-    "created": _moment(col(User.created_at), "created_at"),
-    "updated": _moment(col(User.updated_at), "updated_at"),
-}
+USER_SORT_KEYS = {name: _sort_key(field, _users[field]) for name, field in USER_QUERY.sorts.items()}
 """What users can be sorted by."""
 
 
@@ -239,111 +68,47 @@ def constant_keys(filter: TaskFilter) -> list[SortKey]:
     return [TASK_SORT_KEYS[name] for name, wanted in single.items() if len(wanted) == 1]
 
 
-def task_query(filter: TaskFilter, owners: Sequence[int]) -> Query:
-    """Return the query of the matching tasks' records, in no order."""
-    values = filter.values(owners)
-    return Query(_tasks_of(TaskForm.of(filter, values)), values)
-
-
-@lru_cache(_FORMS)
-def _tasks_of(form: TaskForm) -> Select[Any]:
-    return task_records().where(*form.conditions())
-
-
 @cache
 def task_records() -> Select[Any]:
     """Return the query of all tasks' records."""
-    # Made once, of tables: SQLAlchemy is quickest with the very columns that it has compiled before.
-    tables = Task.metadata.tables
-    tasks, users = tables["tasks"], tables["users"]
-    fields = [users.c.email.label("user") if name == "user" else tasks.c[name] for name in TASK_FIELDS]
-    return select(*fields).select_from(tasks.join(users, tasks.c.user_id == users.c.id))
+    columns = [_users.email.label("user") if name == "user" else _tasks[name] for name in TASK_FIELDS]
+    joined = Task.metadata.tables["tasks"].join(User.metadata.tables["users"], _tasks.user_id == _users.id)
+    return select(*columns).select_from(joined)
 
 
-def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Query:
+def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
+    """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users."""
+    return task_records().where(*_conditions(filter, _tasks, users=tuple(owners)))
+
+
+def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of how many tasks match."""
-    values = filter.values(owners)
-    conditions = TaskForm.of(filter, values).conditions()
-    return Query(select(func.count()).select_from(Task).where(*conditions), values)
+    matching = _conditions(filter, _tasks, users=tuple(owners))
+    return select(func.count()).select_from(Task.metadata.tables["tasks"]).where(*matching)
 
 
-def user_query(filter: UserFilter, *, with_counts: bool = False) -> Query:
+def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
     """Return the query of the matching users' records, in no order, with their numbers of tasks if asked."""
-    values = filter.values()
-    return Query(_users_of(frozenset(values), with_counts=with_counts), values)
+    columns: list[ColumnElement[Any]] = [_users[name] for name in USER_FIELDS]
+    if with_counts:
+        count = select(func.count()).where(_tasks.user_id == _users.id)
+        columns.append(count.scalar_subquery().label("tasks"))
+    return select(*columns).where(*_conditions(filter, _users))
 
 
-@lru_cache(_FORMS)
-def _users_of(parameters: frozenset[str], *, with_counts: bool) -> Select[Any]:
-    conditions = _user_conditions(parameters)
-    fields = [col(getattr(User, name)) for name in USER_FIELDS]
-    if not with_counts:
-        return select(*fields).where(*conditions)
-    counts = (
-        select(col(Task.user_id).label("owner"), func.count().label("tasks"))
-        .group_by(col(Task.user_id))
-        .subquery()
-    )
-    joined = select(*fields, func.coalesce(counts.c.tasks, 0).label("tasks"))
-    return joined.outerjoin(counts, counts.c.owner == User.id).where(*conditions)
-
-
-def user_count_query(filter: UserFilter) -> Query:
+def user_count_query(filter: UserFilter) -> Select[Any]:
     """Return the query of how many users match."""
-    values = filter.values()
-    conditions = _user_conditions(frozenset(values))
-    return Query(select(func.count()).select_from(User).where(*conditions), values)
+    return select(func.count()).select_from(User.metadata.tables["users"]).where(*_conditions(filter, _users))
 
 
-def _user_conditions(parameters: frozenset[str]) -> list[ColumnElement[bool]]:
-    columns = {"id": User.id, "active": User.is_active}
-    found = [
-        col(column) == _parameter(name, column) for name, column in columns.items() if name in parameters
-    ]
-    return [*found, _holds(User.email, User.name)] if "search" in parameters else found
+def _conditions(
+    filter: TaskFilter | UserFilter, columns: Any, **resolved: object
+) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that must all hold; `resolved` are values that stand for what was given.
 
-
-def _parameter(name: str, column: Any) -> ColumnElement[Any]:
-    return bindparam(name, type_=column.type)
-
-
-def _status_in(statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
-    # Written into the SQL, because a partial index answers only for statuses that the planner sees.
-    wanted = sorted(statuses)
-    if len(wanted) == 1:
-        return col(Task.status) == bindparam(None, wanted[0], literal_execute=True)
-    return col(Task.status).in_(bindparam(None, wanted, expanding=True, literal_execute=True))
-
-
-def _holds(*columns: SQLCoreOperations[Any] | str | None) -> ColumnElement[bool]:
-    pattern = bindparam("search", type_=Text)
-    return or_(*[func.lower(column).contains(pattern, escape=_ESCAPE) for column in columns])
-
-
-def _pattern(text: str) -> str:
-    if len(text) > SEARCH_LENGTH:
-        raise InvalidInput(f"the search text has {len(text)} characters", f"at most {SEARCH_LENGTH} work")
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
-    pattern = fold(text)
-    for character in (_ESCAPE, "%", "_"):
-        pattern = pattern.replace(character, _ESCAPE + character)
-    return pattern
-
-
-def _statuses(word: str) -> frozenset[TaskStatus]:
-    groups = {"open": OPEN_STATUSES, "closed": CLOSED_STATUSES}
-    groups |= {status.value: frozenset({status}) for status in TaskStatus}
-    try:
-        return groups[word.lower()]
-    except KeyError:
-        raise InvalidInput(
-            f"there is no status {brief(word)!r}", f"statuses are {', '.join(TaskStatus)}, open and closed"
-        ) from None
-
-
-def _priority(word: str) -> TaskPriority:
-    try:
-        return TaskPriority.from_word(word)
-    except ValueError as exc:
-        raise InvalidInput(f"there is no priority {brief(word)!r}", f"it {exc}") from None
+    Raises InvalidInput for a search text that no database can look for.
+    """
+    for field in fields(filter):
+        value = resolved.get(field.name, getattr(filter, field.name))
+        if value != field.default:
+            yield field.metadata["parameter"].where(columns, value)

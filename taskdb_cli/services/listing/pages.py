@@ -1,16 +1,20 @@
-"""Run a listing: one page of it, all of it as a stream, or an account of how the engine finds it."""
+"""Pages of lists: which one a caller asks for, and the records on it; all records as a stream, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import partial
+from typing import Any, Generic, Self
 
-from sqlalchemy import Integer, Select, bindparam
+from sqlalchemy import Select
 from sqlmodel import Session
 
+from taskdb_cli.services.listing.cursor import Cursor
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.listing.query import Filter, ListQuery, RequestTime, TaskFilter
 from taskdb_cli.services.listing.sorting import Order, Position
 
 STREAM_ROWS = 1000
@@ -23,18 +27,6 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Query:
-    """A statement, which is made once for all queries of its form, and the values of its parameters."""
-
-    statement: Select[Any]
-    values: Mapping[str, Any]
-
-    def with_values(self) -> Select[Any]:
-        """Return a statement that holds the values."""
-        return self.statement.params(self.values)
-
-
-@dataclass(frozen=True)
 class Page:
     """Some records in order, and the position after which more follow, or None if none do."""
 
@@ -42,88 +34,114 @@ class Page:
     next: Position | None
 
 
+@dataclass(frozen=True)
+class ListRequest(Generic[Filter]):
+    """One page of a list, its words understood."""
+
+    filter: Filter
+    order: Order
+    limit: int
+    after: Position | None
+    now: datetime
+    """The time of the first page, which `overdue` and offsets such as +1h mean on all later ones."""
+    asked: Mapping[str, object]
+    """What a cursor is bound to: the filters and the sort that were given."""
+
+    @classmethod
+    def read(
+        cls,
+        query: ListQuery[Filter],
+        given: Mapping[str, Any],
+        *,
+        now: datetime,
+        parse_time: Callable[..., datetime],
+        **path: object,
+    ) -> Self:
+        """Return the request that these values of the query's parameters make; None is not given.
+
+        `path` is what else a cursor is bound to. Raises InvalidInput for a cursor that is damaged or another
+        list's and for a word that is not known, and what `parse_time` raises.
+        """
+        asked = dict(path)
+        for each in query.bound:
+            if (value := given.get(each.name)) not in (None, [], each.default):
+                asked[each.name] = value
+        order = Order.parse(given["sort"], TASK_SORT_KEYS if query.filter is TaskFilter else USER_SORT_KEYS)
+        after = None
+        if given.get("after") is not None:
+            cursor = Cursor.decode(given["after"], asked, order)
+            now, after = cursor.now, cursor.position
+        clock = RequestTime(now, partial(parse_time, now=now))
+        declared = {each.name: each.metadata["parameter"] for each in fields(query.filter)}
+        values = {
+            name: parameter.convert(asked[parameter.name], clock)
+            for name, parameter in declared.items()
+            if parameter.name in asked
+        }
+        return cls(query.filter(**values), order, given.get("limit", 0), after, now, asked)
+
+    def cursor(self, page: Page) -> str | None:
+        """Return the cursor of the page after this one, or None after the last."""
+        return None if page.next is None else Cursor(page.next, self.now).encode(self.asked)
+
+
 def page(
     session: Session,
-    query: Query,
+    query: Select[Any],
     order: Order,
-    fields: Sequence[str],
     *,
     limit: int,
     after: Position | None = None,
     fits: Callable[[Record], bool] | None = None,
 ) -> Page:
-    """Return the first `limit` records after a position; `fields` name the columns of the query.
+    """Return the first `limit` records after a position.
 
     The page ends before the first record that does not fit, and few of the rows behind it are read. `fits` is
     asked about one record after the other, and must accept the first, so that each page makes progress.
     """
     records: list[Record] = []
-    parts = _limited_parts(query.statement, order, _presence(after))
-    values = {**query.values, **order.values(after)}
-    at_once = limit + 1 if fits is None else ROWS_AT_ONCE
-    with closing(_rows(session, parts, values, limit + 1, at_once)) as rows:
-        for row in rows:
-            record = dict(zip(fields, row, strict=True))
+    streamed = fits is not None and limit >= ROWS_AT_ONCE
+    rows = _records(session, query, order, after, most=limit + 1, at_once=ROWS_AT_ONCE if streamed else None)
+    with closing(rows):
+        for record in rows:
             if len(records) == limit or not (fits is None or fits(record)):
                 return Page(records, order.position(records[-1]))
             records.append(record)
     return Page(records, None)
 
 
-def _rows(
-    session: Session, parts: Sequence[Select[Any]], values: dict[str, Any], most: int, at_once: int
-) -> Generator[Sequence[Any], None, None]:
-    for part in parts:
-        values["rows"] = most
-        if most <= at_once:
-            # The connection returns plain rows in two thirds of the time that the session takes.
-            rows = session.connection().execute(part, values).all()
-            most -= len(rows)
-            yield from rows
-        else:
-            options = {"stream_results": True, "max_row_buffer": at_once}
-            with session.connection().execute(part, values, execution_options=options) as found:
-                for row in found:
-                    most -= 1
-                    yield row
-        if not most:
-            return
-
-
-def queries(query: Query, order: Order, *, limit: int, after: Position | None = None) -> list[Select[Any]]:
-    """Return the queries that a page may take; the later ones run only if the earlier fill no page."""
-    parts = _parts(query.with_values(), order, after)
-    return [part.limit(limit + 1) if limit else part for part in parts]
-
-
 def stream(
-    session: Session,
-    query: Query,
-    order: Order,
-    fields: Sequence[str],
-    *,
-    after: Position | None = None,
+    session: Session, query: Select[Any], order: Order, *, after: Position | None = None
 ) -> Generator[Record, None, None]:
     """Yield every record after a position, at constant memory."""
-    for part in _parts(query.with_values(), order, after):
-        with session.connection().execute(part.execution_options(yield_per=STREAM_ROWS)) as rows:
-            for row in rows:
-                yield dict(zip(fields, row, strict=True))
+    return _records(session, query, order, after, most=None, at_once=STREAM_ROWS)
 
 
-def _parts(statement: Select[Any], order: Order, after: Position | None) -> Iterator[Select[Any]]:
-    for segment in order.segments(_presence(after)):
-        yield segment.apply(statement).params(order.values(after))
+def queries(
+    query: Select[Any], order: Order, *, limit: int, after: Position | None = None
+) -> list[Select[Any]]:
+    """Return the queries that a page may take; the later ones run only if the earlier fill no page."""
+    return [part.limit(limit + 1) if limit else part for part in order.parts(query, after)]
 
 
-# Making a statement takes SQLAlchemy about as long as running it; the forms that clients use are few.
-@lru_cache(maxsize=128)
-def _limited_parts(
-    statement: Select[Any], order: Order, after: tuple[bool, ...] | None
-) -> tuple[Select[Any], ...]:
-    rows = bindparam("rows", type_=Integer)
-    return tuple(segment.apply(statement).limit(rows) for segment in order.segments(after))
-
-
-def _presence(after: Position | None) -> tuple[bool, ...] | None:
-    return None if after is None else tuple(value is not None for value in after)
+def _records(
+    session: Session,
+    query: Select[Any],
+    order: Order,
+    after: Position | None,
+    *,
+    most: int | None,
+    at_once: int | None,
+) -> Generator[Record, None, None]:
+    """Yield at most so many records after a position, and fetch them all at once or so many at a time."""
+    options = {"yield_per": at_once} if at_once else {}
+    for part in order.parts(query, after):
+        # The connection returns plain rows in two thirds of the time that the session takes.
+        with session.connection().execute(part.limit(most), execution_options=options) as rows:
+            names = tuple(rows.keys())
+            for row in rows if at_once else rows.all():
+                yield dict(zip(names, row, strict=True))
+                if most:
+                    most -= 1
+        if most == 0:
+            return

@@ -11,7 +11,8 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, TaskFilter
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order
 from tests.listings import add_tasks, everything, fill, in_order, pages, random_rows
 
