@@ -461,7 +461,7 @@ def test_a_session_that_the_server_ends(filled, url, held, shelf, name, monkeypa
 
     target = open_database(held)
     before, kept = hashes(target), archives(shelf)
-    owner = (ArchiveWriter, "_put") if name == "backup" else (Archive, "_source")
+    owner = (ArchiveWriter, "_write") if name == "backup" else (Archive, "chunks")
     inner = getattr(*owner)
     calls = []
 
