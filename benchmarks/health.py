@@ -22,10 +22,10 @@ from measuring import add_output_option, report, table, times_ms, track
 from sqlalchemy import Connection, Engine, event
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.health import NotMeasured
-from taskdb_cli.health.checks import DEFINITIONS, Definition
+from taskdb_cli.health.examination import Examination
+from taskdb_cli.health.registry import CHECKS
+from taskdb_cli.health.report import Unmeasured
 from taskdb_cli.health.runner import run
-from taskdb_cli.health.subject import Look, Subject
 from taskdb_cli.health.thresholds import Thresholds
 
 SCANS = {"orphans", "quick_check", "rules"}
@@ -50,7 +50,7 @@ def main() -> None:
 
 def whole(database: Database) -> str:
     """Return a table of a round without the scans, a complete one, and a bare connection."""
-    quick = [definition.name for definition in DEFINITIONS if definition.name not in SCANS]
+    quick = [name for name in CHECKS if name not in SCANS]
 
     def checks(**options: object) -> Callable[[], object]:
         return lambda: run(database, now=datetime.now(UTC), timeout=TIMEOUT, **options)  # type: ignore[arg-type]
@@ -89,20 +89,24 @@ def _bare(database: Database) -> Callable[[], object]:
 
 def each(database: Database, rounds: int = 7) -> str:
     """Return a table of the median time of each check in an open connection, and of its slowest statement."""
-    taken: dict[str, list[float]] = {definition.name: [] for definition in DEFINITIONS}
+    taken: dict[str, list[float]] = {name: [] for name in CHECKS}
     sent: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in taken}
     texts: dict[tuple[str, int], str] = {}
+    run(database, now=datetime.now(UTC), only=["connection"])  # registers the checks of the engine
     for _ in range(rounds):
-        subject = Subject(database, datetime.now(UTC))
-        for definition in DEFINITIONS:
+        fresh = Database(database.url, database.options)
+        exam = Examination(fresh, now=datetime.now(UTC), thresholds=Thresholds(), backups=None)
+        for name, check in CHECKS.items():
             with _statements() as statements:
                 begun = time.perf_counter()
-                _measure(subject, definition)
-                taken[definition.name].append((time.perf_counter() - begun) * 1000)
+                if function := check.functions.get(database.backend.dialect):
+                    with suppress(Unmeasured):
+                        function(exam)
+                taken[name].append((time.perf_counter() - begun) * 1000)
             for number, (text, milliseconds) in enumerate(statements):
-                sent[definition.name][number].append(milliseconds)
-                texts[definition.name, number] = " ".join(text.split())
-        subject.close()
+                sent[name][number].append(milliseconds)
+                texts[name, number] = " ".join(text.split())
+        exam.close()
     rows = []
     for name, times in taken.items():
         medians = {number: statistics.median(found) for number, found in sent[name].items()}
@@ -131,11 +135,6 @@ def _statements() -> Iterator[list[tuple[str, float]]]:
     finally:
         for name, listener in listeners:
             event.remove(Engine, name, listener)
-
-
-def _measure(subject: Subject, definition: Definition) -> None:
-    with suppress(NotMeasured):
-        definition.measure(Look(definition.name, Thresholds(), subject))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from taskdb_cli.output.health import HealthFormat, write_report
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.context import Invocation
+    from taskdb_cli.health.checks.backups import Backups
     from taskdb_cli.health.report import Report
-    from taskdb_cli.health.subject import Backups
 
 Names = list[str] | None
 
@@ -48,9 +48,12 @@ def health(
 ) -> None:
     """Check the database and its backups; exit 0 if all is well, 1 warning, 2 critical, 3 unknown."""
     from taskdb_cli.health import runner
+    from taskdb_cli.health.registry import DROPPED
     from taskdb_cli.health.thresholds import Thresholds
 
     run = invocation(ctx)
+    for name in sorted(DROPPED.intersection([*(only or ()), *(skip or ())])):
+        run.say(f"the check {name} was dropped; leave it out")
     check = partial(
         runner.run,
         run.database,
@@ -71,7 +74,7 @@ def health(
 
 
 def _backups(ctx: typer.Context) -> Backups | None:
-    from taskdb_cli.health.subject import Backups
+    from taskdb_cli.health.checks.backups import Backups
 
     shelf = Shelf.of(ctx, None, None)
     try:

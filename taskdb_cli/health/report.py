@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,24 +16,26 @@ class Status(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
     UNKNOWN = "unknown"
-    """It should have been measured, and was not."""
+    """It should have been measured, but was not."""
     SKIPPED = "skipped"
-    """It cannot be measured here, by the nature of the database or the rights of the role."""
+    """It cannot be measured here, because of the kind of database or the rights of the role."""
 
 
 EXIT_CODES = {Status.OK: 0, Status.WARNING: 1, Status.CRITICAL: 2, Status.UNKNOWN: 3}
-"""What monitoring systems expect of a plugin."""
+"""The exit codes that monitoring systems expect of a plugin."""
 
 WORST_FIRST = (Status.CRITICAL, Status.UNKNOWN, Status.WARNING, Status.OK, Status.SKIPPED)
-"""What was not measured may hide something critical, and so is worse than a warning."""
-
+"""Unknown is worse than a warning, because it may hide something critical."""
 
 MANY = 4
 """If at least this many checks say the same, the table shows them as one."""
 
+MOST_NAMED = 5
+"""A message names this many things, and counts the others."""
+
 
 class Unit(StrEnum):
-    """What a value counts, in the units of measurement of a monitoring plugin."""
+    """The unit of a value, as monitoring plugins write it."""
 
     SECONDS = "s"
     BYTES = "B"
@@ -42,68 +45,93 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a value is bad: above these, or with `falling` below them; None is nowhere."""
+    """Values above these limits are bad, or with `falling` the values below them. None is no limit."""
 
     warning: float | None = None
     critical: float | None = None
     falling: bool = False
 
     def judge(self, value: float) -> Status:
-        """Return how bad a value is."""
-        if self._crossed(value, self.critical):
-            return Status.CRITICAL
-        return Status.WARNING if self._crossed(value, self.warning) else Status.OK
-
-    def _crossed(self, value: float, limit: float | None) -> bool:
-        if limit is None:
-            return False
-        return value < limit if self.falling else value > limit
+        """Return how bad a value is. A value on a limit has not crossed it."""
+        for limit, status in ((self.critical, Status.CRITICAL), (self.warning, Status.WARNING)):
+            if limit is not None and (value < limit if self.falling else value > limit):
+                return status
+        return Status.OK
 
 
 NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
-class Check:
-    """What one check found."""
+class Result:
+    """What a check found. The runner adds the name and the limits of the check."""
 
-    name: str
     status: Status
     message: str
     """What was found, in one line."""
     value: float | None = None
     unit: Unit = Unit.NUMBER
-    limits: Limits = NO_LIMITS
     remedy: str = ""
-    """What mends it; empty when nothing needs mending."""
+    """How to repair it. A report has no remedy where all is well."""
+    name: str = ""
+    limits: Limits = NO_LIMITS
 
     @property
     def is_fine(self) -> bool:
-        """Whether nobody need do anything about it."""
+        """Whether nobody has to do anything about it."""
         return self.status in (Status.OK, Status.SKIPPED)
+
+
+class Unmeasured(Exception):
+    """Raised by a check that could not be made: it is skipped, or its result is unknown."""
+
+    def __init__(self, reason: str, remedy: str = "", *, status: Status = Status.SKIPPED) -> None:
+        super().__init__(reason)
+        self.result = Result(status, reason, remedy=remedy)
+
+
+def judged(
+    value: float, limits: Limits, message: str, *, remedy: str = "", unit: Unit = Unit.NUMBER
+) -> Result:
+    """Return a measured value, judged by limits."""
+    return Result(limits.judge(value), message, value, unit, remedy)
+
+
+def none_of(
+    names: Sequence[str], fine: str, bad: str, *, remedy: str, status: Status = Status.CRITICAL
+) -> Result:
+    """Return the result for things of which there should be none; `bad` introduces their names."""
+    if not names:
+        return Result(Status.OK, fine, 0)
+    return Result(status, f"{bad}: {shortened(names)}", len(names), remedy=remedy)
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return "; ".join(names[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What all checks found about one database, when, and how many seconds that took."""
+    """The results of all checks of one database, when they began, and how many seconds they took."""
 
     place: str
     at: datetime
     seconds: float
-    checks: tuple[Check, ...]
+    checks: tuple[Result, ...]
 
     @property
     def status(self) -> Status:
         """The worst of all; unknown if nothing was measured."""
         found = {check.status for check in self.checks}
-        worst = next((status for status in WORST_FIRST if status in found), Status.SKIPPED)
-        return Status.UNKNOWN if worst is Status.SKIPPED else worst
+        return next((status for status in WORST_FIRST[:-1] if status in found), Status.UNKNOWN)
 
     @property
-    def folded(self) -> tuple[Check, ...]:
-        """The checks for a person. Those that failed for one reason, such as no connection, are one line."""
+    def folded(self) -> tuple[Result, ...]:
+        """The results for a person. Checks that failed for one reason, such as no connection, are one."""
         reasons = Counter((check.status, check.message) for check in self.checks)
-        shown: dict[object, Check] = {}
+        shown: dict[object, Result] = {}
         for check in self.checks:
             number = reasons[check.status, check.message]
             if number >= MANY and check.status in (Status.UNKNOWN, Status.CRITICAL):
@@ -118,6 +146,6 @@ class Report:
         return EXIT_CODES[self.status]
 
     def count(self) -> dict[Status, int]:
-        """Return how many checks ended how, in the order of `Status`."""
+        """Return how many checks ended with each status, in the order of `Status`."""
         counts = Counter(check.status for check in self.checks)
         return {status: counts[status] for status in Status}

@@ -1,4 +1,4 @@
-"""From where on a check warns, and from where on it is critical."""
+"""The limits beyond which a check warns or is critical."""
 
 # ruff: noqa: RUF009 (limits are frozen: sharing them is safe)
 from __future__ import annotations
@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, fields, replace
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.health.report import Limits, Unit
+from taskdb_cli.health.registry import DROPPED
+from taskdb_cli.health.report import NO_LIMITS, Limits, Unit
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -18,15 +19,18 @@ _UNITS: dict[Unit, dict[str, float]] = {
     Unit.BYTES: {"": 1, "MB": 1e6, "GB": GB, "TB": 1e12},
     Unit.PERCENT: {"": 1, "%": 1},
 }
-_BYTES = {"size"}
-_PERCENT = {"identity_left", "connections", "disk", "growth", "shrinkage", "backup_space"}
+_UNIT_OF = {"size": Unit.BYTES} | dict.fromkeys(
+    ("identity_left", "connections", "disk", "shrinkage", "backup_space"), Unit.PERCENT
+)
+"""The unit of limits that are not times."""
+
 _QUANTITY = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[A-Za-z%]*)")
 _EXAMPLE = "write CHECK=WARNING:CRITICAL with spaces between, such as 'connection=200ms:2s backup=26h:50h'"
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The limits of each check that has some, by its name: seconds, bytes or per cent."""
+    """The limits of each check that has some, in seconds, bytes or per cent."""
 
     connection: Limits = Limits(0.5, 5)
     version: Limits = Limits(180 * DAY, 0, falling=True)
@@ -35,48 +39,44 @@ class Thresholds:
     long_transactions: Limits = Limits(5 * 60, HOUR)
     idle_in_transaction: Limits = Limits(5 * 60, HOUR)
     blocked: Limits = Limits(10, 60)
-    size: Limits = Limits()
+    size: Limits = NO_LIMITS
     disk: Limits = Limits(10, 5, falling=True)
-    growth: Limits = Limits(100, 1000)
     backup: Limits = Limits(26 * HOUR, 50 * HOUR)
     drill: Limits = Limits(35 * DAY, 70 * DAY)
     shrinkage: Limits = Limits(20, 50)
     backup_space: Limits = Limits(10, 5, falling=True)
 
     def of(self, name: str) -> Limits:
-        """Return the limits of a check; most have none that could be set."""
-        found: Limits = getattr(self, name, Limits())
+        """Return the limits of a check. Most checks have none."""
+        found: Limits = getattr(self, name, NO_LIMITS)
         return found
 
     @classmethod
     def parse(cls, text: str) -> Thresholds:
         """Read CHECK=WARNING:CRITICAL, separated by spaces or commas; either of the two may be empty.
 
-        Raises InvalidConfiguration for a check without limits, and for what is no quantity of its kind.
+        The limits of a dropped check are ignored. Raises InvalidConfiguration for a check without limits,
+        and for a quantity that does not fit the check.
         """
         usual = cls()
+        known = [each.name for each in fields(cls)]
         given = {}
         for word in text.replace(",", " ").split():
             name, _, values = word.partition("=")
-            if name not in {each.name for each in fields(cls)}:
-                known = ", ".join(each.name for each in fields(cls))
+            if name in DROPPED:
+                continue
+            if name not in known:
                 raise InvalidConfiguration(
-                    f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", f"there are {known}"
+                    f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", f"there are {', '.join(known)}"
                 )
-            given[name] = _limits(word, values, _unit(name), falling=usual.of(name).falling)
+            given[name] = _limits(word, values, _UNIT_OF.get(name, Unit.SECONDS), usual.of(name).falling)
         return replace(usual, **given)
 
 
-def _unit(name: str) -> Unit:
-    if name in _BYTES:
-        return Unit.BYTES
-    return Unit.PERCENT if name in _PERCENT else Unit.SECONDS
-
-
-def _limits(word: str, values: str, unit: Unit, *, falling: bool) -> Limits:
+def _limits(word: str, values: str, unit: Unit, falling: bool) -> Limits:
     warning, colon, critical = values.partition(":")
     if not colon:
-        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} names not two limits", _EXAMPLE)
+        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} has not two limits", _EXAMPLE)
     return Limits(_quantity(word, warning, unit), _quantity(word, critical, unit), falling)
 
 
@@ -85,7 +85,7 @@ def _quantity(word: str, text: str, unit: Unit) -> float | None:
         return None
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} holds no quantity {text!r}", _EXAMPLE)
+        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} has no quantity {text!r}", _EXAMPLE)
     number, known = float(match["number"]), _UNITS[unit]
     if match["unit"] in known:
         return number * known[match["unit"]]

@@ -10,7 +10,7 @@ from taskdb_cli.output.formats import timestamp, write_json
 from taskdb_cli.text.escaping import hide_secrets, one_line
 
 if TYPE_CHECKING:
-    from taskdb_cli.health.report import Check, Limits, Report
+    from taskdb_cli.health.report import Limits, Report, Result
 
 
 class HealthFormat(StrEnum):
@@ -48,7 +48,7 @@ def record(report: Report) -> dict[str, Any]:
     }
 
 
-def _check_record(check: Check) -> dict[str, Any]:
+def _check_record(check: Result) -> dict[str, Any]:
     return {
         "name": check.name,
         "status": check.status.value,
@@ -64,7 +64,8 @@ def _check_record(check: Check) -> dict[str, Any]:
 def nagios(report: Report) -> str:
     """Return one line of status, what is wrong, and performance data after a bar."""
     wrong = [f"{check.name} {check.status}: {check.message}" for check in report.folded if not check.is_fine]
-    text = "; ".join(wrong) or f"all is well with {report.place}"
+    fine = f"all is well with {report.place}" if report.exit_code == 0 else "nothing was measured"
+    text = "; ".join(wrong) or fine
     measured = [check for check in report.checks if check.value is not None]
     # A bar would end the text.
     text = one_line(re.sub(r"[\s|]+", " ", text))
@@ -72,7 +73,7 @@ def nagios(report: Report) -> str:
     return f"{line} | {' '.join(map(_performance, measured))}" if measured else line
 
 
-def _performance(check: Check) -> str:
+def _performance(check: Result) -> str:
     limits = check.limits
     parts = [_range(limits, limits.warning), _range(limits, limits.critical)]
     return ";".join([f"{check.name}={_number(check.value or 0)}{check.unit}", *parts]).rstrip(";")

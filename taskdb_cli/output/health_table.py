@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from taskdb_cli.health.report import WORST_FIRST, Check, Report, Status, Unit
+from taskdb_cli.health.report import WORST_FIRST, Report, Result, Status, Unit
 from taskdb_cli.output.tables import console_for
 from taskdb_cli.text.escaping import one_line
 
@@ -45,7 +45,7 @@ def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -
             time.sleep(pause)
 
 
-def _render(report: Report, checks: tuple[Check, ...], *, summary_first: bool = False) -> Group:
+def _render(report: Report, checks: tuple[Result, ...], *, summary_first: bool = False) -> Group:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("Check", "Status"):
         table.add_column(heading, no_wrap=True)
@@ -57,7 +57,7 @@ def _render(report: Report, checks: tuple[Check, ...], *, summary_first: bool = 
     return Group(summary, table) if summary_first else Group(table, summary)
 
 
-def _found(check: Check) -> Text:
+def _found(check: Result) -> Text:
     # Some of it are the words of a server.
     text = Text(one_line(check.message), "dim" if check.status is Status.SKIPPED else "")
     return text.append(f"\n→ {one_line(check.remedy)}", "bold") if check.remedy else text
@@ -71,7 +71,7 @@ def _summary(report: Report) -> Text:
     return Text.assemble((report.status, style), f": {place}: {counts} in {length} at {clock}")
 
 
-def _value(check: Check) -> str:
+def _value(check: Result) -> str:
     value = check.value
     if value is None:
         return ""

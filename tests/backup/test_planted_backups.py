@@ -20,9 +20,9 @@ from taskdb_cli.backup.atomic import open_partial
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.names import archive_name
 from taskdb_cli.health.checks import backups as checks
+from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import EXIT_CODES, WORST_FIRST
 from taskdb_cli.health.runner import run
-from taskdb_cli.health.subject import Backups
 from tests.backups import partial_name
 from tests.conftest import NOW, SERVERS, open_database
 from tests.contents import fill

@@ -12,7 +12,7 @@ from threading import Event, Timer
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskdb_cli.health.checks import DEFINITIONS
+from taskdb_cli.health.registry import CHECKS
 from tests.conftest import SERVERS, sqlalchemy_url
 from tests.processes import command, run_process
 from tests.proxy import Proxy
@@ -20,7 +20,7 @@ from tests.schemas import execute, set_revision
 
 ON_FILES = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 ON_A_SERVER = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
-NAMES = [definition.name for definition in DEFINITIONS]
+NAMES = list(CHECKS)
 QUIET = ["--skip", "backup"]
 
 NUMBER = r"-?[0-9]+(\.[0-9]+)?"
@@ -161,6 +161,21 @@ def test_limits_from_the_environment(taskdb, monkeypatch):
     assert "TASKDB CRITICAL" in taskdb("health", "-o", "nagios", "--only", "disk", expect=2).out
     monkeypatch.setenv("TASKDB_HEALTH_LIMITS", "disk=full")
     assert "TASKDB_HEALTH_LIMITS" in taskdb("health", expect=3).err
+
+
+@ON_FILES
+def test_dropped_checks(taskdb, monkeypatch):
+    """The name of a check that was dropped is accepted with a note, and changes no exit code."""
+    for words in (["--only", "growth", "--only", "disk"], ["--only", "disk", "--skip", "journal_mode"]):
+        done = taskdb("health", "-o", "json", *words)
+        assert [found["name"] for found in json.loads(done.out)["checks"]] == ["disk"]
+        assert done.err.count("\n") == 1
+        assert "was dropped" in done.err
+    done = taskdb("health", "-o", "json", "--only", "growth", expect=3)
+    assert json.loads(done.out)["checks"] == []
+    assert "all is well" not in taskdb("health", "-o", "nagios", "--only", "growth", expect=3).out
+    monkeypatch.setenv("TASKDB_HEALTH_LIMITS", "growth=50%:100% disk=:100%")
+    assert "disk critical" in taskdb("health", "-o", "nagios", "--only", "disk", expect=2).out
 
 
 @ON_FILES

@@ -7,9 +7,9 @@ import pytest
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import Limits, Status
 from taskdb_cli.health.runner import run
-from taskdb_cli.health.subject import Backups
 from taskdb_cli.health.thresholds import Thresholds
 from tests.backups import put
 from tests.conftest import NOW, SERVERS, open_database
@@ -74,11 +74,10 @@ def test_a_healthy_database_with_backups(url, engine, directory, back_up):
         "backup_archive",
         "drill",
         "shrinkage",
-        "growth",
         "backup_space",
         "backup_strays",
     } < measured
-    assert len(measured) == len(report.checks) - (7 if engine == "sqlite" else 6)
+    assert len(measured) == len(report.checks) - (7 if engine == "sqlite" else 5)
 
 
 @pytest.mark.usefixtures("filled")
@@ -144,24 +143,6 @@ def test_a_backup_that_shrank(look, back_up, url):
     execute(url, "DELETE FROM tasks")
     back_up()
     assert look() == {"shrinkage": "critical"}
-
-
-@pytest.mark.usefixtures("filled")
-def test_a_database_that_shrank(look, back_up, url):
-    """A database that lost most of its rows since its backup is told."""
-    back_up()
-    execute(url, "DELETE FROM tasks")
-    assert look() == {"growth": "critical"}
-
-
-@pytest.mark.usefixtures("filled")
-def test_a_database_that_grew(look, back_up, database):
-    """So is one that grew much, unless it is small."""
-    back_up()
-    database.write(lambda session: add_tasks(session, [make_row()] * 10))
-    assert look() == {}
-    database.write(lambda session: add_tasks(session, [make_row()] * 1000))
-    assert look() == {"growth": "critical"}
 
 
 @pytest.mark.usefixtures("filled")

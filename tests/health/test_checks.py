@@ -2,7 +2,7 @@
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event, Timer
 
@@ -13,10 +13,9 @@ from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.health import Visit
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import InvalidConfiguration, InvalidInput
-from taskdb_cli.health.checks import DEFINITIONS
+from taskdb_cli.health.registry import CHECKS, ENGINES
 from taskdb_cli.health.report import Limits, Status, Unit
 from taskdb_cli.health.runner import run
 from taskdb_cli.health.thresholds import HOUR, Thresholds
@@ -31,9 +30,9 @@ ON_SERVERS = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 ON_A_SERVER = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
 ON_FILES = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 OF_A_SERVER = {"tls", "access", "connections", "long_transactions", "idle_in_transaction", "blocked"}
-OF_A_FILE = {"quick_check", "journal_mode", "permissions", "disk", "leftovers"}
-OF_BACKUPS = {"backup", "backup_archive", "drill", "shrinkage", "growth", "backup_space", "backup_strays"}
-OF_THE_TABLES = {definition.name for definition in DEFINITIONS if definition.needs_head}
+OF_A_FILE = {"quick_check", "permissions", "disk", "leftovers"}
+OF_BACKUPS = {"backup", "backup_archive", "drill", "shrinkage", "backup_space", "backup_strays"}
+OF_THE_TABLES = {check.name for check in CHECKS.values() if check.needs_head}
 AT_ONCE = Limits(0, HOUR)
 
 
@@ -400,9 +399,9 @@ def test_a_damaged_page(url):
 
 @ON_FILES
 def test_another_journal_mode(url):
-    """A file that was taken out of WAL mode is told of."""
+    """A file that was taken out of WAL mode is no alarm."""
     execute(url, "PRAGMA journal_mode = DELETE")
-    assert look(url) == {"journal_mode": "warning"}
+    assert look(url) == {}
 
 
 @ON_FILES
@@ -458,6 +457,17 @@ def test_the_end_of_a_version(url):
 
 
 @ON_A_SERVER
+@pytest.mark.parametrize(
+    ("known", "status"), [({13: date(2025, 11, 13)}, "ok"), ({99: date(2025, 11, 13)}, "critical")]
+)
+def test_a_version_that_is_not_known(url, monkeypatch, known, status):
+    """No alarm is raised for a server newer than all that are known; one older than all is out of support."""
+    monkeypatch.setattr("taskdb_cli.health.checks.postgresql.LAST_RELEASES", known)
+    found = check(url, "version")
+    assert (str(found.status), found.message.startswith("PostgreSQL 18")) == (status, True)
+
+
+@ON_A_SERVER
 def test_a_far_server_without_encryption(url):
     """A connection that leaves the machine is to be encrypted; here 0.0.0.0 stands for another one."""
     with Proxy(url) as proxy:
@@ -509,7 +519,7 @@ def test_a_black_hole(url, until):
         proxy.until = until
         report = run(open_database(proxy.url), now=NOW, timeout=1)
         assert report.status is Status.UNKNOWN
-        assert len(report.checks) == len(DEFINITIONS)
+        assert len(report.checks) == len(CHECKS)
         [last] = [found for found in report.checks if found.name == "plans"]
         assert last.status is Status.UNKNOWN
         assert "timed out" in last.message
@@ -529,13 +539,11 @@ def test_a_statement_that_waits(url, session):
 @ON_FILES
 def test_a_statement_that_goes_on(url):
     """What does not end by itself is ended when its time is over."""
-    visit = Visit(open_database(url))
-    visit.probe.set_time(0.05)
-    with pytest.raises(OperationalError, match=r"took longer than 0\.05 s"):
-        visit.connection.execute(
-            text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
-        )
-    visit.close()
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    with open_database(url).engine.connect() as connection:
+        ENGINES["sqlite"].set_time(connection, 0.05)
+        with pytest.raises(OperationalError, match=r"took longer than 0\.05 s"):
+            connection.execute(text(endless))
 
 
 @pytest.fixture

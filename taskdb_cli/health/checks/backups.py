@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from taskdb_cli.backup.archive import reseal, seal_of
 from taskdb_cli.backup.atomic import final_name, is_abandoned
-from taskdb_cli.backup.history import Proof
-from taskdb_cli.database.health import NotMeasured
-from taskdb_cli.errors import TaskdbError
-from taskdb_cli.health.report import WORST_FIRST, Check, Status, Unit
-from taskdb_cli.health.subject import Look, shortened
-
-FEWEST_ROWS = 1000
-"""A smaller database may well double in a day."""
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.history import Proof, Record
+from taskdb_cli.backup.names import parse_name
+from taskdb_cli.backup.ownership import Holdings, Owner, holdings, other_labels, presumed
+from taskdb_cli.errors import StorageFailed, TaskdbError
+from taskdb_cli.health.examination import Examination
+from taskdb_cli.health.registry import check
+from taskdb_cli.health.report import (
+    WORST_FIRST,
+    Result,
+    Status,
+    Unit,
+    Unmeasured,
+    judged,
+    none_of,
+    shortened,
+)
 
 REREAD_AT_MOST = 100_000_000
 """Archives up to this size in bytes are read again by every run of health; larger ones take too long."""
@@ -27,170 +38,162 @@ _TAKE = "taskdb backup"
 _VERIFY = "taskdb backup verify latest"
 
 
-def backup(look: Look) -> Check:
+@dataclass(frozen=True)
+class Backups:
+    """The directory and the label of a database's archives, and the database that they are compared with.
+
+    While `owner` is None, the archives of that label count if all of them are of one database.
+    """
+
+    directory: BackupDirectory
+    label: str
+    configured: bool = False
+    """Whether somebody chose the directory. Then it must exist."""
+    former_labels: frozenset[str] = frozenset()
+    place: str | None = None
+    owner: Owner | None = None
+
+    def of(self, identity: str | None) -> Backups:
+        """Return the archives of the database with that identity."""
+        return replace(self, owner=Owner(identity, self.place, self.label, self.former_labels))
+
+    def of_anybody(self) -> Backups:
+        """Return the archives of that label; raise InvalidInput if they are of several databases."""
+        owner = Owner(None, self.place, self.label, self.former_labels)
+        return replace(self, owner=owner if self.fault else presumed(self.directory, owner, anywhere=False))
+
+    @cached_property
+    def fault(self) -> str:
+        """Why the archives cannot be read; empty if they can, or if the default directory was never made."""
+        path = self.directory.path
+        if not os.path.lexists(path):
+            return f"the backup directory {path} is missing" if self.configured else ""
+        if path.exists() and not path.is_dir():
+            return f"the backup directory {path} is not a directory"
+        try:
+            self.directory.entries(self.label)
+        except StorageFailed as exc:
+            return exc.message
+        return "" if path.exists() else f"the backup directory {path} is a link to nowhere"
+
+    @cached_property
+    def record_fault(self) -> str:
+        """What is wrong with the record, or nothing."""
+        assert self.owner is not None
+        for label in sorted(self.owner.labels):
+            try:
+                record = self.directory.load_record(label)
+            except StorageFailed as exc:
+                return exc.message
+            # A path instead of a name might point outside the directory.
+            for name in [each.archive for each in record.proofs] + [each.archive for each in record.drills]:
+                parsed = parse_name(name)
+                if parsed is None or parsed[0] != label:
+                    return f"the record names {name!r}, which is not an archive of {label}"
+        return ""
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """The archives. Raises StorageFailed if they cannot be read."""
+        assert self.owner is not None
+        return holdings(self.directory, self.owner)
+
+    def not_counted(self) -> list[str]:
+        """Say which archives there are that do not count."""
+        assert self.owner is not None
+        labels = other_labels(self.directory, self.owner)
+        reasons = [f"this database has archives under the label {', '.join(labels)}"] if labels else []
+        return self.holdings.count_others(self.holdings.others) + reasons
+
+    @property
+    def record(self) -> Record:
+        """The record of the database's own archives; empty if something is wrong with it.
+
+        Raises Unmeasured if the directory cannot be read.
+        """
+        self.require_directory()
+        return Record() if self.record_fault else self.holdings.record
+
+    def require_directory(self) -> None:
+        """Raise Unmeasured if the directory cannot be read."""
+        if self.fault:
+            raise Unmeasured(self.fault)
+
+
+def _counted(exam: Examination) -> Backups:
+    """Return the archives that count for the database; before its identity is known, the label decides.
+
+    Raises Unmeasured if nobody said where they are, and InvalidInput if they may be several databases'.
+    """
+    if exam.backups is None:
+        raise Unmeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
+    if exam.backups.owner is None:
+        exam.backups = exam.backups.of_anybody()
+    return exam.backups
+
+
+@check("backup")
+def backup(exam: Examination) -> Result:
     """Judge the age of what the last verified archive holds; to have none is a warning.
 
-    A directory that cannot be used is critical. An archive of a time to come is a warning, and has no age.
+    A directory that cannot be used is critical. An archive with a date in the future is a warning, and has
+    no age.
     """
-    if look.backups.fault:
-        return look.found(Status.CRITICAL, look.backups.fault, remedy=f"mount or create it, then {_TAKE}")
-    if blocked := _impossible_locks(look):
+    backups = _counted(exam)
+    if backups.fault:
+        return Result(Status.CRITICAL, backups.fault, remedy=f"mount or create it, then {_TAKE}")
+    locks = backups.directory.lock_files(backups.label)
+    if blocked := [str(path) for path in locks if os.path.lexists(path) and not path.is_file()]:
         message = f"no backup can be taken: {shortened(blocked)} is not a regular file"
-        return look.found(Status.CRITICAL, message, remedy="remove it")
-    if look.backups.record_fault:
-        return look.found(
-            Status.UNKNOWN, look.backups.record_fault, remedy=f"remove the record, then {_VERIFY}"
-        )
-    found = _age(look)
-    if not (future := _future(look)):
+        return Result(Status.CRITICAL, message, remedy="remove it")
+    if backups.record_fault:
+        return Result(Status.UNKNOWN, backups.record_fault, remedy=f"remove the record, then {_VERIFY}")
+    found = _age(exam)
+    entries = [*backups.holdings.own, *backups.holdings.unreadable]
+    future = {entry.path.name for entry in entries if entry.taken_at > exam.now}
+    future |= {proof.archive for proof in backups.record.proofs if _is_future(exam, proof)}
+    if not future:
         return found
-    return look.found(
-        next(each for each in WORST_FIRST if each in (found.status, Status.WARNING)),
-        f"{shortened(future)} has a date in the future, so a clock is or was wrong; {found.message}",
-        value=found.value,
-        unit=found.unit,
+    return replace(
+        found,
+        status=min(found.status, Status.WARNING, key=WORST_FIRST.index),
+        message=f"{shortened(sorted(future))} has a date in the future, so a clock is or was wrong;"
+        f" {found.message}",
         remedy=found.remedy or "set the clock, then delete or rename the archive with the wrong date",
     )
 
 
-def _age(look: Look) -> Check:
-    record = look.backups.record
-    if record.verified is None:
-        if number := len(look.backups.holdings.own):
+def _age(exam: Examination) -> Result:
+    backups = _counted(exam)
+    if backups.record.verified is None:
+        if number := len(backups.holdings.own):
             message = f"no record says that any of {number} archives was ever verified"
-            return look.found(Status.WARNING, message, remedy=_VERIFY)
-        message = "; ".join(["no backup has been taken and verified yet", *look.backups.not_counted()])
-        return look.found(Status.WARNING, message, remedy=_TAKE)
-    proof = _verified(look)
-    if _is_future(look, proof):
+            return Result(Status.WARNING, message, remedy=_VERIFY)
+        message = "; ".join(["no backup has been taken and verified yet", *backups.not_counted()])
+        return Result(Status.WARNING, message, remedy=_TAKE)
+    proof = _verified(exam)
+    if _is_future(exam, proof):
         message = f"the age of the last verified backup, {proof.archive}, is not known"
-        return look.found(Status.UNKNOWN, message, remedy=_TAKE)
+        return Result(Status.UNKNOWN, message, remedy=_TAKE)
     message = f"{proof.archive} was verified at {proof.verified_at:%Y-%m-%d %H:%M} UTC"
-    age = (look.subject.now - proof.taken_at).total_seconds()
-    return look.judged(age, message, remedy=_TAKE, unit=Unit.SECONDS)
+    age = (exam.now - proof.taken_at).total_seconds()
+    return judged(age, exam.thresholds.backup, message, remedy=_TAKE, unit=Unit.SECONDS)
 
 
-def backup_archive(look: Look) -> Check:
+@check("backup_archive")
+def backup_archive(exam: Examination) -> Result:
     """Demand that the last verified archive is as it was verified; read all of it again if it is small."""
-    proof = _verified(look)
-    path = look.backups.directory.path / proof.archive
+    proof = _verified(exam)
+    path = _counted(exam).directory.path / proof.archive
     try:
-        problem, read = _problem(path, proof, look.subject.seconds / REREAD_SHARE)
+        problem, read = _problem(path, proof, exam.seconds / REREAD_SHARE)
     except TaskdbError as exc:
         problem, read = exc.message, False
     if problem:
-        return look.found(Status.CRITICAL, problem, remedy=f"find out why, then {_TAKE}")
+        return Result(Status.CRITICAL, problem, remedy=f"find out why, then {_TAKE}")
     since = f"{proof.verified_at:%Y-%m-%d %H:%M} UTC"
     how = "every byte matches its seal" if read else f"with its size and seal; not re-read since {since}"
-    return look.found(Status.OK, f"{path} is there, {how}", value=proof.size, unit=Unit.BYTES)
-
-
-def drill(look: Look) -> Check:
-    """Judge how long ago an archive was last restored for trial; that none ever was is a warning."""
-    _verified(look)
-    drilled, remedy = look.backups.record.drilled, f"{_VERIFY} --drill"
-    if drilled is None:
-        return look.found(Status.WARNING, "no archive was ever restored for trial", remedy=remedy)
-    age = (look.subject.now - drilled.at).total_seconds()
-    if age < 0:
-        message = f"the last drill, of {drilled.archive}, has a date in the future: a clock is or was wrong"
-        return look.found(Status.UNKNOWN, message, remedy=remedy)
-    message = f"{drilled.archive} was restored for trial at {drilled.at:%Y-%m-%d %H:%M} UTC"
-    return look.judged(age, message, remedy=remedy, unit=Unit.SECONDS)
-
-
-def shrinkage(look: Look) -> Check:
-    """Judge how much smaller the last verified archive is than the one before it, in per cent."""
-    proof = _verified(look)
-    older = [each for each in look.backups.record.proofs if each.taken_at < proof.taken_at]
-    if not older:
-        raise NotMeasured("there is no verified backup before the last one")
-    previous = older[-1]
-    rows, before = sum(proof.rows.values()), sum(previous.rows.values())
-    lost = max(_lost(rows, before), _lost(proof.bytes, previous.bytes))
-    message = f"{rows:,} rows now, {before:,} before; {proof.bytes:,} bytes now, {previous.bytes:,} before"
-    remedy = f"find out who deleted them; keep {previous.archive}"
-    return look.judged(lost, message, remedy=remedy, unit=Unit.PERCENT)
-
-
-def growth(look: Look) -> Check:
-    """Judge how much the rows have grown since the last verified backup, or shrunk, in per cent."""
-    proof = _verified(look)
-    before = sum(proof.rows.values())
-    rows = sum(look.probe.rows(table) for table in proof.rows)
-    change = 100 * (rows - before) / before if before else 0.0
-    message = f"{rows:,} rows, and {before:,} in {proof.archive}"
-    if change < 0:
-        status = look.thresholds.shrinkage.judge(-change)
-    else:
-        status = look.limits.judge(change) if rows >= FEWEST_ROWS else Status.OK
-    remedy = f"find out who changed so much; {proof.archive} has what was there before"
-    return look.found(status, message, value=change, unit=Unit.PERCENT, remedy=remedy)
-
-
-def backup_space(look: Look) -> Check:
-    """Judge how much of the disk under the archives is free, in per cent, and whether one more fits."""
-    _require_directory(look)
-    directory = look.backups.directory.path
-    disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
-    free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    message = f"{free / 1e6:,.0f} of {total / 1e6:,.0f} MB are free under {directory}"
-    remedy = "make room, or keep fewer archives: taskdb backup prune"
-    proof, percent = look.backups.record.verified, 100 * free / total if total else 0.0
-    problem = ""
-    if disk.f_flag & os.ST_RDONLY:
-        problem, remedy = "the disk is read-only", "make it writable"
-    elif proof is not None and free < proof.size:
-        problem = "not enough for one more archive"
-    elif disk.f_files and not disk.f_favail:
-        problem = "the disk has no room for more files (no inodes)"
-    if problem:
-        found = f"{message}: {problem}"
-        return look.found(Status.CRITICAL, found, value=percent, unit=Unit.PERCENT, remedy=remedy)
-    return look.judged(percent, message, remedy=remedy, unit=Unit.PERCENT)
-
-
-def backup_strays(look: Look) -> Check:
-    """Look for what dead runs left behind, and for what only looks like an archive."""
-    _require_directory(look)
-    return look.none_of(
-        [_stray(path) for path in look.backups.directory.strays()],
-        "nothing lies among the archives that is none",
-        "these are no archives",
-        remedy="delete or rename them, once no backup runs; the next backup removes its own leftovers",
-        status=Status.WARNING,
-    )
-
-
-def _require_directory(look: Look) -> None:
-    if look.backups.fault:
-        raise NotMeasured(look.backups.fault)
-
-
-def _verified(look: Look) -> Proof:
-    """Return the proof of the newest archive that is not dated in the future, if there is one."""
-    record = look.backups.record
-    if record.verified is None:
-        raise NotMeasured("there is no verified backup yet", _TAKE)
-    newest_first = reversed(record.proofs)
-    return next((proof for proof in newest_first if not _is_future(look, proof)), record.verified)
-
-
-def _is_future(look: Look, proof: Proof) -> bool:
-    return max(proof.taken_at, proof.verified_at) > look.subject.now
-
-
-def _future(look: Look) -> list[str]:
-    """Return the archives whose name or manifest has a date in the future."""
-    record, found = look.backups.record, look.backups.holdings
-    entries = [*found.own, *found.unreadable]
-    named = {entry.path.name for entry in entries if entry.taken_at > look.subject.now}
-    return sorted(named | {proof.archive for proof in record.proofs if _is_future(look, proof)})
-
-
-def _impossible_locks(look: Look) -> list[str]:
-    files = look.backups.directory.lock_files(look.backups.label)
-    return [str(path) for path in files if os.path.lexists(path) and not path.is_file()]
+    return Result(Status.OK, f"{path} is there, {how}", proof.size, Unit.BYTES)
 
 
 def _problem(path: Path, proof: Proof, seconds: float) -> tuple[str, bool]:
@@ -211,10 +214,86 @@ def _problem(path: Path, proof: Proof, seconds: float) -> tuple[str, bool]:
     return "", seal is not None
 
 
-def _stray(path: Path) -> str:
-    untold = final_name(path.name) and is_abandoned(path) is None
-    return f"{path} (it is not known whether a run still writes it)" if untold else str(path)
+@check("drill")
+def drill(exam: Examination) -> Result:
+    """Judge how long ago an archive was last restored as a test; it is a warning if none ever was."""
+    _verified(exam)
+    drilled, remedy = _counted(exam).record.drilled, f"{_VERIFY} --drill"
+    if drilled is None:
+        return Result(Status.WARNING, "no archive was ever restored for trial", remedy=remedy)
+    age = (exam.now - drilled.at).total_seconds()
+    if age < 0:
+        message = f"the last drill, of {drilled.archive}, has a date in the future: a clock is or was wrong"
+        return Result(Status.UNKNOWN, message, remedy=remedy)
+    message = f"{drilled.archive} was restored for trial at {drilled.at:%Y-%m-%d %H:%M} UTC"
+    return judged(age, exam.thresholds.drill, message, remedy=remedy, unit=Unit.SECONDS)
 
 
-def _lost(now: int, before: int) -> float:
-    return max(0.0, 100 * (before - now) / before) if before else 0.0
+@check("shrinkage")
+def shrinkage(exam: Examination) -> Result:
+    """Judge how much smaller the last verified archive is than the one before it, in per cent."""
+    proof = _verified(exam)
+    older = [each for each in _counted(exam).record.proofs if each.taken_at < proof.taken_at]
+    if not older:
+        raise Unmeasured("there is no verified backup before the last one")
+    previous = older[-1]
+    rows, before = sum(proof.rows.values()), sum(previous.rows.values())
+    pairs = ((rows, before), (proof.bytes, previous.bytes))
+    lost = max(100 * (old - new) / old if old > new else 0.0 for new, old in pairs)
+    message = f"{rows:,} rows now, {before:,} before; {proof.bytes:,} bytes now, {previous.bytes:,} before"
+    remedy = f"find out who deleted them; keep {previous.archive}"
+    return judged(lost, exam.thresholds.shrinkage, message, remedy=remedy, unit=Unit.PERCENT)
+
+
+@check("backup_space")
+def backup_space(exam: Examination) -> Result:
+    """Judge how much of the disk under the archives is free, in per cent, and whether one more fits."""
+    backups = _counted(exam)
+    backups.require_directory()
+    directory = backups.directory.path
+    disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
+    free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    percent = 100 * free / total if total else 0.0
+    message = f"{free / 1e6:,.0f} of {total / 1e6:,.0f} MB are free under {directory}"
+    remedy = "make room, or keep fewer archives: taskdb backup prune"
+    problem, proof = "", backups.record.verified
+    if disk.f_flag & os.ST_RDONLY:
+        problem, remedy = "the disk is read-only", "make it writable"
+    elif proof is not None and free < proof.size:
+        problem = "not enough for one more archive"
+    elif disk.f_files and not disk.f_favail:
+        problem = "the disk has no room for more files (no inodes)"
+    if problem:
+        return Result(Status.CRITICAL, f"{message}: {problem}", percent, Unit.PERCENT, remedy)
+    return judged(percent, exam.thresholds.backup_space, message, remedy=remedy, unit=Unit.PERCENT)
+
+
+@check("backup_strays")
+def backup_strays(exam: Examination) -> Result:
+    """Look for files of dead runs, and for files that only look like an archive."""
+    backups = _counted(exam)
+    backups.require_directory()
+    strays = []
+    for path in backups.directory.strays():
+        untold = final_name(path.name) and is_abandoned(path) is None
+        strays.append(f"{path} (it is not known whether a run still writes it)" if untold else str(path))
+    return none_of(
+        strays,
+        "no stray files in the backup directory",
+        "these are no archives",
+        remedy="delete or rename them, once no backup runs; the next backup removes its own leftovers",
+        status=Status.WARNING,
+    )
+
+
+def _verified(exam: Examination) -> Proof:
+    """Return the proof of the newest archive that has no date in the future, if there is one."""
+    record = _counted(exam).record
+    if record.verified is None:
+        raise Unmeasured("there is no verified backup yet", _TAKE)
+    newest_first = reversed(record.proofs)
+    return next((proof for proof in newest_first if not _is_future(exam, proof)), record.verified)
+
+
+def _is_future(exam: Examination, proof: Proof) -> bool:
+    return max(proof.taken_at, proof.verified_at) > exam.now

@@ -1,0 +1,150 @@
+"""One look at a database, which all checks of a run share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Connection, event
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.identity import read_identity
+from taskdb_cli.database.schema import compare_revision, current_revision
+from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, TaskdbError
+from taskdb_cli.health import TIMEOUT
+from taskdb_cli.health.registry import ENGINES
+from taskdb_cli.health.report import Status, Unmeasured
+from taskdb_cli.health.thresholds import Thresholds
+from taskdb_cli.services.migrate import differences
+
+if TYPE_CHECKING:
+    from taskdb_cli.health.checks.backups import Backups
+
+T = TypeVar("T")
+
+
+class Examination:
+    """The connection to one database, and what several checks need. Nothing is ever committed."""
+
+    def __init__(
+        self, database: Database, *, now: datetime, thresholds: Thresholds, backups: Backups | None
+    ) -> None:
+        """Take a database that has never connected, so that the first connection can be timed."""
+        self.database = database
+        self.now = now
+        self.thresholds = thresholds
+        self.backups = backups
+        self.seconds: float = TIMEOUT
+        """The time that is left for the running check."""
+        self.connecting_seconds = 0.0
+        """How long the connection took to open."""
+        self.failure: TaskdbError | None = None
+        """Why there is no connection, once one has been tried."""
+        self._engine = ENGINES[database.backend.dialect]
+        self._connection: Connection | None = None
+        self._stack = ExitStack()
+        self._known: dict[object, Any] = {}
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, opened on first use. Raises what `require_connection` raises."""
+        self.require_connection()
+        assert self._connection is not None
+        return self._connection
+
+    def require_connection(self) -> None:
+        """Raise DataCorrupt for a file that is damaged or is no database, or Unmeasured for no connection.
+
+        Only the first Unmeasured says why there is no connection.
+        """
+        if self._connection is not None:
+            return
+        reason = "no connection"
+        if self.failure is None:
+            try:
+                self._connection = self._open()
+                return
+            except (DataCorrupt, SchemaForeign) as exc:
+                self.failure = DataCorrupt(exc.message, exc.hint)
+            except TaskdbError as exc:
+                self.failure = exc
+                reason = f"no connection: {exc}"
+        if isinstance(self.failure, DataCorrupt):
+            raise self.failure
+        raise Unmeasured(reason, status=Status.UNKNOWN)
+
+    def _open(self) -> Connection:
+        opened: list[float] = []
+        # The clock stops before SQLAlchemy asks the new connection for its version and more.
+        event.listen(
+            self.database.engine,
+            "first_connect",
+            lambda *_: opened.append(time.perf_counter()),
+            insert=True,
+        )
+        begun = time.perf_counter()
+        connection = self._stack.enter_context(self.database.connect())
+        self.connecting_seconds = opened[0] - begun
+        if self._engine.first_statement:
+            with self.database.translating():
+                connection.exec_driver_sql(self._engine.first_statement)
+        return connection
+
+    def once(self, measure: Callable[[Examination], T]) -> T:
+        """Return what a function returned when it measured this database for the first time."""
+        if measure not in self._known:
+            self._known[measure] = measure(self)
+        found: T = self._known[measure]
+        return found
+
+    @cached_property
+    def schema_problem(self) -> SchemaError | None:
+        """What is wrong with the revision; None if it is the newest one."""
+        try:
+            return compare_revision(current_revision(self.connection))
+        except SchemaError as exc:
+            return exc
+
+    def require_head(self) -> None:
+        """Raise Unmeasured if the tables are not those that this version knows."""
+        if problem := self.schema_problem:
+            raise Unmeasured(f"needs the newest schema: {problem.message}", status=Status.UNKNOWN)
+
+    @cached_property
+    def differences(self) -> list[str]:
+        """How the live schema differs from the models."""
+        return list(differences(self.connection, self.database.backend))
+
+    def learn_identity(self) -> bool:
+        """Ask the database for its identity; return whether other archives count as its own then."""
+        if self.backups is None:
+            return False
+        before = self.backups.owner
+        self.backups = self.backups.of(read_identity(self.connection))
+        return before != self.backups.owner
+
+    def set_time(self, seconds: float) -> None:
+        """Set how many seconds are left."""
+        self.seconds = seconds
+        if self._connection is not None:
+            self._engine.set_time(self._connection, seconds)
+
+    def recover(self) -> None:
+        """Forget a statement that failed. If that fails too, the next statement will say so."""
+        if self._connection is not None:
+            with suppress(TaskdbError), self.database.translating():
+                self._connection.rollback()
+
+    def sever(self) -> None:
+        """Make the running statement fail, from another thread."""
+        if self._connection is not None:
+            self._engine.sever(self._connection)
+
+    def close(self) -> None:
+        """Close the connection, even one that is broken."""
+        with suppress(TaskdbError):
+            self._stack.close()
