@@ -95,13 +95,12 @@ def each(database: Database, rounds: int = 7) -> str:
     run(database, now=datetime.now(UTC), only=["connection"])  # registers the checks of the engine
     for _ in range(rounds):
         fresh = Database(database.url, database.options)
-        exam = Examination(fresh, now=datetime.now(UTC), thresholds=Thresholds(), backups=None)
+        exam = Examination(fresh, datetime.now(UTC), Thresholds(), None)
         for name, check in CHECKS.items():
             with _statements() as statements:
                 begun = time.perf_counter()
-                if function := check.functions.get(database.backend.dialect):
-                    with suppress(Unmeasured):
-                        function(exam)
+                with suppress(Unmeasured):
+                    exam.make(check)
                 taken[name].append((time.perf_counter() - begun) * 1000)
             for number, (text, milliseconds) in enumerate(statements):
                 sent[name][number].append(milliseconds)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, event
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.identity import read_identity
 from taskdb_cli.database.schema import compare_revision, current_revision
 from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, TaskdbError
 from taskdb_cli.health import TIMEOUT
-from taskdb_cli.health.registry import ENGINES
-from taskdb_cli.health.report import Status, Unmeasured
+from taskdb_cli.health.registry import ENGINES, Check
+from taskdb_cli.health.report import NO_LIMITS, Result, Status, Unit, Unmeasured
 from taskdb_cli.health.thresholds import Thresholds
 from taskdb_cli.services.migrate import differences
 
@@ -31,20 +30,25 @@ class Examination:
     """The connection to one database, and what several checks need. Nothing is ever committed."""
 
     def __init__(
-        self, database: Database, *, now: datetime, thresholds: Thresholds, backups: Backups | None
+        self, database: Database, now: datetime, thresholds: Thresholds, backups: Backups | None
     ) -> None:
         """Take a database that has never connected, so that the first connection can be timed."""
         self.database = database
         self.now = now
         self.thresholds = thresholds
         self.backups = backups
+        self.counted: Backups | None = None
+        """The archives that count for the database, once that is known."""
         self.seconds: float = TIMEOUT
         """The time that is left for the running check."""
+        self.limits = NO_LIMITS
+        """The limits of the running check."""
         self.connecting_seconds = 0.0
         """How long the connection took to open."""
         self.failure: TaskdbError | None = None
         """Why there is no connection, once one has been tried."""
-        self._engine = ENGINES[database.backend.dialect]
+        self.engine = ENGINES[database.backend.dialect]
+        self._unit = Unit.NUMBER
         self._connection: Connection | None = None
         self._stack = ExitStack()
         self._known: dict[object, Any] = {}
@@ -61,38 +65,38 @@ class Examination:
 
         Only the first Unmeasured says why there is no connection.
         """
-        if self._connection is not None:
-            return
         reason = "no connection"
-        if self.failure is None:
+        if self._connection is None and self.failure is None:
             try:
                 self._connection = self._open()
-                return
-            except (DataCorrupt, SchemaForeign) as exc:
-                self.failure = DataCorrupt(exc.message, exc.hint)
             except TaskdbError as exc:
-                self.failure = exc
+                corrupt = isinstance(exc, DataCorrupt | SchemaForeign)
+                self.failure = DataCorrupt(exc.message, exc.hint) if corrupt else exc
                 reason = f"no connection: {exc}"
         if isinstance(self.failure, DataCorrupt):
             raise self.failure
-        raise Unmeasured(reason, status=Status.UNKNOWN)
+        if self.failure:
+            raise Unmeasured(reason, status=Status.UNKNOWN)
 
     def _open(self) -> Connection:
         opened: list[float] = []
+
+        def note(*_: object) -> None:
+            opened.append(time.perf_counter())
+
         # The clock stops before SQLAlchemy asks the new connection for its version and more.
-        event.listen(
-            self.database.engine,
-            "first_connect",
-            lambda *_: opened.append(time.perf_counter()),
-            insert=True,
-        )
+        event.listen(self.database.engine, "first_connect", note, insert=True)
         begun = time.perf_counter()
         connection = self._stack.enter_context(self.database.connect())
         self.connecting_seconds = opened[0] - begun
-        if self._engine.first_statement:
+        if self.engine.first_statement:
             with self.database.translating():
-                connection.exec_driver_sql(self._engine.first_statement)
+                connection.exec_driver_sql(self.engine.first_statement)
         return connection
+
+    def ask(self, sql: str) -> list[Any]:
+        """Return the rows of a statement in the driver's own words."""
+        return list(self.connection.exec_driver_sql(sql))
 
     def once(self, measure: Callable[[Examination], T]) -> T:
         """Return what a function returned when it measured this database for the first time."""
@@ -109,29 +113,38 @@ class Examination:
         except SchemaError as exc:
             return exc
 
-    def require_head(self) -> None:
-        """Raise Unmeasured if the tables are not those that this version knows."""
-        if problem := self.schema_problem:
-            raise Unmeasured(f"needs the newest schema: {problem.message}", status=Status.UNKNOWN)
+    def require_all_rows(self) -> None:
+        """Raise Unmeasured where row level security may hide rows: counting them would be wrong."""
+        if tables := self.once(self.engine.hidden_tables):
+            reason = f"row level security hides rows of {' and '.join(tables)} from this role"
+            raise Unmeasured(reason, "use a role with BYPASSRLS")
 
     @cached_property
     def differences(self) -> list[str]:
         """How the live schema differs from the models."""
         return list(differences(self.connection, self.database.backend))
 
-    def learn_identity(self) -> bool:
-        """Ask the database for its identity; return whether other archives count as its own then."""
-        if self.backups is None:
-            return False
-        before = self.backups.owner
-        self.backups = self.backups.of(read_identity(self.connection))
-        return before != self.backups.owner
+    def make(self, check: Check) -> Result:
+        """Make a check. Raises Unmeasured, errors of taskdb, and those of the driver."""
+        self.limits, self._unit = self.thresholds.of(check.name), check.unit
+        # The check connection opens it, and judges what comes of that.
+        if not check.offline and check.name != "connection":
+            self.require_connection()
+        if check.needs_head and (problem := self.schema_problem):
+            raise Unmeasured(f"needs the newest schema: {problem.message}", status=Status.UNKNOWN)
+        function = check.functions.get(self.database.backend.dialect)
+        return function(self) if function else Result(Status.SKIPPED, self.engine.absent)
+
+    def judged(self, value: float, message: str, remedy: str = "") -> Result:
+        """Return a value, judged by the limits of the running check. A good one needs no remedy."""
+        status = self.limits.judge(value)
+        return Result(status, message, value, self._unit, "" if status is Status.OK else remedy)
 
     def set_time(self, seconds: float) -> None:
         """Set how many seconds are left."""
         self.seconds = seconds
         if self._connection is not None:
-            self._engine.set_time(self._connection, seconds)
+            self.engine.set_time(self._connection, seconds)
 
     def recover(self) -> None:
         """Forget a statement that failed. If that fails too, the next statement will say so."""
@@ -142,7 +155,7 @@ class Examination:
     def sever(self) -> None:
         """Make the running statement fail, from another thread."""
         if self._connection is not None:
-            self._engine.sever(self._connection)
+            self.engine.sever(self._connection)
 
     def close(self) -> None:
         """Close the connection, even one that is broken."""

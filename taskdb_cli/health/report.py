@@ -72,7 +72,7 @@ class Result:
     value: float | None = None
     unit: Unit = Unit.NUMBER
     remedy: str = ""
-    """How to repair it. A report has no remedy where all is well."""
+    """How to repair it."""
     name: str = ""
     limits: Limits = NO_LIMITS
 
@@ -88,13 +88,6 @@ class Unmeasured(Exception):
     def __init__(self, reason: str, remedy: str = "", *, status: Status = Status.SKIPPED) -> None:
         super().__init__(reason)
         self.result = Result(status, reason, remedy=remedy)
-
-
-def judged(
-    value: float, limits: Limits, message: str, *, remedy: str = "", unit: Unit = Unit.NUMBER
-) -> Result:
-    """Return a measured value, judged by limits."""
-    return Result(limits.judge(value), message, value, unit, remedy)
 
 
 def none_of(
@@ -144,8 +137,3 @@ class Report:
     def exit_code(self) -> int:
         """The exit code of a monitoring plugin."""
         return EXIT_CODES[self.status]
-
-    def count(self) -> dict[Status, int]:
-        """Return how many checks ended with each status, in the order of `Status`."""
-        counts = Counter(check.status for check in self.checks)
-        return {status: counts[status] for status in Status}

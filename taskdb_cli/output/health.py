@@ -1,8 +1,11 @@
-"""A report on health as text: JSON, a line for Nagios and its kin, and Prometheus' format for files."""
+"""A report on health: a table, JSON, a line for Nagios and its kin, and Prometheus' text format."""
 
 from __future__ import annotations
 
 import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -10,7 +13,9 @@ from taskdb_cli.output.formats import timestamp, write_json
 from taskdb_cli.text.escaping import hide_secrets, one_line
 
 if TYPE_CHECKING:
-    from taskdb_cli.health.report import Limits, Report, Result
+    from rich.console import Group
+
+    from taskdb_cli.health.report import Report, Result
 
 
 class HealthFormat(StrEnum):
@@ -24,16 +29,17 @@ class HealthFormat(StrEnum):
 
 def write_report(report: Report, format: HealthFormat, stream: TextIO) -> None:
     """Write a report in that format."""
-    if format is HealthFormat.TABLE:
-        from taskdb_cli.output.health_table import print_report
+    match format:
+        case HealthFormat.TABLE:
+            from taskdb_cli.output.tables import console_for
 
-        print_report(report, stream)
-    elif format is HealthFormat.JSON:
-        write_json(record(report), stream)
-    elif format is HealthFormat.NAGIOS:
-        stream.write(nagios(report) + "\n")
-    else:
-        stream.write(prometheus(report))
+            console_for(stream).print(_render(report, report.folded))
+        case HealthFormat.JSON:
+            write_json(record(report), stream)
+        case HealthFormat.NAGIOS:
+            stream.write(nagios(report) + "\n")
+        case HealthFormat.PROMETHEUS:
+            stream.write(prometheus(report))
 
 
 def record(report: Report) -> dict[str, Any]:
@@ -44,45 +50,39 @@ def record(report: Report) -> dict[str, Any]:
         "database": report.place,
         "checked_at": timestamp(report.at),
         "seconds": round(report.seconds, 6),
-        "checks": [_check_record(check) for check in report.checks],
-    }
-
-
-def _check_record(check: Result) -> dict[str, Any]:
-    return {
-        "name": check.name,
-        "status": check.status.value,
-        "value": check.value,
-        "unit": check.unit.value,
-        "warning": check.limits.warning,
-        "critical": check.limits.critical,
-        "message": hide_secrets(check.message),
-        "remedy": hide_secrets(check.remedy),
+        "checks": [
+            {
+                "name": check.name,
+                "status": check.status.value,
+                "value": check.value,
+                "unit": check.unit.value,
+                "warning": check.limits.warning,
+                "critical": check.limits.critical,
+                "message": hide_secrets(check.message),
+                "remedy": hide_secrets(check.remedy),
+            }
+            for check in report.checks
+        ],
     }
 
 
 def nagios(report: Report) -> str:
-    """Return one line of status, what is wrong, and performance data after a bar."""
+    """Return one line: the status, what is wrong, and after a bar the performance data."""
     wrong = [f"{check.name} {check.status}: {check.message}" for check in report.folded if not check.is_fine]
     fine = f"all is well with {report.place}" if report.exit_code == 0 else "nothing was measured"
-    text = "; ".join(wrong) or fine
-    measured = [check for check in report.checks if check.value is not None]
     # A bar would end the text.
-    text = one_line(re.sub(r"[\s|]+", " ", text))
+    text = one_line(re.sub(r"[\s|]+", " ", "; ".join(wrong) or fine))
+    measured = []
+    for check in report.checks:
+        if check.value is not None:
+            limits = [check.limits.warning, check.limits.critical]
+            # A lower limit has a colon behind it.
+            colon = ":" if check.limits.falling else ""
+            ranges = ["" if limit is None else _number(limit) + colon for limit in limits]
+            parts = [f"{check.name}={_number(check.value)}{check.unit}", *ranges]
+            measured.append(";".join(parts).rstrip(";"))
     line = f"TASKDB {report.status.upper()} - {text}"
-    return f"{line} | {' '.join(map(_performance, measured))}" if measured else line
-
-
-def _performance(check: Result) -> str:
-    limits = check.limits
-    parts = [_range(limits, limits.warning), _range(limits, limits.critical)]
-    return ";".join([f"{check.name}={_number(check.value or 0)}{check.unit}", *parts]).rstrip(";")
-
-
-def _range(limits: Limits, limit: float | None) -> str:
-    if limit is None:
-        return ""
-    return f"{_number(limit)}:" if limits.falling else _number(limit)
+    return f"{line} | {' '.join(measured)}" if measured else line
 
 
 def _number(value: float) -> str:
@@ -98,23 +98,87 @@ def prometheus(report: Report) -> str:
     from taskdb_cli.text.prometheus import Samples, gauges
 
     checks = [({"check": each.name}, each) for each in report.checks]
+    statuses = [(label, EXIT_CODES[each.status]) for label, each in checks if each.status in EXIT_CODES]
     families: list[tuple[str, str, Samples]] = [
         ("status", "0 ok, 1 warning, 2 critical, 3 unknown: the worst of all.", [({}, report.exit_code)]),
-        (
-            "check_status",
-            "The same of each check; of one that was skipped, none.",
-            [(label, EXIT_CODES[each.status]) for label, each in checks if each.status in EXIT_CODES],
-        ),
+        ("check_status", "The same of each check; of one that was skipped, none.", statuses),
     ]
     for unit, (suffix, factor) in _FAMILIES.items():
-        values = [
-            (label, each.value * factor)
-            for label, each in checks
-            if each.unit == unit and each.value is not None
-        ]
+        found = [(label, each.value) for label, each in checks if each.unit == unit]
+        values = [(label, value * factor) for label, value in found if value is not None]
         families.append((f"value{suffix}", "What a check measured.", values))
     families += [
         ("duration_seconds", "How long all checks took.", [({}, report.seconds)]),
         ("timestamp_seconds", "When they began, in seconds since 1970.", [({}, report.at.timestamp())]),
     ]
     return gauges((f"taskdb_health_{name}", help, samples) for name, help, samples in families)
+
+
+_STYLES = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown": "magenta", "skipped": "dim"}
+"""How a table shows each status."""
+
+_TIMES = ((86_400, "d"), (3600, "h"), (60, "min"))
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -> None:
+    """Show one report after the other in the same place, so many seconds apart, until interrupted.
+
+    What is wrong comes first, because what does not fit on the screen is cut off.
+    """
+    from rich.live import Live
+
+    from taskdb_cli.health.report import WORST_FIRST
+    from taskdb_cli.output.tables import console_for
+
+    with Live(console=console_for(stream), auto_refresh=False, screen=True, vertical_overflow="crop") as live:
+        while True:
+            report = collect()
+            worst_first = sorted(report.folded, key=lambda check: WORST_FIRST.index(check.status))
+            live.update(_render(report, worst_first, summary_first=True), refresh=True)
+            time.sleep(pause)
+
+
+def _render(report: Report, checks: Sequence[Result], *, summary_first: bool = False) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("Check", "Status"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("Value", justify="right", no_wrap=True)
+    table.add_column("Found", overflow="fold")
+    for check in checks:
+        # A part of it may be the words of a server.
+        found = Text(one_line(check.message), "dim" if check.status == "skipped" else "")
+        if check.remedy:
+            found.append(f"\n→ {one_line(check.remedy)}", "bold")
+        table.add_row(check.name, Text(check.status, _STYLES[check.status]), _value(check), found)
+    numbers = Counter(str(check.status) for check in report.checks)
+    counts = ", ".join(f"{numbers[status]} {status}" for status in _STYLES if numbers[status])
+    length, clock = f"{report.seconds * 1000:.0f} ms", f"{report.at.astimezone():%H:%M:%S}"
+    summary = Text.assemble(
+        (report.status, _STYLES[report.status]),
+        f": {one_line(report.place)}: {counts or 'nothing was measured'} in {length} at {clock}",
+    )
+    return Group(summary, table) if summary_first else Group(table, summary)
+
+
+def _value(check: Result) -> str:
+    value = check.value
+    if value is None:
+        return ""
+    match check.unit:
+        case "s":
+            sign, length = ("-", -value) if value < 0 else ("", value)
+            if length < 1:
+                return f"{sign}{length * 1000:.0f} ms"
+            words = (f"{length / size:,.0f} {name}" for size, name in _TIMES if length >= 2 * size)
+            return sign + next(words, f"{length:.0f} s")
+        case "B":
+            words = (f"{value / size:.1f} {name}" for size, name in _SIZES if value >= size)
+            return next(words, f"{value:.0f} B")
+        case "%":
+            return f"{value:.1f} %"
+    return f"{value:,.0f}"

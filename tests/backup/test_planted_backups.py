@@ -19,6 +19,7 @@ from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.atomic import open_partial
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.names import archive_name
+from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.health.checks import backups as checks
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import EXIT_CODES, WORST_FIRST
@@ -29,6 +30,7 @@ from tests.contents import fill
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 LABEL = "work"
+OWNER = Owner(None, None, LABEL)
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "health.md"
 ON_FILES = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 
@@ -57,7 +59,7 @@ class Place:
     def report(self, **options: Any) -> dict[str, Any]:
         found = run(
             open_database(self.url),
-            **{"now": NOW, "backups": Backups(self.directory, LABEL, configured=True)} | options,
+            **{"now": NOW, "backups": Backups(self.directory, OWNER, configured=True)} | options,
         )
         return {check.name: check for check in found.checks if not check.is_fine}
 
@@ -242,7 +244,7 @@ def test_a_flipped_bit_in_a_large_archive(url, tmp_path, monkeypatch):
     assert archive.stat().st_size > 1_000_000
 
     def look(**options: Any):
-        backups = Backups(directory, LABEL)
+        backups = Backups(directory, OWNER)
         [check] = run(database, now=NOW, backups=backups, only=["backup_archive"], **options).checks
         return str(check.status), check.message
 
@@ -270,7 +272,7 @@ def test_a_file_that_is_being_written_is_no_stray(place):
 @ON_FILES
 def test_the_first_day(url, tmp_path):
     """Who has never made a backup, in a directory that nobody chose, is told to take one."""
-    backups = Backups(BackupDirectory(tmp_path / "shelf"), LABEL)
+    backups = Backups(BackupDirectory(tmp_path / "shelf"), OWNER)
     [found] = run(open_database(url), now=NOW, backups=backups, only=["backup"]).checks
     assert (str(found.status), found.remedy) == ("warning", "taskdb backup")
 

@@ -7,6 +7,7 @@ import pytest
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import Limits, Status
 from taskdb_cli.health.runner import run
@@ -58,7 +59,9 @@ def look(url, directory):
 
 
 def report_of(url, directory, **options):
-    return run(open_database(url), **{"now": NOW, "backups": Backups(directory, "work")} | options)
+    return run(
+        open_database(url), **{"now": NOW, "backups": Backups(directory, Owner(None, None, "work"))} | options
+    )
 
 
 @pytest.mark.usefixtures("filled")
@@ -92,7 +95,7 @@ def test_backups_of_another_label(look, back_up, url, directory):
     """The archives of another database are none of this one."""
     back_up()
     assert look() == {}
-    assert look(backups=Backups(directory, "home")) == {"backup": "warning"}
+    assert look(backups=Backups(directory, Owner(None, None, "home"))) == {"backup": "warning"}
 
 
 @pytest.mark.usefixtures("filled")

@@ -15,10 +15,10 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import InvalidConfiguration, InvalidInput
-from taskdb_cli.health.registry import CHECKS, ENGINES
+from taskdb_cli.health.registry import CHECKS, ENGINES, HOUR
 from taskdb_cli.health.report import Limits, Status, Unit
 from taskdb_cli.health.runner import run
-from taskdb_cli.health.thresholds import HOUR, Thresholds
+from taskdb_cli.health.thresholds import Thresholds
 from tests.conftest import NOW, SERVERS, open_database, sqlalchemy_url
 from tests.listings import add_tasks, add_users, make_row
 from tests.processes import WITHOUT_PRIVILEGE, run_process
@@ -638,13 +638,13 @@ def test_it_leaves_a_pool_alone(url):
 def test_limits_are_read():
     """Limits are written as people write quantities; either of the two may be left out."""
     found = Thresholds.parse("connection=200ms:2s, backup=26h:50h size=:2GB drill=30d:")
-    assert found.connection == Limits(0.2, 2)
-    assert found.backup == Limits(26 * HOUR, 50 * HOUR)
-    assert found.size == Limits(None, 2e9)
-    assert found.drill == Limits(30 * 24 * HOUR, None)
-    assert Thresholds.parse("version=30d:0").version == Limits(30 * 24 * HOUR, 0, falling=True)
+    assert found["connection"] == Limits(0.2, 2)
+    assert found["backup"] == Limits(26 * HOUR, 50 * HOUR)
+    assert found["size"] == Limits(None, 2e9)
+    assert found["drill"] == Limits(30 * 24 * HOUR, None)
+    assert Thresholds.parse("version=30d:0")["version"] == Limits(30 * 24 * HOUR, 0, falling=True)
     assert Thresholds.parse("disk=20:3.5") == Thresholds.parse("disk=20%:3.5%")
-    assert Thresholds.parse("disk=20%:3.5%").disk == Limits(20, 3.5, falling=True)
+    assert Thresholds.parse("disk=20%:3.5%")["disk"] == Limits(20, 3.5, falling=True)
     assert Thresholds.parse("") == Thresholds()
 
 

@@ -17,16 +17,7 @@ from taskdb_cli.backup.ownership import Holdings, Owner, holdings, other_labels,
 from taskdb_cli.errors import StorageFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.registry import check
-from taskdb_cli.health.report import (
-    WORST_FIRST,
-    Result,
-    Status,
-    Unit,
-    Unmeasured,
-    judged,
-    none_of,
-    shortened,
-)
+from taskdb_cli.health.report import WORST_FIRST, Result, Status, Unit, Unmeasured, none_of, shortened
 
 REREAD_AT_MOST = 100_000_000
 """Archives up to this size in bytes are read again by every run of health; larger ones take too long."""
@@ -40,27 +31,12 @@ _VERIFY = "taskdb backup verify latest"
 
 @dataclass(frozen=True)
 class Backups:
-    """The directory and the label of a database's archives, and the database that they are compared with.
-
-    While `owner` is None, the archives of that label count if all of them are of one database.
-    """
+    """A directory of archives, and the database whose archives count."""
 
     directory: BackupDirectory
-    label: str
+    owner: Owner
     configured: bool = False
     """Whether somebody chose the directory. Then it must exist."""
-    former_labels: frozenset[str] = frozenset()
-    place: str | None = None
-    owner: Owner | None = None
-
-    def of(self, identity: str | None) -> Backups:
-        """Return the archives of the database with that identity."""
-        return replace(self, owner=Owner(identity, self.place, self.label, self.former_labels))
-
-    def of_anybody(self) -> Backups:
-        """Return the archives of that label; raise InvalidInput if they are of several databases."""
-        owner = Owner(None, self.place, self.label, self.former_labels)
-        return replace(self, owner=owner if self.fault else presumed(self.directory, owner, anywhere=False))
 
     @cached_property
     def fault(self) -> str:
@@ -71,7 +47,7 @@ class Backups:
         if path.exists() and not path.is_dir():
             return f"the backup directory {path} is not a directory"
         try:
-            self.directory.entries(self.label)
+            self.directory.entries(self.owner.label)
         except StorageFailed as exc:
             return exc.message
         return "" if path.exists() else f"the backup directory {path} is a link to nowhere"
@@ -79,7 +55,6 @@ class Backups:
     @cached_property
     def record_fault(self) -> str:
         """What is wrong with the record, or nothing."""
-        assert self.owner is not None
         for label in sorted(self.owner.labels):
             try:
                 record = self.directory.load_record(label)
@@ -95,15 +70,7 @@ class Backups:
     @cached_property
     def holdings(self) -> Holdings:
         """The archives. Raises StorageFailed if they cannot be read."""
-        assert self.owner is not None
         return holdings(self.directory, self.owner)
-
-    def not_counted(self) -> list[str]:
-        """Say which archives there are that do not count."""
-        assert self.owner is not None
-        labels = other_labels(self.directory, self.owner)
-        reasons = [f"this database has archives under the label {', '.join(labels)}"] if labels else []
-        return self.holdings.count_others(self.holdings.others) + reasons
 
     @property
     def record(self) -> Record:
@@ -127,9 +94,11 @@ def _counted(exam: Examination) -> Backups:
     """
     if exam.backups is None:
         raise Unmeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
-    if exam.backups.owner is None:
-        exam.backups = exam.backups.of_anybody()
-    return exam.backups
+    if exam.counted is None:
+        backups = exam.backups
+        owner = backups.owner if backups.fault else presumed(backups.directory, backups.owner, anywhere=False)
+        exam.counted = replace(backups, owner=owner)
+    return exam.counted
 
 
 @check("backup")
@@ -142,7 +111,7 @@ def backup(exam: Examination) -> Result:
     backups = _counted(exam)
     if backups.fault:
         return Result(Status.CRITICAL, backups.fault, remedy=f"mount or create it, then {_TAKE}")
-    locks = backups.directory.lock_files(backups.label)
+    locks = backups.directory.lock_files(backups.owner.label)
     if blocked := [str(path) for path in locks if os.path.lexists(path) and not path.is_file()]:
         message = f"no backup can be taken: {shortened(blocked)} is not a regular file"
         return Result(Status.CRITICAL, message, remedy="remove it")
@@ -169,15 +138,18 @@ def _age(exam: Examination) -> Result:
         if number := len(backups.holdings.own):
             message = f"no record says that any of {number} archives was ever verified"
             return Result(Status.WARNING, message, remedy=_VERIFY)
-        message = "; ".join(["no backup has been taken and verified yet", *backups.not_counted()])
-        return Result(Status.WARNING, message, remedy=_TAKE)
+        reasons = ["no backup has been taken and verified yet"]
+        reasons += backups.holdings.count_others(backups.holdings.others)
+        if labels := other_labels(backups.directory, backups.owner):
+            reasons.append(f"this database has archives under the label {', '.join(labels)}")
+        return Result(Status.WARNING, "; ".join(reasons), remedy=_TAKE)
     proof = _verified(exam)
     if _is_future(exam, proof):
         message = f"the age of the last verified backup, {proof.archive}, is not known"
         return Result(Status.UNKNOWN, message, remedy=_TAKE)
     message = f"{proof.archive} was verified at {proof.verified_at:%Y-%m-%d %H:%M} UTC"
     age = (exam.now - proof.taken_at).total_seconds()
-    return judged(age, exam.thresholds.backup, message, remedy=_TAKE, unit=Unit.SECONDS)
+    return exam.judged(age, message, _TAKE)
 
 
 @check("backup_archive")
@@ -226,7 +198,7 @@ def drill(exam: Examination) -> Result:
         message = f"the last drill, of {drilled.archive}, has a date in the future: a clock is or was wrong"
         return Result(Status.UNKNOWN, message, remedy=remedy)
     message = f"{drilled.archive} was restored for trial at {drilled.at:%Y-%m-%d %H:%M} UTC"
-    return judged(age, exam.thresholds.drill, message, remedy=remedy, unit=Unit.SECONDS)
+    return exam.judged(age, message, remedy)
 
 
 @check("shrinkage")
@@ -241,8 +213,7 @@ def shrinkage(exam: Examination) -> Result:
     pairs = ((rows, before), (proof.bytes, previous.bytes))
     lost = max(100 * (old - new) / old if old > new else 0.0 for new, old in pairs)
     message = f"{rows:,} rows now, {before:,} before; {proof.bytes:,} bytes now, {previous.bytes:,} before"
-    remedy = f"find out who deleted them; keep {previous.archive}"
-    return judged(lost, exam.thresholds.shrinkage, message, remedy=remedy, unit=Unit.PERCENT)
+    return exam.judged(lost, message, f"find out who deleted them; keep {previous.archive}")
 
 
 @check("backup_space")
@@ -265,7 +236,7 @@ def backup_space(exam: Examination) -> Result:
         problem = "the disk has no room for more files (no inodes)"
     if problem:
         return Result(Status.CRITICAL, f"{message}: {problem}", percent, Unit.PERCENT, remedy)
-    return judged(percent, exam.thresholds.backup_space, message, remedy=remedy, unit=Unit.PERCENT)
+    return exam.judged(percent, message, remedy)
 
 
 @check("backup_strays")

@@ -1,28 +1,21 @@
-"""Checks of both engines, and the parts of checks that both engines share."""
+"""The checks that both engines have."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from operator import itemgetter
 
-from sqlalchemy import (
-    CheckConstraint,
-    PrimaryKeyConstraint,
-    Select,
-    UniqueConstraint,
-    and_,
-    func,
-    not_,
-    select,
-)
+from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, UniqueConstraint, and_, func, not_, select
 from sqlalchemy.sql.elements import Grouping
 from sqlmodel import col
 
+from taskdb_cli.database.plan import literal_sql
 from taskdb_cli.errors import DataCorrupt
 from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import SQLITE, check
-from taskdb_cli.health.report import Limits, Result, Status, Unit, Unmeasured, judged, none_of
+from taskdb_cli.health.registry import Identity, check
+from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.listing import pages
@@ -34,10 +27,8 @@ FEWEST_TASKS = 10_000
 """A planner is right to read a smaller table from end to end."""
 
 PAGE = 50
-MB = 1e6
 
 _MAKE = "make it anew by the SQL that 'taskdb migrate sql' prints, or restore a backup into a new database"
-_RESTORE = "correct the rows, or restore a backup into a new database"
 
 
 @check("connection")
@@ -48,20 +39,16 @@ def connection(exam: Examination) -> Result:
     except (Unmeasured, DataCorrupt):
         assert exam.failure is not None
         return Result(Status.CRITICAL, exam.failure.message, remedy=exam.failure.hint)
-    seconds, limits = exam.connecting_seconds, exam.thresholds.connection
-    if limits.judge(seconds) is not Status.OK:
+    seconds = exam.connecting_seconds
+    if exam.limits.judge(seconds) is not Status.OK:
         begun = time.perf_counter()
         exam.database.engine.raw_connection().close()
         again = time.perf_counter() - begun
-        if limits.judge(again) is Status.OK:
-            message = (
-                f"a cold start: the first connection took {seconds * 1000:.0f} ms,"
-                f" a second one {again * 1000:.0f} ms"
-            )
-            return judged(again, limits, message, unit=Unit.SECONDS)
+        if exam.limits.judge(again) is Status.OK:
+            took = f"the first connection took {seconds * 1000:.0f} ms, a second one {again * 1000:.0f} ms"
+            return exam.judged(again, f"a cold start: {took}")
     message = f"{exam.database.backend.place} answered in {seconds * 1000:.0f} ms"
-    remedy = "look at the network and at the server's load"
-    return judged(seconds, limits, message, remedy=remedy, unit=Unit.SECONDS)
+    return exam.judged(seconds, message, "look at the network and at the server's load")
 
 
 @check("revision")
@@ -72,19 +59,17 @@ def revision(exam: Examination) -> Result:
     return Result(Status.OK, "the schema is at the newest revision")
 
 
-@check("drift", on=SQLITE)
-def drift(exam: Examination, ignored: Collection[str] = ()) -> Result:
+@check("drift")
+def drift(exam: Examination) -> Result:
     """Find other differences from the models, and what has been added.
 
     It is critical that a table is missing, or not the kind of table that keeps all rows after a crash.
     """
-    found = [
-        line
-        for line in exam.differences
-        if not (_is_of_constraint(line) or _is_of_index(line) or line in ignored)
-        # The index of a unique constraint is missed as a constraint.
-        and not (line.startswith("index ") and line.replace("index ", "constraint ", 1) in exam.differences)
-    ]
+    told = {*_lost_constraints(exam), *_lost_indexes(exam)}
+    told |= {f"index {name} is not of taskdb" for name in exam.once(exam.engine.invalid_indexes)}
+    # A difference of a unique constraint is one of its index, too.
+    told |= {f"index {line[11:]}" for line in exam.differences if line.startswith("constraint ")}
+    found = [line for line in exam.differences if line not in told]
     return none_of(
         found,
         "the tables are as the models say",
@@ -94,34 +79,43 @@ def drift(exam: Examination, ignored: Collection[str] = ()) -> Result:
     )
 
 
-def _is_of_constraint(line: str) -> bool:
-    return line.startswith(("constraint ", "primary key ")) and not line.endswith(" is not of taskdb")
+def _lost_constraints(exam: Examination) -> list[str]:
+    lost = [line for line in exam.differences if line.startswith(("constraint ", "primary key "))]
+    return [line for line in lost if not line.endswith(" is not of taskdb")]
 
 
-def _is_of_index(line: str) -> bool:
+def _lost_indexes(exam: Examination) -> list[str]:
+    lost = [line for line in exam.differences if line.startswith("index ")]
     # A unique constraint brings an index of its name, and is missed as a constraint.
-    extra = line.endswith(" is not of taskdb") or line.split()[1].endswith("_key")
-    return line.startswith("index ") and not extra
+    return [
+        line for line in lost if not line.endswith(" is not of taskdb") and line.split()[1][-4:] != "_key"
+    ]
 
 
-def lost_constraints(exam: Examination) -> list[str]:
-    """Return each constraint that is missing, or is not as the models say."""
-    return [line for line in exam.differences if _is_of_constraint(line)]
-
-
-def judge_constraints(lost: Sequence[str], remedy: str = "") -> Result:
-    """Judge constraints that are missing or not enforced."""
+@check("constraints")
+def constraints(exam: Examination) -> Result:
+    """Demand that every constraint is there, is enforced, and was checked for older rows too."""
+    unvalidated, unenforced = exam.once(exam.engine.unvalidated), exam.engine.unenforced(exam)
+    lost = _lost_constraints(exam)
+    if unenforced:
+        # These reasons name the constraints with disabled triggers already.
+        lost = [line for line in lost if "with disabled triggers, not" not in line]
+    if faults := [*unenforced, *lost]:
+        remedy = "; ".join(dict.fromkeys(unenforced.values())) or _MAKE
+        return none_of(faults, "", "rules are not enforced as they should be", remedy=remedy)
     return none_of(
-        lost,
+        list(unvalidated),
         "every constraint is there and validated",
-        "rules are not enforced as they should be",
-        remedy=remedy or _MAKE,
+        "older rows were never checked against these constraints",
+        remedy="; ".join(remedy for _, remedy in unvalidated.values()),
+        status=Status.WARNING,
     )
 
 
-def judge_indexes(exam: Examination, invalid: Mapping[str, str]) -> Result:
-    """Demand that every index is there. `invalid` names indexes that answer no query, with the remedies."""
-    lost = [line for line in exam.differences if _is_of_index(line)]
+@check("indexes")
+def indexes(exam: Examination) -> Result:
+    """Demand that every index is there, as the models say, and answers queries."""
+    invalid, lost = exam.once(exam.engine.invalid_indexes), _lost_indexes(exam)
     return none_of(
         [f"{name} is invalid" for name in invalid] + lost,
         "every index is there and valid",
@@ -131,17 +125,18 @@ def judge_indexes(exam: Examination, invalid: Mapping[str, str]) -> Result:
     )
 
 
-@check("orphans", on=SQLITE)
+@check("orphans")
 def orphans(exam: Examination) -> Result:
     """Count rows whose parent does not exist, such as tasks without their user. This reads whole tables."""
+    exam.require_all_rows()
     found, remedies, total = [], [], 0
     for table in metadata().sorted_tables:
         for key in table.foreign_keys:
             column, parent = key.parent.name, key.column.table.name
-            number = exam.connection.exec_driver_sql(
+            [(number,)] = exam.ask(
                 f"SELECT count(*) FROM {table.name} WHERE {column} IS NOT NULL"
                 f" AND NOT EXISTS (SELECT 1 FROM {parent} WHERE {parent}.id = {table.name}.{column})"
-            ).scalar_one()
+            )
             if number:
                 total += number
                 found.append(f"{number:,} rows of {table.name} miss their row of {parent}")
@@ -152,136 +147,125 @@ def orphans(exam: Examination) -> Result:
     return Result(Status.CRITICAL, "; ".join(found), total, remedy=remedy)
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The next id of a table, the highest id in it, and the highest id that it can give out."""
-
-    table: str
-    next: int | None
-    """None if nothing gives ids out."""
-    highest: int
-    most: int
-    remedy: str
-    """What sets the next id right."""
-    collides: bool = True
-    """Whether an insert fails if the next id is taken. Otherwise an id is given out twice at worst."""
-
-    @property
-    def is_used_up(self) -> bool:
-        """Whether there is no next id."""
-        return self.next is not None and self.next > self.most
-
-    @property
-    def fault(self) -> str:
-        """What is wrong with the next id, or nothing."""
-        if self.next is None:
-            return f"{self.table} has no sequence that gives out ids"
-        if self.is_used_up:
-            return f"{self.table} has used its last id, {self.most}"
-        if self.next <= self.highest:
-            return f"the next id of {self.table} is {self.next}, but its highest id is {self.highest}"
-        return ""
-
-    @property
-    def more_ids(self) -> str:
-        """What makes room for more ids."""
-        # The counter alone may be at the end, as after an import of one row that was deleted again.
-        if self.highest < self.most // 2:
-            return self.remedy
-        return f"raise the highest value of the identity of {self.table}.id, or reload the rows with new ids"
-
-
-def numbered_tables() -> list[str]:
-    """Return the names of our tables whose rows get an id from the database."""
-    return [table.name for table in metadata().sorted_tables if table.c["id"].identity is not None]
-
-
-def judge_identities(identities: list[Identity]) -> Result:
+@check("identity")
+def identity(exam: Examination) -> Result:
     """Demand that each table has a next id, and that it is above the highest id in the table."""
-    bad = [each for each in identities if each.fault]
+    faults, remedies, fails = [], [], False
+    for each in exam.once(_identities):
+        remedy = each.remedy
+        if each.next is None:
+            fault = f"{each.table} has no sequence that gives out ids"
+        elif is_used_up := each.next > each.most:
+            fault, remedy = f"{each.table} has used its last id, {each.most}", _more_ids(each)
+        elif each.next <= each.highest:
+            fault = f"the next id of {each.table} is {each.next}, but its highest id is {each.highest}"
+        else:
+            continue
+        faults.append(fault)
+        remedies.append(remedy)
+        fails = fails or each.collides or is_used_up
     return none_of(
-        [each.fault for each in bad],
+        faults,
         "new ids are above all that are there",
         "new rows cannot get an id, or get one that is taken",
-        remedy="; ".join(each.more_ids if each.is_used_up else each.remedy for each in bad),
-        status=Status.CRITICAL if any(each.collides or each.is_used_up for each in bad) else Status.WARNING,
+        remedy="; ".join(remedies),
+        status=Status.CRITICAL if fails else Status.WARNING,
     )
 
 
-def judge_ids_left(identities: list[Identity], limits: Limits) -> Result:
+def _identities(exam: Examination) -> list[Identity]:
+    exam.require_all_rows()
+    numbered = [table.name for table in metadata().sorted_tables if table.c["id"].identity is not None]
+    return [exam.engine.identity(exam, table) for table in numbered]
+
+
+def _more_ids(identity: Identity) -> str:
+    # The counter alone may be at the end, as after an import of one row that was deleted again.
+    if identity.highest < identity.most // 2:
+        return identity.remedy
+    return f"raise the highest value of the identity of {identity.table}.id, or reload the rows with new ids"
+
+
+@check("identity_left")
+def identity_left(exam: Examination) -> Result:
     """Judge how many of the possible ids are left, in per cent."""
     left = []
-    for each in identities:
+    for each in exam.once(_identities):
         if each.next is None:
             raise Unmeasured("a table has no sequence that gives out ids")
-        left.append(100 * (1 - max(each.next, each.highest + 1) / each.most))
-    least = min(left)
-    worst = identities[left.index(least)]
-    message = f"{least:.2f} % of the ids of {worst.table} are left"
-    return judged(max(0.0, least), limits, message, remedy=worst.more_ids, unit=Unit.PERCENT)
+        left.append((100 * (1 - max(each.next, each.highest + 1) / each.most), each))
+    percent, worst = min(left, key=itemgetter(0))
+    message = f"{percent:.2f} % of the ids of {worst.table} are left"
+    return exam.judged(max(0.0, percent), message, _more_ids(worst))
 
 
-def judge_rules(broken: list[str]) -> Result:
-    """Judge the rows that break a rule."""
-    return none_of(broken, "no row breaks a rule", "rows break the rules of their table", remedy=_RESTORE)
+@check("rules")
+def rules(exam: Examination) -> Result:
+    """Look for rows that break a rule.
 
-
-def broken_rules(exam: Examination, *, unvalidated: Mapping[str, str], vouches: bool) -> Iterator[str]:
-    """Yield each rule of the models that rows break, and how many.
-
-    Where an engine `vouches`, rows must have kept a constraint that is in force and was validated. Only the
-    others are counted then: those that were lost, and the `unvalidated` ones, given with their tables.
+    Where a constraint is in force and validated, a server vouches for every row. All rows are held to the
+    other constraints, and to every constraint if the engine cannot vouch for any.
     """
-    suspect = {line.split()[1] for line in lost_constraints(exam)} | set(unvalidated)
+    exam.require_all_rows()
+    broken = [*exam.engine.broken_rows(exam), *_broken_rules(exam)]
+    remedy = "correct the rows, or restore a backup into a new database"
+    return none_of(broken, "no row breaks a rule", "rows break the rules of their table", remedy=remedy)
 
-    def is_changed(name: str) -> bool:
-        return any(line.startswith(f"{name} is ") for line in exam.differences)
 
+def _broken_rules(exam: Examination) -> Iterator[str]:
+    unvalidated = exam.once(exam.engine.unvalidated)
+    suspect = {line.split()[1] for line in _lost_constraints(exam)} | set(unvalidated)
+    changed = {line.partition(" is ")[0] for line in exam.differences}
     for table in metadata().sorted_tables:
         doubtful = {
             str(rule.name): not_(Grouping(rule.sqltext))
             for rule in table.constraints
-            if isinstance(rule, CheckConstraint) and (not vouches or str(rule.name) in suspect)
+            if isinstance(rule, CheckConstraint) and (not exam.engine.vouches or str(rule.name) in suspect)
         }
         # Since PostgreSQL 18 a NOT NULL is a constraint with its own name.
-        new = table.name in unvalidated.values()
+        new = any(table.name == name for name, _ in unvalidated.values())
         doubtful |= {
             f"NOT NULL of {name}": column.is_(None)
             for name, column in table.columns.items()
-            if not column.nullable and (new or is_changed(f"column {table.name}.{name}"))
+            if not column.nullable and (new or f"column {table.name}.{name}" in changed)
         }
         if doubtful:
             # One pass over the table counts all rules. A rule may have several conditions, joined by AND.
             counts = [func.count().filter(condition) for condition in doubtful.values()]
             numbers = exam.connection.execute(select(*counts).select_from(table)).one()
             yield from (
-                f"{each:,} break {name}" for name, each in zip(doubtful, numbers, strict=True) if each
+                f"{number:,} break {name}" for name, number in zip(doubtful, numbers, strict=True) if number
             )
         for rule in table.constraints:
             if not isinstance(rule, UniqueConstraint | PrimaryKeyConstraint):
                 continue
             is_key = isinstance(rule, PrimaryKeyConstraint)
-            lost = is_changed(f"primary key of {table.name}") if is_key else str(rule.name) in suspect
-            if lost and (number := _count_repeated(exam, rule)):
+            if not (f"primary key of {table.name}" in changed if is_key else str(rule.name) in suspect):
+                continue
+            # Rows without one of the values share nothing with others.
+            columns = list(rule.columns)
+            present = and_(*(column.is_not(None) for column in columns))
+            groups = select(*columns).where(present).group_by(*columns).having(func.count() > 1)
+            number = exam.connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
+            if number:
                 names = ", ".join(rule.columns.keys())
                 yield f"{number:,} values of {names} of {table.name} occur more than once"
 
 
-def _count_repeated(exam: Examination, rule: UniqueConstraint | PrimaryKeyConstraint) -> int:
-    """Count the values that several rows share. Rows without one of the values share nothing."""
-    columns = list(rule.columns)
-    present = and_(*(column.is_not(None) for column in columns))
-    groups = select(*columns).where(present).group_by(*columns).having(func.count() > 1)
-    number: int = exam.connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
-    return number
+@check("size")
+def size(exam: Examination) -> Result:
+    """Tell the size of the database and its tables; there is no limit unless one is set."""
+    whole, tables = exam.engine.sizes(exam)
+    parts = [f"{table} {bytes / 1e6:,.1f} MB" for table, bytes in tables.items()]
+    message = "; ".join([f"the database has {whole / 1e6:,.1f} MB", *parts])
+    return exam.judged(whole, message, "archive or delete old tasks")
 
 
-def judge_plans(exam: Examination, tasks: int, reads_all: Callable[[Select[object]], bool]) -> Result:
-    """Ask for the plans of the usual forms of `task list`, without running them.
-
-    `reads_all` says whether the plan of a query reads every task.
-    """
-    if tasks < FEWEST_TASKS:
+@check("plans")
+def plans(exam: Examination) -> Result:
+    """Ask for the plans of the usual forms of `task list`, without running them."""
+    exam.require_all_rows()
+    if (tasks := exam.engine.count_tasks(exam)) < FEWEST_TASKS:
         raise Unmeasured(f"{tasks:,} tasks are too few for a plan to matter")
     # The newest task has an owner, who has at least this task.
     newest = select(col(Task.user_id)).order_by(col(Task.id).desc()).limit(1)
@@ -292,12 +276,14 @@ def judge_plans(exam: Examination, tasks: int, reads_all: Callable[[Select[objec
     ]
     of_one = TaskFilter(users=(str(owner),))
     forms += [("--user ", of_one, [owner], sort) for sort in ("-created", "due", "-updated", "-priority")]
-    slow = [
-        f"{options}--sort {sort}"
-        for options, filter, owners, sort in forms
-        for query in pages.queries(task_query(filter, owners), Order.parse(sort, TASK_SORT_KEYS), limit=PAGE)
-        if reads_all(query)
-    ]
+    slow = []
+    for options, filter, owners, sort in forms:
+        order = Order.parse(sort, TASK_SORT_KEYS)
+        for query in pages.queries(task_query(filter, owners), order, limit=PAGE):
+            sql = f"{exam.engine.explain} {literal_sql(exam.connection, query)}"
+            lines = [str(line) for *_, line in exam.ask(sql)]
+            if any(re.search(exam.engine.full_scan, line) for line in lines):
+                slow.append(f"{options}--sort {sort}")
     return none_of(
         slow,
         "the usual lists are read from an index",
