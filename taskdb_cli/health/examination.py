@@ -47,6 +47,8 @@ class Examination:
         """How long the connection took to open."""
         self.failure: TaskdbError | None = None
         """Why there is no connection, once one has been tried."""
+        self.raw: Any = None
+        """The driver's own connection."""
         self.engine = ENGINES[database.backend.dialect]
         self._unit = Unit.NUMBER
         self._connection: Connection | None = None
@@ -55,15 +57,14 @@ class Examination:
 
     @property
     def connection(self) -> Connection:
-        """The connection, opened on first use. Raises what `require_connection` raises."""
-        self.require_connection()
-        assert self._connection is not None
-        return self._connection
+        """The connection, opened on first use. Raises what `connect` raises."""
+        return self._connection or self.connect()
 
-    def require_connection(self) -> None:
-        """Raise DataCorrupt for a file that is damaged or is no database, or Unmeasured for no connection.
+    def connect(self) -> Connection:
+        """Open the connection if it is not open yet.
 
-        Only the first Unmeasured says why there is no connection.
+        Raises DataCorrupt for a file that is damaged or is no database, and Unmeasured if there is no
+        connection. Only the first Unmeasured says why.
         """
         reason = "no connection"
         if self._connection is None and self.failure is None:
@@ -75,20 +76,18 @@ class Examination:
                 reason = f"no connection: {exc}"
         if isinstance(self.failure, DataCorrupt):
             raise self.failure
-        if self.failure:
+        if self._connection is None:
             raise Unmeasured(reason, status=Status.UNKNOWN)
+        return self._connection
 
     def _open(self) -> Connection:
-        opened: list[float] = []
-
-        def note(*_: object) -> None:
-            opened.append(time.perf_counter())
-
+        engine, opened = self.database.engine, list[float]()
         # The clock stops before SQLAlchemy asks the new connection for its version and more.
-        event.listen(self.database.engine, "first_connect", note, insert=True)
+        event.listen(engine, "first_connect", lambda *_: opened.append(time.perf_counter()), insert=True)
         begun = time.perf_counter()
         connection = self._stack.enter_context(self.database.connect())
         self.connecting_seconds = opened[0] - begun
+        self.raw = connection.connection.driver_connection
         if self.engine.first_statement:
             with self.database.translating():
                 connection.exec_driver_sql(self.engine.first_statement)
@@ -129,7 +128,7 @@ class Examination:
         self.limits, self._unit = self.thresholds.of(check.name), check.unit
         # The check connection opens it, and judges what comes of that.
         if not check.offline and check.name != "connection":
-            self.require_connection()
+            self.connect()
         if check.needs_head and (problem := self.schema_problem):
             raise Unmeasured(f"needs the newest schema: {problem.message}", status=Status.UNKNOWN)
         function = check.functions.get(self.database.backend.dialect)
@@ -144,7 +143,7 @@ class Examination:
         """Set how many seconds are left."""
         self.seconds = seconds
         if self._connection is not None:
-            self.engine.set_time(self._connection, seconds)
+            self.engine.set_time(self, seconds)
 
     def recover(self) -> None:
         """Forget a statement that failed. If that fails too, the next statement will say so."""
@@ -154,8 +153,8 @@ class Examination:
 
     def sever(self) -> None:
         """Make the running statement fail, from another thread."""
-        if self._connection is not None:
-            self.engine.sever(self._connection)
+        if self.raw is not None:
+            self.engine.sever(self)
 
     def close(self) -> None:
         """Close the connection, even one that is broken."""

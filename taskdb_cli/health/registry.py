@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from sqlalchemy import Connection
-
 from taskdb_cli.health.report import Limits, Result, Unit
 
 if TYPE_CHECKING:
@@ -110,9 +108,9 @@ class Engine(NamedTuple):
 
     absent: str
     """Why a check that has no function for this engine is skipped."""
-    set_time: Callable[[Connection, float], None]
+    set_time: Callable[[Examination, float], None]
     """Limits the statements from now on to so many seconds."""
-    sever: Callable[[Connection], None]
+    sever: Measure[None]
     """Makes the running statement fail. It is called from another thread."""
     identity: Callable[[Examination, str], Identity]
     """Returns the identity of a table."""

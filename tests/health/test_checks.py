@@ -8,14 +8,16 @@ from threading import Event, Timer
 
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import InvalidConfiguration, InvalidInput
-from taskdb_cli.health.registry import CHECKS, ENGINES, HOUR
+from taskdb_cli.health.checks import sqlite  # noqa: F401 (registers its engine)
+from taskdb_cli.health.examination import Examination
+from taskdb_cli.health.registry import CHECKS, HOUR
 from taskdb_cli.health.report import Limits, Status, Unit
 from taskdb_cli.health.runner import run
 from taskdb_cli.health.thresholds import Thresholds
@@ -540,10 +542,12 @@ def test_a_statement_that_waits(url, session):
 def test_a_statement_that_goes_on(url):
     """What does not end by itself is ended when its time is over."""
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    with open_database(url).engine.connect() as connection:
-        ENGINES["sqlite"].set_time(connection, 0.05)
-        with pytest.raises(OperationalError, match=r"took longer than 0\.05 s"):
-            connection.execute(text(endless))
+    exam = Examination(open_database(url), NOW, Thresholds(), None)
+    exam.connect()
+    exam.set_time(0.05)
+    with pytest.raises(OperationalError, match=r"took longer than 0\.05 s"):
+        exam.ask(endless)
+    exam.close()
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ _MAKE = "make it anew by the SQL that 'taskdb migrate sql' prints, or restore a 
 def connection(exam: Examination) -> Result:
     """Judge how long connecting takes. If only the first connection was slow, the server had been asleep."""
     try:
-        exam.require_connection()
+        exam.connect()
     except (Unmeasured, DataCorrupt):
         assert exam.failure is not None
         return Result(Status.CRITICAL, exam.failure.message, remedy=exam.failure.hint)
@@ -134,8 +134,8 @@ def orphans(exam: Examination) -> Result:
         for key in table.foreign_keys:
             column, parent = key.parent.name, key.column.table.name
             [(number,)] = exam.ask(
-                f"SELECT count(*) FROM {table.name} WHERE {column} IS NOT NULL"
-                f" AND NOT EXISTS (SELECT 1 FROM {parent} WHERE {parent}.id = {table.name}.{column})"
+                f"SELECT count(*) FROM {table.name} LEFT JOIN {parent} ON {parent}.id = {table.name}.{column}"
+                f" WHERE {table.name}.{column} IS NOT NULL AND {parent}.id IS NULL"
             )
             if number:
                 total += number
@@ -150,26 +150,24 @@ def orphans(exam: Examination) -> Result:
 @check("identity")
 def identity(exam: Examination) -> Result:
     """Demand that each table has a next id, and that it is above the highest id in the table."""
-    faults, remedies, fails = [], [], False
+    bad = []
     for each in exam.once(_identities):
-        remedy = each.remedy
+        used_up = each.next is not None and each.next > each.most
         if each.next is None:
             fault = f"{each.table} has no sequence that gives out ids"
-        elif is_used_up := each.next > each.most:
-            fault, remedy = f"{each.table} has used its last id, {each.most}", _more_ids(each)
+        elif used_up:
+            fault = f"{each.table} has used its last id, {each.most}"
         elif each.next <= each.highest:
             fault = f"the next id of {each.table} is {each.next}, but its highest id is {each.highest}"
         else:
             continue
-        faults.append(fault)
-        remedies.append(remedy)
-        fails = fails or each.collides or is_used_up
+        bad.append((fault, _more_ids(each) if used_up else each.remedy, each.collides or used_up))
     return none_of(
-        faults,
+        [fault for fault, _, _ in bad],
         "new ids are above all that are there",
         "new rows cannot get an id, or get one that is taken",
-        remedy="; ".join(remedies),
-        status=Status.CRITICAL if fails else Status.WARNING,
+        remedy="; ".join(remedy for _, remedy, _ in bad),
+        status=Status.CRITICAL if any(fails for *_, fails in bad) else Status.WARNING,
     )
 
 

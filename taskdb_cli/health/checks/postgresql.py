@@ -7,10 +7,8 @@ import socket
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from ipaddress import ip_address
-from typing import Any
 
 import psycopg
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from taskdb_cli.database.postgresql.errors import sqlstate
@@ -64,19 +62,13 @@ FROM (
 """
 
 
-def _raw(connection: Connection) -> psycopg.Connection[Any]:
-    raw = connection.connection.driver_connection
-    assert isinstance(raw, psycopg.Connection)
-    return raw
-
-
-def _set_time(connection: Connection, seconds: float) -> None:
+def _set_time(exam: Examination, seconds: float) -> None:
     """Limit the statements and their waits for locks until the end of the transaction.
 
     The server's own limits for transactions do not count: reading an archive may take longer.
     """
     limit = f"{max(1, round(seconds * 1000))}ms"
-    connection.exec_driver_sql(
+    exam.ask(
         f"SELECT set_config('statement_timeout', '{limit}', true),"
         f" set_config('lock_timeout', '{limit}', true),"
         " (SELECT count(set_config(name, '0', true)) FROM pg_settings"
@@ -84,10 +76,9 @@ def _set_time(connection: Connection, seconds: float) -> None:
     )
 
 
-def _sever(connection: Connection) -> None:
+def _sever(exam: Examination) -> None:
     """Shut the socket, which works even when nobody answers at its other end."""
-    raw = _raw(connection)
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as line:
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(exam.raw.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
 
 
@@ -207,7 +198,7 @@ ENGINES[POSTGRESQL] = Engine(
 @check("version", on=POSTGRESQL)
 def version(exam: Examination) -> Result:
     """Judge how long the version of the server will be supported. An unknown end is no alarm."""
-    info = _raw(exam.connection).info
+    info = exam.raw.info
     name, major = f"PostgreSQL {info.parameter_status('server_version')}", info.server_version // 10_000
     # The support of versions that are older than the table ended before its first date.
     end = LAST_RELEASES.get(max(major, min(LAST_RELEASES)))
@@ -225,11 +216,11 @@ def tls(exam: Examination) -> Result:
 
     The client's library knows: behind a pooler the server knows only the pooler's connection.
     """
-    raw = _raw(exam.connection)
-    if raw.pgconn.ssl_in_use:
+    if exam.raw.pgconn.ssl_in_use:
         return Result(Status.OK, "the connection is encrypted", 1)
     # A socket of this machine has no address.
-    if not raw.info.hostaddr or ip_address(raw.info.hostaddr).is_loopback:
+    address = exam.raw.info.hostaddr
+    if not address or ip_address(address).is_loopback:
         return Result(Status.OK, "the connection is not encrypted, and stays on this machine", 0)
     message = "the connection to another machine is not encrypted"
     return Result(Status.WARNING, message, 0, remedy="write sslmode=require or verify-full into the URL")

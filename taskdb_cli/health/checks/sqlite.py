@@ -8,21 +8,12 @@ import sqlite3
 import stat
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from taskdb_cli.backup import atomic
 from taskdb_cli.database.sqlite import damage
 from taskdb_cli.database.sqlite.files import sidecars
-from taskdb_cli.database.sqlite.limits import LimitedConnection
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.registry import ENGINES, SQLITE, Engine, Identity, check
 from taskdb_cli.health.report import Result, Status, none_of
-
-
-def _raw(connection: Connection) -> LimitedConnection:
-    raw = connection.connection.driver_connection
-    assert isinstance(raw, LimitedConnection)
-    return raw
 
 
 def _identity(exam: Examination, table: str) -> Identity:
@@ -48,13 +39,13 @@ def _size(exam: Examination) -> int:
 
 
 def _faults(exam: Examination) -> list[str]:
-    return damage.check(_raw(exam.connection), _size(exam))
+    return damage.check(exam.raw, _size(exam))
 
 
 ENGINES[SQLITE] = Engine(
     absent="a file has no server",
-    set_time=lambda connection, seconds: _raw(connection).clock.end_within(seconds),
-    sever=lambda connection: _raw(connection).interrupt(),
+    set_time=lambda exam, seconds: exam.raw.clock.end_within(seconds),
+    sever=lambda exam: exam.raw.interrupt(),
     # It reads the file's first page, which opening a file does not, and refuses UTF-16.
     first_statement="SELECT count(*) FROM sqlite_master",
     identity=_identity,
@@ -90,9 +81,8 @@ def permissions(exam: Examination) -> Result:
     """Demand that not everybody may write to the file, to its sidecar files or to its directory."""
     files = _files(exam)
     found = [str(path) for path in (*files, files[0].parent) if path.stat().st_mode & stat.S_IWOTH]
-    return none_of(
-        found, "others may not write", "anyone may write to", remedy=f"chmod o-w {shlex.join(found)}"
-    )
+    remedy = f"chmod o-w {shlex.join(found)}"
+    return none_of(found, "others may not write", "anyone may write to", remedy=remedy)
 
 
 @check("disk", on=SQLITE)
