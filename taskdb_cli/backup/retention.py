@@ -1,33 +1,42 @@
-"""Which archives of a database stay, and why, in restic's words; and the deletion of those that need not.
+"""Decide which archives of a database to keep, and delete the others.
 
-Days, ISO weeks and months are those of UTC, so that no change of a local clock makes one longer or
-shorter.
+Days, ISO weeks and months are counted in UTC, so a change of the local clock makes none longer or shorter.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
+from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.atomic import sync_directory
 from taskdb_cli.backup.directory import BackupDirectory, Entry
-from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed
+from taskdb_cli.backup.ownership import Owner, holdings
+from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
 
 FLOOR = 3
-"""How many verified archives of a database stay, if nothing else is said, whatever the rules say."""
+"""The default of `Policy.at_least`."""
+
+_PERIODS: dict[str, Callable[[datetime], str]] = {
+    "daily": lambda at: at.date().isoformat(),
+    "weekly": lambda at: "{0.year:04}-W{0.week:02}".format(at.isocalendar()),
+    "monthly": lambda at: at.date().isoformat()[: len("2026-11")],
+}
+"""Each rule that keeps one archive per period, with the name of the period that a time is in."""
 
 _log = logging.getLogger("taskdb.backup")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How many archives of a database to keep: the last ones, and one of each of the last days and so on.
+    """How many archives of a database to keep: the last ones, and the newest of each day, week and month.
 
-    A day, week or month counts if there is an archive of it, and its newest one is kept. Raises
-    InvalidInput for a negative number, and for a policy of which no rule keeps anything.
+    Days, weeks and months without an archive are not counted. The newest `at_least` archives are kept
+    whatever the other rules say. Raises InvalidInput for a negative number, and for a policy that would
+    keep nothing.
     """
 
     last: int = 0
@@ -43,8 +52,8 @@ class Policy:
                 raise InvalidInput(f"{option} cannot be negative", "give a number of archives")
         if not (self.last or self.daily or self.weekly or self.monthly):
             raise InvalidInput(
-                "nothing says which archives to keep, and so all would go",
-                "give one of --keep-last, --keep-daily, --keep-weekly and --keep-monthly a number above 0",
+                "no rule says which archives to keep, so all would go",
+                "set --keep-last, --keep-daily, --keep-weekly or --keep-monthly to a number above 0",
             )
 
     def in_words(self) -> str:
@@ -55,9 +64,9 @@ class Policy:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether an archive stays, and every reason for that.
+    """Whether an archive is kept, and every reason for that.
 
-    A suspect archive is damaged, dated in the future, or another database's. It stays, and no rule counts
+    A suspect archive is damaged, dated in the future, or another database's. It is kept, and no rule counts
     it.
     """
 
@@ -77,29 +86,73 @@ class Decision:
         }
 
 
+def prune(
+    directory: BackupDirectory, owner: Owner, policy: Policy, *, now: datetime, dry_run: bool = False
+) -> Sequence[Decision]:
+    """Delete the archives of a database that a policy does not keep; return the decision on each.
+
+    Archives of other databases under the same labels are kept, and are in the answer. Each archive of the
+    database is read and compared with its seal. Raises BackupRunning, and Incomplete if some archives could
+    not be deleted.
+    """
+    with ExitStack() as locks:
+        if not dry_run:
+            used = {entry.label for entry in directory.entries()} & owner.labels
+            for label in sorted(used | {owner.label}):
+                locks.enter_context(directory.lock(label))
+        found = holdings(directory, owner)
+        decisions = decide(found.own, policy, now, _damage)
+        decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in found.not_own()]
+        if not dry_run:
+            delete(directory, decisions)
+    return sorted(decisions, key=lambda decision: (decision.entry.taken_at, decision.entry.label))
+
+
+def _damage(entry: Entry) -> str | None:
+    try:
+        Archive.open(entry.path).close()
+    except TaskdbError as exc:
+        return exc.message
+    return None
+
+
 def decide(
     entries: Sequence[Entry], policy: Policy, now: datetime, damage: Callable[[Entry], str | None]
 ) -> list[Decision]:
     """Return what a policy means for each of these archives of a database, in their order; change nothing.
 
-    `damage` verifies an archive, and says in words what is wrong with it; None means that it is sound.
+    `damage` verifies an archive. It returns what is wrong with the archive, or None if the archive is good.
     """
-    suspicions = {entry: _suspicion(entry, now, damage) for entry in entries}
-    reasons: dict[Entry, list[str]] = defaultdict(list)
-    sound = [entry for entry in entries if suspicions[entry] is None]
-    sound.sort(key=lambda entry: entry.taken_at, reverse=True)
-    for entry, reason in _reasons(sound, policy):
-        reasons[entry].append(reason)
-    return [_decision(entry, suspicions[entry], reasons[entry]) for entry in entries]
+    decisions: dict[Entry, Decision] = {}
+    counted = 0
+    periods: dict[str, list[str]] = {rule: [] for rule in _PERIODS}
+    for entry in sorted(entries, key=lambda each: each.taken_at, reverse=True):
+        fault = "dated in the future" if entry.taken_at > now else None
+        if fault is None and (damaged := damage(entry)) is not None:
+            fault = f"damaged: {damaged}"
+        if fault:
+            decisions[entry] = Decision(entry, keep=True, reasons=(fault,), suspect=True)
+            continue
+        counted += 1
+        reasons = [f"last {counted}"] if counted <= policy.last else []
+        for rule, period_of in _PERIODS.items():
+            period, kept = period_of(entry.taken_at.astimezone(UTC)), periods[rule]
+            if len(kept) < getattr(policy, rule) and period not in kept:
+                kept.append(period)
+                reasons.append(f"{rule} {period}")
+        if not reasons and counted <= policy.at_least:
+            reasons.append(f"floor: one of the {policy.at_least} newest")
+        decisions[entry] = Decision(entry, bool(reasons), tuple(reasons) or ("no rule keeps it",))
+    return [decisions[entry] for entry in entries]
 
 
-def prune(directory: BackupDirectory, decisions: Sequence[Decision]) -> list[Entry]:
-    """Delete the archives that need not stay, and nothing else; return them.
+def delete(directory: BackupDirectory, decisions: Sequence[Decision]) -> list[Entry]:
+    """Delete the archives that are not kept, and nothing else; return them.
 
-    Their labels must be locked. Raises Incomplete, with each failure in its details, when some could
-    not be deleted; the others are then gone all the same.
+    Their labels must be locked. All are tried. Raises Incomplete, with each failure in its details, if some
+    could not be deleted.
     """
-    gone, failures = [], []
+    deleted, failures = [], []
     for entry in (decision.entry for decision in decisions if not decision.keep):
         try:
             directory.remove(entry)
@@ -107,71 +160,17 @@ def prune(directory: BackupDirectory, decisions: Sequence[Decision]) -> list[Ent
             failures.append({"file": str(entry.path), "reason": exc.message})
         else:
             _log.info("deleted %s", entry.path)
-            gone.append(entry)
+            deleted.append(entry)
     try:
-        if gone:
+        if deleted:
             sync_directory(directory.path)
     except StorageFailed as exc:
         failures.append({"file": str(directory.path), "reason": exc.message})
     if failures:
-        raise _incomplete(failures)
-    return gone
-
-
-def _incomplete(failures: Sequence[Mapping[str, str]]) -> Incomplete:
-    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return Incomplete(
-        f"pruning is not complete: {failures[0]['reason']}{more}",
-        "'taskdb backup prune' tries again",
-        failures,
-    )
-
-
-def _suspicion(entry: Entry, now: datetime, damage: Callable[[Entry], str | None]) -> str | None:
-    if entry.taken_at > now:
-        return "dated in the future"
-    fault = damage(entry)
-    return None if fault is None else f"damaged: {fault}"
-
-
-def _decision(entry: Entry, suspicion: str | None, reasons: Sequence[str]) -> Decision:
-    if suspicion is not None:
-        return Decision(entry, keep=True, reasons=(suspicion,), suspect=True)
-    return Decision(entry, keep=bool(reasons), reasons=tuple(reasons) or ("no rule keeps it",))
-
-
-def _reasons(newest_first: Sequence[Entry], policy: Policy) -> Iterator[tuple[Entry, str]]:
-    kept = set()
-    for entry, reason in _rules(newest_first, policy):
-        kept.add(entry)
-        yield entry, reason
-    for entry in newest_first[: policy.at_least]:
-        if entry not in kept:
-            yield entry, f"floor: one of the {policy.at_least} newest"
-
-
-def _rules(newest_first: Sequence[Entry], policy: Policy) -> Iterator[tuple[Entry, str]]:
-    for number, entry in enumerate(newest_first[: policy.last], start=1):
-        yield entry, f"last {number}"
-    for rule, period in _PERIODS.items():
-        newest: dict[str, Entry] = {}
-        for entry in newest_first:
-            newest.setdefault(period(entry.taken_at.astimezone(UTC)), entry)
-        for name, entry in list(newest.items())[: getattr(policy, rule)]:
-            yield entry, f"{rule} {name}"
-
-
-def _day(at: datetime) -> str:
-    return at.date().isoformat()
-
-
-def _week(at: datetime) -> str:
-    year, week, _ = at.isocalendar()
-    return f"{year:04}-W{week:02}"
-
-
-def _month(at: datetime) -> str:
-    return _day(at)[: len("2026-11")]
-
-
-_PERIODS = {"daily": _day, "weekly": _week, "monthly": _month}
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise Incomplete(
+            f"pruning is not complete: {failures[0]['reason']}{more}",
+            "'taskdb backup prune' tries again",
+            failures,
+        )
+    return deleted

@@ -162,6 +162,7 @@ def verify(
 ) -> None:
     """Read archives from the first byte to the last; exit 7 if one is not as it was written."""
     from taskdb_cli.backup import verify
+    from taskdb_cli.backup.create import read_back
 
     shelf = Shelf.of(ctx, directory, label)
     failures: list[TaskdbError] = []
@@ -169,7 +170,7 @@ def verify(
         try:
             its_directory = shelf.directory_of(archive)
             path = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
-            backup = verify.verify(path)
+            backup = read_back(path)
             shelf.run.say(f"{path}: {backup.manifest.rows} rows, as they were written")
             verify.note(backup, its_directory, now=shelf.run.now)
             if drill or drill_url:
@@ -201,7 +202,7 @@ def prune(
     output: Output,
 ) -> None:
     """Delete the archives of the label that no rule keeps; say why each stays or goes."""
-    from taskdb_cli.backup import verify
+    from taskdb_cli.backup import retention
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.services.migrate import identify
 
@@ -209,7 +210,7 @@ def prune(
     policy = Policy(keep_last, keep_daily, keep_weekly, keep_monthly, keep_at_least)
     identity, _ = identify(shelf.run.database)
     owner = shelf.owner(identity)
-    decisions = verify.thin_out(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
+    decisions = retention.prune(shelf.directory, owner, policy, now=shelf.run.now, dry_run=dry_run)
     if all(decision.suspect for decision in decisions):
         shelf.run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
@@ -274,9 +275,9 @@ def _drill(shelf: Shelf, path: Path, url: str | None, *, tell: bool) -> None:
 
 
 def _thin_out(shelf: Shelf, owner: Owner, policy: Policy) -> None:
-    from taskdb_cli.backup import verify
+    from taskdb_cli.backup import retention
 
-    decisions = verify.thin_out(shelf.directory, owner, policy, now=shelf.run.now)
+    decisions = retention.prune(shelf.directory, owner, policy, now=shelf.run.now)
     if suspect := [decision for decision in decisions if decision.suspect]:
         number = f"{len(suspect)} archive{'' if len(suspect) == 1 else 's'}"
         example = f"{suspect[-1].entry.path.name} is {'; '.join(suspect[-1].reasons)}"
