@@ -1,32 +1,37 @@
-"""Decide which archives of a directory count as those of a database.
+"""Find the archives of a database in a directory, and the newest good one of them.
 
-An archive is a database's own if it carries the identity of the database and the label in use. Databases of
-one name, and copies that share an identity, then leave each other's archives alone. An archive without
-identity is of taskdb 0.1.0, or was taken before the migration that made the identity. It counts if its label
-is the one in use, or the one that 0.1.0 gave, and no other database in the directory uses that label.
+An archive belongs to a database if it has the identity of the database and the label in use. So databases
+with the same name, and copies with the same identity, never touch each other's archives. An archive without
+an identity was made by taskdb 0.1.0, or before the migration that adds the identity. It belongs to the
+database if it has the label in use, or the label that 0.1.0 used, and no other database in the directory
+uses that label.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
-from taskdb_cli.backup.archive import Manifest, Origin, manifest_of
+from taskdb_cli.backup.archive import Archive, Manifest, Origin, manifest_of, seal_of
+from taskdb_cli.backup.create import read_back
 from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.names import SAFETY_SUFFIX, label_of
-from taskdb_cli.errors import Conflict, InvalidInput, TaskdbError
+from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
+
+_MOST_REASONS = 5
 
 
 @dataclass(frozen=True)
 class Owner:
-    """What is compared with an archive to find out whether it is of this database.
+    """A database, as its archives are compared with it.
 
-    `identity` is None for a database that has none yet. `label` is the label in use, and `former_labels` are
-    those under which taskdb 0.1.0 may have kept its archives, if the label in use is the default one.
+    `identity` is None for a database that has none yet. `label` is the label in use. If that is the default
+    label, `former_labels` are the labels that taskdb 0.1.0 may have used.
     """
 
     identity: str | None
@@ -36,19 +41,19 @@ class Owner:
 
     @property
     def labels(self) -> set[str]:
-        """The labels under which it may have archives."""
+        """The labels that its archives may have."""
         return {self.label, *self.former_labels}
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """The archives under a database's labels, oldest first, and what is known of its own."""
+    """The archives under a database's labels, oldest first, and the history of its own archives."""
 
     own: list[Entry]
     others: dict[Entry, Origin]
-    """Those of other databases."""
+    """The archives of other databases."""
     unreadable: dict[Entry, TaskdbError]
-    """Those whose manifest cannot be read, each with the error."""
+    """The archives whose manifest cannot be read, each with the error."""
     record: Record
     place: str | None
     """Where the database is."""
@@ -56,24 +61,197 @@ class Holdings:
     def not_own(self) -> Iterator[tuple[Entry, str]]:
         """Yield each archive that is not the database's own, with the reason in words."""
         for entry, origin in self.others.items():
-            yield entry, f"of {self.whose(origin)}"
+            yield entry, f"of {_describe(origin, self.place)}"
         for entry, error in self.unreadable.items():
             yield entry, f"damaged: {error.message}"
 
-    def whose(self, origin: Origin) -> str:
-        """Return in words which database an archive of these is of."""
-        return whose(origin, self.place)
-
     def count_others(self, entries: Iterable[Entry]) -> list[str]:
-        """Return in words how many of these archives of other databases are of which."""
+        """Count these archives of other databases by database; return a phrase for each database."""
+        counts = Counter(_describe(self.others[entry], self.place) for entry in entries)
         return [
             f"{'an archive' if number == 1 else f'{number} archives'} of {name}"
-            for name, number in Counter(self.whose(self.others[entry]) for entry in entries).items()
+            for name, number in counts.items()
         ]
 
 
-def whose(origin: Origin, here: str | None) -> str:
-    """Return in words which other database an archive is of, told by a database whose place is `here`."""
+def holdings(directory: BackupDirectory, owner: Owner) -> Holdings:
+    """Find the archives under the labels of a database. Only manifests are read.
+
+    Raises StorageFailed if the directory cannot be read.
+    """
+    manifests, unreadable = _read(entry for entry in directory.entries() if entry.label in owner.labels)
+    rule = _Rule(directory, owner)
+    own: list[Entry] = []
+    others: dict[Entry, Origin] = {}
+    for entry, manifest in manifests.items():
+        if rule.owns(entry.label, manifest.origin):
+            own.append(entry)
+        else:
+            others[entry] = manifest.origin
+    record = Record()
+    for label in sorted(owner.labels):
+        record = record.joined(directory.record(label).only(partial(rule.may_own, label)))
+    return Holdings(own, others, unreadable, record, owner.place)
+
+
+def latest(
+    directory: BackupDirectory,
+    owner: Owner,
+    *,
+    now: datetime,
+    say: Callable[[str], object],
+    read_anyway: bool = False,
+) -> Path:
+    """Return the newest archive of a database that is verified and not dated in the future.
+
+    Its bytes are compared with its seal, unless the caller will `read_anyway`. An archive without a record
+    is read and verified here. `say` gets one line for each archive that is skipped. Raises NotFound if
+    there is no such archive, InvalidInput if the database has archives under other labels only, and the
+    error of the newest damaged archive if an archive is damaged and none is good.
+    """
+    found = holdings(directory, owner)
+    skipped: list[str] = []
+    damage: TaskdbError | None = None
+    for entry in sorted([*found.own, *found.unreadable], key=lambda each: each.taken_at, reverse=True):
+        if entry.taken_at > now:
+            skipped.append(f"{entry.path} is dated in the future")
+            continue
+        proof = found.record.proof_of(entry.path.name)
+        try:
+            if entry in found.unreadable:
+                raise found.unreadable[entry]
+            _require_good(entry, proof, read_anyway=read_anyway)
+        except TaskdbError as exc:
+            skipped.append(exc.message)
+            damage = damage or exc
+            continue
+        newer = found.count_others(each for each in found.others if each.taken_at > entry.taken_at)
+        for reason in [*skipped, *newer]:
+            say(f"skipped: {reason}")
+        if proof is None:
+            say(f"{entry.path} had not been verified here; it was verified now")
+        return entry.path
+    labels = other_labels(directory, owner)
+    reasons = skipped + found.count_others(found.others)
+    reasons += [f"this database has archives under the label {', '.join(labels)}"] if labels else []
+    nothing = f"there is no good archive of {owner.label} in {directory.path}"
+    message = "; ".join([nothing, *reasons[:_MOST_REASONS]])
+    if damage:
+        damage.message = message
+        raise damage
+    if labels and owner.former_labels:
+        raise InvalidInput(message, "choose one with --label")
+    raise NotFound(message, "'taskdb backup list' shows all archives; name one of them")
+
+
+def _require_good(entry: Entry, proof: Proof | None, *, read_anyway: bool) -> None:
+    if proof is None:
+        read_back(entry.path)
+    elif (entry.size, seal_of(entry.path)) != (proof.size, proof.seal):
+        raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
+    elif not read_anyway:
+        # A flipped bit changes neither the size nor the text of the seal.
+        Archive.open(entry.path).close()
+
+
+def other_labels(directory: BackupDirectory, owner: Owner) -> list[str]:
+    """Return the other labels under which a directory has archives with the identity of a database."""
+    found = {each.label for each in _owners(directory) if each.identity == owner.identity is not None}
+    return sorted(found - {owner.label})
+
+
+def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Owner:
+    """Choose the owner of the archives that are meant for a database without any, or out of reach.
+
+    It is the owner of the archives under the labels of the database. If there are none, `anywhere` allows
+    every owner in the directory; safety backups do not count. Raises InvalidInput if there are several.
+    """
+    everybody = _owners(directory)
+    found = [each for each in everybody if each.label in owner.labels]
+    if not found and not owner.former_labels:
+        # Somebody chose the label, so it may be that of a safety backup.
+        found = _owners(directory, owner.label)
+    if not found and anywhere:
+        found = everybody
+    if len(found) > 1:
+        here = [each for each in found if each.place == owner.place]
+        if len(here) != 1:
+            places = ", ".join(sorted(f"{each.label} ({each.place or 'by taskdb 0.1.0'})" for each in found))
+            by_label = "choose one with --label, or " if len({each.label for each in found}) > 1 else ""
+            raise InvalidInput(
+                f"{directory.path} has archives of several databases: {places}",
+                f"{by_label}name an archive: 'taskdb backup list -o json' shows the identity of each",
+            )
+        found = here
+    return found[0] if found else owner
+
+
+def identity_to_adopt(
+    directory: BackupDirectory, owner: Owner, origin: Origin, *, occupied: bool, from_other_database: bool
+) -> str | None:
+    """Return the identity that a database takes over with the rows of an archive, or None to keep its own.
+
+    A database without rows (not `occupied`) and without archives takes over the identity of the archive.
+    Raises Conflict if it has rows or archives and the archive is another database's, unless
+    `from_other_database` allows that.
+    """
+    rule = _Rule(directory, owner)
+    if origin.identity == owner.identity or from_other_database or rule.owns(origin.label, origin):
+        return None
+    if not occupied and not any(
+        rule.owns(entry.label, manifest.origin) or owner.identity == manifest.origin.identity is not None
+        for entry, manifest in rule.manifests.items()
+    ):
+        return origin.identity
+    raise Conflict(
+        f"the archive is of {_describe(origin, owner.place)}", "--from-other-database loads it anyway"
+    )
+
+
+class _Rule:
+    """Decides which archives of a directory belong to a database. Other labels are read when needed."""
+
+    def __init__(self, directory: BackupDirectory, owner: Owner) -> None:
+        self._directory = directory
+        self._owner = owner
+
+    def owns(self, label: str, origin: Origin) -> bool:
+        if origin.identity is None and origin.place not in (None, self._owner.place):
+            return False
+        return self.may_own(label, origin)
+
+    def may_own(self, label: str, archive: Origin | Proof | Drill) -> bool:
+        if archive.identity is not None:
+            return (label, archive.identity) == (self._owner.label, self._owner.identity)
+        return label in self._owner.labels and label not in self._claimed
+
+    @cached_property
+    def manifests(self) -> dict[Entry, Manifest]:
+        return _read(self._directory.entries())[0]
+
+    @cached_property
+    def _claimed(self) -> set[str]:
+        """The labels that other databases use, or may have used with taskdb 0.1.0."""
+        owner, claimed = self._owner, set()
+        for entry, manifest in self.manifests.items():
+            origin = manifest.origin
+            elsewhere = origin.place not in (None, owner.place)
+            is_same = origin.identity is not None and origin.identity == owner.identity
+            if is_same and (not elsewhere or entry.label in owner.labels):
+                continue
+            if origin.identity is None and not elsewhere:
+                continue
+            if not is_same:
+                claimed.add(entry.label)
+            # taskdb 0.1.0 used the same label for a database and a copy, so its archives may be of either.
+            # But it is not asked about a database that is out of reach and whose label somebody chose.
+            if owner.identity or owner.former_labels:
+                claimed |= former_labels(origin.place)
+        return claimed
+
+
+def _describe(origin: Origin, here: str | None) -> str:
+    """Name the database of an archive, for a database whose place is `here`."""
     if origin.place is None:
         return f"a database that taskdb 0.1.0 called {origin.label}, perhaps another database"
     if origin.place != here:
@@ -82,150 +260,25 @@ def whose(origin: Origin, here: str | None) -> str:
     return f"a database with {'another' if origin.identity else 'no'} identity at the same place, {here}"
 
 
-def holdings(directory: BackupDirectory, owner: Owner) -> Holdings:
-    """Return what a directory has under the labels of a database; read manifests only.
+def _owners(directory: BackupDirectory, label: str | None = None) -> list[Owner]:
+    """Return every database with archives, or with archives under a label.
 
-    Raises StorageFailed if the directory cannot be read.
+    Without a label, safety backups do not count. Archives of taskdb 0.1.0 belong to a later database of the
+    same label.
     """
-    manifests, unreadable = _read(entry for entry in directory.entries() if entry.label in owner.labels)
-    claims = _Claims(directory, owner)
-    own, others = [], {}
-    for entry, manifest in manifests.items():
-        if claims.owns(entry.label, manifest.origin):
-            own.append(entry)
-        else:
-            others[entry] = manifest.origin
-    record = Record()
-    for label in sorted(owner.labels):
-        owned = partial(_may_own, claims, label)
-        record = record.joined(directory.record(label).only(owned))
-    return Holdings(own, others, unreadable, record, owner.place)
-
-
-def other_labels(directory: BackupDirectory, owner: Owner) -> list[str]:
-    """Return the other labels under which a directory has archives of that identity."""
-    return sorted(
-        {each.label for each in _owners(directory) if each.identity == owner.identity is not None}
-        - {owner.label}
-    )
-
-
-def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Owner:
-    """Return whose archives are meant for a database that has none of its own, or cannot be reached.
-
-    These are the archives under its labels. If there are none, with `anywhere` they are all archives of the
-    directory except safety backups. Raises InvalidInput if they are of several databases.
-    """
-    everybody = _owners(directory)
-    found = [each for each in everybody if each.label in owner.labels]
-    if not found:
-        # A default label has former labels; a label that a person chose has none.
-        found = [] if owner.former_labels else _owners(directory, {owner.label})
-    found = found or (everybody if anywhere else [])
-    here = [each for each in found if each.place == owner.place]
-    if len(found) > 1 and len(here) != 1:
-        places = ", ".join(sorted(f"{each.label} ({each.place or 'by taskdb 0.1.0'})" for each in found))
-        by_label = "choose one with --label, or " if len({each.label for each in found}) > 1 else ""
-        raise InvalidInput(
-            f"{directory.path} has archives of several databases: {places}",
-            f"{by_label}name an archive: 'taskdb backup list -o json' shows the identity of each",
-        )
-    [chosen] = (here if len(found) > 1 else found) or [owner]
-    return chosen
-
-
-def identity_to_adopt(
-    directory: BackupDirectory, owner: Owner, origin: Origin, *, occupied: bool, from_other_database: bool
-) -> str | None:
-    """Return the identity that a database takes over with the rows of an archive, or None to keep its own.
-
-    A database without rows (not `occupied`) and without archives takes over the archive's identity.
-    Raises Conflict if it has rows or archives and the archive is another database's, unless
-    `from_other_database` allows that.
-    """
-    claims = _Claims(directory, owner)
-    if origin.identity == owner.identity or from_other_database or claims.owns(origin.label, origin):
-        return None
-    if not occupied and not _has_archives(directory, owner, claims):
-        return origin.identity
-    raise Conflict(
-        f"the archive is of {whose(origin, owner.place)}",
-        "--from-other-database loads it anyway",
-    )
-
-
-def _may_own(claims: _Claims, label: str, known: Proof | Drill) -> bool:
-    return claims.may_own(label, known.identity)
-
-
-class _Claims:
-    """The labels that other databases use in a directory. They are read when they are first needed."""
-
-    def __init__(self, directory: BackupDirectory, owner: Owner) -> None:
-        self._directory = directory
-        self._owner = owner
-
-    def owns(self, label: str, origin: Origin) -> bool:
-        elsewhere = origin.identity is None and origin.place not in (None, self._owner.place)
-        return not elsewhere and self.may_own(label, origin.identity)
-
-    def may_own(self, label: str, identity: str | None) -> bool:
-        if identity is not None:
-            return (label, identity) == (self._owner.label, self._owner.identity)
-        return label in self._owner.labels and label not in self._claimed
-
-    @cached_property
-    def _claimed(self) -> set[str]:
-        manifests, _ = _read(self._directory.entries())
-        return {
-            label
-            for entry, manifest in manifests.items()
-            for label in self._claimed_by(entry, manifest.origin)
-        }
-
-    def _claimed_by(self, entry: Entry, origin: Origin) -> set[str]:
-        elsewhere = origin.place not in (None, self._owner.place)
-        if not elsewhere and origin.identity in (None, self._owner.identity):
-            return set()
-        if origin.identity is None or origin.identity != self._owner.identity:
-            used = {entry.label}
-        elif entry.label not in self._owner.labels:
-            # A copy of the database elsewhere, for which 0.1.0 used the same label.
-            used = set()
-        else:
-            return set()
-        if self._owner.identity is None and not self._owner.former_labels:
-            # The database cannot be asked, and a person chose the label.
-            return used
-        # 0.1.0 used the same label for both, so its archives may be of either.
-        return used | former_labels(origin.place)
-
-
-def _has_archives(directory: BackupDirectory, owner: Owner, claims: _Claims) -> bool:
-    manifests, _ = _read(directory.entries())
-    return any(
-        claims.owns(entry.label, manifest.origin)
-        or (owner.identity is not None and manifest.origin.identity == owner.identity)
-        for entry, manifest in manifests.items()
-    )
-
-
-def _owners(directory: BackupDirectory, labels: set[str] | None = None) -> list[Owner]:
-    """Return every database that has archives; those of 0.1.0 belong to a later one of the same label."""
     manifests, _ = _read(
         entry
-        for entry in directory.entries()
-        if (entry.label in labels if labels else not entry.label.endswith(SAFETY_SUFFIX))
+        for entry in directory.entries(label)
+        if label is not None or not entry.label.endswith(SAFETY_SUFFIX)
     )
     found: dict[tuple[str | None, str], Owner] = {}
     for entry, manifest in manifests.items():
         origin = manifest.origin
         if origin.identity is not None:
-            found[origin.identity, entry.label] = Owner(
-                origin.identity, origin.place, entry.label, former_labels(origin.place)
-            )
+            former = former_labels(origin.place)
+            found[origin.identity, entry.label] = Owner(origin.identity, origin.place, entry.label, former)
     for entry, manifest in manifests.items():
-        known = {label for owner in found.values() for label in owner.labels}
+        known = {each for owner in found.values() for each in owner.labels}
         if manifest.origin.identity is None and entry.label not in known:
             found[None, entry.label] = Owner(None, manifest.origin.place, entry.label)
     return list(found.values())
@@ -242,7 +295,7 @@ def _read(entries: Iterable[Entry]) -> tuple[dict[Entry, Manifest], dict[Entry, 
 
 
 def former_labels(place: str | None) -> frozenset[str]:
-    """Return what 0.1.0 may have called the database at a place, which is a path or HOST:PORT/NAME."""
+    """Return the labels that taskdb 0.1.0 may have given to the database at a path or HOST:PORT/NAME."""
     # 0.1.0 knew no schemas.
     name = PurePath((place or "").partition(" (schema ")[0]).name
     return frozenset({label_of(name), label_of(PurePath(name).stem)} if name else ())

@@ -149,8 +149,7 @@ class Shelf:
         With `offline` the label decides if the database cannot be reached. For a `damaged` file, which is
         not opened, the label always decides. A caller that will `read_anyway` checks the seal itself.
         """
-        from taskdb_cli.backup.newest import latest
-        from taskdb_cli.backup.ownership import presumed
+        from taskdb_cli.backup.ownership import latest, presumed
 
         if archive != LATEST:
             return self.directory_of(archive).find(archive)
