@@ -1,4 +1,4 @@
-"""Take a backup: one snapshot into one archive, which has its name only when it was read back."""
+"""Back up a database: write one snapshot to an archive, and read it back before it gets its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.errors import ArchiveCorrupt, Incomplete, StorageFailed
 
 Progress = Callable[[int], None]
-"""Is told how many bytes of rows have passed, again and again."""
+"""Is called again and again with the number of bytes of rows that are done."""
 
 _log = logging.getLogger("taskdb.backup")
 
@@ -33,7 +33,7 @@ class Backup:
     size: int
 
     def record(self) -> dict[str, object]:
-        """Return it as a directory's list shows it."""
+        """Return the archive as a list of archives shows it."""
         origin = self.manifest.origin
         return {
             "archive": str(self.path),
@@ -44,23 +44,24 @@ class Backup:
         }
 
     def proof(self, now: datetime) -> Proof:
-        """Return what is recorded of it as verified at that time."""
+        """Return the proof that the archive was verified at this time, for the history."""
+        origin = self.manifest.origin
         return Proof(
             archive=self.path.name,
             seal=self.seal,
             size=self.size,
-            taken_at=self.manifest.origin.created_at,
+            taken_at=origin.created_at,
             verified_at=now,
-            revision=self.manifest.origin.revision,
+            revision=origin.revision,
             rows={table.name: table.rows for table in self.manifest.tables},
             bytes=sum(table.bytes for table in self.manifest.tables),
-            identity=self.manifest.origin.identity,
-            place=self.manifest.origin.place,
+            identity=origin.identity,
+            place=origin.place,
         )
 
 
 def silent(_: int) -> None:
-    """Tell nobody of progress."""
+    """Ignore the progress."""
 
 
 def take(
@@ -74,10 +75,10 @@ def take(
 ) -> Backup:
     """Back a database up into a directory, and return the archive, verified and recorded.
 
-    Whatever goes wrong, nothing is under the final name, and what was there is as it was. `guarded`
-    says that the caller keeps migrations and restores out already. Raises BackupRunning, StorageFailed,
-    DatabaseUnavailable, or a SchemaError for a database without taskdb's tables; and Incomplete for an
-    archive that is good and there, but of which that could not be recorded.
+    If anything fails, no archive appears and the other files stay as they were. `guarded` says that the
+    caller already keeps migrations and restores out. Raises BackupRunning, StorageFailed,
+    DatabaseUnavailable, or a SchemaError for a database without taskdb's tables. Raises Incomplete if the
+    archive is there and good, but could not be recorded.
     """
     with database.snapshot(guarded=guarded) as content:
         return keep(content, directory, label=label, now=now, progress=progress)
@@ -86,7 +87,7 @@ def take(
 def keep(
     content: Content, directory: BackupDirectory, *, label: str, now: datetime, progress: Progress = silent
 ) -> Backup:
-    """Do what `take` does, with what a transaction sees that is open already."""
+    """Do what `take` does, in a transaction that is open already."""
     directory.create()
     with directory.lock(label):
         directory.sweep(label)
@@ -99,9 +100,10 @@ def keep(
 
 
 def save(content: Content, path: Path, *, label: str, now: datetime, progress: Progress = silent) -> Backup:
-    """Write an archive to a path that nothing has yet, and verify it before it gets that name.
+    """Write an archive to a new path, and verify it before it gets that name.
 
-    Raises Conflict if the path is taken, or StorageFailed; then nothing is there.
+    Raises Conflict if the path exists, StorageFailed, and ArchiveCorrupt if the archive does not hold what
+    was written to it. Then there is no archive.
     """
     # Closing a file on a full disk fails once more.
     with storage(f"{path} cannot be written"), open_partial(path) as stream:
@@ -109,7 +111,7 @@ def save(content: Content, path: Path, *, label: str, now: datetime, progress: P
         try:
             written = write(content, stream, label=label, now=now, progress=progress)
             sync(stream)
-            found = _proven(partial, written)
+            found = read_back(partial, expected=written)
             publish(partial, path)
         except BaseException:
             discard(partial)
@@ -121,13 +123,12 @@ def save(content: Content, path: Path, *, label: str, now: datetime, progress: P
 def write(
     content: Content, stream: BinaryIO, *, label: str, now: datetime, progress: Progress = silent
 ) -> Manifest:
-    """Write an archive to a stream, sealed but not read back; return what it says of itself."""
-    writer, passed = ArchiveWriter(stream), 0
+    """Write an archive to a stream and seal it, but do not read it back; return its manifest."""
+    writer, done = ArchiveWriter(stream), 0
     for layout in content.layouts:
         columns = [Column(column.name, column.type) for column in layout.columns]
         with content.chunks(layout) as chunks:
-            table = writer.add_table(layout.table, columns, _reporting(chunks, progress, passed))
-        passed += table.bytes
+            done += writer.add_table(layout.table, columns, _reporting(chunks, progress, done)).bytes
     return writer.close(
         Origin(
             label=label,
@@ -136,32 +137,26 @@ def write(
             revision=content.revision,
             created_at=now,
             identity=content.identity,
-            place=_printable(content.place),
+            # A path may hold characters that a manifest may not, such as a newline.
+            place="".join(each if each.isprintable() else ascii(each)[1:-1] for each in content.place),
         )
     )
 
 
-def _printable(text: str) -> str:
-    """Escape what a path may hold and a manifest may not, such as a newline."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+def _reporting(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        done += len(chunk)
+        yield chunk
+        progress(done)
 
 
-def read_back(path: Path) -> Backup:
-    """Read all of an archive, and return it; raise ArchiveCorrupt, or FileMissing."""
+def read_back(path: Path, *, expected: Manifest | None = None) -> Backup:
+    """Read all of an archive, and return it.
+
+    Raises ArchiveCorrupt, also if the manifest is not the `expected` one, ArchiveTooNew and FileMissing.
+    """
     with Archive.open(path) as archive:
         archive.verify()
+        if expected is not None and archive.manifest != expected:
+            raise ArchiveCorrupt(path, "it does not hold what was written to it")
         return Backup(path, archive.manifest, archive.seal, archive.size)
-
-
-def _proven(partial: Path, written: Manifest) -> Backup:
-    found = read_back(partial)
-    if found.manifest != written:
-        raise ArchiveCorrupt(partial, "it does not hold what was written to it")
-    return found
-
-
-def _reporting(chunks: Iterable[bytes], progress: Progress, passed: int) -> Iterator[bytes]:
-    for chunk in chunks:
-        passed += len(chunk)
-        yield chunk
-        progress(passed)

@@ -120,7 +120,7 @@ def test_an_archive_of_a_later_revision(database, url, empty_url, chain, tmp_pat
     fill(url, users=3, tasks=9)
     before = hashes(database)
     for act in (
-        lambda: restore.plan(database, backup.path),
+        lambda: restore.preview(database, backup.path),
         lambda: restore.restore(database, backup.path, replace=True),
         lambda: restore.drill(backup.path),
     ):
@@ -140,7 +140,7 @@ def test_a_target_of_another_revision(make_url_of, database, url, tmp_path, revi
     backup = archive_of(source, tmp_path / "a.taskdb.zip")
     set_revision(url, revision)
     for act in (
-        lambda: restore.plan(database, backup.path),
+        lambda: restore.preview(database, backup.path),
         lambda: restore.occupied(database),
         lambda: restore.restore(database, backup.path, replace=True),
         lambda: restore.copy(open_database(source), database, replace=True),

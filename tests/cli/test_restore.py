@@ -62,14 +62,14 @@ def test_rows_that_are_there_are_not_lost_unasked(taskdb, database, archived):
 def test_rows_that_nobody_was_asked_about_stay(taskdb, database, archived, monkeypatch):
     """What comes into a target that was empty when it was looked at is not replaced: exit 4."""
     taskdb("user", "delete", "ann@example.com", "--yes")
-    plan = service.plan
+    plan = service.preview
 
     def plan_and_let_in(*arguments, **options):
         found = plan(*arguments, **options)
         add_user(database, "bob@example.com")
         return found
 
-    monkeypatch.setattr(service, "plan", plan_and_let_in)
+    monkeypatch.setattr(service, "preview", plan_and_let_in)
     taskdb("restore", "latest", "--replace", expect=ExitCode.CONFLICT)
     assert emails(database) == ["bob@example.com"]
 
@@ -78,7 +78,7 @@ def test_what_is_replaced_is_kept(taskdb, database, archived, shelf):
     """--replace --yes saves what was there first, and that archive brings it back."""
     add_task(database, title="Newer")
     result = taskdb("restore", "latest", "--replace", "--yes")
-    assert "what was there is kept in " in result.err
+    assert "-before-restore-" in result.err
     assert task_records(database) == archived
     [safety] = shelf.glob("*-before-restore-*.taskdb.zip")
     # The safety archive is the newer one, but not what 'latest' means.
