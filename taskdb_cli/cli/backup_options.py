@@ -1,10 +1,8 @@
-"""The options that commands about archives share, and what follows from them."""
+"""The options that commands about archives share, and what they mean."""
 
 from __future__ import annotations
 
-import os
-import sys
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.errors import Conflict, DatabaseMissing, HomeMissing, Incomplete, InvalidInput, TaskdbError
-from taskdb_cli.system.paths import reserved
+from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidInput, TaskdbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +21,9 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.database import Database
 
+ArchiveArgument = Annotated[
+    str, typer.Argument(metavar="ARCHIVE", help="A path, a name in the directory, or 'latest'.")
+]
 Directory = Annotated[
     Path | None,
     typer.Option(
@@ -33,54 +33,66 @@ Directory = Annotated[
 Label = Annotated[
     str | None,
     typer.Option(
+        "--label",
         metavar="LABEL",
         help="How archive names begin; by default the database's name and place. [env: TASKDB_BACKUP_LABEL]",
         show_default=False,
     ),
 ]
-KeepLast = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Keep the last N archives.", show_default=False)
-]
-KeepDaily = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Keep one of each of N days.", show_default=False)
-]
-KeepWeekly = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Keep one of each of N weeks.", show_default=False)
-]
-KeepMonthly = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Keep one of each of N months.", show_default=False)
-]
-KeepAtLeast = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Keep the newest N sound ones whatever else is said.")
-]
-ArchiveArgument = Annotated[
-    str, typer.Argument(metavar="ARCHIVE", help="A path, a name in the directory, or 'latest'.")
-]
-
 
 LATEST = "latest"
 
 
+def _number(help: str, *, show_default: bool = False) -> Any:
+    return typer.Option(metavar="N", min=0, help=help, show_default=show_default)
+
+
 @dataclass(frozen=True)
+class Keep:
+    """The options that say which archives to keep."""
+
+    keep_last: Annotated[int, _number("Keep the last N archives.")] = 0
+    keep_daily: Annotated[int, _number("Keep the newest archive of each of N days.")] = 0
+    keep_weekly: Annotated[int, _number("Keep the newest archive of each of N weeks.")] = 0
+    keep_monthly: Annotated[int, _number("Keep the newest archive of each of N months.")] = 0
+    keep_at_least: Annotated[int, _number("Always keep the N newest good archives.", show_default=True)] = 3
+
+    def policy(self) -> Policy:
+        """Return the policy; raise InvalidInput if it would keep nothing."""
+        from taskdb_cli.backup.retention import Policy
+
+        return Policy(*astuple(self))
+
+    def policy_if_any(self) -> Policy | None:
+        """Return the policy, or None if no option says which archives to keep."""
+        chosen = self.keep_last or self.keep_daily or self.keep_weekly or self.keep_monthly
+        return self.policy() if chosen else None
+
+
+@dataclass
 class Shelf:
-    """Where the archives of a run are, and what they are called."""
+    """The options that say where the archives of a run are and how their names begin, and what follows.
 
-    run: Invocation
-    given_directory: Path | None
-    given_label: str | None
+    Options of the group before the subcommand count too. Raises InvalidInput for an impossible label.
+    """
 
-    @classmethod
-    def of(cls, ctx: typer.Context, directory: Path | None, label: str | None) -> Shelf:
-        """Return what the options of a command say, or those of its group before it.
+    ctx: typer.Context
+    given_directory: Directory = None
+    given_label: Label = None
 
-        Raises InvalidInput for a label that cannot be.
-        """
-        outer: dict[str, Any] = ctx.parent.params if ctx.parent else {}
-        if label := label or outer.get("label"):
+    def __post_init__(self) -> None:
+        outer: dict[str, Any] = self.ctx.parent.params if self.ctx.parent else {}
+        self.given_directory = self.given_directory or outer.get("given_directory")
+        self.given_label = self.given_label or outer.get("given_label")
+        if self.given_label:
             from taskdb_cli.backup.names import check_label
 
-            check_label(label)
-        return cls(invocation(ctx), directory or outer.get("directory"), label)
+            check_label(self.given_label)
+
+    @property
+    def run(self) -> Invocation:
+        """The run of the command line."""
+        return invocation(self.ctx)
 
     @cached_property
     def directory(self) -> BackupDirectory:
@@ -100,7 +112,7 @@ class Shelf:
     def directory_of(self, archive: str) -> BackupDirectory:
         """Return the directory in which an archive is looked for, and its verification is recorded.
 
-        If no directory is set and the user has no home directory, it is the one of the archive's path.
+        If no directory is set and the user has no home directory, it is the directory of the archive's path.
         """
         from taskdb_cli.backup.directory import BackupDirectory
 
@@ -125,7 +137,7 @@ class Shelf:
         return self.owner(None).label
 
     def owner(self, identity: str | None) -> Owner:
-        """Return what archives are compared with to find those of the database with this identity."""
+        """Return the database with this identity, as its archives are compared with it."""
         from taskdb_cli.backup.names import default_label, label_of
         from taskdb_cli.backup.ownership import Owner
 
@@ -144,72 +156,35 @@ class Shelf:
         damaged: bool = False,
         read_anyway: bool = False,
     ) -> Path:
-        """Return the path of the archive that a person means; 'latest' is the database's own latest one.
+        """Return the path of the archive that a person means; 'latest' is the newest one of the database.
 
-        With `offline` the label decides if the database cannot be reached. For a `damaged` file, which is
-        not opened, the label always decides. A caller that will `read_anyway` checks the seal itself.
+        The label decides for a database that is new or `damaged`, which is not opened, and with `offline`
+        also for one that cannot be reached. A caller that will `read_anyway` checks the seal itself.
         """
-        from taskdb_cli.backup.ownership import latest, presumed
+        from taskdb_cli.backup.ownership import holdings, latest, presumed
+        from taskdb_cli.services.migrate import identify
 
         if archive != LATEST:
             return self.directory_of(archive).find(archive)
-        if damaged:
-            owner = presumed(self.directory, self.owner(None), anywhere=False)
-        else:
-            owner = self._meant_by(database, offline=offline)
-        return latest(self.directory, owner, now=self.run.now, say=self.run.say, read_anyway=read_anyway)
-
-    def _meant_by(self, database: Database, *, offline: bool) -> Owner:
-        """Return whose archives are meant: the database's own, unless it is new or cannot be reached."""
-        from taskdb_cli.backup.ownership import holdings, presumed
-        from taskdb_cli.services.migrate import identify
-
+        identity, holds_rows, reached = None, False, not damaged
         try:
-            identity, holds_rows = identify(database)
+            if reached:
+                identity, holds_rows = identify(database)
         except DatabaseMissing:
-            identity, holds_rows = None, False
+            pass
         except TaskdbError as exc:
             if not offline:
                 raise
             self.run.say(f"choosing by the label alone: {exc.message}")
-            return presumed(self.directory, self.owner(None), anywhere=not self.chosen_label)
+            reached = False
         owner = self.owner(identity)
-        if holds_rows or holdings(self.directory, owner).own:
-            return owner
-        return presumed(self.directory, owner, anywhere=not self.chosen_label)
+        if not reached or not (holds_rows or holdings(self.directory, owner).own):
+            owner = presumed(self.directory, owner, anywhere=not (damaged or self.chosen_label))
+        return latest(self.directory, owner, now=self.run.now, say=self.run.say, read_anyway=read_anyway)
 
     def saying(self, backup: Callable[[], Backup], what: str) -> None:
-        """Take a backup before something else, and say where it is; that it is unrecorded stops nothing."""
+        """Take a backup before something else, and say where it is. It need not be recorded."""
         try:
             self.run.say(f"{what} {backup().path}")
         except Incomplete as exc:
             self.run.say(exc.message)
-
-
-def new_file(name: str) -> Path:
-    """Return the path of an archive to be made; raise InvalidInput or Conflict if none can be there."""
-    path = Path(name).absolute()
-    if not name or not path.name or path.is_dir():
-        raise InvalidInput(f"--file {name!r} names no file", "name a new file, or - for stdout")
-    if os.path.lexists(path):
-        raise Conflict(f"{path} exists already", "choose another name, or - for stdout")
-    if reason := reserved(path):
-        raise InvalidInput(f"{path} is refused: {reason}", "choose another name")
-    return path
-
-
-def is_stdout(path: Path | None) -> bool:
-    """Return whether a path leads to what stdout leads to."""
-    try:
-        return path is not None and os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
-    except OSError:
-        return False
-
-
-def policy_of(*, last: int, daily: int, weekly: int, monthly: int, at_least: int) -> Policy | None:
-    """Return the policy that the options spell, or None when they say nothing."""
-    from taskdb_cli.backup.retention import Policy
-
-    if not (last or daily or weekly or monthly):
-        return None
-    return Policy(last, daily, weekly, monthly, at_least)

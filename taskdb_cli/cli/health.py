@@ -52,7 +52,7 @@ def health(
     run = invocation(ctx)
     for name in sorted(DROPPED.intersection([*(only or ()), *(skip or ())])):
         run.say(f"the check {name} was dropped; leave it out")
-    shelf, backups = Shelf.of(ctx, None, None), None
+    shelf, backups = Shelf(ctx), None
     # Only the checks of backups need the directory, and they report that there is none.
     with suppress(HomeMissing):
         configured = run.settings.backup.directory is not None

@@ -68,7 +68,7 @@ def down(
 
 
 def _move(ctx: typer.Context, moved: str, move: Callable[..., SchemaStatus], *, no_backup: bool) -> None:
-    run, shelf = invocation(ctx), Shelf.of(ctx, None, None)
+    run, shelf = invocation(ctx), Shelf(ctx)
 
     def save(database: Database) -> None:
         from taskdb_cli.backup.create import take

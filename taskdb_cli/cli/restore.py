@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Label, Shelf
+from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.options import DryRun, Yes
+from taskdb_cli.cli.options import DryRun, Yes, with_option_groups
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.errors import Conflict, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
@@ -30,12 +30,11 @@ NoSafetyBackup = Annotated[
 ]
 
 
+@with_option_groups
 def restore(
-    ctx: typer.Context,
     archive: ArchiveArgument,
     *,
-    directory: Directory = None,
-    label: Label = None,
+    shelf: Shelf,
     replace: Replace = False,
     from_other_database: FromOtherDatabase = False,
     yes: Yes = False,
@@ -47,7 +46,6 @@ def restore(
     from taskdb_cli.backup.ownership import identity_to_adopt
     from taskdb_cli.backup.target_file import find_damaged
 
-    shelf = Shelf.of(ctx, directory, label)
     run, target = shelf.run, shelf.run.maintained
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
@@ -101,7 +99,7 @@ def copy(
     held = {} if damaged else service.occupied(target)
     _allow(run, target, held, damaged, replace=replace, yes=yes, dry_run=dry_run)
     if not dry_run:
-        safety = None if no_safety_backup else _safety(Shelf.of(ctx, directory, None), target)
+        safety = None if no_safety_backup else _safety(Shelf(ctx, directory), target)
         with progress(run, "copying") as advance:
             rows = service.copy(
                 origin, target, replace=bool(held), damaged=damaged, safety=safety, progress=advance
