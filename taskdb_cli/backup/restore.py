@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypedDict, Unpack
+from typing import NamedTuple
 
 from sqlalchemy import URL
 
@@ -52,20 +52,6 @@ class Preview(NamedTuple):
     identity: str | None
 
 
-class LoadOptions(TypedDict, total=False):
-    """The options of `restore` and `copy`."""
-
-    replace: bool
-    """Delete the rows of the target first. Without this, a target with rows is refused."""
-    damaged: Damaged | None
-    """The damaged file of the target. It is kept under another name, and a new file takes its place."""
-    safety: Safety | None
-    """Is called before rows are deleted."""
-    identity: str | None
-    """An identity that the target takes over."""
-    progress: Progress
-
-
 def preview(target: Database, path: Path, *, damaged: bool = False, trial: bool = False) -> Preview:
     """Look at an archive, and at the target unless it is `damaged`; change nothing.
 
@@ -76,63 +62,15 @@ def preview(target: Database, path: Path, *, damaged: bool = False, trial: bool 
     """
     with Archive.open(path) as archive:
         _require_known(archive.manifest)
-        held, identity = ({}, None) if damaged else _look_at(target)
+        held, identity = ({}, None) if damaged else look_at(target)
         if held or damaged or trial:
             verify_rows(archived_rows(archive))
         return Preview(archive.manifest, held, identity)
 
 
-def restore(target: Database, path: Path, **options: Unpack[LoadOptions]) -> Manifest:
-    """Load an archive into a database in one transaction, and return the archive's manifest.
-
-    A target without tables gets them first. New ids follow the highest one. The rows are read back and
-    compared before the commit. Raises TargetNotEmpty; Conflict if rows of other applications refer to those
-    that would be deleted, or something keeps rows from being deleted; OutcomeUnknown; and what `preview`
-    raises.
-    """
-    with Archive.open(path) as archive, _at_head(archive) as rows:
-        _load(rows, target, **options)
-        return archive.manifest
-
-
-def copy(origin: Database, target: Database, **options: Unpack[LoadOptions]) -> dict[str, int]:
-    """Load the rows of a database into another one, as `restore` does; return the number for each table.
-
-    Raises what `require_copyable` and `restore` raise.
-    """
-    with origin.snapshot() as content:
-        return _load(database_rows(origin, content), target, **options)
-
-
-def require_copyable(origin: Database, target: Database) -> dict[str, int]:
-    """Return the number of rows of each table of a database, if `copy` could load them into the target.
-
-    Raises SchemaBehind or SchemaAhead unless the origin is at head, and Conflict if both are the same
-    database, even under different names.
-    """
-    if origin.backend.place == target.backend.place or origin.is_same(target):
-        raise Conflict(f"{origin.backend.place} is both ends of the copy", "name another database with --to")
-    with origin.snapshot() as content:
-        if problem := compare_revision(content.revision):
-            raise problem
-        return content.counts()
-
-
-def drill(path: Path, *, target: Database | None = None, progress: Progress = silent) -> Manifest:
-    """Restore an archive as a test and check the rows. Leave nothing behind but empty tables.
-
-    The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
-    or DataCorrupt if the archive does not pass, and TargetNotEmpty.
-    """
-    scratch = nullcontext(target) if target else _scratch()
-    with Archive.open(path) as archive, _at_head(archive) as rows, scratch as database:
-        _load(rows, database, dry_run=True, progress=progress)
-        return archive.manifest
-
-
-def _load(
-    rows: Rows,
+def restore(
     target: Database,
+    source: Path | Database,
     *,
     replace: bool = False,
     damaged: Damaged | None = None,
@@ -141,14 +79,24 @@ def _load(
     progress: Progress = silent,
     dry_run: bool = False,
 ) -> dict[str, int]:
-    """Load all rows into a database, in one transaction; a `dry_run` checks them once more and rolls back."""
+    """Load an archive or another database into a database; return the number of rows of each table.
+
+    All is done in one transaction, which a `dry_run` rolls back after the engine has checked the rows once
+    more. A target without tables gets them first. A target with rows is refused unless they are to be
+    `replace`d; `safety` is called before they are deleted. The target's `damaged` file is kept under another
+    name, and a new file takes its place at the end. New ids follow the highest one. The target takes over
+    the `identity`, if one is given. The rows are read back and compared before the commit.
+
+    Raises TargetNotEmpty; Conflict if rows of other applications refer to those that would be deleted, or
+    something keeps rows from being deleted; OutcomeUnknown; and what `preview` and `require_copyable` raise.
+    """
     place = target.backend.place
-    with open_target(target, dry_run=dry_run, damaged=damaged) as database:
+    with _rows_at_head(source) as rows, open_target(target, dry_run=dry_run, damaged=damaged) as database:
         if _lacks_tables(database):
             migrate.upgrade(database)
         with database.replacement(dry_run=dry_run) as content:
             require_same_layout(rows, content)
-            held = {table: number for table, number in content.counts().items() if number}
+            held = _without_zeros(content.counts())
             if held and not replace:
                 raise TargetNotEmpty(place, in_words(held))
             if held:
@@ -169,6 +117,30 @@ def _load(
     return loaded
 
 
+def drill(path: Path, *, target: Database | None = None, progress: Progress = silent) -> None:
+    """Restore an archive as a test and check the rows. Leave nothing behind but empty tables.
+
+    The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
+    or DataCorrupt if the archive does not pass, and TargetNotEmpty.
+    """
+    with nullcontext(target) if target else _scratch() as database:
+        restore(database, path, progress=progress, dry_run=True)
+
+
+def require_copyable(origin: Database, target: Database) -> dict[str, int]:
+    """Return the number of rows of each table of a database that can be loaded into the target.
+
+    Raises SchemaBehind or SchemaAhead unless the origin is at head, and Conflict if both are the same
+    database, even under different names.
+    """
+    if origin.backend.place == target.backend.place or origin.is_same(target):
+        raise Conflict(f"{origin.backend.place} is both ends of the copy", "name another database with --to")
+    with origin.snapshot() as content:
+        if problem := compare_revision(content.revision):
+            raise problem
+        return content.counts()
+
+
 def _require_unneeded(content: Content, place: str) -> None:
     if others := content.referring_tables():
         raise Conflict(
@@ -184,21 +156,20 @@ def rehearse(target: Database) -> None:
         content.rehearse()
 
 
-def occupied(target: Database) -> dict[str, int]:
-    """Return the number of rows of each table that has any.
+def look_at(target: Database) -> tuple[dict[str, int], str | None]:
+    """Return the number of rows of each table that has any, and the identity of a database.
 
     Raises SchemaBehind, SchemaAhead or SchemaForeign for a database that has tables and is not at head.
     """
-    return _look_at(target)[0]
-
-
-def _look_at(target: Database) -> tuple[dict[str, int], str | None]:
-    """Return the number of rows of each table that has any, and the identity."""
     if _lacks_tables(target):
         return {}, None
     with target.connect() as connection:
         content = target.backend.content(connection)
-        return {table: number for table, number in content.counts().items() if number}, content.identity
+        return _without_zeros(content.counts()), content.identity
+
+
+def _without_zeros(counts: dict[str, int]) -> dict[str, int]:
+    return {table: number for table, number in counts.items() if number}
 
 
 @contextmanager
@@ -231,24 +202,29 @@ def _lacks_tables(target: Database) -> bool:
 
 
 @contextmanager
-def _at_head(archive: Archive) -> Iterator[Rows]:
-    """Open the rows of an archive at the newest revision.
+def _rows_at_head(source: Path | Database) -> Iterator[Rows]:
+    """Open the rows of a database, or those of an archive at the newest revision.
 
     Rows of an older revision are loaded into a temporary SQLite file at that revision, and migrated there.
     """
-    _require_known(archive.manifest)
-    revision, rows = archive.manifest.origin.revision, archived_rows(archive)
-    if revision == revisions().get_current_head():
-        yield rows
+    if isinstance(source, Database):
+        with source.snapshot() as content:
+            yield database_rows(source, content)
         return
-    with _scratch() as scratch:
-        migrate.upgrade(scratch, to=revision)
-        with scratch.replacement() as content:
-            require_same_layout(rows, content)
-            load_rows(rows, content)
-        migrate.upgrade(scratch)
-        with scratch.snapshot() as content:
-            yield database_rows(scratch, content)
+    with Archive.open(source) as archive:
+        _require_known(archive.manifest)
+        revision, rows = archive.manifest.origin.revision, archived_rows(archive)
+        if revision == revisions().get_current_head():
+            yield rows
+            return
+        with _scratch() as scratch:
+            migrate.upgrade(scratch, to=revision)
+            with scratch.replacement() as content:
+                require_same_layout(rows, content)
+                load_rows(rows, content)
+            migrate.upgrade(scratch)
+            with _rows_at_head(scratch) as rows:
+                yield rows
 
 
 def _require_known(manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from taskdb_cli.backup import restore
+from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.create import Backup, Progress, silent
 from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.history import Drill
@@ -42,7 +43,8 @@ def drill(
 
     Raises what `restore.drill` raises, and Incomplete if this cannot be recorded.
     """
-    identity = restore.drill(path, target=target, progress=progress).origin.identity
+    identity = manifest_of(path).origin.identity
+    restore.drill(path, target=target, progress=progress)
     _record(
         path,
         directory,

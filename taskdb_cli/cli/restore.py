@@ -96,13 +96,13 @@ def copy(
     run = invocation(ctx)
     origin, target = run.maintained, run.settings.other_database(to, "--to")
     damaged, rows = find_damaged(target, run.now), service.require_copyable(origin, target)
-    held = {} if damaged else service.occupied(target)
+    held = {} if damaged else service.look_at(target)[0]
     _allow(run, target, held, damaged, replace=replace, yes=yes, dry_run=dry_run)
     if not dry_run:
         safety = None if no_safety_backup else _safety(Shelf(ctx, directory), target)
         with progress(run, "copying") as advance:
-            rows = service.copy(
-                origin, target, replace=bool(held), damaged=damaged, safety=safety, progress=advance
+            rows = service.restore(
+                target, origin, replace=bool(held), damaged=damaged, safety=safety, progress=advance
             )
     _report(run, "copy", f"{in_words(rows)} from {origin.backend.place}", target, damaged, dry_run=dry_run)
 

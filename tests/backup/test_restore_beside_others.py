@@ -294,7 +294,7 @@ def works(url, database, *sources) -> None:
     restore.rehearse(database)
     assert catalog(url) == before
     for source in sources:
-        restore.copy(source, database, replace=True, safety=lambda content: content.counts())
+        restore.restore(database, source, replace=True, safety=lambda content: content.counts())
         assert hashes(database) == hashes(source)
         assert catalog(url) == before
 
@@ -365,7 +365,7 @@ def test_many_rows_beside_a_view_and_a_foreign_key(url, database, make_url_of):
     fill(url, users=300, tasks=60_000)
     for case in ("a view that groups by a key", "functions and policies", "foreign keys without rows"):
         run(url, WORKING[case])
-    restore.copy(open_database(source), database, replace=True, safety=lambda content: content.counts())
+    restore.restore(database, open_database(source), replace=True, safety=lambda content: content.counts())
     assert hashes(database) == hashes(open_database(source))
     [(next_id,)] = execute(url, "SELECT nextval(pg_get_serial_sequence('tasks', 'id'))")
     assert next_id == 60_001
@@ -378,7 +378,7 @@ def test_an_invalid_index_is_valid_afterwards(url, database, source):
     fill(url, users=20, tasks=500)
     execute(url, "CREATE INDEX broken ON tasks (title)")
     execute(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass")
-    restore.copy(source, database, replace=True)
+    restore.restore(database, source, replace=True)
     assert execute(url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'broken'::regclass") == [(True,)]
 
 
@@ -387,7 +387,7 @@ def test_a_rule_of_others_is_not_the_fault_of_the_rows(url, database, source):
     """A unique index of an administrator that refuses a row is named (4), and the archive is not blamed."""
     execute(url, "CREATE UNIQUE INDEX once ON tasks (user_id)")
     with pytest.raises(Conflict, match="once"):
-        restore.copy(source, database)
+        restore.restore(database, source)
     assert hashes(database)["tasks"][0] == 0
 
 
@@ -406,7 +406,7 @@ def test_a_role_that_owns_nothing(url, source, nothing):
     )
     try:
         with pytest.raises(TaskdbError, match="lacks DELETE ON users") as failure:
-            restore.copy(source, database, replace=True, safety=lambda _: pytest.fail("too late"))
+            restore.restore(database, source, replace=True, safety=lambda _: pytest.fail("too late"))
         assert failure.value.exit_code == 1
         assert "GRANT DELETE ON tasks TO" in failure.value.hint
         execute(url, f"GRANT DELETE ON users, tasks TO {role}")
@@ -417,6 +417,6 @@ def test_a_role_that_owns_nothing(url, source, nothing):
             "CREATE TABLE bills (owner bigint REFERENCES users)",
         )
         with pytest.raises(Conflict, match=r"public\.bills"):
-            restore.copy(source, database, replace=True)
+            restore.restore(database, source, replace=True)
     finally:
         execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')

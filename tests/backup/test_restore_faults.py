@@ -124,7 +124,7 @@ def test_an_orphan_that_another_tool_made_is_refused(make_url_of, database, url)
     with closing(sqlite3.connect(source.database)) as connection, connection:
         connection.execute("DELETE FROM users WHERE id = 1")
     with pytest.raises(DataCorrupt):
-        restore.copy(open_database(source), database)
+        restore.restore(database, open_database(source))
     assert get_rows(url) == {"users": [], "tasks": []}
 
 
@@ -138,7 +138,7 @@ def test_the_end_that_fails_is_named(database, url, new_url):
         restore.require_copyable(far, open_database(target))
         proxy.cut_at = proxy.passed + 100_000
         with pytest.raises(ConnectionLost, match=f"127.0.0.1:{proxy.port}"):
-            restore.copy(far, open_database(target))
+            restore.restore(open_database(target), far)
         assert proxy.cut_at is None
     assert get_rows(target) == {"users": [], "tasks": []}
 
@@ -154,7 +154,7 @@ def test_a_damaged_origin_is_named(make_url_of, database, url):
         file.seek((root - 1) * size)
         file.write(b"\xff" * size)
     with pytest.raises(DataCorrupt, match=source.database):
-        restore.copy(open_database(source), database)
+        restore.restore(database, open_database(source))
     assert get_rows(url) == {"users": [], "tasks": []}
 
 
@@ -221,7 +221,7 @@ def test_a_target_that_refuses_a_row_is_as_it_was(make_url_of, database, url, or
     refuse_tasks(url)
     before = hashes(database)
     with pytest.raises(Conflict, match=r"not this one.*trigger refuse on tasks"):
-        restore.copy(open_database(source), database, replace=True)
+        restore.restore(database, open_database(source), replace=True)
     assert hashes(database) == before
     execute(url, f"DROP TRIGGER refuse{'' if url.drivername == 'sqlite' else ' ON tasks'}")
     migrate.check(database)
@@ -232,11 +232,11 @@ def test_rows_that_another_application_refers_to(make_url_of, database, url):
     source = make_url_of("sqlite")
     fill(source, users=3, tasks=7)
     execute(url, "CREATE TABLE bills (user_id bigint REFERENCES users (id) ON DELETE CASCADE)")
-    restore.copy(open_database(source), database)
+    restore.restore(database, open_database(source))
     execute(url, "INSERT INTO bills VALUES (1)")
     before = hashes(database)
     with pytest.raises(Conflict, match="bills"):
-        restore.copy(open_database(source), database, replace=True)
+        restore.restore(database, open_database(source), replace=True)
     assert execute(url, "SELECT user_id FROM bills") == [(1,)]
     assert hashes(database) == before
 

@@ -141,9 +141,9 @@ def test_a_target_of_another_revision(make_url_of, database, url, tmp_path, revi
     set_revision(url, revision)
     for act in (
         lambda: restore.preview(database, backup.path),
-        lambda: restore.occupied(database),
+        lambda: restore.look_at(database),
         lambda: restore.restore(database, backup.path, replace=True),
-        lambda: restore.copy(open_database(source), database, replace=True),
+        lambda: restore.restore(database, open_database(source), replace=True),
     ):
         with pytest.raises(error) as failure:
             act()

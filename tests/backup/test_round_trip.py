@@ -168,7 +168,7 @@ def test_round_trip(make_url_of, tmp_path, origin, destination):
         path = tmp_path / f"{next(numbers)}.taskdb.zip"
         with open_database(source).snapshot() as content:
             backup = taking.save(content, path, label="work", now=NOW)
-        restore.copy(open_database(source), open_database(copied), replace=True)
+        restore.restore(open_database(copied), open_database(source), replace=True)
         restore.restore(open_database(restored), path, replace=True)
         for target in (copied, restored):
             assert get_rows(target) == rows
@@ -187,7 +187,7 @@ def test_new_ids_follow_the_highest(make_url_of, origin, destination):
     rows = every_awkward_thing()
     low = {"users": rows["users"][:1], "tasks": rows["tasks"][:-1]}
     put_rows(source, low)
-    restore.copy(open_database(source), open_database(target), replace=True)
+    restore.restore(open_database(target), open_database(source), replace=True)
     assert add_user(open_database(target), "new@example.com").id == 4
     assert add_task(open_database(target), "new@example.com") == len(low["tasks"]) + 1
 
@@ -196,7 +196,7 @@ def test_the_last_id(make_url_of, database, url, engine):
     """Behind the highest id that a restore takes there is one more; then they are used up, which is told."""
     put_rows(url, every_awkward_thing())
     target = open_database(make_url_of(engine))
-    restore.copy(database, target)
+    restore.restore(target, database)
     assert add_task(target, "1") == LARGEST_ID + 1
     with pytest.raises(IdsUsedUp, match="tasks"):
         add_task(target, "1")
@@ -208,7 +208,7 @@ def test_ids_that_no_identity_gives(make_url_of, url, id):
     """Rows that somebody numbered by hand, from below 1, are restored; new ids begin at 1."""
     source, target = make_url_of("sqlite"), url
     put_rows(source, {"users": [(id, "a@x", "A", True, 1, NOW, NOW)], "tasks": []})
-    restore.copy(open_database(source), open_database(target))
+    restore.restore(open_database(target), open_database(source))
     assert get_rows(target) == get_rows(source)
     assert add_user(open_database(target)).id == 1
 
@@ -241,8 +241,8 @@ def test_settings_of_a_database_do_not_change_its_text(url, make_url_of, engine,
     for each in (url, target):
         execute(each, f'ALTER DATABASE "{each.database}" SET {setting}')
     file = make_url_of("sqlite")
-    restore.copy(open_database(url), open_database(target))
-    restore.copy(open_database(target), open_database(file))
+    restore.restore(open_database(target), open_database(url))
+    restore.restore(open_database(file), open_database(target))
     execute(target, f'ALTER DATABASE "{target.database}" RESET ALL')
     assert get_rows(target) == get_rows(file) == every_awkward_thing()
     assert hashes(open_database(target)) == hashes(open_database(file)) == expected

@@ -284,5 +284,5 @@ def test_a_copy_onto_itself_by_another_name(url, database, filled):
     """A copy of a database onto itself, addressed in another way, changes nothing."""
     other = open_database(url.update_query_dict({"application_name": "other", "port": "5432"}))
     with pytest.raises(DatabaseUnavailable):
-        restore.copy(database, other, replace=True)
+        restore.restore(other, database, replace=True)
     assert hashes(database) == filled

@@ -33,7 +33,7 @@ def test_it_is_as_migrate_makes_it(database, url, missing):
     """The file has every row, is its owner's alone, writes by WAL, and leaves nothing else behind."""
     fill(url)
     target = open_database(missing)
-    restore.copy(database, target)
+    restore.restore(target, database)
     assert get_rows(missing) == get_rows(url)
     assert execute(missing, "PRAGMA journal_mode") == [("wal",)]
     assert execute(missing, "PRAGMA integrity_check") == [("ok",)]
@@ -87,7 +87,7 @@ def test_a_journal_without_its_file_is_not_replayed(database, url, missing):
     Path(missing.database).unlink()
     journal.write_bytes(left)
     fill(url)
-    restore.copy(database, target)
+    restore.restore(target, database)
     assert get_rows(missing) == get_rows(url)
     migrate.check(target)
 
@@ -98,5 +98,5 @@ def test_what_a_killed_run_left_is_swept(database, url, missing):
     left = Path(missing.database).with_name(".target.sqlite3.4194305-00000000.partial")
     left.parent.mkdir()
     left.write_bytes(b"half")
-    restore.copy(database, open_database(missing))
+    restore.restore(open_database(missing), database)
     assert beside(missing) == ["target.sqlite3"]
