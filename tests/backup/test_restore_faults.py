@@ -12,7 +12,7 @@ import pytest
 
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
-from taskdb_cli.backup.archive import ArchiveWriter, Origin
+from taskdb_cli.backup.archive import ArchiveWriter, Digest, Origin
 from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate
@@ -105,6 +105,20 @@ def test_the_last_id_is_refused(taskdb, database, tmp_path, rows):
     for how in (["--yes"], ["--dry-run"]):
         failed = taskdb("restore", path, "--replace", *how, "--dir", tmp_path / "saved", expect=7)
         assert failed.err.count("\n") == 1
+    assert hashes(database) == before
+    assert not (tmp_path / "saved").exists()
+
+
+def test_rows_are_verified_before_others_are_replaced(taskdb, database, tmp_path, monkeypatch):
+    """Rows that are not those of the manifest, under a seal that is right: 7 before anything is saved."""
+    with monkeypatch.context() as forging:
+        forging.setattr(Digest, "sha256", property(lambda _: "0" * 64))
+        path = forge(tmp_path / "a.zip")
+    add_user(database, "bob@example.com")
+    before = hashes(database)
+    for how in (["--yes"], ["--dry-run"]):
+        failed = taskdb("restore", path, "--replace", *how, "--dir", tmp_path / "saved", expect=7)
+        assert "manifest" in failed.err
     assert hashes(database) == before
     assert not (tmp_path / "saved").exists()
 

@@ -227,6 +227,23 @@ def test_a_disk_that_fails(taskdb, filled, shelf, monkeypatch, fault):
 
 
 @SQLITE_ONLY
+def test_a_disk_that_gives_back_another_archive(taskdb, filled, shelf, url, monkeypatch):
+    """A whole archive, but not the one that was written: 7, and only the older one is there."""
+    before = archives(shelf)
+    older = next(shelf.glob("*.zip")).read_bytes()
+    execute(url, "UPDATE tasks SET title = 'Changed' WHERE id = 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(taking, "sync", lambda stream: Path(stream.name).write_bytes(older))
+        failed = taskdb("backup", expect=7)
+        file = taskdb("backup", "--file", shelf / "one.zip", expect=7)
+    assert failed.err.count("\n") == file.err.count("\n") == 1
+    assert archives(shelf) == before
+    assert leftovers(shelf) == []
+    assert not (shelf / "one.zip").exists()
+    taskdb("backup")
+
+
+@SQLITE_ONLY
 def test_renaming_where_there_are_no_hard_links(taskdb, filled, shelf, monkeypatch):
     """A file system without hard links that cannot rename either: 1, and nothing is there."""
     before = archives(shelf)
