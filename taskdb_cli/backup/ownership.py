@@ -120,7 +120,13 @@ def latest(
         try:
             if entry in found.unreadable:
                 raise found.unreadable[entry]
-            _require_good(entry, proof, read_anyway=read_anyway)
+            if proof is None:
+                read_back(entry.path)
+            elif (entry.size, seal_of(entry.path)) != (proof.size, proof.seal):
+                raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
+            elif not read_anyway:
+                # A flipped bit changes neither the size nor the text of the seal.
+                Archive.open(entry.path).close()
         except TaskdbError as exc:
             skipped.append(exc.message)
             damage = damage or exc
@@ -142,16 +148,6 @@ def latest(
     if labels and owner.former_labels:
         raise InvalidInput(message, "choose one with --label")
     raise NotFound(message, "'taskdb backup list' shows all archives; name one of them")
-
-
-def _require_good(entry: Entry, proof: Proof | None, *, read_anyway: bool) -> None:
-    if proof is None:
-        read_back(entry.path)
-    elif (entry.size, seal_of(entry.path)) != (proof.size, proof.seal):
-        raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
-    elif not read_anyway:
-        # A flipped bit changes neither the size nor the text of the seal.
-        Archive.open(entry.path).close()
 
 
 def other_labels(directory: BackupDirectory, owner: Owner) -> list[str]:
@@ -272,15 +268,13 @@ def _owners(directory: BackupDirectory, label: str | None = None) -> list[Owner]
         if label is not None or not entry.label.endswith(SAFETY_SUFFIX)
     )
     found: dict[tuple[str | None, str], Owner] = {}
-    for entry, manifest in manifests.items():
-        origin = manifest.origin
+    for entry, manifest in sorted(manifests.items(), key=lambda each: each[1].origin.identity is None):
+        origin, label = manifest.origin, entry.label
         if origin.identity is not None:
             former = former_labels(origin.place)
-            found[origin.identity, entry.label] = Owner(origin.identity, origin.place, entry.label, former)
-    for entry, manifest in manifests.items():
-        known = {each for owner in found.values() for each in owner.labels}
-        if manifest.origin.identity is None and entry.label not in known:
-            found[None, entry.label] = Owner(None, manifest.origin.place, entry.label)
+            found[origin.identity, label] = Owner(origin.identity, origin.place, label, former)
+        elif not any(label in owner.labels for owner in found.values()):
+            found[None, label] = Owner(None, origin.place, label)
     return list(found.values())
 
 

@@ -127,19 +127,14 @@ def open_target(
             if damaged:
                 _take_place(partial, damaged)
             else:
-                _publish(partial, path)
+                try:
+                    publish(partial, path)
+                except Conflict as exc:
+                    what = f"{path} was made by another process meanwhile"
+                    raise Conflict(what, "look at what it holds, and try again") from exc
             signals.note_change(made=True)
     finally:
         discard(partial)
-
-
-def _publish(partial: Path, path: Path) -> None:
-    try:
-        publish(partial, path)
-    except Conflict as exc:
-        raise Conflict(
-            f"{path} was made by another process meanwhile", "look at what it holds, and try again"
-        ) from exc
 
 
 def _take_place(partial: Path, damaged: Damaged) -> None:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.retention import Policy
 
-STDOUT = "-"
-
 app = typer.Typer(
     cls=NotingGroup,
     help="Back up the database; list, verify and prune archives.",
@@ -47,9 +45,7 @@ Drill = Annotated[bool, typer.Option("--drill", help="Also restore it as a test 
 DrillUrl = Annotated[
     str | None,
     typer.Option(
-        metavar="URL",
-        help="Test the restore in this database without rows, not in a temporary file.",
-        show_default=False,
+        metavar="URL", help="Test the restore in this database without rows, not in a temporary file."
     ),
 ]
 
@@ -61,16 +57,12 @@ def main(
     shelf: Shelf,
     file: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH", help="Write to this new file; - is stdout, not read back.", show_default=False
-        ),
+        typer.Option(metavar="PATH", help="Write to this new file; - is stdout, not read back."),
     ] = None,
     keep: Keep,
     metrics_file: Annotated[
         Path | None,
-        typer.Option(
-            metavar="PATH", help="Write metrics for Prometheus' textfile collector.", show_default=False
-        ),
+        typer.Option(metavar="PATH", help="Write metrics for Prometheus' textfile collector."),
     ] = None,
     drill: Drill = False,
     check_config: Annotated[
@@ -89,7 +81,7 @@ def main(
         )
     if check_config:
         _show_configuration(shelf, policy, metrics_file, output)
-    elif file == STDOUT:
+    elif file == "-":
         _write_to_stdout(shelf, output)
     elif file is not None:
         _back_up_to_file(shelf, file, output)

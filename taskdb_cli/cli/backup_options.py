@@ -26,9 +26,7 @@ ArchiveArgument = Annotated[
 ]
 Directory = Annotated[
     Path | None,
-    typer.Option(
-        "--dir", metavar="DIR", help="The directory of archives. [env: TASKDB_BACKUP_DIR]", show_default=False
-    ),
+    typer.Option("--dir", metavar="DIR", help="The directory of archives. [env: TASKDB_BACKUP_DIR]"),
 ]
 Label = Annotated[
     str | None,
@@ -36,7 +34,6 @@ Label = Annotated[
         "--label",
         metavar="LABEL",
         help="How archive names begin; by default the database's name and place. [env: TASKDB_BACKUP_LABEL]",
-        show_default=False,
     ),
 ]
 
