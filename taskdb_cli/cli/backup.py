@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +28,7 @@ from taskdb_cli.errors import (
     TaskdbError,
 )
 from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
-from taskdb_cli.system.paths import reserved
+from taskdb_cli.system.paths import is_same, reserved
 from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def main(
 ) -> None:
     """Back up the database and verify the archive, or run the subcommand."""
     if shelf.ctx.invoked_subcommand is not None:
-        _refuse_own_options(shelf.ctx)
+        shelf.refuse_other_options()
         return
     policy = keep.policy_if_any()
     if file is not None and (policy or drill or metrics_file):
@@ -248,17 +248,6 @@ def _report(shelf: Shelf, backup: Backup, output: Output) -> None:
         show_record(backup.record(), BACKUPS, output)
 
 
-def _refuse_own_options(ctx: typer.Context) -> None:
-    """Raise InvalidInput for an option before a subcommand, except for those that every subcommand has."""
-    for parameter in ctx.command.params:
-        given = ctx.params.get(parameter.name or "")
-        if parameter.name not in ("given_directory", "given_label") and given != parameter.get_default(ctx):
-            raise InvalidInput(
-                f"{parameter.opts[0]} before '{ctx.invoked_subcommand}' would have no effect",
-                f"'taskdb backup {ctx.invoked_subcommand} --help' shows the options of the subcommand",
-            )
-
-
 def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     from taskdb_cli.backup import create
 
@@ -285,10 +274,8 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
         )
     if output.format is not None:
         raise InvalidInput("--output cannot be combined with an archive on stdout", "leave one of them out")
-    with suppress(OSError):
-        log = run.settings.log.file
-        if log is not None and os.path.samestat(log.stat(), os.fstat(stdout.fileno())):
-            raise InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
+    if run.settings.log.file and is_same(run.settings.log.file, Path("/dev/stdout")):
+        raise InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
     with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
         try:
             manifest = create.write(content, stdout.buffer, label=shelf.label, now=run.now, progress=advance)

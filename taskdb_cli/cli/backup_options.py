@@ -86,6 +86,17 @@ class Shelf:
 
             check_label(self.given_label)
 
+    def refuse_other_options(self) -> None:
+        """Raise InvalidInput for another option of the group, which would not reach the subcommand."""
+        ctx = self.ctx
+        for parameter in ctx.command.params:
+            name = parameter.name or ""
+            if name not in vars(self) and ctx.params.get(name) != parameter.get_default(ctx):
+                raise InvalidInput(
+                    f"{parameter.opts[0]} before '{ctx.invoked_subcommand}' would have no effect",
+                    f"'taskdb backup {ctx.invoked_subcommand} --help' shows the options of the subcommand",
+                )
+
     @property
     def run(self) -> Invocation:
         """The run of the command line."""
