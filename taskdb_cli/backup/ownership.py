@@ -22,6 +22,7 @@ from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.names import SAFETY_SUFFIX, label_of
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
+from taskdb_cli.models.vocabulary import in_words
 
 _MOST_REASONS = 5
 
@@ -68,10 +69,7 @@ class Holdings:
     def count_others(self, entries: Iterable[Entry]) -> list[str]:
         """Count these archives of other databases by database; return a phrase for each database."""
         counts = Counter(_describe(self.others[entry], self.place) for entry in entries)
-        return [
-            f"{'an archive' if number == 1 else f'{number} archives'} of {name}"
-            for name, number in counts.items()
-        ]
+        return [f"{in_words({'archives': number})} of {name}" for name, number in counts.items()]
 
 
 def holdings(directory: BackupDirectory, owner: Owner) -> Holdings:

@@ -27,6 +27,7 @@ from taskdb_cli.errors import (
     StorageFailed,
     TaskdbError,
 )
+from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
 from taskdb_cli.system.paths import is_same, reserved
 from taskdb_cli.text.escaping import hide_secrets
@@ -143,10 +144,9 @@ def _verify(shelf: Shelf, archive: str, *, drill: bool, drill_url: str | None) -
     from taskdb_cli.backup.create import read_back
     from taskdb_cli.backup.verify import note
 
-    directory = shelf.directory_of(archive)
     backup = read_back(shelf.find(archive, shelf.run.database, offline=True, read_anyway=True))
-    shelf.run.say(f"{backup.path}: {backup.manifest.rows} rows verified")
-    note(backup, directory, now=shelf.run.now)
+    shelf.run.say(f"{backup.path}: {in_words({'rows': backup.manifest.rows})} verified")
+    note(backup, shelf.directory_of(archive), now=shelf.run.now)
     if drill or drill_url:
         _drill(shelf, backup.path, drill_url)
         shelf.run.say(f"{backup.path}: test restore passed")
@@ -174,21 +174,16 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
     if all(decision.suspect for decision in decisions):
         run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
-        run.did(f"deleted {_archives(deleted)}", look="taskdb backup list")
+        run.did(f"deleted {in_words({'archives': deleted})}", look="taskdb backup list")
     show_records([decision.record() for decision in decisions], DECISIONS, output)
-
-
-def _archives(number: int) -> str:
-    return f"{number} archive{'' if number == 1 else 's'}"
 
 
 def _back_up(
     shelf: Shelf, policy: Policy | None, metrics_file: Path | None, *, drill: bool, output: Output
 ) -> None:
-    """Take a backup, and do everything that follows it.
+    """Take a backup, then do what the options ask for. Raise Incomplete at the end for all that failed then.
 
-    If something of that fails, the rest is still done, and the failure is Incomplete at the end. But an
-    archive that does not pass its test restore is no good backup: that is DataCorrupt, at once.
+    But a failed test restore is DataCorrupt at once, because the backup is not good.
     """
     from taskdb_cli.backup import create, metrics, retention
     from taskdb_cli.backup.ownership import holdings
@@ -212,7 +207,7 @@ def _back_up(
             decisions = retention.prune(shelf.directory, owner, policy, now=run.now)
             if suspect := [decision for decision in decisions if decision.suspect]:
                 example = f"{suspect[-1].entry.path.name} is {'; '.join(suspect[-1].reasons)}"
-                run.say(f"kept {_archives(len(suspect))} that no rule counts: {example}")
+                run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
     if metrics_file:
         with _going_on(failures):
             record = holdings(shelf.directory, owner).record
@@ -242,8 +237,8 @@ def _report(shelf: Shelf, backup: Backup, output: Output) -> None:
     if sys.stderr.isatty():
         from rich.filesize import decimal
 
-        size = decimal(backup.size)
-        run.say(f"backed up {backup.manifest.rows} rows of {place} to {backup.path}: {size}, verified")
+        size, rows = decimal(backup.size), in_words({"rows": backup.manifest.rows})
+        run.say(f"backed up {rows} of {place} to {backup.path}: {size}, verified")
     if output.format is not None:
         show_record(backup.record(), BACKUPS, output)
 
@@ -298,5 +293,5 @@ def _show_configuration(
         "policy": policy.in_words() if policy else "keep everything",
         "metrics file": metrics_file.absolute() if metrics_file else "none",
     }
-    records = [{"figure": name, "value": hide_secrets(str(value))} for name, value in values.items()]
-    show_records(records, FIGURES, output)
+    figures = ({"figure": name, "value": hide_secrets(str(value))} for name, value in values.items())
+    show_records(figures, FIGURES, output)
