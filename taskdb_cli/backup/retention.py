@@ -17,9 +17,6 @@ from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.ownership import Owner, holdings
 from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
 
-FLOOR = 3
-"""The default of `Policy.at_least`."""
-
 _PERIODS: dict[str, Callable[[datetime], str]] = {
     "daily": lambda at: at.date().isoformat(),
     "weekly": lambda at: "{0.year:04}-W{0.week:02}".format(at.isocalendar()),
@@ -43,7 +40,7 @@ class Policy:
     daily: int = 0
     weekly: int = 0
     monthly: int = 0
-    at_least: int = FLOOR
+    at_least: int = 3
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -66,8 +63,7 @@ class Policy:
 class Decision:
     """Whether an archive is kept, and every reason for that.
 
-    A suspect archive is damaged, dated in the future, or another database's. It is kept, and no rule counts
-    it.
+    A suspect archive is damaged, dated in the future, or another database's. It is kept and never counted.
     """
 
     entry: Entry
