@@ -121,6 +121,33 @@ class Conflict(TaskdbError):
     code = "conflict"
 
 
+class Violation(TaskdbError):
+    """The database refused a change that breaks one of its constraints.
+
+    `constraint` is the name of it in the models, or None if the engine does not say which one it is.
+    """
+
+    def __init__(self, message: str, constraint: str | None) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+class UniqueViolation(Violation, Conflict):
+    """Another row has the same values in columns that must be unique."""
+
+
+class ForeignKeyViolation(Violation, NotFound):
+    """A row refers to another one that does not exist."""
+
+
+class CheckViolation(Violation, InvalidInput):
+    """A value breaks a rule of its table."""
+
+
+class ValueRefused(InvalidInput):
+    """The database or its driver cannot store a value, such as a text that holds NUL."""
+
+
 class EmailTaken(Conflict):
     """Another user has this e-mail address."""
 
@@ -224,6 +251,13 @@ class OutcomeUnknown(TaskdbError):
 
     exit_code = ExitCode.UNKNOWN
     code = "unknown"
+
+
+class TableMissing(TaskdbError):
+    """A statement failed because a table or column is missing.
+
+    Outside of migrations the database layer looks up why, and raises a SchemaError instead.
+    """
 
 
 class SchemaError(TaskdbError):

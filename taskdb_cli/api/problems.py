@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
-import psycopg
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from taskdb_cli import errors
@@ -138,9 +136,7 @@ def error_response(error: TaskdbError, request_id: str) -> Response:
         headers = {"Retry-After": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         detail = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT)
         return problem_response(request_id, status, code, detail, headers=headers)
-    if type(error) in (InvalidInput, errors.NotFound, errors.Conflict) and isinstance(
-        error.__cause__, SQLAlchemyError | psycopg.Error
-    ):
+    if isinstance(error, errors.Violation | errors.ValueRefused):
         # These are the engine's own words, because no service expected the error.
         return problem_response(request_id, status, error.code, "the database refused the change")
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}

@@ -9,8 +9,9 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import URL, Connection, Engine, Select, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
@@ -24,6 +25,7 @@ from taskdb_cli.errors import (
     ConnectionLost,
     InvalidConfiguration,
     OutcomeUnknown,
+    TableMissing,
     TaskdbError,
 )
 from taskdb_cli.system import signals
@@ -55,6 +57,7 @@ class Database:
     def engine(self) -> Engine:
         """The engine, made on first use."""
         engine = self.backend.create_engine()
+        event.listen(engine, "handle_error", self._translate, retval=True)
         log_statements(engine, self.options.slow_query_ms)
         return engine
 
@@ -117,7 +120,7 @@ class Database:
             yield content
             try:
                 connection.rollback()
-            except self.backend.error_types as exc:
+            except TaskdbError as exc:
                 # What was to be read has been: that the connection breaks now takes nothing of it back.
                 connection.invalidate(exc)
 
@@ -163,10 +166,13 @@ class Database:
     def _open(self) -> Connection:
         begun = time.perf_counter()
         try:
-            connection = Connection(self.engine, self.engine.raw_connection())
-        except self.backend.error_types as exc:
+            connection = self.engine.connect()
+        except TaskdbError:
             self._log_connecting("failed to connect", begun)
-            raise self.backend.translate_connecting(exc) from exc
+            raise
+        except PoolTimeoutError as exc:
+            assert self.options.pool
+            raise self.options.pool.exhausted(self.backend.place) from exc
         self._log_connecting("connected", begun)
         return connection
 
@@ -212,11 +218,9 @@ class Database:
                     session.commit()
                 if not self.options.disposable:
                     signals.note_change(made=True)
-        except self.backend.error_types as exc:
-            if not isinstance(ours := self.backend.translate(exc), ConnectionLost):
-                raise
+        except ConnectionLost:
             if not self._committed(transaction):
-                raise ours from exc
+                raise
         except KeyboardInterrupt as exc:
             if transaction:
                 # If COMMIT was not sent, the server would go on waiting for it.
@@ -262,20 +266,30 @@ class Database:
 
     @contextmanager
     def translating(self) -> Iterator[None]:
-        """Turn the errors of the driver into ours."""
+        """Turn errors that come straight from the driver into ours, and TableMissing into its reason."""
+        caught: tuple[type[Exception], ...] = (TableMissing, *self.backend.error_types)
         try:
             yield
-        except self.backend.error_types as exc:
-            raise self._ours(exc) from exc
+        except caught as exc:
+            ours = exc if isinstance(exc, TaskdbError) else self.backend.translate(exc)
+            if not isinstance(ours, TableMissing):
+                raise ours from exc
+            from taskdb_cli.database.schema import diagnose
 
-    def _ours(self, error: Exception) -> TaskdbError:
-        if not self.backend.is_schema_fault(error):
-            return self.backend.translate(error)
-        from taskdb_cli.database.schema import diagnose
+            # The failed transaction answers nothing more: ask over a connection of its own.
+            with self.translating(), self.engine.connect() as connection:
+                reason = diagnose(connection)
+            raise reason from exc
 
-        # The failed transaction answers nothing more: ask over a connection of its own.
-        with self.translating(), self.engine.connect() as connection:
-            return diagnose(connection)
+    def _translate(self, context: ExceptionContext) -> TaskdbError | None:
+        """Return ours for an error of the driver that SQLAlchemy meets; None leaves other errors alone."""
+        if not isinstance(context.original_exception, self.backend.error_types):
+            return None
+        # Only SQLAlchemy's error knows the statement.
+        error = context.sqlalchemy_exception or context.original_exception
+        if context.connection is None:
+            return self.backend.translate_connecting(error)
+        return self.backend.translate(error)
 
 
 @contextmanager
@@ -307,11 +321,6 @@ def lock_table(session: Session, table: Table) -> None:
 def explain(session: Session, queries: Sequence[Select[Any]]) -> list[Plan]:
     """Run queries and return how the engine did it."""
     return [_backend_of(session).explain(session.connection(), query) for query in queries]
-
-
-def violated_constraint(session: Session, error: IntegrityError) -> str:
-    """Return the name of the constraint that a statement broke, as the models name it."""
-    return _backend_of(session).violated_constraint(error.orig)
 
 
 def _backend_of(session: Session) -> Backend:

@@ -103,13 +103,7 @@ class Backend(Protocol):
         """Say how a person finds out whether a transaction took effect."""
 
     def translate(self, error: Exception) -> TaskdbError:
-        """Return ours for an error of the driver."""
-
-    def violated_constraint(self, error: BaseException | None) -> str:
-        """Return the name of the constraint that a statement broke."""
-
-    def is_schema_fault(self, error: Exception) -> bool:
-        """Return whether the statement failed because a table or column is not there."""
+        """Return ours for an error of the driver: a Violation, or TableMissing, or what else it means."""
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]

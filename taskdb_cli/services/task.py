@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
 from taskdb_cli.database import explain as explain_queries
-from taskdb_cli.database import violated_constraint
 from taskdb_cli.database.plan import Plan
-from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, TransactionConflict, UserNotFound
+from taskdb_cli.errors import (
+    ExternalIdTaken,
+    ForeignKeyViolation,
+    StaleVersion,
+    TaskNotFound,
+    TransactionConflict,
+    UniqueViolation,
+    UserNotFound,
+)
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
@@ -134,11 +141,8 @@ def change(
     changes = given.model_dump(exclude_unset=True)
     if user is not None:
         changes["user_id"] = user.id
-    try:
+    with _explained(user.email if user else "of that id"):
         return _change(session, ids, changes, now, if_version)
-    except IntegrityError as exc:
-        _explain(session, exc, user.email if user else "of that id")
-        raise
 
 
 def set_status(session: Session, ids: Sequence[int], status: TaskStatus, *, now: datetime) -> list[Record]:
@@ -192,11 +196,8 @@ def _insert(session: Session, owner: str, given: TaskCreate, now: datetime) -> R
         "created_at": given.created_at or now,
         "updated_at": given.updated_at or now,
     }
-    try:
+    with _explained(key.value, given.external_id):
         record = insert_task(session, key, values)
-    except IntegrityError as exc:
-        _explain(session, exc, key.value, given.external_id)
-        raise
     if record is None:
         raise UserNotFound(owner)
     return record
@@ -235,10 +236,16 @@ def _in_order(ids: Sequence[int], found: Mapping[int, Record]) -> list[Record]:
     return [found[id] for id in wanted]
 
 
-def _explain(session: Session, error: IntegrityError, owner: object, external_id: str | None = None) -> None:
-    """Raise ours for an error that says what a caller named wrongly."""
-    constraint = violated_constraint(session, error)
-    if constraint == "tasks_user_id_external_id_key":
-        raise ExternalIdTaken(external_id, owner) from error
-    if constraint == "tasks_user_id_fkey":
-        raise UserNotFound(owner) from error
+@contextmanager
+def _explained(owner: object, external_id: str | None = None) -> Iterator[None]:
+    """Say what the caller named wrongly when a task breaks a constraint."""
+    try:
+        yield
+    except UniqueViolation as exc:
+        if exc.constraint != "tasks_user_id_external_id_key":
+            raise
+        raise ExternalIdTaken(external_id, owner) from exc
+    except ForeignKeyViolation as exc:
+        if exc.constraint != "tasks_user_id_fkey":
+            raise
+        raise UserNotFound(owner) from exc

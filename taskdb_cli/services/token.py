@@ -9,16 +9,15 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from sqlalchemy import bindparam, delete, or_, update
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from taskdb_cli.database import violated_constraint
 from taskdb_cli.errors import (
     Forbidden,
     InvalidInput,
     TokenNameTaken,
     TokenNotFound,
     Unauthorized,
+    UniqueViolation,
     UserNotFound,
     ValueCorrupt,
 )
@@ -98,8 +97,8 @@ def create(
     session.add(token)
     try:
         session.flush()
-    except IntegrityError as exc:
-        if violated_constraint(session, exc) == "access_tokens_name_key":
+    except UniqueViolation as exc:
+        if exc.constraint == "access_tokens_name_key":
             raise TokenNameTaken(given.name) from exc
         raise
     return token_record(token, user.email if user else None)

@@ -8,16 +8,15 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, CursorResult, delete, func, update
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from taskdb_cli.database import violated_constraint
 from taskdb_cli.errors import (
     EmailTaken,
     ExternalIdTaken,
     InvalidInput,
     StaleVersion,
     TransactionConflict,
+    UniqueViolation,
     UserNotFound,
 )
 from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
@@ -257,8 +256,8 @@ def _reassign_tasks(session: Session, owners: Sequence[int], heir: User, now: da
     )
     try:
         result: CursorResult[tuple[()]] = session.exec(statement)
-    except IntegrityError as exc:
-        if violated_constraint(session, exc) == "tasks_user_id_external_id_key":
+    except UniqueViolation as exc:
+        if exc.constraint == "tasks_user_id_external_id_key":
             raise ExternalIdTaken(None, heir.email) from exc
         raise
     return result.rowcount
@@ -270,7 +269,7 @@ def _flush_user(session: Session, user: User) -> None:
     session.add(user)
     try:
         session.flush()
-    except IntegrityError as exc:
-        if violated_constraint(session, exc) == "users_email_key":
+    except UniqueViolation as exc:
+        if exc.constraint == "users_email_key":
             raise EmailTaken(email) from exc
         raise

@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 
 from taskdb_cli.database.sqlite.copy_text import CONVERTERS, rows, texts
-from taskdb_cli.errors import DataCorrupt
+from taskdb_cli.errors import CheckViolation, DataCorrupt
 from tests.contents import COLUMNS
 from tests.samples import add_user
 from tests.schemas import execute
@@ -135,7 +134,7 @@ def test_the_rules_hold_after_a_load(database):
     """The transaction that has loaded rows is bound by the rules as any other."""
     with database.replacement(dry_run=True) as content:
         load(content)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(CheckViolation):
             content.connection.exec_driver_sql("UPDATE tasks SET priority = 5")
 
 
@@ -146,7 +145,7 @@ def test_the_rules_hold_after_a_load_that_failed(database):
         with pytest.raises(DataCorrupt), content.connection.begin_nested():
             content.load(content.layouts[0], [ANN + ANN])
         content.load(content.layouts[0], [ANN])
-        with pytest.raises(IntegrityError):
+        with pytest.raises(CheckViolation):
             content.connection.exec_driver_sql("UPDATE users SET name = ' '")
 
 

@@ -10,7 +10,6 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import URL, Connection, Dialect, Engine, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
@@ -36,6 +35,7 @@ from taskdb_cli.errors import (
     TaskdbError,
     TimedOut,
     TransactionConflict,
+    ValueRefused,
 )
 
 _FINGERPRINT = """
@@ -83,7 +83,7 @@ class PostgreSQL:
         "postgresql_begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     }
     write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
-    error_types: tuple[type[Exception], ...] = (DBAPIError, PoolTimeoutError, psycopg.Error)
+    error_types: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
 
     def __init__(self, url: URL, options: Options) -> None:
         if options.schema is not None:
@@ -237,8 +237,8 @@ class PostgreSQL:
         """
         try:
             status, recovered = connection.exec_driver_sql(TRANSACTION_STATUS, (transaction.id,)).one()
-        except DBAPIError as exc:
-            if faults.sqlstate(exc) != FUTURE_TRANSACTION:
+        except ValueRefused as exc:
+            if faults.sqlstate(exc.__cause__) != FUTURE_TRANSACTION:
                 raise
             return False
         if status == "aborted":
@@ -257,14 +257,6 @@ class PostgreSQL:
     def how_to_ask(self, transaction: Transaction) -> str:
         """Name the query that the server answers."""
         return f"ask the server with: SELECT pg_xact_status('{transaction.id}')"
-
-    def violated_constraint(self, error: BaseException | None) -> str:
-        """Return the name that the server gives with the error."""
-        return getattr(getattr(error, "diag", None), "constraint_name", None) or ""
-
-    def is_schema_fault(self, error: Exception) -> bool:
-        """Recognize an undefined table, column or schema."""
-        return faults.sqlstate(error) in ("42P01", "42703", "3F000")
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
@@ -332,14 +324,11 @@ class PostgreSQL:
         def attempt() -> None:
             try:
                 work()
-            except DBAPIError as exc:
-                ours = self.translate(exc)
-                if isinstance(ours, TransactionConflict):
-                    connection.rollback()
-                    raise ours from exc
-                if isinstance(ours, TimedOut):
-                    raise TimedOut(ours.message, "raise TASKDB_MIGRATION_TIMEOUT") from exc
+            except TransactionConflict:
+                connection.rollback()
                 raise
+            except TimedOut as exc:
+                raise TimedOut(exc.message, "raise TASKDB_MIGRATION_TIMEOUT") from exc
 
         persist(attempt, budget=self.options.migration_wait)
 

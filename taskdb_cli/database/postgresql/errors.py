@@ -7,17 +7,20 @@ from sqlalchemy.exc import DBAPIError
 
 from taskdb_cli.database.schema import ALREADY_THERE
 from taskdb_cli.errors import (
-    Conflict,
+    CheckViolation,
     ConnectionLost,
     DataCorrupt,
+    ForeignKeyViolation,
     IdsUsedUp,
-    InvalidInput,
-    NotFound,
     StorageFailed,
+    TableMissing,
     TaskdbError,
     TimedOut,
     TransactionConflict,
+    UniqueViolation,
     ValueCorrupt,
+    ValueRefused,
+    Violation,
 )
 
 LATER = "try again later"
@@ -46,13 +49,20 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
     "42701": (TaskdbError, ALREADY_THERE),
     "42710": (TaskdbError, ALREADY_THERE),
     "42501": (TaskdbError, "grant the role of the database URL what it needs"),
-    "23505": (Conflict, ""),
-    "23503": (NotFound, ""),
-    "23": (InvalidInput, ""),
     "2200H": (IdsUsedUp, ""),
-    "22": (InvalidInput, ""),
+    "22": (ValueRefused, ""),
+    "42P01": (TableMissing, ""),
+    "42703": (TableMissing, ""),
+    "3F000": (TableMissing, ""),
     "XX001": (DataCorrupt, "restore the database from a backup"),
     "XX002": (DataCorrupt, "rebuild the index, or restore the database from a backup"),
+}
+
+
+_VIOLATIONS: dict[str, type[Violation]] = {
+    "23505": UniqueViolation,
+    "23503": ForeignKeyViolation,
+    "23001": ForeignKeyViolation,
 }
 
 
@@ -78,7 +88,10 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
     text = first_line(getattr(diagnosis, "message_primary", None) or str(cause))
     if state == DEPENDENTS and (detail := getattr(diagnosis, "message_detail", None)):
         text = f"{text}: {'; '.join(detail.splitlines())}"
-    ours = family(f"PostgreSQL at {place}: {text}", hint)
+    message = f"PostgreSQL at {place}: {text}"
+    if state.startswith("23"):
+        return _VIOLATIONS.get(state, CheckViolation)(message, getattr(diagnosis, "constraint_name", None))
+    ours = family(message, hint)
     if state == LOCK_TIMEOUT and isinstance(ours, TransactionConflict):
         ours.cost = lock_timeout
     return ours
@@ -89,7 +102,7 @@ def _without_sqlstate(cause: BaseException | None, place: str) -> TaskdbError:
         return ValueCorrupt("time", first_line(str(cause)))
     if isinstance(cause, psycopg.DataError):
         # The driver refused a value, such as a text that holds NUL, before it sent anything.
-        return InvalidInput(f"PostgreSQL at {place}: {first_line(str(cause))}")
+        return ValueRefused(f"PostgreSQL at {place}: {first_line(str(cause))}")
     if isinstance(cause, psycopg.ProgrammingError):
         return TaskdbError(f"PostgreSQL at {place}: {first_line(str(cause))}")
     reason = first_line(str(cause)).removesuffix(".")

@@ -7,9 +7,8 @@ import time
 from contextlib import suppress
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from taskdb_cli.errors import DatabaseUnavailable
+from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
 
 MIGRATION_LOCK = 0x7461736B6462
 """The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
@@ -80,5 +79,5 @@ def unlock_migrations(connection: Connection) -> None:
 
     A session that is gone by now has none.
     """
-    with suppress(DBAPIError):
+    with suppress(TaskdbError):
         connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))

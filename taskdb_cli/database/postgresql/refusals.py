@@ -6,7 +6,6 @@ import re
 from typing import NamedTuple
 
 import psycopg
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql.errors import cause_of, first_line
@@ -123,8 +122,6 @@ def translate_connecting(
     Where nobody answers at all, there may be one if a server is `expected`. With `several` hosts the
     reason of each is told.
     """
-    if isinstance(error, PoolTimeoutError) and options.pool:
-        return options.pool.exhausted(place)
     cause = cause_of(error)
     text = str(cause)
     last = _reason(text)

@@ -27,7 +27,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.base import RootTransaction
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.backend import MIGRATED, Transaction
@@ -73,7 +72,6 @@ class SQLite:
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
     error_types: tuple[type[Exception], ...] = (
         DBAPIError,
-        PoolTimeoutError,
         sqlite3.Error,
         UnicodeDecodeError,
     )
@@ -176,9 +174,7 @@ class SQLite:
         return find_damage(self.file())
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
-        """Tell a pool that has run dry from what is wrong with the file."""
-        if isinstance(error, PoolTimeoutError) and self.options.pool:
-            return self.options.pool.exhausted(self.place)
+        """Say what is wrong with the file."""
         return self.translate(error)
 
     @contextmanager
@@ -209,14 +205,6 @@ class SQLite:
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLite's result code."""
         return faults.translate(error, self.place, self.path)
-
-    def violated_constraint(self, error: BaseException | None) -> str:
-        """Return the name of the constraint that a statement broke."""
-        return faults.violated_constraint(error)
-
-    def is_schema_fault(self, error: Exception) -> bool:
-        """Recognize a missing table or column."""
-        return faults.is_schema_fault(error)
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
@@ -296,14 +284,11 @@ class SQLite:
     def _begin_writing(self, connection: Connection) -> RootTransaction:
         try:
             return connection.execution_options(**self.write_options).begin()
-        except self.error_types as exc:
-            ours = self.translate(exc)
-            if isinstance(ours, TransactionConflict):
-                ours = TransactionConflict(
-                    f"{self.path} is locked by {lock_holder(self.path)}",
-                    "try again later, or raise TASKDB_MIGRATION_WAIT",
-                )
-            raise ours from exc
+        except TransactionConflict as exc:
+            raise TransactionConflict(
+                f"{self.path} is locked by {lock_holder(self.path)}",
+                "try again later, or raise TASKDB_MIGRATION_WAIT",
+            ) from exc
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as SQLite and SQLAlchemy describe them."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -13,17 +14,21 @@ from taskdb_cli.database.sqlite.damage import was_database
 from taskdb_cli.database.sqlite.files import obstacle, uri
 from taskdb_cli.database.sqlite.limits import LimitExceeded
 from taskdb_cli.errors import (
-    Conflict,
+    CheckViolation,
     DataCorrupt,
+    ForeignKeyViolation,
     IdsUsedUp,
     Interrupted,
-    InvalidInput,
     SchemaForeign,
     StorageFailed,
+    TableMissing,
     TaskdbError,
     TimedOut,
     TransactionConflict,
+    UniqueViolation,
+    Violation,
 )
+from taskdb_cli.models import metadata
 
 _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one"
 
@@ -31,9 +36,9 @@ _REPLACE = "'taskdb restore latest --replace --no-safety-backup' replaces it"
 
 _LATER = "try again later"
 _FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
-    sqlite3.SQLITE_BUSY: (TransactionConflict, "is locked by another process", _LATER),
-    sqlite3.SQLITE_LOCKED: (TransactionConflict, "is locked by another process", _LATER),
-    sqlite3.SQLITE_INTERRUPT: (Interrupted, "was left alone: interrupted", ""),
+    sqlite3.SQLITE_BUSY: (TransactionConflict, " is locked by another process", _LATER),
+    sqlite3.SQLITE_LOCKED: (TransactionConflict, " is locked by another process", _LATER),
+    sqlite3.SQLITE_INTERRUPT: (Interrupted, " was left alone: interrupted", ""),
 }
 _STORAGE_FAULTS = {
     sqlite3.SQLITE_READONLY: "cannot be written",
@@ -46,6 +51,8 @@ _STORAGE_FAULTS = {
 
 _CHECK = "check the disk, and the permissions of the file and its directory"
 _CHECK_ROOM = "make room on the disk"
+
+_MISSING = re.compile("no such table|no such column|has no column")
 
 NEARLY_THE_LAST_ID = 2**63 - 2**32
 """The counter as it was before a change that gave out ids until none was left, whatever its size."""
@@ -66,32 +73,30 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     """Return ours for an error of the driver; errors show the `place` for the `path`."""
     cause = _cause(error)
     code = family(cause)
-    if code in _FAULTS:
-        ours, words, hint = _FAULTS[code]
-        if isinstance(cause, LimitExceeded):
-            ours, words, hint = (
-                TimedOut,
-                f"was too slow: {cause}",
-                f"raise {cause.setting}, or {_LATER}",
-            )
-        return ours(f"{place} {words}", hint)
+    if isinstance(cause, TaskdbError):
+        return cause
+    if isinstance(cause, LimitExceeded):
+        return TimedOut(f"{place} was too slow: {cause}", f"raise {cause.setting}, or {_LATER}")
     if damage := _damage(cause, code, place, path):
         return damage
-    if code in _STORAGE_FAULTS:
-        if code == sqlite3.SQLITE_FULL and (tables := _tables_without_ids(error, path)):
-            return IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
-        reason, hint = obstacle(path) or (str(cause), _CHECK_ROOM if code == sqlite3.SQLITE_FULL else _CHECK)
-        return StorageFailed(f"{place} {_STORAGE_FAULTS[code]}: {reason}", hint)
+    statement = error.statement if isinstance(error, DBAPIError) else None
     if code == sqlite3.SQLITE_CONSTRAINT:
-        kind = Conflict if "UNIQUE" in str(cause) else InvalidInput
-        return kind(f"the database refused the change: {cause}")
-    return TaskdbError(f"{place}: {cause}", ALREADY_THERE if "already exists" in str(cause) else "")
+        return _violation(cause, statement)
+    if code in _STORAGE_FAULTS:
+        return _storage_fault(cause, code, statement, place, path)
+    if code in _FAULTS:
+        kind, words, hint = _FAULTS[code]
+    else:
+        # SQLite has no codes for these, only the words.
+        kind, words = (TableMissing if _MISSING.search(str(cause)) else TaskdbError), f": {cause}"
+        hint = ALREADY_THERE if "already exists" in words else ""
+    return kind(f"{place}{words}", hint)
 
 
 def _cause(error: BaseException) -> BaseException:
     """Return the driver's error."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    # A full disk ends the whole transaction. What fails then is the way back to a savepoint that is gone.
+    # A full disk ends the whole transaction. The rollback to a savepoint, which is gone, fails after that.
     if "no such savepoint" in str(cause) and cause.__context__:
         return _cause(cause.__context__)
     return cause
@@ -111,40 +116,45 @@ def _damage(cause: BaseException, code: int, place: str, path: Path) -> TaskdbEr
     return None
 
 
-def _tables_without_ids(error: Exception, path: Path) -> list[str]:
-    """Return the tables whose ids are used up, if it may have been an INSERT that failed.
+def _storage_fault(
+    cause: BaseException, code: int, statement: str | None, place: str, path: Path
+) -> TaskdbError:
+    if code == sqlite3.SQLITE_FULL and (statement is None or statement.lstrip().upper().startswith("INSERT")):
+        # SQLite reports the same for a full disk and for an INSERT into a table whose ids are used up.
+        query = "SELECT name FROM sqlite_sequence WHERE seq >= ? ORDER BY name"
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection,
+        ):
+            if tables := [name for (name,) in connection.execute(query, (NEARLY_THE_LAST_ID,))]:
+                return IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
+    reason, hint = obstacle(path) or (str(cause), _CHECK_ROOM if code == sqlite3.SQLITE_FULL else _CHECK)
+    return StorageFailed(f"{place} {_STORAGE_FAULTS[code]}: {reason}", hint)
 
-    SQLite says of that what it says of a full disk.
+
+def _violation(cause: BaseException, statement: str | None) -> Violation:
+    """Return the error for a constraint that a statement broke, with its name where that can be told.
+
+    SQLite names CHECKs itself. For a unique constraint it lists the columns, from which the name follows by
+    our convention. It does not say which foreign key it is: only a table that has a single one tells.
     """
-    statement = error.statement if isinstance(error, DBAPIError) else None
-    if statement and not statement.lstrip().upper().startswith("INSERT"):
-        return []
-    query = "SELECT name FROM sqlite_sequence WHERE seq >= ? ORDER BY name"
-    try:
-        with closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection:
-            return [name for (name,) in connection.execute(query, (NEARLY_THE_LAST_ID,))]
-    except sqlite3.Error:
-        return []
+    message = f"the database refused the change: {cause}"
+    what = str(cause).partition(" constraint failed: ")[2]
+    table, _, column = what.partition(".")
+    code = getattr(cause, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+        return UniqueViolation(message, f"{table}_pkey")
+    if code == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+        columns = column.replace(f"{table}.", "").split(", ")
+        return UniqueViolation(message, "_".join([table, *columns, "key"]))
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return ForeignKeyViolation(message, _only_foreign_key(statement or ""))
+    return CheckViolation(message, what if code == sqlite3.SQLITE_CONSTRAINT_CHECK else None)
 
 
-def violated_constraint(error: BaseException | None) -> str:
-    """Return the name of the constraint that a statement broke.
-
-    SQLite names CHECKs itself; for a unique constraint it lists the columns, from which the name
-    follows by our convention; which foreign key it was is not said, and taken to be that of a
-    task's user: the user of an access token is locked while it is made.
-    """
-    kind, _, what = str(error).partition(" constraint failed")
-    what = what.removeprefix(": ")
-    if kind == "UNIQUE":
-        table = what.partition(".")[0]
-        return "_".join([table, *(name.partition(".")[2] for name in what.split(", ")), "key"])
-    if kind == "FOREIGN KEY":
-        return "tasks_user_id_fkey"
-    return what
-
-
-def is_schema_fault(error: Exception) -> bool:
-    """Recognize a missing table or column; SQLite has no code of its own for them, only the words."""
-    message = str(error.orig if isinstance(error, DBAPIError) else error)
-    return "no such table" in message or "no such column" in message or "has no column" in message
+def _only_foreign_key(statement: str) -> str | None:
+    """Return the name of the foreign key of the table that a statement writes to, if it has just one."""
+    written = re.match(r"\s*(?:INSERT INTO|UPDATE) (\w+)", statement)
+    table = metadata().tables.get(written[1]) if written else None
+    names = [key.name for key in table.foreign_key_constraints] if table is not None else []
+    return str(names[0]) if len(names) == 1 else None

@@ -9,11 +9,11 @@ from datetime import UTC, date, datetime
 from ipaddress import ip_address
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
 
 from taskdb_cli.database.postgresql.errors import sqlstate
 from taskdb_cli.database.postgresql.session import identifier
 from taskdb_cli.database.schema import OUR_TABLES
+from taskdb_cli.errors import TaskdbError
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.registry import ENGINES, POSTGRESQL, Engine, Identity, check
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
@@ -151,8 +151,8 @@ def _identity(exam: Examination, table: str) -> Identity:
             f"SELECT {following}, seqmax, ({largest}) FROM {sequence}, pg_sequence"
             f" WHERE seqrelid = '{sequence}'::regclass"
         )
-    except DBAPIError as exc:
-        if sqlstate(exc) != "42501":
+    except TaskdbError as exc:
+        if sqlstate(exc.__cause__) != "42501":
             raise
         raise Unmeasured("the role may not read it", f"GRANT SELECT ON SEQUENCE {named}") from exc
     escaped = named.replace("'", "''")
