@@ -66,7 +66,7 @@ class InvalidRecords(InvalidInput):
 
 
 class NotFound(TaskdbError):
-    """What the caller named does not exist."""
+    """The caller named something that does not exist."""
 
     exit_code = ExitCode.NOT_FOUND
     code = "not_found"
@@ -90,10 +90,9 @@ class TaskNotFound(NotFound):
     """No task has one of these ids."""
 
     def __init__(self, ids: Iterable[int]) -> None:
-        missing = list(ids)
+        missing = [brief(id) for id in ids]
         noun = "task" if len(missing) == 1 else "tasks"
-        numbers = ", ".join(map(brief, missing))
-        super().__init__(f"{noun} {numbers} not found", "'taskdb task list' shows the tasks")
+        super().__init__(f"{noun} {', '.join(missing)} not found", "'taskdb task list' shows the tasks")
 
 
 class TokenNotFound(NotFound):
@@ -152,19 +151,16 @@ class EmailTaken(Conflict):
     """Another user has this e-mail address."""
 
     def __init__(self, email: str) -> None:
-        super().__init__(
-            f"a user with the e-mail address {brief(email)} exists already",
-            "choose another address; 'user create --if-not-exists' accepts the existing user",
-        )
+        hint = "choose another address; 'user create --if-not-exists' accepts the existing user"
+        super().__init__(f"a user with the e-mail address {brief(email)} exists already", hint)
 
 
 class TokenNameTaken(Conflict):
     """Another access token has this name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"an access token {brief(name)} exists already", "choose another name, or revoke that token"
-        )
+        hint = "choose another name, or revoke that token"
+        super().__init__(f"an access token {brief(name)} exists already", hint)
 
 
 class ExternalIdTaken(Conflict):
@@ -172,29 +168,24 @@ class ExternalIdTaken(Conflict):
 
     def __init__(self, external_id: str | None, user: object) -> None:
         name = "one of these external ids" if external_id is None else f"external id {brief(external_id)}"
-        super().__init__(
-            f"user {brief(user)} has a task with {name} already",
-            "an external id is unique per user",
-        )
+        hint = "an external id is unique per user"
+        super().__init__(f"user {brief(user)} has a task with {name} already", hint)
 
 
 class StaleVersion(Conflict):
     """The record has changed since the version that the caller saw."""
 
     def __init__(self, noun: str, id: int | None, *, expected: int | str, current: int) -> None:
-        super().__init__(
-            f"{noun} {id} is at version {current}, not {brief(expected)}",
-            f"look at it again with 'taskdb {noun} show {id}'",
-        )
+        hint = f"look at it again with 'taskdb {noun} show {id}'"
+        super().__init__(f"{noun} {id} is at version {current}, not {brief(expected)}", hint)
 
 
 class TargetNotEmpty(Conflict):
     """The database that rows are to be loaded into has some already."""
 
     def __init__(self, place: str, held: str) -> None:
-        super().__init__(
-            f"{place} holds {held} already", "--replace deletes them first, in the same transaction"
-        )
+        hint = "--replace deletes them first, in the same transaction"
+        super().__init__(f"{place} holds {held} already", hint)
 
 
 class DatabaseUnavailable(TaskdbError):
@@ -240,10 +231,8 @@ class BackupRunning(TaskdbError):
     code = "unavailable"
 
     def __init__(self, label: str, lock: object) -> None:
-        super().__init__(
-            f"another run is at work on the backups of {label}: it holds {lock}",
-            "try again when it has ended; 'fuser' shows which process holds the file",
-        )
+        hint = "try again when it has ended; 'fuser' shows which process holds the file"
+        super().__init__(f"another run is at work on the backups of {label}: it holds {lock}", hint)
 
 
 class OutcomeUnknown(TaskdbError):
@@ -320,10 +309,8 @@ class ArchiveCorrupt(DataCorrupt):
     """A backup archive is not as it was written."""
 
     def __init__(self, path: object, what: str) -> None:
-        super().__init__(
-            f"{path} is damaged: {what}",
-            "use another archive; 'taskdb backup list' shows them",
-        )
+        hint = "use another archive; 'taskdb backup list' shows them"
+        super().__init__(f"{path} is damaged: {what}", hint)
 
 
 class ArchiveTooNew(SchemaError):
@@ -352,7 +339,7 @@ class IdsUsedUp(TaskdbError):
 
 
 class Incomplete(TaskdbError):
-    """The work is done, but what should follow it failed."""
+    """The work is done, but a step after it failed."""
 
     exit_code = ExitCode.INCOMPLETE
     code = "incomplete"
@@ -370,13 +357,13 @@ class Refused(TaskdbError):
 
 
 class Unauthorized(Refused):
-    """Whoever asks has shown no access token, or none that is in force."""
+    """The request has no access token, or one that is unknown, revoked or expired."""
 
     code = "unauthorized"
 
 
 class Forbidden(Refused):
-    """The access token is in force, but does not allow this."""
+    """The access token is valid, but does not allow this."""
 
     code = "forbidden"
 

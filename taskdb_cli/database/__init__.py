@@ -17,12 +17,13 @@ from sqlmodel import Session
 
 from taskdb_cli.database.backend import MIGRATED, Backend, Transaction
 from taskdb_cli.database.content import Content
-from taskdb_cli.database.options import Options
+from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.plan import Plan
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.sql_log import log_statements
 from taskdb_cli.errors import (
     ConnectionLost,
+    DatabaseUnavailable,
     InvalidConfiguration,
     OutcomeUnknown,
     TableMissing,
@@ -171,10 +172,17 @@ class Database:
             self._log_connecting("failed to connect", begun)
             raise
         except PoolTimeoutError as exc:
-            assert self.options.pool
-            raise self.options.pool.exhausted(self.backend.place) from exc
+            pool = self.options.pool or Pool()
+            raise DatabaseUnavailable(
+                f"all {pool.size + pool.overflow} connections to {self.backend.place} stayed in use for "
+                f"{pool.timeout} s",
+                "raise TASKDB_POOL_SIZE, or try again later",
+            ) from exc
         self._log_connecting("connected", begun)
         return connection
+
+    def _open_patiently(self) -> Connection:
+        return persist(self._open, budget=self.options.retry_budget)
 
     def _log_connecting(self, outcome: str, begun: float) -> None:
         # A pool has most connections ready: taking one is no event.
@@ -184,9 +192,6 @@ class Database:
         elapsed = (time.perf_counter() - begun) * 1000
         extra = {"place": self.backend.place, "duration_ms": round(elapsed)}
         _log.log(level, "%s: %s in %.0f ms", self.backend.place, outcome, elapsed, extra=extra)
-
-    def _open_patiently(self) -> Connection:
-        return persist(self._open, budget=self.options.retry_budget)
 
     @contextmanager
     def _session(
@@ -244,7 +249,8 @@ class Database:
         except (TaskdbError, KeyboardInterrupt) as exc:
             raise OutcomeUnknown(
                 f"the connection to {self.backend.place} broke while the change was being committed",
-                f"look whether it is there before you try again; {self.backend.how_to_ask(transaction)}",
+                "look whether it is there before you try again; "
+                f"ask the server with: SELECT pg_xact_status('{transaction.id}')",
             ) from exc
 
     @contextmanager

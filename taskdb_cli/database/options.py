@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskdb_cli.errors import DatabaseUnavailable
-
 
 @dataclass(frozen=True)
 class Pool:
@@ -16,13 +14,6 @@ class Pool:
     """How many more may be opened at a time of need."""
     timeout: int = 10
     """Seconds to wait for one of them."""
-
-    def exhausted(self, place: str) -> DatabaseUnavailable:
-        """Return the error of who waited in vain for a connection to that place."""
-        return DatabaseUnavailable(
-            f"all {self.size + self.overflow} connections to {place} stayed in use for {self.timeout} s",
-            "raise TASKDB_POOL_SIZE, or try again later",
-        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import psycopg
@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database.backend import MIGRATED, Transaction
+from taskdb_cli.database.backend import MIGRATED, Backend, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
@@ -73,24 +73,21 @@ FUTURE_TRANSACTION = "22023"
 """What the server answers about a transaction id that it has not given out, as far as it remembers."""
 
 
-class PostgreSQL:
+class PostgreSQL(Backend):
     """A database on a server."""
 
     dialect = "postgresql"
-    migrates_in_one_transaction: ClassVar[bool] = False
     # All statements of a listing see one snapshot; a transaction that only reads cannot fail for it.
     read_options: ClassVar[Mapping[str, Any]] = {
         "postgresql_begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     }
     write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
-    error_types: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
+    error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, psycopg.Error)
 
     def __init__(self, url: URL, options: Options) -> None:
         if options.schema is not None:
             require_schema_name(options.schema)
-        self.url = url
-        self.options = options
-        self.schema = options.schema
+        super().__init__(url, options)
         self.target = Target.of(url)
         self.server = self.target.server
         self.name = self.target.database
@@ -176,13 +173,6 @@ class PostgreSQL:
                 "turn that setting off for the role and the database, or use another role",
             )
 
-    def require(self) -> None:
-        """Leave it to the server to say that a database is missing."""
-
-    def create(self) -> bool:
-        """Leave it to the server's owner to make a database."""
-        return False
-
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
         """Return when the server was started and the number of the database in it.
 
@@ -190,16 +180,6 @@ class PostgreSQL:
         """
         with connect() as connection:
             return tuple(connection.exec_driver_sql(_FINGERPRINT).one())
-
-    def file(self) -> None:
-        """Return None: the database is on a server."""
-
-    def missing_file(self) -> None:
-        """Return None: the database is on a server."""
-
-    def damage(self) -> str:
-        """Return nothing: the server checks its own files."""
-        return ""
 
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLSTATE; an error without one comes from the connection itself."""
@@ -219,10 +199,6 @@ class PostgreSQL:
             expected=expected,
             several=len(self.target.hosts) > 1,
         )
-
-    def turn(self) -> AbstractContextManager[None]:
-        """Return at once: writers wait for no more than the rows that they change."""
-        return nullcontext()
 
     def transaction(self, connection: Connection) -> Transaction | None:
         """Return the transaction by its id, which the server remembers for a long while."""
@@ -253,10 +229,6 @@ class PostgreSQL:
                 "look whether it is there before you try again",
             )
         return True
-
-    def how_to_ask(self, transaction: Transaction) -> str:
-        """Name the query that the server answers."""
-        return f"ask the server with: SELECT pg_xact_status('{transaction.id}')"
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]

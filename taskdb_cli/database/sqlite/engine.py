@@ -29,7 +29,7 @@ from sqlalchemy.engine.base import RootTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database.backend import MIGRATED, Transaction
+from taskdb_cli.database.backend import MIGRATED, Backend
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.plan import Plan, literal_sql
@@ -63,21 +63,17 @@ FROM pragma_encoding
 """  # noqa: S608 (our own name)
 
 
-class SQLite:
+class SQLite(Backend):
     """A database in a file of this machine."""
 
     dialect = "sqlite"
     migrates_in_one_transaction: ClassVar[bool] = True
-    read_options: ClassVar[Mapping[str, Any]] = {}
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
-    error_types: tuple[type[Exception], ...] = (
-        DBAPIError,
-        sqlite3.Error,
-        UnicodeDecodeError,
-    )
+    error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, sqlite3.Error, UnicodeDecodeError)
 
     def __init__(self, url: URL, options: Options) -> None:
         """Raise InvalidConfiguration for a URL that names no file."""
+        super().__init__(url, options)
         if not url.database or url.database == ":memory:":
             raise InvalidConfiguration(
                 "a SQLite URL must name a file: sqlite:///relative/path or sqlite:////absolute/path"
@@ -88,7 +84,6 @@ class SQLite:
             )
         if options.schema is not None:
             raise InvalidConfiguration("a SQLite file has no schemas", "leave out --schema and TASKDB_SCHEMA")
-        self.schema: str | None = None
         # Symbolic links and ".." are kept: behind a link, ".." is the parent of the link's target.
         self.path = Path(url.database).absolute()
         if len(os.fsencode(self.path.name)) > LONGEST_NAME or len(os.fsencode(self.path)) > LONGEST_PATH:
@@ -99,12 +94,20 @@ class SQLite:
         self.place = str(self.path)
         self.name = self.path.stem
         self.distinction = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:6]
-        self.options = options
         self._turn = Lock()
 
     def create_engine(self) -> Engine:
         """Return an engine whose connections obey foreign keys and begin transactions explicitly."""
-        engine = create_engine("sqlite://", creator=self._open, hide_parameters=True, **self._pooling())
+        pooling: dict[str, Any] = {"poolclass": NullPool}
+        if pool := self.options.pool:
+            limits = {"max_overflow": pool.overflow, "pool_timeout": pool.timeout}
+            pooling = {"poolclass": QueuePool, "pool_size": pool.size, **limits}
+        engine = create_engine(
+            "sqlite://",
+            creator=lambda: open_file(self.path, self.options, BUSY_TIMEOUT),
+            hide_parameters=True,
+            **pooling,
+        )
         event.listen(engine, "begin", self._begin)
         return engine
 
@@ -117,19 +120,6 @@ class SQLite:
         encoding, found = raw.execute(_LOOK).fetchone()
         require_utf8(self.place, encoding, "write its rows to a new file with 'sqlite3 … .dump'")
         connection.info[MIGRATED] = bool(found)
-
-    def _pooling(self) -> dict[str, Any]:
-        if (pool := self.options.pool) is None:
-            return {"poolclass": NullPool}
-        return {
-            "poolclass": QueuePool,
-            "pool_size": pool.size,
-            "max_overflow": pool.overflow,
-            "pool_timeout": pool.timeout,
-        }
-
-    def _open(self) -> LimitedConnection:
-        return open_file(self.path, self.options, BUSY_TIMEOUT)
 
     def require(self) -> None:
         """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for no file."""
@@ -173,10 +163,6 @@ class SQLite:
         """Let the library read every page, without changing any."""
         return find_damage(self.file())
 
-    def translate_connecting(self, error: Exception) -> TaskdbError:
-        """Say what is wrong with the file."""
-        return self.translate(error)
-
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Let the threads of this process write one after the other: they need not poll the file's lock.
@@ -189,18 +175,6 @@ class SQLite:
         finally:
             if taken:
                 self._turn.release()
-
-    def transaction(self, connection: Connection) -> Transaction | None:
-        """Return None: there is no connection that could break between a commit and its answer."""
-        return None
-
-    def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
-        """Never asked."""
-        raise AssertionError(transaction)
-
-    def how_to_ask(self, transaction: Transaction) -> str:
-        """Never asked."""
-        raise AssertionError(transaction)
 
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLite's result code."""
@@ -225,9 +199,6 @@ class SQLite:
         )
         with logged(statement, self.options.slow_query_ms):
             raw.executemany(statement, values)
-
-    def lock_table(self, connection: Connection, table: Table) -> None:
-        """Leave it at the lock that whoever writes holds on the whole database."""
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Ask for the query plan, which tells of a sort but not of how many rows: they are counted."""
@@ -276,10 +247,6 @@ class SQLite:
             raw.execute("PRAGMA journal_mode = WAL")
         except self.error_types as exc:
             raise self.translate(exc) from exc
-
-    def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
-        """Run them once: whoever holds the write lock waits for no other."""
-        work()
 
     def _begin_writing(self, connection: Connection) -> RootTransaction:
         try:
