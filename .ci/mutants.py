@@ -44,7 +44,8 @@ BACKUPS = "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_b
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_migrate_locks.py"
 
-TASK, WRITING, USER = (f"taskdb_cli/services/{name}.py" for name in ("task", "task_writing", "user"))
+TASK, USER = (f"taskdb_cli/services/{name}.py" for name in ("task", "user"))
+WRITING = TASK
 QUERY, LISTING, ORDERING = (
     f"taskdb_cli/services/listing/{name}.py" for name in ("filters", "pages", "sorting")
 )

@@ -21,7 +21,7 @@ from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.pages import Record
 from taskdb_cli.services.listing.query import TASK_QUERY
-from taskdb_cli.services.task_writing import lock_tasks
+from taskdb_cli.services.task import lock_tasks
 from taskdb_cli.services.token import Access
 
 router = routing.described_router("tasks")

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, case, delete, insert, literal, null, or_, select, update
+from sqlalchemy.sql import Executable
 from sqlmodel import Session, col
 
 from taskdb_cli.database import explain as explain_queries
@@ -31,7 +32,8 @@ from taskdb_cli.services.listing.filters import constant_keys, task_count_query,
 from taskdb_cli.services.listing.pages import Page, Record
 from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order, Position
-from taskdb_cli.services.task_writing import delete_tasks, insert_task, lock_tasks, read_tasks, update_tasks
+
+_tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))
 
 
 def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
@@ -39,7 +41,22 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
 
     Raises UserNotFound, or ExternalIdTaken when the user has a task of that external id.
     """
-    return _insert(session, owner, given, now)
+    key = users.key(owner)
+    values = given.model_dump() | {
+        "completed_at": completion(given, now),
+        "version": 1,
+        "created_at": given.created_at or now,
+        "updated_at": given.updated_at or now,
+    }
+    bound = [literal(value, _tasks.c[name].type) for name, value in values.items()]
+    row = select(_users.c.id, *bound).where(_users.c[key.column] == key.value)
+    email = literal(key.value, _users.c.email.type) if key.column == "email" else null()
+    statement = insert(_tasks).from_select(["user_id", *values], row).returning(*_returned(email))
+    with _explained(key.value, given.external_id):
+        made = _run(session, statement)
+    if not made:
+        raise UserNotFound(owner)
+    return next(iter(made.values()))
 
 
 def create_unless_exists(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
@@ -66,7 +83,7 @@ def get(session: Session, id: int) -> Record:
 
 def get_all(session: Session, ids: Sequence[int]) -> list[Record]:
     """Return the records of these tasks, each once; raise TaskNotFound naming every missing one."""
-    return _in_order(ids, read_tasks(session, _possible(ids)))
+    return _in_order(ids, _read_tasks(session, _possible(ids)))
 
 
 def find(
@@ -89,7 +106,7 @@ def find(
     if found.next is not None:
         found = Page(found.records, order.position(found.records[-1]))
     if alone is not None and not found.records:
-        # Whose tasks are there is there too: only now it is a question.
+        # A user who has tasks exists, so look the user up only when the page is empty.
         _owners(session, filter)
     return found
 
@@ -155,7 +172,7 @@ def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     wanted = _possible(ids)
     if len(wanted) > 1:
         lock_tasks(session, wanted)
-    return _in_order(ids, delete_tasks(session, wanted))
+    return _in_order(ids, _delete_tasks(session, wanted))
 
 
 def _listed(
@@ -171,7 +188,7 @@ def _owners(session: Session, filter: TaskFilter) -> list[int]:
 def _create_or_find(session: Session, owner: str, given: TaskCreate, now: datetime) -> tuple[Record, bool]:
     try:
         with session.begin_nested():
-            return _insert(session, owner, given, now), True
+            return create(session, owner, given, now=now), True
     except ExternalIdTaken as exc:
         column, value = users.key(owner)
         named = col(getattr(User, column)) == value, col(Task.external_id) == given.external_id
@@ -188,21 +205,6 @@ def _single_id(filter: TaskFilter) -> int | None:
     return int(value) if column == "id" else None
 
 
-def _insert(session: Session, owner: str, given: TaskCreate, now: datetime) -> Record:
-    key = users.key(owner)
-    values = given.model_dump() | {
-        "completed_at": completion(given, now),
-        "version": 1,
-        "created_at": given.created_at or now,
-        "updated_at": given.updated_at or now,
-    }
-    with _explained(key.value, given.external_id):
-        record = insert_task(session, key, values)
-    if record is None:
-        raise UserNotFound(owner)
-    return record
-
-
 def completion(given: TaskCreate, now: datetime) -> datetime | None:
     """Return when a task to be made was completed: as it says, or now, or never if it is not done."""
     return (given.completed_at or now) if given.status is TaskStatus.DONE else None
@@ -212,17 +214,22 @@ def _change(
     session: Session, ids: Sequence[int], changes: Mapping[str, Any], now: datetime, if_version: int | None
 ) -> list[Record]:
     wanted = _possible(ids)
-    if len(wanted) == 1 and (found := update_tasks(session, wanted, changes, now=now, version=if_version)):
+    if len(wanted) == 1 and (found := _update_tasks(session, wanted, changes, now=now, version=if_version)):
         return _in_order(ids, found)
-    # Why a task was left alone can be told only while nobody else may change it.
+    # Lock first: only while nobody else may change a task can we say why it was left alone.
     lock_tasks(session, wanted)
-    changed = update_tasks(session, wanted, changes, now=now, version=if_version)
-    others = read_tasks(session, [id for id in wanted if id not in changed])
+    changed = _update_tasks(session, wanted, changes, now=now, version=if_version)
+    others = _read_tasks(session, [id for id in wanted if id not in changed])
     records = _in_order(ids, changed | others)
     for id, record in others.items():
         if if_version is not None and record["version"] != if_version:
             raise StaleVersion("task", id, expected=if_version, current=record["version"])
     return records
+
+
+def lock_tasks(session: Session, ids: Sequence[int]) -> None:
+    """Lock tasks in the order of their ids, as every writer of several does: two of them cannot deadlock."""
+    session.execute(select(_tasks.c.id).where(_tasks.c.id.in_(ids)).order_by(_tasks.c.id).with_for_update())
 
 
 def _possible(ids: Sequence[int]) -> list[int]:
@@ -249,3 +256,49 @@ def _explained(owner: object, external_id: str | None = None) -> Iterator[None]:
         if exc.constraint != "tasks_user_id_fkey":
             raise
         raise UserNotFound(owner) from exc
+
+
+def _update_tasks(
+    session: Session, ids: Sequence[int], changes: Mapping[str, Any], *, now: datetime, version: int | None
+) -> dict[int, Record]:
+    """Change those tasks in which one of the values differs, and which are at the version if one is given.
+
+    Returns the records of the changed ones by id.
+    """
+    if not changes or not ids:
+        return {}
+    differs = {name: _tasks.c[name].is_distinct_from(value) for name, value in changes.items()}
+    values: dict[str, Any] = {**changes, "version": _tasks.c.version + 1, "updated_at": now}
+    if "status" in changes:
+        completed = literal(now if changes["status"] is TaskStatus.DONE else None, _tasks.c.completed_at.type)
+        values["completed_at"] = case((differs["status"], completed), else_=_tasks.c.completed_at)
+    conditions = [_tasks.c.id.in_(ids), or_(*differs.values())]
+    if version is not None:
+        conditions.append(_tasks.c.version == version)
+    return _run(session, update(_tasks).where(*conditions).values(values).returning(*_returned()))
+
+
+def _delete_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
+    return _run(session, delete(_tasks).where(_tasks.c.id.in_(ids)).returning(*_returned()))
+
+
+def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
+    return _run(session, task_records().where(_tasks.c.id.in_(ids))) if ids else {}
+
+
+def _run(session: Session, statement: Executable) -> dict[int, Record]:
+    records = [dict(zip(TASK_FIELDS, row, strict=True)) for row in session.execute(statement).all()]
+    for record in records:
+        # The statement does not see the address of an owner who was named by id. It does not see that of an
+        # owner whose row is newer than the statement either, when it waited for the task to get that owner.
+        if record["user"] is None:
+            record["user"] = session.scalar(select(_users.c.email).where(_users.c.id == record["user_id"]))
+    return {record["id"]: record for record in records}
+
+
+def _returned(email: ColumnElement[Any] | None = None) -> list[ColumnElement[Any]]:
+    """Return the columns of a record, with this address of the user instead of that of the task's owner."""
+    if email is None:
+        owner = _users.c.id == _tasks.c.user_id
+        email = select(_users.c.email).where(owner).correlate(_tasks).scalar_subquery()
+    return [email.label("user") if field == "user" else _tasks.c[field] for field in TASK_FIELDS]
