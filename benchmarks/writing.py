@@ -1,10 +1,12 @@
-"""Measure how many writes the services do, beside hand-written SQL: `python benchmarks/writing.py`.
+"""Measure how many writes the services do, beside two peers: `python benchmarks/writing.py`.
 
 A write is one transaction over a connection that is kept: change the title of a task, or make one. The
-raw side sends through psycopg or sqlite3 the statements that the service sends. Writers are threads, which
-share Python's lock, or processes of their own; threads of the service share one pool, as those of `taskdb
-serve` do, and those of the raw side have a connection each. All writers are counted by one clock. Databases
-are made for it and are small.
+ordinary side is what a user of SQLModel would otherwise write: a session that looks up the user, or the task
+with its owner, checks the version, changes the object, commits, refreshes, and tries again after a conflict.
+The raw side sends through psycopg or sqlite3 the statements that the service sends. Writers are threads,
+which share Python's lock, or processes of their own; threads of the service and of the ordinary side share
+one pool, as those of `taskdb serve` do, and those of the raw side have a connection each. All writers are
+counted by one clock. Databases are made for it and are small.
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ from typing import Any
 import psycopg
 from databases import address, argument_parser, databases, describe
 from measuring import add_output_option, ratio, report, table, times_ms, track
-from sqlalchemy import URL, make_url
-from sqlmodel import Session
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm.exc import StaleDataError
+from sqlmodel import Session, select
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.models.task import TaskCreate, TaskUpdate
-from taskdb_cli.models.user import UserCreate
+from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
+from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.services import migrate, task, user
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -139,7 +143,76 @@ def _engine(connection: Any) -> tuple[str, object]:
     return "postgresql", NOW
 
 
-SIDES = {"service": service_writes, "raw": raw_writes}
+@cache
+def _engine_of(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_size=16, max_overflow=0, pool_timeout=60)
+    engine = create_engine(url, pool_size=16, max_overflow=0, pool_timeout=60, connect_args={"timeout": 60})
+
+    @event.listens_for(engine, "connect")
+    def obey_foreign_keys(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # SQLAlchemy's documentation shows this way. A writer that begins by reading would fail.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def ordinary_writes(url: URL, writer: int) -> Iterator[Iterator[Write]]:
+    """Offer the same writes by ordinary SQLModel sessions."""
+    yield _ordinary_writes(_engine_of(url), writer)
+
+
+def _ordinary_writes(engine: Engine, writer: int) -> Iterator[Write]:
+    own = time.time_ns()
+    for number in count(1):
+        id = 1 + (writer * 61 + number) % TASKS
+        yield partial(_try_again, partial(_change_by_session, engine, id, f"Title {own} {number}"))
+        yield partial(_try_again, partial(_create_by_session, engine, f"New {own} {number}"))
+
+
+def _try_again(write: Write) -> object:
+    for _ in range(10):
+        try:
+            return write()
+        except OperationalError:
+            time.sleep(0.05)
+    return write()
+
+
+def _change_by_session(engine: Engine, id: int, title: str, if_version: int | None = None) -> dict[str, Any]:
+    given = TaskUpdate(title=title)
+    with Session(engine) as session:
+        query = select(Task, User.email).join(User).where(Task.id == id).with_for_update(of=Task)
+        stored, email = session.exec(query).one()
+        if if_version not in (None, stored.version):
+            raise StaleDataError
+        stored.sqlmodel_update(given.model_dump(exclude_unset=True))
+        stored.version, stored.updated_at = stored.version + 1, NOW
+        session.add(stored)
+        session.commit()
+        session.refresh(stored)
+        return stored.model_dump() | {"user": email}
+
+
+def _create_by_session(engine: Engine, title: str) -> dict[str, Any]:
+    given = TaskCreate(title=title)
+    with Session(engine) as session:
+        owner = session.exec(select(User).where(User.email == OWNER)).one()
+        new = Task(**given.model_dump(exclude={"created_at", "updated_at"}), user_id=owner.id)
+        new.created_at = new.updated_at = NOW
+        session.add(new)
+        session.commit()
+        session.refresh(new)
+        return new.model_dump() | {"user": OWNER}
+
+
+SIDES = {"service": service_writes, "ordinary": ordinary_writes, "raw": raw_writes}
 
 
 def run_writer(side: str, url: str, writer: int, begin: float) -> int:
@@ -157,7 +230,7 @@ def _count(writes: Iterator[Write], end: float) -> int:
     while time.time() < end:
         done += 1
         next(writes)()
-    return max(done, 0)
+    return max(done, 1)
 
 
 def throughput(side: str, url: URL, writers: int, pool: Any, lead: float) -> float:
@@ -168,7 +241,7 @@ def throughput(side: str, url: URL, writers: int, pool: Any, lead: float) -> flo
 
 
 def compare(database: Database, turns: int) -> list[list[object]]:
-    """Measure threads and processes, service and raw in turn."""
+    """Measure threads and processes, the service and its peers in turn."""
     rows: list[list[object]] = []
     spawn = multiprocessing.get_context("spawn")
     for kind, writers in track([(k, w) for k in ("threads", "processes") for w in WRITERS], "throughput"):
@@ -185,12 +258,8 @@ def compare(database: Database, turns: int) -> list[list[object]]:
             for _ in range(turns):
                 for side, rates in found.items():
                     rates.append(throughput(side, database.url, writers, pool, 0.3))
-        rows.append(
-            [
-                *(kind, writers, median(found["service"]), median(found["raw"])),
-                f"{ratio(found['service'], found['raw']):.2f}",
-            ]
-        )
+        ratios = [f"{ratio(found['service'], found[peer]):.2f}" for peer in ("ordinary", "raw")]
+        rows.append([kind, writers, *(median(found[side]) for side in SIDES), *ratios])
     return rows
 
 
@@ -263,7 +332,7 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
             rows = compare(database, given.turns)
             yield (
                 f"{heading}, writes per second",
-                table(["writers", "number", "service", "raw", "ratio"], rows),
+                table(["writers", "number", *SIDES, "service / ordinary", "service / raw"], rows),
             )
             rows = layers(database, given.layer_turns)
             yield f"{heading}, layers", table(["one writer", "ms per write", "costs"], rows)
