@@ -30,12 +30,17 @@ class TaskdbError(Exception):
     """The root of all expected failures.
 
     `message` says what happened to what, in one line; `hint` names the next step, or is empty.
-    `details` are for programs: what the message sums up, one by one.
+    `details` are for programs: what the message sums up, one by one. The machine `code` is the name of the
+    exit code, unless a class has a code of its own.
     """
 
     exit_code = ExitCode.FAILURE
     code = "failure"
     details: Sequence[Mapping[str, str]] = ()
+
+    def __init_subclass__(cls) -> None:
+        if "exit_code" in vars(cls) and "code" not in vars(cls):
+            cls.code = cls.exit_code.name.lower()
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -47,7 +52,6 @@ class InvalidInput(TaskdbError):
     """A value that the caller gave breaks a rule of the data."""
 
     exit_code = ExitCode.USAGE
-    code = "usage"
 
 
 class InvalidConfiguration(InvalidInput):
@@ -69,7 +73,6 @@ class NotFound(TaskdbError):
     """The caller named something that does not exist."""
 
     exit_code = ExitCode.NOT_FOUND
-    code = "not_found"
 
 
 class FileMissing(NotFound):
@@ -106,25 +109,18 @@ class DatabaseMissing(NotFound):
     """The SQLite file does not exist, or is empty."""
 
     def __init__(self, path: object) -> None:
-        super().__init__(
-            f"no database at {path}",
-            "'taskdb migrate' or 'taskdb user create' makes one; "
-            "for another place, set TASKDB_DATABASE_URL or --database-url",
-        )
+        hint = "'taskdb migrate' or 'taskdb user create' makes one; for another place, set "
+        super().__init__(f"no database at {path}", f"{hint}TASKDB_DATABASE_URL or --database-url")
 
 
 class Conflict(TaskdbError):
     """The change contradicts what is stored."""
 
     exit_code = ExitCode.CONFLICT
-    code = "conflict"
 
 
 class Violation(TaskdbError):
-    """The database refused a change that breaks one of its constraints.
-
-    `constraint` is the name of it in the models, or None if the engine does not say which one it is.
-    """
+    """A change breaks a constraint: the one that the models call `constraint`, or None if it is not known."""
 
     def __init__(self, message: str, constraint: str | None) -> None:
         super().__init__(message)
@@ -140,11 +136,7 @@ class ForeignKeyViolation(Violation, NotFound):
 
 
 class CheckViolation(Violation, InvalidInput):
-    """A value breaks a rule of its table."""
-
-
-class ValueRefused(InvalidInput):
-    """The database or its driver cannot store a value, such as a text that holds NUL."""
+    """A value breaks a rule of its table, or does not fit its type, such as a text that holds NUL."""
 
 
 class EmailTaken(Conflict):
@@ -168,8 +160,8 @@ class ExternalIdTaken(Conflict):
 
     def __init__(self, external_id: str | None, user: object) -> None:
         name = "one of these external ids" if external_id is None else f"external id {brief(external_id)}"
-        hint = "an external id is unique per user"
-        super().__init__(f"user {brief(user)} has a task with {name} already", hint)
+        message = f"user {brief(user)} has a task with {name} already"
+        super().__init__(message, "an external id is unique per user")
 
 
 class StaleVersion(Conflict):
@@ -192,7 +184,6 @@ class DatabaseUnavailable(TaskdbError):
     """The database could not be reached, timed out or stayed locked; nothing was changed."""
 
     exit_code = ExitCode.UNAVAILABLE
-    code = "unavailable"
     passing = False
     """Whether the same work may well succeed if it is done again at once."""
     cost: float = 0
@@ -228,7 +219,6 @@ class BackupRunning(TaskdbError):
     """Another run holds the lock of this label in the backup directory; nothing was done."""
 
     exit_code = ExitCode.UNAVAILABLE
-    code = "unavailable"
 
     def __init__(self, label: str, lock: object) -> None:
         hint = "try again when it has ended; 'fuser' shows which process holds the file"
@@ -239,21 +229,16 @@ class OutcomeUnknown(TaskdbError):
     """The connection broke at the commit, and nobody could say whether it took effect."""
 
     exit_code = ExitCode.UNKNOWN
-    code = "unknown"
 
 
 class TableMissing(TaskdbError):
-    """A statement failed because a table or column is missing.
-
-    Outside of migrations the database layer looks up why, and raises a SchemaError instead.
-    """
+    """A table or column is missing. Outside of migrations the database layer raises a SchemaError instead."""
 
 
 class SchemaError(TaskdbError):
     """The database does not hold the schema that this version works on."""
 
     exit_code = ExitCode.SCHEMA
-    code = "schema"
 
 
 class SchemaBehind(SchemaError):
@@ -292,35 +277,30 @@ class DataCorrupt(TaskdbError):
     """Stored data failed verification."""
 
     exit_code = ExitCode.CORRUPT
-    code = "corrupt"
 
 
 class ValueCorrupt(DataCorrupt):
     """A stored value breaks the rules of its table, so that nobody can say what it means."""
 
     def __init__(self, noun: str, value: object) -> None:
-        super().__init__(
-            f"the database holds a {noun} that breaks the rules of its table: {brief(value)}",
-            "'taskdb health --only rules' shows how many rows do; correct them, or restore a backup",
-        )
+        hint = "'taskdb health --only rules' shows how many rows do; correct them, or restore a backup"
+        message = f"the database holds a {noun} that breaks the rules of its table: {brief(value)}"
+        super().__init__(message, hint)
 
 
 class ArchiveCorrupt(DataCorrupt):
     """A backup archive is not as it was written."""
 
     def __init__(self, path: object, what: str) -> None:
-        hint = "use another archive; 'taskdb backup list' shows them"
-        super().__init__(f"{path} is damaged: {what}", hint)
+        super().__init__(f"{path} is damaged: {what}", "use another archive; 'taskdb backup list' shows them")
 
 
 class ArchiveTooNew(SchemaError):
     """A backup archive is of a format that only a later version of taskdb reads."""
 
     def __init__(self, path: object, found: int, known: int) -> None:
-        super().__init__(
-            f"{path} is of archive format {found}, and this version of taskdb reads formats up to {known}",
-            "install a newer version of taskdb",
-        )
+        formats = f"archive format {found}, and this version of taskdb reads formats up to {known}"
+        super().__init__(f"{path} is of {formats}", "install a newer version of taskdb")
 
 
 class StorageFailed(TaskdbError):
@@ -331,18 +311,15 @@ class IdsUsedUp(TaskdbError):
     """The highest possible id is used, so no row can be added."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(
-            message,
-            "give the rows with the highest ids lower ids, then set the counter to the highest id; "
-            "'taskdb health --only identity_left' shows how many ids are left",
-        )
+        hint = hint or "'taskdb health --only identity_left' shows how many ids are left"
+        rescue = "give the rows with the highest ids lower ids, then set the counter to the highest id"
+        super().__init__(message, f"{rescue}; {hint}")
 
 
 class Incomplete(TaskdbError):
     """The work is done, but a step after it failed."""
 
     exit_code = ExitCode.INCOMPLETE
-    code = "incomplete"
 
     def __init__(self, message: str, hint: str = "", details: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(message, hint)
@@ -353,7 +330,6 @@ class Refused(TaskdbError):
     """A confirmation was needed and was not given."""
 
     exit_code = ExitCode.REFUSED
-    code = "refused"
 
 
 class Unauthorized(Refused):
@@ -372,4 +348,3 @@ class Interrupted(TaskdbError):
     """The user or the system stopped the command."""
 
     exit_code = ExitCode.INTERRUPTED
-    code = "interrupted"

@@ -136,7 +136,7 @@ def error_response(error: TaskdbError, request_id: str) -> Response:
         headers = {"Retry-After": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         detail = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT)
         return problem_response(request_id, status, code, detail, headers=headers)
-    if isinstance(error, errors.Violation | errors.ValueRefused):
+    if isinstance(error, errors.Violation):
         # These are the engine's own words, because no service expected the error.
         return problem_response(request_id, status, error.code, "the database refused the change")
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}

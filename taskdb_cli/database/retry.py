@@ -1,16 +1,13 @@
-"""When work that failed is done again, and how long to wait before."""
+"""Run work again after a passing fault, and wait longer before each attempt."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from taskdb_cli.errors import DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -28,36 +25,31 @@ def persist(attempt: Callable[[], T], *, budget: float) -> T:
     """
     begin = time.monotonic()
 
-    def is_spent(error: BaseException | None) -> bool:
-        cost = error.cost if isinstance(error, DatabaseUnavailable) else 0
-        return time.monotonic() - begin + cost >= budget
+    def is_over(error: BaseException | None) -> bool:
+        if not isinstance(error, DatabaseUnavailable) or not error.passing:
+            return True
+        return time.monotonic() - begin + error.cost >= budget
+
+    def tell(error: BaseException | None) -> None:
+        _log.info("trying again: %s", error, extra={"error": type(error).__name__})
 
     try:
         return attempt()
     except DatabaseUnavailable as error:
-        if not error.passing or is_spent(error):
+        if is_over(error):
             raise
-        _tell(error)
-    # Only now: nothing that works at once should wait for this import.
+        tell(error)
+    # Import it only now: work that succeeds at once should not wait for this.
     import tenacity
 
+    def failure(state: tenacity.RetryCallState) -> BaseException | None:
+        return state.outcome.exception() if state.outcome else None
+
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_passing),
-        stop=lambda state: is_spent(_error(state)),
+        retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+        stop=lambda state: is_over(failure(state)),
         wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
-        before_sleep=lambda state: _tell(_error(state)),
+        before_sleep=lambda state: tell(failure(state)),
         reraise=True,
     )
     return retrying(attempt)
-
-
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
-
-
-def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, DatabaseUnavailable) and error.passing
-
-
-def _tell(error: BaseException | None) -> None:
-    _log.info("trying again: %s", error, extra={"error": type(error).__name__})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, update
+from sqlalchemy import Delete, Update, delete, func, update
 from sqlmodel import Session, col, select
 
 from taskdb_cli.errors import (
@@ -89,7 +89,8 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     With `lock` no other transaction can change or delete the user, or give them a task, until this
     one ends, and the user is as the last transaction left them, even if the session read them before.
     """
-    query = select(User).where(_named(ref))
+    column, value = key(ref)
+    query = select(User).where(col(getattr(User, column)) == value)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     user = session.exec(query).one_or_none()
@@ -220,14 +221,22 @@ def remove(
     """
     users, heir = lock(session, refs, reassign_to=reassign_to)
     ids = [user.id for user in users]
-    tasks = _delete_tasks(session, ids) if heir is None else _reassign_tasks(session, ids, heir, now)
+    tasks = select(Task.id).where(col(Task.user_id).in_(ids)).order_by(col(Task.id)).with_for_update()
+    concerned = col(Task.id).in_(tasks)
+    if heir is None:
+        # ON DELETE CASCADE would delete the tasks too, but would not say how many.
+        statement: Delete | Update = delete(Task).where(concerned)
+    else:
+        changes = {"user_id": heir.id, "version": Task.version + 1, "updated_at": now}
+        statement = update(Task).where(concerned).values(changes)
+    try:
+        result = session.exec(statement)
+    except UniqueViolation as exc:
+        if heir and exc.constraint == "tasks_user_id_external_id_key":
+            raise ExternalIdTaken(None, heir.email) from exc
+        raise
     session.exec(delete(User).where(col(User.id).in_(ids)))
-    return Deletion(users, tasks, heir)
-
-
-def _named(ref: str) -> ColumnElement[bool]:
-    column, value = key(ref)
-    return col(getattr(User, column)) == value
+    return Deletion(users, result.rowcount, heir)
 
 
 def _involved(
@@ -238,29 +247,6 @@ def _involved(
     if heir is not None and heir.id in users:
         raise InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
     return list(users.values()), heir
-
-
-def _delete_tasks(session: Session, owners: Sequence[int]) -> int:
-    # ON DELETE CASCADE would do it, but would not say how many.
-    locked = select(Task.id).where(col(Task.user_id).in_(owners)).order_by(col(Task.id)).with_for_update()
-    result: CursorResult[tuple[()]] = session.exec(delete(Task).where(col(Task.id).in_(locked)))
-    return result.rowcount
-
-
-def _reassign_tasks(session: Session, owners: Sequence[int], heir: User, now: datetime) -> int:
-    locked = select(Task.id).where(col(Task.user_id).in_(owners)).order_by(col(Task.id)).with_for_update()
-    statement = (
-        update(Task)
-        .where(col(Task.id).in_(locked))
-        .values(user_id=heir.id, version=Task.version + 1, updated_at=now)
-    )
-    try:
-        result: CursorResult[tuple[()]] = session.exec(statement)
-    except UniqueViolation as exc:
-        if exc.constraint == "tasks_user_id_external_id_key":
-            raise ExternalIdTaken(None, heir.email) from exc
-        raise
-    return result.rowcount
 
 
 def _flush_user(session: Session, user: User) -> None:

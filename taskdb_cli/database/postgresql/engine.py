@@ -29,13 +29,13 @@ from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.sql_log import logged
 from taskdb_cli.errors import (
+    CheckViolation,
     DatabaseUnavailable,
     OutcomeUnknown,
     StorageFailed,
     TaskdbError,
     TimedOut,
     TransactionConflict,
-    ValueRefused,
 )
 
 _FINGERPRINT = """
@@ -213,7 +213,7 @@ class PostgreSQL(Backend):
         """
         try:
             status, recovered = connection.exec_driver_sql(TRANSACTION_STATUS, (transaction.id,)).one()
-        except ValueRefused as exc:
+        except CheckViolation as exc:
             if faults.sqlstate(exc.__cause__) != FUTURE_TRANSACTION:
                 raise
             return False

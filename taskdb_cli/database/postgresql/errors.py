@@ -19,7 +19,6 @@ from taskdb_cli.errors import (
     TransactionConflict,
     UniqueViolation,
     ValueCorrupt,
-    ValueRefused,
     Violation,
 )
 
@@ -50,7 +49,6 @@ _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
     "42710": (TaskdbError, ALREADY_THERE),
     "42501": (TaskdbError, "grant the role of the database URL what it needs"),
     "2200H": (IdsUsedUp, ""),
-    "22": (ValueRefused, ""),
     "42P01": (TableMissing, ""),
     "42703": (TableMissing, ""),
     "3F000": (TableMissing, ""),
@@ -89,7 +87,7 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> TaskdbErr
     if state == DEPENDENTS and (detail := getattr(diagnosis, "message_detail", None)):
         text = f"{text}: {'; '.join(detail.splitlines())}"
     message = f"PostgreSQL at {place}: {text}"
-    if state.startswith("23"):
+    if state[:2] in ("22", "23") and state not in _BY_SQLSTATE:
         return _VIOLATIONS.get(state, CheckViolation)(message, getattr(diagnosis, "constraint_name", None))
     ours = family(message, hint)
     if state == LOCK_TIMEOUT and isinstance(ours, TransactionConflict):
@@ -102,7 +100,7 @@ def _without_sqlstate(cause: BaseException | None, place: str) -> TaskdbError:
         return ValueCorrupt("time", first_line(str(cause)))
     if isinstance(cause, psycopg.DataError):
         # The driver refused a value, such as a text that holds NUL, before it sent anything.
-        return ValueRefused(f"PostgreSQL at {place}: {first_line(str(cause))}")
+        return CheckViolation(f"PostgreSQL at {place}: {first_line(str(cause))}", None)
     if isinstance(cause, psycopg.ProgrammingError):
         return TaskdbError(f"PostgreSQL at {place}: {first_line(str(cause))}")
     reason = first_line(str(cause)).removesuffix(".")

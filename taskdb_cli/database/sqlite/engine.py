@@ -237,16 +237,17 @@ class SQLite(Backend):
                     raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
             if self.options.disposable:
                 return
+
+            def keep_wal() -> None:
+                try:
+                    raw.execute("PRAGMA journal_mode = WAL")
+                except self.error_types as exc:
+                    raise self.translate(exc) from exc
+
             try:
-                persist(lambda: self._keep_wal(raw), budget=self.options.retry_budget)
+                persist(keep_wal, budget=self.options.retry_budget)
             except TransactionConflict as exc:
                 _log.warning("%s stays in its journal mode, which is slower: %s", self.path, exc.message)
-
-    def _keep_wal(self, raw: sqlite3.Connection) -> None:
-        try:
-            raw.execute("PRAGMA journal_mode = WAL")
-        except self.error_types as exc:
-            raise self.translate(exc) from exc
 
     def _begin_writing(self, connection: Connection) -> RootTransaction:
         try:
