@@ -96,6 +96,27 @@ def test_prometheus(taskdb, url):
     assert families["taskdb_health_timestamp_seconds"].samples[0].value > 1.7e9
 
 
+@ON_FILES
+@pytest.mark.parametrize(
+    "words", [["health", "-o", "prometheus"], ["backup", "--metrics-file", "metrics"]], ids=" ".join
+)
+def test_prometheus_keeps_no_files(url, isolated, monkeypatch, tmp_path, words):
+    """A directory for metrics of several processes gets no file, and takes no value away."""
+    directory = tmp_path / "several"
+    directory.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(directory))
+    monkeypatch.setenv("TASKDB_DATABASE_URL", url.render_as_string())
+    done = run_process(*words)
+    text = done.stdout if words[0] == "health" else (tmp_path / "metrics").read_text()
+    families = list(text_string_to_metric_families(text))
+    assert families
+    assert all(
+        set(sample.labels) <= {"check", "label", "table"} for each in families for sample in each.samples
+    )
+    assert list(directory.iterdir()) == []
+
+
 def test_a_table(taskdb, url):
     """A person gets a table of all checks, with what mends what is wrong."""
     execute(url, "DROP INDEX tasks_created")
