@@ -116,9 +116,10 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """The worst of all; unknown if nothing was measured."""
+        """The worst of all; unknown if every check was skipped. Without any check nothing is wrong."""
         found = {check.status for check in self.checks}
-        return next((status for status in WORST_FIRST[:-1] if status in found), Status.UNKNOWN)
+        nothing = Status.UNKNOWN if found else Status.OK
+        return next((status for status in WORST_FIRST[:-1] if status in found), nothing)
 
     @property
     def folded(self) -> tuple[Result, ...]:

@@ -17,7 +17,7 @@ from taskdb_cli.health import TIMEOUT
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.registry import CHECKS, DROPPED, Check
-from taskdb_cli.health.report import Report, Result, Status, Unmeasured
+from taskdb_cli.health.report import NO_LIMITS, Report, Result, Status, Unmeasured
 from taskdb_cli.health.thresholds import Thresholds
 
 CLOSE_CALL = 0.05
@@ -106,7 +106,7 @@ class _Round(Thread):
         for check in offline:
             self._done[check.name] = self._measure(check)
         # Only the database knows its identity, by which archives count as its own.
-        for check in [*(offline if self._learn_identity() else []), *others]:
+        for check in [*(offline if offline and self._learn_identity() else []), *others]:
             self._done[check.name] = self._measure(check)
         self._exam.close()
 
@@ -124,10 +124,13 @@ class _Round(Thread):
         return exam.counted != before
 
     def results(self) -> tuple[Result, ...]:
-        """Return what has been found by now. What there was no time for is unknown."""
+        """Return what has been found by now. What there was no time for is unknown, and has no limits."""
         found = {check.name: self._done.get(check.name, self._timed_out) for check in self._chosen}
         limits = self._exam.thresholds.of
-        return tuple(replace(each, name=name, limits=limits(name)) for name, each in found.items())
+        return tuple(
+            replace(each, name=name, limits=NO_LIMITS if each is self._timed_out else limits(name))
+            for name, each in found.items()
+        )
 
     @property
     def _left(self) -> float:

@@ -69,10 +69,11 @@ def record(report: Report) -> dict[str, Any]:
 def nagios(report: Report) -> str:
     """Return one line: the status, what is wrong, and after a bar the performance data."""
     wrong = [f"{check.name} {check.status}: {check.message}" for check in report.folded if not check.is_fine]
-    fine = f"all is well with {report.place}" if report.exit_code == 0 else "nothing was measured"
+    measured = any(check.status == "ok" for check in report.checks)
+    fine = f"all is well with {report.place}" if measured else "nothing was measured"
     # A bar would end the text.
     text = one_line(re.sub(r"[\s|]+", " ", "; ".join(wrong) or fine))
-    measured = []
+    data = []
     for check in report.checks:
         if check.value is not None:
             limits = [check.limits.warning, check.limits.critical]
@@ -80,9 +81,9 @@ def nagios(report: Report) -> str:
             colon = ":" if check.limits.falling else ""
             ranges = ["" if limit is None else _number(limit) + colon for limit in limits]
             parts = [f"{check.name}={_number(check.value)}{check.unit}", *ranges]
-            measured.append(";".join(parts).rstrip(";"))
+            data.append(";".join(parts).rstrip(";"))
     line = f"TASKDB {report.status.upper()} - {text}"
-    return f"{line} | {' '.join(measured)}" if measured else line
+    return f"{line} | {' '.join(data)}" if data else line
 
 
 def _number(value: float) -> str:

@@ -525,6 +525,7 @@ def test_a_black_hole(url, until):
         [last] = [found for found in report.checks if found.name == "plans"]
         assert last.status is Status.UNKNOWN
         assert "timed out" in last.message
+        assert {found.limits for found in report.checks if "timed out" in found.message} == {Limits()}
         assert (report.checks[0].status is Status.OK) == (until > 0)
 
 

@@ -304,7 +304,7 @@ def blocked(exam: Examination) -> Result:
         " FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
     )
     if not number:
-        return exam.judged(longest, "no session waits for a lock")
+        return exam.judged(0, "no session waits for a lock")
     # There is no holder if the lock was released just now.
     holder = next((pid for pid in holders if pid), None)
     remedy = f"SELECT pg_terminate_backend({holder})" if holder else ""
