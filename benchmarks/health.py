@@ -23,10 +23,9 @@ from sqlalchemy import Connection, Engine, event
 
 from taskdb_cli.database import Database
 from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import CHECKS
+from taskdb_cli.health.registry import CHECKS, Thresholds
 from taskdb_cli.health.report import Unmeasured
 from taskdb_cli.health.runner import run
-from taskdb_cli.health.thresholds import Thresholds
 
 SCANS = {"orphans", "quick_check", "rules"}
 """These read whole tables, or the whole file."""

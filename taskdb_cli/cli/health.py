@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,35 +19,31 @@ if TYPE_CHECKING:
     from taskdb_cli.health.report import Report
 
 Names = list[str] | None
+Seconds = float | None
+
+
+def _seconds(help: str, least: float, most: float) -> Any:
+    return typer.Option(metavar="S", min=least, max=most, help=help)
 
 
 def health(
     ctx: typer.Context,
     *,
-    output: Annotated[HealthFormat, typer.Option("--output", "-o", help="How to print.")] = (
-        HealthFormat.TABLE
-    ),
+    output: Annotated[
+        HealthFormat, typer.Option("--output", "-o", help="How to print.")
+    ] = HealthFormat.TABLE,
     only: Annotated[Names, typer.Option(metavar="CHECK", help="Only this check; repeatable.")] = None,
     skip: Annotated[Names, typer.Option(metavar="CHECK", help="Not this check; repeatable.")] = None,
-    timeout: Annotated[
-        float, typer.Option(metavar="S", min=0.1, max=3600, help="Seconds for all checks together.")
-    ] = TIMEOUT,
+    timeout: Annotated[float, _seconds("Seconds for all checks together.", 0.1, 3600)] = TIMEOUT,
     watch: Annotated[
-        float | None,
-        typer.Option(
-            metavar="S", min=0.1, max=86400, help="Check again every so many seconds, until Ctrl-C."
-        ),
+        Seconds, _seconds("Check again every so many seconds, until Ctrl-C.", 0.1, 86400)
     ] = None,
-    wait: Annotated[
-        float | None,
-        typer.Option(metavar="S", min=0, max=3600, help="First wait up to so many seconds for the database."),
-    ] = None,
+    wait: Annotated[Seconds, _seconds("First wait up to so many seconds for the database.", 0, 3600)] = None,
 ) -> None:
     """Check the database and its backups; exit 0 if all is well, 1 warning, 2 critical, 3 unknown."""
     from taskdb_cli.health import runner
     from taskdb_cli.health.checks.backups import Backups
-    from taskdb_cli.health.registry import DROPPED
-    from taskdb_cli.health.thresholds import Thresholds
+    from taskdb_cli.health.registry import DROPPED, Thresholds
 
     run = invocation(ctx)
     for name in sorted(DROPPED.intersection([*(only or ()), *(skip or ())])):
@@ -55,8 +51,7 @@ def health(
     shelf, backups = Shelf(ctx), None
     # Only the checks of backups need the directory, and they report that there is none.
     with suppress(HomeMissing):
-        configured = run.settings.backup.directory is not None
-        backups = Backups(shelf.directory, shelf.owner(None), configured)
+        backups = Backups(shelf.directory, shelf.owner(None), run.settings.backup.directory is not None)
     thresholds = Thresholds.parse(run.settings.health_limits)
 
     def check() -> Report:

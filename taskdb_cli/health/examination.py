@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, event
 
@@ -15,53 +16,105 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.schema import compare_revision, current_revision
 from taskdb_cli.errors import DataCorrupt, SchemaError, SchemaForeign, TaskdbError
 from taskdb_cli.health import TIMEOUT
-from taskdb_cli.health.registry import ENGINES, Check
-from taskdb_cli.health.report import NO_LIMITS, Result, Status, Unit, Unmeasured
-from taskdb_cli.health.thresholds import Thresholds
+from taskdb_cli.health.registry import Check, Thresholds
+from taskdb_cli.health.report import NO_LIMITS, Limits, Result, Status, Unit, Unmeasured
 from taskdb_cli.services.migrate import differences
 
 if TYPE_CHECKING:
     from taskdb_cli.health.checks.backups import Backups
 
 T = TypeVar("T")
+Measure = Callable[["Examination"], T]
 
 
+@dataclass(frozen=True)
+class Identity:
+    """The next id of a table, the highest id in it, and the highest id that it can give out."""
+
+    table: str
+    next: int | None
+    """None if nothing gives ids out."""
+    highest: int
+    most: int
+    remedy: str
+    """What sets the next id right."""
+    collides: bool = True
+    """Whether an insert fails if the next id is taken. Otherwise an id is given out twice at worst."""
+
+
+class Engine(NamedTuple):
+    """What the checks of both engines ask of one engine. The defaults suit an engine without such things."""
+
+    absent: str
+    """Why a check that has no function for this engine is skipped."""
+    set_time: Callable[[Examination, float], None]
+    """Limits the statements from now on to so many seconds."""
+    sever: Measure[None]
+    """Makes the running statement fail. It is called from another thread."""
+    identity: Callable[[Examination, str], Identity]
+    """Returns the identity of a table."""
+    sizes: Measure[tuple[int, dict[str, int]]]
+    """The bytes of the database, and those of each table as far as they are known."""
+    count_tasks: Measure[int]
+    """Counts the tasks, or estimates their number."""
+    explain: str
+    """Asks for the plan of the query that follows."""
+    full_scan: str
+    """A pattern for a line of a plan that reads every task."""
+    first_statement: str = ""
+    """What is run as soon as there is a connection, as a part of connecting."""
+    vouches: bool = False
+    """Whether rows must have kept a constraint that is in force and was validated."""
+    hidden_tables: Measure[list[str]] = lambda _: []
+    """The tables in which row level security may hide rows from the role."""
+    broken_rows: Measure[list[str]] = lambda _: []
+    """What the engine's own check says of rows, except for CHECK constraints."""
+    unvalidated: Measure[dict[str, tuple[str, str]]] = lambda _: {}
+    """The constraints that old rows were never held to, each with its table and its remedy."""
+    unenforced: Measure[dict[str, str]] = lambda _: {}
+    """Each reason why foreign keys are not checked when rows are written, with its remedy."""
+    invalid_indexes: Measure[dict[str, str]] = lambda _: {}
+    """The indexes of our tables that answer no query, each with its remedy."""
+
+
+ENGINES: dict[str, Engine] = {}
+"""Each engine by SQLAlchemy's name for it, once its module is imported."""
+
+
+@dataclass(eq=False)
 class Examination:
     """The connection to one database, and what several checks need. Nothing is ever committed."""
 
-    def __init__(
-        self, database: Database, now: datetime, thresholds: Thresholds, backups: Backups | None
-    ) -> None:
-        """Take a database that has never connected, so that the first connection can be timed."""
-        self.database = database
-        self.now = now
-        self.thresholds = thresholds
-        self.backups = backups
-        self.counted: Backups | None = None
-        """The archives that count for the database, once that is known."""
-        self.seconds: float = TIMEOUT
-        """The time that is left for the running check."""
-        self.limits = NO_LIMITS
-        """The limits of the running check."""
-        self.connecting_seconds = 0.0
-        """How long the connection took to open."""
-        self.failure: TaskdbError | None = None
-        """Why there is no connection, once one has been tried."""
-        self.raw: Any = None
-        """The driver's own connection."""
-        self.engine = ENGINES[database.backend.dialect]
-        self._unit = Unit.NUMBER
-        self._connection: Connection | None = None
-        self._stack = ExitStack()
-        self._known: dict[object, Any] = {}
+    database: Database
+    """A database that has never connected, so that the first connection can be timed."""
+    now: datetime
+    thresholds: Thresholds
+    backups: Backups | None
+    counted: Backups | None = None
+    """The archives that count for the database, once that is known."""
+    seconds: float = TIMEOUT
+    """The time that is left for the running check."""
+    limits: Limits = NO_LIMITS
+    """The limits of the running check."""
+    connecting_seconds: float = 0.0
+    """How long the connection took to open."""
+    failure: TaskdbError | None = None
+    """Why there is no connection, once one has been tried."""
+    raw: Any = None
+    """The driver's own connection."""
+    _unit: Unit = Unit.NUMBER
+    _connection: Connection | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _known: dict[object, Any] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> Engine:
+        """What the engine of the database answers."""
+        return ENGINES[self.database.backend.dialect]
 
     @property
     def connection(self) -> Connection:
-        """The connection, opened on first use. Raises what `connect` raises."""
-        return self._connection or self.connect()
-
-    def connect(self) -> Connection:
-        """Open the connection if it is not open yet.
+        """The connection, opened on first use.
 
         Raises DataCorrupt for a file that is damaged or is no database, and Unmeasured if there is no
         connection. Only the first Unmeasured says why.
@@ -89,6 +142,7 @@ class Examination:
         self.connecting_seconds = opened[0] - begun
         self.raw = connection.connection.driver_connection
         if self.engine.first_statement:
+            # A file's transaction begins here, by words to the driver itself.
             with self.database.translating():
                 connection.exec_driver_sql(self.engine.first_statement)
         return connection
@@ -97,7 +151,7 @@ class Examination:
         """Return the rows of a statement in the driver's own words."""
         return list(self.connection.exec_driver_sql(sql))
 
-    def once(self, measure: Callable[[Examination], T]) -> T:
+    def once(self, measure: Measure[T]) -> T:
         """Return what a function returned when it measured this database for the first time."""
         if measure not in self._known:
             self._known[measure] = measure(self)
@@ -112,23 +166,23 @@ class Examination:
         except SchemaError as exc:
             return exc
 
+    @cached_property
+    def differences(self) -> list[str]:
+        """How the live schema differs from the models."""
+        return list(differences(self.connection, self.database.backend))
+
     def require_all_rows(self) -> None:
         """Raise Unmeasured where row level security may hide rows: counting them would be wrong."""
         if tables := self.once(self.engine.hidden_tables):
             reason = f"row level security hides rows of {' and '.join(tables)} from this role"
             raise Unmeasured(reason, "use a role with BYPASSRLS")
 
-    @cached_property
-    def differences(self) -> list[str]:
-        """How the live schema differs from the models."""
-        return list(differences(self.connection, self.database.backend))
-
     def make(self, check: Check) -> Result:
         """Make a check. Raises Unmeasured, errors of taskdb, and those of the driver."""
         self.limits, self._unit = self.thresholds.of(check.name), check.unit
         # The check connection opens it, and judges what comes of that.
         if not check.offline and check.name != "connection":
-            self.connect()
+            _ = self.connection
         if check.needs_head and (problem := self.schema_problem):
             raise Unmeasured(f"needs the newest schema: {problem.message}", status=Status.UNKNOWN)
         function = check.functions.get(self.database.backend.dialect)
@@ -150,11 +204,6 @@ class Examination:
         if self._connection is not None:
             with suppress(TaskdbError), self.database.translating():
                 self._connection.rollback()
-
-    def sever(self) -> None:
-        """Make the running statement fail, from another thread."""
-        if self.raw is not None:
-            self.engine.sever(self)
 
     def close(self) -> None:
         """Close the connection, even one that is broken."""

@@ -1,12 +1,14 @@
-"""The checks by name, and the functions that are registered for them."""
+"""The checks by name, the limits of each, and the functions that are registered for them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
-from taskdb_cli.health.report import Limits, Result, Unit
+from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.health.report import NO_LIMITS, Limits, Result, Unit
 
 if TYPE_CHECKING:
     from taskdb_cli.health.examination import Examination
@@ -15,8 +17,15 @@ POSTGRESQL, SQLITE = "postgresql", "sqlite"
 HOUR = 3600.0
 DAY = 24 * HOUR
 
-T = TypeVar("T")
-Measure = Callable[["Examination"], T]
+Function = Callable[["Examination"], Result]
+
+_UNITS: dict[Unit, dict[str, float]] = {
+    Unit.SECONDS: {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY},
+    Unit.BYTES: {"": 1, "MB": 1e6, "GB": 1e9, "TB": 1e12},
+    Unit.PERCENT: {"": 1, "%": 1},
+}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z%]*)")
+_EXAMPLE = "write CHECK=WARNING:CRITICAL with spaces between, such as 'connection=200ms:2s backup=26h:50h'"
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Check:
     """The unit of the values that are judged by limits."""
     limits: Limits | None = None
     """The usual limits, if it has any that can be set."""
-    functions: dict[str, Measure[Result]] = field(default_factory=dict, compare=False)
+    functions: dict[str, Function] = field(default_factory=dict, compare=False)
     """The function for each engine, once its module is imported."""
 
 
@@ -77,10 +86,10 @@ DROPPED = frozenset({"growth", "journal_mode"})
 """Former checks. Their names are still accepted where a check is named."""
 
 
-def check(name: str, *, on: str | None = None) -> Callable[[Measure[Result]], Measure[Result]]:
+def check(name: str, *, on: str | None = None) -> Callable[[Function], Function]:
     """Register a function as a check, for one engine or for both."""
 
-    def register(function: Measure[Result]) -> Measure[Result]:
+    def register(function: Function) -> Function:
         for engine in [on] if on else [POSTGRESQL, SQLITE]:
             CHECKS[name].functions[engine] = function
         return function
@@ -88,55 +97,49 @@ def check(name: str, *, on: str | None = None) -> Callable[[Measure[Result]], Me
     return register
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The next id of a table, the highest id in it, and the highest id that it can give out."""
+class Thresholds(dict[str, Limits]):
+    """The limits of checks that are not the usual ones, in seconds, bytes or per cent."""
 
-    table: str
-    next: int | None
-    """None if nothing gives ids out."""
-    highest: int
-    most: int
-    remedy: str
-    """What sets the next id right."""
-    collides: bool = True
-    """Whether an insert fails if the next id is taken. Otherwise an id is given out twice at worst."""
+    def of(self, name: str) -> Limits:
+        """Return the limits of a check. Most checks have none."""
+        return self.get(name) or CHECKS[name].limits or NO_LIMITS
 
+    @classmethod
+    def parse(cls, text: str) -> Thresholds:
+        """Read CHECK=WARNING:CRITICAL, separated by spaces or commas; either of the two may be empty.
 
-class Engine(NamedTuple):
-    """What the checks of both engines ask of one engine. The defaults suit an engine without such things."""
-
-    absent: str
-    """Why a check that has no function for this engine is skipped."""
-    set_time: Callable[[Examination, float], None]
-    """Limits the statements from now on to so many seconds."""
-    sever: Measure[None]
-    """Makes the running statement fail. It is called from another thread."""
-    identity: Callable[[Examination, str], Identity]
-    """Returns the identity of a table."""
-    sizes: Measure[tuple[int, dict[str, int]]]
-    """The bytes of the database, and those of each table as far as they are known."""
-    count_tasks: Measure[int]
-    """Counts the tasks, or estimates their number."""
-    explain: str
-    """Asks for the plan of the query that follows."""
-    full_scan: str
-    """A pattern for a line of a plan that reads every task."""
-    first_statement: str = ""
-    """What is run as soon as there is a connection, as a part of connecting."""
-    vouches: bool = False
-    """Whether rows must have kept a constraint that is in force and was validated."""
-    hidden_tables: Measure[list[str]] = lambda _: []
-    """The tables in which row level security may hide rows from the role."""
-    broken_rows: Measure[list[str]] = lambda _: []
-    """What the engine's own check says of rows, except for CHECK constraints."""
-    unvalidated: Measure[dict[str, tuple[str, str]]] = lambda _: {}
-    """The constraints that old rows were never held to, each with its table and its remedy."""
-    unenforced: Measure[dict[str, str]] = lambda _: {}
-    """Each reason why foreign keys are not checked when rows are written, with its remedy."""
-    invalid_indexes: Measure[dict[str, str]] = lambda _: {}
-    """The indexes of our tables that answer no query, each with its remedy."""
+        The limits of a dropped check are ignored. Raises InvalidConfiguration for a check without limits,
+        and for a quantity that does not fit the check.
+        """
+        known = {name: check for name, check in CHECKS.items() if check.limits is not None}
+        given = cls()
+        for word in text.replace(",", " ").split():
+            name, _, values = word.partition("=")
+            if name in DROPPED:
+                continue
+            if name not in known:
+                raise InvalidConfiguration(
+                    f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", f"there are {', '.join(known)}"
+                )
+            warning, colon, critical = values.partition(":")
+            if not colon:
+                raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} has not two limits", _EXAMPLE)
+            units = _UNITS[known[name].unit]
+            falling = given.of(name).falling
+            given[name] = Limits(_quantity(word, warning, units), _quantity(word, critical, units), falling)
+        return given
 
 
-ENGINES: dict[str, Engine] = {}
-"""Each engine by SQLAlchemy's name for it, once its module is imported."""
+def _quantity(word: str, text: str, units: dict[str, float]) -> float | None:
+    if not text:
+        return None
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} has no quantity {text!r}", _EXAMPLE)
+    number, unit = float(match[1]), match[2]
+    if unit not in units and (unit or number):
+        raise InvalidConfiguration(
+            f"TASKDB_HEALTH_LIMITS: {text!r} of {word!r} has not the unit it needs",
+            f"the units are {' '.join(filter(None, units))}",
+        )
+    return number * units.get(unit, 0)

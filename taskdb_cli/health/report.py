@@ -30,9 +30,6 @@ WORST_FIRST = (Status.CRITICAL, Status.UNKNOWN, Status.WARNING, Status.OK, Statu
 MANY = 4
 """If at least this many checks say the same, the table shows them as one."""
 
-MOST_NAMED = 5
-"""A message names this many things, and counts the others."""
-
 
 class Unit(StrEnum):
     """The unit of a value, as monitoring plugins write it."""
@@ -99,10 +96,10 @@ def none_of(
     return Result(status, f"{bad}: {shortened(names)}", len(names), remedy=remedy)
 
 
-def shortened(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str], most: int = 5) -> str:
     """Return the first few names, and how many more there are."""
-    more = len(names) - MOST_NAMED
-    return "; ".join(names[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from taskdb_cli.errors import DataCorrupt, InvalidInput, TaskdbError
 from taskdb_cli.health import TIMEOUT
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import CHECKS, DROPPED, Check
+from taskdb_cli.health.registry import CHECKS, DROPPED, Check, Thresholds
 from taskdb_cli.health.report import NO_LIMITS, Report, Result, Status, Unmeasured
-from taskdb_cli.health.thresholds import Thresholds
 
 CLOSE_CALL = 0.05
 """A statement that fails when no more seconds than this are left was ended by the limit that we set."""
@@ -62,20 +61,29 @@ def run(
         slow_query_ms=0,
     )
     exam = Examination(Database(database.url, options), now, thresholds or Thresholds(), backups)
-    round = _Round(exam, chosen, timeout, begun + timeout)
-    round.start()
-    round.join(timeout)
-    if round.is_alive():
-        exam.sever()
-    return Report(database.backend.place, now, time.monotonic() - begun, round.results())
+    found: dict[str, Result | None] = {}
+    arguments = (exam, chosen, begun + timeout, found)
+    thread = Thread(target=_make_all, args=arguments, name="taskdb-health", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive() and exam.raw is not None:
+        exam.engine.sever(exam)
+    reason = f"timed out: all {timeout:g} s were spent before it was measured"
+    timed_out = Result(Status.UNKNOWN, reason, remedy="raise --timeout, or leave slow checks out with --skip")
+    results = []
+    for name in [check.name for check in chosen]:
+        result = found.get(name)
+        limits = exam.thresholds.of(name) if result else NO_LIMITS
+        results.append(replace(result or timed_out, name=name, limits=limits))
+    return Report(database.backend.place, now, time.monotonic() - begun, tuple(results))
 
 
 def wait_until_up(database: Database, *, now: datetime, seconds: float) -> bool:
     """Wait until the database can be connected to, at most so many seconds; return whether it can be."""
     deadline = time.monotonic() + seconds
     while True:
-        timeout = max(deadline - time.monotonic(), WAIT_POLL)
-        report = run(database, now=now, timeout=timeout, only=["connection"])
+        left = max(deadline - time.monotonic(), WAIT_POLL)
+        report = run(database, now=now, timeout=left, only=["connection"])
         if report.checks[0].value is not None:
             return True
         if time.monotonic() + WAIT_POLL >= deadline:
@@ -83,73 +91,53 @@ def wait_until_up(database: Database, *, now: datetime, seconds: float) -> bool:
         time.sleep(WAIT_POLL)
 
 
-class _Round(Thread):
-    """The checks of one run, as a thread of its own goes through them."""
+def _make_all(
+    exam: Examination, chosen: list[Check], deadline: float, found: dict[str, Result | None]
+) -> None:
+    """Make every check, first those that no server can hold up, and close the connection."""
+    offline = [check for check in chosen if check.offline]
+    # A check of our tables may wait for a lock until the time is over. The checks that say who holds the lock
+    # come before.
+    others = [check for check in chosen if not check.offline]
+    others.sort(key=lambda check: (check.scans, check.needs_head))
+    for check in offline:
+        found[check.name] = _make(exam, check, deadline)
+    # Only the database knows its identity, by which archives count as its own.
+    again = offline if offline and exam.backups and _learn_identity(exam, exam.backups, deadline) else []
+    for check in [*again, *others]:
+        found[check.name] = _make(exam, check, deadline)
+    exam.close()
 
-    def __init__(self, exam: Examination, chosen: list[Check], timeout: float, deadline: float) -> None:
-        super().__init__(name="taskdb-health", daemon=True)
-        self._exam = exam
-        self._chosen = chosen
-        self._deadline = deadline
-        reason = f"timed out: all {timeout:g} s were spent before it was measured"
-        remedy = "raise --timeout, or leave slow checks out with --skip"
-        self._timed_out = Result(Status.UNKNOWN, reason, remedy=remedy)
-        self._done: dict[str, Result] = {}
 
-    def run(self) -> None:
-        """Make every check, first those that no server can hold up, and close the connection."""
-        offline = [check for check in self._chosen if check.offline]
-        # A check of our tables may wait for a lock until the time is over. The checks that say who holds the
-        # lock come before.
-        others = [check for check in self._chosen if not check.offline]
-        others.sort(key=lambda check: (check.scans, check.needs_head))
-        for check in offline:
-            self._done[check.name] = self._measure(check)
-        # Only the database knows its identity, by which archives count as its own.
-        for check in [*(offline if offline and self._learn_identity() else []), *others]:
-            self._done[check.name] = self._measure(check)
-        self._exam.close()
+def _learn_identity(exam: Examination, backups: Backups, deadline: float) -> bool:
+    """Ask the database for its identity; return whether other archives count as its own then."""
+    before = exam.counted
+    try:
+        with exam.database.translating():
+            exam.set_time(max(deadline - time.monotonic(), CLOSE_CALL))
+            owner = replace(backups.owner, identity=read_identity(exam.connection))
+        exam.counted = replace(backups, owner=owner)
+    except (Unmeasured, TaskdbError):
+        exam.recover()
+    return exam.counted != before
 
-    def _learn_identity(self) -> bool:
-        """Ask the database for its identity; return whether other archives count as its own then."""
-        exam, before = self._exam, self._exam.counted
-        try:
-            if exam.backups:
-                with exam.database.translating():
-                    exam.set_time(max(self._left, CLOSE_CALL))
-                    owner = replace(exam.backups.owner, identity=read_identity(exam.connection))
-                exam.counted = replace(exam.backups, owner=owner)
-        except (Unmeasured, TaskdbError):
-            exam.recover()
-        return exam.counted != before
 
-    def results(self) -> tuple[Result, ...]:
-        """Return what has been found by now. What there was no time for is unknown, and has no limits."""
-        found = {check.name: self._done.get(check.name, self._timed_out) for check in self._chosen}
-        limits = self._exam.thresholds.of
-        return tuple(
-            replace(each, name=name, limits=NO_LIMITS if each is self._timed_out else limits(name))
-            for name, each in found.items()
-        )
-
-    @property
-    def _left(self) -> float:
-        return self._deadline - time.monotonic()
-
-    def _measure(self, check: Check) -> Result:
-        if self._left <= 0:
-            return self._timed_out
-        try:
-            with self._exam.database.translating():
-                self._exam.set_time(self._left)
-                return self._exam.make(check)
-        except Unmeasured as exc:
-            found = exc.result
-        except TaskdbError as exc:
-            status = Status.CRITICAL if isinstance(exc, DataCorrupt) else Status.UNKNOWN
-            ended_by_us = self._left <= CLOSE_CALL
-            found = self._timed_out if ended_by_us else Result(status, exc.message, remedy=exc.hint)
-        except Exception as exc:  # noqa: BLE001 (the other checks still run)
-            found = Result(Status.UNKNOWN, f"the check failed: {type(exc).__name__}: {exc}")
-        self._exam.recover()
-        return found
+def _make(exam: Examination, check: Check, deadline: float) -> Result | None:
+    """Make a check, and return its result, whatever it met. Return None if the time was over before."""
+    result: Result | None
+    try:
+        if (left := deadline - time.monotonic()) <= 0:
+            return None
+        with exam.database.translating():
+            exam.set_time(left)
+            return exam.make(check)
+    except Unmeasured as exc:
+        result = exc.result
+    except TaskdbError as exc:
+        status = Status.CRITICAL if isinstance(exc, DataCorrupt) else Status.UNKNOWN
+        ended_by_us = deadline - time.monotonic() <= CLOSE_CALL
+        result = None if ended_by_us else Result(status, exc.message, remedy=exc.hint)
+    except Exception as exc:  # noqa: BLE001 (the other checks still run)
+        result = Result(Status.UNKNOWN, f"the check failed: {type(exc).__name__}: {exc}")
+    exam.recover()
+    return result

@@ -9,9 +9,9 @@ from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.health.checks.backups import Backups
+from taskdb_cli.health.registry import Thresholds
 from taskdb_cli.health.report import Limits, Status
 from taskdb_cli.health.runner import run
-from taskdb_cli.health.thresholds import Thresholds
 from tests.backups import put
 from tests.conftest import NOW, SERVERS, open_database
 from tests.listings import add_tasks, add_users, make_row

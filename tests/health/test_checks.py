@@ -9,18 +9,16 @@ from threading import Event, Timer
 import psycopg
 import pytest
 from sqlalchemy import make_url
-from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.errors import InvalidConfiguration, InvalidInput
+from taskdb_cli.errors import InvalidConfiguration, InvalidInput, TimedOut
 from taskdb_cli.health.checks import sqlite  # noqa: F401 (registers its engine)
 from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import CHECKS, HOUR
+from taskdb_cli.health.registry import CHECKS, HOUR, Thresholds
 from taskdb_cli.health.report import Limits, Status, Unit
 from taskdb_cli.health.runner import run
-from taskdb_cli.health.thresholds import Thresholds
 from tests.conftest import NOW, SERVERS, open_database, sqlalchemy_url
 from tests.listings import add_tasks, add_users, make_row
 from tests.processes import WITHOUT_PRIVILEGE, run_process
@@ -544,9 +542,9 @@ def test_a_statement_that_goes_on(url):
     """What does not end by itself is ended when its time is over."""
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     exam = Examination(open_database(url), NOW, Thresholds(), None)
-    exam.connect()
+    assert exam.ask("SELECT 1")
     exam.set_time(0.05)
-    with pytest.raises(OperationalError, match=r"took longer than 0\.05 s"):
+    with pytest.raises(TimedOut, match=r"took longer than 0\.05 s"):
         exam.ask(endless)
     exam.close()
 

@@ -6,7 +6,6 @@ import os
 import stat
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from taskdb_cli.backup.archive import reseal, seal_of
 from taskdb_cli.backup.atomic import final_name, is_abandoned
@@ -27,6 +26,7 @@ REREAD_SHARE = 4
 
 _TAKE = "taskdb backup"
 _VERIFY = "taskdb backup verify latest"
+_FIND_OUT = f"find out why, then {_TAKE}"
 
 
 @dataclass(frozen=True)
@@ -155,35 +155,29 @@ def _age(exam: Examination) -> Result:
 @check("backup_archive")
 def backup_archive(exam: Examination) -> Result:
     """Demand that the last verified archive is as it was verified; read all of it again if it is small."""
-    proof = _verified(exam)
+    proof, problem, seal = _verified(exam), "", None
     path = _counted(exam).directory.path / proof.archive
     try:
-        problem, read = _problem(path, proof, exam.seconds / REREAD_SHARE)
-    except TaskdbError as exc:
-        problem, read = exc.message, False
-    if problem:
-        return Result(Status.CRITICAL, problem, remedy=f"find out why, then {_TAKE}")
-    since = f"{proof.verified_at:%Y-%m-%d %H:%M} UTC"
-    how = "every byte matches its seal" if read else f"with its size and seal; not re-read since {since}"
-    return Result(Status.OK, f"{path} is there, {how}", proof.size, Unit.BYTES)
-
-
-def _problem(path: Path, proof: Proof, seconds: float) -> tuple[str, bool]:
-    """Return what is wrong with an archive, or nothing; and whether all of it was read."""
-    try:
         found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            problem = "is not a regular file"
+        elif found.st_size != proof.size:
+            problem = f"has {found.st_size:,} bytes, and had {proof.size:,} when it was verified"
+        elif seal_of(path) != proof.seal:
+            problem = "has another seal than when it was verified"
+        elif proof.size <= REREAD_AT_MOST:
+            seal = reseal(path, seconds=exam.seconds / REREAD_SHARE)
+            if seal not in (None, proof.seal):
+                problem = "is damaged: its bytes do not match its seal"
     except FileNotFoundError:
-        return f"{path} is gone", False
-    if not stat.S_ISREG(found.st_mode):
-        return f"{path} is not a regular file", False
-    if found.st_size != proof.size:
-        return f"{path} has {found.st_size:,} bytes, and had {proof.size:,} when it was verified", False
-    if seal_of(path) != proof.seal:
-        return f"{path} has another seal than when it was verified", False
-    seal = reseal(path, seconds=seconds) if proof.size <= REREAD_AT_MOST else None
-    if seal not in (None, proof.seal):
-        return f"{path} is damaged: its bytes do not match its seal", True
-    return "", seal is not None
+        problem = "is gone"
+    except TaskdbError as exc:
+        return Result(Status.CRITICAL, exc.message, remedy=_FIND_OUT)
+    if problem:
+        return Result(Status.CRITICAL, f"{path} {problem}", remedy=_FIND_OUT)
+    since = f"{proof.verified_at:%Y-%m-%d %H:%M} UTC"
+    how = "every byte matches its seal" if seal else f"with its size and seal; not re-read since {since}"
+    return Result(Status.OK, f"{path} is there, {how}", proof.size, Unit.BYTES)
 
 
 @check("drill")

@@ -13,8 +13,8 @@ from sqlmodel import col
 
 from taskdb_cli.database.plan import literal_sql
 from taskdb_cli.errors import DataCorrupt
-from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import Identity, check
+from taskdb_cli.health.examination import Examination, Identity
+from taskdb_cli.health.registry import check
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task
@@ -35,7 +35,7 @@ _MAKE = "make it anew by the SQL that 'taskdb migrate sql' prints, or restore a 
 def connection(exam: Examination) -> Result:
     """Judge how long connecting takes. If only the first connection was slow, the server had been asleep."""
     try:
-        exam.connect()
+        _ = exam.connection
     except (Unmeasured, DataCorrupt):
         assert exam.failure is not None
         return Result(Status.CRITICAL, exam.failure.message, remedy=exam.failure.hint)
@@ -80,16 +80,18 @@ def drift(exam: Examination) -> Result:
 
 
 def _lost_constraints(exam: Examination) -> list[str]:
-    lost = [line for line in exam.differences if line.startswith(("constraint ", "primary key "))]
-    return [line for line in lost if not line.endswith(" is not of taskdb")]
+    return _lost(exam, "constraint ", "primary key ")
 
 
 def _lost_indexes(exam: Examination) -> list[str]:
-    lost = [line for line in exam.differences if line.startswith("index ")]
     # A unique constraint brings an index of its name, and is missed as a constraint.
-    return [
-        line for line in lost if not line.endswith(" is not of taskdb") and line.split()[1][-4:] != "_key"
-    ]
+    return [line for line in _lost(exam, "index ") if not line.split()[1].endswith("_key")]
+
+
+def _lost(exam: Examination, *kinds: str) -> list[str]:
+    """Return the differences that begin so, except for what was added."""
+    lost = [line for line in exam.differences if line.startswith(kinds)]
+    return [line for line in lost if not line.endswith(" is not of taskdb")]
 
 
 @check("constraints")

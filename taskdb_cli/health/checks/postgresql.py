@@ -14,8 +14,8 @@ from taskdb_cli.database.postgresql.errors import sqlstate
 from taskdb_cli.database.postgresql.session import identifier
 from taskdb_cli.database.schema import OUR_TABLES
 from taskdb_cli.errors import TaskdbError
-from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import ENGINES, POSTGRESQL, Engine, Identity, check
+from taskdb_cli.health.examination import ENGINES, Engine, Examination, Identity
+from taskdb_cli.health.registry import POSTGRESQL, check
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.types import MAX_ID
@@ -88,13 +88,11 @@ def _ours(column: str) -> str:
 
 
 def _hidden_tables(exam: Examination) -> list[str]:
-    """Return the tables in which row level security may hide rows from the role."""
     sql = f"SELECT relname FROM pg_class WHERE {_ours('oid')} AND row_security_active(oid) ORDER BY relname"
     return [table for (table,) in exam.ask(sql)]
 
 
 def _unvalidated(exam: Examination) -> dict[str, tuple[str, str]]:
-    """Return the constraints that were added as NOT VALID."""
     found = exam.ask(
         "SELECT conname, relname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid"
         f" WHERE {_ours('conrelid')} AND NOT convalidated ORDER BY conname"
@@ -104,7 +102,6 @@ def _unvalidated(exam: Examination) -> dict[str, tuple[str, str]]:
 
 
 def _unenforced(exam: Examination) -> dict[str, str]:
-    """Return each reason why foreign keys are not checked when rows are written, with its remedy."""
     triggers = exam.ask(
         "SELECT DISTINCT conname, tgrelid::regclass::text FROM pg_trigger JOIN pg_constraint"
         f" ON pg_constraint.oid = tgconstraint WHERE {_ours('tgrelid')} AND tgenabled NOT IN ('O', 'A')"
@@ -126,7 +123,6 @@ def _unenforced(exam: Examination) -> dict[str, str]:
 
 
 def _invalid_indexes(exam: Examination) -> dict[str, str]:
-    """Return what concurrent builds that failed have left behind."""
     found = exam.ask(
         "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE"
         f" {_ours('indrelid')} AND NOT (indisvalid AND indisready AND indislive) ORDER BY relname"

@@ -11,8 +11,8 @@ from pathlib import Path
 from taskdb_cli.backup import atomic
 from taskdb_cli.database.sqlite import damage
 from taskdb_cli.database.sqlite.files import sidecars
-from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import ENGINES, SQLITE, Engine, Identity, check
+from taskdb_cli.health.examination import ENGINES, Engine, Examination, Identity
+from taskdb_cli.health.registry import SQLITE, check
 from taskdb_cli.health.report import Result, Status, none_of
 
 
