@@ -38,7 +38,6 @@ from taskdb_cli.cli.transfer import (
     FileArgument,
     FromTaskFile,
     IfExisting,
-    TaskFileFormat,
     import_file,
     print_export,
 )
@@ -233,7 +232,7 @@ def import_(
     file: FileArgument,
     *,
     user: Annotated[str | None, optional_user("Give all tasks to this user, whatever the file says.")] = None,
-    source: FromTaskFile = TaskFileFormat.AUTO,
+    source: FromTaskFile = "auto",
     existing: IfExisting = Existing.UPDATE,
     dry_run: DryRun = False,
     output: CountsOutput = None,

@@ -6,11 +6,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 
 import typer
 
@@ -29,46 +28,16 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from taskdb_cli.transfer.files import Source
-    from taskdb_cli.transfer.staging import Batch, Outcome, Problem
+    from taskdb_cli.transfer.staging import Batch, Outcome
 
 STDIN = "standard input"
 MOST_DETAILS = 1000
 
 
-class UserFileFormat(StrEnum):
-    """The formats that users are imported from."""
-
-    AUTO = "auto"
-    CSV = FileFormat.CSV
-    JSON = FileFormat.JSON
-    NDJSON = FileFormat.NDJSON
-
-
-class TaskFileFormat(StrEnum):
-    """The formats that tasks are imported from."""
-
-    AUTO = "auto"
-    CSV = FileFormat.CSV
-    JSON = FileFormat.JSON
-    NDJSON = FileFormat.NDJSON
-    TASKWARRIOR = FileFormat.TASKWARRIOR
-
-
-class ExportFormat(StrEnum):
-    """The formats of an export, each of which an import reads."""
-
-    NDJSON = Format.NDJSON
-    JSON = Format.JSON
-    CSV = Format.CSV
-
-
+_FROM = typer.Option("--from", help="The file's format; auto looks at its name and beginning.")
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
-FromUserFile = Annotated[
-    UserFileFormat, typer.Option("--from", help="The file's format; auto looks at its name and beginning.")
-]
-FromTaskFile = Annotated[
-    TaskFileFormat, typer.Option("--from", help="The file's format; auto looks at its name and beginning.")
-]
+FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _FROM]
+FromTaskFile = Annotated[Literal["auto", "csv", "json", "ndjson", "taskwarrior"], _FROM]
 IfExisting = Annotated[
     Existing, typer.Option("--existing", help="What becomes of a record that is there but differs.")
 ]
@@ -76,25 +45,24 @@ CountsOutput = Annotated[
     Format | None,
     typer.Option("--output", "-o", help="json prints the counts on stdout too.", show_default=False),
 ]
-ExportFormatOption = Annotated[
-    ExportFormat, typer.Option("--output", "-o", help="The format.", is_eager=True)
-]
 
 
 @dataclass(frozen=True)
 class ExportOutput:
-    """The options that say how an export is written."""
+    """The options that say how an export is written. An import reads each of the formats."""
 
-    format: ExportFormatOption = ExportFormat.NDJSON
+    format: Annotated[
+        Literal["ndjson", "json", "csv"], typer.Option("--output", "-o", help="The format.", is_eager=True)
+    ] = "ndjson"
     csv_safe: CsvSafe = False
 
 
 def import_file(
     run: Invocation,
     path: str,
-    format: UserFileFormat | TaskFileFormat,
+    format: str,
     *,
-    read: Callable[..., Batch],
+    read: Callable[[Batch], None],
     bring_in: Callable[[Session, Batch], Outcome],
     dry_run: bool,
     output: Format | None,
@@ -105,17 +73,21 @@ def import_file(
     `look` is the command that shows the records.
     """
     from taskdb_cli.transfer.files import Source
+    from taskdb_cli.transfer.staging import Batch
 
     if not dry_run:
         # Reading takes long. A user who stops it is told that nothing was imported.
         signals.note_change(made=False)
     details: list[dict[str, str]] = []
 
-    def report(problem: Problem) -> None:
+    def parse_time(text: str, end_of_day: bool) -> datetime:
+        return parse_iso(text, end_of_day=end_of_day)
+
+    def report(place: str, reason: str) -> None:
         if output is not Format.JSON:
-            tell(f"{name}:{problem.place}: {problem.reason}")
+            tell(f"{name}:{place}: {reason}")
         elif len(details) < MOST_DETAILS:
-            details.append({"place": problem.place, "reason": problem.reason})
+            details.append({"place": place, "reason": reason})
 
     with _opened(path) as (file, name):
         size = file.seek(0, os.SEEK_END)
@@ -123,7 +95,8 @@ def import_file(
         with progress(run, "reading", total=size, then="writing") as advance:
             source = Source.open(file, name, None if format == "auto" else FileFormat(format))
             try:
-                with closing(read(source, parse_time=parse_time, report=report, progress=advance)) as batch:
+                with Batch(source, parse_time=parse_time, report=report, progress=advance) as batch:
+                    read(batch)
                     outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
             except InvalidRecords as exc:
                 exc.details = details
@@ -139,11 +112,6 @@ def import_file(
 def print_export(records: Iterable[Record], view: View, output: ExportOutput) -> None:
     """Print records as an import reads them."""
     show_records(records, view, Output(Format(output.format), output.csv_safe))
-
-
-def parse_time(text: str, end_of_day: bool) -> datetime:
-    """Read a time in a file as the command line reads an ISO time."""
-    return parse_iso(text, end_of_day=end_of_day)
 
 
 def _bring_in(

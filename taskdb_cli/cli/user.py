@@ -28,7 +28,6 @@ from taskdb_cli.cli.transfer import (
     FileArgument,
     FromUserFile,
     IfExisting,
-    UserFileFormat,
     import_file,
     print_export,
 )
@@ -164,7 +163,7 @@ def import_(
     ctx: typer.Context,
     file: FileArgument,
     *,
-    source: FromUserFile = UserFileFormat.AUTO,
+    source: FromUserFile = "auto",
     existing: IfExisting = Existing.UPDATE,
     dry_run: DryRun = False,
     output: CountsOutput = None,

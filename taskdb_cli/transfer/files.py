@@ -22,30 +22,15 @@ LONGEST_RECORD = 1 << 22
 
 TASKWARRIOR_KEYS = frozenset({"uuid", "entry", "description"})
 
-_EXTENSIONS = {
-    ".csv": FileFormat.CSV,
-    ".ndjson": FileFormat.NDJSON,
-    ".jsonl": FileFormat.NDJSON,
-}
+_EXTENSIONS = {".csv": FileFormat.CSV, ".ndjson": FileFormat.NDJSON, ".jsonl": FileFormat.NDJSON}
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _OTHER_SEPARATOR = re.compile("[;\t]")
-_TOO_DEEP = "is nested too deeply"
 _CUT_OFF = "is cut off: the file ends before the array does"
 
 
-@dataclass(frozen=True)
-class Found:
-    """A record at its place in the file: its values, or why it has none."""
-
-    number: int
-    values: dict[str, Any] | None = None
-    reason: str = ""
-
-    @classmethod
-    def of(cls, number: int, value: object) -> Found:
-        """Return a JSON value as a record, if it is an object."""
-        return cls(number, value) if isinstance(value, dict) else cls(number, reason="is not a JSON object")
+Found = tuple[int, dict[str, Any] | str]
+"""The number of a record in the file, and its values or the reason why it has none."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +103,7 @@ def _detect(file: BinaryIO, name: str, beginning: bytes) -> FileFormat:
     if beginning.startswith(b"{"):
         # One object over several lines is read as an array, which refuses it.
         first = next(_read_objects(file, separator=","))
-        alone = known is None and first.values is None
+        alone = known is None and isinstance(first[1], str)
         return _taskwarrior_or(FileFormat.JSON if alone else FileFormat.NDJSON, iter([first]))
     if PurePath(name).suffix.lower() == ".json":
         return FileFormat.JSON
@@ -126,9 +111,13 @@ def _detect(file: BinaryIO, name: str, beginning: bytes) -> FileFormat:
 
 
 def _taskwarrior_or(format: FileFormat, records: Iterator[Found]) -> FileFormat:
-    values = next((found.values or {} for found in records), {})
-    recognized = values.keys() >= TASKWARRIOR_KEYS and "title" not in values
+    _, values = next(records, (0, ""))
+    recognized = isinstance(values, dict) and values.keys() >= TASKWARRIOR_KEYS and "title" not in values
     return FileFormat.TASKWARRIOR if recognized else format
+
+
+def _object(value: object) -> dict[str, Any] | str:
+    return value if isinstance(value, dict) else "is not a JSON object"
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -146,7 +135,7 @@ def _text(data: bytes) -> str:
 def _read_objects(file: BinaryIO, *, separator: str) -> Iterator[Found]:
     for number, line in enumerate(_lines(file), 1):
         if len(line) >= LONGEST_RECORD:
-            yield Found(number, reason=f"is longer than {LONGEST_RECORD} bytes")
+            yield number, f"is longer than {LONGEST_RECORD} bytes"
             return
         text = _text(line).strip(" \t\r\n")
         if separator:
@@ -154,14 +143,14 @@ def _read_objects(file: BinaryIO, *, separator: str) -> Iterator[Found]:
         if not text:
             continue
         try:
-            yield Found.of(number, _JSON.decode(text))
-        except ValueError as exc:
-            yield Found(number, reason=_not_json(exc))
-        except RecursionError:
-            yield Found(number, reason=_TOO_DEEP)
+            yield number, _object(_JSON.decode(text))
+        except (ValueError, RecursionError) as exc:
+            yield number, _not_json(exc)
 
 
-def _not_json(error: ValueError) -> str:
+def _not_json(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
     detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
     return f"is not valid JSON: {detail[:1].lower()}{detail[1:]}"
 
@@ -210,7 +199,7 @@ class _Text:
                     raise
             self.read_on()
 
-    def ends_at(self, error: ValueError) -> bool:
+    def ends_at(self, error: Exception) -> bool:
         """Return whether a value is invalid only because the file ends."""
         if not (self.ended and isinstance(error, json.JSONDecodeError)):
             return False
@@ -225,21 +214,18 @@ def _read_array(file: BinaryIO) -> Iterator[Found]:
     while text.next_character() != "]":
         number += 1
         try:
-            yield Found.of(number, text.next_value())
-        except ValueError as exc:
-            yield Found(number, reason=_CUT_OFF if text.ends_at(exc) else _not_json(exc))
-            return
-        except RecursionError:
-            yield Found(number, reason=_TOO_DEEP)
+            yield number, _object(text.next_value())
+        except (ValueError, RecursionError) as exc:
+            yield number, _CUT_OFF if text.ends_at(exc) else _not_json(exc)
             return
         if (separator := text.next_character()) == ",":
             text.position += 1
         elif separator != "]":
-            yield Found(number, reason="is not followed by a comma or the end of the array")
+            yield number, "is not followed by a comma or the end of the array"
             return
     text.position += 1
     if text.next_character():
-        yield Found(number, reason="is the last of the array, but the file goes on behind it")
+        yield number, "is the last of the array, but the file goes on behind it"
 
 
 def _read_csv(file: BinaryIO, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
@@ -248,19 +234,19 @@ def _read_csv(file: BinaryIO, known: Sequence[str], required: Sequence[str]) -> 
     try:
         header = next(rows, [])
         if reason := next(_header_faults(header, known, required), ""):
-            yield Found(number, reason=reason)
+            yield number, reason
             return
         number = rows.line_num + 1
         for row in rows:
             if row and len(row) != len(header):
                 many = "many" if len(row) > len(header) else "few"
                 cells = f"{len(row)}, but there are {len(header)} columns"
-                yield Found(number, reason=f"has too {many} cells: {cells}")
+                yield number, f"has too {many} cells: {cells}"
             elif row:
-                yield Found(number, {name: cell or None for name, cell in zip(header, row, strict=True)})
+                yield number, {name: cell or None for name, cell in zip(header, row, strict=True)}
             number = rows.line_num + 1
     except csv.Error as exc:
-        yield Found(number, reason=f"is not valid CSV: {str(exc).partition(' - ')[0]}")
+        yield number, f"is not valid CSV: {str(exc).partition(' - ')[0]}"
 
 
 def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequence[str]) -> Iterator[str]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from tempfile import TemporaryFile, gettempdir
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from pydantic import ValidationError
 from sqlalchemy import (
     Column,
     ColumnElement,
+    DateTime,
     FromClause,
     MetaData,
-    Result,
     Select,
     Table,
     case,
@@ -40,21 +40,8 @@ from taskdb_cli.transfer.files import Source
 Row = tuple[Any, ...]
 """What is written to the temporary table. The number of the record comes first."""
 
-ParseTime = Callable[[str, bool], Any]
-"""Reads an ISO 8601 time; the flag says whether a date alone means its end. Raises ValueError."""
-
-Schema = TypeVar("Schema", bound=SQLModel)
-
 BATCH_ROWS = 1000
 LONGEST_REASON = 500
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A record that cannot be imported: where it is, and why, on one line."""
-
-    place: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -68,48 +55,85 @@ class Outcome:
 
 
 class Batch:
-    """Rows in a temporary file, and the number of records that were invalid.
+    """The valid records of a file, as rows in a temporary file, and the number of records that were invalid.
 
-    Every problem is reported as soon as it is found.
+    `read` fills it, and leaving a `with` statement deletes the rows. `report` is told of every problem as
+    soon as it is found: where the record is, and why it cannot be imported, on one line. `parse_time` reads
+    an ISO 8601 time; its flag says whether a date alone means its end. `progress` is told how many bytes
+    have been read.
     """
 
-    def __init__(self, unit: str, report: Callable[[Problem], None]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        parse_time: Callable[[str, bool], datetime],
+        report: Callable[[str, str], None],
+        progress: Callable[[int], None],
+    ) -> None:
+        self.source = source
+        self.parse_time = parse_time
         self.valid = 0
         self.invalid = 0
-        self._unit = unit
         self._report = report
-        self._file = TemporaryFile()  # noqa: SIM115 (closed by close)
+        self._progress = progress
+        self._file = TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._pending: list[Row] = []
 
-    def close(self) -> None:
-        """Delete the rows."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # what is still buffered may find no room either
             self._file.close()
 
-    def add(self, row: Row) -> None:
-        """Keep a row. Raise StorageFailed if there is no room for it."""
-        self.valid += 1
-        self._pending.append(row)
-        if len(self._pending) == BATCH_ROWS:
-            self._flush()
+    def read(
+        self, known: Sequence[str], required: Sequence[str], to_row: Callable[[dict[str, Any]], Iterable[Any]]
+    ) -> None:
+        """Read the whole file. Report and count the records that are invalid.
 
-    def refuse(self, number: int, reason: str) -> None:
-        """Count and report a record that is invalid in itself."""
+        A header of CSV must have the `required` fields and no other than the `known` ones. `to_row` raises
+        ValueError for an invalid record. Raises StorageFailed if there is no room for a row.
+        """
+        for count, (number, values) in enumerate(self.source.records(known, required)):
+            if count % BATCH_ROWS == 0:
+                self._progress(self.source.file.tell())
+            if isinstance(values, str):
+                self._refuse(number, values)
+                continue
+            try:
+                self._pending.append((number, *to_row(values)))
+            except ValueError as exc:
+                self._refuse(number, str(exc))
+            if len(self._pending) == BATCH_ROWS:
+                self._flush()
+        self._flush()
+        self._progress(self.source.file.tell())
+
+    def _refuse(self, number: int, reason: str) -> None:
         self.invalid += 1
         self.report(number, reason)
 
     def report(self, number: int, reason: str) -> None:
         """Report what is wrong with a record."""
         # A secret is hidden before the text is cut, so that no half of it is left.
-        self._report(Problem(self.place(number), brief(one_line(reason), LONGEST_REASON)))
+        self._report(self.place(number), brief(one_line(reason), LONGEST_REASON))
+
+    def report_all(self, session: Session, query: Select[Any, Any], reason: Callable[[Any], str]) -> int:
+        """Report every record that a query finds by its number and a detail. Return how many there are."""
+        reported = 0
+        with session.execute(query.execution_options(yield_per=BATCH_ROWS)) as rows:
+            for number, detail in rows:
+                self.report(number, reason(detail))
+                reported += 1
+        return reported
 
     def place(self, number: int) -> str:
         """Return where in the file a record is."""
-        return f"{self._unit} {number}"
+        return f"{self.source.unit} {number}"
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows in the order of the file. It can be called again."""
-        self._flush()
         self._file.seek(0)
         for _ in range(-(-self.valid // BATCH_ROWS)):
             yield from pickle.load(self._file)  # noqa: S301 (written by this process, readable by no other)
@@ -121,77 +145,16 @@ class Batch:
             raise InvalidRecords(f"{invalid} {records} invalid; nothing was imported", "correct the file")
 
     def _flush(self) -> None:
-        if self._pending:
-            try:
-                self._file.seek(0, 2)
-                pickle.dump(self._pending, self._file, pickle.HIGHEST_PROTOCOL)
-                self._file.flush()
-            except OSError as exc:
-                raise StorageFailed(
-                    f"a temporary file in {gettempdir()} cannot be written: {exc.strerror}",
-                    "nothing was imported; make room there, or set TMPDIR to a directory on another disk",
-                ) from exc
-            self._pending = []
-
-
-def read_batch(
-    source: Source,
-    known: Iterable[str],
-    required: Iterable[str],
-    to_row: Callable[[dict[str, Any]], Iterable[Any]],
-    *,
-    report: Callable[[Problem], None],
-    progress: Callable[[int], None],
-) -> Batch:
-    """Read a whole file. Report and count the records that are invalid.
-
-    A header of CSV must have the `required` fields and no other than the `known` ones. `to_row` raises
-    ValueError for an invalid record. `progress` is told how many bytes have been read.
-    """
-    batch = Batch(source.unit, report)
-    try:
-        for count, found in enumerate(source.records(tuple(known), tuple(required))):
-            if count % BATCH_ROWS == 0:
-                progress(source.file.tell())
-            if found.values is None:
-                batch.refuse(found.number, found.reason)
-                continue
-            try:
-                row = (found.number, *to_row(found.values))
-            except ValueError as exc:
-                batch.refuse(found.number, str(exc))
-            else:
-                batch.add(row)
-        progress(source.file.tell())
-    except BaseException:
-        batch.close()
-        raise
-    return batch
-
-
-def check_record(
-    schema: type[Schema], values: Mapping[str, Any], times: Mapping[str, bool], parse_time: ParseTime
-) -> Schema:
-    """Return the schema with these values. None counts as absent.
-
-    `times` names the fields that are times, and whether a date alone means its end there.
-    Raises ValueError that names every field at fault and why.
-    """
-    given = {name: value for name, value in values.items() if value is not None}
-    faults = []
-    for name in times.keys() & given.keys():
         try:
-            given[name] = parse_time(given[name] if isinstance(given[name], str) else "", times[name])
-        except ValueError as exc:
-            faults.append(f"{name} {exc}")
-            del given[name]
-    try:
-        checked = schema.model_validate(given)
-    except ValidationError as exc:
-        faults += reasons(exc)
-    if faults:
-        raise ValueError("; ".join(faults))
-    return checked
+            pickle.dump(self._pending, self._file, pickle.HIGHEST_PROTOCOL)
+            self._file.flush()
+        except OSError as exc:
+            raise StorageFailed(
+                f"a temporary file in {gettempdir()} cannot be written: {exc.strerror}",
+                "nothing was imported; make room there, or set TMPDIR to a directory on another disk",
+            ) from exc
+        self.valid += len(self._pending)
+        self._pending = []
 
 
 class Staging:
@@ -199,15 +162,20 @@ class Staging:
 
     It has the fields of the model's Create schema, and for each that can be NULL whether it was given.
     A field that was not given keeps its value in an existing row, and gets the schema's default in a new one.
+    `known` are the fields that a file may have. Those that the schema does not have are left out.
     """
 
-    def __init__(self, model: type[SQLModel], schema: type[SQLModel], *more: Column[Any]) -> None:
+    def __init__(
+        self, model: type[SQLModel], schema: type[SQLModel], known: Iterable[str], *more: Column[Any]
+    ) -> None:
         self.target: Table = model.__table__  # type: ignore[attr-defined]
+        self.known = tuple(known)
         self._schema = schema
-        self._more = len(more)
-        self._flags = [name for name in schema.model_fields if self.target.c[name].nullable]
-        # The model's own flag has a constraint, which a temporary table does not need.
+        self._left_out = {*known} - schema.model_fields.keys()
         types = {name: self.target.c[name].type for name in schema.model_fields}
+        self._times = [name for name, of in types.items() if isinstance(of, DateTime)]
+        self._flags = [name for name in types if self.target.c[name].nullable]
+        # The model's own flag has a constraint, which a temporary table does not need.
         columns = [Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
         flags = [Column(f"{name}_given", Flag) for name in self._flags]
         number = Column("number", BigNumber)
@@ -215,9 +183,29 @@ class Staging:
             "taskdb_import", MetaData(), number, *more, *columns, *flags, prefixes=["TEMPORARY"]
         )
 
-    def row(self, values: Mapping[str, Any], record: SQLModel) -> Iterator[Any]:
-        """Yield the values of a record, as the driver takes them. `values` are the fields of the file."""
-        given = record.model_fields_set
+    def row(self, values: Mapping[str, Any], parse_time: Callable[[str, bool], datetime]) -> Iterator[Any]:
+        """Yield the values of a record, as the driver takes them. None counts as absent.
+
+        `values` are the fields of the file. Raises ValueError that names every field at fault and why.
+        """
+        given = {
+            name: value for name, value in values.items() if value is not None and name not in self._left_out
+        }
+        faults = []
+        for name in [name for name in self._times if name in given]:
+            try:
+                # A task is due until the end of a day, and everything else begins with it.
+                text = given[name] if isinstance(given[name], str) else ""
+                given[name] = parse_time(text, name == "due_at")
+            except ValueError as exc:
+                faults.append(f"{name} {exc}")
+                del given[name]
+        try:
+            record = self._schema.model_validate(given)
+        except ValidationError as exc:
+            faults += reasons(exc)
+        if faults:
+            raise ValueError("; ".join(faults))
         for name in self._schema.model_fields:
             value = getattr(record, name) if name in given else None
             yield value.value if isinstance(value, Enum) else value
@@ -234,20 +222,18 @@ class Staging:
         # After an error the rollback takes the table away.
         self.table.drop(connection, checkfirst=False)
 
-    def repeated(
-        self, session: Session, *key: ColumnElement[Any], among: ColumnElement[bool] | None = None
-    ) -> Result[Any, Any]:
-        """Find each row with the key of an earlier row: its number and the number of the first one.
+    def refuse_repeated(
+        self, session: Session, batch: Batch, *key: ColumnElement[Any], among: ColumnElement[bool]
+    ) -> int:
+        """Report each row `among` these that has the key of an earlier row. Return how many there are.
 
-        Read them as those of `fetch`.
+        The last column of the key is the one that is reported.
         """
         first = func.min(self.table.c.number).over(partition_by=key)
-        numbered = select(self.table.c.number, first.label("first")).where(
-            *(part.is_not(None) for part in key)
-        )
-        ranked = (numbered if among is None else numbered.where(among)).subquery()
+        named = (part.is_not(None) for part in key)
+        ranked = select(self.table.c.number, first.label("first")).where(*named, among).subquery()
         query = select(ranked).where(ranked.c.number > ranked.c.first).order_by(ranked.c.number)
-        return fetch(session, query)
+        return batch.report_all(session, query, lambda n: f"{key[-1].name} is that of {batch.place(n)} too")
 
     def contents(self, *keys: str) -> dict[str, ColumnElement[Any]]:
         """Return what the fields of an existing row become, other than the `keys` and its times."""
@@ -292,30 +278,20 @@ class Staging:
 
         `fields` say what differs from a value of the file or its default.
         """
-        defaults = {
-            name: literal(field.default, self.target.c[name].type)
-            for name, field in self._schema.model_fields.items()
-            if field.default is not None and not field.is_required()
-        }
-        moment = literal(now, timestamp_type())
-        defaults |= {"created_at": moment, "updated_at": moment}
-        taken: dict[str, ColumnElement[Any]] = {
-            name: func.coalesce(self.table.c[name], defaults[name])
-            if name in defaults
-            else self.table.c[name]
-            for name in self._schema.model_fields
-        }
+        moment, taken = literal(now, timestamp_type()), dict[str, ColumnElement[Any]]()
+        for name, field in self._schema.model_fields.items():
+            new, column = self.table.c[name], self.target.c[name]
+            default = None if field.is_required() else field.default
+            if name in ("created_at", "updated_at"):
+                taken[name] = func.coalesce(new, moment)
+            else:
+                taken[name] = new if default is None else func.coalesce(new, literal(default, column.type))
         taken |= {"version": literal(1), **fields}
         there = select(self.target.c.id).where(same).correlate_except(self.target).exists()
         query: Select[Any] = select(*taken.values()).select_from(rows).where(~there)
         statement = insert(self.target).from_select(list(taken), query.order_by(self.table.c.number))
         # Otherwise PostgreSQL's count of an INSERT is not kept.
         return session.connection().execute(statement.execution_options(preserve_rowcount=True)).rowcount
-
-
-def fetch(session: Session, query: Select[Any, Any]) -> Result[Any, Any]:
-    """Open the rows of a query at constant memory, to be read in a `with` statement, which closes them."""
-    return session.execute(query.execution_options(yield_per=BATCH_ROWS))
 
 
 def count(session: Session, query: Select[Any]) -> int:

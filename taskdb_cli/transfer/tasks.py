@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -16,62 +15,36 @@ from taskdb_cli.models.types import text_type, timestamp_type
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, FileFormat, TaskStatus
 from taskdb_cli.services import user as users
-from taskdb_cli.transfer.files import Source
-from taskdb_cli.transfer.staging import (
-    Batch,
-    Outcome,
-    ParseTime,
-    Problem,
-    Staging,
-    check_record,
-    count,
-    fetch,
-    read_batch,
-)
+from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
 from taskdb_cli.transfer.taskwarrior import to_task
 
-_TIMES = {"due_at": True, "completed_at": False, "created_at": False, "updated_at": False}
-_NOT_TAKEN_OVER = ("id", "user_id", "version")
 _CACHED_ADDRESSES = 10_000
 _owners: Table = User.__table__  # type: ignore[attr-defined]
-STAGING = Staging(Task, TaskCreate, Column("email", text_type()))
+STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()))
 
 
-def read_tasks(
-    source: Source,
-    *,
-    parse_time: ParseTime,
-    owned: bool,
-    report: Callable[[Problem], None],
-    progress: Callable[[int], None],
-) -> Batch:
+def read_tasks(batch: Batch, *, owned: bool) -> None:
     """Read and check the tasks of a file. With `owned` the users that it names are ignored."""
     address = lru_cache(_CACHED_ADDRESSES)(normalize_email)
 
-    def to_row(values: dict[str, Any]) -> Iterator[Any]:
-        if source.format is FileFormat.TASKWARRIOR:
+    def to_row(values: dict[str, Any]) -> tuple[Any, ...]:
+        if batch.source.format is FileFormat.TASKWARRIOR:
             values = to_task(values)
-        owner = values.pop("user", None)
-        for name in _NOT_TAKEN_OVER:
-            values.pop(name, None)
-        if owned:
-            owner = None
-        elif not isinstance(owner, str):
-            raise ValueError("user is missing: it is the owner's e-mail address; --user names one for all")
-        else:
+        owner = None if owned else values.get("user")
+        if isinstance(owner, str):
             try:
                 owner = address(owner)
             except ValueError as exc:
                 raise ValueError(f"user {exc}") from exc
+        elif not owned:
+            raise ValueError("user is missing: it is the owner's e-mail address; --user names one for all")
         priority = values.get("priority")
         if priority is not None and not isinstance(priority, str):
             # The schema would accept the number that the database stores.
             values["priority"] = str(priority)
-        task = check_record(TaskCreate, values, _TIMES, parse_time)
-        return iter((owner, *STAGING.row(values, task)))
+        return (owner, *STAGING.row(values, batch.parse_time))
 
-    required = ("title",) if owned else ("user", "title")
-    return read_batch(source, TASK_FIELDS, required, to_row, report=report, progress=progress)
+    batch.read(STAGING.known, ("title",) if owned else ("user", "title"), to_row)
 
 
 def import_tasks(
@@ -110,17 +83,13 @@ def import_tasks(
 
 def _refuse_unfit(session: Session, batch: Batch) -> int:
     """Report the rows of unknown users and those with a repeated external id. Return how many there are."""
-    new, refused = STAGING.table.c, 0
-    strangers = select(new.number, new.email).outerjoin_from(
-        STAGING.table, User, _owners.c.email == new.email
+    new = STAGING.table.c
+    strangers = (
+        select(new.number, new.email)
+        .outerjoin_from(STAGING.table, _owners, _owners.c.email == new.email)
+        .where(_owners.c.id.is_(None))
+        .order_by(new.number)
     )
-    with fetch(session, strangers.where(_owners.c.id.is_(None)).order_by(new.number)) as rows:
-        for number, email in rows:
-            batch.report(number, f"user {email} does not exist")
-            refused += 1
+    refused = batch.report_all(session, strangers, lambda email: f"user {email} does not exist")
     known = new.email.in_(select(_owners.c.email))
-    with STAGING.repeated(session, new.email, new.external_id, among=known) as rows:
-        for number, first in rows:
-            batch.report(number, f"external_id is that of {batch.place(first)} too")
-            refused += 1
-    return refused
+    return refused + STAGING.refuse_repeated(session, batch, new.email, new.external_id, among=known)

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import true
 from sqlmodel import Session
 
 from taskdb_cli.database import lock_table
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
-from taskdb_cli.transfer.files import Source
-from taskdb_cli.transfer.staging import Batch, Outcome, ParseTime, Problem, Staging, check_record, read_batch
+from taskdb_cli.transfer.staging import Batch, Outcome, Staging
 
-_TIMES = {"created_at": False, "updated_at": False}
-_NOT_TAKEN_OVER = ("id", "version", "tasks")
 _FLAGS = {"true": True, "false": False}
-STAGING = Staging(User, UserCreate)
+STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"))
 
 
-def read_users(
-    source: Source,
-    *,
-    parse_time: ParseTime,
-    report: Callable[[Problem], None],
-    progress: Callable[[int], None],
-) -> Batch:
+def read_users(batch: Batch) -> None:
     """Read and check the users of a file."""
 
     def to_row(values: dict[str, Any]) -> Iterator[Any]:
-        for name in _NOT_TAKEN_OVER:
-            values.pop(name, None)
         active = values.get("is_active")
         if isinstance(active, str):
             # CSV knows no other truth values than these words, and spreadsheets write them in capitals.
             values["is_active"] = _FLAGS.get(active.lower(), active)
-        return STAGING.row(values, check_record(UserCreate, values, _TIMES, parse_time))
+        return STAGING.row(values, batch.parse_time)
 
-    known, required = (*USER_FIELDS, "tasks"), ("email", "name")
-    return read_batch(source, known, required, to_row, report=report, progress=progress)
+    batch.read(STAGING.known, ("email", "name"), to_row)
 
 
 def import_users(session: Session, batch: Batch, *, existing: Existing, now: datetime) -> Outcome:
@@ -51,12 +40,7 @@ def import_users(session: Session, batch: Batch, *, existing: Existing, now: dat
     new, users = STAGING.table.c, STAGING.target
     same = users.c.email == new.email
     with STAGING.filled(session, batch.rows()):
-        refused = 0
-        with STAGING.repeated(session, new.email) as rows:
-            for number, first in rows:
-                batch.report(number, f"email is that of {batch.place(first)} too")
-                refused += 1
-        batch.require_all_valid(refused)
+        batch.require_all_valid(STAGING.refuse_repeated(session, batch, new.email, among=true()))
         # An address that is new now stays so until this transaction ends.
         lock_table(session, users)
         updated = 0

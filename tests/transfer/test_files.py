@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import tracemalloc
-from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer import tasks, users
 from taskdb_cli.transfer.files import CHUNK, LONGEST_RECORD, Source
+from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users
 
@@ -39,14 +39,17 @@ def read(content, format=None, *, kind=read_tasks, **options):
     source = Source.open(io.BytesIO(data), "file", format)
     problems = []
     options |= {"owned": True} if kind is read_tasks else {}
-    with closing(
-        kind(source, parse_time=parse_time, report=problems.append, progress=lambda _: None, **options)
-    ) as batch:
+
+    def report(place, reason):
+        problems.append(f"{place}: {reason}")
+
+    with Batch(source, parse_time=parse_time, report=report, progress=lambda _: None) as batch:
+        kind(batch, **options)
         staging = tasks.STAGING if kind is read_tasks else users.STAGING
         rows = [dict(zip(staging.table.c.keys(), row, strict=True)) for row in batch.rows()]
         assert batch.valid == len(rows)
         assert batch.invalid == len(problems)
-    return rows, [f"{problem.place}: {problem.reason}" for problem in problems]
+    return rows, problems
 
 
 @pytest.mark.parametrize(
@@ -172,9 +175,8 @@ def test_memory_is_constant():
         data = many(format, 20_000)
         tracemalloc.start()
         source = Source.open(io.BytesIO(data), "file", format)
-        with closing(
-            read_tasks(source, parse_time=parse_time, owned=True, report=print, progress=lambda _: None)
-        ) as batch:
+        with Batch(source, parse_time=parse_time, report=print, progress=lambda _: None) as batch:
+            read_tasks(batch, owned=True)
             assert sum(1 for _ in batch.rows()) == 20_000
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -4,7 +4,7 @@ import io
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import astuple
 
 import pytest
@@ -19,6 +19,7 @@ from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order
 from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer.files import Source
+from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.transfer.users import import_users, read_users
 from tests.conftest import NOW, open_database
@@ -30,9 +31,13 @@ ANN = "ann@example.com"
 def batch_of(records, read=read_tasks, report=print, **options):
     lines = "".join(json.dumps(record) + "\n" for record in records)
     source = Source.open(io.BytesIO(lines.encode()), "file.ndjson", None)
-    options |= {"parse_time": lambda text, end: parse_iso(text, end_of_day=end), "progress": lambda _: None}
-    with closing(read(source, report=report, **options)) as batch:
+    with Batch(source, parse_time=parse_time, report=report, progress=lambda _: None) as batch:
+        read(batch, **options)
         yield batch
+
+
+def parse_time(text, end_of_day):
+    return parse_iso(text, end_of_day=end_of_day)
 
 
 def bring_in_tasks(database, records, *, existing=Existing.UPDATE, owner=ANN):
@@ -134,11 +139,11 @@ def test_problems_are_reported_once(ann):
     problems = []
     records = [{**record, "user": "bob@example.com"} for record in numbered(1) * 2]
     with (
-        batch_of(records, owned=False, report=problems.append) as batch,
+        batch_of(records, owned=False, report=lambda place, _: problems.append(place)) as batch,
         pytest.raises(InvalidRecords, match=r"^2 records are invalid"),
     ):
         ann.write(lambda s: import_tasks(s, batch, owner=None, existing=Existing.UPDATE, now=NOW))
-    assert [problem.place for problem in problems] == ["line 1", "line 2"]
+    assert problems == ["line 1", "line 2"]
 
 
 @pytest.mark.parametrize("field", ["title", "description", "status", "priority", "due_at", "completed_at"])
