@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -134,11 +135,11 @@ def _below(step: Script) -> str | None:
 
 
 def _holds_rows(connection: Connection) -> bool:
-    # The names are sorted, so that every run sends the same statements. The identity does not count: every
-    # database has one.
+    # Every run sends the same statements, because the names are sorted. Every database has an identity.
     ours = sorted((OUR_TABLES - {IDENTITY_TABLE}) & set(inspect(connection).get_table_names()))
-    first = (select(literal(1)).select_from(table(name)).limit(1) for name in ours)
-    return any(connection.execute(query).first() for query in first)
+    return any(
+        connection.execute(select(literal(1)).select_from(table(name)).limit(1)).first() for name in ours
+    )
 
 
 def _how_far(database: Database, stops: list[str | None]) -> str:
@@ -207,21 +208,21 @@ def history(database: Database) -> list[Revision]:
 def _status(connection: Connection, *, even_ahead: bool = False) -> SchemaStatus:
     current, head = current_revision(connection), head_revision()
     problem = compare_revision(current)
-    if isinstance(problem, SchemaAhead):
-        if even_ahead:
-            return SchemaStatus(current, head, [])
+    if not isinstance(problem, SchemaAhead):
+        return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
+    if not even_ahead:
         raise problem
-    return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
+    return SchemaStatus(current, head, [])
 
 
 def _chain(current: str | None) -> list[Revision]:
     applied = _ancestry(current) if current else set()
     found = []
     for step in reversed(list(revisions().walk_revisions())):
-        lines = (step.module.__doc__ or "").splitlines()
-        date = next((line.partition(":")[2].strip() for line in lines if line.startswith("Date:")), "")
-        message = lines[0].rstrip(".") if lines else ""
-        found.append(Revision(step.revision, date, step.revision in applied, message))
+        date = re.search(r"^Date: *(.*)", step.longdoc, re.MULTILINE)
+        found.append(
+            Revision(step.revision, date[1] if date else "", step.revision in applied, step.doc.rstrip("."))
+        )
     return found
 
 
@@ -295,12 +296,9 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     ends = revision_range.split(":")
     if len(ends) > 2 or not all(ends):  # noqa: PLR2004 (a range has two)
         raise InvalidInput(f"{revision_range!r} is not a range of revisions", "write FROM:TO, or TO")
-    for end in ends:
-        _require_no_branch(end)
-    config = alembic_config(dialect=dialect)
+    config, down = alembic_config(dialect=dialect), False
     config.output_buffer = buffer = StringIO()
     with resolving(revision_range):
-        down = False
         if len(ends) > 1:
             start, target = (revisions().get_revision(name) for name in ends)
             down = bool(start) and start.revision not in _ancestry(target.revision if target else "base")
@@ -312,21 +310,16 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     return buffer.getvalue()
 
 
-def require_known(revision: str) -> None:
-    """Raise InvalidInput for a revision that does not exist, SchemaForked for a chain with several heads."""
+def require_known(revision: str) -> Script | None:
+    """Return a revision, but None for "base" and for a number of steps such as -1.
+
+    Raises InvalidInput if it does not exist, and SchemaForked for a chain with several heads.
+    """
     if not revision:
         raise InvalidInput("no revision was named", _LIST_THEM)
-    _require_no_branch(revision)
     head_revision()
-    if not revision.startswith(("+", "-")):
-        with resolving(revision):
-            revisions().get_revision(revision)
-
-
-def _require_no_branch(revision: str) -> None:
-    # Alembic fails on an @ without a branch, and Python on thousands of digits.
-    if "@" in revision or len(revision) > LONGEST_ECHO:
-        raise InvalidInput(f"{brief(revision)!r} is not a revision", _LIST_THEM)
+    with resolving(revision):
+        return None if revision.startswith(("+", "-")) else revisions().get_revision(revision)
 
 
 @contextmanager
@@ -335,6 +328,9 @@ def resolving(revision: str) -> Iterator[None]:
     from alembic.script.revision import RevisionError
     from alembic.util.exc import CommandError
 
+    # Alembic fails on an @ without a branch, and Python on thousands of digits.
+    if "@" in revision or len(revision) > LONGEST_ECHO:
+        raise InvalidInput(f"{brief(revision)!r} is not a revision", _LIST_THEM)
     try:
         yield
     except (CommandError, RevisionError) as exc:

@@ -20,7 +20,8 @@ from taskdb_cli.database.schema import (
     stamped_revisions,
 )
 from taskdb_cli.errors import InvalidInput, SchemaAhead, SchemaBehind, SchemaDrift
-from taskdb_cli.services.migrate import compare, require_known, resolving
+from taskdb_cli.services.migrate import compare, require_known
+from taskdb_cli.text.escaping import brief
 
 BASE = "base"
 
@@ -74,13 +75,11 @@ def stamp(database: Database, *, to: str | None = None) -> Stamp:
 def _resolve(to: str | None) -> str:
     if to is None:
         return head_revision()
-    require_known(to)
     if to.startswith(("+", "-")):
         raise InvalidInput(
-            f"{to!r} is a number of steps", "name a revision; 'taskdb migrate history' lists them"
+            f"{brief(to)!r} is a number of steps", "name a revision; 'taskdb migrate history' lists them"
         )
-    with resolving(to):
-        found = revisions().get_revision(to)
+    found = require_known(to)
     return found.revision if found else BASE
 
 
