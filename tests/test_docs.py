@@ -128,3 +128,11 @@ def test_examples_are_told_from_mistakes():
     """The parser that judges the examples refuses what the command line refuses."""
     with pytest.raises(typer.exceptions.TyperException):
         parse(shlex.split("taskdb user create --email ann@example.com --nmae Ann"))
+
+
+def test_deliberate_faults_are_up_to_date():
+    """Each fault of `.ci/mutants.py` names a text that the product has exactly once."""
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci/mutants.py", "--check"], capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
