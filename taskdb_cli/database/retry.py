@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,33 +24,13 @@ def persist(attempt: Callable[[], T], *, budget: float) -> T:
     Waits are random and grow (exponential backoff with full jitter). The budget, in seconds, counts
     from the beginning of the first attempt. Raises what the last attempt raised.
     """
-    begin = time.monotonic()
-
-    def is_over(error: BaseException | None) -> bool:
-        if not isinstance(error, DatabaseUnavailable) or not error.passing:
-            return True
-        return time.monotonic() - begin + error.cost >= budget
-
-    def tell(error: BaseException | None) -> None:
-        _log.info("trying again: %s", error, extra={"error": type(error).__name__})
-
-    try:
-        return attempt()
-    except DatabaseUnavailable as error:
-        if is_over(error):
-            raise
-        tell(error)
-    # Import it only now: work that succeeds at once should not wait for this.
-    import tenacity
-
-    def failure(state: tenacity.RetryCallState) -> BaseException | None:
-        return state.outcome.exception() if state.outcome else None
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
-        stop=lambda state: is_over(failure(state)),
-        wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
-        before_sleep=lambda state: tell(failure(state)),
-        reraise=True,
-    )
-    return retrying(attempt)
+    begin, longest = time.monotonic(), FIRST_WAIT
+    while True:
+        try:
+            return attempt()
+        except DatabaseUnavailable as error:
+            if not error.passing or time.monotonic() - begin + error.cost >= budget:
+                raise
+            _log.info("trying again: %s", error, extra={"error": type(error).__name__})
+        time.sleep(random.uniform(0, longest))  # noqa: S311 (no secret)
+        longest = min(2 * longest, LONGEST_WAIT)

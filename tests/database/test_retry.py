@@ -1,7 +1,6 @@
 """Trying again: how often, for how long, and after what."""
 
 import pytest
-import tenacity
 
 from taskdb_cli.database import retry
 from taskdb_cli.database.retry import persist
@@ -25,7 +24,7 @@ def clock(monkeypatch) -> Clock:
     """The clock that the retries go by."""
     made = Clock()
     monkeypatch.setattr(retry.time, "monotonic", lambda: made.now)
-    monkeypatch.setattr(tenacity.nap.time, "sleep", made.sleep)
+    monkeypatch.setattr(retry.time, "sleep", made.sleep)
     return made
 
 
