@@ -24,9 +24,8 @@ from taskdb_cli.backup.rows import (
 from taskdb_cli.backup.target_file import Damaged, open_target
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.database.identity import adopt_identity
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.schema import compare_revision, current_revision, revisions
+from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision, revisions
 from taskdb_cli.errors import (
     ArchiveCorrupt,
     Conflict,

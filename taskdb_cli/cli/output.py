@@ -17,7 +17,7 @@ from taskdb_cli.output.formats import Format, Record, View, plain, write_json, w
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
-    from taskdb_cli.database.plan import Plan
+    from taskdb_cli.database.backend import Plan
 
 STDOUT = 1
 

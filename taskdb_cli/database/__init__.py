@@ -15,10 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
-from taskdb_cli.database.backend import MIGRATED, Backend, Transaction
+from taskdb_cli.database.backend import MIGRATED, Backend, Plan, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.database.plan import Plan
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.sql_log import log_statements
 from taskdb_cli.errors import (

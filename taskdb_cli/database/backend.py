@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import URL, Connection, Engine, Select
+from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.plan import Plan
 from taskdb_cli.errors import TaskdbError
 
 MIGRATED = "taskdb_migrated"
@@ -26,6 +27,22 @@ class Transaction(NamedTuple):
     id: str
     recovered: str
     """When the server last recovered from a crash. Since then it may have given out the id again."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The SQL of a query, the engine's plan for it, how it reached each table, and what it sorted."""
+
+    sql: str
+    lines: tuple[str, ...]
+    reached: tuple[str, ...]
+    sorted_rows: int | None
+
+    def summary(self) -> str:
+        """Say in one line how each table was reached and whether rows were sorted."""
+        if self.sorted_rows is None:
+            return "; ".join([*self.reached, "no sort"])
+        return "; ".join([*self.reached, f"sorts {self.sorted_rows:,} rows".replace(",", " ")])
 
 
 class Backend(ABC):
@@ -141,3 +158,8 @@ class Backend(ABC):
     @abstractmethod
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe those of the tables that exist, and each thing that belongs to them and must not drift."""
+
+
+def literal_sql(connection: Connection, query: ClauseElement) -> str:
+    """Return the SQL with its values written in, as it can be pasted into the engine's own shell."""
+    return str(query.compile(connection, compile_kwargs={"literal_binds": True}))

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Inspector, inspect
 
-from taskdb_cli.database.identity import read_identity
-from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision
+from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision, read_identity
 from taskdb_cli.errors import DataCorrupt, SchemaDrift
 from taskdb_cli.models import metadata
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnClause, Connection, column, inspect, select, table
+from sqlalchemy import ColumnClause, Connection, column, delete, insert, inspect, select, table
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -237,3 +237,18 @@ def diagnose(connection: Connection) -> SchemaError:
         "the database is at the right revision, but its tables differ from it",
         "'taskdb migrate check' names the differences",
     )
+
+
+def read_identity(connection: Connection) -> str | None:
+    """Return the identity of a database, or None at a revision before the identity table."""
+    if IDENTITY_TABLE not in inspect(connection).get_table_names():
+        return None
+    return connection.exec_driver_sql(f"SELECT identity FROM {IDENTITY_TABLE}").scalar()  # noqa: S608 (ours)
+
+
+def adopt_identity(connection: Connection, identity: str) -> None:
+    """Replace the identity of a database, in the transaction of the connection."""
+    from taskdb_cli.models.identity import DatabaseIdentity
+
+    connection.execute(delete(DatabaseIdentity))
+    connection.execute(insert(DatabaseIdentity).values(id=1, identity=identity))

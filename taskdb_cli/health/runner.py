@@ -11,7 +11,7 @@ from importlib import import_module
 from threading import Thread
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.identity import read_identity
+from taskdb_cli.database.schema import read_identity
 from taskdb_cli.errors import DataCorrupt, InvalidInput, TaskdbError
 from taskdb_cli.health import TIMEOUT
 from taskdb_cli.health.checks.backups import Backups

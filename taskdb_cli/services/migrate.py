@@ -14,7 +14,6 @@ from sqlalchemy import Connection, inspect, literal, select, table
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.backend import Backend
-from taskdb_cli.database.identity import read_identity
 from taskdb_cli.database.schema import (
     IDENTITY_TABLE,
     OUR_TABLES,
@@ -22,6 +21,7 @@ from taskdb_cli.database.schema import (
     compare_revision,
     current_revision,
     head_revision,
+    read_identity,
     recorded_facts,
     revisions,
 )

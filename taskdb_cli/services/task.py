@@ -12,7 +12,7 @@ from sqlalchemy.sql import Executable
 from sqlmodel import Session, col
 
 from taskdb_cli.database import explain as explain_queries
-from taskdb_cli.database.plan import Plan
+from taskdb_cli.database.backend import Plan
 from taskdb_cli.errors import (
     ExternalIdTaken,
     ForeignKeyViolation,

@@ -13,10 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database.backend import MIGRATED, Backend, Transaction
+from taskdb_cli.database.backend import MIGRATED, Backend, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.postgresql import errors as faults
 from taskdb_cli.database.postgresql import schema
 from taskdb_cli.database.postgresql.connection import check_idle_connections, connect_arguments, pooling

@@ -29,10 +29,9 @@ from sqlalchemy.engine.base import RootTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database.backend import MIGRATED, Backend
+from taskdb_cli.database.backend import MIGRATED, Backend, Plan, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.plan import Plan, literal_sql
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sql_log import logged

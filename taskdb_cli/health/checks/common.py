@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, UniqueConstraint, 
 from sqlalchemy.sql.elements import Grouping
 from sqlmodel import col
 
-from taskdb_cli.database.plan import literal_sql
+from taskdb_cli.database.backend import literal_sql
 from taskdb_cli.errors import DataCorrupt
 from taskdb_cli.health.examination import Examination, Identity
 from taskdb_cli.health.registry import check
