@@ -225,6 +225,7 @@ class Database:
         except ConnectionLost:
             if not self._committed(transaction):
                 raise
+            signals.note_change(made=True)
         except KeyboardInterrupt as exc:
             if transaction:
                 # If COMMIT was not sent, the server would go on waiting for it.
@@ -315,7 +316,12 @@ def bulk_insert(
     session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Insert rows by the engine's fastest way (COPY on PostgreSQL), at constant memory."""
-    _backend_of(session).bulk_insert(session.connection(), table, columns, rows)
+    backend = _backend_of(session)
+    try:
+        backend.bulk_insert(session.connection(), table, columns, rows)
+    except backend.error_types as exc:
+        # The driver runs it without SQLAlchemy, which would have raised ours.
+        raise backend.translate(exc) from exc
 
 
 def lock_table(session: Session, table: Table) -> None:

@@ -13,6 +13,7 @@ from taskdb_cli.database.options import Options
 from taskdb_cli.errors import ConnectionFailed
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.services import user as service
+from taskdb_cli.system import signals
 from tests.conftest import FAULT_SERVERS, NOW, connect, open_database, sqlalchemy_url
 from tests.proxy import Proxy
 from tests.samples import add_user, emails
@@ -104,6 +105,8 @@ def test_lost_answer_runs_the_work_once(far_database, proxy, database):
     far_database.write(work)
     assert len(runs) == 1
     assert emails(database) == ["ann@example.com"]
+    # Who interrupts the command from now on is told so.
+    assert "the change was made" in signals.interrupted().message
 
 
 def test_lost_commit(far_taskdb, proxy, database):

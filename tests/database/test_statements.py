@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from sqlalchemy import bindparam, select, table, text
+from sqlalchemy import bindparam, insert, select, table, text
 from sqlmodel import col
 
-from taskdb_cli.database import Database
+from taskdb_cli.database import Database, bulk_insert
 from taskdb_cli.database.options import Pool
-from taskdb_cli.errors import ConnectionLost, SchemaError
+from taskdb_cli.errors import ConnectionLost, SchemaError, UniqueViolation
+from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+from taskdb_cli.system import signals
 from tests.conftest import NOW, SERVERS
 from tests.samples import add_task, add_user, emails
 
@@ -94,3 +96,71 @@ def test_an_interrupt_of_a_beginning(pooled):
 def interrupt(*_, **__):
     """Do what the handler of the signal does."""
     raise KeyboardInterrupt
+
+
+TIMES = {"created_at": NOW, "updated_at": NOW}
+ANN = {"email": "ann@example.com", "name": "Ann", "is_active": True, "version": 1, **TIMES}
+
+
+def flush(session):
+    session.add(User(**ANN))
+    session.flush()
+
+
+def execute(session):
+    session.execute(insert(User).values(ANN))
+
+
+def execute_on_connection(session):
+    session.connection().execute(insert(User).values(ANN))
+
+
+def copy(session):
+    bulk_insert(session, metadata().tables["users"], [*ANN], [[*ANN.values()]])
+
+
+@pytest.mark.parametrize("add", [flush, execute, execute_on_connection, copy])
+def test_errors_are_ours_where_they_are_raised(pooled, add):
+    """Work sees the constraint that a statement broke, however it was run, and goes on after a savepoint."""
+
+    def work(session):
+        with pytest.raises(UniqueViolation) as caught, session.begin_nested():
+            add(session)
+        session.execute(text("UPDATE users SET name = 'Bob'"))
+        return caught.value.constraint
+
+    add_user(pooled)
+    assert pooled.write(work) == "users_email_key"
+    assert pooled.read(lambda session: session.scalar(select(col(User.name)))) == "Bob"
+
+
+@pytest.mark.parametrize("add", [flush, execute, execute_on_connection, copy])
+def test_errors_that_work_lets_out(pooled, add):
+    """They leave the unit as they are, and the connection goes back to the pool clean."""
+    add_user(pooled)
+    with pytest.raises(UniqueViolation) as caught:
+        pooled.write(add)
+    assert caught.value.constraint == "users_email_key"
+    assert pooled.engine.pool.checkedout() == 0
+    assert emails(pooled) == ["ann@example.com"]
+
+
+@pytest.mark.parametrize("engine", SERVERS, indirect=True)
+@pytest.mark.parametrize(("place", "name"), [(psycopg.Cursor, "execute"), (psycopg.Connection, "commit")])
+def test_an_interrupt_of_an_exchange(pooled, monkeypatch, place, name):
+    """Ctrl-C while the server is asked, or told to commit, undoes the work and costs its connection only."""
+    add_user(pooled)
+
+    def work(session):
+        session.execute(text("DELETE FROM users"))
+        patch.setattr(place, name, interrupt)
+        session.execute(text("SELECT 1"))
+
+    # The outcome of a commit is looked up over another connection, which needs the method itself.
+    with pytest.MonkeyPatch.context() as patch:
+        monkeypatch.setattr(pooled, "_committed", lambda _: patch.undo() or False)
+        with pytest.raises(KeyboardInterrupt):
+            pooled.write(work)
+    assert pooled.engine.pool.checkedout() == 0
+    assert emails(pooled) == ["ann@example.com"]
+    assert "not made" in signals.interrupted().message
