@@ -1,16 +1,136 @@
-"""Connections to SQLite files."""
+"""Connections to SQLite files, whose statements end when they take too long."""
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.sqlite.errors import is_of_storage
+from taskdb_cli.database.sqlite.errors import LimitExceeded, is_of_storage
 from taskdb_cli.database.sqlite.files import at_rest, obstacle, uri
-from taskdb_cli.database.sqlite.limits import LimitedConnection
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
+
+STEPS = 1_000
+"""After so many steps of a statement SQLite lets Python look at the time and handle signals. Looking takes as
+long as about 20 steps."""
+
+SEARCH_STEPS = 250
+"""The same for a statement that searches texts: one step searches one text, and can take milliseconds."""
+
+
+class Clock:
+    """The limit of each statement of a connection, and when the running one must end."""
+
+    def __init__(self) -> None:
+        self._end = 0.0
+        self._total = 0.0
+        self._deadline = math.inf
+        self._expired = False
+        self.limit(0, "")
+
+    def limit(self, seconds: float, setting: str) -> None:
+        """Set the limit of each statement from now on, and the setting that it comes from; 0 is no limit."""
+        self._seconds = seconds or math.inf
+        self._setting = setting
+
+    def end_within(self, seconds: float) -> None:
+        """Set one limit for all statements together from now on, instead of that of each."""
+        self._total = seconds
+        self._end = time.monotonic() + seconds
+
+    def start(self) -> None:
+        """Note that a statement begins, or that the next part of its rows is fetched."""
+        self._expired = False
+        self._deadline = self._end or time.monotonic() + self._seconds
+
+    def is_over(self) -> bool:
+        """Return whether the running statement must end.
+
+        SQLite calls this. An exception of a signal handler, raised here, also ends the statement.
+        """
+        self._expired = time.monotonic() > self._deadline
+        return self._expired
+
+    def __enter__(self) -> None:
+        """Watch a statement that was started."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise LimitExceeded if the statement failed because it took too long."""
+        if self._expired and isinstance(error, sqlite3.OperationalError):
+            raise LimitExceeded(self._total or self._seconds, self._setting) from error
+
+
+class LimitedConnection(sqlite3.Connection):
+    """A connection whose `clock` ends statements."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.clock = Clock()
+        self._steps = 0
+
+    def start(self, statement: str) -> None:
+        """Note that this statement begins."""
+        steps = SEARCH_STEPS if " LIKE " in statement else STEPS
+        if steps != self._steps:
+            self._steps = steps
+            self.set_progress_handler(self.clock.is_over, steps)
+        self.clock.start()
+
+    def close(self) -> None:
+        """Close the connection, and end its transaction now.
+
+        Otherwise a cursor that is still referred to, for example by a traceback, would keep the locks.
+        """
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+    def cursor(self, factory: Any = None) -> Any:
+        """Return a cursor whose statements have the limit."""
+        return super().cursor(factory or _Cursor)
+
+    def execute(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        """Run a statement within the limit."""
+        return _Cursor(self).execute(statement, *args)
+
+    def executemany(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        """Run a statement for all its parameters together within the limit."""
+        return _Cursor(self).executemany(statement, *args)
+
+
+class _Cursor(sqlite3.Cursor):
+    """A cursor whose statements have the limit, and so has each fetch: the time between is the caller's."""
+
+    connection: LimitedConnection
+
+    def execute(self, statement: str, *args: Any) -> _Cursor:
+        self.connection.start(statement)
+        with self.connection.clock:
+            return super().execute(statement, *args)
+
+    def executemany(self, statement: str, *args: Any) -> _Cursor:
+        self.connection.start(statement)
+        with self.connection.clock:
+            return super().executemany(statement, *args)
+
+    def fetchone(self) -> Any:
+        self.connection.clock.start()
+        with self.connection.clock:
+            return super().fetchone()
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> list[Any]:
+        self.connection.clock.start()
+        with self.connection.clock:
+            return super().fetchmany(*args, **kwargs)
+
+    def fetchall(self) -> list[Any]:
+        # It is called right after execute() and finishes the same statement, so the limit goes on.
+        with self.connection.clock:
+            return super().fetchall()
 
 
 def open_file(path: Path, options: Options, busy_timeout: float) -> LimitedConnection:
@@ -57,18 +177,14 @@ def _connect(path: Path, parameters: str, options: Options, busy_timeout: float)
             connection.executescript(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF"
             )
-        _read_something(connection)
+        # SQLite opens the file at the first statement. Any other error than that it cannot be opened, such as
+        # a lock, is left to the first statement of the work, which says more.
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.Error as exc:
+            if is_of_storage(exc):
+                raise
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _read_something(connection: sqlite3.Connection) -> None:
-    """Raise the library's error if the file cannot be opened. SQLite opens it at the first statement."""
-    try:
-        connection.execute("PRAGMA schema_version")
-    except sqlite3.Error as exc:
-        # Any other error, such as a lock, is left to the first statement of the work, which says more.
-        if is_of_storage(exc):
-            raise

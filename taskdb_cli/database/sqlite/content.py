@@ -14,9 +14,9 @@ from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
+from taskdb_cli.database.sqlite.connection import LimitedConnection
 from taskdb_cli.database.sqlite.copy_text import CONVERTERS, WRITERS, rows, written
 from taskdb_cli.database.sqlite.files import uri
-from taskdb_cli.database.sqlite.limits import LimitedConnection
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
 

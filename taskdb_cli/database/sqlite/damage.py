@@ -23,16 +23,8 @@ WAL_HEADER = 32
 PATIENCE = 0.5
 """Seconds to wait for a lock. A locked file is not called damaged."""
 
-_UNREADABLE = {
-    sqlite3.SQLITE_IOERR_READ,
-    sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,
-}
-_NO_ROOM = {
-    sqlite3.SQLITE_IOERR_SHMSIZE,
-    sqlite3.SQLITE_IOERR_WRITE,
-    sqlite3.SQLITE_IOERR_NOMEM,
-}
+_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+_NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_NOMEM}
 """What a full disk, a quota or a limit of the process also causes with a file that is sound."""
 
 _CHUNK = 1024 * 1024

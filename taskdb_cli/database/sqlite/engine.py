@@ -37,10 +37,9 @@ from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import schema
-from taskdb_cli.database.sqlite.connection import open_file
+from taskdb_cli.database.sqlite.connection import LimitedConnection, open_file
 from taskdb_cli.database.sqlite.damage import find_damage
 from taskdb_cli.database.sqlite.files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
-from taskdb_cli.database.sqlite.limits import LimitedConnection
 from taskdb_cli.database.sqlite.locks import lock_holder
 from taskdb_cli.errors import (
     DatabaseMissing,

@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from taskdb_cli.database.schema import ALREADY_THERE
 from taskdb_cli.database.sqlite.damage import was_database
 from taskdb_cli.database.sqlite.files import obstacle, uri
-from taskdb_cli.database.sqlite.limits import LimitExceeded
 from taskdb_cli.errors import (
     CheckViolation,
     DataCorrupt,
@@ -31,15 +30,9 @@ from taskdb_cli.errors import (
 from taskdb_cli.models import metadata
 
 _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one"
-
 _REPLACE = "'taskdb restore latest --replace --no-safety-backup' replaces it"
 
 _LATER = "try again later"
-_FAULTS: dict[int, tuple[type[TaskdbError], str, str]] = {
-    sqlite3.SQLITE_BUSY: (TransactionConflict, " is locked by another process", _LATER),
-    sqlite3.SQLITE_LOCKED: (TransactionConflict, " is locked by another process", _LATER),
-    sqlite3.SQLITE_INTERRUPT: (Interrupted, " was left alone: interrupted", ""),
-}
 _STORAGE_FAULTS = {
     sqlite3.SQLITE_READONLY: "cannot be written",
     sqlite3.SQLITE_FULL: "cannot grow",
@@ -56,6 +49,16 @@ _MISSING = re.compile("no such table|no such column|has no column")
 
 NEARLY_THE_LAST_ID = 2**63 - 2**32
 """The counter as it was before a change that gave out ids until none was left, whatever its size."""
+
+
+class LimitExceeded(sqlite3.OperationalError):
+    """A statement took longer than its limit."""
+
+    sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
+
+    def __init__(self, seconds: float, setting: str) -> None:
+        super().__init__(f"a statement took longer than {seconds:g} s")
+        self.setting = setting
 
 
 def family(error: BaseException | None) -> int:
@@ -84,13 +87,13 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
         return _violation(cause, statement)
     if code in _STORAGE_FAULTS:
         return _storage_fault(cause, code, statement, place, path)
-    if code in _FAULTS:
-        kind, words, hint = _FAULTS[code]
-    else:
-        # SQLite has no codes for these, only the words.
-        kind, words = (TableMissing if _MISSING.search(str(cause)) else TaskdbError), f": {cause}"
-        hint = ALREADY_THERE if "already exists" in words else ""
-    return kind(f"{place}{words}", hint)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return TransactionConflict(f"{place} is locked by another process", _LATER)
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return Interrupted(f"{place} was left alone: interrupted")
+    # SQLite has no codes for these, only the words.
+    kind = TableMissing if _MISSING.search(str(cause)) else TaskdbError
+    return kind(f"{place}: {cause}", ALREADY_THERE if "already exists" in str(cause) else "")
 
 
 def _cause(error: BaseException) -> BaseException:
