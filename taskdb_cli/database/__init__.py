@@ -97,9 +97,8 @@ class Database:
     def stream(self, work: Callable[[Session], Generator[T, None, None]]) -> Iterator[Iterator[T]]:
         """Open one transaction that only reads, in which what `work` yields can be taken row by row.
 
-        Rows that were not read are given up on leaving, before the transaction ends.
-
-        Opening the connection is tried again on a passing fault; what is being taken is not.
+        Rows that were not read are given up on leaving, before the transaction ends. Opening the connection
+        is tried again on a passing fault; what is being taken is not.
         """
         with (
             self._session(self.backend.read_options, self._open_patiently) as session,
@@ -143,14 +142,13 @@ class Database:
                 self._commit(session)
 
     @contextmanager
-    def connect(self, options: Mapping[str, Any] | None = None) -> Iterator[Connection]:
+    def connect(self) -> Iterator[Connection]:
         """Open a connection whose errors are ours; nothing is committed unless the caller does it.
 
         Opening it is tried again on a passing fault.
         """
         self.backend.require()
         with self.translating(), self._open_patiently() as connection:
-            connection.execution_options(**(options or {}))
             yield connection
 
     def is_same(self, other: Database) -> bool:
@@ -186,8 +184,6 @@ class Database:
     def _log_connecting(self, outcome: str, begun: float) -> None:
         # A pool has most connections ready: taking one is no event.
         level = logging.DEBUG if self.options.pool else logging.INFO
-        if not _log.isEnabledFor(level):
-            return
         elapsed = (time.perf_counter() - begun) * 1000
         extra = {"place": self.backend.place, "duration_ms": round(elapsed)}
         _log.log(level, "%s: %s in %.0f ms", self.backend.place, outcome, elapsed, extra=extra)

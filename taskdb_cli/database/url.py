@@ -8,6 +8,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from taskdb_cli.database.postgresql.url import is_postgresql, read_url
+from taskdb_cli.database.sqlite.url import parse_sqlite_url
 from taskdb_cli.errors import InvalidConfiguration
 
 
@@ -19,10 +20,8 @@ def parse_url(text: str, source: str) -> URL:
     """
     text = text.strip()
     if "${" in text:
-        raise InvalidConfiguration(
-            f"{source} contains ${{, which is not expanded",
-            "write the value out; a $ that is meant is written %24",
-        )
+        hint = "write the value out; a $ that is meant is written %24"
+        raise InvalidConfiguration(f"{source} contains ${{, which is not expanded", hint)
     try:
         url = _read(text)
     except (ArgumentError, ValueError):
@@ -31,16 +30,12 @@ def parse_url(text: str, source: str) -> URL:
             "write postgresql://user:password@host/database or sqlite:///path/to/file; "
             "in a password write @ as %40",
         ) from None
-    backend = url.get_backend_name()
-    if backend == "postgresql":
+    if _is_server(url):
         return url
-    if backend == "sqlite":
-        from taskdb_cli.database.sqlite.url import parse_sqlite_url
-
+    if url.get_backend_name() == "sqlite":
         return parse_sqlite_url(text, source)
-    raise InvalidConfiguration(
-        f"{source} names the database engine {backend}", "taskdb works on postgresql:// and sqlite:///"
-    )
+    engine = f"{source} names the database engine {url.get_backend_name()}"
+    raise InvalidConfiguration(engine, "taskdb works on postgresql:// and sqlite:///")
 
 
 def _read(text: str) -> URL:

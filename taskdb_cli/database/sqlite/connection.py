@@ -9,9 +9,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.sqlite.errors import LimitExceeded, is_of_storage
-from taskdb_cli.database.sqlite.files import at_rest, obstacle, uri
+from taskdb_cli.database.sqlite.files import obstacle, unfinished, uri
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 
 STEPS = 1_000
@@ -145,12 +147,19 @@ def open_file(path: Path, options: Options, busy_timeout: float) -> LimitedConne
     except sqlite3.Error as exc:
         # In WAL mode even a reader makes files beside the database, except with immutable=1.
         # A pool keeps connections open for long, and would not notice later changes by others.
-        if options.pool or not is_of_storage(exc) or not at_rest(path) or not obstacle(path):
+        if options.pool or not is_of_storage(exc) or unfinished(path) or not obstacle(path):
             raise
         try:
             return _connect(path, "mode=ro&immutable=1", options, busy_timeout)
         except sqlite3.Error:
             raise exc from None
+
+
+def raw_connection(connection: Connection) -> LimitedConnection:
+    """Return the driver's connection."""
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, LimitedConnection)
+    return raw
 
 
 def keep_wal(path: Path) -> None:

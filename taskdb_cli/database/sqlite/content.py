@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
 
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
-from taskdb_cli.database.sqlite.connection import LimitedConnection
+from taskdb_cli.database.sqlite.connection import LimitedConnection, raw_connection
 from taskdb_cli.database.sqlite.copy_text import CONVERTERS, WRITERS, rows, written
 from taskdb_cli.database.sqlite.files import uri
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
@@ -32,7 +32,6 @@ SORTING_THREADS = 2
 
 _FETCHED = 500
 _MOST_FAULTS = 10
-
 
 _MARKS = ", ".join("?" * len(OUR_TABLES))
 _FOREIGN_KEYS = f"""
@@ -87,9 +86,7 @@ class SQLiteContent(Content):
         keys: dict[tuple[str, int], list[str]] = {}
         for table, key, column in self._raw.execute(_FOREIGN_KEYS, (*OUR_TABLES, *OUR_TABLES)):
             keys.setdefault((table, key), []).append(f"{_quoted(column)} IS NOT NULL")
-        return sorted(
-            {table for (table, _), refers in keys.items() if self._any(table, " AND ".join(refers))}
-        )
+        return sorted({table for (table, _), parts in keys.items() if self._any(table, " AND ".join(parts))})
 
     def _any(self, table: str, condition: str = "true") -> bool:
         [(found,)] = self._raw.execute(f"SELECT EXISTS (SELECT 1 FROM {_quoted(table)} WHERE {condition})")  # noqa: S608 (quoted)
@@ -98,16 +95,13 @@ class SQLiteContent(Content):
     def clear(self) -> None:
         """Also drop the indexes of taskdb, which are faster built anew than filled row by row."""
         names = [layout.table for layout in self.layouts]
-        self._indexes = [
-            (name, sql)
-            for table in names
-            for name, sql in self._raw.execute(
-                "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL",
-                (table,),
-            )
-            if name in keys_and_indexes(table)
+        query = "SELECT sql, name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL"
+        found = self._raw.execute(query).fetchall()
+        ours = [
+            (sql, name) for sql, name, table in found if table in names and name in keys_and_indexes(table)
         ]
-        for name, _ in self._indexes:
+        self._indexes = [sql for sql, _ in ours]
+        for _, name in ours:
             self._raw.execute(f'DROP INDEX "{name}"')
         # Foreign keys make SQLite delete row by row, and from each index too.
         for table in reversed(names):
@@ -157,7 +151,7 @@ class SQLiteContent(Content):
             yield
         self._raw.execute(f"PRAGMA cache_size = -{SORTING_CACHE_KIB}")
         self._raw.execute(f"PRAGMA threads = {SORTING_THREADS}")
-        for _, sql in self._indexes:
+        for sql in self._indexes:
             self._raw.execute(sql)
 
     @contextmanager
@@ -167,10 +161,8 @@ class SQLiteContent(Content):
         for layout in self.layouts:
             # Checking times takes longer than all other rules, and they were checked when they were read.
             known = {f"{layout.table}_{each.name}_timestamp" for each in layout.columns}
-            rules = [
-                f"({rule['sqltext']})" for rule in self._rules[layout.table] if rule["name"] not in known
-            ]
-            condition = " AND ".join(rules)
+            rules = [rule["sqltext"] for rule in self._rules[layout.table] if rule["name"] not in known]
+            condition = " AND ".join(f"({rule})" for rule in rules)
             queries[layout] = f"SELECT 1 FROM {layout.table} WHERE NOT ({condition}) LIMIT 1"  # noqa: S608 (the schema's own rules)
 
         def breaking(connection: sqlite3.Connection) -> list[Layout]:
@@ -243,9 +235,7 @@ class SQLiteContent(Content):
 
     @property
     def _raw(self) -> LimitedConnection:
-        raw = self.connection.connection.driver_connection
-        assert isinstance(raw, LimitedConnection)
-        return raw
+        return raw_connection(self.connection)
 
 
 def _quoted(name: str) -> str:

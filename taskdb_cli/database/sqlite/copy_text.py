@@ -117,10 +117,6 @@ def _times(fields: Fields) -> list[str | None]:
     return times
 
 
-def _flags(fields: Fields) -> list[int | None]:
-    return [_FLAGS[field] for field in fields]
-
-
 def written(rows: Iterable[Sequence[bytes | None]], writers: Sequence[Writer]) -> bytes:
     """Return the lines of one or more rows. There is a writer for each column."""
     columns = [write(values) for write, values in zip(writers, zip(*rows, strict=True), strict=True)]
@@ -146,10 +142,6 @@ def _write_times(values: Values) -> Sequence[bytes]:
     return joined.split(b"\t")
 
 
-def _write_flags(values: Values) -> Sequence[bytes]:
-    return [_FLAG_FIELDS[value] for value in values]
-
-
 def _write_plainly(values: Values) -> Sequence[bytes]:
     return [b"\\N" if value is None else value for value in values]
 
@@ -158,12 +150,12 @@ CONVERTERS: dict[str, Converter] = {
     # A STRICT column takes digits for the number that they are, and refuses other text.
     "integer": texts,
     "text": texts,
-    "boolean": _flags,
+    "boolean": lambda fields: [_FLAGS[field] for field in fields],
     "timestamp": _times,
 }
 WRITERS: dict[str, Writer] = {
     "integer": _write_plainly,
     "text": _write_texts,
-    "boolean": _write_flags,
+    "boolean": lambda values: [_FLAG_FIELDS[value] for value in values],
     "timestamp": _write_times,
 }

@@ -37,10 +37,11 @@ from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import schema
-from taskdb_cli.database.sqlite.connection import LimitedConnection, open_file
+from taskdb_cli.database.sqlite.connection import open_file, raw_connection
 from taskdb_cli.database.sqlite.damage import find_damage
 from taskdb_cli.database.sqlite.files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
 from taskdb_cli.database.sqlite.locks import lock_holder
+from taskdb_cli.database.sqlite.url import FORM
 from taskdb_cli.errors import (
     DatabaseMissing,
     DataCorrupt,
@@ -72,14 +73,8 @@ class SQLite(Backend):
     def __init__(self, url: URL, options: Options) -> None:
         """Raise InvalidConfiguration for a URL that names no file."""
         super().__init__(url, options)
-        if not url.database or url.database == ":memory:":
-            raise InvalidConfiguration(
-                "a SQLite URL must name a file: sqlite:///relative/path or sqlite:////absolute/path"
-            )
-        if url.query or url.host:
-            raise InvalidConfiguration(
-                "a SQLite URL takes a path and nothing else: sqlite:///relative/path or sqlite:////absolute/path"
-            )
+        if url.database in (None, "", ":memory:") or url.query or url.host:
+            raise InvalidConfiguration("a SQLite URL takes the path of a file and nothing else", FORM)
         if options.schema is not None:
             raise InvalidConfiguration("a SQLite file has no schemas", "leave out --schema and TASKDB_SCHEMA")
         # Symbolic links and ".." are kept: behind a link, ".." is the parent of the link's target.
@@ -96,14 +91,14 @@ class SQLite(Backend):
 
     def create_engine(self) -> Engine:
         """Return an engine whose connections obey foreign keys and begin transactions explicitly."""
-        pooling: dict[str, Any] = {"poolclass": NullPool}
+        pooling: dict[str, Any] = {}
         if pool := self.options.pool:
-            limits = {"max_overflow": pool.overflow, "pool_timeout": pool.timeout}
-            pooling = {"poolclass": QueuePool, "pool_size": pool.size, **limits}
+            pooling = {"pool_size": pool.size, "max_overflow": pool.overflow, "pool_timeout": pool.timeout}
         engine = create_engine(
             "sqlite://",
             creator=lambda: open_file(self.path, self.options, BUSY_TIMEOUT),
             hide_parameters=True,
+            poolclass=QueuePool if pool else NullPool,
             **pooling,
         )
         event.listen(engine, "begin", self._begin)
@@ -111,8 +106,7 @@ class SQLite(Backend):
 
     def _begin(self, connection: Connection) -> None:
         """Begin. A writer takes the lock now, when nothing is lost if another process has it."""
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, LimitedConnection)
+        raw = raw_connection(connection)
         raw.clock.limit(self.options.statement_timeout, "TASKDB_STATEMENT_TIMEOUT")
         connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
         encoding, found = raw.execute(_LOOK).fetchone()
@@ -182,10 +176,7 @@ class SQLite(Backend):
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     ) -> None:
         """Insert by one prepared statement, fed from the iterator."""
-        names = ", ".join(columns)
-        marks = ", ".join("?" * len(columns))
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         processors = [
             table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
             for name in columns
@@ -196,15 +187,14 @@ class SQLite(Backend):
             for row in rows
         )
         with logged(statement, self.options.slow_query_ms):
-            raw.executemany(statement, values)
+            raw_connection(connection).executemany(statement, values)
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Ask for the query plan, which tells of a sort but not of how many rows: they are counted."""
         sql = literal_sql(connection, query)
         lines = tuple(row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
         sorts = any("USE TEMP B-TREE FOR" in line and "ORDER BY" in line for line in lines)
-        everything = query.order_by(None).limit(None).subquery()
-        count = select(func.count()).select_from(everything)
+        count = select(func.count()).select_from(query.order_by(None).limit(None).subquery())
         reached = tuple(_reached(line) for line in lines if line.startswith(("SEARCH", "SCAN")))
         return Plan(sql, lines, reached, connection.execute(count).scalar_one() if sorts else None)
 
@@ -224,8 +214,7 @@ class SQLite(Backend):
         makes the file of a new database no longer empty.
         """
         with connect() as connection:
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, LimitedConnection)
+            raw = raw_connection(connection)
             raw.execute("PRAGMA foreign_keys = OFF")
             with persist(lambda: self._begin_writing(connection), budget=self.options.migration_wait):
                 raw.clock.limit(self.options.migration_timeout, "TASKDB_MIGRATION_TIMEOUT")

@@ -46,9 +46,8 @@ def make_file(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as exc:
-        raise StorageFailed(
-            f"{path} cannot be created: {exc.strerror}", "choose another place with --database-url"
-        ) from exc
+        hint = "choose another place with --database-url"
+        raise StorageFailed(f"{path} cannot be created: {exc.strerror}", hint) from exc
 
 
 def uri(path: Path, parameters: str) -> str:
@@ -56,9 +55,17 @@ def uri(path: Path, parameters: str) -> str:
     return f"file://{quote(os.fsencode(path))}?{parameters}"
 
 
-def at_rest(path: Path) -> bool:
-    """Return whether every committed change is in the file itself, and none in a file beside it."""
-    return not _unfinished(path)
+def unfinished(path: Path) -> list[str]:
+    """Return the files beside a database that hold changes which may not be in the database file itself."""
+    real = os.path.realpath(path)
+    return [real + suffix for suffix in ("-wal", "-journal") if _has_content(real + suffix)]
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return Path(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def obstacle(path: Path) -> tuple[str, str] | None:
@@ -70,13 +77,12 @@ def obstacle(path: Path) -> tuple[str, str] | None:
         reason = f"no file can be made in {real.parent}"
     elif os.path.lexists(real) and not os.access(real, os.W_OK):
         reason = "the file is read-only for this user"
-    if reason and (changes := _unfinished(path)):
-        return (
-            f"{reason}, and {changes[0]} has to be worked into it first",
-            "run this as a user who may write there, or on a copy of all its files elsewhere",
-        )
     if reason:
-        return reason, "run this as a user who may write there"
+        hint = "run this as a user who may write there"
+        if changes := unfinished(path):
+            reason += f", and {changes[0]} has to be worked into it first"
+            hint += ", or on a copy of all its files elsewhere"
+        return reason, hint
     try:
         space = os.statvfs(real.parent)
     except OSError as exc:
@@ -84,15 +90,3 @@ def obstacle(path: Path) -> tuple[str, str] | None:
     if space.f_bavail * space.f_frsize < LEAST_ROOM:
         return f"the disk under {real.parent} is full", "make room on it"
     return None
-
-
-def _unfinished(path: Path) -> list[str]:
-    real = os.path.realpath(path)
-    return [real + suffix for suffix in ("-wal", "-journal") if _has_content(real + suffix)]
-
-
-def _has_content(path: str) -> bool:
-    try:
-        return Path(path).stat().st_size > 0
-    except FileNotFoundError:
-        return False
