@@ -14,8 +14,8 @@ from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.cursor import Cursor
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-from taskdb_cli.services.listing.query import TaskFilter, fold
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, fold
+from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 

@@ -142,10 +142,7 @@ def list_(
 
 @app.command(epilog="Example: taskdb task show 7 -o json")
 def show(
-    ctx: typer.Context,
-    id: Annotated[int, typer.Argument(help="The id of a task.")],
-    *,
-    output: Output,
+    ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output
 ) -> None:
     """Show one task."""
     from taskdb_cli.services import task as service
@@ -257,12 +254,7 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb task export --user ann@example.com -o csv > tasks.csv")
-def export(
-    ctx: typer.Context,
-    *,
-    given: Annotated[dict[str, Any], EXPORT],
-    output: ExportOutput,
-) -> None:
+def export(ctx: typer.Context, *, given: Annotated[dict[str, Any], EXPORT], output: ExportOutput) -> None:
     """Print all matching tasks, in a format that import reads."""
     from taskdb_cli.services import task as service
 

@@ -59,9 +59,7 @@ class Task(SQLModel, table=True):
     id: int = Field(default=None, sa_column=Column(BigNumber, Identity(always=True), primary_key=True))
     user_id: int = Field(
         sa_column=Column(
-            BigNumber,
-            ForeignKey("users.id", name="tasks_user_id_fkey", ondelete="CASCADE"),
-            nullable=False,
+            BigNumber, ForeignKey("users.id", name="tasks_user_id_fkey", ondelete="CASCADE"), nullable=False
         )
     )
     external_id: str | None = Field(default=None, sa_column=Column(text_type()))

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cache, partial
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, func, select
+from sqlalchemy import Column, ColumnElement, Select, bindparam, func, or_, select
 
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, TITLE_LENGTH, is_one_line
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
-from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
-from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY, TaskFilter, UserFilter, fold
+from taskdb_cli.models.vocabulary import OPEN_STATUSES, TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
+from taskdb_cli.services.listing.query import SEARCH_LENGTH, TASK_QUERY, USER_QUERY, TaskFilter, UserFilter
 from taskdb_cli.services.listing.sorting import SortKey
 
 # Statements are made of tables: with the classes of the ORM, SQLAlchemy takes longer for each of them.
 _tasks, _users = Task.metadata.tables["tasks"].c, User.metadata.tables["users"].c
 _FOLDED = {"title", "name"}
+_ESCAPE = "/"
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def fold(text: str) -> str:
+    """Return the text with A to Z in lower case, as `lower()` does on both engines here."""
+    return text.translate(_ASCII_LOWER)
 
 
 def _is_line(longest: int, value: object) -> bool:
@@ -78,12 +85,12 @@ def task_records() -> Select[Any]:
 
 def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users."""
-    return task_records().where(*_conditions(filter, _tasks, users=tuple(owners)))
+    return task_records().where(*_task_conditions(filter, owners))
 
 
 def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of how many tasks match."""
-    matching = _conditions(filter, _tasks, users=tuple(owners))
+    matching = _task_conditions(filter, owners)
     return select(func.count()).select_from(Task.metadata.tables["tasks"]).where(*matching)
 
 
@@ -93,22 +100,65 @@ def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
     if with_counts:
         count = select(func.count()).where(_tasks.user_id == _users.id)
         columns.append(count.scalar_subquery().label("tasks"))
-    return select(*columns).where(*_conditions(filter, _users))
+    return select(*columns).where(*_user_conditions(filter))
 
 
 def user_count_query(filter: UserFilter) -> Select[Any]:
     """Return the query of how many users match."""
-    return select(func.count()).select_from(User.metadata.tables["users"]).where(*_conditions(filter, _users))
+    return select(func.count()).select_from(User.metadata.tables["users"]).where(*_user_conditions(filter))
 
 
-def _conditions(
-    filter: TaskFilter | UserFilter, columns: Any, **resolved: object
-) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions that must all hold; `resolved` are values that stand for what was given.
+def _task_conditions(filter: TaskFilter, owners: Collection[int]) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that must all hold; raise InvalidInput for a search text that cannot match."""
+    if owners:
+        yield _is_one_of(_tasks.user_id, owners)
+    if filter.statuses:
+        yield _has_status(filter.statuses)
+    if filter.priorities:
+        yield _is_one_of(_tasks.priority, filter.priorities)
+    if filter.search:
+        yield _contains(filter.search, _tasks.title, _tasks.description)
+    if filter.overdue_at is not None:
+        yield _has_status(OPEN_STATUSES) & (_tasks.due_at < filter.overdue_at)
+    if filter.no_due:
+        yield _tasks.due_at.is_(None)
+    for name in ("due", "created", "updated", "completed"):
+        if (moment := getattr(filter, f"{name}_before")) is not None:
+            yield _tasks[f"{name}_at"] < moment
+        if (moment := getattr(filter, f"{name}_after")) is not None:
+            yield _tasks[f"{name}_at"] >= moment
 
-    Raises InvalidInput for a search text that no database can look for.
-    """
-    for field in fields(filter):
-        value = resolved.get(field.name, getattr(filter, field.name))
-        if value != field.default:
-            yield field.metadata["parameter"].where(columns, value)
+
+def _user_conditions(filter: UserFilter) -> Iterator[ColumnElement[bool]]:
+    if filter.active is not None:
+        yield _users.is_active == filter.active
+    if filter.search:
+        yield _contains(filter.search, _users.email, _users.name)
+    if filter.id is not None:
+        yield _users.id == filter.id
+
+
+def _is_one_of(column: Column[Any], values: Collection[Any]) -> ColumnElement[bool]:
+    wanted = sorted(values)
+    return column == wanted[0] if len(wanted) == 1 else column.in_(wanted)
+
+
+def _has_status(statuses: Collection[TaskStatus]) -> ColumnElement[bool]:
+    # A partial index answers only for statuses that the planner sees, so they are written into the SQL.
+    wanted = sorted(statuses)
+    if len(wanted) == 1:
+        return _tasks.status == bindparam(None, wanted[0], literal_execute=True)
+    return _tasks.status.in_(bindparam(None, wanted, expanding=True, literal_execute=True))
+
+
+def _contains(text: str, *columns: Column[Any]) -> ColumnElement[bool]:
+    """Return the condition that one of the columns contains the text; A to Z match in either case."""
+    if len(text) > SEARCH_LENGTH:
+        too_long = f"the search text has {len(text)} characters"
+        raise InvalidInput(too_long, f"at most {SEARCH_LENGTH} work")
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
+    pattern = fold(text)
+    for character in (_ESCAPE, "%", "_"):
+        pattern = pattern.replace(character, _ESCAPE + character)
+    return or_(*[func.lower(column).contains(pattern, escape=_ESCAPE) for column in columns])

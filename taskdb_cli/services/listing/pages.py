@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Generic, Self
 
 from sqlalchemy import Select
@@ -14,7 +13,7 @@ from sqlmodel import Session
 
 from taskdb_cli.services.listing.cursor import Cursor
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
-from taskdb_cli.services.listing.query import Filter, ListQuery, RequestTime, TaskFilter
+from taskdb_cli.services.listing.query import Filter, ListQuery, TaskFilter
 from taskdb_cli.services.listing.sorting import Order, Position
 
 STREAM_ROWS = 1000
@@ -71,11 +70,9 @@ class ListRequest(Generic[Filter]):
         if given.get("after") is not None:
             cursor = Cursor.decode(given["after"], asked, order)
             now, after = cursor.now, cursor.position
-        clock = RequestTime(now, partial(parse_time, now=now))
-        declared = {each.name: each.metadata["parameter"] for each in fields(query.filter)}
         values = {
-            name: parameter.convert(asked[parameter.name], clock)
-            for name, parameter in declared.items()
+            name: parameter.convert(asked[parameter.name], now, parse_time)
+            for name, parameter in query.filters.items()
             if parameter.name in asked
         }
         return cls(query.filter(**values), order, given.get("limit", 0), after, now, asked)

@@ -1,16 +1,17 @@
 """What a list of tasks or users can be asked for: each filter, sort key and limit, declared once.
 
 The command line makes its options from these declarations, and the API makes its query parameters from
-them. This module imports no SQLAlchemy and no pydantic, because `taskdb --help` needs it.
+them. `filters` turns the filters into SQL. This module imports no SQLAlchemy and no pydantic, because
+`taskdb --help` needs it.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import cached_property
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import CLOSED_STATUSES, OPEN_STATUSES, TaskPriority, TaskStatus
@@ -21,15 +22,6 @@ SEARCH_LENGTH = 200
 
 _STATUSES = {**{each.value: {each} for each in TaskStatus}, "open": OPEN_STATUSES, "closed": CLOSED_STATUSES}
 _PRIORITIES = {each.word: {each} for each in TaskPriority}
-_ESCAPE = "/"
-_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-
-
-class RequestTime(NamedTuple):
-    """The time of a request, and how its caller writes times."""
-
-    now: datetime
-    parse: Callable[[str], datetime]
 
 
 @dataclass(frozen=True)
@@ -46,169 +38,86 @@ class Parameter:
     """The option where it is not called as the parameter."""
     choices: tuple[str, ...] = ()
     longest: int | None = None
-    offered: bool = True
-    """Whether callers can give it. A filter that is not offered is set by the code."""
-    convert: Callable[[Any, RequestTime], Any] = lambda given, _: given
-    """Return the value of the filter; raise InvalidInput for a word that is not known."""
-    where: Callable[[Any, Any], Any] | None = None
-    """Return the condition, on the columns of the table, that the value of the filter stands for."""
+    convert: Callable[[Any, datetime, Callable[..., datetime]], Any] = lambda given, *_: given
+    """Return the value of the filter for what was given, the time of the request, and a parser of times.
+
+    Raises InvalidInput for a word that is not known.
+    """
 
 
-def fold(text: str) -> str:
-    """Return the text with A to Z in lower case, as `lower()` does on both engines here."""
-    return text.translate(_ASCII_LOWER)
-
-
-def _is_one_of(column: str) -> Callable[[Any, Any], Any]:
-    def where(tasks: Any, values: Any) -> Any:
-        wanted = sorted(values)
-        return tasks[column] == wanted[0] if len(wanted) == 1 else tasks[column].in_(wanted)
-
-    return where
-
-
-def _has_status(tasks: Any, statuses: frozenset[TaskStatus]) -> Any:
-    from sqlalchemy import bindparam
-
-    # A partial index answers only for statuses that the planner sees, so they are written into the SQL.
-    wanted = sorted(statuses)
-    if len(wanted) == 1:
-        return tasks.status == bindparam(None, wanted[0], literal_execute=True)
-    return tasks.status.in_(bindparam(None, wanted, expanding=True, literal_execute=True))
-
-
-def _choice(name: str, meanings: Mapping[str, Any], where: Callable[[Any, Any], Any]) -> dict[str, Parameter]:
-    """Declare a filter by some of the words that have a meaning."""
+def _words(name: str, meanings: Mapping[str, Any]) -> Parameter:
+    """Declare a parameter that takes some of the words that have a meaning."""
     *first, last = meanings
     words = f"{', '.join(first)} or {last}"
 
-    def convert(given: list[str], _: RequestTime) -> frozenset[Any]:
+    def convert(given: list[str], *_: object) -> frozenset[Any]:
         for word in given:
             if word.lower() not in meanings:
                 raise InvalidInput(f"there is no {name} {brief(word)!r}", f"it must be {words}")
         return frozenset().union(*[meanings[word.lower()] for word in given])
 
     help, metavar = f"{words}; repeat for several.", name.upper()
-    choices = tuple(meanings)
-    return _declared(name, list[str], help, None, metavar, choices=choices, convert=convert, where=where)
+    return Parameter(name, list[str], help, metavar=metavar, choices=tuple(meanings), convert=convert)
 
 
-def _search(words: str, *columns: str) -> dict[str, Parameter]:
-    """Declare a filter by a text that one of the columns contains."""
-
-    def where(table: Any, text: str) -> Any:
-        from sqlalchemy import func, or_
-
-        if len(text) > SEARCH_LENGTH:
-            too_long = f"the search text has {len(text)} characters"
-            raise InvalidInput(too_long, f"at most {SEARCH_LENGTH} work")
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
-        pattern = fold(text)
-        for character in (_ESCAPE, "%", "_"):
-            pattern = pattern.replace(character, _ESCAPE + character)
-        return or_(*[func.lower(table[name]).contains(pattern, escape=_ESCAPE) for name in columns])
-
-    help = f"{words}; at most {SEARCH_LENGTH} characters."
-    return _declared("search", str, help, "", "TEXT", longest=SEARCH_LENGTH, where=where)
+def _search(where: str) -> Parameter:
+    help = f"{where} holds it; at most {SEARCH_LENGTH} characters."
+    return Parameter("search", str, help, "", "TEXT", longest=SEARCH_LENGTH)
 
 
-def _before(column: str, verb: str) -> dict[str, Parameter]:
-    return _time(column.replace("_at", "_before"), f"{verb} before then.", column, operator.lt)
-
-
-def _after(column: str, verb: str) -> dict[str, Parameter]:
-    return _time(column.replace("_at", "_after"), f"{verb} then or later.", column, operator.ge)
-
-
-def _time(name: str, help: str, column: str, compare: Callable[[Any, Any], Any]) -> dict[str, Parameter]:
-    return _declared(
-        name,
-        str | None,
-        help,
-        None,
-        "WHEN",
-        convert=lambda text, clock: clock.parse(text),
-        where=lambda tasks, moment: compare(tasks[column], moment),
+def _time(name: str, help: str) -> Parameter:
+    return Parameter(
+        name, str | None, help, None, "WHEN", convert=lambda text, now, parse: parse(text, now=now)
     )
-
-
-def _declared(*words: Any, **more: Any) -> dict[str, Parameter]:
-    return {"parameter": Parameter(*words, **more)}
 
 
 @dataclass(frozen=True)
 class TaskFilter:
     """Which tasks are meant. A field that has its default restricts nothing."""
 
-    users: tuple[str, ...] = field(
-        default=(),
-        metadata=_declared(
+    users: Annotated[
+        tuple[str, ...],
+        Parameter(
             "user",
             list[str],
             "Only theirs; repeat for several.",
             metavar="USER",
-            convert=lambda given, _: tuple(given),
-            where=_is_one_of("user_id"),
+            convert=lambda given, *_: tuple(given),
         ),
-    )
-    statuses: frozenset[TaskStatus] = field(
-        default=frozenset(), metadata=_choice("status", _STATUSES, _has_status)
-    )
-    priorities: frozenset[TaskPriority] = field(
-        default=frozenset(), metadata=_choice("priority", _PRIORITIES, _is_one_of("priority"))
-    )
-    search: str = field(default="", metadata=_search("Title or description holds it", "title", "description"))
-    overdue_at: datetime | None = field(
-        default=None,
-        metadata=_declared(
-            "overdue",
-            bool,
-            "Open, and due before now.",
-            default=False,
-            convert=lambda _, clock: clock.now,
-            where=lambda tasks, now: _has_status(tasks, OPEN_STATUSES) & (tasks.due_at < now),
-        ),
-    )
-    no_due: bool = field(
-        default=False,
-        metadata=_declared(
-            "no_due",
-            bool,
-            "Without a due date.",
-            default=False,
-            where=lambda tasks, _: tasks.due_at.is_(None),
-        ),
-    )
-    due_before: datetime | None = field(default=None, metadata=_before("due_at", "Due"))
-    due_after: datetime | None = field(default=None, metadata=_after("due_at", "Due"))
-    created_before: datetime | None = field(default=None, metadata=_before("created_at", "Created"))
-    created_after: datetime | None = field(default=None, metadata=_after("created_at", "Created"))
-    updated_before: datetime | None = field(default=None, metadata=_before("updated_at", "Last changed"))
-    updated_after: datetime | None = field(default=None, metadata=_after("updated_at", "Last changed"))
-    completed_before: datetime | None = field(default=None, metadata=_before("completed_at", "Completed"))
-    completed_after: datetime | None = field(default=None, metadata=_after("completed_at", "Completed"))
+    ] = ()
+    statuses: Annotated[frozenset[TaskStatus], _words("status", _STATUSES)] = frozenset()
+    priorities: Annotated[frozenset[TaskPriority], _words("priority", _PRIORITIES)] = frozenset()
+    search: Annotated[str, _search("Title or description")] = ""
+    overdue_at: Annotated[
+        datetime | None,
+        Parameter("overdue", bool, "Open, and due before now.", False, convert=lambda _, now, __: now),
+    ] = None
+    no_due: Annotated[bool, Parameter("no_due", bool, "Without a due date.", False)] = False
+    due_before: Annotated[datetime | None, _time("due_before", "Due before then.")] = None
+    due_after: Annotated[datetime | None, _time("due_after", "Due then or later.")] = None
+    created_before: Annotated[datetime | None, _time("created_before", "Created before then.")] = None
+    created_after: Annotated[datetime | None, _time("created_after", "Created then or later.")] = None
+    updated_before: Annotated[datetime | None, _time("updated_before", "Last changed before then.")] = None
+    updated_after: Annotated[datetime | None, _time("updated_after", "Last changed then or later.")] = None
+    completed_before: Annotated[datetime | None, _time("completed_before", "Completed before then.")] = None
+    completed_after: Annotated[datetime | None, _time("completed_after", "Completed then or later.")] = None
 
 
 @dataclass(frozen=True)
 class UserFilter:
-    """Which users are meant. A field that has its default restricts nothing."""
+    """Which users are meant. A field that has its default restricts nothing; callers cannot give `id`."""
 
-    active: bool | None = field(
-        default=None,
-        metadata=_declared(
+    active: Annotated[
+        bool | None,
+        Parameter(
             "active",
             bool | None,
             "Only active users, or only inactive ones.",
             option="--active/--inactive",
-            where=lambda users, active: users.is_active == active,
         ),
-    )
-    search: str = field(default="", metadata=_search("Address or name holds it", "email", "name"))
-    id: int | None = field(
-        default=None,
-        metadata=_declared("id", int, "", offered=False, where=lambda users, only: users.id == only),
-    )
+    ] = None
+    search: Annotated[str, _search("Address or name")] = ""
+    id: int | None = None
 
 
 Filter = TypeVar("Filter", TaskFilter, UserFilter)
@@ -226,13 +135,17 @@ class ListQuery(Generic[Filter]):
     more: tuple[Parameter, ...] = ()
     paged: bool = True
 
-    @property
+    @cached_property
+    def filters(self) -> dict[str, Parameter]:
+        """The fields of the filter that callers can give, each with its parameter."""
+        hints = get_type_hints(self.filter, include_extras=True)
+        return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+    @cached_property
     def bound(self) -> list[Parameter]:
         """The parameters that decide which records there are and in which order: the filters and the sort."""
-        filters: list[Parameter] = [each.metadata["parameter"] for each in fields(self.filter)]
         help = f"{', '.join(self.sorts)}; comma-separated, '-' in front for descending."
-        sort = Parameter("sort", str, help, self.sort, "KEYS", longest=200)
-        return [*(each for each in filters if each.offered), sort]
+        return [*self.filters.values(), Parameter("sort", str, help, self.sort, "KEYS", longest=200)]
 
     @property
     def parameters(self) -> list[Parameter]:

@@ -6,9 +6,10 @@ neither repeat a row nor hide one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, literal, tuple_
 
@@ -29,26 +30,24 @@ class SortKey:
     """Whether a record can have this value. It is not asked about absent values."""
     nullable: bool = False
 
+    @cached_property
+    def terms(self) -> list[ColumnElement[Any]]:
+        """The ORDER BY terms, ascending and descending. Absent values come last either way."""
+        terms: list[ColumnElement[Any]] = [self.expression.asc(), self.expression.desc()]
+        return [term.nulls_last() for term in terms] if self.nullable else terms
+
+    @cached_property
+    def present(self) -> SortKey:
+        """The same key of rows that all have a value for it."""
+        return replace(self, nullable=False)
+
 
 @dataclass(frozen=True)
 class Directed:
-    """A sort key and its direction. Absent values come last either way."""
+    """A sort key and its direction."""
 
     key: SortKey
     descending: bool
-
-    def term(self) -> ColumnElement[Any]:
-        """Return the ORDER BY term."""
-        expression = self.key.expression
-        directed = expression.desc() if self.descending else expression.asc()
-        return directed.nulls_last() if self.key.nullable else directed
-
-
-class Segment(NamedTuple):
-    """A contiguous part of an order, which one index can deliver sorted."""
-
-    conditions: tuple[ColumnElement[bool], ...]
-    keys: tuple[Directed, ...]
 
 
 @dataclass(frozen=True)
@@ -109,41 +108,37 @@ class Order:
         another one where a single row comparison cannot say what comes after.
         """
         for conditions, keys in _segments((), self.keys, after):
-            yield query.where(*conditions).order_by(*[directed.term() for directed in keys])
+            yield query.where(*conditions).order_by(*[each.key.terms[each.descending] for each in keys])
 
 
 def _segments(
     fixed: tuple[ColumnElement[bool], ...], keys: tuple[Directed, ...], after: Position | None
-) -> Iterator[Segment]:
+) -> Iterator[tuple[tuple[ColumnElement[bool], ...], tuple[Directed, ...]]]:
+    """Yield the conditions and the sort keys of each part that one index can deliver sorted."""
     first, others = keys[0], keys[1:]
     expression = first.key.expression
     if first.key.nullable:
-        present = replace(first, key=replace(first.key, nullable=False))
+        present = Directed(first.key.present, first.descending)
         if after is None or after[0] is not None:
             yield from _segments((*fixed, expression.is_not(None)), (present, *others), after)
             after = None
         # PostgreSQL sees that an index on the key and the id has the rows without a value in order only if
         # ORDER BY names the key, too.
         named = (replace(present, descending=others[0].descending),) if len(others) == 1 else ()
-        for part in _segments((*fixed, expression.is_(None)), others, after[1:] if after else None):
-            yield Segment(part.conditions, (*named, *part.keys))
-    elif after is None:
-        yield Segment(fixed, keys)
-    elif _is_comparable(keys):
-        row = tuple_(*[directed.key.expression for directed in keys])
-        bounds = tuple_(*map(_bound, keys, after))
-        yield Segment((*fixed, row < bounds if first.descending else row > bounds), keys)
+        for conditions, rest in _segments(
+            (*fixed, expression.is_(None)), others, after[1:] if after else None
+        ):
+            yield conditions, (*named, *rest)
+        return
+    if after is None:
+        yield fixed, keys
+        return
+    bounds = [literal(value, each.key.expression.type) for each, value in zip(keys, after, strict=True)]
+    one_way = len({each.descending for each in keys}) == 1
+    if one_way and not any(each.key.nullable for each in keys):
+        # A single row comparison says what comes after the position.
+        row = tuple_(*[each.key.expression for each in keys])
+        yield (*fixed, row < tuple_(*bounds) if first.descending else row > tuple_(*bounds)), keys
     else:
-        bound = _bound(first, after[0])
-        yield from _segments((*fixed, expression == bound), others, after[1:])
-        yield Segment((*fixed, expression < bound if first.descending else expression > bound), keys)
-
-
-def _bound(directed: Directed, value: object) -> ColumnElement[Any]:
-    return literal(value, directed.key.expression.type)
-
-
-def _is_comparable(keys: Sequence[Directed]) -> bool:
-    """Return whether one row comparison says what comes after a position."""
-    one_way = len({directed.descending for directed in keys}) == 1
-    return one_way and not any(directed.key.nullable for directed in keys)
+        yield from _segments((*fixed, expression == bounds[0]), others, after[1:])
+        yield (*fixed, expression < bounds[0] if first.descending else expression > bounds[0]), keys
