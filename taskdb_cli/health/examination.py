@@ -64,13 +64,13 @@ class Engine(NamedTuple):
     first_statement: str = ""
     """What is run as soon as there is a connection, as a part of connecting."""
     vouches: bool = False
-    """Whether rows must have kept a constraint that is in force and was validated."""
+    """Whether every row is sure to keep a constraint that is enforced and validated."""
     hidden_tables: Measure[list[str]] = lambda _: []
     """The tables in which row level security may hide rows from the role."""
     broken_rows: Measure[list[str]] = lambda _: []
     """What the engine's own check says of rows, except for CHECK constraints."""
     unvalidated: Measure[dict[str, tuple[str, str]]] = lambda _: {}
-    """The constraints that old rows were never held to, each with its table and its remedy."""
+    """The constraints that were never checked for older rows, each with its table and its remedy."""
     unenforced: Measure[dict[str, str]] = lambda _: {}
     """Each reason why foreign keys are not checked when rows are written, with its remedy."""
     invalid_indexes: Measure[dict[str, str]] = lambda _: {}

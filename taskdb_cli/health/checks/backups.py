@@ -186,12 +186,12 @@ def drill(exam: Examination) -> Result:
     _verified(exam)
     drilled, remedy = _counted(exam).record.drilled, f"{_VERIFY} --drill"
     if drilled is None:
-        return Result(Status.WARNING, "no archive was ever restored for trial", remedy=remedy)
+        return Result(Status.WARNING, "no archive was ever restored as a test", remedy=remedy)
     age = (exam.now - drilled.at).total_seconds()
     if age < 0:
         message = f"the last drill, of {drilled.archive}, has a date in the future: a clock is or was wrong"
         return Result(Status.UNKNOWN, message, remedy=remedy)
-    message = f"{drilled.archive} was restored for trial at {drilled.at:%Y-%m-%d %H:%M} UTC"
+    message = f"{drilled.archive} was restored as a test at {drilled.at:%Y-%m-%d %H:%M} UTC"
     return exam.judged(age, message, remedy)
 
 

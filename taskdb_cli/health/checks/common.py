@@ -28,7 +28,7 @@ FEWEST_TASKS = 10_000
 
 PAGE = 50
 
-_MAKE = "make it anew by the SQL that 'taskdb migrate sql' prints, or restore a backup into a new database"
+_RECREATE = "create it again with the SQL of 'taskdb migrate sql', or restore a backup into a new database"
 
 
 @check("connection")
@@ -103,7 +103,7 @@ def constraints(exam: Examination) -> Result:
         # These reasons name the constraints with disabled triggers already.
         lost = [line for line in lost if "with disabled triggers, not" not in line]
     if faults := [*unenforced, *lost]:
-        remedy = "; ".join(dict.fromkeys(unenforced.values())) or _MAKE
+        remedy = "; ".join(dict.fromkeys(unenforced.values())) or _RECREATE
         return none_of(faults, "", "rules are not enforced as they should be", remedy=remedy)
     return none_of(
         list(unvalidated),
@@ -122,14 +122,14 @@ def indexes(exam: Examination) -> Result:
         [f"{name} is invalid" for name in invalid] + lost,
         "every index is there and valid",
         "queries will be slow",
-        remedy="; ".join([*invalid.values(), *([_MAKE] if lost else [])]),
+        remedy="; ".join([*invalid.values(), *([_RECREATE] if lost else [])]),
         status=Status.WARNING,
     )
 
 
 @check("orphans")
 def orphans(exam: Examination) -> Result:
-    """Count rows whose parent does not exist, such as tasks without their user. This reads whole tables."""
+    """Count rows that refer to a missing row, such as tasks without their user. This reads whole tables."""
     exam.require_all_rows()
     found, remedies, total = [], [], 0
     for table in metadata().sorted_tables:
@@ -141,7 +141,7 @@ def orphans(exam: Examination) -> Result:
             )
             if number:
                 total += number
-                found.append(f"{number:,} rows of {table.name} miss their row of {parent}")
+                found.append(f"{number:,} rows of {table.name} refer to missing rows of {parent}")
                 remedies.append(f"DELETE FROM {table.name} WHERE {column} NOT IN (SELECT id FROM {parent})")
     if not found:
         return Result(Status.OK, "every foreign key finds its row", 0)
@@ -166,7 +166,7 @@ def identity(exam: Examination) -> Result:
         bad.append((fault, _more_ids(each) if used_up else each.remedy, each.collides or used_up))
     return none_of(
         [fault for fault, _, _ in bad],
-        "new ids are above all that are there",
+        "every next id is above the highest id",
         "new rows cannot get an id, or get one that is taken",
         remedy="; ".join(remedy for _, remedy, _ in bad),
         status=Status.CRITICAL if any(fails for *_, fails in bad) else Status.WARNING,
@@ -203,8 +203,8 @@ def identity_left(exam: Examination) -> Result:
 def rules(exam: Examination) -> Result:
     """Look for rows that break a rule.
 
-    Where a constraint is in force and validated, a server vouches for every row. All rows are held to the
-    other constraints, and to every constraint if the engine cannot vouch for any.
+    If the engine vouches for its constraints, this checks only those that are missing, not enforced or not
+    validated. Otherwise it checks all of them.
     """
     exam.require_all_rows()
     broken = [*exam.engine.broken_rows(exam), *_broken_rules(exam)]
@@ -287,7 +287,7 @@ def plans(exam: Examination) -> Result:
     return none_of(
         slow,
         "the usual lists are read from an index",
-        "these read every task",
+        "these lists read every task",
         remedy="ANALYZE tasks; then look at 'taskdb task list --explain' and at the check indexes",
         status=Status.WARNING,
     )

@@ -82,7 +82,7 @@ def permissions(exam: Examination) -> Result:
     files = _files(exam)
     found = [str(path) for path in (*files, files[0].parent) if path.stat().st_mode & stat.S_IWOTH]
     remedy = f"chmod o-w {shlex.join(found)}"
-    return none_of(found, "others may not write", "anyone may write to", remedy=remedy)
+    return none_of(found, "not everybody may write to the file", "anyone may write to", remedy=remedy)
 
 
 @check("disk", on=SQLITE)
