@@ -43,7 +43,6 @@ def run(
     It returns when `timeout` seconds are over, even if the server has stopped answering. What was not
     measured by then is unknown. Raises InvalidInput for the name of a check that does not exist.
     """
-    begun = time.monotonic()
     for name in (*only, *skip):
         if name not in CHECKS and name not in DROPPED:
             raise InvalidInput(f"there is no check {name!r}", f"the checks are {', '.join(CHECKS)}")
@@ -52,6 +51,8 @@ def run(
         raise InvalidInput("no check is left", "name one with --only, and skip fewer")
     for module in ("common", database.backend.dialect):
         import_module(f"taskdb_cli.health.checks.{module}")
+    # The time to import a driver is not the database's.
+    begun = time.monotonic()
     # A pool's connections say nothing about connecting, and a second try would hide the first.
     options = replace(
         database.options,

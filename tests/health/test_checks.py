@@ -1,6 +1,7 @@
 """Each fault made for real, and the one check that it turns."""
 
 import sqlite3
+import time
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -535,6 +536,13 @@ def test_a_statement_that_waits(url, session):
     assert [found.status for found in report.checks] == ["ok", "unknown"]
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
     until(lambda: execute(url, waiting) == [(0,)])
+
+
+@ON_FILES
+def test_imports_take_none_of_the_time(url, monkeypatch):
+    """The time begins when everything is imported, however long that takes."""
+    monkeypatch.setattr("taskdb_cli.health.runner.import_module", lambda _: time.sleep(0.6))
+    assert run(open_database(url), now=NOW, timeout=1, only=["version"]).exit_code == 0
 
 
 @ON_FILES
