@@ -120,7 +120,7 @@ class Database:
             try:
                 connection.rollback()
             except TaskdbError as exc:
-                # What was to be read has been: that the connection breaks now takes nothing of it back.
+                # Everything has been read, so a connection that breaks now does no harm.
                 connection.invalidate(exc)
 
     @contextmanager
@@ -182,7 +182,7 @@ class Database:
         return persist(self._open, budget=self.options.retry_budget)
 
     def _log_connecting(self, outcome: str, begun: float) -> None:
-        # A pool has most connections ready: taking one is no event.
+        # With a pool most connections are open already, and taking one is no event.
         level = logging.DEBUG if self.options.pool else logging.INFO
         elapsed = (time.perf_counter() - begun) * 1000
         extra = {"place": self.backend.place, "duration_ms": round(elapsed)}
@@ -206,7 +206,7 @@ class Database:
                 yield session
 
     def _commit(self, session: Session) -> None:
-        # What is still to be written may fail, which is nothing to look up.
+        # Write the rest first: if that fails, there is no commit to look up.
         session.flush()
         connection = session.connection()
         transaction = self.backend.transaction(connection)
@@ -251,9 +251,9 @@ class Database:
 
     @contextmanager
     def migration(self, *, create: bool = False) -> Iterator[tuple[Connection, Connection]]:
-        """Open the connections of one who migrates alone, as `Backend.migration` says, with errors of ours.
+        """Open the connections of `Backend.migration`, with errors of ours.
 
-        A database that is missing is made first with `create`, where the engine can.
+        With `create`, a missing database is made first where the engine can.
         """
         if create:
             self.backend.create()
@@ -263,7 +263,7 @@ class Database:
             with self.backend.migration(self._open_patiently) as pair:
                 yield pair
         except self.backend.error_types as exc:
-            # A migration that misses a table is at fault itself: that the schema is behind is no news.
+            # A migration that misses a table is at fault itself, so do not look up the revision.
             raise self.backend.translate(exc) from exc
 
     @contextmanager

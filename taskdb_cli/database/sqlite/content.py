@@ -21,11 +21,11 @@ from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
 
 LOADING_CACHE_KIB = 16 * 1024
-"""What SQLite may keep of the file in memory while it loads rows: the index of a unique constraint is
-filled in no order, and with the usual 2 MiB its pages would be written and read again and again."""
+"""How much of the file SQLite may keep in memory while it loads rows. The rows fill the index of a unique
+constraint in no order, and with the usual 2 MiB its pages would be written and read again and again."""
 
 SORTING_CACHE_KIB = 4 * 1024
-"""What it may sort at a time when it builds an index: in the processor's cache it sorts faster."""
+"""How much it may sort at a time when it builds an index. It sorts faster in the processor's cache."""
 
 SORTING_THREADS = 2
 """How many threads may sort besides the one that reads the rows."""
@@ -46,7 +46,7 @@ SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ? AN
 class SQLiteContent(Content):
     """Readers see what was there when they began; a writer keeps every other writer out.
 
-    A `private` file is one that nobody else knows of, and that is thrown away if anything fails.
+    A `private` file is used by this process only, and is deleted if anything fails.
     """
 
     def __init__(self, connection: Connection, place: str, *, private: Path | None = None) -> None:
@@ -65,7 +65,7 @@ class SQLiteContent(Content):
         self._raw.clock.limit(0, "")
 
     def begin_replacement(self) -> None:
-        """Leave it at the write lock that the transaction began with; take memory for the rows."""
+        """Use more memory for the rows. The transaction holds the write lock since it began."""
         self._raw.clock.limit(0, "")
         # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
@@ -129,7 +129,8 @@ class SQLiteContent(Content):
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
         """Insert by one prepared statement, without a look at the CHECKs of the table.
 
-        Row by row they take longer than all else: SQLite builds their patterns anew for each.
+        `finishing` checks them. Row by row that takes longer than all else, because SQLite builds their
+        patterns anew for each row.
         """
         names, marks = ", ".join(layout.names), ", ".join("?" * len(layout.columns))
         converters = [CONVERTERS[column.type] for column in layout.columns]
@@ -143,9 +144,9 @@ class SQLiteContent(Content):
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
-        """Hold the rows against the rules, and build the indexes last: nobody can read meanwhile.
+        """Check the rows, and build the indexes last, because nobody can read the rows meanwhile.
 
-        AUTOINCREMENT has seen the highest id by itself.
+        AUTOINCREMENT notes the highest id by itself.
         """
         with self._checking():
             yield

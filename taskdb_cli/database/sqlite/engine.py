@@ -120,8 +120,8 @@ class SQLite(Backend):
     def create(self) -> bool:
         """Make the file, for its owner alone; return False if it holds something already.
 
-        It stays empty, and so as good as missing, until the migration that fills it commits: whoever
-        else comes meanwhile starts to make it too, and waits for that.
+        The file stays empty, and counts as missing, until the migration that fills it commits. Another
+        command that comes meanwhile begins the same migration, and waits for the first one.
         """
         try:
             self.require()
@@ -143,10 +143,9 @@ class SQLite(Backend):
         return Path(os.path.realpath(self.path))
 
     def missing_file(self) -> Path | None:
-        """Return where the path leads, unless anything is there, or was left there.
+        """Return where the path leads, unless the file, or a file beside it, is there.
 
-        A journal without its file would be taken for that of a file which is put there; SQLite itself
-        throws it away only when it begins an empty file.
+        SQLite would take a journal that was left behind for the journal of a file that is put there.
         """
         path = self.file()
         return None if any(map(os.path.lexists, (path, *sidecars(path)))) else path
@@ -157,9 +156,9 @@ class SQLite(Backend):
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Let the threads of this process write one after the other: they need not poll the file's lock.
+        """Let the threads of this process write one after the other, instead of polling the file's lock.
 
-        Who waits for long asks for that all the same, which says why when it is in vain.
+        A thread that has waited for long goes on and tries to get that lock, whose error says why it waits.
         """
         taken = self._turn.acquire(timeout=BUSY_TIMEOUT)
         try:
@@ -190,7 +189,7 @@ class SQLite(Backend):
             raw_connection(connection).executemany(statement, values)
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
-        """Ask for the query plan, which tells of a sort but not of how many rows: they are counted."""
+        """Ask for the query plan. It shows that rows are sorted but not how many, so count them."""
         sql = literal_sql(connection, query)
         lines = tuple(row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
         sorts = any("USE TEMP B-TREE FOR" in line and "ORDER BY" in line for line in lines)

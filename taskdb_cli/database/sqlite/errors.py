@@ -42,9 +42,6 @@ _STORAGE_FAULTS = {
     sqlite3.SQLITE_AUTH: "may not be opened",
 }
 
-_CHECK = "check the disk, and the permissions of the file and its directory"
-_CHECK_ROOM = "make room on the disk"
-
 _MISSING = re.compile("no such table|no such column|has no column")
 
 NEARLY_THE_LAST_ID = 2**63 - 2**32
@@ -131,15 +128,19 @@ def _storage_fault(
         ):
             if tables := [name for (name,) in connection.execute(query, (NEARLY_THE_LAST_ID,))]:
                 return IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
-    reason, hint = obstacle(path) or (str(cause), _CHECK_ROOM if code == sqlite3.SQLITE_FULL else _CHECK)
+    hint = "check the disk, and the permissions of the file and its directory"
+    if code == sqlite3.SQLITE_FULL:
+        hint = "make room on the disk"
+    reason, hint = obstacle(path) or (str(cause), hint)
     return StorageFailed(f"{place} {_STORAGE_FAULTS[code]}: {reason}", hint)
 
 
 def _violation(cause: BaseException, statement: str | None) -> Violation:
     """Return the error for a constraint that a statement broke, with its name where that can be told.
 
-    SQLite names CHECKs itself. For a unique constraint it lists the columns, from which the name follows by
-    our convention. It does not say which foreign key it is: only a table that has a single one tells.
+    SQLite names CHECK constraints itself. For a unique constraint it lists the columns, from which the name
+    follows by our convention. It does not name foreign keys, so the name is known only where the table has
+    a single one.
     """
     message = f"the database refused the change: {cause}"
     what = str(cause).partition(" constraint failed: ")[2]
@@ -151,13 +152,8 @@ def _violation(cause: BaseException, statement: str | None) -> Violation:
         columns = column.replace(f"{table}.", "").split(", ")
         return UniqueViolation(message, "_".join([table, *columns, "key"]))
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-        return ForeignKeyViolation(message, _only_foreign_key(statement or ""))
+        written = re.match(r"\s*(?:INSERT INTO|UPDATE) (\w+)", statement or "")
+        model = metadata().tables.get(written[1]) if written else None
+        keys = [key.name for key in model.foreign_key_constraints] if model is not None else []
+        return ForeignKeyViolation(message, str(keys[0]) if len(keys) == 1 else None)
     return CheckViolation(message, what if code == sqlite3.SQLITE_CONSTRAINT_CHECK else None)
-
-
-def _only_foreign_key(statement: str) -> str | None:
-    """Return the name of the foreign key of the table that a statement writes to, if it has just one."""
-    written = re.match(r"\s*(?:INSERT INTO|UPDATE) (\w+)", statement)
-    table = metadata().tables.get(written[1]) if written else None
-    names = [key.name for key in table.foreign_key_constraints] if table is not None else []
-    return str(names[0]) if len(names) == 1 else None
