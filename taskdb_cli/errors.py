@@ -38,9 +38,11 @@ class TaskdbError(Exception):
     code = "failure"
     details: Sequence[Mapping[str, str]] = ()
 
-    def __init_subclass__(cls) -> None:
-        if "exit_code" in vars(cls) and "code" not in vars(cls):
-            cls.code = cls.exit_code.name.lower()
+    def __init_subclass__(cls, *, exit_code: ExitCode | None = None, code: str = "") -> None:
+        if exit_code:
+            cls.exit_code, cls.code = exit_code, exit_code.name.lower()
+        if code:
+            cls.code = code
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -48,10 +50,8 @@ class TaskdbError(Exception):
         self.hint = hint
 
 
-class InvalidInput(TaskdbError):
+class InvalidInput(TaskdbError, exit_code=ExitCode.USAGE):
     """A value that the caller gave breaks a rule of the data."""
-
-    exit_code = ExitCode.USAGE
 
 
 class InvalidConfiguration(InvalidInput):
@@ -69,10 +69,8 @@ class InvalidRecords(InvalidInput):
     """An imported file has records that break a rule; nothing was imported."""
 
 
-class NotFound(TaskdbError):
+class NotFound(TaskdbError, exit_code=ExitCode.NOT_FOUND):
     """The caller named something that does not exist."""
-
-    exit_code = ExitCode.NOT_FOUND
 
 
 class FileMissing(NotFound):
@@ -113,10 +111,8 @@ class DatabaseMissing(NotFound):
         super().__init__(f"no database at {path}", f"{hint}TASKDB_DATABASE_URL or --database-url")
 
 
-class Conflict(TaskdbError):
+class Conflict(TaskdbError, exit_code=ExitCode.CONFLICT):
     """The change contradicts what is stored."""
-
-    exit_code = ExitCode.CONFLICT
 
 
 class Violation(TaskdbError):
@@ -180,10 +176,9 @@ class TargetNotEmpty(Conflict):
         super().__init__(f"{place} holds {held} already", hint)
 
 
-class DatabaseUnavailable(TaskdbError):
+class DatabaseUnavailable(TaskdbError, exit_code=ExitCode.UNAVAILABLE):
     """The database could not be reached, timed out or stayed locked; nothing was changed."""
 
-    exit_code = ExitCode.UNAVAILABLE
     passing = False
     """Whether the same work may well succeed if it is done again at once."""
     cost: float = 0
@@ -215,30 +210,24 @@ class ConnectionFailed(DatabaseUnavailable):
         self.cost = cost
 
 
-class BackupRunning(TaskdbError):
+class BackupRunning(TaskdbError, exit_code=ExitCode.UNAVAILABLE):
     """Another run holds the lock of this label in the backup directory; nothing was done."""
-
-    exit_code = ExitCode.UNAVAILABLE
 
     def __init__(self, label: str, lock: object) -> None:
         hint = "try again when it has ended; 'fuser' shows which process holds the file"
         super().__init__(f"another run is at work on the backups of {label}: it holds {lock}", hint)
 
 
-class OutcomeUnknown(TaskdbError):
+class OutcomeUnknown(TaskdbError, exit_code=ExitCode.UNKNOWN):
     """The connection broke at the commit, and nobody could say whether it took effect."""
-
-    exit_code = ExitCode.UNKNOWN
 
 
 class TableMissing(TaskdbError):
     """A table or column is missing. Outside of migrations the database layer raises a SchemaError instead."""
 
 
-class SchemaError(TaskdbError):
+class SchemaError(TaskdbError, exit_code=ExitCode.SCHEMA):
     """The database does not hold the schema that this version works on."""
-
-    exit_code = ExitCode.SCHEMA
 
 
 class SchemaBehind(SchemaError):
@@ -273,10 +262,8 @@ class EncodingUnsupported(SchemaError):
     """The encoding of the database is not UTF-8."""
 
 
-class DataCorrupt(TaskdbError):
+class DataCorrupt(TaskdbError, exit_code=ExitCode.CORRUPT):
     """Stored data failed verification."""
-
-    exit_code = ExitCode.CORRUPT
 
 
 class ValueCorrupt(DataCorrupt):
@@ -316,35 +303,25 @@ class IdsUsedUp(TaskdbError):
         super().__init__(message, f"{rescue}; {hint}")
 
 
-class Incomplete(TaskdbError):
+class Incomplete(TaskdbError, exit_code=ExitCode.INCOMPLETE):
     """The work is done, but a step after it failed."""
-
-    exit_code = ExitCode.INCOMPLETE
 
     def __init__(self, message: str, hint: str = "", details: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(message, hint)
         self.details = details
 
 
-class Refused(TaskdbError):
+class Refused(TaskdbError, exit_code=ExitCode.REFUSED):
     """A confirmation was needed and was not given."""
 
-    exit_code = ExitCode.REFUSED
 
-
-class Unauthorized(Refused):
+class Unauthorized(Refused, code="unauthorized"):
     """The request has no access token, or one that is unknown, revoked or expired."""
 
-    code = "unauthorized"
 
-
-class Forbidden(Refused):
+class Forbidden(Refused, code="forbidden"):
     """The access token is valid, but does not allow this."""
 
-    code = "forbidden"
 
-
-class Interrupted(TaskdbError):
+class Interrupted(TaskdbError, exit_code=ExitCode.INTERRUPTED):
     """The user or the system stopped the command."""
-
-    exit_code = ExitCode.INTERRUPTED
