@@ -29,7 +29,7 @@ def persist(attempt: Callable[[], T], *, budget: float) -> T:
         try:
             return attempt()
         except DatabaseUnavailable as error:
-            if not error.passing or time.monotonic() - begin + error.cost >= budget:
+            if time.monotonic() - begin + error.cost >= budget or not error.passing:
                 raise
             _log.info("trying again: %s", error, extra={"error": type(error).__name__})
         time.sleep(random.uniform(0, longest))  # noqa: S311 (no secret)
