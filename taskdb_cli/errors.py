@@ -219,7 +219,7 @@ class BackupRunning(TaskdbError, exit_code=ExitCode.UNAVAILABLE):
 
 
 class OutcomeUnknown(TaskdbError, exit_code=ExitCode.UNKNOWN):
-    """The connection broke at the commit, and nobody could say whether it took effect."""
+    """The connection broke at the commit, and it could not be found out whether it took effect."""
 
 
 class TableMissing(TaskdbError):
@@ -267,7 +267,7 @@ class DataCorrupt(TaskdbError, exit_code=ExitCode.CORRUPT):
 
 
 class ValueCorrupt(DataCorrupt):
-    """A stored value breaks the rules of its table, so that nobody can say what it means."""
+    """A stored value breaks the rules of its table, so its meaning is unknown."""
 
     def __init__(self, noun: str, value: object) -> None:
         hint = "'taskdb health --only rules' shows how many rows do; correct them, or restore a backup"

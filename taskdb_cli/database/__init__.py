@@ -230,7 +230,7 @@ class Database:
             raise
 
     def _committed(self, transaction: Transaction | None) -> bool:
-        """Return whether a transaction of which the answer was lost took effect; raise OutcomeUnknown."""
+        """Return whether a transaction took effect although its answer was lost; raise OutcomeUnknown."""
         if transaction is None:
             return False
 

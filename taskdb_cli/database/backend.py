@@ -22,7 +22,7 @@ MIGRATED = "taskdb_migrated"
 
 
 class Transaction(NamedTuple):
-    """What the outcome of a transaction can be looked up by, when the answer to its commit was lost."""
+    """What identifies a transaction whose outcome is looked up because the answer to its commit was lost."""
 
     id: str
     recovered: str
@@ -64,7 +64,7 @@ class Backend(ABC):
     name: str
     """What the database is called in its place."""
     distinction: str
-    """What the default label adds to the name, so that databases of one name elsewhere have other labels."""
+    """What the default label adds to the name, because databases elsewhere may have the same name."""
 
     def __init__(self, url: URL, options: Options) -> None:
         self.url = url
@@ -112,7 +112,7 @@ class Backend(ABC):
     def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
         """Return whether a transaction took effect.
 
-        Raises DatabaseUnavailable if nobody knows yet, and OutcomeUnknown if nobody ever will.
+        Raises DatabaseUnavailable if it cannot be told yet, and OutcomeUnknown if it can never be told.
         """
         raise NotImplementedError
 
@@ -145,19 +145,19 @@ class Backend(ABC):
     def migration(
         self, connect: Callable[[], Connection]
     ) -> AbstractContextManager[tuple[Connection, Connection]]:
-        """Open a connection that migrates alone; nobody else migrates while it is open.
+        """Open a connection for a migration; no other migration runs while it is open.
 
-        The second connection is for looking around before: the first must be left for Alembic to
-        begin its transactions on. On leaving without an error all is committed.
+        Read with the second connection before the migration, because Alembic must begin all transactions
+        on the first. Leaving without an error commits everything.
         """
 
     def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
-        """Run revisions on the first connection of `migration`; go on when another's lock has gone."""
+        """Run revisions on the first connection of `migration`; wait for locks that others hold."""
         work()
 
     @abstractmethod
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
-        """Describe those of the tables that exist, and each thing that belongs to them and must not drift."""
+        """Describe the tables that exist, and everything that belongs to them and must not drift."""
 
 
 def literal_sql(connection: Connection, query: ClauseElement) -> str:

@@ -39,7 +39,7 @@ def parse_url(text: str, source: str) -> URL:
 
 
 def _read(text: str) -> URL:
-    """Return the URL; raise ValueError or ArgumentError if the text is none."""
+    """Return the URL; raise ValueError or ArgumentError for a text that is not one."""
     if not is_postgresql(text):
         url, written = make_url(text), text
     else:

@@ -53,8 +53,8 @@ from taskdb_cli.errors import (
 _log = logging.getLogger("taskdb.migrate")
 
 BUSY_TIMEOUT = 0.5
-"""Seconds that SQLite waits for a lock by itself; it cannot be interrupted meanwhile, so that the
-longer wait is left to the retries of the unit of work."""
+"""Seconds that SQLite waits for a lock by itself. That wait cannot be interrupted, so it is short, and the
+retries of the unit of work wait longer."""
 
 _LOOK = f"""
 SELECT encoding, EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{VERSION_TABLE}')
@@ -206,11 +206,11 @@ class SQLite(Backend):
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:
-        """Hold the write lock around the whole chain, so that it applies entirely or not at all.
+        """Hold the write lock for all revisions, so that they apply entirely or not at all.
 
-        Foreign keys are off meanwhile, because rebuilding a table drops it, and that would cascade;
-        they are checked before the commit. WAL mode is kept in the file; it is set last, because that
-        makes the file of a new database no longer empty.
+        Foreign keys are off, because rebuilding a table drops it, and that would cascade; they are checked
+        before the commit. WAL mode is stored in the file, and so is set last: a new database counts as
+        missing while its file is empty.
         """
         with connect() as connection:
             raw = raw_connection(connection)

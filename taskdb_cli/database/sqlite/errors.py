@@ -45,7 +45,7 @@ _STORAGE_FAULTS = {
 _MISSING = re.compile("no such table|no such column|has no column")
 
 NEARLY_THE_LAST_ID = 2**63 - 2**32
-"""The counter as it was before a change that gave out ids until none was left, whatever its size."""
+"""When the counter of a table has reached this, even a single change may have used up its ids."""
 
 
 class LimitExceeded(sqlite3.OperationalError):
