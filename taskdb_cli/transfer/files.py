@@ -9,8 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
 from pathlib import PurePath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
@@ -18,7 +20,7 @@ from taskdb_cli.text.escaping import brief
 
 CHUNK = 1 << 16
 LONGEST_RECORD = 1 << 22
-"""How many bytes one record may take; it is far more than the longest valid one needs."""
+"""How many characters one record may have; it is far more than the longest valid one needs."""
 
 TASKWARRIOR_KEYS = frozenset({"uuid", "entry", "description"})
 
@@ -35,10 +37,10 @@ Found = tuple[int, dict[str, Any] | str]
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read records from, at its beginning, and what people call it."""
+    """A file to read records from, and what people call the place of a record in it."""
 
     file: BinaryIO
-    name: str
+    text: TextIO
     format: FileFormat
     unit: str
 
@@ -53,7 +55,9 @@ class Source:
         if head.startswith(_UTF16_BOMS) or b"\0" in head[:4]:
             raise InvalidInput(f"{name} is not UTF-8 text", "save it as UTF-8")
         beginning = head.removeprefix(codecs.BOM_UTF8).lstrip()
-        format = format or _detect(file, name, beginning)
+        # Bytes that are not UTF-8 become surrogates. No field accepts them, so the error names the field.
+        text = TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="\n")
+        format = format or _detect(text, name, beginning)
         in_lines = format is FileFormat.CSV or (
             format is not FileFormat.JSON and not beginning.startswith(b"[")
         )
@@ -63,19 +67,19 @@ class Source:
             )
         if not in_lines and not beginning.startswith(b"["):
             raise InvalidInput(f"{name} is not a JSON array of objects")
-        return cls(file, name, format, "line" if in_lines else "record")
+        return cls(file, text, format, "line" if in_lines else "record")
 
     def records(self, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
         """Yield every record from the beginning, at constant memory. Stop at a fault of the whole file.
 
         A header of CSV must have the `required` columns and no other than the `known` ones.
         """
-        self.file.seek(0)
+        self.text.seek(0)
         if self.format is FileFormat.CSV:
-            return _read_csv(self.file, known, required)
+            return _read_csv(self.text, known, required)
         if self.unit == "record":
-            return _read_array(self.file)
-        return _read_objects(self.file, separator="," if self.format is FileFormat.TASKWARRIOR else "")
+            return _read_array(self.text)
+        return _read_objects(self.text, separator="," if self.format is FileFormat.TASKWARRIOR else "")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,17 +96,17 @@ def _twice(names: Sequence[str]) -> list[str]:
 _JSON = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _detect(file: BinaryIO, name: str, beginning: bytes) -> FileFormat:
+def _detect(text: TextIO, name: str, beginning: bytes) -> FileFormat:
     known = _EXTENSIONS.get(PurePath(name).suffix.lower())
     if known is FileFormat.CSV:
         return known
     if not beginning and known is None:
         raise InvalidInput(f"{name} is empty", "name the format with --from if that is right")
     if beginning.startswith(b"["):
-        return _taskwarrior_or(FileFormat.JSON, _read_array(file))
+        return _taskwarrior_or(FileFormat.JSON, _read_array(text))
     if beginning.startswith(b"{"):
         # One object over several lines is read as an array, which refuses it.
-        first = next(_read_objects(file, separator=","))
+        first = next(_read_objects(text, separator=","))
         alone = known is None and isinstance(first[1], str)
         return _taskwarrior_or(FileFormat.JSON if alone else FileFormat.NDJSON, iter([first]))
     if PurePath(name).suffix.lower() == ".json":
@@ -120,30 +124,20 @@ def _object(value: object) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else "is not a JSON object"
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    line = file.readline(LONGEST_RECORD).removeprefix(codecs.BOM_UTF8)
-    while line:
-        yield line
-        line = file.readline(LONGEST_RECORD)
+def _lines(text: TextIO) -> Iterator[str]:
+    return iter(partial(text.readline, LONGEST_RECORD), "")
 
 
-def _text(data: bytes) -> str:
-    # Bytes that are not UTF-8 become surrogates. No field accepts them, so the error names the field.
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _read_objects(file: BinaryIO, *, separator: str) -> Iterator[Found]:
-    for number, line in enumerate(_lines(file), 1):
+def _read_objects(text: TextIO, *, separator: str) -> Iterator[Found]:
+    for number, line in enumerate(_lines(text), 1):
         if len(line) >= LONGEST_RECORD:
-            yield number, f"is longer than {LONGEST_RECORD} bytes"
+            yield number, f"is longer than {LONGEST_RECORD} characters"
             return
-        text = _text(line).strip(" \t\r\n")
-        if separator:
-            text = text.removesuffix(separator)
-        if not text:
+        record = line.strip(" \t\r\n").removesuffix(separator)
+        if not record:
             continue
         try:
-            yield number, _object(_JSON.decode(text))
+            yield number, _object(_JSON.decode(record))
         except (ValueError, RecursionError) as exc:
             yield number, _not_json(exc)
 
@@ -155,25 +149,22 @@ def _not_json(error: Exception) -> str:
     return f"is not valid JSON: {detail[:1].lower()}{detail[1:]}"
 
 
-class _Text:
+class _Array:
     """The text of a JSON array in a file, read as far as the next record needs.
 
     ijson would not do: it keeps the last of two equal keys, does not say which record is not UTF-8,
     and needs memory that grows with the square of the depth.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
         self.buffer = ""
         self.position = 0
         self.ended = False
 
     def read_on(self) -> None:
-        chunk = self._file.read(CHUNK)
-        self.ended = not chunk
-        self.buffer = self.buffer[self.position :] + self._decode(chunk, final=self.ended)
-        self.position = 0
+        chunk = self._text.read(CHUNK)
+        self.buffer, self.position, self.ended = self.buffer[self.position :] + chunk, 0, not chunk
 
     def next_character(self) -> str:
         """Return the next character that is not white space, or '' at the end. Do not advance."""
@@ -206,30 +197,30 @@ class _Text:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self.buffer.rstrip())
 
 
-def _read_array(file: BinaryIO) -> Iterator[Found]:
-    text = _Text(file)
-    text.next_character()
-    text.position += 1
+def _read_array(text: TextIO) -> Iterator[Found]:
+    array = _Array(text)
+    array.next_character()
+    array.position += 1
     number = 0
-    while text.next_character() != "]":
+    while array.next_character() != "]":
         number += 1
         try:
-            yield number, _object(text.next_value())
+            yield number, _object(array.next_value())
         except (ValueError, RecursionError) as exc:
-            yield number, _CUT_OFF if text.ends_at(exc) else _not_json(exc)
+            yield number, _CUT_OFF if array.ends_at(exc) else _not_json(exc)
             return
-        if (separator := text.next_character()) == ",":
-            text.position += 1
+        if (separator := array.next_character()) == ",":
+            array.position += 1
         elif separator != "]":
             yield number, "is not followed by a comma or the end of the array"
             return
-    text.position += 1
-    if text.next_character():
+    array.position += 1
+    if array.next_character():
         yield number, "is the last of the array, but the file goes on behind it"
 
 
-def _read_csv(file: BinaryIO, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
-    rows = csv.reader(map(_text, _lines(file)), strict=True)
+def _read_csv(text: TextIO, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
+    rows = csv.reader(_lines(text), strict=True)
     number = 1
     try:
         header = next(rows, [])

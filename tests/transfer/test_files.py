@@ -99,7 +99,7 @@ def read(content, format=None, *, kind=read_tasks, **options):
         ),
         (NDJSON, GOOD + "\n" + "9" * 5000, "line 2: is not valid JSON: exceeds the limit (4300 digits)"),
         (NDJSON, '{"title":' + 100_000 * "[", "line 1: is nested too deeply"),
-        (NDJSON, "x" * LONGEST_RECORD, f"line 1: is longer than {LONGEST_RECORD} bytes"),
+        (NDJSON, "x" * LONGEST_RECORD, f"line 1: is longer than {LONGEST_RECORD} characters"),
         (JSON, f"[{GOOD},3]", "record 2: is not a JSON object"),
         (JSON, f'[{GOOD},{{"title":"b', "record 2: is cut off: the file ends before the array does"),
         (JSON, f"[{GOOD},", "record 2: is cut off: the file ends before the array does"),
