@@ -112,19 +112,19 @@ MUTANTS = (
         TRANSACTIONS,
     ),
     Mutant(f"{DATABASE}/__init__.py", "if not self._committed(transaction):", "if True:", RESTARTS),
-    Mutant(f"{DATABASE}/retry.py", " or not error.passing:", ":", TRANSACTIONS),
+    Mutant(f"{DATABASE}/retry.py", "not error.passing or time", "time", TRANSACTIONS),
     Mutant(f"{DATABASE}/retry.py", "time.monotonic() - begin + error.cost >= budget", "False", TRANSACTIONS),
     # Lists.
     Mutant(f"{LISTING}/pages.py", "if len(records) == limit or", "if len(records) == limit + 1 or", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "row < bounds if", "row <= bounds if", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "else row > bounds", "else row >= bounds", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "else expression > bound", "else expression >= bound", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "directed.nulls_last() if self.key.nullable else ", "", LISTS),
-    Mutant(f"{LISTING}/query.py", "operator.ge)", "operator.gt)", LISTS),
-    Mutant(f"{LISTING}/query.py", "operator.lt)", "operator.le)", LISTS),
+    Mutant(f"{LISTING}/sorting.py", "row < tuple_(*bounds) if", "row <= tuple_(*bounds) if", LISTS),
+    Mutant(f"{LISTING}/sorting.py", "else row > tuple_(*bounds)", "else row >= tuple_(*bounds)", LISTS),
+    Mutant(f"{LISTING}/sorting.py", "else expression > bounds[0]", "else expression >= bounds[0]", LISTS),
     Mutant(
-        f"{LISTING}/query.py", 'for character in (_ESCAPE, "%", "_"):', 'for character in ("%", "_"):', LISTS
+        f"{LISTING}/sorting.py", "[term.nulls_last() for term in terms] if self.nullable else ", "", LISTS
     ),
+    Mutant(f"{LISTING}/filters.py", '_at"] >= moment', '_at"] > moment', LISTS),
+    Mutant(f"{LISTING}/filters.py", '_at"] < moment', '_at"] <= moment', LISTS),
+    Mutant(f"{LISTING}/filters.py", 'in (_ESCAPE, "%", "_"):', 'in ("%", "_"):', LISTS),
     Mutant(CURSOR, "checksum != _checksum(body, listing)", "False", LISTS),
     Mutant(CURSOR, "if not order.holds(found.position):", "if False:", LISTS),
     # Archives, backups and restores.
