@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.backup import create as taking
-from taskdb_cli.backup.archive import Archive, ArchiveWriter
+from taskdb_cli.backup.archive import Archive, ArchiveWriter, Digest
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.cli.backup_options import Shelf
 from tests.backups import archives, break_call, is_directory, leftovers
@@ -241,6 +241,23 @@ def test_a_disk_that_gives_back_another_archive(taskdb, filled, shelf, url, monk
     assert leftovers(shelf) == []
     assert not (shelf / "one.zip").exists()
     taskdb("backup")
+
+
+@SQLITE_ONLY
+def test_rows_that_are_not_those_of_the_manifest(taskdb, filled, shelf, monkeypatch):
+    """A sealed archive whose manifest has wrong hashes: 7, and it does not appear."""
+    before = archives(shelf)
+    with monkeypatch.context() as patch:
+
+        def write_right_hashes_again(stream):
+            stream.flush()
+            patch.undo()
+
+        patch.setattr(Digest, "sha256", property(lambda _: "0" * 64))
+        patch.setattr(taking, "sync", write_right_hashes_again)
+        assert "manifest" in taskdb("backup", expect=7).err
+    assert archives(shelf) == before
+    assert leftovers(shelf) == []
 
 
 @SQLITE_ONLY
