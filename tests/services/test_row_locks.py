@@ -32,8 +32,8 @@ ANN, BOB, CAROL, DAVE = (f"{name}@example.com" for name in ("ann", "bob", "carol
 def house(url: URL, database: Database) -> None:
     """Users 1 to 4, and three tasks each of the first and the third.
 
-    The first task lies behind the others in the table, and no index is used: without ORDER BY the server
-    finds tasks in another order than that of their ids.
+    The first row of each table lies behind the others, and no index is used: without ORDER BY the server
+    finds rows in another order than that of their ids.
     """
     for email in (ANN, BOB, CAROL, DAVE):
         add_user(database, email)
@@ -41,6 +41,7 @@ def house(url: URL, database: Database) -> None:
         add_task(database, owner, external_id=f"x{number}")
     with connect(url) as connection:
         connection.execute("UPDATE tasks SET title = title WHERE id = 1")
+        connection.execute("UPDATE users SET name = name WHERE id = 1")
         for scan in ("enable_indexscan", "enable_bitmapscan"):
             connection.execute(f'ALTER DATABASE "{url.database}" SET {scan} = off')
 
