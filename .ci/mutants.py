@@ -112,7 +112,7 @@ MUTANTS = (
         TRANSACTIONS,
     ),
     Mutant(f"{DATABASE}/__init__.py", "if not self._committed(transaction):", "if True:", RESTARTS),
-    Mutant(f"{DATABASE}/retry.py", "not error.passing or time", "time", TRANSACTIONS),
+    Mutant(f"{DATABASE}/retry.py", " or not error.passing:", ":", TRANSACTIONS),
     Mutant(f"{DATABASE}/retry.py", "time.monotonic() - begin + error.cost >= budget", "False", TRANSACTIONS),
     # Lists.
     Mutant(f"{LISTING}/pages.py", "if len(records) == limit or", "if len(records) == limit + 1 or", LISTS),
