@@ -14,9 +14,8 @@ from pathlib import Path
 from taskdb_cli.backup.archive import seal_of
 from taskdb_cli.backup.archive.manifest import decode
 from taskdb_cli.backup.atomic import open_partial, sync
-from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.directory import BackupDirectory, archive_name, parse_name
 from taskdb_cli.backup.history import Proof
-from taskdb_cli.backup.names import archive_name, parse_name
 from taskdb_cli.output.formats import timestamp
 from tests.archives import forged, verify
 from tests.conftest import NOW

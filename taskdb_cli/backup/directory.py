@@ -1,23 +1,41 @@
-"""A directory of archives: how they are found and listed, and one run at a time on each label."""
+"""A directory of archives: how they are named, found and listed, and one run at a time on each label.
+
+The name of an archive holds the label of a database and the time of the backup in UTC, as in
+`tasks-20261122T123015.123456Z.taskdb.zip`.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from taskdb_cli.backup import atomic
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.atomic import final_name, is_abandoned, storage
 from taskdb_cli.backup.history import Drill, Proof, Record, load_record, to_json
-from taskdb_cli.backup.names import RECORD_SUFFIX, SUFFIX, archive_name, check_label, parse_name
-from taskdb_cli.errors import BackupRunning, NotFound, StorageFailed, TaskdbError
+from taskdb_cli.errors import BackupRunning, InvalidInput, NotFound, StorageFailed, TaskdbError
+from taskdb_cli.text.escaping import brief
+
+SUFFIX = ".taskdb.zip"
+RECORD_SUFFIX = ".taskdb.json"
+
+SAFETY_SUFFIX = "-before-restore"
+"""The end of the label of safety backups, which a restore takes of the rows that it replaces."""
+
+LONGEST_LABEL = 100
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(
+    rf"(?P<label>{_LABEL.pattern})-(?P<time>[0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z){re.escape(SUFFIX)}"
+)
 
 _LABEL_LOCK = ".lock"
 # A label cannot contain a plus, so this is never the lock of another label.
@@ -231,3 +249,46 @@ class BackupDirectory:
                     return list(files)
             except FileNotFoundError:
                 return []
+
+
+def default_label(name: str, distinction: str) -> str:
+    """Return the default label of a database: its name, and what distinguishes its place from others.
+
+    The label leaves room for SAFETY_SUFFIX.
+    """
+    longest = LONGEST_LABEL - len(SAFETY_SUFFIX) - len(distinction) - 1
+    return f"{label_of(name)[:longest].rstrip('-')}-{distinction}"
+
+
+def label_of(name: str) -> str:
+    """Return the label that taskdb 0.1.0 gave a database of this name, with hyphens for other characters."""
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("_.-")
+    return text[:LONGEST_LABEL].rstrip("-") or "database"
+
+
+def check_label(label: str) -> str:
+    """Return the label as it is; raise InvalidInput if it is not a label."""
+    if len(label) > LONGEST_LABEL or not _LABEL.fullmatch(label):
+        raise InvalidInput(
+            f"{brief(label)!r} is not a label",
+            f"use up to {LONGEST_LABEL} letters, digits, '_', '.' and '-', a letter or digit first",
+        )
+    return label
+
+
+def archive_name(label: str, taken_at: datetime) -> str:
+    """Return the name of an archive that was taken at a time with a time zone."""
+    assert taken_at.tzinfo is not None
+    utc = taken_at.astimezone(UTC)
+    return f"{check_label(label)}-{utc.year:04}{utc:%m%dT%H%M%S.%f}Z{SUFFIX}"
+
+
+def parse_name(name: str) -> tuple[str, datetime] | None:
+    """Return the label and the time in the name of an archive, or None if it is not such a name."""
+    match = _NAME.fullmatch(name)
+    if match is None or len(match["label"]) > LONGEST_LABEL:
+        return None
+    try:
+        return match["label"], datetime.fromisoformat(match["time"])
+    except ValueError:
+        return None

@@ -18,9 +18,8 @@ from pathlib import Path, PurePath
 
 from taskdb_cli.backup.archive import Archive, Manifest, Origin, manifest_of, seal_of
 from taskdb_cli.backup.create import read_back
-from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of
 from taskdb_cli.backup.history import Drill, Proof, Record
-from taskdb_cli.backup.names import SAFETY_SUFFIX, label_of
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
 from taskdb_cli.models.vocabulary import in_words
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.create import Backup, Progress, silent
-from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.directory import BackupDirectory, Entry, parse_name
 from taskdb_cli.backup.history import Drill
-from taskdb_cli.backup.names import parse_name
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Incomplete, StorageFailed
 

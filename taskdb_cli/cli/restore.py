@@ -141,7 +141,7 @@ def _allow(
 
 def _safety(shelf: Shelf, target: Database, options: Replacing) -> Safety | None:
     from taskdb_cli.backup.create import keep
-    from taskdb_cli.backup.names import SAFETY_SUFFIX, default_label
+    from taskdb_cli.backup.directory import SAFETY_SUFFIX, default_label
 
     if options.no_safety_backup:
         return None

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskdb_cli.backup.directory import parse_name
 from taskdb_cli.backup.history import Drill, Proof, Record, from_json, to_json
-from taskdb_cli.backup.names import parse_name
 from taskdb_cli.errors import (
     StorageFailed,
 )

@@ -17,8 +17,7 @@ from sqlalchemy import URL
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.atomic import open_partial
-from taskdb_cli.backup.directory import BackupDirectory
-from taskdb_cli.backup.names import archive_name
+from taskdb_cli.backup.directory import BackupDirectory, archive_name
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.health.checks import backups as checks
 from taskdb_cli.health.checks.backups import Backups

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb_cli.backup.directory import BackupDirectory, Entry
-from taskdb_cli.backup.names import archive_name
+from taskdb_cli.backup.directory import BackupDirectory, Entry, archive_name
 from taskdb_cli.backup.retention import Decision, Policy, decide, delete
 from taskdb_cli.errors import ExitCode, Incomplete, InvalidInput
 from tests.backups import break_call

@@ -9,9 +9,8 @@ from functools import cached_property
 
 from taskdb_cli.backup.archive import reseal, seal_of
 from taskdb_cli.backup.atomic import final_name, is_abandoned
-from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.directory import BackupDirectory, parse_name
 from taskdb_cli.backup.history import Proof, Record
-from taskdb_cli.backup.names import parse_name
 from taskdb_cli.backup.ownership import Holdings, Owner, holdings, other_labels, presumed
 from taskdb_cli.errors import StorageFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
