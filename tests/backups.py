@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from taskdb_cli.backup.archive import seal_of
+from taskdb_cli.backup import restore
+from taskdb_cli.backup.archive import manifest_of, seal_of
 from taskdb_cli.backup.archive.manifest import decode
 from taskdb_cli.backup.atomic import open_partial, sync
 from taskdb_cli.backup.directory import BackupDirectory, archive_name, parse_name
-from taskdb_cli.backup.history import Proof
+from taskdb_cli.backup.history import Drill, Proof
 from taskdb_cli.output.formats import timestamp
 from tests.archives import forged, verify
 from tests.conftest import NOW
@@ -40,6 +41,12 @@ def put(directory, name, data=b"archive"):
 
 def archive(directory, label="tasks", at=NOW):
     return put(directory, archive_name(label, at))
+
+
+def restore_as_test(path, directory, *, now):
+    """Restore an archive as a test, and record that it passed."""
+    restore.drill(path)
+    directory.note_archive(path, Drill(path.name, now, manifest_of(path).origin.identity))
 
 
 def visible(directory):

@@ -15,7 +15,7 @@ from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.errors import ArchiveCorrupt, Incomplete, StorageFailed
+from taskdb_cli.errors import ArchiveCorrupt
 
 Progress = Callable[[int], None]
 """Is called again and again with the number of bytes of rows that are done."""
@@ -92,10 +92,7 @@ def keep(
     with directory.lock(label):
         directory.sweep(label)
         backup = save(content, directory.new_path(label, now), label=label, now=now, progress=progress)
-        try:
-            directory.note_verified(label, backup.proof(now))
-        except StorageFailed as exc:
-            raise Incomplete(f"{backup.path} is good, but {exc.message}", exc.hint) from exc
+        directory.note(label, backup.proof(now))
     return backup
 
 

@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from taskdb_cli.backup import atomic
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.atomic import final_name, is_abandoned, storage
 from taskdb_cli.backup.history import Drill, Proof, Record, load_record, to_json
-from taskdb_cli.errors import BackupRunning, InvalidInput, NotFound, StorageFailed, TaskdbError
+from taskdb_cli.errors import BackupRunning, Incomplete, InvalidInput, NotFound, StorageFailed, TaskdbError
 from taskdb_cli.text.escaping import brief
 
 SUFFIX = ".taskdb.zip"
@@ -188,13 +188,35 @@ class BackupDirectory:
         """Return the files that a run on a label locks; they are made when they are first needed."""
         return [self.path / f".{check_label(label)}{ending}" for ending in (_LABEL_LOCK, _RECORD_LOCK)]
 
-    def note_verified(self, label: str, proof: Proof) -> None:
-        """Record that an archive was verified."""
-        self._note(label, Record(proofs=(proof,)), proof.verified_at)
+    def note(self, label: str, news: Proof | Drill) -> None:
+        """Record that an archive was verified, or restored as a test; a backup may run meanwhile.
 
-    def note_drilled(self, label: str, drill: Drill) -> None:
-        """Record that an archive was restored as a trial; a backup may run meanwhile."""
-        self._note(label, Record(drills=(drill,)), drill.at)
+        Raises Incomplete if this cannot be recorded.
+        """
+        path = self._record_path(label)
+        if isinstance(news, Proof):
+            now, added = news.verified_at, Record(proofs=(news,))
+        else:
+            now, added = news.at, Record(drills=(news,))
+        try:
+            # Others who change the record need a moment only, so this run waits for them.
+            with self._flock(label, _RECORD_LOCK, fcntl.LOCK_EX):
+                names = {file.name for file in self._scan()}
+                for name in names:
+                    if final_name(name) == path.name:
+                        atomic.discard(self.path / name)
+                record = self.record(label).joined(added).without_gone(names, now)
+                atomic.write_atomically(path, to_json(record).encode())
+        except StorageFailed as exc:
+            raise Incomplete(f"{self.path / news.archive} is good, but {exc.message}", exc.hint) from exc
+
+    def note_archive(self, path: Path, news: Proof | Drill) -> None:
+        """Record the same of the archive at a path, if it is in this directory."""
+        named = parse_name(path.name)
+        for entry in self.entries(named[0]) if named else ():
+            if entry.path.samefile(path):
+                self.note(entry.label, replace(news, archive=entry.path.name))
+                return
 
     def new_path(self, label: str, taken_at: datetime) -> Path:
         """Return where an archive goes that was taken at a time, which knows its zone."""
@@ -212,17 +234,6 @@ class BackupDirectory:
 
     def _record_path(self, label: str) -> Path:
         return self.path / f"{check_label(label)}{RECORD_SUFFIX}"
-
-    def _note(self, label: str, news: Record, now: datetime) -> None:
-        path = self._record_path(label)
-        # Others who change the record need a moment only, so this run waits for them.
-        with self._flock(label, _RECORD_LOCK, fcntl.LOCK_EX):
-            names = {file.name for file in self._scan()}
-            for name in names:
-                if final_name(name) == path.name:
-                    atomic.discard(self.path / name)
-            record = self.record(label).joined(news).without_gone(names, now)
-            atomic.write_atomically(path, to_json(record).encode())
 
     @contextmanager
     def _flock(self, label: str, ending: str, operation: int) -> Iterator[None]:

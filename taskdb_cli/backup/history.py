@@ -71,11 +71,6 @@ class Record:
         return self.proofs[-1] if self.proofs else None
 
     @property
-    def previous(self) -> Proof | None:
-        """The proof of the archive before that."""
-        return self.proofs[-2] if len(self.proofs) > 1 else None
-
-    @property
     def drilled(self) -> Drill | None:
         """The last drill."""
         return self.drills[-1] if self.drills else None

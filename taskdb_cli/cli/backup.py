@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Keep, Shelf
-from taskdb_cli.cli.options import DryRun, NotingGroup, with_option_groups
+from taskdb_cli.cli.options import Commands, DryRun, NotingGroup, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.errors import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.retention import Policy
 
-app = typer.Typer(
+app = Commands(
     cls=NotingGroup,
     help="Back up the database; list, verify and prune archives.",
     invoke_without_command=True,
@@ -91,7 +91,6 @@ def main(
 
 
 @app.command("list", epilog="Example: taskdb backup list --label neondb -o json")
-@with_option_groups
 def list_(*, shelf: Shelf, output: Output) -> None:
     """List the archives of the directory, oldest first, with their last verification and test restore."""
     found = shelf.directory.records(shelf.given_label, say=shelf.run.say)
@@ -101,7 +100,6 @@ def list_(*, shelf: Shelf, output: Output) -> None:
 
 
 @app.command(epilog="Example: taskdb backup show latest")
-@with_option_groups
 def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     """Check the seal of an archive, and show its manifest."""
     from taskdb_cli.backup.archive import Archive
@@ -116,7 +114,6 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
 
 
 @app.command(epilog="Example: taskdb backup verify latest --drill")
-@with_option_groups
 def verify(
     archives: Annotated[list[str], typer.Argument(metavar="ARCHIVE...", help="Paths, names, or 'latest'.")],
     *,
@@ -142,27 +139,27 @@ def verify(
 
 def _verify(shelf: Shelf, archive: str, *, drill: bool, drill_url: str | None) -> None:
     from taskdb_cli.backup.create import read_back
-    from taskdb_cli.backup.verify import note
 
     backup = read_back(shelf.find(archive, shelf.run.database, offline=True, read_anyway=True))
     shelf.run.say(f"{backup.path}: {in_words({'rows': backup.manifest.rows})} verified")
-    note(backup, shelf.directory_of(archive), now=shelf.run.now)
+    shelf.directory_of(archive).note_archive(backup.path, backup.proof(shelf.run.now))
     if drill or drill_url:
-        _drill(shelf, backup.path, drill_url)
+        _drill(shelf, backup, drill_url)
         shelf.run.say(f"{backup.path}: test restore passed")
 
 
-def _drill(shelf: Shelf, path: Path, url: str | None = None) -> None:
-    from taskdb_cli.backup import verify
+def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
+    from taskdb_cli.backup import history, restore
 
+    path, identity = backup.path, backup.manifest.origin.identity
     directory = shelf.directory_of(str(path.absolute()))
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
     with progress(shelf.run, "test restore") as advance:
-        verify.drill(path, directory, now=shelf.run.now, target=target, progress=advance)
+        restore.drill(path, target=target, progress=advance)
+    directory.note_archive(path, history.Drill(path.name, shelf.run.now, identity))
 
 
 @app.command(epilog="Example: taskdb backup prune --keep-daily 7 --keep-weekly 5 --dry-run")
-@with_option_groups
 def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) -> None:
     """Delete the archives of the database that no rule keeps, and print the reasons for each archive."""
     from taskdb_cli.backup import retention
@@ -199,7 +196,7 @@ def _back_up(
     failures: list[TaskdbError] = []
     if drill:
         with _going_on(failures):
-            _drill(shelf, backup.path)
+            _drill(shelf, backup)
             if sys.stderr.isatty():
                 run.say(f"{backup.path}: test restore passed")
     if policy:

@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 
 from taskdb_cli.backup.directory import parse_name
 from taskdb_cli.backup.history import Drill, Proof, Record, from_json, to_json
-from taskdb_cli.errors import (
-    StorageFailed,
-)
+from taskdb_cli.errors import Incomplete
 from tests.backups import (
     NAME,
     OLD,
@@ -49,25 +47,25 @@ def broken(monkeypatch):
 
 
 def test_what_is_recorded_is_read_again(directory):
-    directory.note_verified("tasks", proof())
-    directory.note_drilled("tasks", Drill(NAME, NOW))
+    directory.note("tasks", proof())
+    directory.note("tasks", Drill(NAME, NOW))
     assert directory.record("tasks") == Record((proof(),), (Drill(NAME, NOW),))
-    directory.note_verified("tasks", proof("second"))
+    directory.note("tasks", proof("second"))
     assert directory.record("tasks") == Record((proof(), proof("second")), (Drill(NAME, NOW),))
     assert directory.record("other") == Record()
     assert visible(directory) == [".tasks+record.lock", "tasks.taskdb.json"]
 
 
 def test_verifying_the_same_archive_again_keeps_the_one_before_it(directory):
-    directory.note_verified("tasks", proof("first"))
-    directory.note_verified("tasks", proof("second"))
+    directory.note("tasks", proof("first"))
+    directory.note("tasks", proof("second"))
     again = proof("second", verified_at=NOW + timedelta(days=1))
-    directory.note_verified("tasks", again)
+    directory.note("tasks", again)
     assert directory.record("tasks") == Record((proof("first"), again))
 
 
 def test_a_record_holds_times_in_utc_for_people_to_read(directory):
-    directory.note_drilled("tasks", Drill(NAME, NOW.astimezone(timezone(timedelta(hours=5)))))
+    directory.note("tasks", Drill(NAME, NOW.astimezone(timezone(timedelta(hours=5)))))
     content = json.loads((directory.path / "tasks.taskdb.json").read_text())
     assert content == {
         "version": 2,
@@ -101,7 +99,7 @@ def test_every_record_is_read_as_it_was_written(proofs, drills):
 
 
 def test_a_record_may_hold_any_mapping(directory):
-    directory.note_verified("tasks", proof(rows=MappingProxyType({"users": 1})))
+    directory.note("tasks", proof(rows=MappingProxyType({"users": 1})))
     assert directory.record("tasks").verified.rows == {"users": 1}
 
 
@@ -142,7 +140,7 @@ def test_a_damaged_record_counts_as_missing_with_a_warning(directory, caplog, ki
     with caplog.at_level(logging.WARNING, "taskdb.backup"):
         assert directory.record("tasks") == Record()
     assert str(path) in caplog.text
-    directory.note_verified("tasks", proof())
+    directory.note("tasks", proof())
     assert directory.record("tasks") == Record((proof(),))
 
 
@@ -152,26 +150,26 @@ def test_a_pipe_or_a_directory_in_place_of_the_record_counts_as_missing(director
     with caplog.at_level(logging.WARNING, "taskdb.backup"):
         assert directory.record("pipe") == directory.record("dir") == Record()
     assert len(caplog.records) == 2
-    with pytest.raises(StorageFailed, match="not a regular file"):
-        directory.note_verified("dir", proof())
+    with pytest.raises(Incomplete, match="not a regular file"):
+        directory.note("dir", proof())
     assert [name for name in visible(directory) if name.endswith(".partial")] == []
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_a_record_that_cannot_be_written_stays_as_it_was(directory, broken, call):
-    directory.note_verified("tasks", proof("first"))
+    directory.note("tasks", proof("first"))
     before = visible(directory)
     broken(call, errno.EIO, lambda what, *_: call == "rename" or not is_directory(what))
-    with pytest.raises(StorageFailed, match=r"tasks\.taskdb\.json cannot be written: Input/output error"):
-        directory.note_verified("tasks", proof("second"))
+    with pytest.raises(Incomplete, match=r"tasks\.taskdb\.json cannot be written: Input/output error"):
+        directory.note("tasks", proof("second"))
     assert directory.record("tasks") == Record((proof("first"),))
     assert visible(directory) == before
 
 
 def test_a_record_that_may_not_survive_a_power_cut_is_reported(directory, broken):
     broken("fsync", when=is_directory)
-    with pytest.raises(StorageFailed, match="cannot be written"):
-        directory.note_verified("tasks", proof())
+    with pytest.raises(Incomplete, match="cannot be written"):
+        directory.note("tasks", proof())
     assert directory.record("tasks") == Record((proof(),))
 
 
@@ -199,7 +197,7 @@ def test_a_full_disk_leaves_the_record_as_it_was(tmp_path):
 def test_a_dead_run_that_was_writing_the_record_is_cleaned_up_after(directory):
     put(directory, partial_name("tasks.taskdb.json"))
     other = put(directory, partial_name("tasks2.taskdb.json"))
-    directory.note_verified("tasks", proof())
+    directory.note("tasks", proof())
     assert visible(directory) == sorted([".tasks+record.lock", "tasks.taskdb.json", other.name])
 
 
@@ -211,7 +209,7 @@ from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Drill
 for _ in range(40):
     drill = Drill("theirs", datetime(2026, 11, 22, 12, 0, tzinfo=UTC))
-    BackupDirectory(Path(sys.argv[1])).note_drilled("tasks", drill)
+    BackupDirectory(Path(sys.argv[1])).note("tasks", drill)
 """
 
 
@@ -220,11 +218,11 @@ def test_two_processes_that_record_lose_nothing_of_each_other(directory):
     command = [sys.executable, "-c", NOTE, str(directory.path)]
     with directory.lock("tasks"), subprocess.Popen(command) as process:
         for number in range(40):
-            directory.note_verified("tasks", proof(f"archive {number}"))
+            directory.note("tasks", proof(f"archive {number}"))
         assert process.wait(timeout=60) == 0
     record = directory.record("tasks")
     assert record.drilled.archive == "theirs"
-    assert (record.verified.archive, record.previous.archive) == ("archive 39", "archive 38")
+    assert (record.verified.archive, record.proofs[-2].archive) == ("archive 39", "archive 38")
 
 
 OTHER = "0a1b2c3d-0000-4000-8000-0123456789ab"
@@ -232,27 +230,27 @@ OTHER = "0a1b2c3d-0000-4000-8000-0123456789ab"
 
 def test_two_databases_of_a_label_keep_what_is_known_of_each(directory):
     """The proofs and drills of one push nothing of the other's out."""
-    directory.note_verified("tasks", proof("theirs", identity=OTHER))
-    directory.note_drilled("tasks", Drill("theirs", NOW, OTHER))
+    directory.note("tasks", proof("theirs", identity=OTHER))
+    directory.note("tasks", Drill("theirs", NOW, OTHER))
     for number in range(5):
-        directory.note_verified("tasks", proof(f"mine {number}"))
-        directory.note_drilled("tasks", Drill(f"mine {number}", NOW + timedelta(hours=number)))
+        directory.note("tasks", proof(f"mine {number}"))
+        directory.note("tasks", Drill(f"mine {number}", NOW + timedelta(hours=number)))
     record = directory.record("tasks")
     assert [each.archive for each in record.proofs] == ["theirs", "mine 3", "mine 4"]
     assert [each.archive for each in record.drills] == ["theirs", "mine 4"]
     theirs = record.only(lambda each: each.identity == OTHER)
-    assert (theirs.verified.archive, theirs.previous, theirs.drilled.archive) == ("theirs", None, "theirs")
+    assert ([proof.archive for proof in theirs.proofs], theirs.drilled.archive) == (["theirs"], "theirs")
 
 
 def test_what_is_known_of_an_archive_stays_as_long_as_the_archive(directory):
     """All archives that are there keep their proof; of those that are gone, only the last two do."""
     names = [archive(directory, at=NOW - timedelta(days=days)).name for days in range(9, 0, -1)]
     for name in names:
-        directory.note_verified("tasks", proof(name, at=parse_name(name)[1]))
+        directory.note("tasks", proof(name, at=parse_name(name)[1]))
     assert [each.archive for each in directory.record("tasks").proofs] == names
     (directory.path / names[0]).unlink()
     (directory.path / names[-1]).unlink()
-    directory.note_drilled("tasks", Drill(names[3], NOW))
+    directory.note("tasks", Drill(names[3], NOW))
     assert [each.archive for each in directory.record("tasks").proofs] == names[1:]
 
 
@@ -264,7 +262,7 @@ def test_a_record_of_0_1_0_is_carried_over(directory, label):
     assert [each.archive for each in before.proofs] == sorted(path.name for path in OLD.glob(f"{label}-*"))
     assert before.verified.identity is before.verified.place is None
     assert before.drilled.archive == before.verified.archive
-    directory.note_verified(label, proof("new", datetime(2026, 11, 27, tzinfo=UTC), identity=OTHER))
+    directory.note(label, proof("new", datetime(2026, 11, 27, tzinfo=UTC), identity=OTHER))
     after = directory.record(label)
     assert {each.archive for each in after.proofs} == {"new", *(each.archive for each in before.proofs)}
     assert after.drills == before.drills
@@ -272,8 +270,8 @@ def test_a_record_of_0_1_0_is_carried_over(directory, label):
 
 def test_a_future_archive_that_is_gone_is_forgotten(directory):
     """Once an archive of a wrong clock is deleted, it does not count as the newest for ever."""
-    directory.note_verified("tasks", proof("future", NOW + timedelta(days=400)))
-    directory.note_verified("tasks", proof("now"))
+    directory.note("tasks", proof("future", NOW + timedelta(days=400)))
+    directory.note("tasks", proof("now"))
     assert directory.record("tasks").verified.archive == "now"
 
 

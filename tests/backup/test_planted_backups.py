@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy import URL
 
 from taskdb_cli.backup import create as taking
-from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.atomic import open_partial
 from taskdb_cli.backup.directory import BackupDirectory, archive_name
 from taskdb_cli.backup.ownership import Owner
@@ -23,7 +22,7 @@ from taskdb_cli.health.checks import backups as checks
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import EXIT_CODES, WORST_FIRST
 from taskdb_cli.health.runner import run
-from tests.backups import partial_name
+from tests.backups import partial_name, restore_as_test
 from tests.conftest import NOW, SERVERS, open_database
 from tests.contents import fill
 
@@ -68,7 +67,7 @@ def place(url, tmp_path):
     directory, database = BackupDirectory(tmp_path / "shelf"), open_database(url)
     fill(url, tasks=300)
     archives = [taking.take(database, directory, label=LABEL, now=at).path for at in (NOW - DAY, NOW - HOUR)]
-    proving.drill(archives[-1], directory, now=NOW - HOUR)
+    restore_as_test(archives[-1], directory, now=NOW - HOUR)
     return Place(url, directory, archives)
 
 

@@ -5,14 +5,13 @@ from datetime import timedelta
 import pytest
 
 from taskdb_cli.backup import create as taking
-from taskdb_cli.backup import verify as proving
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.registry import Thresholds
 from taskdb_cli.health.report import Limits, Status
 from taskdb_cli.health.runner import run
-from tests.backups import put
+from tests.backups import put, restore_as_test
 from tests.conftest import NOW, SERVERS, open_database
 from tests.listings import add_tasks, add_users, make_row
 from tests.proxy import Proxy
@@ -41,7 +40,7 @@ def back_up(database, directory):
     def back_up(at=NOW - HOUR, *, drill=True):
         archive = taking.take(database, directory, label="work", now=at).path
         if drill:
-            proving.drill(archive, directory, now=at)
+            restore_as_test(archive, directory, now=at)
         return archive
 
     return back_up
