@@ -106,8 +106,15 @@ def restore(
                 safety(content)
             if identity:
                 adopt_identity(content.connection, identity)
-            with _naming_triggers(content):
+            triggers = content.triggers()
+            try:
                 loaded = load_rows(rows, content, progress)
+            except DataCorrupt as exc:
+                if isinstance(exc, ArchiveCorrupt) or not triggers:
+                    raise
+                what = f"the target has {', '.join(triggers)}, which may have changed the rows"
+                hint = "nothing was changed; disable that, restore, and enable it again"
+                raise Conflict(f"{exc.message}; {what}", hint) from exc
             if dry_run and (faults := content.faults()):
                 raise DataCorrupt(
                     f"the restored rows are damaged: {'; '.join(faults)}", "use another archive"
@@ -169,23 +176,6 @@ def look_at(target: Database) -> tuple[dict[str, int], str | None]:
 
 def _without_zeros(counts: dict[str, int]) -> dict[str, int]:
     return {table: number for table, number in counts.items() if number}
-
-
-@contextmanager
-def _naming_triggers(content: Content) -> Iterator[None]:
-    """Raise Conflict instead of DataCorrupt if triggers of the target may have changed the rows."""
-    triggers = content.triggers()
-    try:
-        yield
-    except ArchiveCorrupt:
-        raise
-    except DataCorrupt as exc:
-        if not triggers:
-            raise
-        raise Conflict(
-            f"{exc.message}; the target has {', '.join(triggers)}, which may have changed the rows",
-            "nothing was changed; disable that, restore, and enable it again",
-        ) from exc
 
 
 def _lacks_tables(target: Database) -> bool:

@@ -171,7 +171,10 @@ def _take_place(partial: Path, damaged: Damaged) -> None:
         if not is_replaced:
             for file, name in pairs:
                 with suppress(OSError):
-                    _move_back(name, file)
+                    if not os.path.lexists(file):
+                        add_name(name, file)
+                    if _is_same(file, name):
+                        name.unlink()
         raise
 
 
@@ -181,10 +184,3 @@ def _require_unchanged(path: Path, unchanged: bool) -> None:
             f"{path} was changed by another process meanwhile",
             "stop what uses it, look at what it holds, and try again",
         )
-
-
-def _move_back(name: Path, file: Path) -> None:
-    if not os.path.lexists(file):
-        add_name(name, file)
-    if _is_same(file, name):
-        name.unlink()

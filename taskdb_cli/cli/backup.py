@@ -108,9 +108,13 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
         pass
     if output.format is Format.JSON:
         show_json(found.record())
-    else:
-        show_records(found.manifest.table_records(), CONTENTS, output)
-        shelf.run.say(found.manifest.summary())
+        return
+    origin, tables = found.manifest.origin, found.manifest.tables
+    show_records(({"table": table.name, **vars(table)} for table in tables), CONTENTS, output)
+    shelf.run.say(
+        f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
+        f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {found.manifest.tool}"
+    )
 
 
 @app.command(epilog="Example: taskdb backup verify latest --drill")

@@ -133,21 +133,6 @@ class Manifest:
         known |= known.pop("origin")
         return {key: known[key] for key in _KEYS[self.format]}
 
-    def table_records(self) -> list[dict[str, object]]:
-        """Return a record of each table."""
-        return [
-            {"table": table.name, "rows": table.rows, "bytes": table.bytes, "sha256": table.sha256}
-            for table in self.tables
-        ]
-
-    def summary(self) -> str:
-        """Return where the archive comes from, in a line."""
-        origin = self.origin
-        return (
-            f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
-            f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {self.tool}"
-        )
-
     def encode(self) -> bytes:
         """Return the bytes of `manifest.json`."""
         return json.dumps(self.record(), indent=2, ensure_ascii=False).encode() + b"\n"

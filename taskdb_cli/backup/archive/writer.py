@@ -28,12 +28,6 @@ _COMPRESSION = zstandard.ZstdCompressionParameters.from_level(
     threads=1,
 )
 
-PIECE = 256 * 1024
-"""Bytes that are hashed and compressed at a time."""
-
-Chunk = bytes | bytearray | memoryview
-"""Some bytes of COPY text, as psycopg yields them too."""
-
 
 class ArchiveWriter:
     """An archive that grows on a stream, which is never read, sought or closed.
@@ -48,11 +42,11 @@ class ArchiveWriter:
         self._members: list[Member] = []
         self._tables: list[TableContent] = []
 
-    def add_table(self, name: str, columns: Sequence[Column], chunks: Iterable[Chunk]) -> TableContent:
+    def add_table(self, name: str, columns: Sequence[Column], chunks: Iterable[bytes]) -> TableContent:
         """Write the COPY text of a table, and return what it came to.
 
-        The chunks may begin and end anywhere, and must not change after they were handed over. Raises
-        ValueError for a name that no archive may have.
+        The chunks may begin and end anywhere, but each is hashed and compressed by itself, so many small
+        ones are slow. Raises ValueError for a name that no archive may have.
         """
         digest = Digest()
         planned = digest.content(name, columns)
@@ -87,24 +81,10 @@ class ArchiveWriter:
             data = data[taken:]
 
 
-def _compressed(chunks: Iterable[Chunk], digest: Digest) -> Iterator[bytes]:
+def _compressed(chunks: Iterable[bytes], digest: Digest) -> Iterator[bytes]:
     compressor = zstandard.ZstdCompressor(compression_params=_COMPRESSION).compressobj()
-    for piece in _gathered(chunks):
-        digest.update(piece)
-        if compressed := compressor.compress(piece):
+    for chunk in chunks:
+        digest.update(chunk)
+        if compressed := compressor.compress(chunk):
             yield compressed
     yield compressor.flush()
-
-
-def _gathered(chunks: Iterable[Chunk]) -> Iterator[bytes]:
-    """Join chunks to pieces of at least PIECE bytes: rows come one by one, and each call has its price."""
-    waiting: list[Chunk] = []
-    length = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        length += len(chunk)
-        if length >= PIECE:
-            yield b"".join(waiting)
-            waiting.clear()
-            length = 0
-    yield b"".join(waiting)
