@@ -8,14 +8,14 @@ import zipfile
 import zlib
 from datetime import UTC, datetime
 
-from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Digest, Manifest, Origin, layout
+from taskdb_cli.backup.archive import Archive, ArchivedColumn, ArchiveWriter, Digest, Manifest, Origin, layout
 
 IDENTITY, PLACE = "0a1b2c3d-0000-4000-8000-0123456789ab", "db.example.com:5432/work"
 ORIGIN = Origin(
     "main", "sqlite", "3.45.1", "0002", datetime(2026, 11, 22, 12, 30, 0, 1, UTC), IDENTITY, PLACE
 )
-USERS = (Column("id", "integer"), Column("email", "text"))
-TASKS = (Column("id", "integer"), Column("is_done", "boolean"))
+USERS = (ArchivedColumn("id", "integer"), ArchivedColumn("email", "text"))
+TASKS = (ArchivedColumn("id", "integer"), ArchivedColumn("is_done", "boolean"))
 ROWS = {"users": b"1\tada@example.com\n2\t\\N\n", "tasks": b"1\tt\n2\tf\n3\tf\n"}
 COLUMNS = {"users": USERS, "tasks": TASKS}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from taskdb_cli.backup.archive import Column, Digest, Manifest
+from taskdb_cli.backup.archive import ArchivedColumn, Digest, Manifest
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import ARCHIVED_TABLES
 from taskdb_cli.models import metadata
@@ -100,13 +100,13 @@ def fill(url: URL, *, users: int = 20, tasks: int = 3000) -> None:
     )
 
 
-def archive_columns(table: str) -> list[Column]:
+def archive_columns(table: str) -> list[ArchivedColumn]:
     """Return the columns of a table as an archive names them."""
     kinds = {bool: "boolean", int: "integer", datetime: "timestamp"}
     # The type of a status or a priority is made of a plain one.
     types = [getattr(each.type, "impl", each.type) for each in metadata().tables[table].columns]
     names = zip(COLUMNS[table], types, strict=True)
-    return [Column(name, kinds.get(type.python_type, "text")) for name, type in names]
+    return [ArchivedColumn(name, kinds.get(type.python_type, "text")) for name, type in names]
 
 
 def hashes(database: Database, manifest: Manifest | None = None) -> dict[str, tuple[int, str]]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Manifest, Origin
+from taskdb_cli.backup.archive import Archive, ArchivedColumn, ArchiveWriter, Manifest, Origin
 from taskdb_cli.backup.atomic import discard, open_partial, publish, storage, sync
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Proof
@@ -123,7 +123,7 @@ def write(
     """Write an archive to a stream and seal it, but do not read it back; return its manifest."""
     writer, done = ArchiveWriter(stream), 0
     for layout in content.layouts:
-        columns = [Column(column.name, column.type) for column in layout.columns]
+        columns = [ArchivedColumn(column.name, column.type) for column in layout.columns]
         with content.chunks(layout) as chunks:
             done += writer.add_table(layout.table, columns, _reporting(chunks, progress, done)).bytes
     return writer.close(

@@ -12,9 +12,10 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from taskdb_cli.backup import atomic
@@ -75,13 +76,10 @@ class BackupDirectory:
         for file in self._scan():
             named = parse_name(file.name)
             if named and wanted in (None, named[0]):
-                with storage(f"the backup directory {self.path} cannot be read"):
-                    try:
-                        status = file.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                if stat.S_ISREG(status.st_mode):
-                    found.append(Entry(Path(file.path), *named, status.st_size))
+                with storage(f"the backup directory {self.path} cannot be read"), suppress(FileNotFoundError):
+                    status = file.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        found.append(Entry(Path(file.path), *named, status.st_size))
         return sorted(found, key=lambda entry: (entry.taken_at, entry.label))
 
     def records(
@@ -91,12 +89,10 @@ class BackupDirectory:
 
         `say` gets a line for each archive whose manifest cannot be read; its database is not known.
         """
-        histories: dict[str, Record] = {}
+        record_of = cache(self.record)
         for entry in self.entries(label):
-            if entry.label not in histories:
-                histories[entry.label] = self.record(entry.label)
-            proof = histories[entry.label].proof_of(entry.path.name)
-            drill = histories[entry.label].drill_of(entry.path.name)
+            proof = record_of(entry.label).proof_of(entry.path.name)
+            drill = record_of(entry.label).drill_of(entry.path.name)
             try:
                 origin = manifest_of(entry.path).origin
             except TaskdbError as exc:
@@ -136,8 +132,7 @@ class BackupDirectory:
         found = []
         for file in self._scan():
             if final := final_name(file.name):
-                ours = final.endswith((SUFFIX, RECORD_SUFFIX))
-                stray = ours and is_abandoned(Path(file.path)) is not False
+                stray = final.endswith((SUFFIX, RECORD_SUFFIX)) and is_abandoned(Path(file.path)) is not False
             else:
                 archive = parse_name(file.name) and file.is_file(follow_symlinks=False)
                 stray = file.name.endswith(SUFFIX) and not archive
@@ -238,28 +233,23 @@ class BackupDirectory:
     @contextmanager
     def _flock(self, label: str, ending: str, operation: int) -> Iterator[None]:
         path = self.path / f".{check_label(label)}{ending}"
-        with storage(f"{path} cannot be locked"):
-            try:
-                descriptor = atomic.open_private(path)
-            except FileNotFoundError:
-                raise NotFound(f"there is no backup directory {self.path}", "check the path") from None
-        try:
+        with ExitStack() as held:
             with storage(f"{path} cannot be locked"):
                 try:
+                    descriptor = atomic.open_private(path)
+                    held.callback(os.close, descriptor)
                     fcntl.flock(descriptor, operation)
+                except FileNotFoundError:
+                    raise NotFound(f"there is no backup directory {self.path}", "check the path") from None
                 except BlockingIOError:
                     raise BackupRunning(label, path) from None
             yield
-        finally:
-            os.close(descriptor)
 
     def _scan(self) -> list[os.DirEntry[str]]:
-        with storage(f"the backup directory {self.path} cannot be read"):
-            try:
-                with os.scandir(self.path) as files:
-                    return list(files)
-            except FileNotFoundError:
-                return []
+        unreadable = f"the backup directory {self.path} cannot be read"
+        with storage(unreadable), suppress(FileNotFoundError), os.scandir(self.path) as files:
+            return list(files)
+        return []
 
 
 def default_label(name: str, distinction: str) -> str:

@@ -78,13 +78,9 @@ def holdings(directory: BackupDirectory, owner: Owner) -> Holdings:
     """
     manifests, unreadable = _read(entry for entry in directory.entries() if entry.label in owner.labels)
     rule = _Rule(directory, owner)
-    own: list[Entry] = []
-    others: dict[Entry, Origin] = {}
-    for entry, manifest in manifests.items():
-        if rule.owns(entry.label, manifest.origin):
-            own.append(entry)
-        else:
-            others[entry] = manifest.origin
+    owned = {entry: rule.owns(entry.label, manifest.origin) for entry, manifest in manifests.items()}
+    own = [entry for entry, is_own in owned.items() if is_own]
+    others = {entry: manifests[entry].origin for entry, is_own in owned.items() if not is_own}
     record = Record()
     for label in sorted(owner.labels):
         record = record.joined(directory.record(label).only(partial(rule.may_own, label)))

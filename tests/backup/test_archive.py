@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskdb_cli import __version__
-from taskdb_cli.backup.archive import Archive, ArchiveWriter, Column, Digest, layout, seal_of
+from taskdb_cli.backup.archive import Archive, ArchivedColumn, ArchiveWriter, Digest, layout, seal_of
 from taskdb_cli.errors import FileMissing, StorageFailed
 from tests.archives import (
     COLUMNS,
@@ -223,8 +223,8 @@ def test_a_table_is_written_once():
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: Column("id", "blob"),
-        lambda: Column("x y", "text"),
+        lambda: ArchivedColumn("id", "blob"),
+        lambda: ArchivedColumn("x y", "text"),
         lambda: Digest().content("users", ()),
         lambda: Digest().content("users", (*USERS, *USERS)),
         lambda: type(ORIGIN)(**{**vars(ORIGIN), "label": "two\nlines"}),

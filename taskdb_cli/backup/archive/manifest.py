@@ -70,7 +70,7 @@ _Timestamp = Annotated[
 
 
 @dataclass(frozen=True)
-class Column:
+class ArchivedColumn:
     """A column of the COPY text. Raises ValueError, as all models here do, for what no manifest may say."""
 
     name: Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,62}$")]
@@ -82,7 +82,7 @@ class TableContent:
     """How many rows and bytes of COPY text a table has, and their SHA-256 in hexadecimal digits."""
 
     name: Annotated[str, Field(pattern="^[a-z_]{1,63}$")]
-    columns: Annotated[tuple[Column, ...], Field(min_length=1), AfterValidator(_distinct)]
+    columns: Annotated[tuple[ArchivedColumn, ...], Field(min_length=1), AfterValidator(_distinct)]
     rows: _Count
     bytes: _Count
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -186,6 +186,6 @@ class Digest:
         """The SHA-256 of what has passed so far, in hexadecimal digits."""
         return self._hash.hexdigest()
 
-    def content(self, name: str, columns: Sequence[Column]) -> TableContent:
+    def content(self, name: str, columns: Sequence[ArchivedColumn]) -> TableContent:
         """Return what has passed as the content of a table."""
         return TableContent(name, tuple(columns), self.rows, self.bytes, self.sha256)

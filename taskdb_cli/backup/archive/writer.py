@@ -12,7 +12,14 @@ import zstandard
 from taskdb_cli import __version__
 from taskdb_cli.backup.archive import layout
 from taskdb_cli.backup.archive.layout import Member
-from taskdb_cli.backup.archive.manifest import FORMAT_VERSION, Column, Digest, Manifest, Origin, TableContent
+from taskdb_cli.backup.archive.manifest import (
+    FORMAT_VERSION,
+    ArchivedColumn,
+    Digest,
+    Manifest,
+    Origin,
+    TableContent,
+)
 
 # Rows resemble the rows just before them: long matches in a short window, whose tables stay in the
 # processor's cache, are found faster than by level 3 and come out smaller. The worker takes the
@@ -42,7 +49,9 @@ class ArchiveWriter:
         self._members: list[Member] = []
         self._tables: list[TableContent] = []
 
-    def add_table(self, name: str, columns: Sequence[Column], chunks: Iterable[bytes]) -> TableContent:
+    def add_table(
+        self, name: str, columns: Sequence[ArchivedColumn], chunks: Iterable[bytes]
+    ) -> TableContent:
         """Write the COPY text of a table, and return what it came to.
 
         The chunks may begin and end anywhere, but each is hashed and compressed by itself, so many small
