@@ -197,9 +197,6 @@ class BackupDirectory:
             # Others who change the record need a moment only, so this run waits for them.
             with self._flock(label, _RECORD_LOCK, fcntl.LOCK_EX):
                 names = {file.name for file in self._scan()}
-                for name in names:
-                    if final_name(name) == path.name:
-                        atomic.discard(self.path / name)
                 record = self.record(label).joined(added).without_gone(names, now)
                 atomic.write_atomically(path, to_json(record).encode())
         except StorageFailed as exc:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Keep, Shelf
-from taskdb_cli.cli.options import Commands, DryRun, NotingGroup, with_option_groups
+from taskdb_cli.cli.options import Commands, DryRun, NotingGroup, optional, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
 from taskdb_cli.cli.progress import progress
 from taskdb_cli.errors import (
@@ -43,12 +43,6 @@ app = Commands(
 )
 
 Drill = Annotated[bool, typer.Option("--drill", help="Also restore it as a test and check the rows.")]
-DrillUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", help="Test the restore in this database without rows, not in a temporary file."
-    ),
-]
 
 
 @app.callback(epilog="Example: taskdb backup --dir /var/backups/taskdb --keep-daily 7 --keep-weekly 5")
@@ -57,13 +51,11 @@ def main(
     *,
     shelf: Shelf,
     file: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Write to this new file; - is stdout, not read back."),
+        str | None, typer.Option(metavar="PATH", help="Write to this new file; - is stdout, not read back.")
     ] = None,
     keep: Keep,
     metrics_file: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Write metrics for Prometheus' textfile collector."),
+        Path | None, typer.Option(metavar="PATH", help="Write metrics for Prometheus' textfile collector.")
     ] = None,
     drill: Drill = False,
     check_config: Annotated[
@@ -123,7 +115,9 @@ def verify(
     *,
     shelf: Shelf,
     drill: Drill = False,
-    drill_url: DrillUrl = None,
+    drill_url: Annotated[
+        str | None, optional("Test the restore in this database without rows, not in a file.", metavar="URL")
+    ] = None,
 ) -> None:
     """Read archives from the first byte to the last; exit 7 if one is damaged."""
     failures: list[TaskdbError] = []
