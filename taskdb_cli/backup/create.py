@@ -73,12 +73,10 @@ def take(
     guarded: bool = False,
     progress: Progress = silent,
 ) -> Backup:
-    """Back a database up into a directory, and return the archive, verified and recorded.
+    """Do what `keep` does, in a transaction of its own.
 
-    If anything fails, no archive appears and the other files stay as they were. `guarded` says that the
-    caller already keeps migrations and restores out. Raises BackupRunning, StorageFailed,
-    DatabaseUnavailable, or a SchemaError for a database without taskdb's tables. Raises Incomplete if the
-    archive is there and good, but could not be recorded.
+    `guarded` says that the caller already keeps migrations and restores out. Raises also DatabaseUnavailable,
+    or a SchemaError for a database without taskdb's tables.
     """
     with database.snapshot(guarded=guarded) as content:
         return keep(content, directory, label=label, now=now, progress=progress)
@@ -87,7 +85,11 @@ def take(
 def keep(
     content: Content, directory: BackupDirectory, *, label: str, now: datetime, progress: Progress = silent
 ) -> Backup:
-    """Do what `take` does, in a transaction that is open already."""
+    """Back a database up into a directory, and return the archive, verified and recorded.
+
+    If anything fails, no archive appears and the other files stay as they were. Raises BackupRunning and
+    StorageFailed, and Incomplete if the archive is there and good, but could not be recorded.
+    """
     directory.create()
     with directory.lock(label):
         directory.sweep(label)

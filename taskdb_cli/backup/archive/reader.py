@@ -8,7 +8,7 @@ import stat
 import time
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Self, cast
 
@@ -28,7 +28,7 @@ _ROWS_PIECE = 128 << 10
 _MAX_FRAME_HEADER = 18
 
 
-class Archive:
+class Archive(AbstractContextManager["Archive"]):
     """An archive in a file, open for reading; made by `Archive.open`.
 
     `manifest` says what it holds, `seal` is the text of its seal, and `size` counts its bytes.
@@ -67,9 +67,6 @@ class Archive:
             archive.close()
             raise
         return archive
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
