@@ -21,9 +21,6 @@ from taskdb_cli.errors import StorageFailed
 LARGEST = 32_000_000
 """The largest size of a history in bytes: room for the proofs of some 50,000 archives."""
 
-_KEPT_WITHOUT_ARCHIVE = 2
-"""Proofs of a database that stay although their archives are gone: health compares the last two."""
-
 _Count = Annotated[int, Field(strict=True, ge=0)]
 
 
@@ -102,9 +99,7 @@ class Record:
         The last two proofs and the last drill of each database stay, because health judges by them, unless
         they are dated a day or more in the future.
         """
-        return Record(
-            _kept(self.proofs, archives, now, _KEPT_WITHOUT_ARCHIVE), _kept(self.drills, archives, now, 1)
-        )
+        return Record(_kept(self.proofs, archives, now, 2), _kept(self.drills, archives, now, 1))
 
 
 @dataclass(frozen=True)

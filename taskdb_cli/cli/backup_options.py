@@ -37,8 +37,6 @@ Label = Annotated[
     ),
 ]
 
-LATEST = "latest"
-
 
 def _number(help: str, *, show_default: bool = False) -> Any:
     return typer.Option(metavar="N", min=0, help=help, show_default=show_default)
@@ -172,7 +170,7 @@ class Shelf:
         from taskdb_cli.backup.ownership import holdings, latest, presumed
         from taskdb_cli.services.migrate import identify
 
-        if archive != LATEST:
+        if archive != "latest":
             return self.directory_of(archive).find(archive)
         identity, holds_rows, reached = None, False, not damaged
         try:
