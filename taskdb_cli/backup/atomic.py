@@ -1,4 +1,4 @@
-"""Files that appear under their name whole and on the disk, or not at all, for their owner alone."""
+"""Write files that appear under their names complete and synced, or not at all, for the owner alone."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def leftovers(final: Path) -> list[Path]:
 
 
 def sync(stream: BinaryIO) -> None:
-    """Bring to the disk what was written; raise StorageFailed if that fails."""
+    """Flush and sync what was written; raise StorageFailed if that fails."""
     with storage(f"{stream.name} cannot be written"):
         stream.flush()
         os.fsync(stream.fileno())
@@ -173,8 +173,8 @@ def sync(stream: BinaryIO) -> None:
 def publish(partial: Path, final: Path) -> None:
     """Give a finished temporary file its name, durably, and never in place of another file.
 
-    Raises Conflict if the name is taken, or StorageFailed; nothing of it is then under that name, and
-    the temporary file is for `discard`.
+    Raises Conflict if the name is taken, or StorageFailed. Then the file does not have that name, and the
+    caller discards the temporary file.
     """
     with storage(f"{final} cannot be published"):
         _sync(partial)
@@ -205,7 +205,7 @@ def replace(partial: Path, final: Path) -> None:
 def add_name(path: Path, name: Path) -> None:
     """Give a file a second name, or rename it if there are no hard links. Raises FileExistsError.
 
-    Where there are hard links, another file of that name cannot be lost at any moment.
+    With hard links, a file that another process makes under that name is never lost.
     """
     try:
         os.link(path, name, follow_symlinks=False)
@@ -224,10 +224,10 @@ def discard(partial: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes, mode: int = OWNER_ONLY) -> None:
-    """Replace the content of a file: whoever reads it meanwhile sees all of the old or of the new.
+    """Replace the content of a file. A reader sees all of the old content or all of the new content.
 
-    Raises StorageFailed; the old content is then still there, or the new already. A device, a pipe or
-    whatever else is no regular file is not replaced.
+    Raises StorageFailed, with either content in the file. Only a regular file is replaced: no device, no
+    pipe.
     """
     action = f"{path} cannot be written"
     with storage(action):
@@ -246,7 +246,7 @@ def write_atomically(path: Path, data: bytes, mode: int = OWNER_ONLY) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Bring the names in a directory to the disk; raise StorageFailed if that fails."""
+    """Sync the names in a directory; raise StorageFailed if that fails."""
     with storage(f"the directory {path} cannot be written"):
         _sync(path)
 

@@ -58,7 +58,7 @@ class Entry:
 class BackupDirectory:
     """The archives of one or more databases; the directory need not exist until it is written to.
 
-    What reads it raises StorageFailed if the directory cannot be read, and takes a missing one as empty.
+    Methods that read it raise StorageFailed if it cannot be read, and treat a missing one as empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,8 +112,8 @@ class BackupDirectory:
     def find(self, name: str) -> Path:
         """Return the path of the archive that a person names.
 
-        That is the name of a file in the directory, or a path, which for a file of the same name in the
-        working directory is written './name'. Raises NotFound.
+        It is the name of a file in this directory, or a path. A file in the working directory with the same
+        name as one in this directory is written './name'. Raises NotFound.
         """
         paths = [self.path / name, Path(name)] if Path(name).name == name else [Path(name)]
         with storage(f"{name!r} cannot be looked up"):
@@ -155,7 +155,7 @@ class BackupDirectory:
 
     @contextmanager
     def lock(self, label: str) -> Iterator[None]:
-        """Keep other runs off a label; the end of the process, however it comes, is the end of the lock.
+        """Keep other runs off a label. The lock ends with the process, however that ends.
 
         Raises BackupRunning at once if another run holds it, NotFound if the directory is missing, or
         StorageFailed where there can be no lock.
@@ -211,13 +211,13 @@ class BackupDirectory:
                 return
 
     def new_path(self, label: str, taken_at: datetime) -> Path:
-        """Return where an archive goes that was taken at a time, which knows its zone."""
+        """Return the path for an archive that was taken at a time with a time zone."""
         return self.path / archive_name(label, taken_at)
 
     def remove(self, entry: Entry) -> None:
         """Delete one of these archives, whose label must be locked; one that is gone already is no error.
 
-        Raises StorageFailed. Whether it is also gone after a power cut, `sync_directory` says.
+        Raises StorageFailed. Only after `sync_directory` does a power cut not bring it back.
         """
         assert entry.label in self._locked
         assert entry.path == self.new_path(entry.label, entry.taken_at)

@@ -1,6 +1,6 @@
 """What is known of the archives of a label, kept beside them in a small file.
 
-Several databases may share a label: each proof and each drill says by an identity which database it is of.
+Several databases may share a label, so each proof and each drill names its database by an identity.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a monitoring system is told of a backup, as node_exporter's textfile collector reads it."""
+"""Write metrics of backups to a file for node_exporter's textfile collector."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ _MANIFEST = TypeAdapter(Manifest)
 
 
 def decode(data: bytes, archive: object = "the archive") -> Manifest:
-    """Return the manifest that the bytes of `manifest.json` spell.
+    """Return the manifest in the bytes of `manifest.json`.
 
     Only the bytes that `Manifest.encode` makes are accepted: no other key, order, type or spelling.
     Raises ArchiveTooNew for a later format, and ValueError with the reason for anything else.

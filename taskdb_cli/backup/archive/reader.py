@@ -1,4 +1,4 @@
-"""Archives as they are read: nothing in them is believed before it is checked."""
+"""Read archives. Nothing in them is used before it is checked."""
 
 from __future__ import annotations
 

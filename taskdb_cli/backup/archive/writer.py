@@ -1,4 +1,4 @@
-"""Archives as they are written, in one pass, to a file or a pipe."""
+"""Write archives in one pass to a file or a pipe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ArchiveWriter:
     """An archive that grows on a stream, which is never read, sought or closed.
 
     Memory stays the same however many rows there are. A failure of the stream passes up as it is.
-    What was written is no archive before `close`, and no reader takes it for one.
+    Before `close`, what was written is not an archive, and no reader accepts it.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -52,7 +52,7 @@ class ArchiveWriter:
     def add_table(
         self, name: str, columns: Sequence[ArchivedColumn], chunks: Iterable[bytes]
     ) -> TableContent:
-        """Write the COPY text of a table, and return what it came to.
+        """Write the COPY text of a table, and return its rows, bytes and hash.
 
         The chunks may begin and end anywhere, but each is hashed and compressed by itself, so many small
         ones are slow. Raises ValueError for a name that no archive may have.
@@ -67,7 +67,7 @@ class ArchiveWriter:
         return content
 
     def close(self, origin: Origin) -> Manifest:
-        """Write the manifest, the directory and the seal: from now on it is an archive."""
+        """Write the manifest, the directory and the seal, which complete the archive."""
         manifest = Manifest(FORMAT_VERSION, f"taskdb {__version__}", origin, tuple(self._tables))
         self._add(layout.MANIFEST, [manifest.encode()])
         self._write(layout.tail(self._members))
