@@ -8,21 +8,15 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
-from taskdb_cli.config import BackupSettings, LogSettings, Settings
+from taskdb_cli.config import Settings
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.system.environment import SETTINGS, Setting
+from taskdb_cli.system.environment import SETTINGS, LogSettings, Setting
 
 PROJECT = Path(__file__).resolve().parent.parent
-GROUPS = {
-    "backup": BackupSettings,
-    "log": LogSettings,
-    "options": Options,
-    "pool": Pool,
-    "settings": Settings,
-}
+GROUPS = {"": (Options, Settings), "LOG_": (LogSettings,), "POOL_": (Pool,)}
 HEADER = "| variable | meaning | default |\n|---|---|---|\n"
 PREFACE = """\
 # Copy this file to .env, in the directory that taskdb runs in or in a parent of it. Remove a # to set one.
@@ -33,8 +27,14 @@ PREFACE = """\
 
 def default(setting: Setting) -> object:
     """Return the default of the field that a variable sets."""
-    group, _, name = setting.field.partition(".")
-    return next((field.default for field in fields(GROUPS[group]) if field.name == name), "") if group else ""
+    found = {
+        f"TASKDB_{prefix}{field.name.upper()}": field.default
+        for prefix, kinds in GROUPS.items()
+        for kind in kinds
+        for field in fields(kind)
+        if field.default is not MISSING
+    }
+    return found.get(setting.name, "")
 
 
 def row(setting: Setting) -> str:

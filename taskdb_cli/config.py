@@ -5,46 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sqlalchemy import URL
+
+from taskdb_cli.database import Database
+from taskdb_cli.database.options import Options, Pool
+from taskdb_cli.database.url import is_neon_pooler, may_be_same, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 from taskdb_cli.system.dotenv import DotenvFile, read_dotenv_file
-from taskdb_cli.system.environment import SETTINGS, read_fields
-
-if TYPE_CHECKING:
-    from sqlalchemy import URL
-
-    from taskdb_cli.database import Database
-    from taskdb_cli.database.options import Options, Pool
+from taskdb_cli.system.environment import SETTINGS, LogSettings, read_log_settings, read_settings
 
 _URL_VARIABLES = {"TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
-
-
-@dataclass(frozen=True)
-class LogSettings:
-    """Where the log goes besides stderr, and how its lines are written."""
-
-    file: Path | None = None
-    format: str = "text"
-
-    @classmethod
-    def read(
-        cls, values: Mapping[str, str], *, file: Path | None = None, format: str | None = None
-    ) -> LogSettings:
-        """Read the variables; the arguments are the options that the user gave.
-
-        Raises InvalidConfiguration for a format that does not exist.
-        """
-        return cls(**read_fields("log", values, file=file, format=format))
-
-
-@dataclass(frozen=True)
-class BackupSettings:
-    """Where archives are kept, and what they are called; None leaves it at the default."""
-
-    directory: Path | None = None
-    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +29,11 @@ class Settings:
     options: Options
     pool: Pool
     log: LogSettings
-    backup: BackupSettings
     dotenv: DotenvFile = field(compare=False)
+    backup_dir: Path | None = None
+    """Where archives are kept. None leaves it at the default."""
+    backup_label: str | None = None
+    """What archives are called. None leaves it at the default."""
     api_statement_timeout: float = 5
     """Seconds that a statement of an HTTP request may take."""
     client_timeout: int = 30
@@ -70,8 +46,6 @@ class Settings:
 
         A server is `long_lived`: it keeps a pool of connections, and its statements have the API's limit.
         """
-        from taskdb_cli.database import Database
-
         options = self.options
         if long_lived:
             options = replace(options, pool=self.pool, statement_timeout=self.api_statement_timeout)
@@ -82,8 +56,6 @@ class Settings:
 
         Raises InvalidConfiguration when only a pooler's address is known, whose sessions can hold no lock.
         """
-        from taskdb_cli.database import Database
-
         if self.options.pooled and self.direct_url == self.database_url:
             raise InvalidConfiguration(
                 "this needs the direct address of the database, past the pooler",
@@ -96,8 +68,6 @@ class Settings:
 
         It has the direct address if that is known. Unlike `direct_database` it may have a pooler's.
         """
-        from taskdb_cli.database import Database
-
         return Database(self.direct_url, self.options)
 
     def other_database(self, url: str, source: str) -> Database:
@@ -106,9 +76,6 @@ class Settings:
         The schema of these settings does not apply to it. `source` says in an error where the URL came
         from. Raises InvalidConfiguration.
         """
-        from taskdb_cli.database import Database
-        from taskdb_cli.database.url import parse_url, without_pooler
-
         direct = without_pooler(parse_url(url, source))
         return Database(direct, replace(self.options, pooled=False, schema=None))
 
@@ -126,28 +93,25 @@ def load_settings(
 
     Raises InvalidConfiguration that names the variable at fault, and never shows a password.
     """
-    from taskdb_cli.database.options import Options, Pool
-    from taskdb_cli.database.url import is_neon_pooler
-
     given = os.environ if environment is None else environment
     path = env_file or (Path(given["TASKDB_ENV_FILE"]) if given.get("TASKDB_ENV_FILE") else None)
     dotenv = read_dotenv_file(path)
     url, direct_url = _choose_urls(database_url, given, dotenv)
-    values = {**dotenv.values, **{name: value for name, value in given.items() if value}}
     # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
-    dotenv.require_literal(
-        setting.name for setting in SETTINGS if setting.name not in addresses and not given.get(setting.name)
-    )
-    return Settings(
+    names = {setting.name for setting in SETTINGS} - addresses
+    dotenv.require_literal(name for name in names if not given.get(name))
+    pooled = {"TASKDB_POOLED": f"{is_neon_pooler(url):d}"}
+    values = {**pooled, **dotenv.values, **{name: value for name, value in given.items() if value}}
+    return read_settings(
+        Settings,
+        values,
         database_url=url,
         direct_url=direct_url,
-        options=Options(**{"pooled": is_neon_pooler(url), **read_fields("options", values, schema=schema)}),
-        pool=Pool(**read_fields("pool", values)),
-        log=LogSettings.read(values, file=log_file, format=log_format),
-        backup=BackupSettings(**read_fields("backup", values)),
+        options=read_settings(Options, values, schema=schema),
+        pool=read_settings(Pool, values, "POOL_"),
+        log=read_log_settings(values, file=log_file, format=log_format),
         dotenv=dotenv,
-        **read_fields("settings", values),
     )
 
 
@@ -181,35 +145,23 @@ def _choose_urls(option: str | None, environment: Mapping[str, str], dotenv: Dot
 
     They are never mixed from two layers: what is restored must be what is read.
     """
-    from taskdb_cli.database.url import parse_url, without_pooler
-
     if option is not None:
         url = parse_url(option, "--database-url")
         return url, without_pooler(url)
-    for layer, origin in (
-        (environment, "the environment"),
-        (dotenv.values, f"the dotenv file {dotenv.path}"),
-    ):
-        for name, direct_name in _URL_VARIABLES.items():
-            if layer.get(name):
-                return _pair(layer, name, direct_name, origin)
-    from sqlalchemy import URL
-
+    layers = ((environment, "the environment"), (dotenv.values, f"the dotenv file {dotenv.path}"))
+    for (layer, origin), (name, direct_name) in product(layers, _URL_VARIABLES.items()):
+        if not layer.get(name):
+            continue
+        url = parse_url(layer[name], f"{name} in {origin}")
+        if not layer.get(direct_name):
+            return url, without_pooler(url)
+        direct = parse_url(layer[direct_name], f"{direct_name} in {origin}")
+        if not may_be_same(url, direct):
+            raise InvalidConfiguration(
+                f"{name} and {direct_name} in {origin} name two databases",
+                f"make them the pooled and the direct address of one, or unset {direct_name}",
+            )
+        return url, direct
     # The path goes into the URL as it is: a home directory may have any character in its name.
     url = URL.create("sqlite", database=str(default_database_path()))
     return url, url
-
-
-def _pair(layer: Mapping[str, str], name: str, direct_name: str, origin: str) -> tuple[URL, URL]:
-    from taskdb_cli.database.url import may_be_same, parse_url, without_pooler
-
-    url = parse_url(layer[name], f"{name} in {origin}")
-    if not layer.get(direct_name):
-        return url, without_pooler(url)
-    direct = parse_url(layer[direct_name], f"{direct_name} in {origin}")
-    if not may_be_same(url, direct):
-        raise InvalidConfiguration(
-            f"{name} and {direct_name} in {origin} name two databases",
-            f"make them the pooled and the direct address of one, or unset {direct_name}",
-        )
-    return url, direct

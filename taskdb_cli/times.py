@@ -83,6 +83,12 @@ def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> dat
         raise ValueError("is not a real point in time between the years 1 and 9999") from None
 
 
+def time_zone_error() -> InvalidInput:
+    """Return the error of a TZ that names no time zone."""
+    zone = brief(os.environ.get("TZ", ""))
+    return InvalidInput(f"TZ is no time zone: {zone!r}", "set it to a name such as Europe/Berlin")
+
+
 def _parse(text: str, now: datetime, end_of_day: bool) -> datetime:
     if moment := _offset(text, now):
         return moment
@@ -124,10 +130,7 @@ def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
             warnings.filterwarnings("error", message=".*local timezone")
             found = parser.get_date_data(text)
     except (LookupError, OSError, RuntimeError, Warning):
-        zone = brief(os.environ.get("TZ", ""))
-        raise InvalidInput(
-            f"TZ is no time zone: {zone!r}", "set it to a name such as Europe/Berlin"
-        ) from None
+        raise time_zone_error() from None
     moment: datetime | None = found.date_obj
     if moment is None:
         raise ValueError(text)

@@ -91,6 +91,6 @@ def main(
     run.verbosity = -1 if quiet else verbose
     if log_file or run.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
         # Log from the beginning, and fail before anything is done if the log file cannot be opened.
-        from taskdb_cli.config import LogSettings
+        from taskdb_cli.system.environment import read_log_settings
 
-        run.log.open(LogSettings.read(os.environ, file=log_file, format=log_format), run.verbosity)
+        run.log.open(read_log_settings(os.environ, file=log_file, format=log_format), run.verbosity)

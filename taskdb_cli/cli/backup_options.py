@@ -106,7 +106,7 @@ class Shelf:
         from taskdb_cli.backup.directory import BackupDirectory
         from taskdb_cli.config import default_backup_directory
 
-        chosen = self.given_directory or self.run.settings.backup.directory or default_backup_directory()
+        chosen = self.given_directory or self.run.settings.backup_dir or default_backup_directory()
         if str(chosen).lower().startswith(("postgres:", "postgresql:", "postgresql+")):
             # Directories would be made whose names hold its password.
             raise InvalidInput(
@@ -134,7 +134,7 @@ class Shelf:
         """The label that an option or a setting names."""
         from taskdb_cli.backup.directory import check_label
 
-        label = self.given_label or self.run.settings.backup.label
+        label = self.given_label or self.run.settings.backup_label
         return check_label(label) if label else None
 
     @cached_property

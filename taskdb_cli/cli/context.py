@@ -14,26 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from taskdb_cli.cli.output import StdoutFailed
-from taskdb_cli.errors import (
-    DatabaseMissing,
-    ExitCode,
-    Incomplete,
-    InvalidConfiguration,
-    Refused,
-    TaskdbError,
-)
+from taskdb_cli.errors import DatabaseMissing, ExitCode, InvalidConfiguration, Refused
+from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.text.escaping import one_line
 
 if TYPE_CHECKING:
-    from taskdb_cli.config import LogSettings, Settings
+    from taskdb_cli.config import Settings
     from taskdb_cli.database import Database
+    from taskdb_cli.system.environment import LogSettings
 
 
 T = TypeVar("T")
-
-MONITORING_UNKNOWN = 3
-"""The exit code of a failed `taskdb health`. Elsewhere the code has another meaning."""
 
 
 @dataclass
@@ -51,8 +42,6 @@ class RunLog:
     begun: float = field(default_factory=time.perf_counter)
     settings: LogSettings | None = None
     """The settings that the log was opened with."""
-    given_up: bool = False
-    """Whether nothing more is written, not even how the run ended."""
 
     def open(self, settings: LogSettings, verbosity: int) -> None:
         """Log from now on. Raises InvalidConfiguration if the log file cannot be opened."""
@@ -66,32 +55,22 @@ class RunLog:
         """Log how the run ended, without any user data, and close the file."""
         if self.settings is None and code != ExitCode.OK and os.environ.get("TASKDB_LOG_FILE"):
             # The command line was not understood, so only the environment says where the log is.
-            from taskdb_cli.config import LogSettings
+            from taskdb_cli.system.environment import read_log_settings
 
             with suppress(InvalidConfiguration):  # the person has an error to read already
-                self.open(LogSettings.read(os.environ), 0)
-        if self.settings is None or self.given_up:
+                self.open(read_log_settings(os.environ), 0)
+        if self.settings is None:
             return
         import logging
 
         from taskdb_cli.logging import reset
 
-        elapsed = (time.perf_counter() - self.begun) * 1000
-        names = {each.value: each.name.lower() for each in ExitCode}
-        outcome = self.outcome or names.get(code, "failure")
-        event = {
-            "command": self.command,
-            "duration_ms": round(elapsed),
-            "exit_code": code,
-            "outcome": outcome,
-        }
-        rows = ""
-        if self.rows is not None:
-            event["rows"] = self.rows
-            rows = f", {self.rows} row{'' if self.rows == 1 else 's'}"
-        logging.getLogger("taskdb.command").info(
-            "%s: %s (%d) in %.0f ms%s", self.command, outcome, code, elapsed, rows, extra=event
-        )
+        took = round((time.perf_counter() - self.begun) * 1000)
+        outcome = self.outcome or (ExitCode(code).name.lower() if code in set(ExitCode) else "failure")
+        rows = {} if self.rows is None else {"rows": self.rows}
+        event = {"command": self.command, "duration_ms": took, "exit_code": code, "outcome": outcome}
+        message = f"{self.command}: {outcome} ({code}) in {took} ms" + (f", {in_words(rows)}" if rows else "")
+        logging.getLogger("taskdb.command").info("%s", message, extra=event | rows)
         reset()
 
 
@@ -113,7 +92,7 @@ class Invocation:
         if self.log.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return code
         self.log.outcome = "unknown"
-        return MONITORING_UNKNOWN
+        return 3
 
     def did(self, change: str, *, look: str) -> None:
         """Note a committed change, such as "created user 3", and the command that shows it.
@@ -121,12 +100,6 @@ class Invocation:
         An error says both if the answer cannot be printed.
         """
         self.changed, self.look = change, look
-
-    def after_changes(self, error: TaskdbError) -> TaskdbError:
-        """Return the error, or Incomplete if a change was made and only its answer is lost."""
-        if not (self.changed and isinstance(error, StdoutFailed)):
-            return error
-        return Incomplete(f"{self.changed}, but {error.message}", f"do not run it again; see '{self.look}'")
 
     @cached_property
     def settings(self) -> Settings:
@@ -137,20 +110,21 @@ class Invocation:
         from taskdb_cli.system.paths import is_same
 
         settings = load_settings(**self.options)
-        log = settings.log.file
+        log, dotenv = settings.log.file, settings.dotenv
         reasons = dict.fromkeys(files_of(settings.database_url), "it belongs to the database")
-        if settings.dotenv.path:
-            reasons[settings.dotenv.path] = "it is the dotenv file"
+        if dotenv.path:
+            reasons[dotenv.path] = "it is the dotenv file"
         for path, reason in reasons.items():
             if log and is_same(log, path):
+                # From here on nothing is written to it, not even how the run ended.
                 reset()
-                self.log.given_up = True
+                self.log.settings = settings.log
                 raise InvalidConfiguration(
                     f"the log file {log} is refused: {reason}",
                     "name another one with --log-file or TASKDB_LOG_FILE",
                 )
         self.log.open(settings.log, self.verbosity)
-        settings.dotenv.log(use=self.verbosity > 0)
+        dotenv.log(use=self.verbosity > 0)
         return settings
 
     @cached_property

@@ -51,7 +51,7 @@ def health(
     shelf, backups = Shelf(ctx), None
     # Only the checks of backups need the directory, and they report that there is none.
     with suppress(HomeMissing):
-        backups = Backups(shelf.directory, shelf.owner(None), run.settings.backup.directory is not None)
+        backups = Backups(shelf.directory, shelf.owner(None), run.settings.backup_dir is not None)
     thresholds = Thresholds.parse(run.settings.health_limits)
 
     def check() -> Report:

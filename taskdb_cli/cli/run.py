@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from taskdb_cli.cli.output import StdoutError, StdoutFailed, prepare_stdout
 from taskdb_cli.errors import (
     ExitCode,
     HomeMissing,
+    Incomplete,
     Interrupted,
     InvalidConfiguration,
     InvalidInput,
@@ -30,12 +31,7 @@ from taskdb_cli.errors import (
 from taskdb_cli.output.formats import write_json
 from taskdb_cli.system import signals
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief, escape, hide_secrets
-
-_NO_HOME = "Could not determine home directory."
-"""What pathlib says if Typer installs shell completion for a user without a home directory."""
-
-_NO_OFFSET = "offset must be a timedelta"
-"""How the message of datetime begins if TZ is a value such as UTC+99."""
+from taskdb_cli.times import time_zone_error
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -69,7 +65,11 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
         _drop_unwritten_output()
         return this.failure_code(ExitCode.OK)
     except Exception as exc:  # noqa: BLE001 (the boundary)
-        return this.failure_code(_report(this.after_changes(_translate(exc)), exc, arguments))
+        error = _translate(exc)
+        if this.changed and isinstance(error, StdoutFailed):
+            hint = f"do not run it again; see '{this.look}'"
+            error = Incomplete(f"{this.changed}, but {error.message}", hint)
+        return this.failure_code(_report(error, exc, arguments))
     except KeyboardInterrupt as exc:
         return _report(signals.interrupted(), exc, arguments)
     if code == ExitCode.INTERRUPTED:
@@ -97,10 +97,11 @@ def _translate(error: Exception) -> TaskdbError:
             # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.
             shown = repr(brief(error.object))
             return InvalidInput(f"{shown} is not UTF-8 text", "check the arguments and the environment")
-        case ValueError() if str(error).startswith(_NO_OFFSET):
-            zone = brief(os.environ.get("TZ", ""))
-            return InvalidInput(f"TZ is no time zone: {zone!r}", "set it to a name such as Europe/Berlin")
-        case RuntimeError() if str(error) == _NO_HOME:
+        case ValueError() if str(error).startswith("offset must be a timedelta"):
+            # TZ is a value such as UTC+99.
+            return time_zone_error()
+        case RuntimeError() if str(error) == "Could not determine home directory.":
+            # Typer installs shell completion for a user without a home directory.
             return HomeMissing("HOME")
         case _:
             detail = str(error).strip().partition("\n")[0]
@@ -161,14 +162,12 @@ def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence
         shown = "".join(map(hide_secrets, traceback.format_exception(cause)))
         write_stderr(escape(shown, lines=True).removesuffix("\n"))
     # The command line may not be parsed yet: errors of the parser are written as JSON too.
-    words = list(arguments[: list(arguments).index("--")] if "--" in arguments else arguments)
-    pairs = {("-o", "json"), ("--output", "json")} & set(pairwise(words))
-    if pairs or {"--output=json", "-ojson"} & set(words):
-        body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}
-        if error.details:
-            body["details"] = [
-                {name: hide_secrets(value) for name, value in detail.items()} for detail in error.details
-            ]
+    words = list(takewhile(lambda word: word != "--", arguments))
+    if {("-o", "json"), ("--output", "json"), "--output=json", "-ojson"} & {*words, *pairwise(words)}:
+        details = [{name: hide_secrets(value) for name, value in each.items()} for each in error.details]
+        body = {"code": error.code, "message": message, "hint": hint} | (
+            {"details": details} if details else {}
+        )
         with suppress(OSError):
             write_json({"error": body}, sys.stderr)
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from taskdb_cli.errors import InvalidConfiguration
+
+T = TypeVar("T")
 
 _DAY = 86_400
 
@@ -20,8 +22,6 @@ class Setting:
     name: str
     help: str
     """What it means, in Markdown."""
-    field: str = ""
-    """The field of the settings that it sets, as GROUP.FIELD. The default is that of the field."""
     type: type[str | Path | int | float | bool] = str
     """A float is a number of seconds."""
     least: int = 0
@@ -51,17 +51,36 @@ class Setting:
         return bool(int(text)) if self.type is bool else self.type(text)
 
 
-def read_fields(group: str, values: Mapping[str, str], **options: object) -> dict[str, Any]:
-    """Return the fields of a group that an option or a variable sets.
+@dataclass(frozen=True)
+class LogSettings:
+    """Where the log goes besides stderr, and how its lines are written."""
 
-    An option that is not None wins, and its variable is not read. Raises InvalidConfiguration.
+    file: Path | None = None
+    format: str = "text"
+
+
+def read_log_settings(
+    values: Mapping[str, str], *, file: Path | None = None, format: str | None = None
+) -> LogSettings:
+    """Return the settings of the log. They can be read before all others."""
+    return read_settings(LogSettings, values, "LOG_", file=file, format=format)
+
+
+def read_settings(
+    kind: Callable[..., T], values: Mapping[str, str], prefix: str = "", **options: object
+) -> T:
+    """Return a dataclass of settings. The variable TASKDB_{prefix}NAME sets its field `name`.
+
+    An option that is not None wins, and its variable is not read. An empty variable is as good as none.
+    Raises InvalidConfiguration.
     """
-    fields = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    names = {f"TASKDB_{prefix}{field.name.upper()}": field.name for field in fields(cast("Any", kind))}
     for setting in SETTINGS:
-        of, _, field = setting.field.partition(".")
-        if of == group and field not in fields and setting.name in values:
-            fields[field] = setting.parse(values[setting.name])
-    return fields
+        name = names.get(setting.name, "")
+        if name and name not in given and values.get(setting.name):
+            given[name] = setting.parse(values[setting.name])
+    return kind(**given)
 
 
 _SERVER = "postgresql://user:password@localhost:5432/taskdb"
@@ -98,71 +117,55 @@ SETTINGS = (
     Setting(
         "TASKDB_SCHEMA",
         "the same as `--schema`: the [PostgreSQL schema](docs/postgresql.md#schemas) of the tables",
-        "options.schema",
         default="the first of the search path",
         example="taskdb",
     ),
     Setting(
         "TASKDB_POOLED",
         "`1` if a pooler in transaction mode, such as PgBouncer, hands out the sessions",
-        "options.pooled",
         bool,
         most=1,
         default="`1` for Neon's pooler",
         example="0",
     ),
-    Setting("TASKDB_CONNECT_TIMEOUT", "seconds for connecting", "options.connect_timeout", int, 1, 600),
+    Setting("TASKDB_CONNECT_TIMEOUT", "seconds for connecting", int, 1, 600),
     Setting(
         "TASKDB_STATEMENT_TIMEOUT",
         "seconds for a statement of a command, such as `0.5` or `60`; 0 is no limit",
-        "options.statement_timeout",
         float,
     ),
     Setting(
         "TASKDB_API_STATEMENT_TIMEOUT",
         "seconds for a statement of an [HTTP request](docs/api.md#time-limits); 0 is no limit",
-        "settings.api_statement_timeout",
         float,
     ),
     Setting(
-        "TASKDB_LOCK_TIMEOUT",
-        "seconds that a statement waits for another session's lock; 0 is no limit",
-        "options.lock_timeout",
-        int,
+        "TASKDB_LOCK_TIMEOUT", "seconds that a statement waits for another session's lock; 0 is no limit", int
     ),
     Setting(
         "TASKDB_RETRY_BUDGET",
         "seconds that work is tried again after a passing fault; a request to `serve` takes at most 5",
-        "options.retry_budget",
         int,
         most=600,
     ),
     Setting(
         "TASKDB_MIGRATION_WAIT",
         "seconds that a migration waits for another migration, for a backup or for a lock",
-        "options.migration_wait",
         int,
     ),
-    Setting(
-        "TASKDB_MIGRATION_TIMEOUT",
-        "seconds for one statement of a migration; 0 is no limit",
-        "options.migration_timeout",
-        int,
-    ),
+    Setting("TASKDB_MIGRATION_TIMEOUT", "seconds for one statement of a migration; 0 is no limit", int),
     Setting(
         "TASKDB_SLOW_QUERY_MS",
         "milliseconds after which a statement is logged as slow, without its values; 0 is never",
-        "options.slow_query_ms",
         int,
         most=_DAY * 1000,
     ),
-    Setting("TASKDB_POOL_SIZE", "connections that `serve` keeps open", "pool.size", int, 1, 1000),
-    Setting("TASKDB_POOL_OVERFLOW", "connections that it opens beyond them", "pool.overflow", int, 0, 1000),
-    Setting("TASKDB_POOL_TIMEOUT", "seconds that it waits for a free one", "pool.timeout", int, 1, 600),
+    Setting("TASKDB_POOL_SIZE", "connections that `serve` keeps open", int, 1, 1000),
+    Setting("TASKDB_POOL_OVERFLOW", "connections that it opens beyond them", int, 0, 1000),
+    Setting("TASKDB_POOL_TIMEOUT", "seconds that it waits for a free one", int, 1, 600),
     Setting(
         "TASKDB_CLIENT_TIMEOUT",
         "seconds that a [client of `serve`](docs/api.md#limits) may stall before it is dropped",
-        "settings.client_timeout",
         int,
         1,
         600,
@@ -170,7 +173,6 @@ SETTINGS = (
     Setting(
         "TASKDB_BACKUP_DIR",
         "the directory of archives",
-        "backup.directory",
         Path,
         default="`backups` in your data directory",
         example="/var/backups/taskdb",
@@ -178,18 +180,16 @@ SETTINGS = (
     Setting(
         "TASKDB_BACKUP_LABEL",
         "the [label](docs/backup.md#identity-label-and-place) of this database's archives",
-        "backup.label",
         default="its name and where it is",
         example="taskdb",
     ),
     Setting(
         "TASKDB_HEALTH_LIMITS",
         "when checks of [health](#health) warn and become critical, such as `backup=26h:50h disk=10%:5%`",
-        "settings.health_limits",
         example="connection=500ms:5s disk=10%:5%",
     ),
-    Setting("TASKDB_LOG_FILE", "the same as `--log-file`: a log besides stderr", "log.file", Path),
-    Setting("TASKDB_LOG_FORMAT", "the same as `--log-format`", "log.format", words=("text", "json")),
+    Setting("TASKDB_LOG_FILE", "the same as `--log-file`: a log besides stderr", Path),
+    Setting("TASKDB_LOG_FORMAT", "the same as `--log-format`", words=("text", "json")),
     Setting("TASKDB_DEBUG", "`1` is the same as `--debug`", in_file=False),
 )
 """Every variable that taskdb reads. The names without TASKDB_ are those that Neon and others use."""
