@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import typer
 
@@ -34,8 +33,3 @@ def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
     database = replace(settings, options=hasty).database()
     found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=MOST_OFFERED))
     return [user.email for user in found]
-
-
-def user_option(help: str) -> Any:
-    """Return an option that takes one user and completes e-mail addresses."""
-    return typer.Option(metavar="USER", help=help, autocompletion=complete_users, show_default=False)

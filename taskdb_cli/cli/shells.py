@@ -22,12 +22,9 @@ from typer._click.shell_completion import (
 )
 from typer._completion_classes import BashComplete, FishComplete, PowerShellComplete, ZshComplete
 
+# Longer words and lines are not completed. An address has at most 254 characters.
 LONGEST_WORD = 300
-"""Longer words are not completed. An address has at most 254 characters, after the name of an option."""
-
 LONGEST_LINE = 10_000
-"""Longer command lines are not completed."""
-
 LONGEST_WAIT = 5.0
 """Seconds until completion gives up."""
 
@@ -50,28 +47,27 @@ class Completion(ShellComplete):
             return []
         # Typer completes only the part behind --option=, but the shells replace the whole word.
         before = option[0] if option else ""
-        dashes_are_options = not incomplete.startswith("-") and "--" not in args
+        dashes = incomplete.startswith("-") or "--" in args
+        found = super().get_completions(args, incomplete)
+        shown = [item for item in found if item.value.isprintable() and (dashes or item.value[:1] != "-")]
         return [
-            CompletionItem(before + item.value, help=" ".join((item.help or "").split()))
-            for item in super().get_completions(args, incomplete)
-            if item.value.isprintable() and not (dashes_are_options and item.value.startswith("-"))
+            CompletionItem(before + item.value, help=" ".join((item.help or "").split())) for item in shown
         ]
 
     def offered(self) -> list[str]:
         """Return the lines for the shell, or none after an error or when it takes too long."""
         typed = os.environ.get("COMP_WORDS", "") + os.environ.get("_TYPER_COMPLETE_ARGS", "")
+        lines: list[str] = []
         deadline = threading.Timer(LONGEST_WAIT, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
-        try:
-            # A message in the middle of a command line that is being typed helps nobody.
-            with redirect_stdout(StringIO()), redirect_stderr(StringIO()), suppress(Exception):
-                if len(typed) <= LONGEST_LINE:
-                    items = self.get_completions(*self.get_completion_args())
-                    return [line for item in items if (line := self.format_completion(item))]
-        finally:
-            deadline.cancel()
-        return []
+        # A message in the middle of a command line that is being typed helps nobody.
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()), suppress(Exception):
+            if len(typed) <= LONGEST_LINE:
+                items = self.get_completions(*self.get_completion_args())
+                lines = [line for item in items if (line := self.format_completion(item))]
+        deadline.cancel()
+        return lines
 
     def complete(self) -> str:
         """Return one line for each word."""
@@ -100,11 +96,8 @@ class Bash(Completion, BashComplete):
                 break
         else:
             raise ValueError(word)
-        if self.quote:
-            before = word[: word.rindex(self.quote)]
-        else:
-            before = word.removesuffix(re.sub("^[@:=]+$", "", words[-1])).removesuffix("@")
-        self.replaced_after = _unquote(before)
+        split = word.removesuffix(re.sub("^[@:=]+$", "", words[-1])).removesuffix("@")
+        self.replaced_after = _unquote(word[: word.rindex(self.quote)] if self.quote else split)
         return [_unquote(argument) for argument in complete[1:]], incomplete
 
     def format_completion(self, item: CompletionItem) -> str:
@@ -126,10 +119,8 @@ def _in_quotes(character: str) -> str:
 
 def _unquote(word: str) -> str:
     """Return what a word of a command line means. Raise ValueError if a quote or an escape is open."""
-    escaped = re.sub(
-        r"\$'\\x([0-9a-f]{2})'", lambda found: f"\\{chr(int(found[1], 16))}", _drop_escapes(word)
-    )
-    return "".join(shlex.split(escaped))
+    word = re.sub(r"\$'\\x([0-9a-f]{2})'", lambda found: f"\\{chr(int(found[1], 16))}", _drop_escapes(word))
+    return "".join(shlex.split(word))
 
 
 def _drop_escapes(text: str) -> str:
@@ -180,6 +171,6 @@ class PowerShell(Completion, PowerShellComplete):
 
 def quote_completions() -> None:
     """Replace Typer's own classes, which put the words on the command line unquoted."""
-    for shell, *names in ((Bash, "bash"), (Zsh, "zsh"), (Fish, "fish"), (PowerShell, "powershell", "pwsh")):
-        for name in names:
-            add_completion_class(shell, name)
+    for shell in (Bash, Zsh, Fish, PowerShell):
+        add_completion_class(shell, shell.name)
+    add_completion_class(PowerShell, "pwsh")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.completion import user_option
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import with_option_groups
+from taskdb_cli.cli.options import optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.output.formats import FIGURES, TASKS, Format, plain
 
@@ -22,7 +21,7 @@ WEEKS = 12
 
 @with_option_groups
 def stats(
-    ctx: typer.Context, *, user: Annotated[str | None, user_option("Only theirs.")] = None, output: Output
+    ctx: typer.Context, *, user: Annotated[str | None, optional_user("Only theirs.")] = None, output: Output
 ) -> None:
     """Count tasks by status, priority and week, and show the oldest open one."""
     from taskdb_cli.services import stats as service

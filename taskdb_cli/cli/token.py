@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from taskdb_cli.cli.completion import user_option
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.options import HelpfulGroup, with_option_groups
+from taskdb_cli.cli.options import HelpfulGroup, optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
@@ -25,7 +24,7 @@ def create(
     ctx: typer.Context,
     *,
     name: Annotated[str, typer.Option(help="What the token is called, unique; not a number.")],
-    user: Annotated[str | None, user_option("Limit it to this user and their tasks.")] = None,
+    user: Annotated[str | None, optional_user("Limit it to this user and their tasks.")] = None,
     scope: Annotated[TokenScope, typer.Option(help="What it allows.")] = TokenScope.READ,
     expires: Annotated[
         str | None,
