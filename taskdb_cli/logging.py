@@ -14,7 +14,6 @@ from pathlib import Path
 
 from taskdb_cli.text.escaping import escape_json, hide_secrets, one_line
 
-_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
 _LIBRARIES = ("alembic", "asyncio", "psycopg", "py.warnings", "sqlalchemy", "uvicorn")
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
@@ -26,7 +25,7 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     is undone. Raises InvalidConfiguration if the file cannot be opened.
     """
     reset()
-    level = _LEVELS.get(verbosity, logging.DEBUG)
+    level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(level)
     if file is not None:
@@ -36,10 +35,9 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     for handler in handlers:
         handler.setFormatter(_Lines(run, as_json=as_json))
     # Below WARNING, the libraries log SQL and rows. taskdb logs statements itself, without values.
-    least = dict.fromkeys(_LIBRARIES, logging.WARNING)
-    least["taskdb"] = min(handler.level for handler in handlers)
     # psycopg warns about clean-up that fails after an error. taskdb reports that error in any case.
-    least["psycopg"] = logging.ERROR
+    least = dict.fromkeys(_LIBRARIES, logging.WARNING) | {"psycopg": logging.ERROR}
+    least["taskdb"] = min(handler.level for handler in handlers)
     # An error of stderr cannot be reported anywhere.
     logging.raiseExceptions = False
     # Python would print warnings unescaped, and warnings of SQLAlchemy name columns and types.
@@ -80,18 +78,11 @@ class _Lines(logging.Formatter):
             return f"{time} {record.levelname} {record.name} [{self.run}] {message}"
         import json
 
-        line: dict[str, object] = {
-            "time": time,
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": hide_secrets(record.getMessage()),
-            "run": self.run,
-        }
-        for name, value in vars(record).items():
-            if name not in _STANDARD and name not in line:
-                line[name] = hide_secrets(value) if isinstance(value, str) else value
-        if error:
-            line["error"] = error
+        level, message = record.levelname.lower(), record.getMessage()
+        line = {"time": time, "level": level, "logger": record.name, "message": message, "run": self.run}
+        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD | line.keys()}
+        line |= extra | ({"error": error} if error else {})
+        line = {key: hide_secrets(value) if isinstance(value, str) else value for key, value in line.items()}
         # An unknown object is written as its text.
         shown = json.dumps(line, ensure_ascii=False, default=lambda value: hide_secrets(str(value)))
         return escape_json(shown)

@@ -59,15 +59,11 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
     try:
         if named is None and not stat.S_ISREG(path.stat().st_mode):
             raise _refused(path, "it is not a regular file", "rename it")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            status = os.fstat(descriptor)
+        with open(path, "rb", buffering=0, opener=_opener) as file:
+            status = os.fstat(file.fileno())
             if named is None:
                 _require_trusted(path, status)
-            data = _read(descriptor)
-        finally:
-            os.close(descriptor)
-        values, warnings = _parsed(data.decode("utf-8-sig"))
+            text = _read(file.fileno())
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         if isinstance(exc, UnicodeDecodeError):
@@ -75,13 +71,24 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
         raise InvalidConfiguration(
             f"the dotenv file {path} cannot be read: {reason}", "name another one with --env-file"
         ) from exc
+    from dotenv.parser import parse_stream
+
+    bindings = list(parse_stream(io.StringIO(text)))
+    values = {binding.key: binding.value for binding in bindings if binding.key is not None}
+    misread = [binding.original.line for binding in bindings if binding.error]
+    warnings = [f"is not understood in line {line}, which is passed over" for line in misread[:1]]
     if stat.S_ISREG(status.st_mode):
         # A file that was named may have any owner and mode. If everybody may write it there is a warning.
         if status.st_mode & stat.S_IWOTH:
             warnings.append("can be changed by everybody: run 'chmod o-w' on it")
         elif named is None and status.st_mode & stat.S_IWGRP:
             warnings.append("can be changed by its group: run 'chmod g-w' on it")
-    return DotenvFile(path, values, tuple(warnings))
+    return DotenvFile(path, {name: value for name, value in values.items() if value}, tuple(warnings))
+
+
+def _opener(path: str, flags: int) -> int:
+    # Opening must neither wait for a writer of a pipe nor take over a terminal.
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _nearest() -> Path | None:
@@ -119,34 +126,17 @@ def _refused(path: Path, reason: str, remedy: str) -> InvalidConfiguration:
     )
 
 
-def _read(descriptor: int) -> bytes:
-    """Read to the end; raise ValueError for too much, and TimeoutError for a pipe that nobody writes to."""
+def _read(descriptor: int) -> str:
+    """Read to the end. Raise ValueError for too much or no text, TimeoutError for a pipe without a writer."""
     data = b""
     while select.select([descriptor], [], [], PATIENCE)[0]:
         part = os.read(descriptor, LARGEST)
         data += part
         if len(data) > LARGEST:
             raise ValueError(f"it is longer than {LARGEST} bytes")
-        if not part:
-            return data
+        if part:
+            continue
+        if "\0" in (text := data.decode("utf-8-sig")):
+            raise ValueError("it holds a NUL character")
+        return text
     raise TimeoutError(errno.ETIMEDOUT, f"nothing was written to it for {PATIENCE} seconds")
-
-
-def _parsed(text: str) -> tuple[dict[str, str], list[str]]:
-    """Return the variables that are not empty, and a warning if a line was not understood.
-
-    Raises ValueError for what no text holds.
-    """
-    from dotenv.parser import parse_stream
-
-    if "\0" in text:
-        raise ValueError("it holds a NUL character")
-    values: dict[str, str] = {}
-    misread = []
-    for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            misread.append(binding.original.line)
-        elif binding.key is not None:
-            values[binding.key] = binding.value or ""
-    warnings = [f"is not understood in line {misread[0]}, which is passed over"] if misread else []
-    return {name: value for name, value in values.items() if value}, warnings

@@ -29,8 +29,6 @@ LARGEST = 5_000_000
 OLD_FILES = 5
 """How many full files are kept beside the log."""
 
-OWNER_ONLY = 0o600
-
 _TIME = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{12}Z"
 _OUR_LINE = re.compile(
     rb"%(time)s [A-Z]+ [\w.]+ \[\w+\] "
@@ -38,27 +36,25 @@ _OUR_LINE = re.compile(
 )
 """How a line of the log begins in either format, also in the logs of taskdb 0.1.0."""
 
-_LONGEST_BEGINNING = 500
-"""How many bytes of a file are compared with `_OUR_LINE`."""
-
 
 def open_log_file(path: Path, level: int) -> logging.Handler:
     """Return the handler of a log file. A missing file is made when its first line is written.
 
     Raises InvalidConfiguration if the file cannot be written, or holds anything but a log of taskdb.
     """
+    handler = None
     try:
-        return _LogFile(path, level)
+        handler = _LogFile(path, level)
+        handler.require_writable()
     except (OSError, ValueError) as exc:
+        if handler:
+            handler.close()
         verb = "cannot be opened" if isinstance(exc, OSError) else "is refused"
         raise InvalidConfiguration(
             f"the log file {path} {verb}: {_reason(exc)}",
             "name another one with --log-file or TASKDB_LOG_FILE",
         ) from exc
-
-
-class _ForeignFile(ValueError):
-    """The file is not a log of taskdb. Nothing may be written to it."""
+    return handler
 
 
 class _LogFile(RotatingFileHandler):
@@ -66,20 +62,17 @@ class _LogFile(RotatingFileHandler):
         super().__init__(path, maxBytes=LARGEST, backupCount=OLD_FILES, delay=True)
         self.setLevel(level)
         self._path = path.absolute()
-        self._descriptor = descriptor_of(self._path)
+        self._descriptor: int | None = None
         self._warned = ""
-        try:
-            self._require_writable()
-        except (OSError, ValueError):
-            self.close()
-            raise
 
-    def _require_writable(self) -> None:
+    def require_writable(self) -> None:
+        """Raise OSError if no line can be written, or ValueError if none may be written."""
+        self._descriptor = descriptor_of(self._path)
         if reason := reserved(self._path):
-            raise _ForeignFile(reason)
+            raise ValueError(reason)
         try:
             if stat.S_ISBLK(self._path.stat().st_mode):
-                raise _ForeignFile("it is a block device")
+                raise ValueError("it is a block device")
         except FileNotFoundError:
             # The file is not made yet: the settings may name this path as the database.
             directory = Path(os.path.realpath(self._path)).parent
@@ -134,21 +127,21 @@ class _LogFile(RotatingFileHandler):
             # Opening /dev/stdout again would overwrite a file that stdout leads to.
             return os.dup(self._descriptor)
         try:
-            descriptor = os.open(path, flags | os.O_EXCL, OWNER_ONLY)
+            descriptor = os.open(path, flags | os.O_EXCL, 0o600)
         except FileExistsError:
             # Without O_NONBLOCK, opening a named pipe would wait for a reader.
-            descriptor = os.open(path, flags | os.O_NONBLOCK, OWNER_ONLY)
+            descriptor = os.open(path, flags | os.O_NONBLOCK, 0o600)
             os.set_blocking(descriptor, True)
         else:
             # The umask may have taken away even the owner's rights.
-            os.fchmod(descriptor, OWNER_ONLY)
+            os.fchmod(descriptor, 0o600)
         return descriptor
 
     def _require_ours(self, stream: TextIOWrapper) -> None:
         # A file behind stdout or stderr may hold other lines too.
         is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode) and self._descriptor not in (1, 2)
         if is_file and not _begins_as_ours(self._path):
-            raise _ForeignFile("it does not begin with a line of the log of taskdb")
+            raise ValueError("it does not begin with a line of the log of taskdb")
 
     @contextmanager
     def _locked(self) -> Iterator[TextIOWrapper]:
@@ -180,7 +173,7 @@ class _LogFile(RotatingFileHandler):
 def _begins_as_ours(path: Path) -> bool:
     """Return whether a file is empty or begins with a line of the log."""
     with path.open("rb", buffering=0) as file:
-        beginning = file.read(_LONGEST_BEGINNING)
+        beginning = file.read(500)
     return not beginning or bool(_OUR_LINE.match(beginning))
 
 

@@ -8,9 +8,6 @@ from pathlib import Path
 SIDECARS = ("-wal", "-shm", "-journal")
 """How the names of the files end that SQLite keeps beside a database."""
 
-_MOST_LINKS = 40
-"""How many symbolic links are followed, as on Linux."""
-
 
 def is_same(path: Path, other: Path) -> bool:
     """Return whether two paths lead to one file, or would lead to one if it were made."""
@@ -23,7 +20,7 @@ def is_same(path: Path, other: Path) -> bool:
 def descriptor_of(path: Path) -> int | None:
     """Return the descriptor that a path such as /dev/stdout stands for, or None."""
     descriptors = {os.path.realpath("/proc/self/fd"), "/dev/fd"}
-    for _ in range(_MOST_LINKS):
+    for _ in range(40):  # as many links as Linux follows
         if os.path.realpath(path.parent) in descriptors:
             return int(path.name) if path.name.isdecimal() else None
         if not path.is_symlink():
