@@ -25,7 +25,7 @@ PREFACE = """\
 """
 
 
-def default(setting: Setting) -> object:
+def default(name: str) -> object:
     """Return the default of the field that a variable sets."""
     found = {
         f"TASKDB_{prefix}{field.name.upper()}": field.default
@@ -34,40 +34,40 @@ def default(setting: Setting) -> object:
         for field in fields(kind)
         if field.default is not MISSING
     }
-    return found.get(setting.name, "")
+    return found.get(name, "")
 
 
-def row(setting: Setting) -> str:
+def row(name: str, setting: Setting) -> str:
     """Return the variable as a row of a table in Markdown."""
     meaning = setting.help
     if setting.words:
         meaning += ": " + " or ".join(f"`{word}`" for word in setting.words)
     if not setting.in_file:
         meaning += "; read from the environment only"
-    value = setting.default or default(setting)
+    value = setting.default or default(name)
     shown = setting.default or (f"`{value}`" if value not in ("", None) else "")
-    return f"| `{setting.name}` | {meaning} | {shown} |\n"
+    return f"| `{name}` | {meaning} | {shown} |\n"
 
 
-def example(setting: Setting) -> str:
+def example(name: str, setting: Setting) -> str:
     """Return the variable as it stands in a dotenv file, commented out, below what it means."""
     plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", setting.help).replace("`", "")
     comment = textwrap.fill(
         f"{plain[0].upper()}{plain[1:]}.", 100, initial_indent="# ", subsequent_indent="# "
     )
-    value = setting.example or default(setting)
-    return f"\n{comment}\n# {setting.name}={'' if value is None else value}\n"
+    value = setting.example or default(name)
+    return f"\n{comment}\n# {name}={'' if value is None else value}\n"
 
 
 def main() -> int:
     """Write both files, or compare them; return the exit code."""
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     before, header, after = readme.partition(HEADER)
-    rows = "".join(map(row, SETTINGS))
+    rows = "".join(row(*item) for item in SETTINGS.items())
     rest = after[re.match(r"(\|.*\n)*", after).end() :]
     texts = {
         "README.md": before + header + rows + rest,
-        ".env.example": PREFACE + "".join(example(setting) for setting in SETTINGS if setting.in_file),
+        ".env.example": PREFACE + "".join(example(*item) for item in SETTINGS.items() if item[1].in_file),
     }
     for name, text in texts.items():
         file = PROJECT / name

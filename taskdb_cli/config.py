@@ -15,7 +15,7 @@ from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.url import is_neon_pooler, may_be_same, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 from taskdb_cli.system.dotenv import DotenvFile, read_dotenv_file
-from taskdb_cli.system.environment import SETTINGS, LogSettings, read_log_settings, read_settings
+from taskdb_cli.system.environment import SETTINGS, LogSettings, read_settings
 
 _URL_VARIABLES = {"TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
 
@@ -99,8 +99,7 @@ def load_settings(
     url, direct_url = _choose_urls(database_url, given, dotenv)
     # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
-    names = {setting.name for setting in SETTINGS} - addresses
-    dotenv.require_literal(name for name in names if not given.get(name))
+    dotenv.require_literal(name for name in SETTINGS if name not in addresses and not given.get(name))
     pooled = {"TASKDB_POOLED": f"{is_neon_pooler(url):d}"}
     values = {**pooled, **dotenv.values, **{name: value for name, value in given.items() if value}}
     return read_settings(
@@ -110,24 +109,13 @@ def load_settings(
         direct_url=direct_url,
         options=read_settings(Options, values, schema=schema),
         pool=read_settings(Pool, values, "POOL_"),
-        log=read_log_settings(values, file=log_file, format=log_format),
+        log=read_settings(LogSettings, values, "LOG_", file=log_file, format=log_format),
         dotenv=dotenv,
     )
 
 
-def default_database_path() -> Path:
-    """Return where the embedded database is kept, unless a setting says otherwise.
-
-    Raises HomeMissing.
-    """
-    return _data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"
-
-
 def default_backup_directory() -> Path:
-    """Return where archives are kept, unless a setting says otherwise.
-
-    Raises HomeMissing.
-    """
+    """Return where archives are kept, unless a setting says otherwise. Raises HomeMissing."""
     return _data_directory("TASKDB_BACKUP_DIR") / "backups"
 
 
@@ -163,5 +151,5 @@ def _choose_urls(option: str | None, environment: Mapping[str, str], dotenv: Dot
             )
         return url, direct
     # The path goes into the URL as it is: a home directory may have any character in its name.
-    url = URL.create("sqlite", database=str(default_database_path()))
+    url = URL.create("sqlite", database=str(_data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
     return url, url

@@ -15,7 +15,7 @@ ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', fri
 
 EXPIRIES = "try 90d, 2w, 12h, 2027-12-01 or 2027-12-01T17:00:00Z"
 
-_OFFSET = re.compile(r"([+-])(\d{1,6})([hdw])")
+_OFFSET = re.compile(r"([+-]\d{1,6})([hdw])")
 _ISO = re.compile(
     r"\d{4}-\d{2}-\d{2}(?P<time>[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})?)?"
 )
@@ -47,9 +47,8 @@ def parse_exact(text: str, *, now: datetime) -> datetime:
     try:
         return _offset(text, now) or parse_iso(text, end_of_day=False, zone=UTC)
     except (ValueError, OverflowError):
-        raise InvalidInput(
-            f"{brief(text)!r} is not a time", "try 2026-12-01, 2026-12-01T17:00:00Z or -2w"
-        ) from None
+        hint = "try 2026-12-01, 2026-12-01T17:00:00Z or -2w"
+        raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
 
 
 def parse_expiry(text: str, *, now: datetime) -> datetime:
@@ -104,8 +103,7 @@ def _offset(text: str, now: datetime) -> datetime | None:
     match = _OFFSET.fullmatch(text)
     if match is None:
         return None
-    amount = timedelta(**{_UNITS[match[3]]: int(match[2])})
-    return now - amount if match[1] == "-" else now + amount
+    return now + timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
@@ -115,15 +113,9 @@ def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
     from dateparser.date import DateDataParser
 
     local = now.astimezone().replace(tzinfo=None)
-    parser = DateDataParser(
-        languages=["en"],
-        settings={
-            "PREFER_DATES_FROM": "future",
-            "PREFER_DAY_OF_MONTH": "first",
-            "RELATIVE_BASE": local,
-            "RETURN_TIME_AS_PERIOD": True,
-        },
-    )
+    future = {"PREFER_DATES_FROM": "future", "PREFER_DAY_OF_MONTH": "first"}
+    settings = {**future, "RELATIVE_BASE": local, "RETURN_TIME_AS_PERIOD": True}
+    parser = DateDataParser(languages=["en"], settings=settings)
     try:
         with warnings.catch_warnings():
             # dateparser only warns if it cannot read TZ, and then takes every text for no time.
@@ -134,9 +126,7 @@ def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
     moment: datetime | None = found.date_obj
     if moment is None:
         raise ValueError(text)
-    if found.period == "time":
-        return moment
-    return _whole_day(moment, end_of_day)
+    return moment if found.period == "time" else _whole_day(moment, end_of_day)
 
 
 def _whole_day(moment: datetime, end_of_day: bool) -> datetime:

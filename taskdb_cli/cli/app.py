@@ -91,6 +91,7 @@ def main(
     run.verbosity = -1 if quiet else verbose
     if log_file or run.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
         # Log from the beginning, and fail before anything is done if the log file cannot be opened.
-        from taskdb_cli.system.environment import read_log_settings
+        from taskdb_cli.system.environment import LogSettings, read_settings
 
-        run.log.open(read_log_settings(os.environ, file=log_file, format=log_format), run.verbosity)
+        settings = read_settings(LogSettings, os.environ, "LOG_", file=log_file, format=log_format)
+        run.log.open(settings, run.verbosity)

@@ -10,21 +10,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from taskdb_cli.errors import DatabaseMissing, ExitCode, InvalidConfiguration, Refused
 from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.output.formats import Record
 from taskdb_cli.text.escaping import one_line
 
 if TYPE_CHECKING:
     from taskdb_cli.config import Settings
     from taskdb_cli.database import Database
     from taskdb_cli.system.environment import LogSettings
-
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -55,10 +53,10 @@ class RunLog:
         """Log how the run ended, without any user data, and close the file."""
         if self.settings is None and code != ExitCode.OK and os.environ.get("TASKDB_LOG_FILE"):
             # The command line was not understood, so only the environment says where the log is.
-            from taskdb_cli.system.environment import read_log_settings
+            from taskdb_cli.system.environment import LogSettings, read_settings
 
             with suppress(InvalidConfiguration):  # the person has an error to read already
-                self.open(read_log_settings(os.environ), 0)
+                self.open(read_settings(LogSettings, os.environ, "LOG_"), 0)
         if self.settings is None:
             return
         import logging
@@ -153,7 +151,7 @@ class Invocation:
             self.say(f"created {self.database.backend.place}")
         return self.database
 
-    def counting(self, rows: Iterable[T]) -> Iterator[T]:
+    def counting(self, rows: Iterable[Record]) -> Iterator[Record]:
         """Pass rows on, and count them for the log."""
         self.log.rows = 0
         for row in rows:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cache
 from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import Any
 
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
@@ -33,6 +32,9 @@ from taskdb_cli.system import signals
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief, escape, hide_secrets
 from taskdb_cli.times import time_zone_error
 
+_get_command = cache(get_command)
+"""Builds the command, which takes longer than most commands run. Only tests run several in one process."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Every failure ends here as one line on stderr."""
@@ -50,11 +52,11 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
         if hasattr(sys.stderr, "reconfigure"):
             sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
         prepare_stdout()
-        command = _command()
+        command = _get_command(app)
         if "_TASKDB_COMPLETE" in os.environ:
             from taskdb_cli.cli.shells import quote_completions
 
-            quote_completions()
+            quote_completions()  # after Typer has registered its own classes
         code = command(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as exc:
@@ -75,12 +77,6 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
     if code == ExitCode.INTERRUPTED:
         return _report(signals.interrupted(), None, arguments)
     return code if isinstance(code, int) else ExitCode.OK
-
-
-@cache
-def _command() -> Any:
-    # Building the command takes longer than most commands run, so a process builds it once.
-    return get_command(app)
 
 
 def _translate(error: Exception) -> TaskdbError:
@@ -114,16 +110,13 @@ def _translate(error: Exception) -> TaskdbError:
 def _os_error(error: OSError) -> TaskdbError:
     if isinstance(error, StdoutError):
         return StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
-    try:
-        Path.cwd()
-    except OSError:
-        if not error.filename:
-            return InvalidConfiguration(
-                "the working directory does not exist any more",
-                "change to another one, or use absolute paths",
-            )
-    place = f"{error.filename}: " if error.filename else "cannot read or write: "
-    return StorageFailed(f"{place}{error.strerror or error}")
+    if not error.filename:
+        try:
+            Path.cwd()
+        except OSError:
+            hint = "change to another one, or use absolute paths"
+            return InvalidConfiguration("the working directory does not exist any more", hint)
+    return StorageFailed(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
 
 
 def _usage_error(error: TyperException) -> InvalidInput:

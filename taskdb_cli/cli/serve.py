@@ -9,15 +9,13 @@ import typer
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.errors import InvalidConfiguration
 
-HIGHEST_PORT = 65535
-
 
 def serve(
     ctx: typer.Context,
     *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=HIGHEST_PORT, help="The port to listen on; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")
     ] = 8000,
 ) -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C."""

@@ -56,19 +56,15 @@ USERS = View(USER_FIELDS, _USER)
 USERS_WITH_COUNTS = View((*USER_FIELDS, "tasks"), (*_USER, "tasks"))
 TASKS = View(TASK_FIELDS, (*_TASK, "user", "title"))
 TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, (*_TASK, "title"))
-TOKENS = View(
-    TOKEN_FIELDS,
-    (*_TOKEN, "created_at", "expires_at", "last_used_at"),
-    (*_TOKEN, "expires_at", "last_used_at"),
-)
+_USED = ("expires_at", "last_used_at")
+TOKENS = View(TOKEN_FIELDS, (*_TOKEN, "created_at", *_USED), (*_TOKEN, *_USED))
 NEW_TOKEN = View(("id", "name", "token", "expires_at"))
 FIGURES = View(("figure", "value"))
 # A table has little room, and the name of an archive contains its label and its time.
 BACKUPS = View((*_ARCHIVE, "rows"), narrow=("archive", "size", "rows"))
+_PROVED = ("verified_at", "drilled_at")
 ARCHIVES = View(
-    (*_ARCHIVE, "verified_at", "drilled_at", "identity", "place"),
-    (*_ARCHIVE, "verified_at", "drilled_at"),
-    ("archive", "size", "verified_at", "drilled_at"),
+    (*_ARCHIVE, *_PROVED, "identity", "place"), (*_ARCHIVE, *_PROVED), ("archive", "size", *_PROVED)
 )
 CONTENTS = View(("table", "rows", "bytes", "sha256"))
 DECISIONS = View(("archive", "taken_at", "size", "keep", "reasons"), narrow=("archive", "keep", "reasons"))
@@ -110,12 +106,11 @@ def write_records(
     """
     fields = view.chosen_for(format)
     if format is Format.JSON:
-        separator = "[\n"
+        before = "[\n  "
         for record in records:
-            text = _json(plain(record, fields), indent=2)
-            stream.write(separator + "  " + text.replace("\n", "\n  "))
-            separator = ",\n"
-        stream.write("[]\n" if separator == "[\n" else "\n]\n")
+            stream.write(before + _json(plain(record, fields), indent=2).replace("\n", "\n  "))
+            before = ",\n  "
+        stream.write("[]\n" if before[0] == "[" else "\n]\n")
     elif format is Format.NDJSON:
         stream.writelines(_json(plain(each, fields), separators=(",", ":")) + "\n" for each in records)
     elif format is Format.CSV:

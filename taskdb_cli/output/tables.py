@@ -22,8 +22,6 @@ from taskdb_cli.text.escaping import escape
 if TYPE_CHECKING:
     from taskdb_cli.services.stats import Stats
 
-_UNLIMITED = 10_000
-_CHUNK = 500
 _LONGEST_ADDRESS = 32
 _COUNTED_DAYS = 14
 _BAR = 16
@@ -51,7 +49,7 @@ def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
     console, now, columns = console_for(stream), datetime.now(UTC), view.chosen_for(Format.TABLE)
     rows = ([_cell(column, record, now) for column in columns] for record in records)
     widths: list[int] = []
-    while chunk := list(islice(rows, _CHUNK)):
+    while chunk := list(islice(rows, 500)):
         header = not widths
         for index, column in enumerate(columns if header else ()):
             width = max(len(_heading(column)), *(row[index].cell_len for row in chunk))
@@ -80,12 +78,8 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
     counts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     pairs = zip(stats.by_status.items(), stats.by_priority.items(), strict=True)
     for (status, with_status), (priority, with_priority) in pairs:
-        counts.add_row(
-            Text(status, _STYLES.get(status, "")),
-            f"{with_status:,}",
-            Text(priority.word, _STYLES.get(priority, "")),
-            f"{with_priority:,}",
-        )
+        left, right = Text(status, _STYLES.get(status, "")), Text(priority.word, _STYLES.get(priority, ""))
+        counts.add_row(left, f"{with_status:,}", right, f"{with_priority:,}")
     counts.add_row("total", f"{stats.total:,}", Text("overdue", "red"), f"{stats.overdue:,}")
     console.print(counts)
     weeks = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -96,7 +90,7 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
         cells: list[Text | str] = [f"{week.start:%Y-%m-%d}"]
         for number, style in ((week.created, "cyan"), (week.completed, "green")):
             # A week with any task shows at least a short bar.
-            length = max(round(number / most * _BAR), 1 if number else 0)
+            length = max(round(number / most * _BAR), bool(number))
             cells += [Text("█" * length, style), f"{number:,}"]
         weeks.add_row(*cells)
     console.print(weeks)
@@ -108,10 +102,10 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
 
 def console_for(stream: TextIO) -> Console:
     """Return a console for the stream. If the stream is no terminal, the console cuts nothing off."""
-    return Console(file=stream, width=None if stream.isatty() else _UNLIMITED, highlight=False, markup=False)
+    return Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False, markup=False)
 
 
-def humanize(moment: datetime, now: datetime) -> str:
+def _humanize(moment: datetime, now: datetime) -> str:
     """Return a time as a person would say it, in the local zone. A time that is near is more exact."""
     local = _local(moment)
     days = (local.date() - now.astimezone().date()).days
@@ -172,7 +166,7 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
         return Text(f"{_local(value):%Y-%m-%d %H:%M}")
     if isinstance(value, datetime):
         overdue = value < now and record["status"] in OPEN_STATUSES
-        return Text(humanize(value, now), style="red" if overdue else "")
+        return Text(_humanize(value, now), style="red" if overdue else "")
     style = _STYLES.get(value, "") if field in ("status", "priority") else ""
     # A description may have several lines. Other text has them only if it breaks a rule of its table.
     return Text(escape(str(to_plain(value)), lines=field == "description"), style=style)

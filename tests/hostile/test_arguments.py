@@ -137,7 +137,7 @@ def test_not_utf8_as_json(taskdb):
 
 
 @SQLITE_ONLY
-@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_odd_settings(taskdb, monkeypatch, name):
     """A setting of whatever bytes is used, or refused in one line."""
     for value in (
