@@ -19,8 +19,6 @@ from taskdb_cli.text.escaping import escape
 if TYPE_CHECKING:
     from taskdb_cli.database.backend import Plan
 
-STDOUT = 1
-
 FormatOption = Annotated[
     Format | None,
     typer.Option(
@@ -28,8 +26,7 @@ FormatOption = Annotated[
         "-o",
         help="How to print; a terminal gets a table, anything else gets tsv.",
         show_default=False,
-        # Before --csv-safe, which looks at it.
-        is_eager=True,
+        is_eager=True,  # before --csv-safe, which looks at it
     ),
 ]
 
@@ -103,10 +100,10 @@ def show_plans(plans: Sequence[Plan], output: Output) -> None:
     """Print the SQL of each query, the engine's plan for it, and what that means in words."""
     if output.format is Format.JSON:
         show_json([{"sql": plan.sql, "plan": plan.lines, "summary": plan.summary()} for plan in plans])
-        return
-    for plan in plans:
-        text = "\n".join([plan.sql, "", *plan.lines, "", plan.summary(), ""])
-        sys.stdout.write(escape(text, lines=True) + "\n")
+    else:
+        for plan in plans:
+            text = "\n".join([plan.sql, "", *plan.lines, "", plan.summary(), ""])
+            sys.stdout.write(escape(text, lines=True) + "\n")
 
 
 class _Escaped(io.TextIOBase):
@@ -131,8 +128,8 @@ def prepare_stdout() -> None:
         return
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
-    if isinstance(sys.stdout, io.TextIOWrapper) and type(raw) is io.FileIO and raw.fileno() == STDOUT:
-        buffered = io.BufferedWriter(_File(STDOUT, "w", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper) and type(raw) is io.FileIO and raw.fileno() == 1:
+        buffered = io.BufferedWriter(_File(1, "w", closefd=False))
         at_once = sys.stdout.line_buffering or sys.stdout.write_through
         sys.stdout = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", "", at_once)
     elif hasattr(sys.stdout, "reconfigure"):
