@@ -63,13 +63,6 @@ class Settings:
             )
         return Database(self.direct_url, replace(self.options, pooled=False))
 
-    def named_database(self) -> Database:
-        """Return the database for its name and place only, not for connecting.
-
-        It has the direct address if that is known. Unlike `direct_database` it may have a pooler's.
-        """
-        return Database(self.direct_url, self.options)
-
     def other_database(self, url: str, source: str) -> Database:
         """Return another database by its direct endpoint, reached with the same limits.
 

@@ -146,8 +146,11 @@ class Shelf:
         """Return the database with this identity, as its archives are compared with it."""
         from taskdb_cli.backup.directory import default_label, label_of
         from taskdb_cli.backup.ownership import Owner
+        from taskdb_cli.database import Database
 
-        backend = self.run.settings.named_database().backend
+        settings = self.run.settings
+        # Only its name and place are needed, so a pooler's address will do.
+        backend = Database(settings.direct_url, settings.options).backend
         if self.chosen_label:
             return Owner(identity, backend.place, self.chosen_label)
         former = frozenset({label_of(backend.name)})
