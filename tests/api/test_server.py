@@ -126,6 +126,14 @@ def test_it_serves_until_it_is_told_to_stop(serve, url, database, number):
     assert headers["Authorization"][7:] not in "".join(server.said)
 
 
+def test_the_body_of_an_answer_follows_its_head_at_once(serve, url, database):
+    """It does not wait until the client has confirmed the head, which its system puts off for 40 ms."""
+    server = serve(url)
+    with httpx.Client() as client:
+        seconds = [client.get(f"{server.url}/health/live").elapsed.total_seconds() for _ in range(60)]
+    assert min(seconds[-20:]) < 0.035
+
+
 def test_running_requests_are_finished(serve, url, database, engine):
     """A request that waits for a lock when the server is told to stop gets its answer."""
     add_user(database)
