@@ -34,7 +34,7 @@ REQUEST_ID = "taskdb.request_id"
 FAULT = "taskdb.fault"
 """The key of the error that the request failed on in the ASGI scope."""
 
-_REPEATABLE = tuple(each.name for each in TASK_QUERY.bound if each.type == list[str])
+REPEATABLE = tuple(each.name for each in TASK_QUERY.bound if each.type == list[str])
 """The parameters of a query that may be given several times."""
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -217,8 +217,8 @@ class Guard:
             return
         names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
         repeated = {name.decode(errors="replace") for name, times in names.items() if times > 1}
-        if twice := sorted(repeated - set(_REPEATABLE)):
-            hint = f"only {', '.join(_REPEATABLE)} may be repeated"
+        if twice := sorted(repeated - set(REPEATABLE)):
+            hint = f"only {', '.join(REPEATABLE)} may be repeated"
             error = InvalidInput(f"the parameter {brief(twice[0])} is given twice", hint)
             await refuse(error, scope, receive, send)
             return

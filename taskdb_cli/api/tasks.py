@@ -7,12 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
-from fastapi import Path, Query, Response
+from fastapi import Path, Request, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import routing, schemas
+from taskdb_cli.api import listings, routing, schemas
 from taskdb_cli.api.auth import Authorized
-from taskdb_cli.api.listings import AllTaskParameters, page_response, read_request
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
@@ -36,10 +35,13 @@ _VERBS = {
 }
 
 
-@router.get("/tasks", response_model=schemas.TaskPage)
-def list_tasks(caller: Authorized, given: Annotated[AllTaskParameters, Query()]) -> Response:
+@router.get(
+    "/tasks", response_model=schemas.TaskPage, openapi_extra=listings.described(listings.TaskParameters)
+)
+def list_tasks(caller: Authorized, http: Request) -> Response:
     """List tasks; a token of one user lists only theirs."""
-    request = read_request(TASK_QUERY, given, caller.now)
+    given = listings.read_query(listings.TaskParameters, http)
+    request = listings.read_request(TASK_QUERY, given, caller.now)
 
     def work(session: Session, access: Access) -> Response:
         for user in request.filter.users:
@@ -47,7 +49,7 @@ def list_tasks(caller: Authorized, given: Annotated[AllTaskParameters, Query()])
         wanted = request.filter
         if access.user_id is not None:
             wanted = replace(wanted, users=(str(access.user_id),))
-        return page_response(request, partial(service.find, session, wanted))
+        return listings.page_response(request, partial(service.find, session, wanted))
 
     return caller.read(work)
 

@@ -6,12 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Response
+from fastapi import Path, Query, Request, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import routing, schemas
+from taskdb_cli.api import listings, routing, schemas
 from taskdb_cli.api.auth import Authorized
-from taskdb_cli.api.listings import TaskParameters, UserParameters, page_response, read_request
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
@@ -35,15 +34,18 @@ _USER = {"email": "ann@example.com", "name": "Ann"}
 _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "cert-2026"}
 
 
-@router.get("/users", response_model=schemas.UserPage)
-def list_users(caller: Authorized, given: Annotated[UserParameters, Query()]) -> Response:
+@router.get(
+    "/users", response_model=schemas.UserPage, openapi_extra=listings.described(listings.UserParameters)
+)
+def list_users(caller: Authorized, http: Request) -> Response:
     """List users; a token of one user lists that one."""
-    request = read_request(USER_QUERY, given, caller.now)
+    given = listings.read_query(listings.UserParameters, http)
+    request = listings.read_request(USER_QUERY, given, caller.now)
 
     def work(session: Session, access: Access) -> Response:
         wanted = replace(request.filter, id=access.user_id)
         find = partial(service.find, session, wanted, with_counts=given.with_counts)
-        return page_response(request, find)
+        return listings.page_response(request, find)
 
     return caller.read(work)
 
@@ -115,17 +117,21 @@ def delete_user(
     return routing.json_response(caller.write(work, dry_run=dry_run).report(dry_run=dry_run))
 
 
-@router.get("/users/{user}/tasks", response_model=schemas.TaskPage, tags=["tasks"])
-def list_tasks_of_user(
-    caller: Authorized, user: UserPath, given: Annotated[TaskParameters, Query()]
-) -> Response:
+@router.get(
+    "/users/{user}/tasks",
+    response_model=schemas.TaskPage,
+    openapi_extra=listings.described(listings.TasksOfUserParameters),
+    tags=["tasks"],
+)
+def list_tasks_of_user(caller: Authorized, user: UserPath, http: Request) -> Response:
     """List the tasks of a user."""
-    request = read_request(TASK_QUERY, given, caller.now, path=user)
+    given = listings.read_query(listings.TasksOfUserParameters, http)
+    request = listings.read_request(TASK_QUERY, given, caller.now, path=user)
     wanted = replace(request.filter, users=(user,))
 
     def work(session: Session, access: Access) -> Response:
         access.require_user(session, user)
-        return page_response(request, partial(tasks.find, session, wanted))
+        return listings.page_response(request, partial(tasks.find, session, wanted))
 
     return caller.read(work)
 
