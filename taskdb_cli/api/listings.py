@@ -112,8 +112,13 @@ def page_response(request: ListRequest[Any], find: Callable[..., Page]) -> Respo
     def fits(record: Record) -> bool:
         nonlocal room
         # These are the values of `output.formats.plain`, several times as fast.
-        words = {name: _PLAIN[record[name]] for name in ("status", "priority") if name in record}
-        item = to_json({**record, **words})
+        if "status" in record:
+            record = {
+                **record,
+                "status": _PLAIN[record["status"]],
+                "priority": _PLAIN[record["priority"]],
+            }
+        item = to_json(record)
         room -= len(item) + 1
         if items and room < 0:
             return False
