@@ -18,10 +18,9 @@ from starlette.routing import Match, Route
 from taskdb_cli import __version__
 from taskdb_cli.api import operations, schemas, tasks, users
 from taskdb_cli.api.auth import LastUse
-from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, Guard, Observer
+from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, Guard, Observer, Searches
 from taskdb_cli.api.problems import error_response, problem_response
 from taskdb_cli.api.routing import SCHEMA_HINT
-from taskdb_cli.api.searches import Searches
 from taskdb_cli.database import Database
 from taskdb_cli.errors import InvalidInput, TaskdbError
 from taskdb_cli.services.validation import MOST_REASONS, reason

@@ -1,4 +1,4 @@
-"""What happens to every request, whatever its route: it is logged, bounded, and its token is looked up.
+"""What happens to every request: it is logged, bounded, its token is looked up, and a search waits its turn.
 
 All of it runs on the event loop, which serves every client: it looks at lengths and at the names of
 parameters, and parses no value. The token is looked up here and not in a dependency of FastAPI, which runs
@@ -11,9 +11,11 @@ import logging
 import re
 import time
 from collections import Counter
+from contextlib import ExitStack
 from secrets import token_hex
 from urllib.parse import unquote_to_bytes
 
+from anyio import Semaphore, fail_after
 from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +26,8 @@ from taskdb_cli.api.auth import KEY, Caller, LastUse
 from taskdb_cli.api.operations import Metrics
 from taskdb_cli.api.schemas import LIVE
 from taskdb_cli.database import Database
-from taskdb_cli.errors import InvalidInput, TaskdbError, Unauthorized
+from taskdb_cli.database.options import Pool
+from taskdb_cli.errors import InvalidInput, TaskdbError, TimedOut, Unauthorized
 from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.text.escaping import brief
 
@@ -36,6 +39,9 @@ FAULT = "taskdb.fault"
 
 REPEATABLE = tuple(each.name for each in TASK_QUERY.bound if each.type == list[str])
 """The parameters of a query that may be given several times."""
+
+_CHEAP = {b"", b"limit", b"after"}
+"""The parameters of lists whose pages an index delivers, without reading other rows."""
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{20,100})")
@@ -223,6 +229,51 @@ class Guard:
             await refuse(error, scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+class Searches:
+    """Let searches use less than half of the threads, and lists with filters or a sort as many.
+
+    Each of them may read every row. The other threads serve all other requests meanwhile. A request waits for
+    its turn as long as a statement may take. Then it is answered with 503.
+    """
+
+    def __init__(self, app: ASGIApp, database: Database) -> None:
+        pool = database.options.pool or Pool()
+        self.app = app
+        share = max(1, (pool.size + pool.overflow - 1) // 2)
+        self.searches, self.lists = Semaphore(share), Semaphore(share)
+        self.patience = min(pool.timeout, database.options.statement_timeout or pool.timeout)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on: in its turn if it may read every row, and at once if not."""
+        turns = self._turns_of(scope)
+        if turns is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            with fail_after(self.patience):
+                await turns.acquire()
+        except TimeoutError:
+            busy = TimedOut(f"other requests of the kind kept the server busy for {self.patience:g} s")
+            await refuse(busy, scope, receive, send)
+            return
+        with ExitStack() as turn:
+            turn.callback(turns.release)
+
+            async def releasing(message: Message) -> None:
+                # The work has ended when its answer begins, even if the client reads it slowly.
+                turn.close()
+                await send(message)
+
+            await self.app(scope, receive, releasing)
+
+    def _turns_of(self, scope: Scope) -> Semaphore | None:
+        query = scope["query_string"] if scope["type"] == "http" else b""
+        given = {unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&")}
+        if given <= _CHEAP:
+            return None
+        return self.searches if b"search" in given else self.lists
 
 
 def _head_length(scope: Scope) -> int:
