@@ -64,19 +64,9 @@ TasksOfUserParameters = _model(TASK_QUERY, without=["user"])
 
 def described(parameters: type[BaseModel]) -> dict[str, Any]:
     """Return the part of OpenAPI that describes the query of a list."""
-    properties = parameters.model_json_schema()["properties"]
-    return {
-        "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "schema": schema,
-                "description": schema["description"],
-            }
-            for name, schema in properties.items()
-        ]
-    }
+    schemas = parameters.model_json_schema()["properties"].items()
+    found = [{"name": name, "schema": each, "description": each["description"]} for name, each in schemas]
+    return {"parameters": [{"in": "query", "required": False, **each} for each in found]}
 
 
 def read_query(parameters: type[BaseModel], http: Request) -> Any:
@@ -113,11 +103,7 @@ def page_response(request: ListRequest[Any], find: Callable[..., Page]) -> Respo
         nonlocal room
         # These are the values of `output.formats.plain`, several times as fast.
         if "status" in record:
-            record = {
-                **record,
-                "status": _PLAIN[record["status"]],
-                "priority": _PLAIN[record["priority"]],
-            }
+            record = {**record, "status": _PLAIN[record["status"]], "priority": _PLAIN[record["priority"]]}
         item = to_json(record)
         room -= len(item) + 1
         if items and room < 0:
