@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,36 +55,21 @@ def collect(session: Session, owner: str | None, *, now: datetime, boundaries: S
     names = (owner,) if owner is not None else ()
     by_creation = Order.parse("created", TASK_SORT_KEYS)
     oldest = tasks.find(session, TaskFilter(users=names, statuses=OPEN_STATUSES), by_creation, limit=1)
-    statuses, priorities = _distribution(session, whose)
+    keys = (col(Task.status), col(Task.priority))
+    numbers = session.execute(select(*keys, func.count()).where(*whose).group_by(*keys)).all()
+    moments = (col(Task.created_at), col(Task.completed_at))
+    weeks = [_count_between(session, whose, moment, boundaries) for moment in moments]
     return Stats(
-        by_status={status: statuses[status] for status in TaskStatus},
-        by_priority={priority: priorities[priority] for priority in TaskPriority},
+        by_status={
+            each: sum(number for status, _, number in numbers if status is each) for each in TaskStatus
+        },
+        by_priority={
+            each: sum(number for _, priority, number in numbers if priority is each) for each in TaskPriority
+        },
         overdue=tasks.count(session, TaskFilter(users=names, overdue_at=now)),
-        weeks=_weeks(session, whose, boundaries),
+        weeks=[Week(*week) for week in zip(boundaries[:-1], *weeks, strict=True)],
         oldest_open=oldest.records[0] if oldest.records else None,
     )
-
-
-def _distribution(
-    session: Session, whose: Sequence[ColumnElement[bool]]
-) -> tuple[Counter[TaskStatus], Counter[TaskPriority]]:
-    statuses: Counter[TaskStatus] = Counter()
-    priorities: Counter[TaskPriority] = Counter()
-    keys = (col(Task.status), col(Task.priority))
-    for status, priority, number in session.execute(
-        select(*keys, func.count()).where(*whose).group_by(*keys)
-    ):
-        statuses[status] += number
-        priorities[priority] += number
-    return statuses, priorities
-
-
-def _weeks(
-    session: Session, whose: Sequence[ColumnElement[bool]], boundaries: Sequence[datetime]
-) -> list[Week]:
-    created = _count_between(session, whose, col(Task.created_at), boundaries)
-    completed = _count_between(session, whose, col(Task.completed_at), boundaries)
-    return [Week(*week) for week in zip(boundaries[:-1], created, completed, strict=True)]
 
 
 def _count_between(

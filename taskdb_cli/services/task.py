@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, delete, insert, literal, null, or_, select, update
 from sqlalchemy.sql import Executable
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from taskdb_cli.database import explain as explain_queries
 from taskdb_cli.database.backend import Plan
-from taskdb_cli.errors import (
-    ExternalIdTaken,
-    ForeignKeyViolation,
-    StaleVersion,
-    TaskNotFound,
-    TransactionConflict,
-    UniqueViolation,
-    UserNotFound,
-)
+from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, TransactionConflict, UserNotFound
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
-from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import pages
@@ -32,6 +23,7 @@ from taskdb_cli.services.listing.filters import constant_keys, task_count_query,
 from taskdb_cli.services.listing.pages import Page, Record
 from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.listing.sorting import Order, Position
+from taskdb_cli.services.validation import explained
 
 _tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))
 
@@ -41,18 +33,21 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
 
     Raises UserNotFound, or ExternalIdTaken when the user has a task of that external id.
     """
-    key = users.key(owner)
+    column, ref = users.key(owner)
     values = given.model_dump() | {
-        "completed_at": completion(given, now),
+        "completed_at": (given.completed_at or now) if given.status is TaskStatus.DONE else None,
         "version": 1,
         "created_at": given.created_at or now,
         "updated_at": given.updated_at or now,
     }
     bound = [literal(value, _tasks.c[name].type) for name, value in values.items()]
-    row = select(_users.c.id, *bound).where(_users.c[key.column] == key.value)
-    email = literal(key.value, _users.c.email.type) if key.column == "email" else null()
+    row = select(_users.c.id, *bound).where(_users.c[column] == ref)
+    email = literal(ref, _users.c.email.type) if column == "email" else null()
     statement = insert(_tasks).from_select(["user_id", *values], row).returning(*_returned(email))
-    with _explained(key.value, given.external_id):
+    with explained(
+        tasks_user_id_external_id_key=lambda: ExternalIdTaken(given.external_id, ref),
+        tasks_user_id_fkey=lambda: UserNotFound(ref),
+    ):
         made = _run(session, statement)
     if not made:
         raise UserNotFound(owner)
@@ -99,13 +94,13 @@ def find(
 
     Raises UserNotFound for a user that the filter names.
     """
-    alone = _single_id(filter)
-    owners = _owners(session, filter) if alone is None else [alone]
+    alone = len(filter.users) == 1 and users.key(filter.users[0])[0] == "id"
+    owners = [int(filter.users[0])] if alone else _owners(session, filter)
     query, (shorter, start) = task_query(filter, owners), order.without(constant_keys(filter), after)
     found = pages.page(session, query, shorter, limit=limit, after=start, fits=fits)
     if found.next is not None:
         found = Page(found.records, order.position(found.records[-1]))
-    if alone is not None and not found.records:
+    if alone and not found.records:
         # A user who has tasks exists, so look the user up only when the page is empty.
         _owners(session, filter)
     return found
@@ -158,8 +153,24 @@ def change(
     changes = given.model_dump(exclude_unset=True)
     if user is not None:
         changes["user_id"] = user.id
-    with _explained(user.email if user else "of that id"):
-        return _change(session, ids, changes, now, if_version)
+    wanted = _possible(ids)
+    write = partial(_update_tasks, session, wanted, changes, now=now, version=if_version)
+    new_owner = user and user.email
+    with explained(
+        tasks_user_id_external_id_key=lambda: ExternalIdTaken(None, new_owner),
+        tasks_user_id_fkey=lambda: UserNotFound(new_owner),
+    ):
+        if len(wanted) == 1 and (changed := write()):
+            return _in_order(ids, changed)
+        # Lock first: only while nobody else may change a task can we say why it was left alone.
+        lock_tasks(session, wanted)
+        changed = write()
+    others = _read_tasks(session, [id for id in wanted if id not in changed])
+    records = _in_order(ids, changed | others)
+    for id, record in others.items():
+        if if_version is not None and record["version"] != if_version:
+            raise StaleVersion("task", id, expected=if_version, current=record["version"])
+    return records
 
 
 def set_status(session: Session, ids: Sequence[int], status: TaskStatus, *, now: datetime) -> list[Record]:
@@ -172,7 +183,8 @@ def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     wanted = _possible(ids)
     if len(wanted) > 1:
         lock_tasks(session, wanted)
-    return _in_order(ids, _delete_tasks(session, wanted))
+    statement = delete(_tasks).where(_tasks.c.id.in_(wanted)).returning(*_returned())
+    return _in_order(ids, _run(session, statement))
 
 
 def _listed(
@@ -190,41 +202,11 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
         with session.begin_nested():
             return create(session, owner, given, now=now), True
     except ExternalIdTaken as exc:
-        column, value = users.key(owner)
-        named = col(getattr(User, column)) == value, col(Task.external_id) == given.external_id
+        named = users.is_user(owner), _tasks.c.external_id == given.external_id
         row = session.execute(task_records().where(*named)).one_or_none()
         if row is None:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
         return dict(zip(TASK_FIELDS, row, strict=True)), False
-
-
-def _single_id(filter: TaskFilter) -> int | None:
-    if len(filter.users) != 1:
-        return None
-    column, value = users.key(filter.users[0])
-    return int(value) if column == "id" else None
-
-
-def completion(given: TaskCreate, now: datetime) -> datetime | None:
-    """Return when a task to be made was completed: as it says, or now, or never if it is not done."""
-    return (given.completed_at or now) if given.status is TaskStatus.DONE else None
-
-
-def _change(
-    session: Session, ids: Sequence[int], changes: Mapping[str, Any], now: datetime, if_version: int | None
-) -> list[Record]:
-    wanted = _possible(ids)
-    if len(wanted) == 1 and (found := _update_tasks(session, wanted, changes, now=now, version=if_version)):
-        return _in_order(ids, found)
-    # Lock first: only while nobody else may change a task can we say why it was left alone.
-    lock_tasks(session, wanted)
-    changed = _update_tasks(session, wanted, changes, now=now, version=if_version)
-    others = _read_tasks(session, [id for id in wanted if id not in changed])
-    records = _in_order(ids, changed | others)
-    for id, record in others.items():
-        if if_version is not None and record["version"] != if_version:
-            raise StaleVersion("task", id, expected=if_version, current=record["version"])
-    return records
 
 
 def lock_tasks(session: Session, ids: Sequence[int]) -> None:
@@ -241,21 +223,6 @@ def _in_order(ids: Sequence[int], found: Mapping[int, Record]) -> list[Record]:
     if missing := [id for id in wanted if id not in found]:
         raise TaskNotFound(missing)
     return [found[id] for id in wanted]
-
-
-@contextmanager
-def _explained(owner: object, external_id: str | None = None) -> Iterator[None]:
-    """Say what the caller named wrongly when a task breaks a constraint."""
-    try:
-        yield
-    except UniqueViolation as exc:
-        if exc.constraint != "tasks_user_id_external_id_key":
-            raise
-        raise ExternalIdTaken(external_id, owner) from exc
-    except ForeignKeyViolation as exc:
-        if exc.constraint != "tasks_user_id_fkey":
-            raise
-        raise UserNotFound(owner) from exc
 
 
 def _update_tasks(
@@ -276,10 +243,6 @@ def _update_tasks(
     if version is not None:
         conditions.append(_tasks.c.version == version)
     return _run(session, update(_tasks).where(*conditions).values(values).returning(*_returned()))
-
-
-def _delete_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
-    return _run(session, delete(_tasks).where(_tasks.c.id.in_(ids)).returning(*_returned()))
 
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:

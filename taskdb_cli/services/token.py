@@ -18,7 +18,6 @@ from taskdb_cli.errors import (
     TokenNameTaken,
     TokenNotFound,
     Unauthorized,
-    UniqueViolation,
     UserNotFound,
     ValueCorrupt,
 )
@@ -28,6 +27,7 @@ from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.pages import Record
+from taskdb_cli.services.validation import explained
 
 PREFIX = "taskdb_"
 """How every token begins, so that people and scanners recognize a leaked one."""
@@ -97,12 +97,8 @@ def create(
         expires_at=given.expires_at,
     )
     session.add(token)
-    try:
+    with explained(access_tokens_name_key=lambda: TokenNameTaken(given.name)):
         session.flush()
-    except UniqueViolation as exc:
-        if exc.constraint == "access_tokens_name_key":
-            raise TokenNameTaken(given.name) from exc
-        raise
     return token_record(token, user.email if user else None)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal
 
-from sqlalchemy import Delete, Update, delete, func, update
+from sqlalchemy import ColumnElement, Delete, Update, delete, func, update
 from sqlmodel import Session, col, select
 
 from taskdb_cli.errors import (
@@ -16,7 +16,6 @@ from taskdb_cli.errors import (
     InvalidInput,
     StaleVersion,
     TransactionConflict,
-    UniqueViolation,
     UserNotFound,
 )
 from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
@@ -28,6 +27,7 @@ from taskdb_cli.services.listing.filters import user_count_query, user_query
 from taskdb_cli.services.listing.pages import Page, Record
 from taskdb_cli.services.listing.query import UserFilter
 from taskdb_cli.services.listing.sorting import Order, Position
+from taskdb_cli.services.validation import explained
 
 MAX_ID_DIGITS = len(str(MAX_ID))
 
@@ -51,13 +51,6 @@ class Deletion:
         }
 
 
-class UserKey(NamedTuple):
-    """What names a user: the column and its value."""
-
-    column: str
-    value: int | str
-
-
 def create(session: Session, given: UserCreate, *, now: datetime) -> User:
     """Make a user; raise EmailTaken when another user has the address."""
     user = User(
@@ -67,7 +60,9 @@ def create(session: Session, given: UserCreate, *, now: datetime) -> User:
         created_at=given.created_at or now,
         updated_at=given.updated_at or now,
     )
-    _flush_user(session, user)
+    session.add(user)
+    with explained(users_email_key=lambda: EmailTaken(given.email)):
+        session.flush()
     return user
 
 
@@ -89,8 +84,7 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     With `lock` no other transaction can change or delete the user, or give them a task, until this
     one ends, and the user is as the last transaction left them, even if the session read them before.
     """
-    column, value = key(ref)
-    query = select(User).where(col(getattr(User, column)) == value)
+    query = select(User).where(is_user(ref))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     user = session.exec(query).one_or_none()
@@ -99,23 +93,28 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     return user
 
 
-def key(ref: str) -> UserKey:
+def key(ref: str) -> tuple[Literal["id", "email"], int | str]:
     """Return which column has which value for that id or e-mail address; raise UserNotFound for neither."""
     if ref.isascii() and ref.isdecimal():
         # int() itself refuses some thousands of digits.
         if len(ref) > MAX_ID_DIGITS or int(ref) > MAX_ID:
             raise UserNotFound(ref)
-        return UserKey("id", int(ref))
+        return "id", int(ref)
     try:
-        return UserKey("email", normalize_email(ref))
+        return "email", normalize_email(ref)
     except ValueError:
         raise UserNotFound(ref) from None
 
 
+def is_user(ref: str) -> ColumnElement[bool]:
+    """Return the condition that a user has that id or e-mail address; raise UserNotFound for neither."""
+    column, value = key(ref)
+    return col(getattr(User, column)) == value
+
+
 def get_id(session: Session, ref: str) -> int:
     """Return the id of the user with that id or e-mail address; raise UserNotFound."""
-    column, value = key(ref)
-    id = session.exec(select(User.id).where(col(getattr(User, column)) == value)).one_or_none()
+    id = session.exec(select(User.id).where(is_user(ref))).one_or_none()
     if id is None:
         raise UserNotFound(ref)
     return id
@@ -174,17 +173,15 @@ def change(
     user = get(session, ref, lock=True)
     if if_version is not None and user.version != if_version:
         raise StaleVersion("user", user.id, expected=if_version, current=user.version)
-    changes = {
-        field: value
-        for field, value in given.model_dump(exclude_unset=True).items()
-        if getattr(user, field) != value
-    }
-    if changes:
-        for field, value in changes.items():
-            setattr(user, field, value)
+    for field, value in given.model_dump(exclude_unset=True).items():
+        setattr(user, field, value)
+    if session.is_modified(user):
         user.version += 1
         user.updated_at = now
-        _flush_user(session, user)
+        # A failed flush takes the attributes with it.
+        email = user.email
+        with explained(users_email_key=lambda: EmailTaken(email)):
+            session.flush()
     return user
 
 
@@ -229,12 +226,8 @@ def remove(
     else:
         changes = {"user_id": heir.id, "version": Task.version + 1, "updated_at": now}
         statement = update(Task).where(concerned).values(changes)
-    try:
+    with explained(tasks_user_id_external_id_key=lambda: ExternalIdTaken(None, heir and heir.email)):
         result = session.exec(statement)
-    except UniqueViolation as exc:
-        if heir and exc.constraint == "tasks_user_id_external_id_key":
-            raise ExternalIdTaken(None, heir.email) from exc
-        raise
     session.exec(delete(User).where(col(User.id).in_(ids)))
     return Deletion(users, result.rowcount, heir)
 
@@ -247,15 +240,3 @@ def _involved(
     if heir is not None and heir.id in users:
         raise InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
     return list(users.values()), heir
-
-
-def _flush_user(session: Session, user: User) -> None:
-    # A failed flush takes the attributes with it.
-    email = user.email
-    session.add(user)
-    try:
-        session.flush()
-    except UniqueViolation as exc:
-        if exc.constraint == "users_email_key":
-            raise EmailTaken(email) from exc
-        raise

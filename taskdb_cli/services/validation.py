@@ -1,18 +1,18 @@
-"""Build a schema from values that came from outside, with errors that a person can act on."""
+"""Check values that came from outside, and say what is wrong with them so that a person can act on it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pydantic import ValidationError
 from sqlmodel import SQLModel
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, TaskdbError, Violation
 from taskdb_cli.text.escaping import brief
 
 Schema = TypeVar("Schema", bound=SQLModel)
-
 
 MOST_REASONS = 20
 """How many fields at fault are named; a person mends no more of them at once."""
@@ -50,3 +50,15 @@ def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
     if not field:
         return text
     return f"{field} {text}" if kind == "value_error" else f"{field}: {text}"
+
+
+@contextmanager
+def explained(**errors: Callable[[], TaskdbError]) -> Iterator[None]:
+    """Raise the error that belongs to the name of a constraint when that constraint is broken."""
+    try:
+        yield
+    except Violation as exc:
+        if exc.constraint not in errors:
+            raise
+        error = errors[exc.constraint]()
+        raise error from exc
