@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import typer
 
-from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
-
 MOST_OFFERED = 50
 
 
-def complete_priorities(incomplete: str) -> list[str]:
-    """Offer the priorities that begin as typed."""
-    return [priority.word for priority in TaskPriority if priority.word.startswith(incomplete)]
-
-
-def complete_statuses(incomplete: str) -> list[str]:
-    """Offer the statuses and the words for groups of them that begin as typed."""
-    return [word for word in (*TaskStatus, "open", "closed") if word.startswith(incomplete)]
+def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return a function that offers those of the words that begin as typed."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.completion import complete_priorities, complete_statuses, complete_users
+from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, Record, View
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 10**9
 """The highest limit, well within what either engine can count to."""
-
-_COMPLETIONS: dict[str, Callable[..., list[str]]] = {
-    "user": complete_users,
-    "status": complete_statuses,
-    "priority": complete_priorities,
-}
 
 Fields = Annotated[
     str | None,
@@ -45,10 +39,13 @@ def option_of(parameter: Parameter) -> inspect.Parameter:
     more: dict[str, Any] = {"help": parameter.help}
     if parameter.name == "limit":
         more = {"help": "How many at most; 0 means all.", "min": 0, "max": MOST_ROWS}
+    elif parameter.name == "user":
+        more["autocompletion"] = complete_users
+    elif parameter.choices:
+        more["autocompletion"] = complete_words(parameter.choices)
     option = typer.Option(
         parameter.option or f"--{parameter.name.replace('_', '-')}",
         metavar=parameter.metavar,
-        autocompletion=_COMPLETIONS.get(parameter.name),
         show_default=bool(parameter.default),
         **more,
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.completion import complete_priorities, complete_users
+from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.listing import Count, Explain, Fields, choose_fields, read_request, show_list
 from taskdb_cli.cli.options import (
@@ -42,7 +42,7 @@ from taskdb_cli.cli.transfer import (
     print_export,
 )
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.vocabulary import Existing, TaskStatus
+from taskdb_cli.models.vocabulary import Existing, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format, Record
 from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.times import parse_when
@@ -63,7 +63,7 @@ class TaskFields:
         optional(
             "low, medium (a new task's default), high or urgent.",
             metavar="PRIORITY",
-            autocompletion=complete_priorities,
+            autocompletion=complete_words([each.word for each in TaskPriority]),
         ),
     ] = None
     due: Annotated[

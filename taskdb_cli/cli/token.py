@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.options import HelpfulGroup, optional_user, with_option_groups
+from taskdb_cli.cli.options import Commands, HelpfulGroup, optional, optional_user
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.output.formats import NEW_TOKEN, TOKENS, Format, timestamp
 from taskdb_cli.times import parse_expiry
 
-app = typer.Typer(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
+app = Commands(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
 
 
 @app.command(epilog="Example: taskdb token create --name dashboard --scope read --expires 90d")
-@with_option_groups
 def create(
     ctx: typer.Context,
     *,
@@ -28,10 +27,9 @@ def create(
     scope: Annotated[TokenScope, typer.Option(help="What it allows.")] = TokenScope.READ,
     expires: Annotated[
         str | None,
-        typer.Option(
+        optional(
+            "When it ends: 90d, 2w, 12h, 2027-12-01, 2027-12-01T17:00:00Z (UTC unless it names a zone).",
             metavar="WHEN",
-            help="When it ends: 90d, 2w, 12h, 2027-12-01, 2027-12-01T17:00:00Z (UTC unless it names a zone).",
-            show_default=False,
         ),
     ] = None,
     output: Output,
@@ -63,7 +61,6 @@ def create(
 
 
 @app.command("list", epilog="Example: taskdb token list")
-@with_option_groups
 def list_(ctx: typer.Context, *, output: Output) -> None:
     """List access tokens by name, without the tokens themselves."""
     from taskdb_cli.services import token as service

@@ -31,7 +31,7 @@ from taskdb_cli.cli.transfer import (
     import_file,
     print_export,
 )
-from taskdb_cli.models.vocabulary import Existing
+from taskdb_cli.models.vocabulary import Existing, in_words
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
 from taskdb_cli.services.listing.query import USER_QUERY
 
@@ -199,7 +199,7 @@ def export(ctx: typer.Context, *, output: ExportOutput) -> None:
 
 def _describe(deletion: Deletion) -> str:
     who = ", ".join(user.email for user in deletion.users)
-    tasks = f"{deletion.tasks} task{'' if deletion.tasks == 1 else 's'}"
+    tasks = in_words({"tasks": deletion.tasks})
     if deletion.reassigned_to is not None:
         return f"{who}, giving {tasks} to {deletion.reassigned_to.email}"
     return f"{who} and {tasks}"

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSchema
+from sqlmodel import SQLModel
 
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 
@@ -147,3 +148,9 @@ Moment = Annotated[
     AfterValidator(_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+
+
+class Given(SQLModel):
+    """What a caller gives. A field that is not declared is refused."""
+
+    model_config = {"extra": "forbid", "defer_build": True}

@@ -16,6 +16,7 @@ from taskdb_cli.models.fields import (
     TITLE_LENGTH,
     Description,
     ExternalId,
+    Given,
     Moment,
     Priority,
     Status,
@@ -74,10 +75,8 @@ class Task(SQLModel, table=True):
     updated_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
 
 
-class TaskCreate(SQLModel):
+class TaskCreate(Given):
     """What a caller gives to create a task. The owner is given apart from it."""
-
-    model_config = {"extra": "forbid", "defer_build": True}
 
     external_id: ExternalId | None = None
     title: Title
@@ -101,10 +100,8 @@ class TaskCreate(SQLModel):
         return self
 
 
-class TaskUpdate(SQLModel):
+class TaskUpdate(Given):
     """What a caller gives to change a task. An absent field stays as it is."""
-
-    model_config = {"extra": "forbid", "defer_build": True}
 
     title: Title = Field(default=None)
     description: Description | None = None

@@ -11,7 +11,7 @@ from sqlalchemy import Column, ForeignKey, Identity, Text, UniqueConstraint, fun
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
-from taskdb_cli.models.fields import NAME_LENGTH, Moment, Name
+from taskdb_cli.models.fields import NAME_LENGTH, Given, Moment, Name
 from taskdb_cli.models.types import (
     BigNumber,
     check,
@@ -65,10 +65,8 @@ def _refuse_number(name: str) -> str:
     return name
 
 
-class TokenCreate(SQLModel):
+class TokenCreate(Given):
     """What a caller gives to create an access token. The user is given apart from it."""
-
-    model_config = {"extra": "forbid", "defer_build": True}
 
     name: Annotated[Name, AfterValidator(_refuse_number)]
     scope: TokenScope = TokenScope.READ

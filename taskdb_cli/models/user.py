@@ -10,7 +10,7 @@ from sqlalchemy import Column, Identity, Integer, UniqueConstraint
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
-from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, Email, Moment, Name
+from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, Email, Given, Moment, Name
 from taskdb_cli.models.types import (
     BigNumber,
     Flag,
@@ -49,10 +49,8 @@ class User(SQLModel, table=True):
     updated_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
 
 
-class UserCreate(SQLModel):
+class UserCreate(Given):
     """What a caller gives to create a user."""
-
-    model_config = {"extra": "forbid", "defer_build": True}
 
     email: Email
     name: Name
@@ -61,10 +59,8 @@ class UserCreate(SQLModel):
     updated_at: Moment | None = None
 
 
-class UserUpdate(SQLModel):
+class UserUpdate(Given):
     """What a caller gives to change a user. An absent field stays as it is."""
-
-    model_config = {"extra": "forbid", "defer_build": True}
 
     email: Email = Field(default=None)
     name: Name = Field(default=None)

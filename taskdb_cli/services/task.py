@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, delete, insert, literal, null, or_, select, update
@@ -154,17 +153,20 @@ def change(
     if user is not None:
         changes["user_id"] = user.id
     wanted = _possible(ids)
-    write = partial(_update_tasks, session, wanted, changes, now=now, version=if_version)
     new_owner = user and user.email
-    with explained(
-        tasks_user_id_external_id_key=lambda: ExternalIdTaken(None, new_owner),
-        tasks_user_id_fkey=lambda: UserNotFound(new_owner),
-    ):
-        if len(wanted) == 1 and (changed := write()):
-            return _in_order(ids, changed)
-        # Lock first: only while nobody else may change a task can we say why it was left alone.
-        lock_tasks(session, wanted)
-        changed = write()
+
+    def write() -> dict[int, Record]:
+        with explained(
+            tasks_user_id_external_id_key=lambda: ExternalIdTaken(None, new_owner),
+            tasks_user_id_fkey=lambda: UserNotFound(new_owner),
+        ):
+            return _update_tasks(session, wanted, changes, now=now, version=if_version)
+
+    if len(wanted) == 1 and (changed := write()):
+        return _in_order(ids, changed)
+    # Lock first: only while nobody else may change a task can we say why it was left alone.
+    lock_tasks(session, wanted)
+    changed = write()
     others = _read_tasks(session, [id for id in wanted if id not in changed])
     records = _in_order(ids, changed | others)
     for id, record in others.items():

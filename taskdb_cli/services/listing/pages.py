@@ -98,20 +98,13 @@ def page(
     """
     records: list[Record] = []
     streamed = fits is not None and limit >= ROWS_AT_ONCE
-    rows = _records(session, query, order, after, most=limit + 1, at_once=ROWS_AT_ONCE if streamed else None)
-    with closing(rows):
+    at_once = ROWS_AT_ONCE if streamed else None
+    with closing(stream(session, query, order, after=after, most=limit + 1, at_once=at_once)) as rows:
         for record in rows:
             if len(records) == limit or not (fits is None or fits(record)):
                 return Page(records, order.position(records[-1]))
             records.append(record)
     return Page(records, None)
-
-
-def stream(
-    session: Session, query: Select[Any], order: Order, *, after: Position | None = None
-) -> Generator[Record, None, None]:
-    """Yield every record after a position, at constant memory."""
-    return _records(session, query, order, after, most=None, at_once=STREAM_ROWS)
 
 
 def queries(
@@ -121,16 +114,19 @@ def queries(
     return [part.limit(limit + 1) if limit else part for part in order.parts(query, after)]
 
 
-def _records(
+def stream(
     session: Session,
     query: Select[Any],
     order: Order,
-    after: Position | None,
     *,
-    most: int | None,
-    at_once: int | None,
+    after: Position | None = None,
+    most: int | None = None,
+    at_once: int | None = STREAM_ROWS,
 ) -> Generator[Record, None, None]:
-    """Yield at most so many records after a position, and fetch them all at once or so many at a time."""
+    """Yield every record after a position, or at most so many.
+
+    `at_once` rows are fetched at a time, so that memory stays constant. None fetches all of them at once.
+    """
     options = {"yield_per": at_once} if at_once else {}
     for part in order.parts(query, after):
         # The connection returns plain rows in two thirds of the time that the session takes.

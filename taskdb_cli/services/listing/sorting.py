@@ -133,12 +133,13 @@ def _segments(
     if after is None:
         yield fixed, keys
         return
-    bounds = [literal(value, each.key.expression.type) for each, value in zip(keys, after, strict=True)]
+    values = [literal(value, each.key.expression.type) for each, value in zip(keys, after, strict=True)]
     one_way = len({each.descending for each in keys}) == 1
     if one_way and not any(each.key.nullable for each in keys):
         # A single row comparison says what comes after the position.
-        row = tuple_(*[each.key.expression for each in keys])
-        yield (*fixed, row < tuple_(*bounds) if first.descending else row > tuple_(*bounds)), keys
+        row, bounds = tuple_(*[each.key.expression for each in keys]), tuple_(*values)
+        yield (*fixed, row < bounds if first.descending else row > bounds), keys
     else:
-        yield from _segments((*fixed, expression == bounds[0]), others, after[1:])
-        yield (*fixed, expression < bounds[0] if first.descending else expression > bounds[0]), keys
+        bound = values[0]
+        yield from _segments((*fixed, expression == bound), others, after[1:])
+        yield (*fixed, expression < bound if first.descending else expression > bound), keys
