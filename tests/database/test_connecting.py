@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql.refusals import translate_connecting
+from taskdb_cli.database.postgresql.errors import translate_connecting
 from tests.conftest import POOLERS, SERVERS, connect, open_database, plain_url
 from tests.pooler import OPENSSL, PGBOUNCER, start_pooler
 from tests.proxy import STARTING_UP, Proxy

@@ -1,19 +1,24 @@
-"""How a session of PostgreSQL is opened."""
+"""How a session of PostgreSQL is opened and set, and the one schema that it works on."""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, NullPool, event
+from psycopg import sql
+from sqlalchemy import Connection, Engine, NullPool, event
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskdb_cli.database.backend import MIGRATED
 from taskdb_cli.database.options import Options
-from taskdb_cli.database.postgresql.session import OWN_SESSION, session_settings
 from taskdb_cli.database.postgresql.target import Target
+from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
+from taskdb_cli.errors import InvalidConfiguration, SchemaMissing, TaskdbError
 
 POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
@@ -21,8 +26,19 @@ POOL_RECYCLE = 240
 IDLE_LIMIT = 1.0
 """Seconds in the pool after which a connection is asked whether it still leads to the server."""
 
+OWN = "taskdb_own"
+"""The key in a connection's `info` that says whether its settings last longer than a transaction."""
+
+identifier = PGDialect(paramstyle="named").identifier_preparer.quote  # type: ignore[no-untyped-call]
+"""Return a name as a person writes it in SQL: quoted only if it must be."""
+
 _IDLE_SINCE = "taskdb_idle_since"
 
+# A setting that only start-up options set. A session without it may be a pooler's, which others use too.
+_OWN_SESSION = "taskdb.session"
+
+# The longest name in bytes; the server would shorten a longer one.
+_LONGEST_NAME = 63
 
 # When the network goes silent: what was sent is unanswered, or nothing comes while a statement runs.
 # A server at work answers these probes all the same. Without effect on a Unix socket.
@@ -32,6 +48,36 @@ _LIVENESS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+
+# An administrator may have set any of these for a role or a database, or a user in the environment.
+_SETTINGS = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    # psycopg reads the year 1 in no other time zone.
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
+}
+
+# Without a name the schema is that of the first version table in the search path, or else the first schema
+# in it. Temporary tables come last: a pooler's session may hold those of another program.
+SET_SESSION = f"""
+SELECT name, pg_namespace.oid IS NOT NULL, pg_catalog.has_schema_privilege(pg_namespace.oid, 'USAGE'),
+       EXISTS (SELECT FROM pg_catalog.pg_class
+               WHERE relname = '{VERSION_TABLE}' AND relnamespace = pg_namespace.oid), own,
+       pg_catalog.set_config('search_path', pg_catalog.quote_ident(name) || ', pg_temp', NOT own),
+       (SELECT count(pg_catalog.set_config(key, value, NOT own)) FROM pg_catalog.json_each_text(%s::json))
+FROM (
+    SELECT coalesce(%s::text, (
+        SELECT nspname::text FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace found
+        ON found.oid = relnamespace WHERE pg_class.oid = pg_catalog.to_regclass('{VERSION_TABLE}')
+    ), pg_catalog.current_schema()::text) AS name,
+    pg_catalog.current_setting('{_OWN_SESSION}', true) IS NOT DISTINCT FROM 'yes' AS own
+) AS session LEFT JOIN pg_catalog.pg_namespace ON nspname = name
+"""  # noqa: S608 (our own names)
 
 
 def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
@@ -52,19 +98,24 @@ def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
         # A pooler refuses start-up options, even those that libpq would take from PGOPTIONS.
         arguments.setdefault("options", "")
     else:
-        settings = session_settings(options) | {OWN_SESSION: "yes"}
+        settings = _settings(options) | {_OWN_SESSION: "yes"}
         given = [f"-c {name}={value}" for name, value in settings.items()]
         arguments["options"] = " ".join([target.options, *given]).strip()
     return arguments
 
 
+def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
+    """Return psycopg's own connection, whose errors are not ours."""
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    return raw
+
+
 def pooling(options: Options) -> dict[str, Any]:
     """Return the engine's arguments that say whether it keeps connections."""
-    # Looking for the hstore extension would cost a query for each connection.
-    arguments: dict[str, Any] = {"use_native_hstore": False}
     if (pool := options.pool) is None:
-        return arguments | {"poolclass": NullPool}
-    return arguments | {
+        return {"poolclass": NullPool}
+    return {
         "pool_size": pool.size,
         "max_overflow": pool.overflow,
         "pool_timeout": pool.timeout,
@@ -102,3 +153,63 @@ def check_idle_connections(engine: Engine) -> None:
 
     event.listen(engine, "checkin", note_idle)
     event.listen(engine, "checkout", check)
+
+
+def set_session(
+    raw: psycopg.Connection[Any],
+    execute: Callable[..., Any],
+    info: MutableMapping[Any, Any],
+    options: Options,
+    place: str,
+) -> None:
+    """Set everything by one statement, for the transaction only unless the session is our own.
+
+    `execute` runs it on the connection, and `info` gets MIGRATED and OWN. Only one schema counts from then
+    on: that of the options, or the one that the search path leads to. Raises EncodingUnsupported,
+    SchemaMissing, or TaskdbError for a schema that the role may not use.
+    """
+    how_to_create = "make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    require_utf8(place, raw.info.parameter_status("server_encoding"), how_to_create)
+    found = execute(SET_SESSION, (json.dumps(_settings(options)), options.schema)).fetchone()
+    name, exists, usable, info[MIGRATED], info[OWN], *_ = found
+    # Schemas whose names begin with pg_ are the server's own, or temporary.
+    if name is None or (options.schema is None and name.startswith("pg_")):
+        raise SchemaMissing(
+            f"no schema in the search path exists in {place} that the role may use",
+            "GRANT USAGE ON SCHEMA to the role, create a schema, or choose one with --schema",
+        )
+    quoted = sql.Identifier(name).as_string()
+    if not exists:
+        raise SchemaMissing(f"{place}: the schema does not exist", f"CREATE SCHEMA {quoted}")
+    if not usable:
+        raise TaskdbError(
+            f"{place}: the role of the database URL may not use this schema",
+            f"GRANT USAGE ON SCHEMA {quoted} TO the role",
+        )
+
+
+def _settings(options: Options) -> dict[str, str]:
+    return _SETTINGS | {
+        "statement_timeout": f"{round(options.statement_timeout * 1000)}ms",
+        "lock_timeout": f"{options.lock_timeout}s",
+    }
+
+
+def require_schema_name(name: str) -> None:
+    """Raise InvalidConfiguration for a name that no schema of taskdb can have."""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidConfiguration("the name of the schema is not UTF-8 text", "check --schema") from None
+    reason = ""
+    if not name:
+        reason = "is empty"
+    elif length > _LONGEST_NAME:
+        reason = f"is longer than {_LONGEST_NAME} bytes"
+    elif not name.isprintable():
+        reason = "holds a control character"
+    elif name.startswith("pg_") or name in ("information_schema", "$user"):
+        # The search path takes "$user" for the name of the role, in quotes too.
+        reason = f"must not be {name}, which PostgreSQL keeps for itself"
+    if reason:
+        raise InvalidConfiguration(f"the name of the schema {reason}", "check --schema and TASKDB_SCHEMA")

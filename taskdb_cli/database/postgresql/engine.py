@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
@@ -13,16 +13,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
-from taskdb_cli.database.backend import MIGRATED, Backend, Plan, Transaction, literal_sql
+from taskdb_cli.database.backend import Backend, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import errors as faults
 from taskdb_cli.database.postgresql import schema
-from taskdb_cli.database.postgresql.connection import check_idle_connections, connect_arguments, pooling
+from taskdb_cli.database.postgresql.connection import (
+    OWN,
+    SET_SESSION,
+    check_idle_connections,
+    connect_arguments,
+    driver_connection,
+    pooling,
+    require_schema_name,
+    set_session,
+)
 from taskdb_cli.database.postgresql.errors import LATER
 from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrations
-from taskdb_cli.database.postgresql.refusals import translate_connecting
-from taskdb_cli.database.postgresql.session import SET_SESSION, require_schema_name, set_session
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
@@ -62,9 +69,6 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
     ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 
-_OWN = "taskdb_own"
-"""The key in a connection's `info` that says whether its settings last longer than a transaction."""
-
 TRANSACTION_STATUS = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
 """What looks it up."""
 
@@ -101,6 +105,8 @@ class PostgreSQL(Backend):
             hide_parameters=True,
             # The driver leaves it to us to begin, which takes one round trip for all that is needed then.
             isolation_level="AUTOCOMMIT",
+            # Looking for the hstore extension would cost a query for each connection.
+            use_native_hstore=False,
             connect_args=connect_arguments(self.target, self.options),
             **pooling(self.options),
         )
@@ -119,17 +125,11 @@ class PostgreSQL(Backend):
         try:
             if not self.options.pooled:
                 with logged(SET_SESSION, self.options.slow_query_ms):
-                    self._set(connection, connection.execute, record.info)
+                    set_session(connection, connection.execute, record.info, self.options, self.place)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _set(
-        self, raw: psycopg.Connection[Any], execute: Callable[..., Any], info: MutableMapping[Any, Any]
-    ) -> None:
-        found = set_session(raw, execute, self.options, self.place)
-        info[MIGRATED], info[_OWN] = found.migrated, found.own
 
     def _begin(self, connection: Connection) -> None:
         """Send what the execution options say, in one round trip."""
@@ -142,8 +142,9 @@ class PostgreSQL(Backend):
             begun = connection.exec_driver_sql(statement)
             if statement == BEGIN_WRITING:
                 connection.info[Transaction] = Transaction(*begun.one())
-        if not connection.info.get(_OWN):
-            self._set(_driver(connection), connection.exec_driver_sql, connection.info)
+        if not connection.info.get(OWN):
+            execute = connection.exec_driver_sql
+            set_session(driver_connection(connection), execute, connection.info, self.options, self.place)
 
     def _place(self, server: str) -> str:
         schema = "" if self.schema is None else f" (schema {self.schema})"
@@ -160,7 +161,7 @@ class PostgreSQL(Backend):
 
         It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
         """
-        raw = _driver(connection)
+        raw = driver_connection(connection)
         if raw.info.parameter_status("in_hot_standby") == "on":
             raise StorageFailed(
                 f"PostgreSQL at {self.place} is a standby, which cannot be written to",
@@ -191,7 +192,7 @@ class PostgreSQL(Backend):
             return self.translate(error)
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
         expected = not self.target.is_local or self._connected_before
-        return translate_connecting(
+        return faults.translate_connecting(
             error,
             f"{self.server}/{self.name}",
             self.options,
@@ -233,7 +234,7 @@ class PostgreSQL(Backend):
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     ) -> None:
         """Insert by COPY."""
-        raw = _driver(connection)
+        raw = driver_connection(connection)
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
             sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
         )
@@ -306,12 +307,6 @@ class PostgreSQL(Backend):
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as the catalogs do."""
         return schema.facts(connection, tables)
-
-
-def _driver(connection: Connection) -> psycopg.Connection[Any]:
-    raw = connection.connection.driver_connection
-    assert isinstance(raw, psycopg.Connection)
-    return raw
 
 
 def _skip_answer_to_begin(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:

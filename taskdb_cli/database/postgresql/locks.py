@@ -52,6 +52,12 @@ def _holder(pid: int, application: str, visible: bool, address: str | None, sinc
     return f"session {pid} ({', '.join(facts)})"
 
 
+def lock_taken(connection: Connection, place: str, hint: str = "try again later") -> DatabaseUnavailable:
+    """Return the error for a lock that others hold."""
+    holders = lock_holders(connection)
+    return DatabaseUnavailable(f"{place} is being migrated, backed up or restored by {holders}", hint)
+
+
 def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
     """Take the lock for the session alone; wait at most so many seconds for who holds it.
 
@@ -64,10 +70,7 @@ def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
     told = False
     while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
         if time.monotonic() - begun >= wait:
-            raise DatabaseUnavailable(
-                f"{place} is being migrated, backed up or restored by {lock_holders(connection)}",
-                "try again later, or raise TASKDB_MIGRATION_WAIT",
-            )
+            raise lock_taken(connection, place, "try again later, or raise TASKDB_MIGRATION_WAIT")
         if not told:
             _log.warning("waiting up to %g s for %s", wait, lock_holders(connection))
             told = True

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 import psycopg
 
+from taskdb_cli.database.postgresql.connection import identifier
 from taskdb_cli.database.postgresql.errors import sqlstate
-from taskdb_cli.database.postgresql.session import identifier
 from taskdb_cli.database.schema import OUR_TABLES
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.health.examination import ENGINES, Engine, Examination, Identity
