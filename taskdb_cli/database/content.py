@@ -16,6 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision, read_identity
 from taskdb_cli.errors import DataCorrupt, SchemaDrift
@@ -113,7 +114,7 @@ class Content(ABC):
         """Check the rows themselves, and return what is wrong with them."""
 
     @abstractmethod
-    def _type_of(self, table: str, column: str) -> str | None:
+    def _type_of(self, table: str, column: ReflectedColumn) -> str | None:
         """Return what a column holds, or None if it is nothing that taskdb keeps."""
 
     @cached_property
@@ -171,7 +172,7 @@ class Content(ABC):
         columns = []
         for column in self._inspector.get_columns(table):
             name = column["name"]
-            if (type := self._type_of(table, name)) is None:
+            if (type := self._type_of(table, column)) is None:
                 raise SchemaDrift(
                     f"the column {table}.{name} is not one of taskdb's",
                     "'taskdb migrate check' names the differences",

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
-from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes, present_tables
-from taskdb_cli.database.postgresql.emptying import ANOTHER_WAY, Emptying, is_trouble
-from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_holders
-from taskdb_cli.database.schema import ARCHIVED_TABLES, VERSION_TABLE
-from taskdb_cli.errors import Conflict, DatabaseUnavailable, DataCorrupt
+from taskdb_cli.database.content import Layout, joined, keys_and_indexes, present_tables
+from taskdb_cli.database.postgresql.emptying import Emptying
+from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_taken
+from taskdb_cli.database.schema import VERSION_TABLE
+from taskdb_cli.errors import Conflict, DataCorrupt
 
 # Settings of a role or a database must not hide rows silently, or end the session while it waits for a
 # disk.
@@ -46,12 +45,8 @@ WHERE ev_class = %(table)s::regclass AND ev_enabled <> 'D' AND rulename <> '_RET
 """
 
 
-class PostgreSQLContent(Content):
+class PostgreSQLContent(Emptying):
     """Locks come before the snapshot: what is read is what was there when nobody could change the tables."""
-
-    def __init__(self, connection: Connection, place: str) -> None:
-        super().__init__(connection, place)
-        self._emptying = Emptying(connection)
 
     @property
     def server_version(self) -> str:
@@ -80,7 +75,7 @@ class PostgreSQLContent(Content):
         self._set_locally()
         self._take("pg_try_advisory_xact_lock")
         tables = present_tables(self.connection)
-        self._emptying.require_privileges(tables, self.place)
+        self._require_privileges(tables)
         self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
         # A table cannot be altered while a check of its rows waits for the commit.
         self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
@@ -94,18 +89,13 @@ class PostgreSQLContent(Content):
 
     def _take(self, function: str) -> None:
         if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (MIGRATION_LOCK,)).scalar():
-            raise DatabaseUnavailable(
-                f"{self.place} is being migrated, backed up or restored by {lock_holders(self.connection)}",
-                "try again later",
-            )
+            raise lock_taken(self.connection, self.place)
 
     @contextmanager
     def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
         """Let the server write the lines."""
-        statement = sql.SQL("COPY (SELECT {} FROM {} ORDER BY id) TO STDOUT").format(
-            _names(layout), sql.Identifier(layout.table)
-        )
-        with self._raw.cursor() as cursor, cursor.copy(statement) as copy:
+        statement = f"COPY (SELECT {_names(layout)} FROM {layout.table} ORDER BY id) TO STDOUT"  # noqa: S608 (quoted)
+        with self._raw.cursor() as cursor, cursor.copy(statement.encode()) as copy:
             try:
                 yield joined(copy)
             except BaseException as exc:
@@ -113,63 +103,23 @@ class PostgreSQLContent(Content):
                 self.connection.invalidate(exc)
                 raise
 
-    def referring_tables(self) -> list[str]:
-        """Look at foreign keys of every schema, and at tables that inherit from ours."""
-        return self._emptying.dependents()
-
-    def rehearse(self) -> None:
-        """Also report what the server refuses, in its own words."""
-        try:
-            super().rehearse()
-        except psycopg.Error as exc:
-            if is_trouble(exc):
-                raise
-            raise Conflict(
-                f"the rows of {self.place} cannot be replaced: {exc.diag.message_primary}", ANOTHER_WAY
-            ) from exc
-
-    def clear(self) -> None:
-        """Also drop the keys, unique constraints and indexes that come back as they were."""
-        # Children go first: a foreign key holds on to what it refers to.
-        self._emptying.empty([layout.table for layout in reversed(self.layouts)])
-
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
         """Let the server read the lines; rows of a table made empty just now are frozen at once."""
-        frozen = sql.SQL(" WITH (FREEZE)" if layout.table in self._emptying.truncated else "")
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(layout.table), _names(layout))
-        with (
-            self._believing(layout.table),
-            self._raw.cursor() as cursor,
-            cursor.copy(statement + frozen) as copy,
-        ):
+        frozen = " WITH (FREEZE)" if layout.table in self._truncated else ""
+        statement = f"COPY {layout.table} ({_names(layout)}) FROM STDIN{frozen}".encode()
+        with _believing(layout.table), self._raw.cursor() as cursor, cursor.copy(statement) as copy:
             for chunk in chunks:
                 copy.write(chunk)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
         """Build what was dropped, set the identities, and gather statistics, all before rows are read."""
-        with self._believing("the tables"):
-            self._emptying.put_back()
+        with _believing("the tables"):
+            self._put_back()
         for layout in self.layouts:
             self._continue_identity(layout.table)
-            self._execute(sql.SQL("ANALYZE {}").format(sql.Identifier(layout.table)))
+            self._execute(f"ANALYZE {layout.table}")
         yield
-
-    @contextmanager
-    def _believing(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (psycopg.DataError, psycopg.IntegrityError) as exc:
-            table, rule = exc.diag.table_name, exc.diag.constraint_name
-            if table and rule and rule not in keys_and_indexes(table):
-                raise Conflict(
-                    f"{rule} of {table}, which is not taskdb's, rejects a row: {exc.diag.message_primary}",
-                    "nothing was changed; drop it, or restore into another database",
-                ) from exc
-            raise DataCorrupt(
-                f"the rows of {what} break a rule: {exc.diag.message_primary}",
-                "nothing was changed; correct them where they come from, or use another archive",
-            ) from exc
 
     def _continue_identity(self, table: str) -> None:
         # An id that was given out before is not given out again, even if its row is gone.
@@ -182,8 +132,7 @@ class PostgreSQLContent(Content):
         # A row that was numbered by hand may be below the first id of an identity.
         if highest is not None and int(highest) > 0:
             # setval() outlives a rollback, but only the owner may alter the table.
-            restart = sql.SQL("ALTER TABLE {} ALTER COLUMN id RESTART WITH {}")
-            if self._emptying.attempt(restart.format(sql.Identifier(table), sql.Literal(highest))):
+            if self._attempt(f"ALTER TABLE {table} ALTER COLUMN id RESTART WITH {highest}"):
                 self._query("SELECT setval(%s, %s)", sequence, highest)
             else:
                 self._query("SELECT nextval(%s)", sequence)
@@ -209,31 +158,26 @@ class PostgreSQLContent(Content):
             )
         ]
 
-    def _type_of(self, table: str, column: str) -> str | None:
-        return next(
-            (word for type, word in _TYPES.items() if isinstance(self._types[table][column], type)), None
-        )
-
-    @cached_property
-    def _types(self) -> dict[str, dict[str, object]]:
-        found = self._inspector.get_multi_columns(filter_names=ARCHIVED_TABLES)
-        return {
-            table: {column["name"]: column["type"] for column in columns}
-            for (_, table), columns in found.items()
-        }
-
-    def _execute(self, statement: sql.SQL | sql.Composed) -> None:
-        self._raw.execute(statement)
-
-    def _query(self, statement: str, *values: object) -> list[tuple[str, ...]]:
-        return self.connection.exec_driver_sql(statement, values).all()  # type: ignore[return-value]
-
-    @property
-    def _raw(self) -> psycopg.Connection:
-        raw = self.connection.connection.driver_connection
-        assert isinstance(raw, psycopg.Connection)
-        return raw
+    def _type_of(self, table: str, column: ReflectedColumn) -> str | None:
+        return next((word for type, word in _TYPES.items() if isinstance(column["type"], type)), None)
 
 
-def _names(layout: Layout) -> sql.Composable:
-    return sql.SQL(", ").join(map(sql.Identifier, layout.names))
+@contextmanager
+def _believing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError) as exc:
+        table, rule = exc.diag.table_name, exc.diag.constraint_name
+        if table and rule and rule not in keys_and_indexes(table):
+            raise Conflict(
+                f"{rule} of {table}, which is not taskdb's, rejects a row: {exc.diag.message_primary}",
+                "nothing was changed; drop it, or restore into another database",
+            ) from exc
+        raise DataCorrupt(
+            f"the rows of {what} break a rule: {exc.diag.message_primary}",
+            "nothing was changed; correct them where they come from, or use another archive",
+        ) from exc
+
+
+def _names(layout: Layout) -> str:
+    return ", ".join(sql.Identifier(name).as_string() for name in layout.names)

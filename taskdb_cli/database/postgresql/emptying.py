@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from sqlalchemy import Connection
 
-from taskdb_cli.database.content import keys_and_indexes
+from taskdb_cli.database.content import Content, keys_and_indexes
+from taskdb_cli.database.postgresql.connection import driver_connection
 from taskdb_cli.database.schema import OUR_TABLES
 from taskdb_cli.errors import Conflict, TaskdbError
 
-ANOTHER_WAY = "nothing was changed; remove that, or restore into another database"
+_ANOTHER_WAY = "nothing was changed; remove that, or restore into another database"
 
 # The SQLSTATEs of errors that do not depend on the statement: no connection, a full disk, a cancel, a lock.
 _TROUBLE = ("08", "40", "53", "57", "58", "XX", "55P03")
@@ -29,15 +30,18 @@ AND obj_description(indexrelid, 'pg_class') IS NULL AND NOT EXISTS (
 )
 """
 _CONSTRAINTS = f"""
-SELECT quote_ident(conname), pg_get_constraintdef(pg_constraint.oid) FROM pg_constraint
+SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname),
+    format('ALTER TABLE %%s ADD CONSTRAINT %%I ', conrelid::regclass, conname)
+        || pg_get_constraintdef(pg_constraint.oid)
+FROM pg_constraint
 LEFT JOIN pg_index ON contype IN ('p', 'u') AND indexrelid = conindid
 LEFT JOIN pg_class ON pg_class.oid = indexrelid
-WHERE conrelid = %s::regclass AND contype::text = ANY (%s) AND conname = ANY (%s) AND convalidated
+WHERE conrelid = %s::regclass AND conname = ANY (%s) AND contype::text = ANY (%s) AND convalidated
   AND obj_description(pg_constraint.oid, 'pg_constraint') IS NULL AND (indexrelid IS NULL OR {_IS_PLAIN})
 ORDER BY contype
 """  # noqa: S608 (a condition of ours)
 _INDEXES = f"""
-SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+SELECT format('DROP INDEX %%s', indexrelid::regclass), pg_get_indexdef(indexrelid)
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE indrelid = %s::regclass AND relname = ANY (%s) AND {_IS_PLAIN}
   AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
@@ -88,115 +92,119 @@ WHERE NOT has_sequence_privilege(sequence, privilege)
 """
 
 
-class Emptying:
+class Emptying(Content):
     """Empties tables, drops the keys and indexes that make loading slow, and makes them again.
 
     Only those keys, unique constraints and indexes of taskdb are dropped that come back exactly as they
     were. What others added or depend on stays: a view, a foreign key or a publication may need it.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.truncated: set[str] = set()
+    def __init__(self, connection: Connection, place: str) -> None:
+        super().__init__(connection, place)
+        self._truncated: set[str] = set()
         """The tables that were emptied by TRUNCATE in this transaction, so COPY may FREEZE their rows."""
-        self._connection = connection
-        self._definitions: list[sql.SQL | sql.Composed] = []
+        self._definitions: list[str] = []
 
-    def require_privileges(self, tables: list[str], place: str) -> None:
+    def _require_privileges(self, tables: list[str]) -> None:
         """Raise TaskdbError, which says what to grant, if the role may not replace the rows of tables."""
-        found = self._connection.exec_driver_sql(_MISSING_PRIVILEGES, {"tables": tables}).scalars().all()
+        found = self.connection.exec_driver_sql(_MISSING_PRIVILEGES, {"tables": tables}).scalars().all()
         if found:
             [(role,)] = self._query("SELECT quote_ident(current_user)")
             raise TaskdbError(
-                f"the role {role} may not replace the rows of {place}: it lacks {', '.join(found)}",
+                f"the role {role} may not replace the rows of {self.place}: it lacks {', '.join(found)}",
                 "; ".join(f"GRANT {privilege} TO {role}" for privilege in found),
             )
 
-    def dependents(self) -> list[str]:
-        """Return the tables of others that have rows which refer to ours, or that the role may not read."""
-        found = self._query(_DEPENDENTS, sorted(OUR_TABLES))
-        return sorted(
-            {name for name, columns, readable in found if not (readable and not self._refers(name, columns))}
-        )
+    def referring_tables(self) -> list[str]:
+        """Look at foreign keys of every schema, and at tables that inherit from ours."""
+        found = set()
+        for table, columns, readable in self._query(_DEPENDENTS, sorted(OUR_TABLES)):
+            refers = " AND ".join(["true", *(f"{column} IS NOT NULL" for column in columns)])
+            if not readable or self._any(f"ONLY {table} WHERE {refers}"):
+                found.add(table)
+        return sorted(found)
 
-    def _refers(self, table: str, columns: list[str]) -> bool:
-        refers = " AND ".join(["true", *(f"{column} IS NOT NULL" for column in columns)])
-        [(found,)] = self._query(f"SELECT EXISTS (SELECT FROM ONLY {table} WHERE {refers})")  # noqa: S608 (quoted)
-        return bool(found)
+    def rehearse(self) -> None:
+        """Also report what the server refuses, in its own words."""
+        try:
+            super().rehearse()
+        except psycopg.Error as exc:
+            if _is_trouble(exc):
+                raise
+            reason = exc.diag.message_primary
+            raise Conflict(f"the rows of {self.place} cannot be replaced: {reason}", _ANOTHER_WAY) from exc
 
-    def empty(self, tables: list[str]) -> None:
-        """Delete the rows of tables, children first; raise Conflict if something prevents that."""
-        self.truncated.clear()
+    def clear(self) -> None:
+        """Also drop the keys, unique constraints and indexes that come back as they were."""
+        self._truncated.clear()
         self._definitions.clear()
+        # Children go first: a foreign key holds on to what it refers to.
+        tables = [layout.table for layout in reversed(self.layouts)]
         for table in tables:
-            self._drop_constraints(table, ["f"])
+            self._drop(_CONSTRAINTS, table, ["f"])
         # A publication may need the primary key for each row that is deleted.
         for table in tables:
             self._empty(table)
         for table in tables:
-            self._drop_constraints(table, ["p", "u"])
-            self._drop_indexes(table)
+            self._drop(_CONSTRAINTS, table, ["p", "u"])
+            self._drop(_INDEXES, table)
 
-    def put_back(self) -> None:
+    def _put_back(self) -> None:
         """Make the dropped keys and indexes again, in the opposite order."""
         for definition in reversed(self._definitions):
             self._execute(definition)
 
-    def _drop_constraints(self, table: str, kinds: list[str]) -> None:
-        alter = sql.SQL("ALTER TABLE {} ").format(sql.Identifier(table))
-        for name, definition in self._query(_CONSTRAINTS, table, kinds, keys_and_indexes(table)):
-            if self.attempt(alter + sql.SQL(f"DROP CONSTRAINT {name}")) is None:
-                self._definitions.append(alter + sql.SQL(f"ADD CONSTRAINT {name} {definition}"))
-
-    def _drop_indexes(self, table: str) -> None:
-        for name, definition in self._query(_INDEXES, table, keys_and_indexes(table)):
-            if self.attempt(sql.SQL(f"DROP INDEX {name}")) is None:
-                self._definitions.append(sql.SQL(definition))
+    def _drop(self, query: str, table: str, *kinds: list[str]) -> None:
+        for drop, definition in self._query(query, table, keys_and_indexes(table), *kinds):
+            if self._attempt(drop) is None:
+                self._definitions.append(definition)
 
     def _empty(self, table: str) -> None:
-        if self.attempt(sql.SQL("TRUNCATE {}").format(sql.Identifier(table))) is None:
+        """Delete the rows of a table; raise Conflict if something prevents that."""
+        if self._attempt(f"TRUNCATE {table}") is None:
             [(partitioned,)] = self._query(_IS_PARTITIONED, table)
             if not partitioned:
-                self.truncated.add(table)
+                self._truncated.add(table)
             return
         # TRUNCATE refuses a table that another table refers to, even if that has no rows. DELETE does not.
-        if self._is_empty(table):
+        if not self._any(table):
             return
-        refusal = self.attempt(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
-        if refusal or not self._is_empty(table):
-            raise self._kept(table, refusal) from refusal
+        refusal = self._attempt(f"DELETE FROM {table}")  # noqa: S608 (our own table)
+        if refusal or self._any(table):
+            keepers = ", ".join(self.connection.exec_driver_sql(_KEEPERS, {"table": table}).scalars())
+            reason = (refusal and refusal.diag.message_primary) or "they are still there after DELETE"
+            raise Conflict(
+                f"the rows of {table} cannot be deleted: {reason}{f' ({keepers})' if keepers else ''}",
+                _ANOTHER_WAY,
+            ) from refusal
 
-    def _is_empty(self, table: str) -> bool:
-        [(found,)] = self._query(f"SELECT EXISTS (SELECT FROM {table})")  # noqa: S608 (our own table)
-        return not found
-
-    def _kept(self, table: str, refusal: psycopg.Error | None) -> Conflict:
-        found = self._connection.exec_driver_sql(_KEEPERS, {"table": table}).scalars()
-        reason = (refusal.diag.message_primary if refusal else None) or "they are still there after DELETE"
-        keepers = f" ({', '.join(found)})"
-        return Conflict(
-            f"the rows of {table} cannot be deleted: {reason}{keepers.replace(' ()', '')}", ANOTHER_WAY
-        )
-
-    def attempt(self, statement: sql.SQL | sql.Composed) -> psycopg.Error | None:
+    def _attempt(self, statement: str) -> psycopg.Error | None:
         """Execute a statement, or undo it and return the error if the server refuses it."""
         try:
-            self._execute(sql.SQL("SAVEPOINT attempt; {}; RELEASE attempt").format(statement))
+            self._execute(f"SAVEPOINT attempt; {statement}; RELEASE attempt")
         except psycopg.Error as exc:
-            if is_trouble(exc):
+            if _is_trouble(exc):
                 raise
-            self._execute(sql.SQL("ROLLBACK TO attempt; RELEASE attempt"))
+            self._execute("ROLLBACK TO attempt; RELEASE attempt")
             return exc
         return None
 
-    def _execute(self, statement: sql.SQL | sql.Composed) -> None:
-        raw = self._connection.connection.driver_connection
-        assert isinstance(raw, psycopg.Connection)
-        raw.execute(statement)
+    def _any(self, rows: str) -> bool:
+        [(found,)] = self._query(f"SELECT EXISTS (SELECT FROM {rows})")  # noqa: S608 (quoted)
+        return bool(found)
+
+    def _execute(self, statement: str) -> None:
+        """Execute a statement whose errors are those of the driver."""
+        self._raw.execute(statement.encode())
 
     def _query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._connection.exec_driver_sql(statement, values).all()  # type: ignore[return-value]
+        return self.connection.exec_driver_sql(statement, values).all()  # type: ignore[return-value]
+
+    @cached_property
+    def _raw(self) -> psycopg.Connection:
+        return driver_connection(self.connection)
 
 
-def is_trouble(error: psycopg.Error) -> bool:
+def _is_trouble(error: psycopg.Error) -> bool:
     """Return whether the error does not depend on the statement, such as a lost connection."""
     return error.sqlstate is None or error.sqlstate.startswith(_TROUBLE)

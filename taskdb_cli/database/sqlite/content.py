@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy import Connection
-from sqlalchemy.engine.interfaces import ReflectedCheckConstraint
+from sqlalchemy.engine.interfaces import ReflectedCheckConstraint, ReflectedColumn
 
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
@@ -212,27 +212,19 @@ class SQLiteContent(Content):
             for table, row, parent, _ in orphans[:_MOST_FAULTS]
         ]
 
-    def _type_of(self, table: str, column: str) -> str | None:
+    def _type_of(self, table: str, column: ReflectedColumn) -> str | None:
         # SQLite keeps times and truth values as text and numbers: their rules say what they are.
         rules = {rule["name"] for rule in self._rules[table]}
-        if f"{table}_{column}_timestamp" in rules:
+        if f"{table}_{column['name']}_timestamp" in rules:
             return "timestamp"
-        if f"{table}_{column}_flag" in rules:
+        if f"{table}_{column['name']}_flag" in rules:
             return "boolean"
-        return {"INTEGER": "integer", "TEXT": "text"}.get(self._declared[table][column])
+        return {"INTEGER": "integer", "TEXT": "text"}.get(str(column["type"]))
 
     @cached_property
     def _rules(self) -> dict[str, list[ReflectedCheckConstraint]]:
         found = self._inspector.get_multi_check_constraints()
         return {table: rules for (_, table), rules in found.items()}
-
-    @cached_property
-    def _declared(self) -> dict[str, dict[str, str]]:
-        found = self._inspector.get_multi_columns()
-        return {
-            table: {column["name"]: str(column["type"]) for column in columns}
-            for (_, table), columns in found.items()
-        }
 
     @property
     def _raw(self) -> LimitedConnection:
