@@ -10,12 +10,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection, Inspector, inspect
+from sqlalchemy import Connection, Inspector, inspect, text
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision, read_identity
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
 
 CHUNK = 256 * 1024
-"""Bytes that a chunk of text has at least, the last one apart."""
-
+"""How many bytes each chunk of text has at least, except for the last one."""
 
 _LAST_ID = b"%d" % (2**63 - 1)
 
@@ -39,8 +37,7 @@ class Column(NamedTuple):
     type: str
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """A table and its columns, in their order."""
 
     table: str
@@ -120,12 +117,9 @@ class Content(ABC):
     @cached_property
     def revision(self) -> str:
         """The revision of the schema; SchemaBehind or SchemaForeign if it has none of taskdb's."""
-        current = current_revision(self.connection)
-        if current is None:
-            problem = compare_revision(None)
-            assert problem is not None
-            raise problem
-        return current
+        if current := current_revision(self.connection):
+            return current
+        raise compare_revision(None) or AssertionError
 
     @cached_property
     def identity(self) -> str | None:
@@ -137,14 +131,10 @@ class Content(ABC):
         """The tables that are archived, parents before their children."""
         return tuple(Layout(table, self._columns(table)) for table in present_tables(self.connection))
 
-    def count(self, table: str) -> int:
-        """Count the rows of a table."""
-        sql = f"SELECT count(*) FROM {table}"  # noqa: S608 (one of our own tables)
-        return int(self.connection.exec_driver_sql(sql).scalar_one())
-
     def counts(self) -> dict[str, int]:
         """Count the rows of every archived table."""
-        return {layout.table: self.count(layout.table) for layout in self.layouts}
+        counting = {layout.table: f"SELECT count(*) FROM {layout.table}" for layout in self.layouts}  # noqa: S608 (our own tables)
+        return {table: self.connection.scalar(text(query)) or 0 for table, query in counting.items()}
 
     @abstractmethod
     def referring_tables(self) -> list[str]:
@@ -211,7 +201,7 @@ def with_ids_left(table: str, columns: Sequence[str], chunks: Iterable[bytes]) -
 
 
 def joined(pieces: Iterable[Buffer]) -> Iterator[bytes]:
-    """Join small pieces into chunks: what follows costs by the chunk."""
+    """Join small pieces into chunks, because each chunk has its own cost later."""
     buffer = bytearray()
     for piece in pieces:
         buffer += piece

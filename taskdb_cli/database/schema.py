@@ -50,7 +50,7 @@ ALREADY_THERE = f"if the tables are of a later revision than the database says, 
 """The hint for a migration that finds the table, column or index that it is about to create."""
 
 # Every revision has these constraints, and no other program is likely to choose the same names.
-_OUR_MARKS = {"users": "users_email_lower", "tasks": "tasks_completed_when_done"}
+_OUR_MARKS = frozenset({"users_email_lower", "tasks_completed_when_done"})
 
 _REVISION = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -103,7 +103,7 @@ def recorded_facts(revision: str, dialect: str) -> dict[str, str]:
     to compare with.
     """
     path = migrations_directory() / "facts" / f"{revision}.json"
-    recorded: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    recorded: dict[str, dict[str, str]] = json.loads(path.read_bytes())
     return recorded[dialect]
 
 
@@ -119,12 +119,11 @@ def write_rules(dialect: str, templates: Mapping[type[FunctionElement[bool]], st
     """Define how SQLAlchemy writes rules of the models on one engine; {0} stands for the column."""
     for rule, template in templates.items():
 
+        @compiles(rule, dialect)
         def write(
-            element: FunctionElement[bool], compiler: SQLCompiler, *, form: str = template, **_: Any
+            rule: FunctionElement[bool], compiler: SQLCompiler, *, form: str = template, **_: Any
         ) -> str:
-            return form.format(compiler.process(element.clauses))
-
-        compiles(rule, dialect)(write)
+            return form.format(compiler.process(rule.clauses))
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -134,23 +133,18 @@ def current_revision(connection: Connection) -> str | None:
     the tables are ours but their revision is unknown, and SchemaForked if the version table names several.
     """
     stamped = stamped_revisions(connection)
+    names = ", ".join(stamped)
     if len(stamped) > 1:
-        raise SchemaForked(
-            f"the database is at several revisions at once: {', '.join(stamped)}",
-            f"'{STAMP} REVISION' keeps one of them, if the tables match it",
-        )
-    record = f"'{STAMP}' compares the tables with a revision and records it"
+        hint = f"'{STAMP} REVISION' keeps one of them, if the tables match it"
+        raise SchemaForked(f"the database is at several revisions at once: {names}", hint)
+    if stamped and is_revision_name(names):
+        return names
+    problem = f"{VERSION_TABLE} holds {names}, which is not a revision"
     if not stamped:
-        taken = require_ours(connection)
-        if taken:
-            raise SchemaUnstamped(
-                f"the database has the tables {', '.join(taken)}, but {VERSION_TABLE} names no revision",
-                record,
-            )
-        return None
-    if not is_revision_name(stamped[0]):
-        raise SchemaUnstamped(f"{VERSION_TABLE} holds {stamped[0]}, which is not a revision", record)
-    return stamped[0]
+        if not (taken := require_ours(connection)):
+            return None
+        problem = f"the database has the tables {', '.join(taken)}, but {VERSION_TABLE} names no revision"
+    raise SchemaUnstamped(problem, f"'{STAMP}' compares the tables with a revision and records it")
 
 
 def stamped_revisions(connection: Connection) -> list[str]:
@@ -163,13 +157,10 @@ def stamped_revisions(connection: Connection) -> list[str]:
     if not inspector.has_table(VERSION_TABLE):
         return []
     # has_table is also true for a view.
-    if VERSION_TABLE not in inspector.get_table_names() or "version_num" not in {
-        each["name"] for each in inspector.get_columns(VERSION_TABLE)
-    }:
-        raise SchemaForeign(
-            f"{VERSION_TABLE} is not the table in which taskdb keeps its revision",
-            f"rename it, then run '{STAMP}'",
-        )
+    columns = [each["name"] for each in inspector.get_columns(VERSION_TABLE)]
+    if VERSION_TABLE not in inspector.get_table_names() or "version_num" not in columns:
+        message = f"{VERSION_TABLE} is not the table in which taskdb keeps its revision"
+        raise SchemaForeign(message, f"rename it, then run '{STAMP}'")
     version: ColumnClause[object] = column("version_num")
     found = []
     for value in connection.scalars(select(version).select_from(table(VERSION_TABLE, version))):
@@ -192,10 +183,8 @@ def require_ours(connection: Connection) -> list[str]:
     """
     inspector = inspect(connection)
     taken = sorted(OUR_TABLES.intersection(inspector.get_table_names()))
-    if taken and not any(
-        _OUR_MARKS.get(name) in {each["name"] for each in inspector.get_check_constraints(name)}
-        for name in taken
-    ):
+    rules = (rule["name"] for name in taken for rule in inspector.get_check_constraints(name))
+    if taken and _OUR_MARKS.isdisjoint(rules):
         raise SchemaForeign(
             f"the database has tables that taskdb did not make: {', '.join(taken)}",
             "give taskdb a database of its own, or a PostgreSQL schema with --schema",
@@ -210,15 +199,10 @@ def compare_revision(current: str | None) -> SchemaError | None:
         return None
     if current is None:
         return SchemaBehind("the database has no tables yet", "make them with 'taskdb migrate'")
+    place = f"the database is at revision {current}"
     if current in {revision.revision for revision in revisions().walk_revisions()}:
-        return SchemaBehind(
-            f"the database is at revision {current}, and this version needs {head}",
-            "upgrade it with 'taskdb migrate'",
-        )
-    return SchemaAhead(
-        f"the database is at revision {current}, which this version does not know",
-        "a newer taskdb made it: upgrade taskdb",
-    )
+        return SchemaBehind(f"{place}, and this version needs {head}", "upgrade it with 'taskdb migrate'")
+    return SchemaAhead(f"{place}, which this version does not know", "a newer taskdb made it: upgrade taskdb")
 
 
 def require_utf8(place: str, encoding: str | None, hint: str) -> None:

@@ -150,7 +150,7 @@ def test_a_migration_waits_for_a_backup(url, database, filled, monkeypatch):
             migrating = pool.submit(migrate.upgrade, open_database(url))
             assert looked.wait(30)
             assert not migrating.done()
-            assert content.count("tasks") == 3000
+            assert content.counts()["tasks"] == 3000
         migrating.result(30)
 
 

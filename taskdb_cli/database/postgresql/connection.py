@@ -40,28 +40,6 @@ _OWN_SESSION = "taskdb.session"
 # The longest name in bytes; the server would shorten a longer one.
 _LONGEST_NAME = 63
 
-# When the network goes silent: what was sent is unanswered, or nothing comes while a statement runs.
-# A server at work answers these probes all the same. Without effect on a Unix socket.
-_LIVENESS = {
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-
-# An administrator may have set any of these for a role or a database, or a user in the environment.
-_SETTINGS = {
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO",
-    "IntervalStyle": "postgres",
-    # psycopg reads the year 1 in no other time zone.
-    "TimeZone": "UTC",
-    "standard_conforming_strings": "on",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "quote_all_identifiers": "off",
-}
-
 # Without a name the schema is that of the first version table in the search path, or else the first schema
 # in it. Temporary tables come last: a pooler's session may hold those of another program.
 SET_SESSION = f"""
@@ -85,7 +63,12 @@ def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "connect_timeout": options.connect_timeout,
         "fallback_application_name": "taskdb",
-        **_LIVENESS,
+        # Notice a silent network: what was sent is unanswered, or nothing comes while a statement runs.
+        # A server at work answers these probes all the same. They have no effect on a Unix socket.
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
         **target.parameters,
         "client_encoding": "utf8",
         # We begin every transaction ourselves.
@@ -189,7 +172,17 @@ def set_session(
 
 
 def _settings(options: Options) -> dict[str, str]:
-    return _SETTINGS | {
+    # An administrator may have set any of these for a role or a database, or a user in the environment.
+    return {
+        "client_encoding": "UTF8",
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+        # psycopg reads the year 1 in no other time zone.
+        "TimeZone": "UTC",
+        "standard_conforming_strings": "on",
+        "bytea_output": "hex",
+        "extra_float_digits": "1",
+        "quote_all_identifiers": "off",
         "statement_timeout": f"{round(options.statement_timeout * 1000)}ms",
         "lock_timeout": f"{options.lock_timeout}s",
     }
@@ -197,17 +190,10 @@ def _settings(options: Options) -> dict[str, str]:
 
 def require_schema_name(name: str) -> None:
     """Raise InvalidConfiguration for a name that no schema of taskdb can have."""
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        raise InvalidConfiguration("the name of the schema is not UTF-8 text", "check --schema") from None
     reason = ""
-    if not name:
-        reason = "is empty"
-    elif length > _LONGEST_NAME:
-        reason = f"is longer than {_LONGEST_NAME} bytes"
-    elif not name.isprintable():
-        reason = "holds a control character"
+    # Text that is printable can be encoded.
+    if not name.isprintable() or not 1 <= len(name.encode()) <= _LONGEST_NAME:
+        reason = f"must be printable text of 1 to {_LONGEST_NAME} bytes"
     elif name.startswith("pg_") or name in ("information_schema", "$user"):
         # The search path takes "$user" for the name of the role, in quotes too.
         reason = f"must not be {name}, which PostgreSQL keeps for itself"

@@ -16,17 +16,6 @@ from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_taken
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import Conflict, DataCorrupt
 
-# Settings of a role or a database must not hide rows silently, or end the session while it waits for a
-# disk.
-_SETTINGS = {
-    "row_security": "off",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    # An index that is made again goes into the tablespace of the database, where it was before.
-    "default_tablespace": "",
-}
-_SETTINGS_SINCE_17 = {"transaction_timeout": "0"}
-
 _MOST_FAULTS = 10
 _TYPES = {Boolean: "boolean", Integer: "integer", Text: "text", DateTime: "timestamp"}
 
@@ -38,10 +27,11 @@ WHERE contype = 'f' AND conrelid = %s::regclass
 
 _TRIGGERS = """
 SELECT format('trigger %%s on %%s', tgname, tgrelid::regclass) FROM pg_trigger
-WHERE tgrelid = %(table)s::regclass AND NOT tgisinternal AND tgenabled <> 'D'
+WHERE tgrelid = ANY (%(tables)s::regclass[]) AND NOT tgisinternal AND tgenabled <> 'D'
 UNION ALL
 SELECT format('rule %%s on %%s', rulename, ev_class::regclass) FROM pg_rewrite
-WHERE ev_class = %(table)s::regclass AND ev_enabled <> 'D' AND rulename <> '_RETURN'
+WHERE ev_class = ANY (%(tables)s::regclass[]) AND ev_enabled <> 'D' AND rulename <> '_RETURN'
+ORDER BY 1
 """
 
 
@@ -81,11 +71,14 @@ class PostgreSQLContent(Emptying):
         self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
     def _set_locally(self) -> None:
-        newer = _SETTINGS_SINCE_17 if self._raw.info.server_version >= 170_000 else {}  # noqa: PLR2004
-        settings = _SETTINGS | newer
+        # Settings of a role or a database must not hide rows, or end the session while it waits for a disk.
+        settings = ["row_security = off", "statement_timeout = 0", "idle_in_transaction_session_timeout = 0"]
+        if self._raw.info.server_version >= 170_000:  # noqa: PLR2004
+            settings.append("transaction_timeout = 0")
+        # An index that is made again goes into the tablespace of the database, where it was before.
+        settings.append("default_tablespace = ''")
         # SET reads no table, and so does not begin a snapshot.
-        statements = [f"SET LOCAL {name} = '{value}'" for name, value in settings.items()]
-        self.connection.exec_driver_sql("; ".join(statements))
+        self.connection.exec_driver_sql("; ".join(f"SET LOCAL {each}" for each in settings))
 
     def _take(self, function: str) -> None:
         if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (MIGRATION_LOCK,)).scalar():
@@ -115,7 +108,8 @@ class PostgreSQLContent(Emptying):
     def finishing(self) -> Iterator[None]:
         """Build what was dropped, set the identities, and gather statistics, all before rows are read."""
         with _believing("the tables"):
-            self._put_back()
+            for definition in reversed(self._definitions):
+                self._execute(definition)
         for layout in self.layouts:
             self._continue_identity(layout.table)
             self._execute(f"ANALYZE {layout.table}")
@@ -139,11 +133,8 @@ class PostgreSQLContent(Emptying):
 
     def triggers(self) -> list[str]:
         """Return those that are not disabled."""
-        return [
-            row[0]
-            for layout in self.layouts
-            for row in self.connection.exec_driver_sql(_TRIGGERS, {"table": layout.table})
-        ]
+        tables = {"tables": [layout.table for layout in self.layouts]}
+        return list(self.connection.exec_driver_sql(_TRIGGERS, tables).scalars())
 
     def faults(self) -> list[str]:
         """Look for rows whose parent is missing; the server has no other check of its own."""

@@ -93,7 +93,7 @@ WHERE NOT has_sequence_privilege(sequence, privilege)
 
 
 class Emptying(Content):
-    """Empties tables, drops the keys and indexes that make loading slow, and makes them again.
+    """Empties tables, and drops the keys and indexes that make loading slow.
 
     Only those keys, unique constraints and indexes of taskdb are dropped that come back exactly as they
     were. What others added or depend on stays: a view, a foreign key or a publication may need it.
@@ -104,6 +104,7 @@ class Emptying(Content):
         self._truncated: set[str] = set()
         """The tables that were emptied by TRUNCATE in this transaction, so COPY may FREEZE their rows."""
         self._definitions: list[str] = []
+        """The statements that make again what was dropped, which are to run in the opposite order."""
 
     def _require_privileges(self, tables: list[str]) -> None:
         """Raise TaskdbError, which says what to grant, if the role may not replace the rows of tables."""
@@ -148,11 +149,6 @@ class Emptying(Content):
         for table in tables:
             self._drop(_CONSTRAINTS, table, ["p", "u"])
             self._drop(_INDEXES, table)
-
-    def _put_back(self) -> None:
-        """Make the dropped keys and indexes again, in the opposite order."""
-        for definition in reversed(self._definitions):
-            self._execute(definition)
 
     def _drop(self, query: str, table: str, *kinds: list[str]) -> None:
         for drop, definition in self._query(query, table, keys_and_indexes(table), *kinds):

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import psycopg
-from psycopg import sql
 from sqlalchemy import URL, Connection, Dialect, Engine, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -16,19 +15,9 @@ from sqlalchemy.sql.schema import Table
 from taskdb_cli.database.backend import Backend, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
+from taskdb_cli.database.postgresql import connection as sessions
 from taskdb_cli.database.postgresql import errors as faults
 from taskdb_cli.database.postgresql import schema
-from taskdb_cli.database.postgresql.connection import (
-    OWN,
-    SET_SESSION,
-    check_idle_connections,
-    connect_arguments,
-    driver_connection,
-    pooling,
-    require_schema_name,
-    set_session,
-)
-from taskdb_cli.database.postgresql.errors import LATER
 from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrations
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
@@ -48,20 +37,18 @@ _FINGERPRINT = """
 SELECT pg_postmaster_start_time()::text, oid::bigint FROM pg_database WHERE datname = current_database()
 """
 
-MIGRATION_LOCK_TIMEOUT = "1s"
-"""How long a statement of a revision waits for a lock: all who come after it wait behind it meanwhile."""
-
 # Statistics are lost in the recovery from a crash, and begin again; so they do on another server.
 _RECOVERED = "extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text"
 
 # An administrator may have set another isolation level for all transactions.
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
-BEGIN_WRITING = f"{BEGIN}; SELECT pg_current_xact_id()::text, {_RECOVERED}"
-"""What begins a transaction that writes, and asks for what its outcome can be looked up by later.
+# All statements of a listing see one snapshot; a transaction that only reads cannot fail for it.
+BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
-It is one message, and so takes one round trip.
-"""
+# This begins a transaction that writes, and asks for what its outcome can be looked up by later: in one
+# message, so it takes one round trip.
+BEGIN_WRITING = f"{BEGIN}; SELECT pg_current_xact_id()::text, {_RECOVERED}"
 
 # The session that holds the lock of migrations is idle while the other one works. It must not be ended.
 _NEVER_IDLE_TOO_LONG = """
@@ -69,30 +56,21 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
     ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 
-TRANSACTION_STATUS = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
-"""What looks it up."""
-
-FUTURE_TRANSACTION = "22023"
-"""What the server answers about a transaction id that it has not given out, as far as it remembers."""
-
 
 class PostgreSQL(Backend):
     """A database on a server."""
 
     dialect = "postgresql"
-    # All statements of a listing see one snapshot; a transaction that only reads cannot fail for it.
-    read_options: ClassVar[Mapping[str, Any]] = {
-        "postgresql_begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    }
+    read_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_READING}
     write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
     error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, psycopg.Error)
 
     def __init__(self, url: URL, options: Options) -> None:
         if options.schema is not None:
-            require_schema_name(options.schema)
+            sessions.require_schema_name(options.schema)
         super().__init__(url, options)
         self.target = Target.of(url)
-        self.server = self.target.server
+        self.server = ",".join(map(str, self.target.hosts))
         self.name = self.target.database
         self.place = self._place(self.server)
         self.distinction = distinction(self.server, self.schema)
@@ -107,15 +85,15 @@ class PostgreSQL(Backend):
             isolation_level="AUTOCOMMIT",
             # Looking for the hstore extension would cost a query for each connection.
             use_native_hstore=False,
-            connect_args=connect_arguments(self.target, self.options),
-            **pooling(self.options),
+            connect_args=sessions.connect_arguments(self.target, self.options),
+            **sessions.pooling(self.options),
         )
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._note_connected)
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "after_cursor_execute", _skip_answer_to_begin)
         if self.options.pool:
-            check_idle_connections(engine)
+            sessions.check_idle_connections(engine)
         return engine
 
     def _connect(
@@ -124,8 +102,9 @@ class PostgreSQL(Backend):
         connection: psycopg.Connection[Any] = dialect.connect(*args, **kwargs)  # type: ignore[assignment]
         try:
             if not self.options.pooled:
-                with logged(SET_SESSION, self.options.slow_query_ms):
-                    set_session(connection, connection.execute, record.info, self.options, self.place)
+                with logged(sessions.SET_SESSION, self.options.slow_query_ms):
+                    execute = connection.execute
+                    sessions.set_session(connection, execute, record.info, self.options, self.place)
         except BaseException:
             connection.close()
             raise
@@ -142,9 +121,9 @@ class PostgreSQL(Backend):
             begun = connection.exec_driver_sql(statement)
             if statement == BEGIN_WRITING:
                 connection.info[Transaction] = Transaction(*begun.one())
-        if not connection.info.get(OWN):
-            execute = connection.exec_driver_sql
-            set_session(driver_connection(connection), execute, connection.info, self.options, self.place)
+        if not connection.info.get(sessions.OWN):
+            raw = sessions.driver_connection(connection)
+            sessions.set_session(raw, connection.exec_driver_sql, connection.info, self.options, self.place)
 
     def _place(self, server: str) -> str:
         schema = "" if self.schema is None else f" (schema {self.schema})"
@@ -161,7 +140,7 @@ class PostgreSQL(Backend):
 
         It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
         """
-        raw = driver_connection(connection)
+        raw = sessions.driver_connection(connection)
         if raw.info.parameter_status("in_hot_standby") == "on":
             raise StorageFailed(
                 f"PostgreSQL at {self.place} is a standby, which cannot be written to",
@@ -191,14 +170,9 @@ class PostgreSQL(Backend):
             # There is a connection, and the server refused what was asked first.
             return self.translate(error)
         # Nobody at a local address at all is a server that is not there, unless it was a moment ago.
-        expected = not self.target.is_local or self._connected_before
-        return faults.translate_connecting(
-            error,
-            f"{self.server}/{self.name}",
-            self.options,
-            expected=expected,
-            several=len(self.target.hosts) > 1,
-        )
+        expected = self._connected_before or not all(host.is_local for host in self.target.hosts)
+        place, several = f"{self.server}/{self.name}", len(self.target.hosts) > 1
+        return faults.translate_connecting(error, place, self.options, expected=expected, several=several)
 
     def transaction(self, connection: Connection) -> Transaction | None:
         """Return the transaction by its id, which the server remembers for a long while."""
@@ -211,10 +185,12 @@ class PostgreSQL(Backend):
         A server that crashed before anything of the transaction was on its disk gives the id out again.
         Hence, after a crash, "committed" may be said of another transaction.
         """
+        look_up = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
         try:
-            status, recovered = connection.exec_driver_sql(TRANSACTION_STATUS, (transaction.id,)).one()
+            status, recovered = connection.exec_driver_sql(look_up, (transaction.id,)).one()
         except CheckViolation as exc:
-            if faults.sqlstate(exc.__cause__) != FUTURE_TRANSACTION:
+            # The server has not given out this id, as far as it remembers.
+            if faults.sqlstate(exc.__cause__) != "22023":
                 raise
             return False
         if status == "aborted":
@@ -222,7 +198,9 @@ class PostgreSQL(Backend):
         if status is None:
             raise DatabaseUnavailable(f"{self.place} no longer knows transaction {transaction.id}")
         if status == "in progress":
-            raise TransactionConflict(f"transaction {transaction.id} is still running on {self.place}", LATER)
+            raise TransactionConflict(
+                f"transaction {transaction.id} is still running on {self.place}", faults.LATER
+            )
         if recovered != transaction.recovered:
             raise OutcomeUnknown(
                 f"PostgreSQL at {self.place} crashed while the change was being committed",
@@ -234,14 +212,12 @@ class PostgreSQL(Backend):
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     ) -> None:
         """Insert by COPY."""
-        raw = driver_connection(connection)
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
-        )
+        raw = sessions.driver_connection(connection)
+        statement = f"COPY {table.name} ({', '.join(map(sessions.identifier, columns))}) FROM STDIN"
         with (
-            logged(statement.as_string(raw), self.options.slow_query_ms),
+            logged(statement, self.options.slow_query_ms),
             raw.cursor() as cursor,
-            cursor.copy(statement) as copy,
+            cursor.copy(statement.encode()) as copy,
         ):
             for row in rows:
                 copy.write_row(row)
@@ -253,11 +229,10 @@ class PostgreSQL(Backend):
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
         sql = literal_sql(connection, query)
-        [measured] = connection.exec_driver_sql(
-            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
-        ).scalar_one()
+        analyze = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
+        [measured] = connection.exec_driver_sql(analyze).scalar_one()
         lines = tuple(connection.exec_driver_sql(f"EXPLAIN {sql}").scalars())
-        found = list(steps(measured["Plan"]))
+        found = list(_steps(measured["Plan"]))
         sorts = [step for step in found if step["Node Type"] in ("Sort", "Incremental Sort")]
         rows = sum(child["Actual Rows"] * child["Actual Loops"] for step in sorts for child in step["Plans"])
         reached = tuple(_reached(step) for step in found if "Relation Name" in step or "Index Name" in step)
@@ -282,8 +257,10 @@ class PostgreSQL(Backend):
             lock_migrations(guard, wait=self.options.migration_wait, place=self.place)
             with connect().execution_options(isolation_level="READ COMMITTED") as connection:
                 connection.exec_driver_sql(_NEVER_IDLE_TOO_LONG)
-                connection.exec_driver_sql(f"SET statement_timeout = '{self.options.migration_timeout}s'")
-                connection.exec_driver_sql(f"SET lock_timeout = '{max(1, self.options.migration_wait)}s'")
+                connection.exec_driver_sql(
+                    f"SET statement_timeout = '{self.options.migration_timeout}s';"
+                    f" SET lock_timeout = '{max(1, self.options.migration_wait)}s'"
+                )
                 connection.commit()
                 event.listen(connection, "begin", _wait_briefly)
                 yield connection, guard
@@ -316,15 +293,16 @@ def _skip_answer_to_begin(connection: Connection, cursor: Any, statement: str, *
 
 
 def _wait_briefly(connection: Connection) -> None:
+    # All who come after a statement of a revision wait behind it while it waits for a lock.
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_TIMEOUT}'")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
 
 
-def steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield every step of a plan in JSON, each before those that feed it."""
     yield plan
     for child in plan.get("Plans", []):
-        yield from steps(child)
+        yield from _steps(child)
 
 
 def _reached(step: dict[str, Any]) -> str:

@@ -34,23 +34,17 @@ DEPENDENTS = "2BP01"
 
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[TaskdbError], str]] = {
-    "08": (ConnectionLost, LATER),
-    "57P": (ConnectionLost, LATER),
-    "25P03": (ConnectionLost, LATER),
+    **dict.fromkeys(("08", "57P", "25P03"), (ConnectionLost, LATER)),
     "57014": (TimedOut, "the statement took too long: raise TASKDB_STATEMENT_TIMEOUT, or " + LATER),
     LOCK_TIMEOUT: (TransactionConflict, "another session holds the lock: " + LATER),
     "40": (TransactionConflict, "another transaction was in the way: " + LATER),
     "53100": (StorageFailed, "make room on the server's disk"),
     "25006": (StorageFailed, "connect to the primary server, or turn default_transaction_read_only off"),
     DEPENDENTS: (TaskdbError, "drop what depends on it, or let it depend on something else, and try again"),
-    "42P07": (TaskdbError, ALREADY_THERE),
-    "42701": (TaskdbError, ALREADY_THERE),
-    "42710": (TaskdbError, ALREADY_THERE),
+    **dict.fromkeys(("42P07", "42701", "42710"), (TaskdbError, ALREADY_THERE)),
     "42501": (TaskdbError, "grant the role of the database URL what it needs"),
     "2200H": (IdsUsedUp, ""),
-    "42P01": (TableMissing, ""),
-    "42703": (TableMissing, ""),
-    "3F000": (TableMissing, ""),
+    **dict.fromkeys(("42P01", "42703", "3F000"), (TableMissing, "")),
     "XX001": (DataCorrupt, "restore the database from a backup"),
     "XX002": (DataCorrupt, "rebuild the index, or restore the database from a backup"),
 }

@@ -13,9 +13,6 @@ from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
 MIGRATION_LOCK = 0x7461736B6462
 """The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
 
-POLL = 0.1
-"""Seconds between two looks at whether it is free."""
-
 # A role sees of another one's session only the process and the application, unless it may see all.
 _HOLDERS = """
 SELECT pid, application_name, backend_start IS NOT NULL, host(client_addr),
@@ -27,21 +24,16 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 1
 ORDER BY pid
 """
 
-# So that others can tell it from a backup.
-_NAME_SESSION = """
-SELECT set_config('application_name', current_setting('application_name') || ' migrate', false)
-"""
-
 _log = logging.getLogger("taskdb.migrate")
 
 
-def lock_holders(connection: Connection, lock: int = MIGRATION_LOCK) -> str:
-    """Name the sessions that hold an advisory lock of this database.
+def lock_holders(connection: Connection) -> str:
+    """Name the sessions that hold the lock of this database.
 
     Each by process, application, address and the start of its transaction or session, as far as the
     role may know; never by what it runs. Returns "another session" when it is free again already.
     """
-    found = connection.exec_driver_sql(_HOLDERS, (lock >> 32, lock & 0xFFFFFFFF)).all()
+    found = connection.exec_driver_sql(_HOLDERS, (MIGRATION_LOCK >> 32, MIGRATION_LOCK & 0xFFFFFFFF))
     return " and ".join(_holder(*row) for row in found) or "another session"
 
 
@@ -65,7 +57,9 @@ def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
     waits inside a statement holds a snapshot, for which a concurrent index build of whoever has the
     lock would wait in turn.
     """
-    connection.exec_driver_sql(_NAME_SESSION)
+    # Others should see that this is no backup.
+    name = "current_setting('application_name') || ' migrate'"
+    connection.exec_driver_sql(f"SELECT set_config('application_name', {name}, false)")
     begun = time.monotonic()
     told = False
     while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
@@ -74,7 +68,7 @@ def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
         if not told:
             _log.warning("waiting up to %g s for %s", wait, lock_holders(connection))
             told = True
-        time.sleep(POLL)
+        time.sleep(0.1)
 
 
 def unlock_migrations(connection: Connection) -> None:

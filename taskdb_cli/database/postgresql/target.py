@@ -29,14 +29,7 @@ _LAST_PARAMETER = "max_protocol_version" if pq.version() >= _LIBPQ_18 else "targ
 _REFUSED = "taskdb-does-not-connect"
 
 # psycopg reads these itself, from its arguments and from the environment, but never from a service file.
-_READ_BY_PSYCOPG = (
-    "host",
-    "hostaddr",
-    "port",
-    "connect_timeout",
-    "target_session_attrs",
-    "load_balance_hosts",
-)
+_FOR_PSYCOPG = ("host", "hostaddr", "port", "connect_timeout", "target_session_attrs", "load_balance_hosts")
 _NUMBERS = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 
 DEFAULT_PORT = "5432"
@@ -45,10 +38,8 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _LONGEST_HOST = 253
 _NEON = re.compile(r".+\.neon\.tech\.?", re.IGNORECASE)
 _LOCAL_SOCKETS = {"", "the local socket", "/run/postgresql", "/var/run/postgresql", "/tmp"}  # noqa: S108
-_LONGEST_NAME = 40
-_LONGEST_SCHEMA = 20
 _HASH = 6
-_NEON_POOLER = re.compile(r"^(?P<endpoint>[^.]+)-pooler(?P<domain>\..+\.neon\.tech\.?)$", re.IGNORECASE)
+_NEON_POOLER = re.compile(r"^([^.]+)-pooler(\..+\.neon\.tech\.?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -105,21 +96,11 @@ class Target:
             nobody = "local user with ID" in objection
             raise _unusable(objection, "write the user into the URL, or set PGUSER" if nobody else "")
         _require_sound(found, hosts)
-        from_elsewhere = {name: found[name] for name in _READ_BY_PSYCOPG if name in found}
+        from_elsewhere = {name: found[name] for name in _FOR_PSYCOPG if name in found}
         if from_elsewhere.get("connect_timeout") == os.environ.get("PGCONNECT_TIMEOUT"):
             # TASKDB_CONNECT_TIMEOUT goes before this variable, but not before a service.
             from_elsewhere.pop("connect_timeout", None)
         return cls(from_elsewhere | given, hosts, found["dbname"], found.get("options", ""))
-
-    @property
-    def server(self) -> str:
-        """The hosts as a person would name them."""
-        return ",".join(map(str, self.hosts))
-
-    @property
-    def is_local(self) -> bool:
-        """Whether all hosts are on this machine."""
-        return all(host.is_local for host in self.hosts)
 
     @property
     def is_neon_pooler(self) -> bool:
@@ -127,14 +108,9 @@ class Target:
         return any(_NEON_POOLER.fullmatch(host.name) for host in self.hosts)
 
     @property
-    def is_neon(self) -> bool:
-        """Whether one of the hosts is an endpoint of Neon, by its name."""
-        return any(_NEON.fullmatch(host.name) for host in self.hosts)
-
-    @property
     def direct_hosts(self) -> list[str]:
         """The names of the hosts without Neon's mark of a pooler."""
-        return [_NEON_POOLER.sub(r"\g<endpoint>\g<domain>", host.name) for host in self.hosts]
+        return [_NEON_POOLER.sub(r"\1\2", host.name) for host in self.hosts]
 
 
 def past_neon_pooler(url: URL) -> URL:
@@ -153,7 +129,7 @@ def may_be_same(url: URL, direct: URL) -> bool:
     first, second = Target.of(url), Target.of(direct)
     if first.database != second.database:
         return False
-    if not (first.is_neon or second.is_neon):
+    if not any(_NEON.fullmatch(host.name) for host in first.hosts + second.hosts):
         return True
     names = [[name.lower().rstrip(".") for name in target.direct_hosts] for target in (first, second)]
     return names[0] == names[1]
@@ -177,15 +153,15 @@ def distinction(server: str, schema: str | None = None) -> str:
     else:
         # The first part of a Neon host name is unique.
         neon = _NEON.fullmatch(host) is not None
-        parts = [_fitting(host.partition(".")[0].removesuffix("-pooler") if neon else host, _LONGEST_NAME)]
+        parts = [_fitting(host.partition(".")[0].removesuffix("-pooler") if neon else host, longest=40)]
     if port != DEFAULT_PORT:
         parts.append(port)
     if schema is not None:
-        parts.append(_fitting(schema, _LONGEST_SCHEMA))
+        parts.append(_fitting(schema, longest=20))
     return "-".join(parts)
 
 
-def _fitting(whole: str, longest: int) -> str:
+def _fitting(whole: str, *, longest: int) -> str:
     short = re.sub("[^A-Za-z0-9_.-]+", "-", whole).strip("_.-")
     if short == whole and len(short) <= longest:
         return short
@@ -218,11 +194,8 @@ def _ask(given: Mapping[str, str]) -> tuple[dict[str, str], str]:
     except psycopg.ProgrammingError as exc:
         raise _unusable(str(exc)) from None
     try:
-        found = {
-            option.keyword.decode(): option.val.decode(errors="replace")
-            for option in connection.info
-            if option.val
-        }
+        values = {option.keyword.decode(): option.val for option in connection.info}
+        found = {name: value.decode(errors="replace") for name, value in values.items() if value}
         return found, connection.get_error_message()
     finally:
         connection.finish()
@@ -299,9 +272,8 @@ def _require_quiet(passfile: str) -> None:
     with suppress(OSError, ValueError):
         mode = Path(passfile).stat().st_mode
         if not stat.S_ISREG(mode) or mode & 0o077:
-            raise _unusable(
-                f"the password file {passfile} is not a file for its owner alone", "check PGPASSFILE"
-            )
+            reason = f"the password file {passfile} is not a file for its owner alone"
+            raise _unusable(reason, "check PGPASSFILE")
 
 
 def _unusable(reason: str, hint: str = "") -> InvalidConfiguration:

@@ -65,14 +65,9 @@ def in_place(url: URL) -> URL:
 def parameters(url: URL) -> dict[str, str]:
     """Return the libpq parameters of a URL. Its query wins over the part before it."""
     url = in_place(url)
-    places = {
-        "host": url.host,
-        "port": url.port,
-        "user": url.username,
-        "password": url.password,
-        "dbname": url.database,
-    }
-    given = {name: str(value) for name, value in places.items() if value not in (None, "")}
+    names = ("host", "port", "user", "password", "dbname")
+    places = zip(names, (url.host, url.port, url.username, url.password, url.database), strict=True)
+    given = {name: str(value) for name, value in places if value not in (None, "")}
     given |= {name: _last(value) for name, value in url.query.items()}
     if isinstance(options := url.query.get("options"), tuple):
         given["options"] = " ".join(options)
