@@ -117,10 +117,10 @@ REFUSED = {
     "a foreign key with rows": (
         """
         CREATE SCHEMA shop;
-        CREATE TABLE shop."Bills" (id int, owner bigint REFERENCES users ON DELETE CASCADE);
-        INSERT INTO shop."Bills" VALUES (1, 1)
+        CREATE TABLE shop."Bills, 5 %" (id int, owner bigint REFERENCES users ON DELETE CASCADE);
+        INSERT INTO shop."Bills, 5 %" VALUES (1, 1)
         """,
-        'shop."Bills"',
+        'shop."Bills, 5 %"',
     ),
     "a reference by a unique constraint": (
         """

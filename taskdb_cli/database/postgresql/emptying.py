@@ -186,7 +186,7 @@ class Emptying(Content):
         return None
 
     def _any(self, rows: str) -> bool:
-        [(found,)] = self._query(f"SELECT EXISTS (SELECT FROM {rows})")  # noqa: S608 (quoted)
+        [(found,)] = self._query(f"SELECT EXISTS (SELECT FROM {rows})".replace("%", "%%"))  # noqa: S608 (quoted)
         return bool(found)
 
     def _execute(self, statement: str) -> None:
