@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(TASK, "or_(*differs.values())", "_tasks.c.id > 0", TASKS),
     Mutant(TASK, 'case((differs["status"], completed), else_=_tasks.c.completed_at)', "completed", TASKS),
     Mutant(USER, "if heir is not None and heir.id in users:", "if False:", USERS),
-    Mutant(TOKEN, "if is_active is False:", "if is_active is None:", TOKENS),
+    Mutant(TOKEN, "if token.is_active is False:", "if token.is_active is None:", TOKENS),
     Mutant(TOKEN, "users.get_id(session, ref) != self.user_id", "False", TOKENS),
     Mutant(TOKEN, "if token.expires_at is not None and token.expires_at <= now:", "if False:", TOKENS),
     Mutant(
@@ -116,9 +116,9 @@ MUTANTS = (
     Mutant(f"{DATABASE}/retry.py", "time.monotonic() - begin + error.cost >= budget", "False", TRANSACTIONS),
     # Lists.
     Mutant(f"{LISTING}/pages.py", "if len(records) == limit or", "if len(records) == limit + 1 or", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "row < tuple_(*bounds) if", "row <= tuple_(*bounds) if", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "else row > tuple_(*bounds)", "else row >= tuple_(*bounds)", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "else expression > bounds[0]", "else expression >= bounds[0]", LISTS),
+    Mutant(f"{LISTING}/sorting.py", "row < bounds if", "row <= bounds if", LISTS),
+    Mutant(f"{LISTING}/sorting.py", "else row > bounds", "else row >= bounds", LISTS),
+    Mutant(f"{LISTING}/sorting.py", "else expression > bound", "else expression >= bound", LISTS),
     Mutant(
         f"{LISTING}/sorting.py", "[term.nulls_last() for term in terms] if self.nullable else ", "", LISTS
     ),
