@@ -116,7 +116,9 @@ def test_an_earlier_hour_is_followed_by_this_one(app, connect_as, database, url)
 def locked(url):
     """Hold a lock in which the token can be read, but not written."""
     if url.get_backend_name() == "sqlite":
-        with open_database(url).connect({"sqlite_begin": "BEGIN IMMEDIATE"}) as connection:
+        database = open_database(url)
+        with database.connect() as connection:
+            connection.execution_options(**database.backend.write_options)
             connection.exec_driver_sql("SELECT 1")
             yield
         return
