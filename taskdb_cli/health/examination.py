@@ -123,6 +123,7 @@ class Examination:
         if self._connection is None and self.failure is None:
             try:
                 self._connection = self._open()
+                self.engine.set_time(self, self.seconds)
             except TaskdbError as exc:
                 corrupt = isinstance(exc, DataCorrupt | SchemaForeign)
                 self.failure = DataCorrupt(exc.message, exc.hint) if corrupt else exc
