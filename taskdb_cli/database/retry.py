@@ -18,8 +18,10 @@ LONGEST_WAIT = 2.0
 _log = logging.getLogger("taskdb.retry")
 
 
-def persist(attempt: Callable[[], T], *, budget: float) -> T:
-    """Run `attempt`, again and again while it fails on a passing fault and the budget lasts.
+def persist(
+    attempt: Callable[[], T], *, budget: float, on: type[DatabaseUnavailable] = DatabaseUnavailable
+) -> T:
+    """Run `attempt`, again and again while it fails on a passing fault of type `on` and the budget lasts.
 
     Waits are random and grow (exponential backoff with full jitter). The budget, in seconds, counts
     from the beginning of the first attempt. Raises what the last attempt raised.
@@ -28,7 +30,7 @@ def persist(attempt: Callable[[], T], *, budget: float) -> T:
     while True:
         try:
             return attempt()
-        except DatabaseUnavailable as error:
+        except on as error:
             if time.monotonic() - begin + error.cost >= budget or not error.passing:
                 raise
             _log.info("trying again: %s", error, extra={"error": type(error).__name__})

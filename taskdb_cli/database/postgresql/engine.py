@@ -279,7 +279,8 @@ class PostgreSQL(Backend):
             except TimedOut as exc:
                 raise TimedOut(exc.message, "raise TASKDB_MIGRATION_TIMEOUT") from exc
 
-        persist(attempt, budget=self.options.migration_wait)
+        # A connection that breaks has taken the lock of the migration with it.
+        persist(attempt, budget=self.options.migration_wait, on=TransactionConflict)
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as the catalogs do."""
