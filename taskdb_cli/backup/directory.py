@@ -124,7 +124,7 @@ class BackupDirectory:
         raise NotFound(message, "'taskdb backup list' shows the archives")
 
     def strays(self) -> list[Path]:
-        """Return what is no archive but looks like a part or a copy of one, in the order of the names.
+        """Return files that look like a part or a copy of an archive, in the order of their names.
 
         These are temporary files that no run holds locked, and whatever has the suffix of an archive
         without being a regular file of such a name.

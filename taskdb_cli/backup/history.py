@@ -144,7 +144,7 @@ def to_json(record: Record) -> str:
 
 
 def from_json(text: str | bytes) -> Record:
-    """Return the record that a file holds; raise ValueError for anything that is none."""
+    """Return the record in a file. Raise ValueError for any other content."""
     try:
         found = _FILE.validate_json(text)
     except ValidationError as exc:

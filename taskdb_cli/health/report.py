@@ -90,7 +90,7 @@ class Unmeasured(Exception):
 def none_of(
     names: Sequence[str], fine: str, bad: str, *, remedy: str, status: Status = Status.CRITICAL
 ) -> Result:
-    """Return the result for things of which there should be none; `bad` introduces their names."""
+    """Return a good result if there are no names; `bad` introduces the names otherwise."""
     if not names:
         return Result(Status.OK, fine, 0)
     return Result(status, f"{bad}: {shortened(names)}", len(names), remedy=remedy)

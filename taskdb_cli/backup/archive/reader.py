@@ -198,7 +198,7 @@ class Archive(AbstractContextManager["Archive"]):
 
     @contextmanager
     def _damage(self, member: str = "") -> Iterator[None]:
-        """Say of which file, and which member of it, a check complains."""
+        """Name the file and the member in what a check raises."""
         try:
             yield
         except ValueError as exc:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
 
 MIGRATION_LOCK = 0x7461736B6462
-"""The advisory lock that whoever migrates holds: "taskdb" in ASCII."""
+"""The advisory lock of migrations: "taskdb" in ASCII."""
 
 # A role sees of another one's session only the process and the application, unless it may see all.
 _HOLDERS = """
@@ -51,11 +51,11 @@ def lock_taken(connection: Connection, place: str, hint: str = "try again later"
 
 
 def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
-    """Take the lock for the session alone; wait at most so many seconds for who holds it.
+    """Take the lock for the session alone. Wait at most `wait` seconds for the session that holds it.
 
-    Raises DatabaseUnavailable, which names them. The lock is asked for again and again: a session that
-    waits inside a statement holds a snapshot, for which a concurrent index build of whoever has the
-    lock would wait in turn.
+    Raises DatabaseUnavailable that names the holder. The lock is asked for again and again, because a
+    session that waits inside a statement holds a snapshot, and an index that the holder builds concurrently
+    would wait for that.
     """
     # Others should see that this is no backup.
     name = "current_setting('application_name') || ' migrate'"

@@ -92,7 +92,7 @@ class Target:
             given["sslmode"] = "require"
             _, objection = _ask(given)
         if _REFUSED not in objection:
-            # Only who asks for the default user must be known to the system.
+            # libpq looks the system user up only if no other user is named.
             nobody = "local user with ID" in objection
             raise _unusable(objection, "write the user into the URL, or set PGUSER" if nobody else "")
         _require_sound(found, hosts)
