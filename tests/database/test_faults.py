@@ -220,7 +220,7 @@ def test_refused_for_good(proxy, on_retry):
     retries = on_retry(lambda _: None)
     with pytest.raises(ConnectionFailed, match="refused"):
         emails(far_database)
-    assert retries.count > 1
+    assert retries.count >= 1
 
 
 def test_server_that_starts_up(far_taskdb, proxy, database):
