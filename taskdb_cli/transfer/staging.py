@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -162,11 +162,17 @@ class Staging:
 
     It has the fields of the model's Create schema, and for each that can be NULL whether it was given.
     A field that was not given keeps its value in an existing row, and gets the schema's default in a new one.
-    `known` are the fields that a file may have. Those that the schema does not have are left out.
+    `known` are the fields that a file may have. Those that the schema does not have are left out. For the
+    `special` ones the caller says what becomes of them, so that nobody asks whether they were given.
     """
 
     def __init__(
-        self, model: type[SQLModel], schema: type[SQLModel], known: Iterable[str], *more: Column[Any]
+        self,
+        model: type[SQLModel],
+        schema: type[SQLModel],
+        known: Iterable[str],
+        *more: Column[Any],
+        special: Collection[str] = (),
     ) -> None:
         self.target: Table = model.__table__  # type: ignore[attr-defined]
         self.known = tuple(known)
@@ -174,7 +180,7 @@ class Staging:
         self._left_out = {*known} - schema.model_fields.keys()
         types = {name: self.target.c[name].type for name in schema.model_fields}
         self._times = [name for name, of in types.items() if isinstance(of, DateTime)]
-        self._flags = [name for name in types if self.target.c[name].nullable]
+        self._flags = [name for name in types if self.target.c[name].nullable and name not in special]
         # The model's own flag has a constraint, which a temporary table does not need.
         columns = [Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
         flags = [Column(f"{name}_given", Flag) for name in self._flags]

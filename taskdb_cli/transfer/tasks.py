@@ -20,7 +20,9 @@ from taskdb_cli.transfer.taskwarrior import to_task
 
 _CACHED_ADDRESSES = 10_000
 _owners: Table = User.__table__  # type: ignore[attr-defined]
-STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()))
+STAGING = Staging(
+    Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), special=("external_id", "completed_at")
+)
 
 
 def read_tasks(batch: Batch, *, owned: bool) -> None:
