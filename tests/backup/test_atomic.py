@@ -21,7 +21,6 @@ from tests.backups import (
     NAME,
     archive,
     break_call,
-    empty_directory,
     is_directory,
     partial_name,
     proof,
@@ -31,12 +30,6 @@ from tests.backups import (
     written,
 )
 from tests.conftest import NOW
-
-
-@pytest.fixture
-def directory(tmp_path):
-    """A backup directory that exists."""
-    return empty_directory(tmp_path)
 
 
 @pytest.fixture

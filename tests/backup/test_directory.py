@@ -25,7 +25,6 @@ from taskdb_cli.errors import (
 from tests.backups import (
     NAME,
     archive,
-    empty_directory,
     partial_name,
     put,
     run_python,
@@ -33,13 +32,6 @@ from tests.backups import (
 )
 from tests.conftest import NOW
 from tests.processes import WITHOUT_PRIVILEGE
-
-
-@pytest.fixture
-def directory(tmp_path):
-    """A backup directory that exists."""
-    return empty_directory(tmp_path)
-
 
 # Finding
 

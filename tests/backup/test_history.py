@@ -23,7 +23,6 @@ from tests.backups import (
     OLD,
     archive,
     break_call,
-    empty_directory,
     is_directory,
     partial_name,
     proof,
@@ -32,12 +31,6 @@ from tests.backups import (
     visible,
 )
 from tests.conftest import NOW
-
-
-@pytest.fixture
-def directory(tmp_path):
-    """A backup directory that exists."""
-    return empty_directory(tmp_path)
 
 
 @pytest.fixture

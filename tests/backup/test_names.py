@@ -23,16 +23,10 @@ from taskdb_cli.errors import (
     ExitCode,
     InvalidInput,
 )
-from tests.backups import NAME, empty_directory, put
+from tests.backups import NAME, put
 from tests.conftest import NOW
 
 ARABIC = {ord(str(digit)): chr(0x660 + digit) for digit in range(10)}
-
-
-@pytest.fixture
-def directory(tmp_path):
-    """A backup directory that exists."""
-    return empty_directory(tmp_path)
 
 
 def test_the_name_says_label_and_time():
