@@ -1,7 +1,5 @@
 """The `taskdb` command."""
 
-from __future__ import annotations
-
 import gc
 import os
 import sys

@@ -1,7 +1,5 @@
 """Settings: an option wins over the environment, that over a dotenv file, that over the default."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Every way in which taskdb fails, and the exit code that each one carries."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 

@@ -4,8 +4,6 @@ Only the command line calls this. A program that uses taskdb as a library config
 `taskdb` itself. Until it does, they write nothing.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 from contextlib import suppress

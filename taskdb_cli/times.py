@@ -1,7 +1,5 @@
 """Points in time as people type them."""
 
-from __future__ import annotations
-
 import os
 import re
 import warnings

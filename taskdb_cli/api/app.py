@@ -1,7 +1,5 @@
 """The application: its routes, its middleware, and what it answers to errors."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy

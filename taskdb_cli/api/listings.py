@@ -1,7 +1,5 @@
 """Lists: the parameters of a query, and one page of records for an answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any

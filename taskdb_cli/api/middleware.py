@@ -5,8 +5,6 @@ parameters, and parses no value. The token is looked up here and not in a depend
 dependencies only after it has read the body.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import time

@@ -1,7 +1,5 @@
 """What those who run the server ask it: whether it lives, whether it is ready, and its metrics."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from anyio import CapacityLimiter, fail_after

@@ -1,7 +1,5 @@
 """Failures as answers: problem details of RFC 9457, with the codes of the command line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from http import HTTPStatus

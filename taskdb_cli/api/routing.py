@@ -1,7 +1,5 @@
 """What routes share: bodies as they are read, If-Match, and answers."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping

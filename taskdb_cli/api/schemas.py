@@ -1,7 +1,5 @@
 """What OpenAPI says of the API: its records, and every way in which a request can end."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, get_type_hints
 
 from fastapi import FastAPI

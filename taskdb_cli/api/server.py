@@ -1,7 +1,5 @@
 """The server: one process, which runs until it is told to stop."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

@@ -1,7 +1,5 @@
 """/tasks: what users have to do."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """/users: people who own tasks."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Write files that appear under their names complete and synced, or not at all, for the owner alone."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib

@@ -1,7 +1,5 @@
 """Back up a database: write one snapshot to an archive, and read it back before it gets its name."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The name of an archive holds the label of a database and the time of the backup 
 `tasks-20261122T123015.123456Z.taskdb.zip`.
 """
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os

@@ -1,7 +1,5 @@
 """Write metrics of backups to a file for node_exporter's textfile collector."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

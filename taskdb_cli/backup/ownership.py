@@ -7,8 +7,6 @@ database if it has the label in use, or the label that 0.1.0 used, and no other 
 uses that label.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

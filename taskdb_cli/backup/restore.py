@@ -1,7 +1,5 @@
 """Load the rows of an archive, or of another database, into a database: all of them or none."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

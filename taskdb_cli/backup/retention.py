@@ -3,8 +3,6 @@
 Days, ISO weeks and months are counted in UTC, so a change of the local clock makes none longer or shorter.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack

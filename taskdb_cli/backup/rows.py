@@ -1,7 +1,5 @@
 """Rows on their way into a database: read from an archive or another database, loaded, read back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass

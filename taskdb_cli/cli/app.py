@@ -4,8 +4,6 @@ No module of the command line imports SQLModel, SQLAlchemy, Alembic or psycopg a
 completion and usage errors must not wait for them.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the shell offers when a person presses Tab. `cli.shells` quotes it for each shell."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 

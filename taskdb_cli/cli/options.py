@@ -1,7 +1,5 @@
 """What several commands share: each argument and option, declared once, and their kind of group."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from dataclasses import is_dataclass

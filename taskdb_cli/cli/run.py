@@ -1,7 +1,5 @@
 """Run one command line: prepare the streams, and turn every failure into one line and an exit code."""
 
-from __future__ import annotations
-
 import os
 import sys
 import traceback

@@ -1,7 +1,5 @@
 """taskdb serve: run the HTTP API."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

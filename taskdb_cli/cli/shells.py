@@ -5,8 +5,6 @@ Stored data may be offered, such as an address that contains `$(reboot)`. The sc
 unchanged, and have zsh evaluate them.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

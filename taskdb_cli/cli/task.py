@@ -1,7 +1,5 @@
 """taskdb task: what users have to do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial

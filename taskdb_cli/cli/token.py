@@ -1,7 +1,5 @@
 """taskdb token: access tokens of the HTTP API."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What the rest of taskdb asks of an engine; each engine overrides what it does differently."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """How a database is reached, and for how long anything may take."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

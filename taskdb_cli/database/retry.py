@@ -1,7 +1,5 @@
 """Run work again after a passing fault, and wait longer before each attempt."""
 
-from __future__ import annotations
-
 import logging
 import random
 import time

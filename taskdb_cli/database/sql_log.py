@@ -1,7 +1,5 @@
 """Log SQL statements and warn about slow ones. Never log parameter values."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """URLs of databases of both engines."""
 
-from __future__ import annotations
-
 from urllib.parse import unquote
 
 from sqlalchemy import URL, make_url

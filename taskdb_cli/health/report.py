@@ -1,7 +1,5 @@
 """What a check found, what all of them found, and how bad that is."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Run checks one after another within one time limit, whatever they meet."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Collection

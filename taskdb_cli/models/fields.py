@@ -4,8 +4,6 @@ Each type refuses what the constraint of its column would refuse, with a reason 
 The constraints of the database have the last word.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
 from typing import Annotated

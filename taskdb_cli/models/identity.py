@@ -1,7 +1,5 @@
 """The identity of a database, which its archives carry."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from sqlalchemy import Column, Integer

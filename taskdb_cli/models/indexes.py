@@ -4,8 +4,6 @@ They are not part of the table's module. Only migrations and checks need them, a
 SQLAlchemy load the dialect of that engine, which would slow every command down.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import Index
 
 from taskdb_cli.models.task import Task

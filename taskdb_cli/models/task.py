@@ -1,7 +1,5 @@
 """Tasks: the table, and what callers may write to it."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import ClassVar, Self
 

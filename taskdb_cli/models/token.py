@@ -1,7 +1,5 @@
 """Access tokens: who may use the HTTP API, and for what."""
 
-from __future__ import annotations
-
 import unicodedata
 from datetime import datetime
 from typing import Annotated, ClassVar

@@ -3,8 +3,6 @@
 `schema.py` of each engine in `taskdb_cli.database` says how the engine writes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import Enum

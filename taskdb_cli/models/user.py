@@ -1,7 +1,5 @@
 """Users: the table, what callers may write to it, and the record of a user."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Records as text for programs: TSV, JSON, NDJSON and CSV. `output.tables` shows them to people."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence

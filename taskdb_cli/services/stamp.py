@@ -1,7 +1,5 @@
 """Repair a version table that is empty, missing or wrong."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from functools import partial

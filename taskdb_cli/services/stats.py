@@ -1,7 +1,5 @@
 """Numbers about tasks: how many stand where, and how fast they come and go."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Tasks: make, find, change and delete them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """Access tokens: make, list, revoke, and recognize them."""
 
-from __future__ import annotations
-
 import hmac
 import secrets
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Users: make, find, change and delete them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime

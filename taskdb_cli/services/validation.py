@@ -1,7 +1,5 @@
 """Check values that came from outside, and say what is wrong with them so that a person can act on it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar

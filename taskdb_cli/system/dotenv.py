@@ -1,7 +1,5 @@
 """The dotenv file: which one is read, whether it can be trusted, and what it says."""
 
-from __future__ import annotations
-
 import errno
 import io
 import logging

@@ -4,8 +4,6 @@
 replace any file called `taskdb.log.1`, and leave the mode of new files to the umask.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import logging

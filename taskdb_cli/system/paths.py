@@ -1,7 +1,5 @@
 """What a path leads to: another file, an open descriptor, or a name with another purpose."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

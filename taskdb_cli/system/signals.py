@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM: both end the running statement, roll back, and leave with one true line."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

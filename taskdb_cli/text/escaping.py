@@ -4,8 +4,6 @@ Any text from outside may do both: names of files, databases and indexes, argume
 and rows that another program wrote.
 """
 
-from __future__ import annotations
-
 import re
 from unicodedata import category
 

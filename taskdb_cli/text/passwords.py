@@ -1,7 +1,5 @@
 """Find passwords and access tokens in any text, and hide them."""
 
-from __future__ import annotations
-
 import re
 
 HIDDEN = "***"

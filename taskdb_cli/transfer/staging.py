@@ -1,7 +1,5 @@
 """The valid records of a file: kept aside while it is read, then put into a temporary table."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress

@@ -1,7 +1,5 @@
 """Tasks of Taskwarrior. An attribute without a field here becomes text in the description."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

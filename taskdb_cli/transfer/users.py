@@ -1,7 +1,5 @@
 """Users from files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any

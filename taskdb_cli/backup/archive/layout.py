@@ -6,8 +6,6 @@ compares them with what they must be, and no disagreement between two ZIP reader
 forced ZIP64 are wrong, and small directories have none), and its reader seeks and accepts other headers.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What an archive says of itself: where it comes from, and what each table holds."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

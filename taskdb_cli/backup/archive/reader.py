@@ -1,7 +1,5 @@
 """Read archives. Nothing in them is used before it is checked."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import stat

@@ -1,7 +1,5 @@
 """Write archives in one pass to a file or a pipe."""
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """How a session of PostgreSQL is opened and set, and the one schema that it works on."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, MutableMapping

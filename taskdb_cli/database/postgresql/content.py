@@ -1,7 +1,5 @@
 """The content of a PostgreSQL database as COPY text, which the server reads and writes itself."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 

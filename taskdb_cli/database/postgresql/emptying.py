@@ -1,7 +1,5 @@
 """How PostgreSQL's tables are emptied beside other applications that depend on them."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What PostgreSQL's errors mean, and why a connection could not be opened."""
 
-from __future__ import annotations
-
 import re
 
 import psycopg

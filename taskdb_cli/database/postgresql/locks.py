@@ -1,7 +1,5 @@
 """The lock by which migrations, backups and restores keep out of each other's way, and who holds it."""
 
-from __future__ import annotations
-
 import logging
 import time
 from contextlib import suppress

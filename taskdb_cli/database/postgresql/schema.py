@@ -1,7 +1,5 @@
 """The schema on PostgreSQL: how the models' rules are written, and how tables are described."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from sqlalchemy import Connection

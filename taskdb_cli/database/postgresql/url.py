@@ -1,7 +1,5 @@
 """Read the URL of a PostgreSQL server in every form that libpq and SQLAlchemy know."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address

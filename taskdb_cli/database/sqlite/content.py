@@ -1,7 +1,5 @@
 """The content of a SQLite database as COPY text."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait

@@ -4,8 +4,6 @@ The format is that of PostgreSQL's documentation, "COPY", file formats, text for
 column at a time, because a call for each field would take longer than all that SQLite does with it.
 """
 
-from __future__ import annotations
-
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

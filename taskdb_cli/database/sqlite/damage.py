@@ -1,7 +1,5 @@
 """Find out whether a SQLite file is damaged, without changing it or the files beside it."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from contextlib import closing

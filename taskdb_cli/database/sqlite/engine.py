@@ -1,7 +1,5 @@
 """Everything that only SQLite knows."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """What SQLite's errors mean."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 from contextlib import closing, suppress

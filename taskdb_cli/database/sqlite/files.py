@@ -1,7 +1,5 @@
 """The files of a SQLite database: whether they are there, their names, and why they cannot be written."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The locks of SQLite files: how to do without them, and which process holds one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 LOCKS = Path("/proc/locks")

@@ -1,7 +1,5 @@
 """The schema on SQLite: how the models' types and rules are written, and how tables are described."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator
 from typing import Any

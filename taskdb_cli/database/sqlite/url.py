@@ -1,7 +1,5 @@
 """URLs of SQLite files: each means the file whose path was written, and no other."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

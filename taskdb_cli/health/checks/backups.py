@@ -1,7 +1,5 @@
 """Whether the database could be got back: from which backup, and whether anyone has tried."""
 
-from __future__ import annotations
-
 import os
 import stat
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The checks that both engines have."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterator

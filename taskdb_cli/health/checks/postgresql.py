@@ -1,7 +1,5 @@
 """The checks of a PostgreSQL database, and how it answers the checks of both engines."""
 
-from __future__ import annotations
-
 import os
 import socket
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The checks of a SQLite file, and how it answers the checks of both engines."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import sqlite3

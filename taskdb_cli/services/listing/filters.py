@@ -1,7 +1,5 @@
 """The statements of lists: matching records, how many there are, and what they can be sorted by."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cache, partial

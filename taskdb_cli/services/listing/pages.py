@@ -1,7 +1,5 @@
 """Pages of lists: which one a caller asks for, and the records on it; all records as a stream, too."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass

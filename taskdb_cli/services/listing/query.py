@@ -5,8 +5,6 @@ them. `filters` turns the filters into SQL. This module imports no SQLAlchemy an
 `taskdb --help` needs it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
