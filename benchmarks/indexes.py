@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from taskdb_cli.database import Database
-from taskdb_cli.models.indexes import INDEXES
+from taskdb_cli.models.schema import INDEXES
 from taskdb_cli.services import task as service
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS

@@ -232,7 +232,7 @@ def read_identity(connection: Connection) -> str | None:
 
 def adopt_identity(connection: Connection, identity: str) -> None:
     """Replace the identity of a database, in the transaction of the connection."""
-    from taskdb_cli.models.identity import DatabaseIdentity
+    from taskdb_cli.models.schema import DatabaseIdentity
 
     connection.execute(delete(DatabaseIdentity))
     connection.execute(insert(DatabaseIdentity).values(id=1, identity=identity))

@@ -9,15 +9,7 @@ from sqlalchemy import Column, ForeignKey, Identity, Text, UniqueConstraint, fun
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
-from taskdb_cli.models.fields import NAME_LENGTH, Given, Moment, Name
-from taskdb_cli.models.types import (
-    BigNumber,
-    check,
-    one_line_rules,
-    text_type,
-    timestamp_rules,
-    timestamp_type,
-)
+from taskdb_cli.models import fields, types
 from taskdb_cli.models.vocabulary import TOKEN_FIELDS, TokenScope
 
 HASH_LENGTH = 64
@@ -31,26 +23,30 @@ class AccessToken(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("name", name="access_tokens_name_key"),
         UniqueConstraint("token_hash", name="access_tokens_token_hash_key"),
-        *one_line_rules("access_tokens", "name", NAME_LENGTH),
-        check("access_tokens", "token_hash_length", func.length(column("token_hash", Text)) == HASH_LENGTH),
-        check("access_tokens", "scope_known", column("scope").in_([scope.value for scope in TokenScope])),
-        *timestamp_rules("access_tokens", "created_at", "expires_at", "last_used_at"),
+        *types.one_line_rules("access_tokens", "name", fields.NAME_LENGTH),
+        types.check(
+            "access_tokens", "token_hash_length", func.length(column("token_hash", Text)) == HASH_LENGTH
+        ),
+        types.check(
+            "access_tokens", "scope_known", column("scope").in_([scope.value for scope in TokenScope])
+        ),
+        *types.timestamp_rules("access_tokens", "created_at", "expires_at", "last_used_at"),
         {"sqlite_autoincrement": True, "sqlite_strict": True},
     )
 
-    id: int = Field(default=None, sa_column=Column(BigNumber, Identity(always=True), primary_key=True))
-    name: str = Field(sa_column=Column(text_type(), nullable=False))
-    token_hash: str = Field(sa_column=Column(text_type(), nullable=False))
-    scope: str = Field(sa_column=Column(text_type(), nullable=False))
+    id: int = Field(default=None, sa_column=Column(types.BigNumber, Identity(always=True), primary_key=True))
+    name: str = Field(sa_column=Column(types.text_type(), nullable=False))
+    token_hash: str = Field(sa_column=Column(types.text_type(), nullable=False))
+    scope: str = Field(sa_column=Column(types.text_type(), nullable=False))
     user_id: int | None = Field(
         default=None,
         sa_column=Column(
-            BigNumber, ForeignKey("users.id", name="access_tokens_user_id_fkey", ondelete="CASCADE")
+            types.BigNumber, ForeignKey("users.id", name="access_tokens_user_id_fkey", ondelete="CASCADE")
         ),
     )
-    created_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
-    expires_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))
-    last_used_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))
+    created_at: datetime = Field(sa_column=Column(types.timestamp_type(), nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=Column(types.timestamp_type()))
+    last_used_at: datetime | None = Field(default=None, sa_column=Column(types.timestamp_type()))
     """The beginning of the hour of the last use."""
 
 
@@ -63,12 +59,12 @@ def _refuse_number(name: str) -> str:
     return name
 
 
-class TokenCreate(Given):
+class TokenCreate(fields.Given):
     """What a caller gives to create an access token. The user is given apart from it."""
 
-    name: Annotated[Name, AfterValidator(_refuse_number)]
+    name: Annotated[fields.Name, AfterValidator(_refuse_number)]
     scope: TokenScope = TokenScope.READ
-    expires_at: Moment | None = None
+    expires_at: fields.Moment | None = None
 
 
 def token_record(token: AccessToken, user: str | None) -> dict[str, object]:

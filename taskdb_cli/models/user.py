@@ -8,17 +8,7 @@ from sqlalchemy import Column, Identity, Integer, UniqueConstraint
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
-from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, Email, Given, Moment, Name
-from taskdb_cli.models.types import (
-    BigNumber,
-    Flag,
-    NoUppercase,
-    check,
-    one_line_rules,
-    text_type,
-    timestamp_rules,
-    timestamp_type,
-)
+from taskdb_cli.models import fields, types
 from taskdb_cli.models.vocabulary import USER_FIELDS
 
 
@@ -28,40 +18,40 @@ class User(SQLModel, table=True):
     __tablename__: ClassVar[str] = "users"
     __table_args__ = (
         UniqueConstraint("email", name="users_email_key"),
-        check("users", "email_lower", NoUppercase(column("email"))),
-        *one_line_rules("users", "email", EMAIL_LENGTH),
-        *one_line_rules("users", "name", NAME_LENGTH),
-        check("users", "version_positive", column("version") >= 1),
-        *timestamp_rules("users", "created_at", "updated_at"),
+        types.check("users", "email_lower", types.NoUppercase(column("email"))),
+        *types.one_line_rules("users", "email", fields.EMAIL_LENGTH),
+        *types.one_line_rules("users", "name", fields.NAME_LENGTH),
+        types.check("users", "version_positive", column("version") >= 1),
+        *types.timestamp_rules("users", "created_at", "updated_at"),
         {"sqlite_autoincrement": True, "sqlite_strict": True},
     )
 
-    id: int = Field(default=None, sa_column=Column(BigNumber, Identity(always=True), primary_key=True))
-    email: str = Field(sa_column=Column(text_type(), nullable=False))
-    name: str = Field(sa_column=Column(text_type(), nullable=False))
+    id: int = Field(default=None, sa_column=Column(types.BigNumber, Identity(always=True), primary_key=True))
+    email: str = Field(sa_column=Column(types.text_type(), nullable=False))
+    name: str = Field(sa_column=Column(types.text_type(), nullable=False))
     is_active: bool = Field(
-        sa_column=Column(Flag(create_constraint=True, name="users_is_active_flag"), nullable=False)
+        sa_column=Column(types.Flag(create_constraint=True, name="users_is_active_flag"), nullable=False)
     )
     version: int = Field(default=1, sa_column=Column(Integer, nullable=False))
-    created_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
-    updated_at: datetime = Field(sa_column=Column(timestamp_type(), nullable=False))
+    created_at: datetime = Field(sa_column=Column(types.timestamp_type(), nullable=False))
+    updated_at: datetime = Field(sa_column=Column(types.timestamp_type(), nullable=False))
 
 
-class UserCreate(Given):
+class UserCreate(fields.Given):
     """What a caller gives to create a user."""
 
-    email: Email
-    name: Name
+    email: fields.Email
+    name: fields.Name
     is_active: StrictBool = True
-    created_at: Moment | None = None
-    updated_at: Moment | None = None
+    created_at: fields.Moment | None = None
+    updated_at: fields.Moment | None = None
 
 
-class UserUpdate(Given):
+class UserUpdate(fields.Given):
     """What a caller gives to change a user. An absent field stays as it is."""
 
-    email: Email = Field(default=None)
-    name: Name = Field(default=None)
+    email: fields.Email = Field(default=None)
+    name: fields.Name = Field(default=None)
     is_active: StrictBool = Field(default=None)
 
 

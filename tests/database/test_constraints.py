@@ -11,7 +11,7 @@ from sqlmodel import select
 
 from taskdb_cli.errors import CheckViolation, ForeignKeyViolation, UniqueViolation, Violation
 from taskdb_cli.models import metadata
-from taskdb_cli.models.identity import DatabaseIdentity
+from taskdb_cli.models.schema import DatabaseIdentity
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.token import AccessToken
 from taskdb_cli.models.user import User

@@ -1,0 +1,43 @@
+"""The rest of the schema: the identity of a database, and the secondary indexes of tasks.
+
+The indexes are not part of the module of their table. Only migrations and checks need them, and options of
+an engine make SQLAlchemy load the dialect of that engine, which would slow every command down.
+"""
+
+from typing import ClassVar
+
+from sqlalchemy import Column, Index, Integer
+from sqlalchemy.sql.expression import column
+from sqlmodel import Field, SQLModel
+
+from taskdb_cli.models import types
+from taskdb_cli.models.task import Task
+from taskdb_cli.models.vocabulary import OPEN_STATUSES
+
+_tasks = Task.metadata.tables["tasks"].c
+_open = _tasks.status.in_(sorted(OPEN_STATUSES))
+
+INDEXES = (
+    Index("tasks_user_created", _tasks.user_id, _tasks.created_at, _tasks.id),
+    Index("tasks_user_due", _tasks.user_id, _tasks.due_at, _tasks.id),
+    Index("tasks_user_updated", _tasks.user_id, _tasks.updated_at, _tasks.id),
+    Index("tasks_user_priority", _tasks.user_id, _tasks.priority, _tasks.id),
+    Index("tasks_user_status_due", _tasks.user_id, _tasks.status, _tasks.due_at, _tasks.id),
+    Index("tasks_created", _tasks.created_at, _tasks.id),
+    Index("tasks_open_due", _tasks.due_at, _tasks.id, postgresql_where=_open, sqlite_where=_open),
+)
+"""The indexes of tasks, one for each order that pages are taken in."""
+
+
+class DatabaseIdentity(SQLModel, table=True):
+    """The one row that says which database this is: a UUID in lower case. Archives carry it."""
+
+    __tablename__: ClassVar[str] = "taskdb_identity"
+    __table_args__ = (
+        types.check("taskdb_identity", "single_row", column("id", Integer) == 1),
+        types.check("taskdb_identity", "identity_uuid", types.IsUuid(column("identity"))),
+        {"sqlite_strict": True},
+    )
+
+    id: int = Field(default=1, sa_column=Column(types.BigNumber, primary_key=True, autoincrement=False))
+    identity: str = Field(sa_column=Column(types.text_type(), nullable=False))
