@@ -10,7 +10,7 @@ from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
 from taskdb_cli.models import fields, types
-from taskdb_cli.models.vocabulary import TOKEN_FIELDS, TokenScope
+from taskdb_cli.models.vocabulary import TokenScope
 
 HASH_LENGTH = 64
 """Hexadecimal digits of a SHA-256."""
@@ -65,8 +65,3 @@ class TokenCreate(fields.Given):
     name: Annotated[fields.Name, AfterValidator(_refuse_number)]
     scope: TokenScope = TokenScope.READ
     expires_at: fields.Moment | None = None
-
-
-def token_record(token: AccessToken, user: str | None) -> dict[str, object]:
-    """Return the record of a token whose user has that e-mail address; neither token nor hash is in it."""
-    return {field: user if field == "user" else getattr(token, field) for field in TOKEN_FIELDS}

@@ -5,24 +5,15 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
-import sqlalchemy
-from sqlalchemy import bindparam, delete, or_, update
-from sqlmodel import Session, col, select
+from sqlalchemy import ColumnElement, bindparam, delete, insert, literal, null, or_, select, update
+from sqlmodel import Session
 
-from taskdb_cli.errors import (
-    Forbidden,
-    InvalidInput,
-    TokenNameTaken,
-    TokenNotFound,
-    Unauthorized,
-    UserNotFound,
-    ValueCorrupt,
-)
-from taskdb_cli.models.token import AccessToken, TokenCreate, token_record
-from taskdb_cli.models.types import MAX_ID
+from taskdb_cli import errors
+from taskdb_cli.models.token import AccessToken, TokenCreate
 from taskdb_cli.models.user import User
-from taskdb_cli.models.vocabulary import TokenScope
+from taskdb_cli.models.vocabulary import TOKEN_FIELDS, TokenScope
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.pages import Record
 from taskdb_cli.services.validation import explained
@@ -32,12 +23,12 @@ PREFIX = "taskdb_"
 
 SECRET_BYTES = 32
 
-
-# Every request of the HTTP API runs this. To build it takes longer than to run it, and so does an ORM object.
 _tokens, _users = AccessToken.metadata.tables["access_tokens"], User.metadata.tables["users"]
+_WITH_USER = _tokens.outerjoin(_users, _users.c.id == _tokens.c.user_id)
+# Every request of the HTTP API runs this. To build it takes longer than to run it.
 _BY_HASH = (
-    sqlalchemy.select(_tokens, _users.c.is_active)
-    .outerjoin(_users, _users.c.id == _tokens.c.user_id)
+    select(_tokens, _users.c.is_active)
+    .select_from(_WITH_USER)
     .where(_tokens.c.token_hash == bindparam("digest"))
 )
 
@@ -54,17 +45,17 @@ class Access:
     def require_write(self) -> None:
         """Raise Forbidden unless changes are allowed."""
         if self.scope is not TokenScope.WRITE:
-            raise Forbidden("this access token may only read", "use one of the scope write")
+            raise errors.Forbidden("this access token may only read", "use one of the scope write")
 
     def require_everybody(self) -> None:
         """Raise Forbidden for a token that is limited to one user."""
         if self.user_id is not None:
-            raise Forbidden("this access token is limited to one user", "use one without a user")
+            raise errors.Forbidden("this access token is limited to one user", "use one without a user")
 
     def require_user(self, session: Session, ref: str) -> None:
         """Raise UserNotFound for a user whom the bearer must not know to exist."""
         if self.user_id is not None and users.get_id(session, ref) != self.user_id:
-            raise UserNotFound(ref)
+            raise errors.UserNotFound(ref)
 
 
 def generate() -> str:
@@ -81,31 +72,27 @@ def create(
     another token has the name.
     """
     if given.expires_at is not None and given.expires_at <= now:
-        raise InvalidInput(
+        raise errors.InvalidInput(
             f"the token would expire at {_in_utc(given.expires_at)}, which is not in the future",
             "give a later time, such as 90d",
         )
     user = users.get(session, owner, lock=True) if owner is not None else None
-    token = AccessToken(
-        name=given.name,
-        token_hash=_hash(secret),
-        scope=given.scope.value,
-        user_id=user.id if user else None,
-        created_at=now,
-        expires_at=given.expires_at,
-    )
-    session.add(token)
-    with explained(access_tokens_name_key=lambda: TokenNameTaken(given.name)):
-        session.flush()
-    return token_record(token, user.email if user else None)
+    values = {
+        **given.model_dump(),
+        "scope": given.scope.value,
+        "token_hash": _hash(secret),
+        "user_id": user and user.id,
+        "created_at": now,
+    }
+    statement = insert(_tokens).values(values).returning(*_record(literal(user and user.email)))
+    with explained(access_tokens_name_key=lambda: errors.TokenNameTaken(given.name)):
+        return session.execute(statement).one()._asdict()
 
 
 def find(session: Session) -> list[Record]:
     """Return the records of all tokens, by name."""
-    query = select(AccessToken, User.email).outerjoin(User, col(AccessToken.user_id) == col(User.id))
-    return [
-        token_record(token, email) for token, email in session.exec(query.order_by(col(AccessToken.name)))
-    ]
+    query = select(*_record(_users.c.email)).select_from(_WITH_USER).order_by(_tokens.c.name)
+    return [row._asdict() for row in session.execute(query)]
 
 
 def revoke(session: Session, ref: str) -> Record:
@@ -114,15 +101,13 @@ def revoke(session: Session, ref: str) -> Record:
     A reference of digits is always an id, anything else is a name. No transaction that begins afterwards
     recognizes the token.
     """
-    if ref.isascii() and ref.isdecimal():
-        id = ref.lstrip("0") or "0"
-        token = session.get(AccessToken, min(int(id), MAX_ID)) if len(id) <= users.MAX_ID_DIGITS else None
-    else:
-        token = session.exec(select(AccessToken).where(AccessToken.name == ref)).one_or_none()
-    if token is None:
-        raise TokenNotFound(ref)
-    session.exec(delete(AccessToken).where(col(AccessToken.id) == token.id))
-    return token_record(token, None)
+    id = users.to_id(ref)
+    condition = _tokens.c.name == ref if id is None else _tokens.c.id == id
+    statement = delete(_tokens).where(condition).returning(*_record(null()))
+    revoked = session.execute(statement).one_or_none()
+    if revoked is None:
+        raise errors.TokenNotFound(ref)
+    return revoked._asdict()
 
 
 def recognize(session: Session, secret: str, *, now: datetime) -> Access:
@@ -135,23 +120,29 @@ def recognize(session: Session, secret: str, *, now: datetime) -> Access:
     token = session.connection().execute(_BY_HASH, {"digest": digest}).one_or_none()
     # The index compares the bytes of hashes one after another, which tells nothing; but this decides.
     if token is None or not hmac.compare_digest(token.token_hash, digest):
-        raise Unauthorized("the access token is unknown or was revoked")
+        raise errors.Unauthorized("the access token is unknown or was revoked")
     if token.expires_at is not None and token.expires_at <= now:
-        raise Unauthorized(f"the access token expired at {_in_utc(token.expires_at)}", "ask for a new one")
+        raise errors.Unauthorized(
+            f"the access token expired at {_in_utc(token.expires_at)}", "ask for a new one"
+        )
     if token.is_active is False:
-        raise Unauthorized("the access token is that of a user who is not active")
+        raise errors.Unauthorized("the access token is that of a user who is not active")
     try:
         scope = TokenScope(token.scope)
     except ValueError:
-        raise ValueCorrupt("scope of an access token", token.scope) from None
+        raise errors.ValueCorrupt("scope of an access token", token.scope) from None
     return Access(token.id, scope, token.user_id, token.last_used_at)
 
 
 def note_use(session: Session, id: int, *, hour: datetime) -> None:
     """Keep the hour in which a token was used, given by its beginning, unless it or a later one is kept."""
-    last_used_at = col(AccessToken.last_used_at)
+    last_used_at = _tokens.c.last_used_at
     is_news = or_(last_used_at.is_(None), last_used_at < hour)
-    session.exec(update(AccessToken).where(col(AccessToken.id) == id, is_news).values(last_used_at=hour))
+    session.execute(update(_tokens).where(_tokens.c.id == id, is_news).values(last_used_at=hour))
+
+
+def _record(user: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    return [user.label("user") if field == "user" else _tokens.c[field] for field in TOKEN_FIELDS]
 
 
 def _hash(secret: str) -> str:

@@ -27,8 +27,6 @@ from taskdb_cli.services.listing.query import UserFilter
 from taskdb_cli.services.listing.sorting import Order, Position
 from taskdb_cli.services.validation import explained
 
-MAX_ID_DIGITS = len(str(MAX_ID))
-
 
 @dataclass(frozen=True)
 class Deletion:
@@ -93,15 +91,21 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
 
 def key(ref: str) -> tuple[Literal["id", "email"], int | str]:
     """Return which column has which value for that id or e-mail address; raise UserNotFound for neither."""
-    if ref.isascii() and ref.isdecimal():
-        # int() itself refuses some thousands of digits.
-        if len(ref) > MAX_ID_DIGITS or int(ref) > MAX_ID:
-            raise UserNotFound(ref)
-        return "id", int(ref)
+    if (id := to_id(ref)) is not None:
+        return "id", id
     try:
         return "email", normalize_email(ref)
     except ValueError:
         raise UserNotFound(ref) from None
+
+
+def to_id(ref: str) -> int | None:
+    """Return the id that a reference of digits names, 0 if no row can have that id, or else None."""
+    if not (ref.isascii() and ref.isdecimal()):
+        return None
+    # int() itself refuses some thousands of digits.
+    id = int(ref.lstrip("0")[: len(str(MAX_ID)) + 1] or 0)
+    return id if id <= MAX_ID else 0
 
 
 def is_user(ref: str) -> ColumnElement[bool]:
