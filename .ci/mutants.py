@@ -80,9 +80,11 @@ MUTANTS = (
     Mutant(TASK, "    if len(wanted) > 1:\n        lock_tasks(session, wanted)\n", "", LOCKS),
     Mutant(TASK, ".order_by(_tasks.c.id).with_for_update()", ".with_for_update()", LOCKS),
     Mutant(TASK, "order_by(_tasks.c.id).with_for", "order_by(_tasks.c.id.desc()).with_for", LOCKS),
-    Mutant(USER, "heir = lock(session, refs, reassign_to=", "heir = _involved(session, refs, ", LOCKS),
-    Mutant(USER, "in [*users, heir] if user is not None", "in users", LOCKS),
-    Mutant(USER, "for id in sorted(user.id for", "for id in list(user.id for", LOCKS),
+    Mutant(
+        USER, "involved(session, refs, reassign_to, lock=True)", "involved(session, refs, reassign_to)", LOCKS
+    ),
+    Mutant(USER, "sorted([*users, heir.id] if heir else users)", "sorted(users)", LOCKS),
+    Mutant(USER, "for id in sorted([*", "for id in list([*", LOCKS),
     Mutant(USER, "get(session, str(id), lock=True)", "get(session, str(id))", LOCKS),
     Mutant(USER, "order_by(col(Task.id)).with_for_update()", "order_by(col(Task.id))", LOCKS),
     Mutant(USER, ".order_by(col(Task.id)).with_for_update()", ".with_for_update()", LOCKS),

@@ -108,7 +108,7 @@ def delete_user(
         access.require_user(session, user)
         access.require_everybody()
         if versions is not None:
-            [seen], _ = service.lock(session, [user], reassign_to=reassign_to)
+            [seen], _ = service.involved(session, [user], reassign_to, lock=True)
             routing.require_version("user", user_record(seen), versions)
         return service.remove(session, [user], now=caller.now, reassign_to=reassign_to)
 

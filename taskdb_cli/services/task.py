@@ -42,8 +42,8 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
     email = literal(ref, _users.c.email.type) if column == "email" else null()
     statement = insert(_tasks).from_select(["user_id", *values], row).returning(*_returned(email))
     with explained(
-        tasks_user_id_external_id_key=lambda: ExternalIdTaken(given.external_id, ref),
-        tasks_user_id_fkey=lambda: UserNotFound(ref),
+        tasks_user_id_external_id_key=ExternalIdTaken(given.external_id, ref),
+        tasks_user_id_fkey=UserNotFound(ref),
     ):
         made = _run(session, statement)
     if not made:
@@ -155,8 +155,8 @@ def change(
 
     def write() -> dict[int, Record]:
         with explained(
-            tasks_user_id_external_id_key=lambda: ExternalIdTaken(None, new_owner),
-            tasks_user_id_fkey=lambda: UserNotFound(new_owner),
+            tasks_user_id_external_id_key=ExternalIdTaken(None, new_owner),
+            tasks_user_id_fkey=UserNotFound(new_owner),
         ):
             return _update_tasks(session, wanted, changes, now=now, version=if_version)
 

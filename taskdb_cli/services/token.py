@@ -85,7 +85,7 @@ def create(
         "created_at": now,
     }
     statement = insert(_tokens).values(values).returning(*_record(literal(user and user.email)))
-    with explained(access_tokens_name_key=lambda: errors.TokenNameTaken(given.name)):
+    with explained(access_tokens_name_key=errors.TokenNameTaken(given.name)):
         return session.execute(statement).one()._asdict()
 
 

@@ -8,14 +8,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Delete, Update, delete, func, update
 from sqlmodel import Session, col, select
 
-from taskdb_cli.errors import (
-    EmailTaken,
-    ExternalIdTaken,
-    InvalidInput,
-    StaleVersion,
-    TransactionConflict,
-    UserNotFound,
-)
+from taskdb_cli import errors
 from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
@@ -49,15 +42,10 @@ class Deletion:
 
 def create(session: Session, given: UserCreate, *, now: datetime) -> User:
     """Make a user; raise EmailTaken when another user has the address."""
-    user = User(
-        email=given.email,
-        name=given.name,
-        is_active=given.is_active,
-        created_at=given.created_at or now,
-        updated_at=given.updated_at or now,
-    )
+    times = {"created_at": given.created_at or now, "updated_at": given.updated_at or now}
+    user = User(**given.model_dump() | times)
     session.add(user)
-    with explained(users_email_key=lambda: EmailTaken(given.email)):
+    with explained(users_email_key=errors.EmailTaken(given.email)):
         session.flush()
     return user
 
@@ -67,11 +55,12 @@ def create_unless_exists(session: Session, given: UserCreate, *, now: datetime) 
     try:
         with session.begin_nested():
             return create(session, given, now=now)
-    except EmailTaken as taken:
+    except errors.EmailTaken as taken:
         try:
             return get(session, given.email)
-        except UserNotFound as exc:
-            raise TransactionConflict(f"{taken.message}, who is being deleted", "try again later") from exc
+        except errors.UserNotFound as exc:
+            leaving = f"{taken.message}, who is being deleted"
+            raise errors.TransactionConflict(leaving, "try again later") from exc
 
 
 def get(session: Session, ref: str, *, lock: bool = False) -> User:
@@ -85,7 +74,7 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
         query = query.with_for_update().execution_options(populate_existing=True)
     user = session.exec(query).one_or_none()
     if user is None:
-        raise UserNotFound(ref)
+        raise errors.UserNotFound(ref)
     return user
 
 
@@ -96,7 +85,7 @@ def key(ref: str) -> tuple[Literal["id", "email"], int | str]:
     try:
         return "email", normalize_email(ref)
     except ValueError:
-        raise UserNotFound(ref) from None
+        raise errors.UserNotFound(ref) from None
 
 
 def to_id(ref: str) -> int | None:
@@ -118,7 +107,7 @@ def get_id(session: Session, ref: str) -> int:
     """Return the id of the user with that id or e-mail address; raise UserNotFound."""
     id = session.exec(select(User.id).where(is_user(ref))).one_or_none()
     if id is None:
-        raise UserNotFound(ref)
+        raise errors.UserNotFound(ref)
     return id
 
 
@@ -174,39 +163,41 @@ def change(
     """
     user = get(session, ref, lock=True)
     if if_version is not None and user.version != if_version:
-        raise StaleVersion("user", user.id, expected=if_version, current=user.version)
+        raise errors.StaleVersion("user", user.id, expected=if_version, current=user.version)
     for field, value in given.model_dump(exclude_unset=True).items():
         setattr(user, field, value)
     if session.is_modified(user):
         user.version += 1
         user.updated_at = now
-        # A failed flush takes the attributes with it.
-        email = user.email
-        with explained(users_email_key=lambda: EmailTaken(email)):
+        with explained(users_email_key=errors.EmailTaken(user.email)):
             session.flush()
     return user
 
 
 def preview_deletion(session: Session, refs: Sequence[str], *, reassign_to: str | None = None) -> Deletion:
     """Return what `remove` would do to how many tasks, without changing anything; raise as it does."""
-    users, heir = _involved(session, refs, reassign_to)
+    users, heir = involved(session, refs, reassign_to)
     owned = col(Task.user_id).in_([user.id for user in users])
     count = session.exec(select(func.count()).select_from(Task).where(owned)).one()
     return Deletion(users, count, heir)
 
 
-def lock(
-    session: Session, refs: Sequence[str], *, reassign_to: str | None = None
+def involved(
+    session: Session, refs: Sequence[str], reassign_to: str | None, *, lock: bool = False
 ) -> tuple[list[User], User | None]:
-    """Lock the users whom `remove` would delete and the new owner of their tasks, and return them.
+    """Return the users whom `remove` would delete and the new owner of their tasks, locked if asked.
 
     Raises UserNotFound, and InvalidInput when the new owner goes too.
     """
-    users, heir = _involved(session, refs, reassign_to)
-    # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
-    for id in sorted(user.id for user in [*users, heir] if user is not None):
-        get(session, str(id), lock=True)
-    return users, heir
+    heir = get(session, reassign_to) if reassign_to is not None else None
+    users = {user.id: user for user in (get(session, ref) for ref in refs)}
+    if heir is not None and heir.id in users:
+        raise errors.InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
+    if lock:
+        # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
+        for id in sorted([*users, heir.id] if heir else users):
+            get(session, str(id), lock=True)
+    return list(users.values()), heir
 
 
 def remove(
@@ -218,7 +209,7 @@ def remove(
     Raises UserNotFound, InvalidInput when the new owner goes too, and ExternalIdTaken when they have a
     task of the same external id.
     """
-    users, heir = lock(session, refs, reassign_to=reassign_to)
+    users, heir = involved(session, refs, reassign_to, lock=True)
     ids = [user.id for user in users]
     tasks = select(Task.id).where(col(Task.user_id).in_(ids)).order_by(col(Task.id)).with_for_update()
     concerned = col(Task.id).in_(tasks)
@@ -228,17 +219,7 @@ def remove(
     else:
         changes = {"user_id": heir.id, "version": Task.version + 1, "updated_at": now}
         statement = update(Task).where(concerned).values(changes)
-    with explained(tasks_user_id_external_id_key=lambda: ExternalIdTaken(None, heir and heir.email)):
+    with explained(tasks_user_id_external_id_key=errors.ExternalIdTaken(None, heir and heir.email)):
         result = session.exec(statement)
     session.exec(delete(User).where(col(User.id).in_(ids)))
     return Deletion(users, result.rowcount, heir)
-
-
-def _involved(
-    session: Session, refs: Sequence[str], reassign_to: str | None
-) -> tuple[list[User], User | None]:
-    heir = get(session, reassign_to) if reassign_to is not None else None
-    users = {user.id: user for user in (get(session, ref) for ref in refs)}
-    if heir is not None and heir.id in users:
-        raise InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
-    return list(users.values()), heir

@@ -1,6 +1,6 @@
 """Check values that came from outside, and say what is wrong with them so that a person can act on it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -51,12 +51,11 @@ def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
 
 
 @contextmanager
-def explained(**errors: Callable[[], TaskdbError]) -> Iterator[None]:
+def explained(**errors: TaskdbError) -> Iterator[None]:
     """Raise the error that belongs to the name of a constraint when that constraint is broken."""
     try:
         yield
     except Violation as exc:
         if exc.constraint not in errors:
             raise
-        error = errors[exc.constraint]()
-        raise error from exc
+        raise errors[exc.constraint] from exc
