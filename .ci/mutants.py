@@ -118,12 +118,10 @@ MUTANTS = (
     Mutant(f"{DATABASE}/retry.py", "time.monotonic() - begin + error.cost >= budget", "False", TRANSACTIONS),
     # Lists.
     Mutant(f"{LISTING}/pages.py", "if len(records) == limit or", "if len(records) == limit + 1 or", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "row < bounds if", "row <= bounds if", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "else row > bounds", "else row >= bounds", LISTS),
-    Mutant(f"{LISTING}/sorting.py", "else expression > bound", "else expression >= bound", LISTS),
-    Mutant(
-        f"{LISTING}/sorting.py", "[term.nulls_last() for term in terms] if self.nullable else ", "", LISTS
-    ),
+    Mutant(f"{LISTING}/pages.py", "row < bounds if", "row <= bounds if", LISTS),
+    Mutant(f"{LISTING}/pages.py", "else row > bounds", "else row >= bounds", LISTS),
+    Mutant(f"{LISTING}/pages.py", "else expression > bound", "else expression >= bound", LISTS),
+    Mutant(f"{LISTING}/pages.py", "term.nulls_last() if self.nullable else ", "", LISTS),
     Mutant(f"{LISTING}/filters.py", '_at"] >= moment', '_at"] > moment', LISTS),
     Mutant(f"{LISTING}/filters.py", '_at"] < moment', '_at"] <= moment', LISTS),
     Mutant(f"{LISTING}/filters.py", 'in (_ESCAPE, "%", "_"):', 'in ("%", "_"):', LISTS),

@@ -18,9 +18,9 @@ from sqlmodel import Session
 from taskdb_cli.models.types import TextTimestamp
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, constant_keys
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, equal_keys
+from taskdb_cli.services.listing.pages import Order, Position
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order, Position
 
 LIMIT = 50
 DEEP = 0.6
@@ -56,9 +56,11 @@ class Form:
 
     def values(self, position: Position | None) -> dict[str, Any]:
         """Return the values of `after`: those of the keys by which the tasks differ."""
-        order = Order.parse(self.sort, TASK_SORT_KEYS)
-        _, differing = order.without(constant_keys(self.filter), position)
-        return {f"p{index}": value for index, value in enumerate(differing or ())}
+        if position is None:
+            return {}
+        named = zip(Order.parse(self.sort, TASK_SORT_KEYS).keys, position, strict=True)
+        differing = [value for key, value in named if key.name not in equal_keys(self.filter)]
+        return {f"p{index}": value for index, value in enumerate(differing)}
 
     def queries(self, *, deep: bool) -> Iterator[str]:
         """Yield the hand-written queries of a page; the second is for when the first does not fill it."""

@@ -22,7 +22,7 @@ from taskdb_cli.models.schema import INDEXES
 from taskdb_cli.services import task as service
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-from taskdb_cli.services.listing.sorting import Order
+from taskdb_cli.services.listing.pages import Order
 
 T = TypeVar("T")
 

@@ -26,9 +26,8 @@ from sqlmodel import Session
 from taskdb_cli.database import Database
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-from taskdb_cli.services.listing.pages import STREAM_ROWS
+from taskdb_cli.services.listing.pages import STREAM_ROWS, Order, Position
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order, Position
 
 STREAMED = 100_000
 EXPORTED = 1_000_000

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from taskdb_cli.services.listing import cursor
-from taskdb_cli.services.listing.sorting import Order
+from taskdb_cli.services.listing.pages import Order
 from tests.conftest import NOW
 
 # None of these is a value of any sort key.

@@ -15,8 +15,8 @@ from taskdb_cli.models.user import User
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.cursor import Cursor
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, fold
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 
 EMAILS = ("ann@example.com", "bob@example.com", "cy@example.com")

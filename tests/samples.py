@@ -8,9 +8,8 @@ from taskdb_cli.models.token import TokenCreate
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.services import task, token, user
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
-from taskdb_cli.services.listing.pages import Record
+from taskdb_cli.services.listing.pages import Order, Record
 from taskdb_cli.services.listing.query import TaskFilter, UserFilter
-from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 
 

@@ -12,7 +12,8 @@ from pydantic_core import to_json
 from taskdb_cli.api.middleware import REPEATABLE
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services.listing import cursor
-from taskdb_cli.services.listing.pages import ListRequest, Page, Record
+from taskdb_cli.services.listing.cursor import ListRequest
+from taskdb_cli.services.listing.pages import Page, Record
 from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY, Filter, ListQuery, Parameter
 from taskdb_cli.times import parse_exact
 

@@ -19,7 +19,8 @@ from taskdb_cli.times import parse_when
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.context import Invocation
-    from taskdb_cli.services.listing.pages import ListRequest, Page
+    from taskdb_cli.services.listing.cursor import ListRequest
+    from taskdb_cli.services.listing.pages import Page
 
 MOST_ROWS = 10**9
 """The highest limit, well within what either engine can count to."""
@@ -59,7 +60,7 @@ def option_of(parameter: Parameter) -> inspect.Parameter:
 
 def read_request(run: Invocation, query: ListQuery[Filter], given: dict[str, Any]) -> ListRequest[Filter]:
     """Return the list that the options of a query ask for; raise InvalidInput for a bad value."""
-    from taskdb_cli.services.listing.pages import ListRequest
+    from taskdb_cli.services.listing.cursor import ListRequest
 
     return ListRequest.read(query, given, now=run.now, parse_time=partial(parse_when, end_of_day=False))
 

@@ -14,9 +14,8 @@ from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-from taskdb_cli.services.listing.pages import Record
+from taskdb_cli.services.listing.pages import Order, Record
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Tasks: make, find, change and delete them."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +17,9 @@ from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import pages
-from taskdb_cli.services.listing.filters import constant_keys, task_count_query, task_query, task_records
-from taskdb_cli.services.listing.pages import Page, Record
+from taskdb_cli.services.listing.filters import equal_keys, task_count_query, task_query, task_records
+from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order, Position
 from taskdb_cli.services.validation import explained
 
 _tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))
@@ -91,13 +91,11 @@ def find(
 
     Raises UserNotFound for a user that the filter names.
     """
-    alone = len(filter.users) == 1 and users.key(filter.users[0])[0] == "id"
-    owners = [int(filter.users[0])] if alone else _owners(session, filter)
-    query, (shorter, start) = task_query(filter, owners), order.without(constant_keys(filter), after)
-    found = pages.page(session, query, shorter, limit=limit, after=start, fits=fits)
-    if found.next is not None:
-        found = Page(found.records, order.position(found.records[-1]))
-    if alone and not found.records:
+    alone = users.to_id(filter.users[0]) if len(filter.users) == 1 else None
+    owners = _owners(session, filter) if alone is None else [alone]
+    query, order = task_query(filter, owners), replace(order, equal=equal_keys(filter))
+    found = pages.page(session, query, order, limit=limit, after=after, fits=fits)
+    if alone is not None and not found.records:
         # A user who has tasks exists, so look the user up only when the page is empty.
         _owners(session, filter)
     return found
@@ -107,8 +105,7 @@ def stream(
     session: Session, filter: TaskFilter, order: Order, *, after: Position | None = None
 ) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory; raise UserNotFound."""
-    query, order, after = _listed(session, filter, order, after)
-    return pages.stream(session, query, order, after=after)
+    return pages.stream(session, *_listed(session, filter, order), after=after)
 
 
 def explain(
@@ -123,8 +120,8 @@ def explain(
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
         return explain_queries(session, [task_count_query(filter, _owners(session, filter))])
-    query, order, after = _listed(session, filter, order, after)
-    return explain_queries(session, pages.queries(query, order, limit=limit, after=after))
+    queries = pages.queries(*_listed(session, filter, order), limit=limit, after=after)
+    return explain_queries(session, queries)
 
 
 def count(session: Session, filter: TaskFilter) -> int:
@@ -187,10 +184,8 @@ def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     return _in_order(ids, _run(session, statement))
 
 
-def _listed(
-    session: Session, filter: TaskFilter, order: Order, after: Position | None
-) -> tuple[Select[Any], Order, Position | None]:
-    return task_query(filter, _owners(session, filter)), *order.without(constant_keys(filter), after)
+def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
+    return task_query(filter, _owners(session, filter)), replace(order, equal=equal_keys(filter))
 
 
 def _owners(session: Session, filter: TaskFilter) -> list[int]:

@@ -15,9 +15,8 @@ from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import user_count_query, user_query
-from taskdb_cli.services.listing.pages import Page, Record
+from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import UserFilter
-from taskdb_cli.services.listing.sorting import Order, Position
 from taskdb_cli.services.validation import explained
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from taskdb_cli.models.vocabulary import TASK_FIELDS
 from taskdb_cli.output.formats import timestamp
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-from taskdb_cli.services.listing.sorting import Order
+from taskdb_cli.services.listing.pages import Order
 from tests.api.conftest import ANY_ENGINE
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW

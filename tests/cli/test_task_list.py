@@ -12,7 +12,7 @@ from taskdb_cli.cli.context import Invocation
 from taskdb_cli.database import Database
 from taskdb_cli.models.vocabulary import TASK_FIELDS
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-from taskdb_cli.services.listing.sorting import Order
+from taskdb_cli.services.listing.pages import Order
 from tests.conftest import NOW
 from tests.forgery import forged
 from tests.listings import add_tasks, add_users, make_row, random_rows

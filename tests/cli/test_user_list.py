@@ -7,8 +7,8 @@ import pytest
 from taskdb_cli.models.vocabulary import USER_FIELDS
 from taskdb_cli.services import user as service
 from taskdb_cli.services.listing.filters import USER_SORT_KEYS
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import UserFilter
-from taskdb_cli.services.listing.sorting import Order
 from tests.listings import add_tasks, add_users, make_row
 
 EMAILS = [f"user{number}@example.com" for number in range(7)]

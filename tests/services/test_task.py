@@ -10,8 +10,8 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing import pages as listing
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 from taskdb_cli.services.validation import validate
 from tests.conftest import NOW
 from tests.samples import add_task, add_user, emails, titles

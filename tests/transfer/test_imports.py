@@ -15,8 +15,8 @@ from taskdb_cli.models.user import UserCreate
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.services import task, user
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.staging import Batch

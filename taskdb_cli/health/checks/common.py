@@ -18,8 +18,8 @@ from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 
 FEWEST_TASKS = 10_000
 """A planner is right to read a smaller table from end to end."""

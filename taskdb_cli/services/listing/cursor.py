@@ -1,15 +1,19 @@
-"""Cursors: where the next page begins, as a word to hand back."""
+"""Which page of a list a caller asks for, and the cursor that says where the next page begins."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Generic, Self
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.services.listing.sorting import Order, Position
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.listing.pages import Order, Page, Position
+from taskdb_cli.services.listing.query import Filter, ListQuery, TaskFilter
 
 LONGEST = 8000
 """Characters that a cursor has at most. One that holds a title and an address has some 5000."""
@@ -52,11 +56,12 @@ class Cursor:
 
         A cursor that is returned holds a value of the right type and range for each key of the order.
         """
-        raw = _from_text(text) if len(text) <= LONGEST else b""
-        checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
-        if not body or checksum != _checksum(body, listing):
-            raise CursorUnusable
         try:
+            raw = base64.b64decode(text[:LONGEST] + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+            # Some damage decodes to the same bytes: spare bits of the last character, + for -, padding.
+            if _to_text(raw) != text or checksum != _checksum(body, listing):
+                raise CursorUnusable
             position, now = json.loads(body, object_hook=lambda value: _decode_time(value["t"]))
             found = cls(tuple(position), _decode_time(now))
         except (ValueError, OverflowError, TypeError, KeyError, RecursionError) as exc:
@@ -66,17 +71,57 @@ class Cursor:
         return found
 
 
+@dataclass(frozen=True)
+class ListRequest(Generic[Filter]):
+    """One page of a list, its words understood."""
+
+    filter: Filter
+    order: Order
+    limit: int
+    after: Position | None
+    now: datetime
+    """The time of the first page, which `overdue` and offsets such as +1h mean on all later ones."""
+    asked: Mapping[str, object]
+    """What a cursor is bound to: the filters and the sort that were given."""
+
+    @classmethod
+    def read(
+        cls,
+        query: ListQuery[Filter],
+        given: Mapping[str, Any],
+        *,
+        now: datetime,
+        parse_time: Callable[..., datetime],
+        **path: object,
+    ) -> Self:
+        """Return the request that these values of the query's parameters make; None is not given.
+
+        `path` is what else a cursor is bound to. Raises InvalidInput for a cursor that is damaged or another
+        list's and for a word that is not known, and what `parse_time` raises.
+        """
+        asked = dict(path)
+        for each in query.bound:
+            if (value := given.get(each.name)) not in (None, [], each.default):
+                asked[each.name] = value
+        order = Order.parse(given["sort"], TASK_SORT_KEYS if query.filter is TaskFilter else USER_SORT_KEYS)
+        after = None
+        if given.get("after") is not None:
+            cursor = Cursor.decode(given["after"], asked, order)
+            now, after = cursor.now, cursor.position
+        values = {
+            name: parameter.convert(asked[parameter.name], now, parse_time)
+            for name, parameter in query.filters.items()
+            if parameter.name in asked
+        }
+        return cls(query.filter(**values), order, given.get("limit", 0), after, now, asked)
+
+    def cursor(self, page: Page) -> str | None:
+        """Return the cursor of the page after this one, or None after the last."""
+        return None if page.next is None else Cursor(page.next, self.now).encode(self.asked)
+
+
 def _to_text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _from_text(text: str) -> bytes:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        return b""
-    # Some damage decodes to the same bytes: spare bits of the last character, + for -, padding.
-    return raw if _to_text(raw) == text else b""
 
 
 def _checksum(body: bytes, listing: object) -> bytes:

@@ -1,6 +1,6 @@
 """The statements of lists: matching records, how many there are, and what they can be sorted by."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cache, partial
 from operator import itemgetter
@@ -9,17 +9,16 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, bindparam, func, or_, select
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.fields import EMAIL_LENGTH, NAME_LENGTH, TITLE_LENGTH, is_one_line
+from taskdb_cli.models.fields import TITLE_LENGTH, is_one_line
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
+from taskdb_cli.services.listing.pages import SortKey
 from taskdb_cli.services.listing.query import SEARCH_LENGTH, TASK_QUERY, USER_QUERY, TaskFilter, UserFilter
-from taskdb_cli.services.listing.sorting import SortKey
 
 # Statements are made of tables: with the classes of the ORM, SQLAlchemy takes longer for each of them.
 _tasks, _users = Task.metadata.tables["tasks"].c, User.metadata.tables["users"].c
-_FOLDED = {"title", "name"}
 _ESCAPE = "/"
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -29,48 +28,39 @@ def fold(text: str) -> str:
     return text.translate(_ASCII_LOWER)
 
 
-def _is_line(longest: int, value: object) -> bool:
-    return isinstance(value, str) and len(value) <= longest and is_one_line(value)
+def _accepts(field: str, value: Any) -> bool:
+    """Return whether a record can have that value, which a cursor brought, in that field."""
+    if field in ("title", "name", "email", "user"):
+        return isinstance(value, str) and len(value) <= TITLE_LENGTH and is_one_line(value)
+    if field == "status":
+        return value in tuple(TaskStatus)
+    if field in ("id", "priority"):
+        return type(value) is int and 1 <= value <= (MAX_ID if field == "id" else max(TaskPriority))
+    return isinstance(value, datetime)
 
 
-def _is_moment(value: object) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is not None
-
-
-_ACCEPTED: dict[str, Callable[[Any], bool]] = {
-    "id": lambda value: type(value) is int and 1 <= value <= MAX_ID,
-    "status": lambda value: type(value) is str and value in set(TaskStatus),
-    "priority": lambda value: type(value) is int and value in set(TaskPriority),
-    "title": partial(_is_line, TITLE_LENGTH),
-    "name": partial(_is_line, NAME_LENGTH),
-    "email": partial(_is_line, EMAIL_LENGTH),
-    "user": partial(_is_line, EMAIL_LENGTH),
-}
-"""Which values of a cursor a record can have. All other fields are times."""
-
-
-def _sort_key(field: str, column: Column[Any]) -> SortKey:
-    accepts = _ACCEPTED.get(field, _is_moment)
-    if field in _FOLDED:
+def _sort_key(name: str, field: str, column: Column[Any]) -> SortKey:
+    accepts = partial(_accepts, field)
+    if field in ("title", "name"):
         lower = func.lower(column, type_=column.type)
-        return SortKey(lower, lambda record: fold(record[field]), accepts)
-    return SortKey(column, itemgetter(field), accepts, bool(column.nullable))
+        return SortKey(name, lower, lambda record: fold(record[field]), accepts)
+    return SortKey(name, column, itemgetter(field), accepts, bool(column.nullable))
 
 
 TASK_SORT_KEYS = {
-    name: _sort_key(field, _users.email if field == "user" else _tasks[field])
+    name: _sort_key(name, field, _users.email if field == "user" else _tasks[field])
     for name, field in TASK_QUERY.sorts.items()
 }
 """What tasks can be sorted by. An address needs no folding: it is stored in lower case."""
 
-USER_SORT_KEYS = {name: _sort_key(field, _users[field]) for name, field in USER_QUERY.sorts.items()}
+USER_SORT_KEYS = {name: _sort_key(name, field, _users[field]) for name, field in USER_QUERY.sorts.items()}
 """What users can be sorted by."""
 
 
-def constant_keys(filter: TaskFilter) -> list[SortKey]:
-    """Return the sort keys by which all matching tasks are equal."""
-    single = {"user": filter.users, "status": filter.statuses, "priority": filter.priorities}
-    return [TASK_SORT_KEYS[name] for name, wanted in single.items() if len(wanted) == 1]
+def equal_keys(filter: TaskFilter) -> frozenset[str]:
+    """Return the names of the sort keys by which all matching tasks are equal."""
+    wanted = {"user": filter.users, "status": filter.statuses, "priority": filter.priorities}
+    return frozenset(name for name, values in wanted.items() if len(values) == 1)
 
 
 @cache

@@ -1,18 +1,22 @@
-"""Pages of lists: which one a caller asks for, and the records on it; all records as a stream, too."""
+"""Orders of records, and pages of them by keyset: a page begins after the last row of the one before.
 
-from collections.abc import Callable, Generator, Mapping
+The depth of a page does not slow it down, as OFFSET would. Rows that come or go between two pages
+neither repeat a row nor hide one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Generic, Self
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, literal, tuple_
 from sqlmodel import Session
 
-from taskdb_cli.services.listing.cursor import Cursor
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
-from taskdb_cli.services.listing.query import Filter, ListQuery, TaskFilter
-from taskdb_cli.services.listing.sorting import Order, Position
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.text.escaping import brief
 
 STREAM_ROWS = 1000
 """How many rows a stream fetches at a time."""
@@ -21,6 +25,118 @@ ROWS_AT_ONCE = 101
 """How many rows of a page that may end early are fetched at a time."""
 
 Record = Mapping[str, Any]
+Position = tuple[Any, ...]
+"""Where a row stands in an order: its value for each key, and its id."""
+
+
+@dataclass(frozen=True, eq=False)
+class SortKey:
+    """Something to sort by in one direction: its expression in SQL, and its value in a record."""
+
+    name: str
+    expression: ColumnElement[Any]
+    value: Callable[[Record], Any]
+    accepts: Callable[[Any], bool]
+    """Whether a record can have this value. It is not asked about absent values."""
+    nullable: bool = False
+    descending: bool = False
+
+    @cached_property
+    def reversed(self) -> SortKey:
+        """The same key in the other direction."""
+        return replace(self, descending=not self.descending)
+
+    @cached_property
+    def term(self) -> ColumnElement[Any]:
+        """The ORDER BY term. Absent values come last in both directions."""
+        term: ColumnElement[Any] = self.expression.desc() if self.descending else self.expression.asc()
+        return term.nulls_last() if self.nullable else term
+
+
+@dataclass(frozen=True)
+class Order:
+    """A total order of records: some keys, then the id, in the direction of the last of them."""
+
+    keys: tuple[SortKey, ...]
+    equal: frozenset[str] = frozenset()
+    """The names of keys by which all rows are equal: their values are in a position, but sort nothing."""
+
+    @classmethod
+    def parse(cls, text: str, known: Mapping[str, SortKey]) -> Order:
+        """Read comma-separated keys, each with a leading `-` for descending.
+
+        Raises InvalidInput that names the valid keys.
+        """
+        keys: list[SortKey] = []
+        for word in text.split(","):
+            name = word.strip().removeprefix("-")
+            if name not in known:
+                raise InvalidInput(
+                    f"cannot sort by {brief(name) or 'nothing'}", f"sort keys are {', '.join(known)}"
+                )
+            if name in [key.name for key in keys]:
+                raise InvalidInput(f"{name} is given twice as a sort key", "name each key once")
+            keys.append(known[name].reversed if word.strip().startswith("-") else known[name])
+        keys.append(known["id"].reversed if keys[-1].descending else known["id"])
+        # Ids differ, so a key behind the id decides nothing.
+        return cls(tuple(keys[: [key.name for key in keys].index("id") + 1]))
+
+    def position(self, record: Record) -> Position:
+        """Return where a record stands."""
+        return tuple(key.value(record) for key in self.keys)
+
+    def holds(self, position: Position) -> bool:
+        """Return whether a position, which may come from anywhere, can be one in this order."""
+        return len(position) == len(self.keys) and all(
+            key.nullable if value is None else key.accepts(value)
+            for key, value in zip(self.keys, position, strict=True)
+        )
+
+    def parts(self, query: Select[Any], after: Position | None = None) -> Iterator[Select[Any]]:
+        """Yield queries that together return the rows after a position, in order.
+
+        One index delivers the rows of a part sorted. No index can be entered at the position where a
+        condition has an OR, or a descending key has NULLS LAST: the database would sort every row. So rows
+        without a value for a key are a part of their own. Rows that equal the position by the first key are
+        another one where a single row comparison cannot say what comes after.
+        """
+        differing = [number for number, key in enumerate(self.keys) if key.name not in self.equal]
+        keys = tuple(self.keys[number] for number in differing)
+        start = None if after is None else tuple(after[number] for number in differing)
+        for conditions, sorted_by in _segments((), keys, start):
+            yield query.where(*conditions).order_by(*[key.term for key in sorted_by])
+
+
+def _segments(
+    fixed: tuple[ColumnElement[bool], ...], keys: tuple[SortKey, ...], after: Position | None
+) -> Iterator[tuple[tuple[ColumnElement[bool], ...], tuple[SortKey, ...]]]:
+    """Yield the conditions and the sort keys of each part that one index can deliver sorted."""
+    first, others = keys[0], keys[1:]
+    expression = first.expression
+    if first.nullable:
+        present = replace(first, nullable=False)
+        if after is None or after[0] is not None:
+            yield from _segments((*fixed, expression.is_not(None)), (present, *others), after)
+            after = None
+        # PostgreSQL sees that an index on the key and the id has the rows without a value in order only if
+        # ORDER BY names the key, too.
+        named = (replace(present, descending=others[0].descending),) if len(others) == 1 else ()
+        absent = (*fixed, expression.is_(None))
+        for conditions, rest in _segments(absent, others, after[1:] if after else None):
+            yield conditions, (*named, *rest)
+    elif after is None:
+        yield fixed, keys
+    elif len({key.descending for key in keys}) == 1 and not any(key.nullable for key in keys):
+        # A single row comparison says what comes after the position.
+        row = tuple_(*[key.expression for key in keys])
+        bounds = tuple_(
+            *[literal(value, key.expression.type) for key, value in zip(keys, after, strict=True)]
+        )
+        yield (*fixed, row < bounds if first.descending else row > bounds), keys
+    else:
+        bound = literal(after[0], expression.type)
+        yield from _segments((*fixed, expression == bound), others, after[1:])
+        yield (*fixed, expression < bound if first.descending else expression > bound), keys
 
 
 @dataclass(frozen=True)
@@ -29,55 +145,6 @@ class Page:
 
     records: list[Record]
     next: Position | None
-
-
-@dataclass(frozen=True)
-class ListRequest(Generic[Filter]):
-    """One page of a list, its words understood."""
-
-    filter: Filter
-    order: Order
-    limit: int
-    after: Position | None
-    now: datetime
-    """The time of the first page, which `overdue` and offsets such as +1h mean on all later ones."""
-    asked: Mapping[str, object]
-    """What a cursor is bound to: the filters and the sort that were given."""
-
-    @classmethod
-    def read(
-        cls,
-        query: ListQuery[Filter],
-        given: Mapping[str, Any],
-        *,
-        now: datetime,
-        parse_time: Callable[..., datetime],
-        **path: object,
-    ) -> Self:
-        """Return the request that these values of the query's parameters make; None is not given.
-
-        `path` is what else a cursor is bound to. Raises InvalidInput for a cursor that is damaged or another
-        list's and for a word that is not known, and what `parse_time` raises.
-        """
-        asked = dict(path)
-        for each in query.bound:
-            if (value := given.get(each.name)) not in (None, [], each.default):
-                asked[each.name] = value
-        order = Order.parse(given["sort"], TASK_SORT_KEYS if query.filter is TaskFilter else USER_SORT_KEYS)
-        after = None
-        if given.get("after") is not None:
-            cursor = Cursor.decode(given["after"], asked, order)
-            now, after = cursor.now, cursor.position
-        values = {
-            name: parameter.convert(asked[parameter.name], now, parse_time)
-            for name, parameter in query.filters.items()
-            if parameter.name in asked
-        }
-        return cls(query.filter(**values), order, given.get("limit", 0), after, now, asked)
-
-    def cursor(self, page: Page) -> str | None:
-        """Return the cursor of the page after this one, or None after the last."""
-        return None if page.next is None else Cursor(page.next, self.now).encode(self.asked)
 
 
 def page(
@@ -95,8 +162,7 @@ def page(
     asked about one record after the other, and must accept the first, so that each page makes progress.
     """
     records: list[Record] = []
-    streamed = fits is not None and limit >= ROWS_AT_ONCE
-    at_once = ROWS_AT_ONCE if streamed else None
+    at_once = ROWS_AT_ONCE if fits is not None and limit >= ROWS_AT_ONCE else None
     with closing(stream(session, query, order, after=after, most=limit + 1, at_once=at_once)) as rows:
         for record in rows:
             if len(records) == limit or not (fits is None or fits(record)):

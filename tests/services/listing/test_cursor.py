@@ -11,7 +11,7 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services.listing.cursor import Cursor
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
-from taskdb_cli.services.listing.sorting import Order
+from taskdb_cli.services.listing.pages import Order
 from tests.conftest import NOW
 from tests.forgery import forged
 

@@ -12,8 +12,8 @@ from taskdb_cli.models.vocabulary import CLOSED_STATUSES, OPEN_STATUSES, TaskPri
 from taskdb_cli.services import task as service
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import SEARCH_LENGTH, TaskFilter, UserFilter
-from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 from tests.listings import add_tasks, add_users, everything, fill, make_row
 

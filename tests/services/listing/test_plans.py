@@ -9,8 +9,8 @@ from sqlalchemy import text
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import ENGINES, NOW
 from tests.listings import add_tasks, add_users, make_row
 

@@ -8,8 +8,8 @@ from taskdb_cli.errors import InvalidInput, UserNotFound
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 from tests.conftest import NOW
 from tests.samples import add_task, add_user
 

@@ -1,6 +1,7 @@
 """Orders and their pages, on every engine, against sorting in memory."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,9 +12,9 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
+from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.listing.sorting import Order
 from tests.listings import add_tasks, everything, fill, in_order, pages, random_rows
 
 ROWS = 70
@@ -114,12 +115,11 @@ def test_rows_come_and_go_between_pages(database, sort):
 
 
 def test_equal_keys_need_no_sorting():
-    """Keys by which all rows are equal leave an order and a position; ids go the way of the last key."""
-    order = Order.parse("-user,-status", TASK_SORT_KEYS)
-    equal = [TASK_SORT_KEYS["user"], TASK_SORT_KEYS["status"]]
-    left, position = order.without(equal, ("ann@example.com", "todo", 7))
-    assert position == (7,)
-    assert [(directed.key, directed.descending) for directed in left.keys] == [(TASK_SORT_KEYS["id"], True)]
+    """No row is sorted by a key by which all are equal; ids go the way of the last key."""
+    order = replace(Order.parse("-user,-status", TASK_SORT_KEYS), equal=frozenset({"user", "status"}))
+    [query] = order.parts(task_query(TaskFilter(), []), ("ann@example.com", "todo", 7))
+    text = str(query.compile(compile_kwargs={"literal_binds": True}))
+    assert text.endswith("(tasks.id) < (7) ORDER BY tasks.id DESC")
 
 
 @pytest.mark.parametrize(
