@@ -21,7 +21,7 @@ from taskdb_cli.api.problems import error_response, problem_response
 from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.database import Database
 from taskdb_cli.errors import InvalidInput, TaskdbError
-from taskdb_cli.services.validation import MOST_REASONS, reason
+from taskdb_cli.models.fields import MOST_REASONS, reason
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 

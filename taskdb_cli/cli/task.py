@@ -94,12 +94,11 @@ def create(
     """Create a task."""
     from taskdb_cli.models.task import TaskCreate
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.validation import validate
 
     if if_not_exists and not external_id:
         raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
-    given = validate(TaskCreate, fields.given(run, title=title, external_id=external_id))
+    given = TaskCreate.checked(fields.given(run, title=title, external_id=external_id))
     make = service.create_unless_exists if if_not_exists else service.create
     record = run.database.write(lambda session: make(session, user, given, now=run.now))
     if record["created_at"] == run.now:
@@ -162,10 +161,9 @@ def update(
     """Change tasks, all or nothing; what is not named stays."""
     from taskdb_cli.models.task import TaskUpdate
     from taskdb_cli.services import task as service
-    from taskdb_cli.services.validation import validate
 
     run = invocation(ctx)
-    given = validate(TaskUpdate, fields.given(run, title=title))
+    given = TaskUpdate.checked(fields.given(run, title=title))
     changed = run.database.write(
         lambda session: service.change(session, ids, given, now=run.now, owner=user, if_version=if_version)
     )

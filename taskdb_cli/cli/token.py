@@ -35,11 +35,10 @@ def create(
     """Create an access token and print it once. Only its hash is kept."""
     from taskdb_cli.models.token import TokenCreate
     from taskdb_cli.services import token as service
-    from taskdb_cli.services.validation import validate
 
     run = invocation(ctx)
     expires_at = None if expires is None else parse_expiry(expires, now=run.now)
-    given = validate(TokenCreate, {"name": name, "scope": scope, "expires_at": expires_at})
+    given = TokenCreate.checked({"name": name, "scope": scope, "expires_at": expires_at})
     secret = service.generate()
     made = run.database.write(lambda session: service.create(session, given, secret, now=run.now, owner=user))
     bare = output.format in (None, Format.TABLE)

@@ -54,10 +54,9 @@ def create(
     """Create a user, and the embedded database if there is none yet."""
     from taskdb_cli.models.user import UserCreate, user_record
     from taskdb_cli.services import user as service
-    from taskdb_cli.services.validation import validate
 
     run = invocation(ctx)
-    given = validate(UserCreate, {"email": email, "name": name, "is_active": not inactive})
+    given = UserCreate.checked({"email": email, "name": name, "is_active": not inactive})
     make = service.create_unless_exists if if_not_exists else service.create
     user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
     if user.created_at == run.now:
@@ -114,11 +113,10 @@ def update(
     """Change a user; what is not named stays."""
     from taskdb_cli.models.user import UserUpdate, user_record
     from taskdb_cli.services import user as service
-    from taskdb_cli.services.validation import validate
 
     run = invocation(ctx)
     values = {"email": email, "name": name, "is_active": active}
-    given = validate(UserUpdate, {field: value for field, value in values.items() if value is not None})
+    given = UserUpdate.checked({field: value for field, value in values.items() if value is not None})
     changed = run.database.write(
         lambda session: service.change(session, user, given, now=run.now, if_version=if_version)
     )

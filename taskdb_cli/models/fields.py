@@ -5,13 +5,16 @@ The constraints of the database have the last word.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ValidationError, WithJsonSchema
 from sqlmodel import SQLModel
 
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+from taskdb_cli.text.escaping import brief
 
 EMAIL_LENGTH = 254
 NAME_LENGTH = 200
@@ -20,6 +23,9 @@ EXTERNAL_ID_LENGTH = 200
 DESCRIPTION_LENGTH = 20_000
 TIME_LENGTH = 100
 """Characters that the text of a time may have. No parser accepts a text nearly as long."""
+
+MOST_REASONS = 20
+"""How many fields at fault are named; a person mends no more of them at once."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -152,3 +158,34 @@ class Given(SQLModel):
     """What a caller gives. A field that is not declared is refused."""
 
     model_config = {"extra": "forbid", "defer_build": True}
+
+    @classmethod
+    def checked(cls, values: Mapping[str, object]) -> Self:
+        """Return the schema holding these values; raise InvalidInput that says what is wrong with which."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            raise InvalidInput("; ".join(reasons(exc))) from exc
+
+
+def reasons(error: ValidationError) -> list[str]:
+    """Return one phrase for each field at fault: its name and why; of many, the last says how many more."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    named = [reason(each["loc"], each["type"], each["msg"]) for each in details[:MOST_REASONS]]
+    more = len(details) - len(named)
+    return [*named, f"and {more} more"] if more else named
+
+
+def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    """Return the phrase for one field at fault, as pydantic tells its place, kind and message."""
+    field = brief(".".join(map(str, place)))
+    if kind == "missing":
+        return f"{field} is missing"
+    if kind == "extra_forbidden":
+        return f"{field} is not a known field"
+    if kind == "timezone_aware":
+        return f"{field} must be a time with a zone, such as 2026-12-01T17:00:00Z"
+    text = brief(message.removeprefix("Value error, "))
+    if not field:
+        return text
+    return f"{field} {text}" if kind == "value_error" else f"{field}: {text}"

@@ -15,12 +15,12 @@ from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, Trans
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
+from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import equal_keys, task_count_query, task_query, task_records
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.validation import explained
 
 _tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))
 

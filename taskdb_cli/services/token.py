@@ -14,9 +14,9 @@ from taskdb_cli import errors
 from taskdb_cli.models.token import AccessToken, TokenCreate
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TOKEN_FIELDS, TokenScope
+from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.pages import Record
-from taskdb_cli.services.validation import explained
 
 PREFIX = "taskdb_"
 """How every token begins, so that people and scanners recognize a leaked one."""

@@ -13,11 +13,11 @@ from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
+from taskdb_cli.services import explained
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import user_count_query, user_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import UserFilter
-from taskdb_cli.services.validation import explained
 
 
 @dataclass(frozen=True)

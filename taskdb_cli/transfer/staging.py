@@ -30,8 +30,8 @@ from sqlmodel import Session, SQLModel
 
 from taskdb_cli.database import bulk_insert
 from taskdb_cli.errors import InvalidRecords, StorageFailed
+from taskdb_cli.models.fields import reasons
 from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
-from taskdb_cli.services.validation import reasons
 from taskdb_cli.text.escaping import brief, one_line
 from taskdb_cli.transfer.files import Source
 

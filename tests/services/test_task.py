@@ -12,7 +12,6 @@ from taskdb_cli.services.listing import pages as listing
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.validation import validate
 from tests.conftest import NOW
 from tests.samples import add_task, add_user, emails, titles
 
@@ -337,7 +336,7 @@ def test_stream_of_more_than_a_fetch(database, ann, monkeypatch):
 def test_invalid_task(values, message):
     """Every field that breaks a rule is named with the reason."""
     with pytest.raises(InvalidInput) as refusal:
-        validate(TaskCreate, values)
+        TaskCreate.checked(values)
     assert refusal.value.message.startswith(message)
 
 
@@ -345,11 +344,11 @@ def test_invalid_task(values, message):
 def test_update_cannot_take_away(field):
     """What a task must have cannot be set to nothing."""
     with pytest.raises(InvalidInput, match=field):
-        validate(TaskUpdate, {field: None})
+        TaskUpdate.checked({field: None})
 
 
 @pytest.mark.parametrize("moment", [5, 5.5, "5", "1700000000", True, b"2026-12-01", ""])
 def test_a_number_is_no_time(moment):
     """Seconds since some year are never taken for a time."""
     with pytest.raises(InvalidInput, match=r"^due_at must be a time such as 2026-12-01T17:00:00Z$"):
-        validate(TaskCreate, {"title": "a", "due_at": moment})
+        TaskCreate.checked({"title": "a", "due_at": moment})

@@ -18,7 +18,6 @@ from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.services import token as service
 from taskdb_cli.services import user as users
 from taskdb_cli.services.token import Access
-from taskdb_cli.services.validation import validate
 from tests.conftest import NOW
 from tests.samples import add_token, add_user
 from tests.schemas import execute
@@ -108,7 +107,7 @@ def test_names_are_unique(database):
 def test_a_name_obeys_the_rules_of_names(name):
     """A token's name is a short text on one line, as a user's is."""
     with pytest.raises(InvalidInput, match=r"^name "):
-        validate(TokenCreate, {"name": name})
+        TokenCreate.checked({"name": name})
 
 
 @pytest.mark.parametrize("ref", ["cron", "1", "001"])
@@ -136,13 +135,13 @@ def test_revoking_what_is_not_there(database, ref):
 def test_a_name_is_no_number(name):
     """What a person, or a command, could take for an id is no name."""
     with pytest.raises(InvalidInput, match=r"^name is a number"):
-        validate(TokenCreate, {"name": name})
+        TokenCreate.checked({"name": name})
 
 
 @pytest.mark.parametrize("name", ["1a", "#1", "v1.2", "2026-11-22", "-", "\uff11\u53f7"])
 def test_a_name_may_have_digits(name):
     """Digits with anything else beside them are a name."""
-    assert validate(TokenCreate, {"name": name}).name == name
+    assert TokenCreate.checked({"name": name}).name == name
 
 
 def test_digits_are_an_id(database, url):

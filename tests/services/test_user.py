@@ -18,7 +18,6 @@ from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
-from taskdb_cli.services.validation import validate
 from tests.conftest import NOW, open_database
 from tests.samples import add_task, add_user, emails, titles, user_records
 
@@ -359,14 +358,14 @@ def run_overlapping(database, first, second):
 def test_invalid_user(values, message):
     """Every field that breaks a rule is named with the reason."""
     with pytest.raises(InvalidInput) as refusal:
-        validate(UserCreate, values)
+        UserCreate.checked(values)
     assert refusal.value.message.startswith(message)
 
 
 def test_every_fault_is_named():
     """All faults of one input are told at once."""
     with pytest.raises(InvalidInput, match=r"email is not .*; name is empty"):
-        validate(UserCreate, {"email": "x", "name": ""})
+        UserCreate.checked({"email": "x", "name": ""})
 
 
 ADDRESSES = [
