@@ -7,20 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.listing import Count, Explain, Fields, choose_fields, read_request, show_list
-from taskdb_cli.cli.options import (
-    Commands,
-    DryRun,
-    HelpfulGroup,
-    IfNotExists,
-    IfVersion,
-    TaskArguments,
-    Yes,
-    optional,
-    optional_user,
-)
+from taskdb_cli.cli.options import optional, optional_user
 from taskdb_cli.cli.output import (
     FormatOption,
     Output,
@@ -30,22 +21,13 @@ from taskdb_cli.cli.output import (
     show_record,
     show_records,
 )
-from taskdb_cli.cli.transfer import (
-    CountsOutput,
-    ExportOutput,
-    FileArgument,
-    FromTaskFile,
-    IfExisting,
-    import_file,
-    print_export,
-)
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format, Record
 from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.times import parse_when
 
-app = Commands(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
+app = options.Commands(help="Create, list, change and delete tasks.", cls=options.HelpfulGroup)
 
 EXPORT = replace(TASK_QUERY, sort="id", paged=False)
 
@@ -65,7 +47,8 @@ class TaskFields:
         ),
     ] = None
     due: Annotated[
-        str | None, optional("2026-12-01, '+3d', 'friday', 'tomorrow 17:00', or 'none'.", metavar="WHEN")
+        str | None,
+        optional("2026-12-01, '+3d', 'friday', 'tomorrow 17:00', or 'none'.", metavar="WHEN"),
     ] = None
 
     def given(self, run: Invocation, **more: object) -> dict[str, object]:
@@ -88,7 +71,7 @@ def create(
     ],
     fields: TaskFields,
     external_id: Annotated[str | None, optional("The task's id elsewhere, unique per user.")] = None,
-    if_not_exists: IfNotExists = False,
+    if_not_exists: options.IfNotExists = False,
     output: Output,
 ) -> None:
     """Create a task."""
@@ -150,57 +133,50 @@ def show(
 @app.command(epilog="Example: taskdb task update 7 8 --priority high --due none")
 def update(
     ctx: typer.Context,
-    ids: TaskArguments,
+    ids: options.TaskArguments,
     *,
     title: Annotated[str | None, optional("A new title.")] = None,
     fields: TaskFields,
     user: Annotated[str | None, optional_user("A new owner.")] = None,
-    if_version: IfVersion = None,
+    if_version: options.IfVersion = None,
     output: Output,
 ) -> None:
     """Change tasks, all or nothing; what is not named stays."""
-    from taskdb_cli.models.task import TaskUpdate
-    from taskdb_cli.services import task as service
-
-    run = invocation(ctx)
-    given = TaskUpdate.checked(fields.given(run, title=title))
-    changed = run.database.write(
-        lambda session: service.change(session, ids, given, now=run.now, owner=user, if_version=if_version)
-    )
-    _show_changed(run, changed, output)
+    given = fields.given(invocation(ctx), title=title)
+    _change(ctx, ids, given, output, owner=user, if_version=if_version)
 
 
 @app.command(epilog="Example: taskdb task start 7")
-def start(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
+def start(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
     """Mark tasks as in progress, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.IN_PROGRESS, output)
+    _change(ctx, ids, {"status": TaskStatus.IN_PROGRESS}, output)
 
 
 @app.command(epilog="Example: taskdb task done 7 8 9")
-def done(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
+def done(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
     """Mark tasks as done, all or nothing; one that is done already keeps its time."""
-    _set_status(ctx, ids, TaskStatus.DONE, output)
+    _change(ctx, ids, {"status": TaskStatus.DONE}, output)
 
 
 @app.command(epilog="Example: taskdb task reopen 7")
-def reopen(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
+def reopen(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
     """Mark tasks as to do again, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.TODO, output)
+    _change(ctx, ids, {"status": TaskStatus.TODO}, output)
 
 
 @app.command(epilog="Example: taskdb task cancel 7")
-def cancel(ctx: typer.Context, ids: TaskArguments, *, output: Output) -> None:
+def cancel(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
     """Mark tasks as cancelled, all or nothing."""
-    _set_status(ctx, ids, TaskStatus.CANCELLED, output)
+    _change(ctx, ids, {"status": TaskStatus.CANCELLED}, output)
 
 
 @app.command(epilog="Example: taskdb task delete 7 8 --yes")
 def delete(
     ctx: typer.Context,
-    ids: TaskArguments,
+    ids: options.TaskArguments,
     *,
-    yes: Yes = False,
-    dry_run: DryRun = False,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
     output: FormatOption = None,
 ) -> None:
     """Delete tasks, all or nothing."""
@@ -222,13 +198,13 @@ def delete(
 @app.command("import", epilog="Example: taskdb task import tasks.csv --user ann@example.com --dry-run")
 def import_(
     ctx: typer.Context,
-    file: FileArgument,
+    file: transfer.FileArgument,
     *,
     user: Annotated[str | None, optional_user("Give all tasks to this user, whatever the file says.")] = None,
-    source: FromTaskFile = "auto",
-    existing: IfExisting = Existing.UPDATE,
-    dry_run: DryRun = False,
-    output: CountsOutput = None,
+    source: transfer.FromTaskFile = "auto",
+    existing: transfer.IfExisting = Existing.UPDATE,
+    dry_run: options.DryRun = False,
+    output: transfer.CountsOutput = None,
 ) -> None:
     """Import tasks from CSV, JSON, NDJSON or Taskwarrior's export, all or nothing.
 
@@ -237,7 +213,7 @@ def import_(
     from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 
     run = invocation(ctx)
-    import_file(
+    transfer.import_file(
         run,
         file,
         source,
@@ -250,7 +226,9 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb task export --user ann@example.com -o csv > tasks.csv")
-def export(ctx: typer.Context, *, given: Annotated[dict[str, Any], EXPORT], output: ExportOutput) -> None:
+def export(
+    ctx: typer.Context, *, given: Annotated[dict[str, Any], EXPORT], output: transfer.ExportOutput
+) -> None:
     """Print all matching tasks, in a format that import reads."""
     from taskdb_cli.services import task as service
 
@@ -259,25 +237,24 @@ def export(ctx: typer.Context, *, given: Annotated[dict[str, Any], EXPORT], outp
     with run.database.stream(
         lambda session: service.stream(session, request.filter, request.order)
     ) as records:
-        print_export(run.counting(records), TASKS, output)
+        transfer.print_export(run.counting(records), TASKS, output)
 
 
-def _set_status(ctx: typer.Context, ids: list[int], status: TaskStatus, output: Output) -> None:
+def _change(
+    ctx: typer.Context, ids: list[int], values: dict[str, object], output: Output, **more: Any
+) -> None:
+    from taskdb_cli.models.task import TaskUpdate
     from taskdb_cli.services import task as service
 
-    run = invocation(ctx)
-    changed = run.database.write(lambda session: service.set_status(session, ids, status, now=run.now))
-    _show_changed(run, changed, output)
-
-
-def _show_changed(run: Invocation, records: Sequence[Record], output: Output) -> None:
-    if updated := [record for record in records if record["updated_at"] == run.now]:
+    run, given = invocation(ctx), TaskUpdate.checked(values)
+    changed = run.database.write(lambda session: service.change(session, ids, given, now=run.now, **more))
+    if updated := [record for record in changed if record["updated_at"] == run.now]:
         one = f"show {updated[0]['id']}" if len(updated) == 1 else "list"
         run.did(f"updated {_describe(updated)}", look=f"taskdb task {one}")
-    if len(records) == 1:
-        show_record(records[0], TASKS, output)
+    if len(changed) == 1:
+        show_record(changed[0], TASKS, output)
     else:
-        show_records(records, TASKS, output)
+        show_records(changed, TASKS, output)
 
 
 def _describe(records: Sequence[Record]) -> str:

@@ -7,30 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.listing import Count, Fields, choose_fields, read_request, show_list
-from taskdb_cli.cli.options import (
-    Commands,
-    DryRun,
-    HelpfulGroup,
-    IfNotExists,
-    IfVersion,
-    UserArgument,
-    UserArguments,
-    Yes,
-    optional,
-    optional_user,
-)
+from taskdb_cli.cli.options import optional, optional_user
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
-from taskdb_cli.cli.transfer import (
-    CountsOutput,
-    ExportOutput,
-    FileArgument,
-    FromUserFile,
-    IfExisting,
-    import_file,
-    print_export,
-)
 from taskdb_cli.models.vocabulary import Existing, in_words
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
 from taskdb_cli.services.listing.query import USER_QUERY
@@ -38,7 +19,7 @@ from taskdb_cli.services.listing.query import USER_QUERY
 if TYPE_CHECKING:
     from taskdb_cli.services.user import Deletion
 
-app = Commands(help="Create, list, change and delete users.", cls=HelpfulGroup)
+app = options.Commands(help="Create, list, change and delete users.", cls=options.HelpfulGroup)
 
 
 @app.command(epilog="Example: taskdb user create --email ann@example.com --name Ann")
@@ -48,7 +29,7 @@ def create(
     email: Annotated[str, typer.Option(help="The address, unique; case is not kept.")],
     name: Annotated[str, typer.Option(help="What the user is called.")],
     inactive: Annotated[bool, typer.Option("--inactive", help="Mark the user as inactive.")] = False,
-    if_not_exists: IfNotExists = False,
+    if_not_exists: options.IfNotExists = False,
     output: Output,
 ) -> None:
     """Create a user, and the embedded database if there is none yet."""
@@ -87,7 +68,7 @@ def list_(
 
 
 @app.command(epilog="Example: taskdb user show ann@example.com -o json")
-def show(ctx: typer.Context, user: UserArgument, *, output: Output) -> None:
+def show(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> None:
     """Show one user."""
     from taskdb_cli.models.user import user_record
     from taskdb_cli.services import user as service
@@ -99,7 +80,7 @@ def show(ctx: typer.Context, user: UserArgument, *, output: Output) -> None:
 @app.command(epilog="Example: taskdb user update ann@example.com --name 'Ann Lee' --inactive")
 def update(
     ctx: typer.Context,
-    user: UserArgument,
+    user: options.UserArgument,
     *,
     email: Annotated[str | None, optional("A new address.")] = None,
     name: Annotated[str | None, optional("A new name.")] = None,
@@ -107,7 +88,7 @@ def update(
         bool | None,
         typer.Option("--active/--inactive", help="Whether the user is active.", show_default=False),
     ] = None,
-    if_version: IfVersion = None,
+    if_version: options.IfVersion = None,
     output: Output,
 ) -> None:
     """Change a user; what is not named stays."""
@@ -128,13 +109,13 @@ def update(
 @app.command(epilog="Example: taskdb user delete ann@example.com --reassign-to bob@example.com --yes")
 def delete(
     ctx: typer.Context,
-    users: UserArguments,
+    users: options.UserArguments,
     *,
     reassign_to: Annotated[
         str | None, optional_user("Give the tasks to this user instead of deleting them.")
     ] = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
     output: FormatOption = None,
 ) -> None:
     """Delete users and their tasks, all or nothing."""
@@ -159,18 +140,18 @@ def delete(
 @app.command("import", epilog="Example: taskdb user import users.csv --existing skip")
 def import_(
     ctx: typer.Context,
-    file: FileArgument,
+    file: transfer.FileArgument,
     *,
-    source: FromUserFile = "auto",
-    existing: IfExisting = Existing.UPDATE,
-    dry_run: DryRun = False,
-    output: CountsOutput = None,
+    source: transfer.FromUserFile = "auto",
+    existing: transfer.IfExisting = Existing.UPDATE,
+    dry_run: options.DryRun = False,
+    output: transfer.CountsOutput = None,
 ) -> None:
     """Import users from CSV, JSON or NDJSON, all or nothing; the e-mail address tells who is who."""
     from taskdb_cli.transfer.users import import_users, read_users
 
     run = invocation(ctx)
-    import_file(
+    transfer.import_file(
         run,
         file,
         source,
@@ -183,7 +164,7 @@ def import_(
 
 
 @app.command(epilog="Example: taskdb user export -o csv > users.csv")
-def export(ctx: typer.Context, *, output: ExportOutput) -> None:
+def export(ctx: typer.Context, *, output: transfer.ExportOutput) -> None:
     """Print all users, in a format that import reads."""
     from taskdb_cli.services import user as service
 
@@ -192,7 +173,7 @@ def export(ctx: typer.Context, *, output: ExportOutput) -> None:
     with run.database.stream(
         lambda session: service.stream(session, all_users.filter, all_users.order)
     ) as records:
-        print_export(run.counting(records), USERS, output)
+        transfer.print_export(run.counting(records), USERS, output)
 
 
 def _describe(deletion: Deletion) -> str:

@@ -170,11 +170,6 @@ def change(
     return records
 
 
-def set_status(session: Session, ids: Sequence[int], status: TaskStatus, *, now: datetime) -> list[Record]:
-    """Move tasks to a status; all or nothing, and nothing for a task that is there already."""
-    return change(session, ids, TaskUpdate(status=status), now=now)
-
-
 def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     """Delete tasks, all or nothing; return what they were. Raises TaskNotFound."""
     wanted = _possible(ids)

@@ -139,7 +139,7 @@ def test_connection_that_dies_in_use(url, pooled, opened):
             pid = session.connection().exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
             with connect(url) as other:
                 other.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
-        return task.set_status(session, [1], TaskStatus.DONE, now=NOW)
+        return task.change(session, [1], TaskUpdate(status=TaskStatus.DONE), now=NOW)
 
     add_user(pooled)
     add_task(pooled)

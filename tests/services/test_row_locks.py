@@ -67,12 +67,12 @@ def locked_while_waiting(
     [
         partial(task.change, ids=[5, 3, 1], given=TaskUpdate(title="Other"), now=NOW),
         partial(task.change, ids=[5, 3, 1], given=TaskUpdate(), now=NOW, owner=BOB),
-        partial(task.set_status, ids=[5, 3, 1], status=TaskStatus.DONE, now=NOW),
+        partial(task.change, ids=[5, 3, 1], given=TaskUpdate(status=TaskStatus.DONE), now=NOW),
         partial(task.remove, ids=[5, 3, 1]),
         partial(user.remove, refs=[ANN], now=NOW),
         partial(user.remove, refs=[ANN], now=NOW, reassign_to=BOB),
     ],
-    ids=["change", "move", "set_status", "remove", "remove_user", "reassign"],
+    ids=["change", "move", "done", "remove", "remove_user", "reassign"],
 )
 def test_tasks_are_locked_in_order(url, database, work):
     """While the middle one of three tasks is held, the lowest is locked and the highest is not."""

@@ -41,7 +41,7 @@ def change(database, *ids, now=LATER, owner=None, if_version=None, **changes):
 
 
 def set_status(database, status, *ids, now=LATER):
-    return database.write(lambda session: service.set_status(session, ids, status, now=now))
+    return change(database, *ids, now=now, status=status)
 
 
 def test_create(database, ann):
@@ -146,7 +146,9 @@ def test_missing_tasks_are_all_named(database, ann):
     acts = [
         lambda session: service.get_all(session, [9, 1, 2**70, 8, 0, -(2**70)]),
         lambda session: service.remove(session, [9, 1, 2**70, 8, 0, -(2**70)]),
-        lambda session: service.set_status(session, [9, 1, 2**70, 8, 0, -(2**70)], TaskStatus.DONE, now=NOW),
+        lambda session: service.change(
+            session, [9, 1, 2**70, 8, 0, -(2**70)], TaskUpdate(status="done"), now=NOW
+        ),
     ]
     for act in acts:
         with pytest.raises(TaskNotFound, match=f"tasks 9, {2**70}, 8, 0, -{2**70} not found"):
