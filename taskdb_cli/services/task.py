@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, insert, literal, null, or_, select, update
+from sqlalchemy import Select, case, delete, insert, literal, literal_column, or_, select, update
 from sqlalchemy.sql import Executable
 from sqlmodel import Session
 
@@ -23,6 +23,9 @@ from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import TaskFilter
 
 _tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))
+_owner = select(_users.c.email).where(_users.c.id == literal_column("tasks.user_id")).scalar_subquery()
+_RECORD = [_owner.label("user") if field == "user" else _tasks.c[field] for field in TASK_FIELDS]
+"""What INSERT, UPDATE and DELETE return."""
 
 
 def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
@@ -30,7 +33,6 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
 
     Raises UserNotFound, or ExternalIdTaken when the user has a task of that external id.
     """
-    column, ref = users.key(owner)
     values = given.model_dump() | {
         "completed_at": (given.completed_at or now) if given.status is TaskStatus.DONE else None,
         "version": 1,
@@ -38,12 +40,11 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
         "updated_at": given.updated_at or now,
     }
     bound = [literal(value, _tasks.c[name].type) for name, value in values.items()]
-    row = select(_users.c.id, *bound).where(_users.c[column] == ref)
-    email = literal(ref, _users.c.email.type) if column == "email" else null()
-    statement = insert(_tasks).from_select(["user_id", *values], row).returning(*_returned(email))
+    row = select(_users.c.id, *bound).where(users.is_user(owner))
+    statement = insert(_tasks).from_select(["user_id", *values], row).returning(*_RECORD)
     with explained(
-        tasks_user_id_external_id_key=ExternalIdTaken(given.external_id, ref),
-        tasks_user_id_fkey=UserNotFound(ref),
+        tasks_user_id_external_id_key=ExternalIdTaken(given.external_id, owner),
+        tasks_user_id_fkey=UserNotFound(owner),
     ):
         made = _run(session, statement)
     if not made:
@@ -175,7 +176,7 @@ def remove(session: Session, ids: Sequence[int]) -> list[Record]:
     wanted = _possible(ids)
     if len(wanted) > 1:
         lock_tasks(session, wanted)
-    statement = delete(_tasks).where(_tasks.c.id.in_(wanted)).returning(*_returned())
+    statement = delete(_tasks).where(_tasks.c.id.in_(wanted)).returning(*_RECORD)
     return _in_order(ids, _run(session, statement))
 
 
@@ -193,10 +194,10 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
             return create(session, owner, given, now=now), True
     except ExternalIdTaken as exc:
         named = users.is_user(owner), _tasks.c.external_id == given.external_id
-        row = session.execute(task_records().where(*named)).one_or_none()
-        if row is None:
+        found = _run(session, task_records().where(*named))
+        if not found:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
-        return dict(zip(TASK_FIELDS, row, strict=True)), False
+        return next(iter(found.values())), False
 
 
 def lock_tasks(session: Session, ids: Sequence[int]) -> None:
@@ -232,7 +233,7 @@ def _update_tasks(
     conditions = [_tasks.c.id.in_(ids), or_(*differs.values())]
     if version is not None:
         conditions.append(_tasks.c.version == version)
-    return _run(session, update(_tasks).where(*conditions).values(values).returning(*_returned()))
+    return _run(session, update(_tasks).where(*conditions).values(values).returning(*_RECORD))
 
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
@@ -242,16 +243,7 @@ def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
 def _run(session: Session, statement: Executable) -> dict[int, Record]:
     records = [dict(zip(TASK_FIELDS, row, strict=True)) for row in session.execute(statement).all()]
     for record in records:
-        # The statement does not see the address of an owner who was named by id. It does not see that of an
-        # owner whose row is newer than the statement either, when it waited for the task to get that owner.
+        # A statement that waited for a task to get another owner does not see an owner who is newer than it.
         if record["user"] is None:
             record["user"] = session.scalar(select(_users.c.email).where(_users.c.id == record["user_id"]))
     return {record["id"]: record for record in records}
-
-
-def _returned(email: ColumnElement[Any] | None = None) -> list[ColumnElement[Any]]:
-    """Return the columns of a record, with this address of the user instead of that of the task's owner."""
-    if email is None:
-        owner = _users.c.id == _tasks.c.user_id
-        email = select(_users.c.email).where(owner).correlate(_tasks).scalar_subquery()
-    return [email.label("user") if field == "user" else _tasks.c[field] for field in TASK_FIELDS]

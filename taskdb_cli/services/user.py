@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from sqlalchemy import ColumnElement, Delete, Update, delete, func, update
 from sqlmodel import Session, col, select
@@ -18,6 +17,8 @@ from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import user_count_query, user_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import UserFilter
+
+_users = User.metadata.tables["users"].c
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,6 @@ def get(session: Session, ref: str, *, lock: bool = False) -> User:
     return user
 
 
-def key(ref: str) -> tuple[Literal["id", "email"], int | str]:
-    """Return which column has which value for that id or e-mail address; raise UserNotFound for neither."""
-    if (id := to_id(ref)) is not None:
-        return "id", id
-    try:
-        return "email", normalize_email(ref)
-    except ValueError:
-        raise errors.UserNotFound(ref) from None
-
-
 def to_id(ref: str) -> int | None:
     """Return the id that a reference of digits names, 0 if no row can have that id, or else None."""
     if not (ref.isascii() and ref.isdecimal()):
@@ -98,8 +89,11 @@ def to_id(ref: str) -> int | None:
 
 def is_user(ref: str) -> ColumnElement[bool]:
     """Return the condition that a user has that id or e-mail address; raise UserNotFound for neither."""
-    column, value = key(ref)
-    return col(getattr(User, column)) == value
+    id = to_id(ref)
+    try:
+        return _users.email == normalize_email(ref) if id is None else _users.id == id
+    except ValueError:
+        raise errors.UserNotFound(ref) from None
 
 
 def get_id(session: Session, ref: str) -> int:
