@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskdb_cli import services
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
@@ -24,8 +25,6 @@ def stats(
     ctx: typer.Context, *, user: Annotated[str | None, optional_user("Only theirs.")] = None, output: Output
 ) -> None:
     """Count tasks by status, priority and week, and show the oldest open one."""
-    from taskdb_cli.services import stats as service
-
     run = invocation(ctx)
     # The weeks begin on Mondays at midnight, local time. The current week is the last one.
     today = run.now.astimezone().date()
@@ -33,7 +32,7 @@ def stats(
     days = [monday + timedelta(weeks=number) for number in range(1 - WEEKS, 2)]
     boundaries = [datetime.combine(day, time.min).astimezone() for day in days]
     found = run.database.read(
-        lambda session: service.collect(session, user, now=run.now, boundaries=boundaries)
+        lambda session: services.stats.collect(session, user, now=run.now, boundaries=boundaries)
     )
     format = output.format_for(sys.stdout)
     if format is Format.TABLE:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation, invocation
@@ -76,13 +77,12 @@ def create(
 ) -> None:
     """Create a task."""
     from taskdb_cli.models.task import TaskCreate
-    from taskdb_cli.services import task as service
 
     if if_not_exists and not external_id:
         raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
     given = TaskCreate.checked(fields.given(run, title=title, external_id=external_id))
-    make = service.create_unless_exists if if_not_exists else service.create
+    make = services.task.create_unless_exists if if_not_exists else services.task.create
     record = run.database.write(lambda session: make(session, user, given, now=run.now))
     if record["created_at"] == run.now:
         run.did(f"created task {record['id']}", look=f"taskdb task show {record['id']}")
@@ -102,22 +102,20 @@ def list_(
     output: Output,
 ) -> None:
     """List tasks, filtered and sorted."""
-    from taskdb_cli.services import task as service
-
     run = invocation(ctx)
     request = read_request(run, TASK_QUERY, given)
     wanted, order, limit, after = request.filter, request.order, request.limit, request.after
     # The tasks of one user need no column that says so in every row.
     view = choose_fields(TASKS_OF_ONE if len(wanted.users) == 1 else TASKS, fields)
     if explain:
-        plans = run.database.read(
-            lambda session: service.explain(session, wanted, order, limit=limit, after=after, count=count)
+        explained = partial(
+            services.task.explain, filter=wanted, order=order, limit=limit, after=after, count=count
         )
-        show_plans(plans, output)
+        show_plans(run.database.read(explained), output)
     elif count:
-        show_count(run.database.read(lambda session: service.count(session, wanted)), output)
+        show_count(run.database.read(lambda session: services.task.count(session, wanted)), output)
     else:
-        show_list(run, request, view, output, find=service.find, stream=service.stream)
+        show_list(run, request, view, output, find=services.task.find, stream=services.task.stream)
 
 
 @app.command(epilog="Example: taskdb task show 7 -o json")
@@ -125,9 +123,7 @@ def show(
     ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output
 ) -> None:
     """Show one task."""
-    from taskdb_cli.services import task as service
-
-    show_record(invocation(ctx).database.read(lambda session: service.get(session, id)), TASKS, output)
+    show_record(invocation(ctx).database.read(lambda session: services.task.get(session, id)), TASKS, output)
 
 
 @app.command(epilog="Example: taskdb task update 7 8 --priority high --due none")
@@ -180,13 +176,11 @@ def delete(
     output: FormatOption = None,
 ) -> None:
     """Delete tasks, all or nothing."""
-    from taskdb_cli.services import task as service
-
     run = invocation(ctx)
     if not (yes or dry_run):
-        records = run.database.read(lambda session: service.get_all(session, ids))
+        records = run.database.read(lambda session: services.task.get_all(session, ids))
         run.confirm(f"delete {_describe(records)}", yes=yes)
-    gone = run.database.write(lambda session: service.remove(session, ids), dry_run=dry_run)
+    gone = run.database.write(lambda session: services.task.remove(session, ids), dry_run=dry_run)
     run.log.rows = len(gone)
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
     if not dry_run:
@@ -230,13 +224,10 @@ def export(
     ctx: typer.Context, *, given: Annotated[dict[str, Any], EXPORT], output: transfer.ExportOutput
 ) -> None:
     """Print all matching tasks, in a format that import reads."""
-    from taskdb_cli.services import task as service
-
     run = invocation(ctx)
     request = read_request(run, EXPORT, given)
-    with run.database.stream(
-        lambda session: service.stream(session, request.filter, request.order)
-    ) as records:
+    everything = partial(services.task.stream, filter=request.filter, order=request.order)
+    with run.database.stream(everything) as records:
         transfer.print_export(run.counting(records), TASKS, output)
 
 
@@ -244,10 +235,9 @@ def _change(
     ctx: typer.Context, ids: list[int], values: dict[str, object], output: Output, **more: Any
 ) -> None:
     from taskdb_cli.models.task import TaskUpdate
-    from taskdb_cli.services import task as service
 
     run, given = invocation(ctx), TaskUpdate.checked(values)
-    changed = run.database.write(lambda session: service.change(session, ids, given, now=run.now, **more))
+    changed = run.database.write(partial(services.task.change, ids=ids, given=given, now=run.now, **more))
     if updated := [record for record in changed if record["updated_at"] == run.now]:
         one = f"show {updated[0]['id']}" if len(updated) == 1 else "list"
         run.did(f"updated {_describe(updated)}", look=f"taskdb task {one}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from taskdb_cli import services
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import Commands, HelpfulGroup, optional, optional_user
 from taskdb_cli.cli.output import Output, show_record, show_records
@@ -34,13 +35,14 @@ def create(
 ) -> None:
     """Create an access token and print it once. Only its hash is kept."""
     from taskdb_cli.models.token import TokenCreate
-    from taskdb_cli.services import token as service
 
     run = invocation(ctx)
     expires_at = None if expires is None else parse_expiry(expires, now=run.now)
     given = TokenCreate.checked({"name": name, "scope": scope, "expires_at": expires_at})
-    secret = service.generate()
-    made = run.database.write(lambda session: service.create(session, given, secret, now=run.now, owner=user))
+    secret = services.token.generate()
+    made = run.database.write(
+        lambda session: services.token.create(session, given, secret, now=run.now, owner=user)
+    )
     bare = output.format in (None, Format.TABLE)
     try:
         if bare:
@@ -60,10 +62,8 @@ def create(
 @app.command("list", epilog="Example: taskdb token list")
 def list_(ctx: typer.Context, *, output: Output) -> None:
     """List access tokens by name, without the tokens themselves."""
-    from taskdb_cli.services import token as service
-
     run = invocation(ctx)
-    show_records(run.counting(run.database.read(service.find)), TOKENS, output)
+    show_records(run.counting(run.database.read(services.token.find)), TOKENS, output)
 
 
 @app.command(epilog="Example: taskdb token revoke dashboard")
@@ -74,21 +74,17 @@ def revoke(
     ],
 ) -> None:
     """Revoke an access token. Requests that come from now on are refused."""
-    from taskdb_cli.services import token as service
-
     run = invocation(ctx)
-    revoked = run.database.write(lambda session: service.revoke(session, token))
+    revoked = run.database.write(lambda session: services.token.revoke(session, token))
     run.say(f"revoked {revoked['name']}, token {revoked['id']}")
 
 
 def _revoke_unprinted(run: Invocation, id: int, cause: BaseException) -> TaskdbError:
     """Revoke a token that nobody has seen, and return the error of the command."""
-    from taskdb_cli.services import token as service
-
     reason = cause.strerror if isinstance(cause, OSError) else str(cause) or "interrupted"
     lost = f"the token could not be written to stdout ({reason})"
     try:
-        run.database.write(lambda session: service.revoke(session, str(id)))
+        run.database.write(lambda session: services.token.revoke(session, str(id)))
     except TaskdbError as failure:
         return Incomplete(
             f"{lost}, and token {id} could not be revoked: {failure.message}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.listing import Count, Fields, choose_fields, read_request, show_list
@@ -34,11 +35,10 @@ def create(
 ) -> None:
     """Create a user, and the embedded database if there is none yet."""
     from taskdb_cli.models.user import UserCreate, user_record
-    from taskdb_cli.services import user as service
 
     run = invocation(ctx)
     given = UserCreate.checked({"email": email, "name": name, "is_active": not inactive})
-    make = service.create_unless_exists if if_not_exists else service.create
+    make = services.user.create_unless_exists if if_not_exists else services.user.create
     user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
     if user.created_at == run.now:
         run.did(f"created user {user.id}", look=f"taskdb user show {user.id}")
@@ -55,15 +55,13 @@ def list_(
     output: Output,
 ) -> None:
     """List users, filtered and sorted."""
-    from taskdb_cli.services import user as service
-
     run = invocation(ctx)
     request, with_counts = read_request(run, USER_QUERY, given), given["with_counts"]
     view = choose_fields(USERS_WITH_COUNTS if with_counts else USERS, fields)
     if count:
-        show_count(run.database.read(lambda session: service.count(session, request.filter)), output)
+        show_count(run.database.read(lambda session: services.user.count(session, request.filter)), output)
         return
-    find, stream = service.find, service.stream
+    find, stream = services.user.find, services.user.stream
     show_list(run, request, view, output, find=find, stream=stream, with_counts=with_counts)
 
 
@@ -71,9 +69,8 @@ def list_(
 def show(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> None:
     """Show one user."""
     from taskdb_cli.models.user import user_record
-    from taskdb_cli.services import user as service
 
-    found = invocation(ctx).database.read(lambda session: service.get(session, user))
+    found = invocation(ctx).database.read(lambda session: services.user.get(session, user))
     show_record(user_record(found), USERS, output)
 
 
@@ -93,13 +90,12 @@ def update(
 ) -> None:
     """Change a user; what is not named stays."""
     from taskdb_cli.models.user import UserUpdate, user_record
-    from taskdb_cli.services import user as service
 
     run = invocation(ctx)
     values = {"email": email, "name": name, "is_active": active}
     given = UserUpdate.checked({field: value for field, value in values.items() if value is not None})
     changed = run.database.write(
-        lambda session: service.change(session, user, given, now=run.now, if_version=if_version)
+        lambda session: services.user.change(session, user, given, now=run.now, if_version=if_version)
     )
     if changed.updated_at == run.now:
         run.did(f"updated user {changed.id}", look=f"taskdb user show {changed.id}")
@@ -119,17 +115,13 @@ def delete(
     output: FormatOption = None,
 ) -> None:
     """Delete users and their tasks, all or nothing."""
-    from taskdb_cli.services import user as service
-
     run = invocation(ctx)
     if not (yes or dry_run):
-        found = run.database.read(
-            lambda session: service.preview_deletion(session, users, reassign_to=reassign_to)
-        )
+        preview = partial(services.user.preview_deletion, refs=users, reassign_to=reassign_to)
+        found = run.database.read(preview)
         run.confirm(f"delete {_describe(found)}", yes=yes)
-    done = run.database.write(
-        lambda session: service.remove(session, users, now=run.now, reassign_to=reassign_to), dry_run=dry_run
-    )
+    remove = partial(services.user.remove, refs=users, now=run.now, reassign_to=reassign_to)
+    done = run.database.write(remove, dry_run=dry_run)
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(done)}")
     if not dry_run:
         run.did(f"deleted {_describe(done)}", look="taskdb user list")
@@ -166,13 +158,10 @@ def import_(
 @app.command(epilog="Example: taskdb user export -o csv > users.csv")
 def export(ctx: typer.Context, *, output: transfer.ExportOutput) -> None:
     """Print all users, in a format that import reads."""
-    from taskdb_cli.services import user as service
-
     run = invocation(ctx)
     all_users = read_request(run, USER_QUERY, {"sort": "id"})
-    with run.database.stream(
-        lambda session: service.stream(session, all_users.filter, all_users.order)
-    ) as records:
+    everything = partial(services.user.stream, filter=all_users.filter, order=all_users.order)
+    with run.database.stream(everything) as records:
         transfer.print_export(run.counting(records), USERS, output)
 
 

@@ -7,8 +7,22 @@ caller's, and so are the time and the settings; services that maintain a whole d
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from taskdb_cli.errors import TaskdbError, Violation
+
+if TYPE_CHECKING:
+    from taskdb_cli.services import migrate, stamp, stats, task, token, user
+
+__all__ = ["explained", "migrate", "stamp", "stats", "task", "token", "user"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a service when a command uses it first, because `taskdb --help` must not wait for SQLAlchemy."""
+    if name not in __all__:
+        raise AttributeError(name)
+    return import_module(f"{__name__}.{name}")
 
 
 @contextmanager
