@@ -30,7 +30,7 @@ from taskdb_cli.times import parse_when
 
 app = options.Commands(help="Create, list, change and delete tasks.", cls=options.HelpfulGroup)
 
-EXPORT = replace(TASK_QUERY, sort="id", paged=False)
+EXPORT = replace(TASK_QUERY, sort="id", more=())
 
 
 @dataclass(frozen=True)
@@ -206,16 +206,11 @@ def import_(
     """
     from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 
-    run = invocation(ctx)
+    run, look = invocation(ctx), "taskdb task list"
+    read = partial(read_tasks, owned=user is not None)
+    bring_in = partial(import_tasks, owner=user, existing=existing, now=run.now)
     transfer.import_file(
-        run,
-        file,
-        source,
-        read=partial(read_tasks, owned=user is not None),
-        bring_in=partial(import_tasks, owner=user, existing=existing, now=run.now),
-        dry_run=dry_run,
-        output=output,
-        look="taskdb task list",
+        run, file, source, read=read, bring_in=bring_in, dry_run=dry_run, output=output, look=look
     )
 
 

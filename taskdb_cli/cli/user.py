@@ -142,16 +142,10 @@ def import_(
     """Import users from CSV, JSON or NDJSON, all or nothing; the e-mail address tells who is who."""
     from taskdb_cli.transfer.users import import_users, read_users
 
-    run = invocation(ctx)
+    run, look = invocation(ctx), "taskdb user list"
+    bring_in = partial(import_users, existing=existing, now=run.now)
     transfer.import_file(
-        run,
-        file,
-        source,
-        read=read_users,
-        bring_in=partial(import_users, existing=existing, now=run.now),
-        dry_run=dry_run,
-        output=output,
-        look="taskdb user list",
+        run, file, source, read=read_users, bring_in=bring_in, dry_run=dry_run, output=output, look=look
     )
 
 

@@ -38,32 +38,27 @@ def is_one_line(value: str) -> bool:
     return not (_SURROGATE.search(value) or _CONTROL.search(value))
 
 
-def _refuse_characters(value: str, forbidden: re.Pattern[str]) -> None:
+def _refuse(value: str, longest: int, forbidden: re.Pattern[str]) -> None:
+    if len(value) > longest:
+        raise ValueError(f"has {len(value)} characters; at most {longest} fit")
     if _SURROGATE.search(value):
         raise ValueError("is not valid UTF-8")
     if found := forbidden.search(value):
         raise ValueError(f"holds the control character U+{ord(found[0]):04X}")
 
 
-def _refuse_length(value: str, longest: int) -> None:
-    if len(value) > longest:
-        raise ValueError(f"has {len(value)} characters; at most {longest} fit")
-
-
 def _one_line(longest: int) -> AfterValidator:
     def validate(value: str) -> str:
-        _refuse_length(value, longest)
+        _refuse(value, longest, _CONTROL)
         if not value.strip(" "):
             raise ValueError("is empty")
-        _refuse_characters(value, _CONTROL)
         return value
 
     return AfterValidator(validate)
 
 
 def _description(value: str) -> str | None:
-    _refuse_length(value, DESCRIPTION_LENGTH)
-    _refuse_characters(value, _CONTROL_BUT_LINES)
+    _refuse(value, DESCRIPTION_LENGTH, _CONTROL_BUT_LINES)
     return value or None
 
 
@@ -74,19 +69,15 @@ def normalize_email(value: str) -> str:
     Raises ValueError for anything else. The length is checked first, because the time that Unicode
     normalization takes grows with its square.
     """
-    if len(value) > EMAIL_LENGTH:
-        raise ValueError(
-            f"is not an e-mail address: it has {len(value)} characters; at most {EMAIL_LENGTH} fit"
-        )
+    _refuse(value, EMAIL_LENGTH, _CONTROL)
     from email_validator import EmailNotValidError, validate_email
 
-    _refuse_characters(value, _CONTROL)
     try:
         checked = validate_email(value, check_deliverability=False, test_environment=True)
     except EmailNotValidError as exc:
         raise ValueError(f"is not an e-mail address: {str(exc).rstrip('.')}") from exc
     email = checked.normalized.lower()
-    _refuse_length(email, EMAIL_LENGTH)
+    _refuse(email, EMAIL_LENGTH, _CONTROL)
     return email
 
 

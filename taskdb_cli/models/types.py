@@ -78,12 +78,11 @@ class TextTimestamp(TypeDecorator[datetime]):
 class EnumValue(TypeDecorator[Any]):
     """A member of an enumeration as its value."""
 
-    kind: ClassVar[type]
     meanings: ClassVar[_Known]
 
     def process_bind_param(self, value: object, dialect: Dialect) -> Any:
         """Write the value."""
-        return None if value is None else self.kind(value)
+        return None if value is None else self.impl_instance.python_type(value)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         """Read the value as a member."""
@@ -95,7 +94,6 @@ class StatusText(EnumValue):
 
     impl = Text
     cache_ok = True
-    kind = str
     meanings = _Known("status", TaskStatus)
 
 
@@ -104,7 +102,6 @@ class PriorityNumber(EnumValue):
 
     impl = SmallNumber
     cache_ok = True
-    kind = int
     meanings = _Known("priority", TaskPriority)
 
 

@@ -18,7 +18,7 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import pages
-from taskdb_cli.services.listing.filters import equal_keys, task_count_query, task_query, task_records
+from taskdb_cli.services.listing.filters import TASK_RECORDS, equal_keys, task_count_query, task_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import TaskFilter
 
@@ -194,7 +194,7 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
             return create(session, owner, given, now=now), True
     except ExternalIdTaken as exc:
         named = users.is_user(owner), _tasks.c.external_id == given.external_id
-        found = _run(session, task_records().where(*named))
+        found = _run(session, TASK_RECORDS.where(*named))
         if not found:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
         return next(iter(found.values())), False
@@ -237,7 +237,7 @@ def _update_tasks(
 
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
-    return _run(session, task_records().where(_tasks.c.id.in_(ids))) if ids else {}
+    return _run(session, TASK_RECORDS.where(_tasks.c.id.in_(ids))) if ids else {}
 
 
 def _run(session: Session, statement: Executable) -> dict[int, Record]:

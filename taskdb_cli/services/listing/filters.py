@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -57,23 +57,21 @@ USER_SORT_KEYS = {name: _sort_key(name, field, _users[field]) for name, field in
 """What users can be sorted by."""
 
 
+TASK_RECORDS = select(
+    *[_users.email.label("user") if name == "user" else _tasks[name] for name in TASK_FIELDS]
+).join_from(Task.metadata.tables["tasks"], User.metadata.tables["users"])
+"""The query of the records of all tasks."""
+
+
 def equal_keys(filter: TaskFilter) -> frozenset[str]:
     """Return the names of the sort keys by which all matching tasks are equal."""
     wanted = {"user": filter.users, "status": filter.statuses, "priority": filter.priorities}
     return frozenset(name for name, values in wanted.items() if len(values) == 1)
 
 
-@cache
-def task_records() -> Select[Any]:
-    """Return the query of all tasks' records."""
-    columns = [_users.email.label("user") if name == "user" else _tasks[name] for name in TASK_FIELDS]
-    joined = Task.metadata.tables["tasks"].join(User.metadata.tables["users"], _tasks.user_id == _users.id)
-    return select(*columns).select_from(joined)
-
-
 def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users."""
-    return task_records().where(*_task_conditions(filter, owners))
+    return TASK_RECORDS.where(*_task_conditions(filter, owners))
 
 
 def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:

@@ -5,7 +5,7 @@ them. `filters` turns the filters into SQL. This module imports no SQLAlchemy an
 `taskdb --help` needs it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -74,14 +74,7 @@ class TaskFilter:
     """Which tasks are meant. A field that has its default restricts nothing."""
 
     users: Annotated[
-        tuple[str, ...],
-        Parameter(
-            "user",
-            list[str],
-            "Only theirs; repeat for several.",
-            metavar="USER",
-            convert=lambda given, *_: tuple(given),
-        ),
+        Sequence[str], Parameter("user", list[str], "Only theirs; repeat for several.", metavar="USER")
     ] = ()
     statuses: Annotated[frozenset[TaskStatus], _words("status", _STATUSES)] = frozenset()
     priorities: Annotated[frozenset[TaskPriority], _words("priority", _PRIORITIES)] = frozenset()
@@ -108,10 +101,7 @@ class UserFilter:
     active: Annotated[
         bool | None,
         Parameter(
-            "active",
-            bool | None,
-            "Only active users, or only inactive ones.",
-            option="--active/--inactive",
+            "active", bool | None, "Only active users, or only inactive ones.", option="--active/--inactive"
         ),
     ] = None
     search: Annotated[str, _search("Address or name")] = ""
@@ -119,6 +109,11 @@ class UserFilter:
 
 
 Filter = TypeVar("Filter", TaskFilter, UserFilter)
+
+PAGING = (
+    Parameter("limit", int, "How many records at most.", default=50, metavar="N"),
+    Parameter("after", str | None, "Continue after the page that printed this cursor.", None, "CURSOR"),
+)
 
 
 @dataclass(frozen=True)
@@ -130,8 +125,8 @@ class ListQuery(Generic[Filter]):
     """The sort keys, each with the field of a record that it sorts by."""
     sort: str
     """The order of a list that names none."""
-    more: tuple[Parameter, ...] = ()
-    paged: bool = True
+    more: tuple[Parameter, ...] = PAGING
+    """The parameters that do not change which records there are."""
 
     @cached_property
     def filters(self) -> dict[str, Parameter]:
@@ -147,12 +142,9 @@ class ListQuery(Generic[Filter]):
 
     @property
     def parameters(self) -> list[Parameter]:
-        """All parameters, those of paging included if the list has pages."""
-        return [*self.bound, *((LIMIT, AFTER) if self.paged else ()), *self.more]
+        """All parameters."""
+        return [*self.bound, *self.more]
 
-
-LIMIT = Parameter("limit", int, "How many records at most.", default=50, metavar="N")
-AFTER = Parameter("after", str | None, "Continue after the page that printed this cursor.", None, "CURSOR")
 
 TASK_QUERY = ListQuery(
     TaskFilter,
@@ -167,5 +159,5 @@ USER_QUERY = ListQuery(
     UserFilter,
     sorts={"id": "id", "email": "email", "name": "name", "created": "created_at", "updated": "updated_at"},
     sort="id",
-    more=(Parameter("with_counts", bool, "Show how many tasks each has.", default=False),),
+    more=(*PAGING, Parameter("with_counts", bool, "Show how many tasks each has.", default=False)),
 )
