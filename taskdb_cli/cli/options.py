@@ -9,10 +9,9 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from taskdb_cli.cli.completion import complete_users
+from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.cli.listing import option_of
-from taskdb_cli.services.listing.query import ListQuery
+from taskdb_cli.services.listing.query import ListQuery, Parameter
 
 
 def optional(help: str, **more: Any) -> Any:
@@ -40,6 +39,11 @@ IfVersion = Annotated[int | None, optional("Change it only if it is at this vers
 IfNotExists = Annotated[
     bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
 ]
+Fields = Annotated[
+    str | None, optional("Only these fields, comma-separated, in that order.", metavar="NAMES")
+]
+Count = Annotated[bool, typer.Option("--count", help="Print only how many match.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Print the SQL and how the engine runs it.")]
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -55,7 +59,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
         kind: Any = parameter.annotation
         [query] = getattr(kind, "__metadata__", [None])[:1]
         if isinstance(query, ListQuery):
-            kind, options = dict, [option_of(each) for each in query.parameters]
+            kind, options = dict, [_option_of(each) for each in query.parameters]
         elif is_dataclass(kind):
             options = [*inspect.signature(cast("type", kind), eval_str=True).parameters.values()]
         else:
@@ -73,6 +77,30 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_options
+
+
+def _option_of(parameter: Parameter) -> inspect.Parameter:
+    """Return the option that gives this parameter of a list."""
+    more: dict[str, Any] = {"help": parameter.help}
+    if parameter.name == "limit":
+        # Either engine can count to the highest limit.
+        more = {"help": "How many at most; 0 means all.", "min": 0, "max": 10**9}
+    elif parameter.name == "user":
+        more["autocompletion"] = complete_users
+    elif parameter.choices:
+        more["autocompletion"] = complete_words(parameter.choices)
+    option = typer.Option(
+        parameter.option or f"--{parameter.name.replace('_', '-')}",
+        metavar=parameter.metavar,
+        show_default=bool(parameter.default),
+        **more,
+    )
+    return inspect.Parameter(
+        parameter.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=parameter.default,
+        annotation=Annotated[parameter.type, option],
+    )
 
 
 class NotingGroup(TyperGroup):

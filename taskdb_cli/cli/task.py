@@ -11,7 +11,7 @@ from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.listing import Count, Explain, Fields, choose_fields, read_request, show_list
+from taskdb_cli.cli.listing import choose_fields, read_request, show_list
 from taskdb_cli.cli.options import optional, optional_user
 from taskdb_cli.cli.output import (
     FormatOption,
@@ -96,9 +96,9 @@ def list_(
     ctx: typer.Context,
     *,
     given: Annotated[dict[str, Any], TASK_QUERY],
-    fields: Fields = None,
-    count: Count = False,
-    explain: Explain = False,
+    fields: options.Fields = None,
+    count: options.Count = False,
+    explain: options.Explain = False,
     output: Output,
 ) -> None:
     """List tasks, filtered and sorted."""
@@ -115,7 +115,7 @@ def list_(
     elif count:
         show_count(run.database.read(lambda session: services.task.count(session, wanted)), output)
     else:
-        show_list(run, request, view, output, find=services.task.find, stream=services.task.stream)
+        show_list(run, request, view, output, services.task)
 
 
 @app.command(epilog="Example: taskdb task show 7 -o json")

@@ -1,24 +1,19 @@
 """taskdb user: people who own tasks."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.listing import Count, Fields, choose_fields, read_request, show_list
+from taskdb_cli.cli.listing import choose_fields, read_request, show_list
 from taskdb_cli.cli.options import optional, optional_user
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
-from taskdb_cli.models.vocabulary import Existing, in_words
+from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
 from taskdb_cli.services.listing.query import USER_QUERY
-
-if TYPE_CHECKING:
-    from taskdb_cli.services.user import Deletion
 
 app = options.Commands(help="Create, list, change and delete users.", cls=options.HelpfulGroup)
 
@@ -50,8 +45,8 @@ def list_(
     ctx: typer.Context,
     *,
     given: Annotated[dict[str, Any], USER_QUERY],
-    fields: Fields = None,
-    count: Count = False,
+    fields: options.Fields = None,
+    count: options.Count = False,
     output: Output,
 ) -> None:
     """List users, filtered and sorted."""
@@ -60,9 +55,8 @@ def list_(
     view = choose_fields(USERS_WITH_COUNTS if with_counts else USERS, fields)
     if count:
         show_count(run.database.read(lambda session: services.user.count(session, request.filter)), output)
-        return
-    find, stream = services.user.find, services.user.stream
-    show_list(run, request, view, output, find=find, stream=stream, with_counts=with_counts)
+    else:
+        show_list(run, request, view, output, services.user, with_counts=with_counts)
 
 
 @app.command(epilog="Example: taskdb user show ann@example.com -o json")
@@ -119,12 +113,12 @@ def delete(
     if not (yes or dry_run):
         preview = partial(services.user.preview_deletion, refs=users, reassign_to=reassign_to)
         found = run.database.read(preview)
-        run.confirm(f"delete {_describe(found)}", yes=yes)
+        run.confirm(f"delete {found.describe()}", yes=yes)
     remove = partial(services.user.remove, refs=users, now=run.now, reassign_to=reassign_to)
     done = run.database.write(remove, dry_run=dry_run)
-    run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(done)}")
+    run.say(f"{'would delete' if dry_run else 'deleted'} {done.describe()}")
     if not dry_run:
-        run.did(f"deleted {_describe(done)}", look="taskdb user list")
+        run.did(f"deleted {done.describe()}", look="taskdb user list")
     if output is Format.JSON:
         show_json(done.report(dry_run=dry_run))
 
@@ -157,11 +151,3 @@ def export(ctx: typer.Context, *, output: transfer.ExportOutput) -> None:
     everything = partial(services.user.stream, filter=all_users.filter, order=all_users.order)
     with run.database.stream(everything) as records:
         transfer.print_export(run.counting(records), USERS, output)
-
-
-def _describe(deletion: Deletion) -> str:
-    who = ", ".join(user.email for user in deletion.users)
-    tasks = in_words({"tasks": deletion.tasks})
-    if deletion.reassigned_to is not None:
-        return f"{who}, giving {tasks} to {deletion.reassigned_to.email}"
-    return f"{who} and {tasks}"

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import case, func, select
 from sqlmodel import Session, col
 
 from taskdb_cli.models.task import Task
@@ -52,28 +52,24 @@ def collect(session: Session, owner: str | None, *, now: datetime, boundaries: S
     names = (owner,) if owner is not None else ()
     by_creation = Order.parse("created", TASK_SORT_KEYS)
     oldest = tasks.find(session, TaskFilter(users=names, statuses=OPEN_STATUSES), by_creation, limit=1)
+    by_status, by_priority = dict.fromkeys(TaskStatus, 0), dict.fromkeys(TaskPriority, 0)
     keys = (col(Task.status), col(Task.priority))
-    numbers = session.execute(select(*keys, func.count()).where(*whose).group_by(*keys)).all()
-    moments = (col(Task.created_at), col(Task.completed_at))
-    weeks = [_count_between(session, whose, moment, boundaries) for moment in moments]
+    numbers = select(*keys, func.count()).where(*whose).group_by(*keys)
+    for status, priority, number in session.execute(numbers):
+        by_status[status] += number
+        by_priority[priority] += number
+
+    def count_weeks(moment: Any) -> list[int]:
+        counts = [func.count(case(((moment >= start) & (moment < end), 1))) for start, end in weeks]
+        within = (moment >= boundaries[0], moment < boundaries[-1])
+        return list(session.execute(select(*counts).where(*whose, *within)).one())
+
+    weeks = list(pairwise(boundaries))
+    created, completed = count_weeks(Task.created_at), count_weeks(Task.completed_at)
     return Stats(
-        by_status={
-            each: sum(number for status, _, number in numbers if status is each) for each in TaskStatus
-        },
-        by_priority={
-            each: sum(number for _, priority, number in numbers if priority is each) for each in TaskPriority
-        },
+        by_status,
+        by_priority,
         overdue=tasks.count(session, TaskFilter(users=names, overdue_at=now)),
-        weeks=[Week(*week) for week in zip(boundaries[:-1], *weeks, strict=True)],
+        weeks=[Week(*week) for week in zip(boundaries[:-1], created, completed, strict=True)],
         oldest_open=oldest.records[0] if oldest.records else None,
     )
-
-
-def _count_between(
-    session: Session, whose: Sequence[ColumnElement[bool]], moment: Any, boundaries: Sequence[datetime]
-) -> list[int]:
-    counts = [
-        func.count(case(((moment >= start) & (moment < end), 1))) for start, end in pairwise(boundaries)
-    ]
-    within = (moment >= boundaries[0], moment < boundaries[-1])
-    return list(session.execute(select(*counts).where(*whose, *within)).one())

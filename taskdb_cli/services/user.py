@@ -12,6 +12,7 @@ from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
+from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import explained
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import user_count_query, user_query
@@ -28,6 +29,12 @@ class Deletion:
     users: list[User]
     tasks: int
     reassigned_to: User | None = None
+
+    def describe(self) -> str:
+        """Return who goes with how many tasks, as a person is told it."""
+        who, tasks = ", ".join(user.email for user in self.users), in_words({"tasks": self.tasks})
+        heir = self.reassigned_to
+        return f"{who} and {tasks}" if heir is None else f"{who}, giving {tasks} to {heir.email}"
 
     def report(self, *, dry_run: bool) -> dict[str, object]:
         """Return what happened, or would, as programs are told it."""
