@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(f"{LISTING}/filters.py", '_at"] < moment', '_at"] <= moment', LISTS),
     Mutant(f"{LISTING}/filters.py", 'in (_ESCAPE, "%", "_"):', 'in ("%", "_"):', LISTS),
     Mutant(CURSOR, "checksum != _checksum(body, listing)", "False", LISTS),
-    Mutant(CURSOR, "if not order.holds(found.position):", "if False:", LISTS),
+    Mutant(CURSOR, "if not order.holds(position):", "if False:", LISTS),
     # Archives, backups and restores.
     Mutant(f"{BACKUP}/restore.py", "if held or damaged or trial:", "if damaged or trial:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),

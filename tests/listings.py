@@ -13,7 +13,7 @@ from taskdb_cli.database import Database, bulk_insert
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.cursor import Cursor
+from taskdb_cli.services.listing.cursor import decode, encode
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, fold
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
@@ -116,4 +116,4 @@ def pages(session: Session, filter: TaskFilter, sort: str, limit: int) -> Iterat
         yield [dict(record) for record in page.records]
         if page.next is None:
             return
-        position = Cursor.decode(Cursor(page.next, NOW).encode(sort), sort, order).position
+        position = decode(encode(page.next, NOW, sort), sort, order)[0]

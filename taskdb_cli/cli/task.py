@@ -11,8 +11,7 @@ from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.listing import choose_fields, read_request, show_list
-from taskdb_cli.cli.options import optional, optional_user
+from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
 from taskdb_cli.cli.output import (
     FormatOption,
     Output,

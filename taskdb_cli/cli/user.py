@@ -8,8 +8,7 @@ import typer
 from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.listing import choose_fields, read_request, show_list
-from taskdb_cli.cli.options import optional, optional_user
+from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format

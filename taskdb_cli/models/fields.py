@@ -110,14 +110,12 @@ def _priority(value: object) -> object:
     return TaskPriority.from_word(value if isinstance(value, str) else "")
 
 
-def _text(longest: int, *, may_be_empty: bool = False) -> WithJsonSchema:
-    control = r"\u0000-\u001f\u007f-\u009f"
-    pattern = f"[^{control}]*[^ {control}][^{control}]*"
-    pattern = f"^({pattern})?$" if may_be_empty else f"^{pattern}$"
-    return WithJsonSchema({"type": "string", "maxLength": longest, "pattern": pattern})
+def _text(longest: int, pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "maxLength": longest, "pattern": f"^{pattern}$"})
 
 
-_LINES = {"type": "string", "pattern": r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"}
+_LINE = r"[^{0}]*[^ {0}][^{0}]*".format(r"\u0000-\u001f\u007f-\u009f")
+_LINES = r"[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*"
 _PRIORITIES = {"type": "string", "enum": [priority.word for priority in TaskPriority]}
 
 # The JSON schemas tell readers of OpenAPI what the validators check.
@@ -126,13 +124,11 @@ Email = Annotated[
     AfterValidator(normalize_email),
     WithJsonSchema({"type": "string", "format": "email", "maxLength": EMAIL_LENGTH}),
 ]
-Name = Annotated[str, _one_line(NAME_LENGTH), _text(NAME_LENGTH)]
-Title = Annotated[str, _one_line(TITLE_LENGTH), _text(TITLE_LENGTH)]
+Name = Annotated[str, _one_line(NAME_LENGTH), _text(NAME_LENGTH, _LINE)]
+Title = Annotated[str, _one_line(TITLE_LENGTH), _text(TITLE_LENGTH, _LINE)]
 # An empty text means that there is none.
-ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH), _text(EXTERNAL_ID_LENGTH, may_be_empty=True)]
-Description = Annotated[
-    str, AfterValidator(_description), WithJsonSchema({**_LINES, "maxLength": DESCRIPTION_LENGTH})
-]
+ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH), _text(EXTERNAL_ID_LENGTH, f"({_LINE})?")]
+Description = Annotated[str, AfterValidator(_description), _text(DESCRIPTION_LENGTH, _LINES)]
 Status = Annotated[
     TaskStatus, BeforeValidator(_status), WithJsonSchema({"type": "string", "enum": [*TaskStatus]})
 ]

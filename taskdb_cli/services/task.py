@@ -121,8 +121,10 @@ def explain(
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
         return explain_queries(session, [task_count_query(filter, _owners(session, filter))])
-    queries = pages.queries(*_listed(session, filter, order), limit=limit, after=after)
-    return explain_queries(session, queries)
+    query, order = _listed(session, filter, order)
+    # The later parts of a page run only if the earlier ones do not fill it.
+    parts = order.parts(query, after)
+    return explain_queries(session, [part.limit(limit + 1) if limit else part for part in parts])
 
 
 def count(session: Session, filter: TaskFilter) -> int:

@@ -16,7 +16,6 @@ from taskdb_cli.health.registry import check
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task
-from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
@@ -277,8 +276,8 @@ def plans(exam: Examination) -> Result:
     slow = []
     for options, filter, owners, sort in forms:
         order = Order.parse(sort, TASK_SORT_KEYS)
-        for query in pages.queries(task_query(filter, owners), order, limit=PAGE):
-            sql = f"{exam.engine.explain} {literal_sql(exam.connection, query)}"
+        for part in order.parts(task_query(filter, owners)):
+            sql = f"{exam.engine.explain} {literal_sql(exam.connection, part.limit(PAGE + 1))}"
             lines = [str(line) for *_, line in exam.ask(sql)]
             if any(re.search(exam.engine.full_scan, line) for line in lines):
                 slow.append(f"{options}--sort {sort}")

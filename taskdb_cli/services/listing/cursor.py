@@ -31,44 +31,40 @@ class CursorUnusable(InvalidInput):
         )
 
 
-@dataclass(frozen=True)
-class Cursor:
-    """The position of a page's last row, and the time at which the first page was asked for.
+def encode(position: Position, now: datetime, listing: object) -> str:
+    """Return the cursor of a position as text for a URL or a shell.
 
-    It is no secret. The checksum finds damage, and binds the cursor to the filters and the sort of its list.
+    `now` is when the first page was asked for, and `listing` is what the caller asked for. A cursor is no
+    secret. Its checksum finds damage, and binds it to the filters and the sort of its list.
     """
+    # A time becomes an object, which tells it from a text.
+    body = json.dumps(
+        [position, now.isoformat()],
+        ensure_ascii=False,
+        separators=(",", ":"),
+        default=lambda time: {"t": time.isoformat()},
+    ).encode()
+    return _to_text(_checksum(body, listing) + body)
 
-    position: Position
-    now: datetime
 
-    def encode(self, listing: object) -> str:
-        """Return the cursor as text for a URL or a shell; `listing` is what the caller asked for."""
-        content = [self.position, self.now.isoformat()]
-        # A time becomes an object, which tells it from a text.
-        body = json.dumps(
-            content, ensure_ascii=False, separators=(",", ":"), default=lambda time: {"t": time.isoformat()}
-        ).encode()
-        return _to_text(_checksum(body, listing) + body)
+def decode(text: str, listing: object, order: Order) -> tuple[Position, datetime]:
+    """Read a cursor of that order back; raise CursorUnusable if it is damaged, or another list's.
 
-    @classmethod
-    def decode(cls, text: str, listing: object, order: Order) -> Cursor:
-        """Read a cursor of that order back; raise CursorUnusable if it is damaged, or another list's.
-
-        A cursor that is returned holds a value of the right type and range for each key of the order.
-        """
-        try:
-            raw = base64.b64decode(text[:LONGEST] + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
-            # Some damage decodes to the same bytes: spare bits of the last character, + for -, padding.
-            if _to_text(raw) != text or checksum != _checksum(body, listing):
-                raise CursorUnusable
-            position, now = json.loads(body, object_hook=lambda value: _decode_time(value["t"]))
-            found = cls(tuple(position), _decode_time(now))
-        except (ValueError, OverflowError, TypeError, KeyError, RecursionError) as exc:
-            raise CursorUnusable from exc
-        if not order.holds(found.position):
+    The position that is returned holds a value of the right type and range for each key of the order.
+    """
+    try:
+        raw = base64.b64decode(text[:LONGEST] + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+        # Some damage decodes to the same bytes: spare bits of the last character, + for -, padding.
+        if _to_text(raw) != text or checksum != _checksum(body, listing):
             raise CursorUnusable
-        return found
+        values, now = json.loads(body, object_hook=lambda value: _decode_time(value["t"]))
+        position, moment = tuple(values), _decode_time(now)
+    except (ValueError, OverflowError, TypeError, KeyError, RecursionError) as exc:
+        raise CursorUnusable from exc
+    if not order.holds(position):
+        raise CursorUnusable
+    return position, moment
 
 
 @dataclass(frozen=True)
@@ -106,8 +102,7 @@ class ListRequest(Generic[Filter]):
         order = Order.parse(given["sort"], TASK_SORT_KEYS if query.filter is TaskFilter else USER_SORT_KEYS)
         after = None
         if given.get("after") is not None:
-            cursor = Cursor.decode(given["after"], asked, order)
-            now, after = cursor.now, cursor.position
+            after, now = decode(given["after"], asked, order)
         values = {
             name: parameter.convert(asked[parameter.name], now, parse_time)
             for name, parameter in query.filters.items()
@@ -117,7 +112,7 @@ class ListRequest(Generic[Filter]):
 
     def cursor(self, page: Page) -> str | None:
         """Return the cursor of the page after this one, or None after the last."""
-        return None if page.next is None else Cursor(page.next, self.now).encode(self.asked)
+        return None if page.next is None else encode(page.next, self.now, self.asked)
 
 
 def _to_text(raw: bytes) -> str:

@@ -171,13 +171,6 @@ def page(
     return Page(records, None)
 
 
-def queries(
-    query: Select[Any], order: Order, *, limit: int, after: Position | None = None
-) -> list[Select[Any]]:
-    """Return the queries that a page may take; the later ones run only if the earlier fill no page."""
-    return [part.limit(limit + 1) if limit else part for part in order.parts(query, after)]
-
-
 def stream(
     session: Session,
     query: Select[Any],
