@@ -236,7 +236,7 @@ class Database:
 
         def ask() -> bool:
             with self.translating(), self._open() as connection:
-                return self.backend.is_committed(connection, transaction)
+                return transaction.is_committed(connection)
 
         try:
             return persist(ask, budget=self.options.retry_budget)
@@ -245,8 +245,7 @@ class Database:
         except (TaskdbError, KeyboardInterrupt) as exc:
             raise OutcomeUnknown(
                 f"the connection to {self.backend.place} broke while the change was being committed",
-                "look whether it is there before you try again; "
-                f"ask the server with: SELECT pg_xact_status('{transaction.id}')",
+                f"look whether it is there before you try again; ask the server with: {transaction.question}",
             ) from exc
 
     @contextmanager

@@ -20,11 +20,13 @@ MIGRATED = "taskdb_migrated"
 
 
 class Transaction(NamedTuple):
-    """What identifies a transaction whose outcome is looked up because the answer to its commit was lost."""
+    """A transaction whose outcome can be looked up if the answer to its commit was lost."""
 
-    id: str
-    recovered: str
-    """When the server last recovered from a crash. Since then it may have given out the id again."""
+    is_committed: Callable[[Connection], bool]
+    """Ask over another connection. Raises DatabaseUnavailable if it cannot be told yet, and OutcomeUnknown if
+    it can never be told."""
+    question: str
+    """The SQL by which a person can ask."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,6 @@ class Backend(ABC):
     def transaction(self, connection: Connection) -> Transaction | None:
         """Return the running transaction, begun with `write_options`; None if it cannot be looked up."""
         return None
-
-    def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
-        """Return whether a transaction took effect.
-
-        Raises DatabaseUnavailable if it cannot be told yet, and OutcomeUnknown if it can never be told.
-        """
-        raise NotImplementedError
 
     @abstractmethod
     def translate(self, error: Exception) -> TaskdbError:

@@ -129,7 +129,7 @@ def test_a_pooler_of_neon_is_recognized(isolated):
     direct = settings.direct_database()
     assert direct.url.host == "ep-cool-sun-123456.eu-central-1.aws.neon.tech"
     assert not direct.options.pooled
-    assert "statement_timeout" in arguments_of(direct)["options"]
+    assert "taskdb.session" in arguments_of(direct)["options"]
     for other in (NEON.replace("-pooler", ""), NEON.replace("neon.tech", "example.com")):
         unpooled = load_settings(database_url=other, environment={})
         assert not unpooled.options.pooled

@@ -89,7 +89,7 @@ def test_id_given_out_again_after_a_crash(database, crash_once):
 
     def work(session):
         user.create(session, UserCreate(email="ann@example.com", name="Ann"), now=NOW)
-        id = int(database.backend.transaction(session.connection()).id)
+        id = session.execute(text("SELECT pg_current_xact_id()::text::bigint")).scalar_one()
 
         def crash(_) -> None:
             crash_once()

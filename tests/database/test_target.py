@@ -170,11 +170,11 @@ def test_psycopg_is_told_what_a_service_says(monkeypatch):
 
 
 def test_options_of_every_source(monkeypatch):
-    """Options that are given twice, or by PGOPTIONS, are all sent, before those that taskdb needs."""
+    """Options that are given twice, or by PGOPTIONS, are all sent, before the mark of taskdb."""
     twice = told("postgresql://localhost/d?options=-c%20a.a%3D1&options=-c%20b.b%3D2")["options"]
-    assert twice.startswith("-c a.a=1 -c b.b=2 -c client_encoding=UTF8 ")
+    assert twice == "-c a.a=1 -c b.b=2 -c taskdb.session=yes"
     monkeypatch.setenv("PGOPTIONS", "-c c.c=3")
-    assert told("postgresql://localhost/d")["options"].startswith("-c c.c=3 -c client_encoding=UTF8 ")
+    assert told("postgresql://localhost/d")["options"] == "-c c.c=3 -c taskdb.session=yes"
 
 
 NEON_WAYS = [

@@ -6,7 +6,6 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from sqlalchemy import Connection, Engine, NullPool, event
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import InvalidatePoolError
@@ -15,7 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from taskdb_cli.database.backend import MIGRATED
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql.target import Target
-from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
+from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import InvalidConfiguration, SchemaMissing, TaskdbError
 
 POOL_RECYCLE = 240
@@ -79,9 +78,7 @@ def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
         # A pooler refuses start-up options, even those that libpq would take from PGOPTIONS.
         arguments.setdefault("options", "")
     else:
-        settings = _settings(options) | {_OWN_SESSION: "yes"}
-        given = [f"-c {name}={value}" for name, value in settings.items()]
-        arguments["options"] = " ".join([target.options, *given]).strip()
+        arguments["options"] = f"{target.options} -c {_OWN_SESSION}=yes".strip()
     return arguments
 
 
@@ -137,20 +134,14 @@ def check_idle_connections(engine: Engine) -> None:
 
 
 def set_session(
-    raw: psycopg.Connection[Any],
-    execute: Callable[..., Any],
-    info: MutableMapping[Any, Any],
-    options: Options,
-    place: str,
+    execute: Callable[..., Any], info: MutableMapping[Any, Any], options: Options, place: str
 ) -> None:
     """Set everything by one statement, for the transaction only unless the session is our own.
 
     `execute` runs it on the connection, and `info` gets MIGRATED and OWN. Only one schema counts from then
-    on: that of the options, or the one that the search path leads to. Raises EncodingUnsupported,
-    SchemaMissing, or TaskdbError for a schema that the role may not use.
+    on: that of the options, or the one that the search path leads to. Raises SchemaMissing, or TaskdbError
+    for a schema that the role may not use.
     """
-    how_to_create = "make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
-    require_utf8(place, raw.info.parameter_status("server_encoding"), how_to_create)
     found = execute(SET_SESSION, (json.dumps(_settings(options)), options.schema)).fetchone()
     name, exists, usable, info[MIGRATED], info[OWN], *_ = found
     # Schemas whose names begin with pg_ are the server's own, or temporary.
@@ -159,13 +150,12 @@ def set_session(
             f"no schema in the search path exists in {place} that the role may use",
             "GRANT USAGE ON SCHEMA to the role, create a schema, or choose one with --schema",
         )
-    quoted = sql.Identifier(name).as_string()
     if not exists:
-        raise SchemaMissing(f"{place}: the schema does not exist", f"CREATE SCHEMA {quoted}")
+        raise SchemaMissing(f"{place}: the schema does not exist", f"CREATE SCHEMA {identifier(name)}")
     if not usable:
         raise TaskdbError(
             f"{place}: the role of the database URL may not use this schema",
-            f"GRANT USAGE ON SCHEMA {quoted} TO the role",
+            f"GRANT USAGE ON SCHEMA {identifier(name)} TO the role",
         )
 
 
@@ -188,12 +178,10 @@ def _settings(options: Options) -> dict[str, str]:
 
 def require_schema_name(name: str) -> None:
     """Raise InvalidConfiguration for a name that no schema of taskdb can have."""
-    reason = ""
-    # Text that is printable can be encoded.
-    if not name.isprintable() or not 1 <= len(name.encode()) <= _LONGEST_NAME:
-        reason = f"must be printable text of 1 to {_LONGEST_NAME} bytes"
-    elif name.startswith("pg_") or name in ("information_schema", "$user"):
-        # The search path takes "$user" for the name of the role, in quotes too.
-        reason = f"must not be {name}, which PostgreSQL keeps for itself"
-    if reason:
-        raise InvalidConfiguration(f"the name of the schema {reason}", "check --schema and TASKDB_SCHEMA")
+    # Text that is printable can be encoded. The search path takes "$user" for the name of the role.
+    usable = name.isprintable() and 1 <= len(name.encode()) <= _LONGEST_NAME
+    if not usable or name.startswith("pg_") or name in ("information_schema", "$user"):
+        raise InvalidConfiguration(
+            f"the name of the schema must be 1 to {_LONGEST_NAME} printable bytes, and not PostgreSQL's own",
+            "check --schema and TASKDB_SCHEMA",
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import psycopg
@@ -10,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
+from taskdb_cli import errors
 from taskdb_cli.database.backend import Backend, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
@@ -20,16 +22,8 @@ from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrati
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
+from taskdb_cli.database.schema import require_utf8
 from taskdb_cli.database.sql_log import logged
-from taskdb_cli.errors import (
-    CheckViolation,
-    DatabaseUnavailable,
-    OutcomeUnknown,
-    StorageFailed,
-    TaskdbError,
-    TimedOut,
-    TransactionConflict,
-)
 
 _FINGERPRINT = """
 SELECT pg_postmaster_start_time()::text, oid::bigint FROM pg_database WHERE datname = current_database()
@@ -53,6 +47,18 @@ _NEVER_IDLE_TOO_LONG = """
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
     ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
+
+
+_READ_ONLY = {
+    "in_hot_standby": (
+        "is a standby, which cannot be written to",
+        "connect to the primary; target_session_attrs=read-write finds it among several hosts",
+    ),
+    "default_transaction_read_only": (
+        "is read-only: default_transaction_read_only is on",
+        "turn that setting off for the role and the database, or use another role",
+    ),
+}
 
 
 class PostgreSQL(Backend):
@@ -87,7 +93,6 @@ class PostgreSQL(Backend):
             **sessions.pooling(self.options),
         )
         event.listen(engine, "do_connect", self._connect)
-        event.listen(engine, "connect", self._note_connected)
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "after_cursor_execute", _skip_answer_to_begin)
         if self.options.pool:
@@ -98,11 +103,15 @@ class PostgreSQL(Backend):
         self, dialect: Dialect, record: ConnectionPoolEntry, args: list[Any], kwargs: dict[str, Any]
     ) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] = dialect.connect(*args, **kwargs)  # type: ignore[assignment]
+        self._connected_before = True
+        if len(self.target.hosts) > 1:
+            self.place = self._place(str(Host(connection.info.host, "", str(connection.info.port))))
         try:
+            hint = "make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            require_utf8(self.place, connection.info.parameter_status("server_encoding"), hint)
             if not self.options.pooled:
                 with logged(sessions.SET_SESSION, self.options.slow_query_ms):
-                    execute = connection.execute
-                    sessions.set_session(connection, execute, record.info, self.options, self.place)
+                    sessions.set_session(connection.execute, record.info, self.options, self.place)
         except BaseException:
             connection.close()
             raise
@@ -118,37 +127,22 @@ class PostgreSQL(Backend):
                 self._require_writable(connection)
             begun = connection.exec_driver_sql(statement)
             if statement == BEGIN_WRITING:
-                connection.info[Transaction] = Transaction(*begun.one())
+                connection.info[BEGIN_WRITING] = begun.one()
         if not connection.info.get(sessions.OWN):
-            raw = sessions.driver_connection(connection)
-            sessions.set_session(raw, connection.exec_driver_sql, connection.info, self.options, self.place)
+            sessions.set_session(connection.exec_driver_sql, connection.info, self.options, self.place)
 
     def _place(self, server: str) -> str:
         schema = "" if self.schema is None else f" (schema {self.schema})"
         return f"{server}/{self.name}{schema}"
-
-    def _note_connected(self, connection: psycopg.Connection[Any], _: Any) -> None:
-        self._connected_before = True
-        if len(self.target.hosts) > 1:
-            answering = Host(connection.info.host, "", str(connection.info.port))
-            self.place = self._place(str(answering))
 
     def _require_writable(self, connection: Connection) -> None:
         """Raise StorageFailed where nothing can be written, before anything waits for a lock.
 
         It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
         """
-        raw = sessions.driver_connection(connection)
-        if raw.info.parameter_status("in_hot_standby") == "on":
-            raise StorageFailed(
-                f"PostgreSQL at {self.place} is a standby, which cannot be written to",
-                "connect to the primary; target_session_attrs=read-write finds it among several hosts",
-            )
-        if raw.info.parameter_status("default_transaction_read_only") == "on":
-            raise StorageFailed(
-                f"PostgreSQL at {self.place} is read-only: default_transaction_read_only is on",
-                "turn that setting off for the role and the database, or use another role",
-            )
+        for setting, (state, hint) in _READ_ONLY.items():
+            if sessions.driver_connection(connection).info.parameter_status(setting) == "on":
+                raise errors.StorageFailed(f"PostgreSQL at {self.place} {state}", hint)
 
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
         """Return when the server was started and the number of the database in it.
@@ -158,11 +152,11 @@ class PostgreSQL(Backend):
         with connect() as connection:
             return tuple(connection.exec_driver_sql(_FINGERPRINT).one())
 
-    def translate(self, error: Exception) -> TaskdbError:
+    def translate(self, error: Exception) -> errors.TaskdbError:
         """Classify by SQLSTATE; an error without one comes from the connection itself."""
         return faults.translate(error, self.place, lock_timeout=self.options.lock_timeout)
 
-    def translate_connecting(self, error: Exception) -> TaskdbError:
+    def translate_connecting(self, error: Exception) -> errors.TaskdbError:
         """Say why there is no connection, and whether there may be one soon."""
         if faults.sqlstate(error):
             # There is a connection, and the server refused what was asked first.
@@ -174,10 +168,10 @@ class PostgreSQL(Backend):
 
     def transaction(self, connection: Connection) -> Transaction | None:
         """Return the transaction by its id, which the server remembers for a long while."""
-        found: Transaction = connection.info[Transaction]
-        return found
+        id, recovered = connection.info[BEGIN_WRITING]
+        return Transaction(partial(self._is_committed, id, recovered), f"SELECT pg_xact_status('{id}')")
 
-    def is_committed(self, connection: Connection, transaction: Transaction) -> bool:
+    def _is_committed(self, id: str, recovered: str, connection: Connection) -> bool:
         """Ask the server, which may not have noticed yet that the other session is gone.
 
         A server that crashed before anything of the transaction was on its disk gives the id out again.
@@ -185,26 +179,22 @@ class PostgreSQL(Backend):
         """
         look_up = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
         try:
-            status, recovered = connection.exec_driver_sql(look_up, (transaction.id,)).one()
-        except CheckViolation as exc:
+            status, recovered_now = connection.exec_driver_sql(look_up, (id,)).one()
+        except errors.CheckViolation as exc:
             # The server has not given out this id, as far as it remembers.
             if faults.sqlstate(exc.__cause__) != "22023":
                 raise
             return False
-        if status == "aborted":
-            return False
-        if status is None:
-            raise DatabaseUnavailable(f"{self.place} no longer knows transaction {transaction.id}")
         if status == "in progress":
-            raise TransactionConflict(
-                f"transaction {transaction.id} is still running on {self.place}", faults.LATER
-            )
-        if recovered != transaction.recovered:
-            raise OutcomeUnknown(
+            raise errors.TransactionConflict(f"transaction {id} is still running on {self.place}")
+        if status == "committed" and recovered_now != recovered:
+            raise errors.OutcomeUnknown(
                 f"PostgreSQL at {self.place} crashed while the change was being committed",
                 "look whether it is there before you try again",
             )
-        return True
+        if status is None:
+            raise errors.DatabaseUnavailable(f"{self.place} no longer knows transaction {id}")
+        return bool(status == "committed")
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
@@ -227,14 +217,15 @@ class PostgreSQL(Backend):
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
         sql = literal_sql(connection, query)
-        analyze = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
-        [measured] = connection.exec_driver_sql(analyze).scalar_one()
+        measured = connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
+        ).scalar_one()
         lines = tuple(connection.exec_driver_sql(f"EXPLAIN {sql}").scalars())
-        found = list(_steps(measured["Plan"]))
-        sorts = [step for step in found if step["Node Type"] in ("Sort", "Incremental Sort")]
-        rows = sum(child["Actual Rows"] * child["Actual Loops"] for step in sorts for child in step["Plans"])
-        reached = tuple(_reached(step) for step in found if "Relation Name" in step or "Index Name" in step)
-        return Plan(sql.replace("%%", "%"), lines, reached, round(rows) if sorts else None)
+        steps = list(_steps(measured[0]["Plan"]))
+        sorts = [step["Plans"][0] for step in steps if step["Node Type"] in ("Sort", "Incremental Sort")]
+        rows = round(sum(sorted["Actual Rows"] * sorted["Actual Loops"] for sorted in sorts))
+        reached = tuple(_reached(step) for step in steps if "Relation Name" in step or "Index Name" in step)
+        return Plan(sql.replace("%%", "%"), lines, reached, rows if sorts else None)
 
     def content(self, connection: Connection) -> Content:
         """Return the content of the database, guarded by the lock that a migration holds too."""
@@ -271,14 +262,12 @@ class PostgreSQL(Backend):
         def attempt() -> None:
             try:
                 work()
-            except TransactionConflict:
+            except errors.TransactionConflict:
                 connection.rollback()
                 raise
-            except TimedOut as exc:
-                raise TimedOut(exc.message, "raise TASKDB_MIGRATION_TIMEOUT") from exc
 
         # A connection that breaks has taken the lock of the migration with it.
-        persist(attempt, budget=self.options.migration_wait, on=TransactionConflict)
+        persist(attempt, budget=self.options.migration_wait, on=errors.TransactionConflict)
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as the catalogs do."""
