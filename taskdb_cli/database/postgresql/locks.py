@@ -13,13 +13,15 @@ MIGRATION_LOCK = 0x7461736B6462
 
 # A role sees of another one's session only the process and the application, unless it may see all.
 _HOLDERS = """
-SELECT pid, application_name, backend_start IS NOT NULL, host(client_addr),
-       to_char(coalesce(xact_start, backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+SELECT string_agg(format('session %%s (%%s)', pid, concat_ws(', ',
+    coalesce(nullif(application_name, ''), 'no application name'),
+    'from ' || CASE WHEN backend_start IS NOT NULL THEN coalesce(host(client_addr), 'a local socket') END,
+    to_char(coalesce(xact_start, backend_start) AT TIME ZONE 'UTC', '"since" YYYY-MM-DD"T"HH24:MI:SS"Z"')
+)), ' and ' ORDER BY pid)
 FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted AND objsubid = 1
   AND classid::bigint = %s AND objid::bigint = %s
   AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-ORDER BY pid
 """
 
 _log = logging.getLogger("taskdb.migrate")
@@ -31,15 +33,8 @@ def lock_holders(connection: Connection) -> str:
     Each by process, application, address and the start of its transaction or session, as far as the
     role may know; never by what it runs. Returns "another session" when it is free again already.
     """
-    found = connection.exec_driver_sql(_HOLDERS, (MIGRATION_LOCK >> 32, MIGRATION_LOCK & 0xFFFFFFFF))
-    return " and ".join(_holder(*row) for row in found) or "another session"
-
-
-def _holder(pid: int, application: str, visible: bool, address: str | None, since: str | None) -> str:
-    facts = [application or "no application name"]
-    if visible:
-        facts += [f"from {address or 'a local socket'}", f"since {since}"]
-    return f"session {pid} ({', '.join(facts)})"
+    halves = (MIGRATION_LOCK >> 32, MIGRATION_LOCK & 0xFFFFFFFF)
+    return connection.exec_driver_sql(_HOLDERS, halves).scalar() or "another session"
 
 
 def lock_taken(connection: Connection, place: str, hint: str = "try again later") -> DatabaseUnavailable:
@@ -58,8 +53,7 @@ def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
     # Others should see that this is no backup.
     name = "current_setting('application_name') || ' migrate'"
     connection.exec_driver_sql(f"SELECT set_config('application_name', {name}, false)")
-    begun = time.monotonic()
-    told = False
+    begun, told = time.monotonic(), False
     while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
         if time.monotonic() - begun >= wait:
             raise lock_taken(connection, place, "try again later, or raise TASKDB_MIGRATION_WAIT")

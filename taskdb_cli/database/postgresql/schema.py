@@ -7,13 +7,6 @@ from sqlalchemy import Connection
 from taskdb_cli.database.schema import collect_facts, write_rules
 from taskdb_cli.models.types import IsTimestamp, IsUuid, NoUppercase, OneLine, PlainText
 
-# These settings change how the server writes defaults and expressions.
-_PLAIN_WORDS = """
-SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('TimeZone', 'UTC', true),
-       set_config('standard_conforming_strings', 'on', true),
-       set_config('quote_all_identifiers', 'off', true)
-"""
-
 # One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them.
 # Names in the search path are written without their schema.
 # NOT VALID is left out: the rule itself is right, only the old rows were not checked.
@@ -101,6 +94,5 @@ write_rules(
 
 def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
     """Return a description of everything about those tables that the search path finds, by name."""
-    connection.exec_driver_sql(_PLAIN_WORDS)
     found = connection.exec_driver_sql(_FACTS, (list(tables),))
     return collect_facts((name, description) for name, description in found)
