@@ -53,11 +53,7 @@ def _read(text: str) -> URL:
 
 def is_neon_pooler(url: URL) -> bool:
     """Return whether the URL leads to a pooler of Neon, by the names of its hosts."""
-    if not _is_server(url):
-        return False
-    from taskdb_cli.database.postgresql.target import Target
-
-    return Target.of(url).is_neon_pooler
+    return without_pooler(url) != url
 
 
 def without_pooler(url: URL) -> URL:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import make_conninfo, timeout_from_conninfo
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL
 
-from taskdb_cli.database.postgresql.url import is_connection_string, parameters, with_hosts
+from taskdb_cli.database.postgresql.url import in_place, is_connection_string, parameters
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.text.escaping import escape
 
@@ -30,12 +30,16 @@ _REFUSED = "taskdb-does-not-connect"
 
 # psycopg reads these itself, from its arguments and from the environment, but never from a service file.
 _FOR_PSYCOPG = ("host", "hostaddr", "port", "connect_timeout", "target_session_attrs", "load_balance_hosts")
-_NUMBERS = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+
+# libpq and psycopg would read these only when they connect.
+_NUMBERS = (
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+    "connect_timeout",
+)
 
 DEFAULT_PORT = "5432"
 _HIGHEST_PORT = 65535
-_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_LONGEST_HOST = 253
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{0,253}")
 _NEON = re.compile(r".+\.neon\.tech\.?", re.IGNORECASE)
 _LOCAL_SOCKETS = {"", "the local socket", "/run/postgresql", "/var/run/postgresql", "/tmp"}  # noqa: S108
 _HASH = 6
@@ -103,11 +107,6 @@ class Target:
         return cls(from_elsewhere | given, hosts, found["dbname"], found.get("options", ""))
 
     @property
-    def is_neon_pooler(self) -> bool:
-        """Whether one of the hosts is a pooler of Neon, by its name."""
-        return any(_NEON_POOLER.fullmatch(host.name) for host in self.hosts)
-
-    @property
     def direct_hosts(self) -> list[str]:
         """The names of the hosts without Neon's mark of a pooler."""
         return [_NEON_POOLER.sub(r"\1\2", host.name) for host in self.hosts]
@@ -116,9 +115,10 @@ class Target:
 def past_neon_pooler(url: URL) -> URL:
     """Return the URL of the direct endpoint, if it leads to a pooler of Neon; else the URL as it is."""
     target = Target.of(url)
-    if not target.is_neon_pooler:
+    if target.direct_hosts == [host.name for host in target.hosts]:
         return url
-    return with_hosts(url, target.direct_hosts, [host.port for host in target.hosts])
+    ports = ",".join(host.port for host in target.hosts)
+    return in_place(url.update_query_dict({"host": ",".join(target.direct_hosts), "port": ports}))
 
 
 def may_be_same(url: URL, direct: URL) -> bool:
@@ -202,11 +202,9 @@ def _ask(given: Mapping[str, str]) -> tuple[dict[str, str], str]:
 
 
 def _chooses_sslmode(given: Mapping[str, str], found: Mapping[str, str]) -> bool:
-    if found.get("sslmode") != "prefer" or "sslmode" in given or "PGSSLMODE" in os.environ:
+    if found.get("sslmode") != "prefer" or "PGSSLMODE" in os.environ:
         return True
-    if "service" not in found:
-        return False
-    # A service may ask for the mode that is also the default. Under another default the two differ.
+    # The default is also "prefer". Under another default the mode differs, unless somebody asked for it.
     os.environ["PGSSLMODE"] = "disable"
     try:
         return _ask(given)[0].get("sslmode") == "prefer"
@@ -224,56 +222,46 @@ def _hosts(found: Mapping[str, str]) -> tuple[Host, ...]:
 
 def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
     """Raise InvalidConfiguration for a value that libpq itself would check only when it connects."""
-    if min("".join([found["dbname"], *map(str, hosts)])) < " ":
-        raise _unusable("a host or the database has a control character in its name")
-    if is_connection_string(found["dbname"]):
-        raise _unusable("the name of the database is a connection string", "write its parts into the URL")
-    for host in hosts:
-        # A password that is not escaped may be taken for a host or a port, so the value is not repeated.
-        if not _may_exist(host.name):
-            raise _unusable("a host is neither a host name nor an address")
-        if not (re.fullmatch("[0-9]{1,5}", host.port) and 1 <= int(host.port) <= _HIGHEST_PORT):
-            raise _unusable(f"a port is not a number from 1 to {_HIGHEST_PORT}")
+    whole = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")
+    # A password that is not escaped may be taken for a host or a port, so no value is repeated.
+    faults = {
+        "a host or the database has a control character in its name": (
+            min("".join([found["dbname"], *map(str, hosts)])) < " "
+        ),
+        "the name of the database is a connection string": is_connection_string(found["dbname"]),
+        "no server has such a host, hostaddr or port": not all(map(_may_exist, hosts)),
+        "the password file has an odd name, and is not a file for its owner alone": (
+            _is_warned_of(found.get("passfile", ""))
+        ),
+        **{f"{name} is not a whole number": not whole.fullmatch(found.get(name, "0")) for name in _NUMBERS},
+    }
+    for fault, is_there in faults.items():
+        if is_there:
+            raise _unusable(fault)
+
+
+def _may_exist(host: Host) -> bool:
+    """Return whether a server can have this name or directory of its socket, numeric address, and port."""
+    is_socket = host.name.startswith(("/", "@"))
+    try:
         if host.address:
-            try:
-                socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
-            except (OSError, UnicodeError):
-                raise _unusable(f"hostaddr {host.address} is not a numeric address") from None
-    for name in _NUMBERS:
-        if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", found.get(name, "0")):
-            raise _unusable(f"{name} is not a whole number")
-    _require_quiet(found.get("passfile", ""))
-    try:
-        timeout_from_conninfo({"connect_timeout": found.get("connect_timeout", "0")})
-    except psycopg.ProgrammingError:
-        raise _unusable("connect_timeout is not a number of seconds") from None
-
-
-def _may_exist(name: str) -> bool:
-    """Return whether this can be the name of a host, its address, or the directory of its socket."""
-    if not name or name.startswith(("/", "@")):
-        return True
-    try:
-        if ":" in name:
-            return bool(ip_address(name))
+            socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
+        if ":" in host.name and not is_socket:
+            ip_address(host.name)
         # As Python encodes it when it looks the name up.
-        return len(name) <= _LONGEST_HOST and bool(_HOST_NAME.fullmatch(name.encode("idna").decode()))
-    except ValueError:
+        elif not is_socket and not _HOST_NAME.fullmatch(host.name.encode("idna").decode()):
+            return False
+        return host.port.isascii() and host.port.isdigit() and 1 <= int(host.port) <= _HIGHEST_PORT
+    except (OSError, ValueError):
         return False
 
 
-def _require_quiet(passfile: str) -> None:
-    """Raise InvalidConfiguration if libpq would warn about a password file whose name drives a terminal.
-
-    libpq writes that warning to stderr itself.
-    """
-    if escape(passfile) == passfile:
-        return
+def _is_warned_of(passfile: str) -> bool:
+    """Return whether libpq would warn on stderr about a password file whose name drives a terminal."""
     with suppress(OSError, ValueError):
         mode = Path(passfile).stat().st_mode
-        if not stat.S_ISREG(mode) or mode & 0o077:
-            reason = f"the password file {passfile} is not a file for its owner alone"
-            raise _unusable(reason, "check PGPASSFILE")
+        return escape(passfile) != passfile and (not stat.S_ISREG(mode) or bool(mode & 0o077))
+    return False
 
 
 def _unusable(reason: str, hint: str = "") -> InvalidConfiguration:

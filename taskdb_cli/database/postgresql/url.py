@@ -72,12 +72,6 @@ def parameters(url: URL) -> dict[str, str]:
     return given
 
 
-def with_hosts(url: URL, names: Sequence[str], ports: Sequence[str]) -> URL:
-    """Return the URL with other hosts."""
-    bare = in_place(url).difference_update_query(["port"]).set(host=",".join(names))
-    return in_place(bare.update_query_dict({"port": ",".join(ports)}))
-
-
 def _hosts(given: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split hosts as libpq writes them (a,b) or SQLAlchemy (a:1 in each of several parameters)."""
     names, ports = [], []
