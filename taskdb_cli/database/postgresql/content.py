@@ -2,25 +2,73 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
 
 import psycopg
-from psycopg import sql
+from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
-from taskdb_cli.database.content import Layout, joined, keys_and_indexes, present_tables
-from taskdb_cli.database.postgresql.emptying import Emptying
+from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes, present_tables
+from taskdb_cli.database.postgresql.connection import driver_connection, identifier
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_taken
-from taskdb_cli.database.schema import VERSION_TABLE
-from taskdb_cli.errors import Conflict, DataCorrupt
+from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
+from taskdb_cli.errors import Conflict, DataCorrupt, TaskdbError
 
-_MOST_FAULTS = 10
 _TYPES = {Boolean: "boolean", Integer: "integer", Text: "text", DateTime: "timestamp"}
+_ANOTHER_WAY = "nothing was changed; remove that, or restore into another database"
 
-_FOREIGN_KEYS = """
-SELECT attname, confrelid::regclass::text FROM pg_constraint
-JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
-WHERE contype = 'f' AND conrelid = %s::regclass
+# The SQLSTATEs of errors that do not depend on the statement: no connection, a full disk, a cancel, a lock.
+_TROUBLE = ("08", "40", "53", "57", "58", "XX", "55P03")
+
+# Each query looks at the tables of whichever schema the search path finds them in.
+
+# Keys, unique constraints and indexes, in the order in which they can be dropped. Those are left out that
+# their definition does not describe completely: dropped and made again, they would lose a comment, a
+# tablespace, storage parameters, CLUSTER, REPLICA IDENTITY or an extension.
+_PARTS = """
+SELECT kind, dropping, making FROM (
+    SELECT contype::text AS kind, CASE WHEN contype <> 'f' THEN conindid END AS index,
+        format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname) AS dropping,
+        format('ALTER TABLE %%s ADD CONSTRAINT %%I ', conrelid::regclass, conname)
+            || pg_get_constraintdef(oid) AS making
+    FROM pg_constraint
+    WHERE conrelid = ANY (%(tables)s::regclass[]) AND conname = ANY (%(names)s)
+      AND contype IN ('f', 'p', 'u') AND convalidated AND obj_description(oid, 'pg_constraint') IS NULL
+    UNION ALL
+    SELECT 'x', indexrelid, format('DROP INDEX %%s', indexrelid::regclass), pg_get_indexdef(indexrelid)
+    FROM pg_index WHERE indrelid = ANY (%(tables)s::regclass[])
+      AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+) AS part LEFT JOIN pg_index ON indexrelid = index LEFT JOIN pg_class ON pg_class.oid = index
+WHERE kind = 'f' OR relname = ANY (%(names)s)
+  AND indisvalid AND NOT indisclustered AND NOT indisreplident
+  AND relkind = 'i' AND reltablespace = 0 AND reloptions IS NULL
+  AND obj_description(index, 'pg_class') IS NULL AND NOT EXISTS (
+    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = index AND deptype = 'x'
+  )
+ORDER BY kind
+"""
+
+# Tables of others that refer to ours, with the columns that do, and tables that inherit from ours.
+_DEPENDENTS = """
+WITH RECURSIVE ours AS (SELECT to_regclass(name)::oid AS id FROM unnest(%s::text[]) AS name), heirs AS (
+    SELECT inhrelid AS id FROM pg_inherits WHERE inhparent IN (SELECT id FROM ours)
+    UNION SELECT inhrelid FROM pg_inherits JOIN heirs ON inhparent = heirs.id
+), dependents AS (
+    SELECT conrelid AS id, conkey AS key FROM pg_constraint
+    WHERE contype = 'f' AND confrelid IN (SELECT id FROM ours) AND conrelid NOT IN (SELECT id FROM ours)
+    UNION SELECT id, '{}' FROM heirs
+)
+SELECT format('%%I.%%I', nspname, relname),
+    ARRAY (
+        SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = dependents.id AND attnum = ANY (key)
+    ),
+    has_table_privilege(dependents.id, 'SELECT') AND has_schema_privilege(relnamespace, 'USAGE')
+        AND NOT row_security_active(dependents.id)
+FROM dependents
+JOIN pg_class ON pg_class.oid = dependents.id JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE relkind = 'r' AND NOT (relispartition AND cardinality(key) = 0)
 """
 
 _TRIGGERS = """
@@ -31,15 +79,36 @@ SELECT format('rule %%s on %%s', rulename, ev_class::regclass) FROM pg_rewrite
 WHERE ev_class = ANY (%(tables)s::regclass[]) AND ev_enabled <> 'D' AND rulename <> '_RETURN'
 ORDER BY 1
 """
+_PUBLICATIONS = """
+SELECT format('publication %%s', pubname) FROM pg_publication, pg_get_publication_tables(pubname)
+WHERE relid = %s::regclass ORDER BY 1
+"""
+
+_MISSING_PRIVILEGES = """
+SELECT format('%%s ON %%s', privilege, name)
+FROM unnest(%(tables)s::text[]) AS name, unnest('{SELECT,INSERT,DELETE}'::text[]) AS privilege
+WHERE NOT has_table_privilege(name, privilege)
+UNION ALL SELECT format('%%s ON SEQUENCE %%s', privilege, sequence)
+FROM unnest(%(tables)s::text[]) AS name, pg_get_serial_sequence(name, 'id') AS sequence,
+    unnest('{SELECT,UPDATE}'::text[]) AS privilege
+WHERE NOT has_sequence_privilege(sequence, privilege)
+"""
 
 
-class PostgreSQLContent(Emptying):
-    """Locks come before the snapshot: what is read is what was there when nobody could change the tables."""
+class PostgreSQLContent(Content):
+    """Locks come before the snapshot: what is read is what was there when nobody could change the tables.
 
-    @property
-    def server_version(self) -> str:
-        """The version of the server."""
-        return str(self._raw.info.parameter_status("server_version")).partition(" ")[0]
+    Before rows are loaded, only those keys, unique constraints and indexes of taskdb are dropped that come
+    back exactly as they were. What others added or depend on stays: a view, a foreign key or a publication
+    may need it.
+    """
+
+    def __init__(self, connection: Connection, place: str) -> None:
+        super().__init__(connection, place)
+        self._truncated: set[str] = set()
+        """The tables that were emptied by TRUNCATE in this transaction, so COPY may FREEZE their rows."""
+        self._definitions: list[str] = []
+        """The statements that make again what was dropped, which are to run in the opposite order."""
 
     def begin_snapshot(self, *, guarded: bool) -> None:
         """Lock the tables before the first query, whose snapshot is that of the whole transaction.
@@ -82,6 +151,16 @@ class PostgreSQLContent(Emptying):
         if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (MIGRATION_LOCK,)).scalar():
             raise lock_taken(self.connection, self.place)
 
+    def _require_privileges(self, tables: list[str]) -> None:
+        """Raise TaskdbError, which says what to grant, if the role may not replace the rows of tables."""
+        found = self.connection.exec_driver_sql(_MISSING_PRIVILEGES, {"tables": tables}).scalars().all()
+        if found:
+            [(role,)] = self._query("SELECT quote_ident(current_user)")
+            raise TaskdbError(
+                f"the role {role} may not replace the rows of {self.place}: it lacks {', '.join(found)}",
+                "; ".join(f"GRANT {privilege} TO {role}" for privilege in found),
+            )
+
     @contextmanager
     def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
         """Let the server write the lines."""
@@ -93,6 +172,61 @@ class PostgreSQLContent(Emptying):
                 # psycopg would wait for the end of the COPY. The server ends a session without a client.
                 self.connection.invalidate(exc)
                 raise
+
+    def referring_tables(self) -> list[str]:
+        """Look at foreign keys of every schema, and at tables that inherit from ours."""
+        found = set()
+        for table, columns, readable in self._query(_DEPENDENTS, sorted(OUR_TABLES)):
+            refers = " AND ".join(["true", *(f"{column} IS NOT NULL" for column in columns)])
+            if not readable or self._any(f"ONLY {table} WHERE {refers}"):
+                found.add(table)
+        return sorted(found)
+
+    def rehearse(self) -> None:
+        """Also report what the server refuses, in its own words."""
+        try:
+            super().rehearse()
+        except psycopg.Error as exc:
+            if _is_trouble(exc):
+                raise
+            reason = exc.diag.message_primary
+            raise Conflict(f"the rows of {self.place} cannot be replaced: {reason}", _ANOTHER_WAY) from exc
+
+    def clear(self) -> None:
+        """Also drop the keys, unique constraints and indexes that come back as they were."""
+        self._truncated.clear()
+        self._definitions.clear()
+        # Children go first: a foreign key holds on to what it refers to.
+        tables = [layout.table for layout in reversed(self.layouts)]
+        names = [name for table in tables for name in keys_and_indexes(table)]
+        parts = self.connection.exec_driver_sql(_PARTS, {"tables": tables, "names": names}).all()
+        self._drop((drop, definition) for kind, drop, definition in parts if kind == "f")
+        # A publication may need the primary key for each row that is deleted.
+        for table in tables:
+            self._empty(table)
+        self._drop((drop, definition) for kind, drop, definition in parts if kind != "f")
+
+    def _drop(self, parts: Iterable[tuple[str, str]]) -> None:
+        for drop, definition in parts:
+            if self._attempt(drop) is None:
+                self._definitions.append(definition)
+
+    def _empty(self, table: str) -> None:
+        """Delete the rows of a table; raise Conflict if something prevents that."""
+        if self._attempt(f"TRUNCATE {table}") is None:
+            if not self._any(f"pg_class WHERE oid = '{table}'::regclass AND relkind = 'p'"):
+                self._truncated.add(table)
+            return
+        # TRUNCATE refuses a table that another table refers to, even if that has no rows. DELETE does not.
+        if not self._any(table):
+            return
+        refusal = self._attempt(f"DELETE FROM {table}")  # noqa: S608 (our own table)
+        if refusal or self._any(table):
+            keepers = [trigger for trigger in self.triggers() if trigger.endswith(f" on {table}")]
+            keepers += [publication for (publication,) in self._query(_PUBLICATIONS, table)]
+            reason = (refusal and refusal.diag.message_primary) or "they are still there after DELETE"
+            message = f"the rows of {table} cannot be deleted: {', '.join([reason, *keepers])}"
+            raise Conflict(message, _ANOTHER_WAY) from refusal
 
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
         """Let the server read the lines; rows of a table made empty just now are frozen at once."""
@@ -115,14 +249,13 @@ class PostgreSQLContent(Emptying):
 
     def _continue_identity(self, table: str) -> None:
         # An id that was given out before is not given out again, even if its row is gone.
-        [(sequence,)] = self._query("SELECT pg_get_serial_sequence(%s, 'id')", table)
-        [(highest,)] = self._query(
-            f"SELECT greatest((SELECT max(id) FROM {table}),"  # noqa: S608 (our own table)
-            " pg_sequence_last_value(%s::regclass))",
-            sequence,
+        [(sequence, highest)] = self._query(
+            f"SELECT sequence, greatest((SELECT max(id) FROM {table}),"  # noqa: S608 (our own table)
+            " pg_sequence_last_value(sequence::regclass)) FROM pg_get_serial_sequence(%s, 'id') AS sequence",
+            table,
         )
         # A row that was numbered by hand may be below the first id of an identity.
-        if highest is not None and int(highest) > 0:
+        if highest is not None and highest > 0:
             # setval() outlives a rollback, but only the owner may alter the table.
             if self._attempt(f"ALTER TABLE {table} ALTER COLUMN id RESTART WITH {highest}"):
                 self._query("SELECT setval(%s, %s)", sequence, highest)
@@ -134,21 +267,34 @@ class PostgreSQLContent(Emptying):
         tables = {"tables": [layout.table for layout in self.layouts]}
         return list(self.connection.exec_driver_sql(_TRIGGERS, tables).scalars())
 
-    def faults(self) -> list[str]:
-        """Look for rows whose parent is missing; the server has no other check of its own."""
-        return [
-            f"row {id} of {layout.table} has no parent in {parent}"
-            for layout in self.layouts
-            for column, parent in self._query(_FOREIGN_KEYS, layout.table)
-            for (id,) in self._query(
-                f"SELECT id FROM {layout.table} child WHERE {column} IS NOT NULL"  # noqa: S608 (the catalog's names)
-                f" AND NOT EXISTS (SELECT FROM {parent} WHERE {parent}.id = child.{column}) LIMIT %s",
-                _MOST_FAULTS,
-            )
-        ]
-
     def _type_of(self, table: str, column: ReflectedColumn) -> str | None:
         return next((word for type, word in _TYPES.items() if isinstance(column["type"], type)), None)
+
+    def _attempt(self, statement: str) -> psycopg.Error | None:
+        """Execute a statement, or undo it and return the error if the server refuses it."""
+        try:
+            self._execute(f"SAVEPOINT attempt; {statement}; RELEASE attempt")
+        except psycopg.Error as exc:
+            if _is_trouble(exc):
+                raise
+            self._execute("ROLLBACK TO attempt; RELEASE attempt")
+            return exc
+        return None
+
+    def _any(self, rows: str) -> bool:
+        [(found,)] = self._query(f"SELECT EXISTS (SELECT FROM {rows})".replace("%", "%%"))  # noqa: S608 (quoted)
+        return bool(found)
+
+    def _execute(self, statement: str) -> None:
+        """Execute a statement whose errors are those of the driver."""
+        self._raw.execute(statement.encode())
+
+    def _query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.connection.exec_driver_sql(statement, values).all()  # type: ignore[return-value]
+
+    @cached_property
+    def _raw(self) -> psycopg.Connection:
+        return driver_connection(self.connection)
 
 
 @contextmanager
@@ -168,5 +314,10 @@ def _believing(what: str) -> Iterator[None]:
         ) from exc
 
 
+def _is_trouble(error: psycopg.Error) -> bool:
+    """Return whether the error does not depend on the statement, such as a lost connection."""
+    return error.sqlstate is None or error.sqlstate.startswith(_TROUBLE)
+
+
 def _names(layout: Layout) -> str:
-    return ", ".join(sql.Identifier(name).as_string() for name in layout.names)
+    return ", ".join(map(identifier, layout.names))

@@ -51,11 +51,6 @@ class SQLiteContent(Content):
         super().__init__(connection, place)
         self._private = private
 
-    @property
-    def server_version(self) -> str:
-        """The version of the library."""
-        return sqlite3.sqlite_version
-
     def begin_snapshot(self, *, guarded: bool) -> None:
         """Read something: from then on the transaction sees that state."""
         _ = self.revision
