@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Inspector, inspect, text
@@ -111,8 +110,8 @@ class Content(ABC):
         return []
 
     @abstractmethod
-    def _type_of(self, table: str, column: ReflectedColumn) -> str | None:
-        """Return what a column holds, or None if it is nothing that taskdb keeps."""
+    def _type_of(self, table: str, column: ReflectedColumn) -> str:
+        """Return what a column holds, or "" if it is nothing that taskdb keeps."""
 
     @cached_property
     def revision(self) -> str:
@@ -159,16 +158,14 @@ class Content(ABC):
         return inspect(self.connection)
 
     def _columns(self, table: str) -> tuple[Column, ...]:
-        columns = []
-        for column in self._inspector.get_columns(table):
-            name = column["name"]
-            if (type := self._type_of(table, column)) is None:
-                raise SchemaDrift(
-                    f"the column {table}.{name} is not one of taskdb's",
-                    "'taskdb migrate check' names the differences",
-                )
-            columns.append(Column(name, type))
-        return tuple(columns)
+        found = self._inspector.get_columns(table)
+        columns = tuple(Column(each["name"], self._type_of(table, each)) for each in found)
+        if strange := [column.name for column in columns if not column.type]:
+            raise SchemaDrift(
+                f"{table} has columns that are not taskdb's: {', '.join(strange)}",
+                "'taskdb migrate check' names the differences",
+            )
+        return columns
 
 
 def present_tables(connection: Connection) -> list[str]:
@@ -180,7 +177,7 @@ def present_tables(connection: Connection) -> list[str]:
 def keys_and_indexes(table: str) -> list[str]:
     """Return the names of the keys, unique constraints and indexes that taskdb gives a table."""
     made = metadata().tables[table]
-    names = chain((rule.name for rule in made.constraints), (index.name for index in made.indexes))
+    names = [rule.name for rule in made.constraints] + [index.name for index in made.indexes]
     return [f"{table}_pkey", *(str(name) for name in names if name)]
 
 

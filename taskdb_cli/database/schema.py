@@ -7,23 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sqlalchemy import ColumnClause, Connection, column, delete, insert, inspect, select, table
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from taskdb_cli.errors import (
-    EncodingUnsupported,
-    SchemaAhead,
-    SchemaBehind,
-    SchemaDrift,
-    SchemaError,
-    SchemaForeign,
-    SchemaForked,
-    SchemaUnstamped,
-)
+from taskdb_cli import errors
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -86,10 +77,10 @@ def read_revisions(directory: Path) -> ScriptDirectory:
 
 
 def head_revision() -> str:
-    """Return the newest revision that this version knows; raise SchemaForked if there are several."""
+    """Return the newest revision that this version knows; raise errors.SchemaForked if there are several."""
     heads = revisions().get_heads()
     if len(heads) > 1:
-        raise SchemaForked(
+        raise errors.SchemaForked(
             f"the revisions of this version have several heads: {', '.join(sorted(heads))}",
             "in a checkout, join them with 'alembic merge heads'",
         )
@@ -136,7 +127,7 @@ def current_revision(connection: Connection) -> str | None:
     names = ", ".join(stamped)
     if len(stamped) > 1:
         hint = f"'{STAMP} REVISION' keeps one of them, if the tables match it"
-        raise SchemaForked(f"the database is at several revisions at once: {names}", hint)
+        raise errors.SchemaForked(f"the database is at several revisions at once: {names}", hint)
     if stamped and is_revision_name(names):
         return names
     problem = f"{VERSION_TABLE} holds {names}, which is not a revision"
@@ -144,14 +135,14 @@ def current_revision(connection: Connection) -> str | None:
         if not (taken := require_ours(connection)):
             return None
         problem = f"the database has the tables {', '.join(taken)}, but {VERSION_TABLE} names no revision"
-    raise SchemaUnstamped(problem, f"'{STAMP}' compares the tables with a revision and records it")
+    raise errors.SchemaUnstamped(problem, f"'{STAMP}' compares the tables with a revision and records it")
 
 
 def stamped_revisions(connection: Connection) -> list[str]:
     """Return the sorted rows of the version table; nothing if the table is missing.
 
-    A row that does not look like a revision is returned in quotes. Raises SchemaForeign for a version table
-    that Alembic did not create.
+    A row that does not look like a revision is returned in parentheses. Raises SchemaForeign for a version
+    table that Alembic did not create.
     """
     inspector = inspect(connection)
     if not inspector.has_table(VERSION_TABLE):
@@ -160,20 +151,15 @@ def stamped_revisions(connection: Connection) -> list[str]:
     columns = [each["name"] for each in inspector.get_columns(VERSION_TABLE)]
     if VERSION_TABLE not in inspector.get_table_names() or "version_num" not in columns:
         message = f"{VERSION_TABLE} is not the table in which taskdb keeps its revision"
-        raise SchemaForeign(message, f"rename it, then run '{STAMP}'")
+        raise errors.SchemaForeign(message, f"rename it, then run '{STAMP}'")
     version: ColumnClause[object] = column("version_num")
-    found = []
-    for value in connection.scalars(select(version).select_from(table(VERSION_TABLE, version))):
-        if not isinstance(value, str):
-            found.append(f"({value!r})")
-        else:
-            found.append(value if is_revision_name(value) else repr(value[:40]))
-    return sorted(found)
+    found = connection.scalars(select(version).select_from(table(VERSION_TABLE, version)))
+    return sorted(value if is_revision_name(value) else f"({value!r:.40})" for value in found)
 
 
-def is_revision_name(text: str) -> bool:
+def is_revision_name(value: object) -> TypeGuard[str]:
     """Return whether a revision could have this name, known or not."""
-    return bool(_REVISION.fullmatch(text))
+    return isinstance(value, str) and bool(_REVISION.fullmatch(value))
 
 
 def require_ours(connection: Connection) -> list[str]:
@@ -185,39 +171,43 @@ def require_ours(connection: Connection) -> list[str]:
     taken = sorted(OUR_TABLES.intersection(inspector.get_table_names()))
     rules = (rule["name"] for name in taken for rule in inspector.get_check_constraints(name))
     if taken and _OUR_MARKS.isdisjoint(rules):
-        raise SchemaForeign(
+        raise errors.SchemaForeign(
             f"the database has tables that taskdb did not make: {', '.join(taken)}",
             "give taskdb a database of its own, or a PostgreSQL schema with --schema",
         )
     return taken
 
 
-def compare_revision(current: str | None) -> SchemaError | None:
+def compare_revision(current: str | None) -> errors.SchemaError | None:
     """Return the error for a database at that revision, or None at head."""
     head = head_revision()
     if current == head:
         return None
     if current is None:
-        return SchemaBehind("the database has no tables yet", "make them with 'taskdb migrate'")
+        return errors.SchemaBehind("the database has no tables yet", "make them with 'taskdb migrate'")
     place = f"the database is at revision {current}"
     if current in {revision.revision for revision in revisions().walk_revisions()}:
-        return SchemaBehind(f"{place}, and this version needs {head}", "upgrade it with 'taskdb migrate'")
-    return SchemaAhead(f"{place}, which this version does not know", "a newer taskdb made it: upgrade taskdb")
+        return errors.SchemaBehind(
+            f"{place}, and this version needs {head}", "upgrade it with 'taskdb migrate'"
+        )
+    return errors.SchemaAhead(
+        f"{place}, which this version does not know", "a newer taskdb made it: upgrade taskdb"
+    )
 
 
 def require_utf8(place: str, encoding: str | None, hint: str) -> None:
     """Raise EncodingUnsupported, with the hint, unless the encoding of a database is UTF-8."""
     if encoding not in (None, "UTF8", "UTF-8"):
-        raise EncodingUnsupported(f"{place} has the encoding {encoding}; taskdb needs UTF-8", hint)
+        raise errors.EncodingUnsupported(f"{place} has the encoding {encoding}; taskdb needs UTF-8", hint)
 
 
-def diagnose(connection: Connection) -> SchemaError:
+def diagnose(connection: Connection) -> errors.SchemaError:
     """Return why a statement failed on the schema."""
     try:
         problem = compare_revision(current_revision(connection))
-    except SchemaError as found:
+    except errors.SchemaError as found:
         return found
-    return problem or SchemaDrift(
+    return problem or errors.SchemaDrift(
         "the database is at the right revision, but its tables differ from it",
         "'taskdb migrate check' names the differences",
     )

@@ -142,7 +142,21 @@ def set_session(
     on: that of the options, or the one that the search path leads to. Raises SchemaMissing, or TaskdbError
     for a schema that the role may not use.
     """
-    found = execute(SET_SESSION, (json.dumps(_settings(options)), options.schema)).fetchone()
+    # An administrator may have set any of these for a role or a database, or a user in the environment.
+    settings = {
+        "client_encoding": "UTF8",
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+        # psycopg reads the year 1 in no other time zone.
+        "TimeZone": "UTC",
+        "standard_conforming_strings": "on",
+        "bytea_output": "hex",
+        "extra_float_digits": "1",
+        "quote_all_identifiers": "off",
+        "statement_timeout": f"{round(options.statement_timeout * 1000)}ms",
+        "lock_timeout": f"{options.lock_timeout}s",
+    }
+    found = execute(SET_SESSION, (json.dumps(settings), options.schema)).fetchone()
     name, exists, usable, info[MIGRATED], info[OWN], *_ = found
     # Schemas whose names begin with pg_ are the server's own, or temporary.
     if name is None or (options.schema is None and name.startswith("pg_")):
@@ -157,23 +171,6 @@ def set_session(
             f"{place}: the role of the database URL may not use this schema",
             f"GRANT USAGE ON SCHEMA {identifier(name)} TO the role",
         )
-
-
-def _settings(options: Options) -> dict[str, str]:
-    # An administrator may have set any of these for a role or a database, or a user in the environment.
-    return {
-        "client_encoding": "UTF8",
-        "DateStyle": "ISO",
-        "IntervalStyle": "postgres",
-        # psycopg reads the year 1 in no other time zone.
-        "TimeZone": "UTC",
-        "standard_conforming_strings": "on",
-        "bytea_output": "hex",
-        "extra_float_digits": "1",
-        "quote_all_identifiers": "off",
-        "statement_timeout": f"{round(options.statement_timeout * 1000)}ms",
-        "lock_timeout": f"{options.lock_timeout}s",
-    }
 
 
 def require_schema_name(name: str) -> None:

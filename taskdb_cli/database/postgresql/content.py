@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
@@ -103,13 +102,6 @@ class PostgreSQLContent(Content):
     may need it.
     """
 
-    def __init__(self, connection: Connection, place: str) -> None:
-        super().__init__(connection, place)
-        self._truncated: set[str] = set()
-        """The tables that were emptied by TRUNCATE in this transaction, so COPY may FREEZE their rows."""
-        self._definitions: list[str] = []
-        """The statements that make again what was dropped, which are to run in the opposite order."""
-
     def begin_snapshot(self, *, guarded: bool) -> None:
         """Lock the tables before the first query, whose snapshot is that of the whole transaction.
 
@@ -194,8 +186,10 @@ class PostgreSQLContent(Content):
 
     def clear(self) -> None:
         """Also drop the keys, unique constraints and indexes that come back as they were."""
-        self._truncated.clear()
-        self._definitions.clear()
+        # COPY may FREEZE the rows of tables that were emptied by TRUNCATE in this transaction.
+        self._truncated: set[str] = set()
+        # The statements that make again what was dropped, which are to run in the opposite order.
+        self._definitions: list[str] = []
         # Children go first: a foreign key holds on to what it refers to.
         tables = [layout.table for layout in reversed(self.layouts)]
         names = [name for table in tables for name in keys_and_indexes(table)]
@@ -267,8 +261,8 @@ class PostgreSQLContent(Content):
         tables = {"tables": [layout.table for layout in self.layouts]}
         return list(self.connection.exec_driver_sql(_TRIGGERS, tables).scalars())
 
-    def _type_of(self, table: str, column: ReflectedColumn) -> str | None:
-        return next((word for type, word in _TYPES.items() if isinstance(column["type"], type)), None)
+    def _type_of(self, table: str, column: ReflectedColumn) -> str:
+        return next((word for type, word in _TYPES.items() if isinstance(column["type"], type)), "")
 
     def _attempt(self, statement: str) -> psycopg.Error | None:
         """Execute a statement, or undo it and return the error if the server refuses it."""

@@ -25,9 +25,7 @@ from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import require_utf8
 from taskdb_cli.database.sql_log import logged
 
-_FINGERPRINT = """
-SELECT pg_postmaster_start_time()::text, oid::bigint FROM pg_database WHERE datname = current_database()
-"""
+_FINGERPRINT = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_catalog"
 
 # Statistics are lost in the recovery from a crash, and begin again; so they do on another server.
 _RECOVERED = "extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text"
@@ -48,16 +46,9 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
     ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 
-
 _READ_ONLY = {
-    "in_hot_standby": (
-        "is a standby, which cannot be written to",
-        "connect to the primary; target_session_attrs=read-write finds it among several hosts",
-    ),
-    "default_transaction_read_only": (
-        "is read-only: default_transaction_read_only is on",
-        "turn that setting off for the role and the database, or use another role",
-    ),
+    "in_hot_standby": "it is a standby: connect to the primary, which target_session_attrs=read-write finds",
+    "default_transaction_read_only": "turn that setting off for the role and the database",
 }
 
 
@@ -140,9 +131,9 @@ class PostgreSQL(Backend):
 
         It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
         """
-        for setting, (state, hint) in _READ_ONLY.items():
+        for setting, hint in _READ_ONLY.items():
             if sessions.driver_connection(connection).info.parameter_status(setting) == "on":
-                raise errors.StorageFailed(f"PostgreSQL at {self.place} {state}", hint)
+                raise errors.StorageFailed(f"PostgreSQL at {self.place} is read-only: {setting} is on", hint)
 
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
         """Return when the server was started and the number of the database in it.

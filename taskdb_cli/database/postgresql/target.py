@@ -30,12 +30,7 @@ _REFUSED = "taskdb-does-not-connect"
 
 # psycopg reads these itself, from its arguments and from the environment, but never from a service file.
 _FOR_PSYCOPG = ("host", "hostaddr", "port", "connect_timeout", "target_session_attrs", "load_balance_hosts")
-
-# libpq and psycopg would read these only when they connect.
-_NUMBERS = (
-    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
-    "connect_timeout",
-)
+_NUMBERS = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 
 DEFAULT_PORT = "5432"
 _HIGHEST_PORT = 65535
@@ -90,15 +85,13 @@ class Target:
         given = parameters(url)
         found, objection = _ask(given)
         if not found:
-            raise _unusable(objection, "check PGSERVICE, PGSERVICEFILE and the parameter service of the URL")
+            raise _unusable(objection)
         hosts = _hosts(found)
         if not all(host.is_local for host in hosts) and not _chooses_sslmode(given, found):
             given["sslmode"] = "require"
             _, objection = _ask(given)
         if _REFUSED not in objection:
-            # libpq looks the system user up only if no other user is named.
-            nobody = "local user with ID" in objection
-            raise _unusable(objection, "write the user into the URL, or set PGUSER" if nobody else "")
+            raise _unusable(objection)
         _require_sound(found, hosts)
         from_elsewhere = {name: found[name] for name in _FOR_PSYCOPG if name in found}
         if from_elsewhere.get("connect_timeout") == os.environ.get("PGCONNECT_TIMEOUT"):
@@ -233,7 +226,10 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
         "the password file has an odd name, and is not a file for its owner alone": (
             _is_warned_of(found.get("passfile", ""))
         ),
-        **{f"{name} is not a whole number": not whole.fullmatch(found.get(name, "0")) for name in _NUMBERS},
+        **{
+            f"{name} is not a whole number": not whole.fullmatch(found.get(name, "0"))
+            for name in (*_NUMBERS, "connect_timeout")
+        },
     }
     for fault, is_there in faults.items():
         if is_there:
@@ -264,8 +260,8 @@ def _is_warned_of(passfile: str) -> bool:
     return False
 
 
-def _unusable(reason: str, hint: str = "") -> InvalidConfiguration:
+def _unusable(reason: str) -> InvalidConfiguration:
     return InvalidConfiguration(
         f"the database URL is not usable: {reason.strip().partition(chr(10))[0]}",
-        hint or "check the parameters of the URL, its service, and the PG… variables of the environment",
+        "check the user and parameters of the URL, its service, and PGUSER, PGHOST and the like",
     )

@@ -205,14 +205,14 @@ class SQLiteContent(Content):
             for table, row, parent, _ in orphans[:_MOST_FAULTS]
         ]
 
-    def _type_of(self, table: str, column: ReflectedColumn) -> str | None:
+    def _type_of(self, table: str, column: ReflectedColumn) -> str:
         # SQLite keeps times and truth values as text and numbers: their rules say what they are.
         rules = {rule["name"] for rule in self._rules[table]}
         if f"{table}_{column['name']}_timestamp" in rules:
             return "timestamp"
         if f"{table}_{column['name']}_flag" in rules:
             return "boolean"
-        return {"INTEGER": "integer", "TEXT": "text"}.get(str(column["type"]))
+        return {"INTEGER": "integer", "TEXT": "text"}.get(str(column["type"]), "")
 
     @cached_property
     def _rules(self) -> dict[str, list[ReflectedCheckConstraint]]:
