@@ -18,11 +18,11 @@ from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import connection as sessions
 from taskdb_cli.database.postgresql import errors as faults
 from taskdb_cli.database.postgresql import schema
-from taskdb_cli.database.postgresql.locks import lock_migrations, unlock_migrations
+from taskdb_cli.database.postgresql.locks import migration_lock
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
-from taskdb_cli.database.schema import require_utf8
+from taskdb_cli.database.schema import collect_facts, require_utf8
 from taskdb_cli.database.sql_log import logged
 
 _FINGERPRINT = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_catalog"
@@ -234,8 +234,10 @@ class PostgreSQL(Backend):
         with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
             self._require_writable(guard)
             guard.exec_driver_sql(_NEVER_IDLE_TOO_LONG)
-            lock_migrations(guard, wait=self.options.migration_wait, place=self.place)
-            with connect().execution_options(isolation_level="READ COMMITTED") as connection:
+            with (
+                migration_lock(guard, wait=self.options.migration_wait, place=self.place),
+                connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            ):
                 connection.exec_driver_sql(_NEVER_IDLE_TOO_LONG)
                 connection.exec_driver_sql(
                     f"SET statement_timeout = '{self.options.migration_timeout}s';"
@@ -245,7 +247,6 @@ class PostgreSQL(Backend):
                 event.listen(connection, "begin", _wait_briefly)
                 yield connection, guard
                 connection.commit()
-            unlock_migrations(guard)
 
     def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
         """Run them again from where they stand while somebody's lock is in the way of one."""
@@ -261,8 +262,9 @@ class PostgreSQL(Backend):
         persist(attempt, budget=self.options.migration_wait, on=errors.TransactionConflict)
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
-        """Describe the tables as the catalogs do."""
-        return schema.facts(connection, tables)
+        """Describe the tables that the search path finds, as the catalogs do."""
+        found = connection.exec_driver_sql(schema.FACTS, (list(tables),))
+        return collect_facts((name, description) for name, description in found)
 
 
 def _skip_answer_to_begin(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:

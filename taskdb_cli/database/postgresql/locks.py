@@ -2,7 +2,8 @@
 
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection
 
@@ -43,8 +44,9 @@ def lock_taken(connection: Connection, place: str, hint: str = "try again later"
     return DatabaseUnavailable(f"{place} is being migrated, backed up or restored by {holders}", hint)
 
 
-def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
-    """Take the lock for the session alone. Wait at most `wait` seconds for the session that holds it.
+@contextmanager
+def migration_lock(connection: Connection, *, wait: float, place: str) -> Iterator[None]:
+    """Hold the lock, for the session alone. Wait at most `wait` seconds for the session that holds it.
 
     Raises DatabaseUnavailable that names the holder. The lock is asked for again and again, because a
     session that waits inside a statement holds a snapshot, and an index that the holder builds concurrently
@@ -61,12 +63,7 @@ def lock_migrations(connection: Connection, *, wait: float, place: str) -> None:
             _log.warning("waiting up to %g s for %s", wait, lock_holders(connection))
             told = True
         time.sleep(0.1)
-
-
-def unlock_migrations(connection: Connection) -> None:
-    """Give the lock back at once: a server notices only a little later that a session has ended.
-
-    A session that is gone by now has none.
-    """
+    yield
+    # The server notices only a little later that a session has ended. One that is gone by now has no lock.
     with suppress(TaskdbError):
         connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))

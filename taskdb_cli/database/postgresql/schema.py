@@ -1,16 +1,12 @@
 """The schema on PostgreSQL: how the models' rules are written, and how tables are described."""
 
-from collections.abc import Collection
-
-from sqlalchemy import Connection
-
-from taskdb_cli.database.schema import collect_facts, write_rules
+from taskdb_cli.database.schema import write_rules
 from taskdb_cli.models.types import IsTimestamp, IsUuid, NoUppercase, OneLine, PlainText
 
 # One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them.
 # Names in the search path are written without their schema.
 # NOT VALID is left out: the rule itself is right, only the old rows were not checked.
-_FACTS = """
+FACTS = """
 WITH ours AS (
     SELECT oid, relname, relkind, relpersistence, relrowsecurity, relforcerowsecurity, relispartition
     FROM pg_class
@@ -90,9 +86,3 @@ write_rules(
         IsUuid: "{0} ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$'",
     },
 )
-
-
-def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
-    """Return a description of everything about those tables that the search path finds, by name."""
-    found = connection.exec_driver_sql(_FACTS, (list(tables),))
-    return collect_facts((name, description) for name, description in found)
