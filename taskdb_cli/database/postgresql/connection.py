@@ -6,7 +6,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, NullPool, event
+from sqlalchemy import Connection, NullPool
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -90,7 +90,10 @@ def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
 
 
 def pooling(options: Options) -> dict[str, Any]:
-    """Return the engine's arguments that say whether it keeps connections."""
+    """Return the engine's arguments that say whether it keeps connections.
+
+    One that was lost while it lay in the pool is replaced before it is used.
+    """
     if (pool := options.pool) is None:
         return {"poolclass": NullPool}
     return {
@@ -100,37 +103,32 @@ def pooling(options: Options) -> dict[str, Any]:
         "pool_recycle": POOL_RECYCLE,
         # Few connections stay in use, and those need no check.
         "pool_use_lifo": True,
+        "pool_events": [(_note_idle, "checkin"), (_check_idle, "checkout")],
     }
 
 
-def check_idle_connections(engine: Engine) -> None:
-    """Let the pool replace a connection that was lost while it lay there, before it is used.
+def _note_idle(connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_IDLE_SINCE] = time.monotonic()
 
-    A server that ends a session says so, which is seen without a round trip. Only a connection that
-    was idle for IDLE_LIMIT may have been lost without a word, and is asked.
+
+def _check_idle(connection: psycopg.Connection[Any], record: ConnectionPoolEntry, *_: Any) -> None:
+    """Raise InvalidatePoolError for a connection that the server has ended; that costs no round trip.
+
+    Only a connection that was idle for IDLE_LIMIT may have been lost without a word, and is asked.
     """
-
-    def note_idle(connection: Any, record: ConnectionPoolEntry) -> None:
-        record.info[_IDLE_SINCE] = time.monotonic()
-
-    def check(connection: psycopg.Connection[Any], record: ConnectionPoolEntry, *_: Any) -> None:
-        idle_since = record.info.get(_IDLE_SINCE)
-        if idle_since is None:
-            return
-        if record.info.get(MIGRATED) is False:
-            # A migration may have made the tables meanwhile, in a schema that this session does not see.
-            raise InvalidatePoolError
-        try:
-            if time.monotonic() - idle_since >= IDLE_LIMIT:
-                connection.execute("SELECT 1")
-            # The first may read the server's last words, the second finds that there will be no more.
-            connection.pgconn.consume_input()
-            connection.pgconn.consume_input()
-        except psycopg.Error as exc:
-            raise InvalidatePoolError from exc
-
-    event.listen(engine, "checkin", note_idle)
-    event.listen(engine, "checkout", check)
+    if (idle_since := record.info.get(_IDLE_SINCE)) is None:
+        return
+    if record.info.get(MIGRATED) is False:
+        # A migration may have made the tables meanwhile, in a schema that this session does not see.
+        raise InvalidatePoolError
+    try:
+        if time.monotonic() - idle_since >= IDLE_LIMIT:
+            connection.execute("SELECT 1")
+        # The first may read the server's last words, the second finds that there will be no more.
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()
+    except psycopg.Error as exc:
+        raise InvalidatePoolError from exc
 
 
 def set_session(

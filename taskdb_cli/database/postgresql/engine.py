@@ -86,8 +86,6 @@ class PostgreSQL(Backend):
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "after_cursor_execute", _skip_answer_to_begin)
-        if self.options.pool:
-            sessions.check_idle_connections(engine)
         return engine
 
     def _connect(
