@@ -216,28 +216,22 @@ SIDES = {"service": service_writes, "ordinary": ordinary_writes, "raw": raw_writ
 
 
 def run_writer(side: str, url: str, writer: int, begin: float) -> int:
-    """Write for some time from that moment on; return how many writes were done in it."""
+    """Write, and return how many writes ended in the SECONDS after that moment."""
+    done, end = 0, begin + SECONDS
     with SIDES[side](make_url(url), writer) as writes:
-        for _ in range(4):
+        # Not a number of writes to warm up: where writers take turns, the last one is ready long after the
+        # first, and what the others write meanwhile would not count.
+        while time.time() < end:
             next(writes)()
-        time.sleep(max(0.0, begin - time.time()))
-        return _count(writes, begin + SECONDS)
-
-
-def _count(writes: Iterator[Write], end: float) -> int:
-    # What ends later does not count: a writer that had to wait would else be measured when others are done.
-    done = -1
-    while time.time() < end:
-        done += 1
-        next(writes)()
-    return max(done, 1)
+            done += begin <= time.time() < end
+    return done
 
 
 def throughput(side: str, url: URL, writers: int, pool: Any, lead: float) -> float:
     """Return how many writes a second so many writers did together."""
     begin = time.time() + lead
     jobs = [pool.submit(run_writer, side, address(url), number, begin) for number in range(writers)]
-    return sum(job.result() for job in jobs) / SECONDS
+    return max(1, sum(job.result() for job in jobs)) / SECONDS
 
 
 def compare(database: Database, turns: int) -> list[list[object]]:
