@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -15,6 +16,8 @@ from taskdb_cli.database.options import Options
 from taskdb_cli.database.sqlite.errors import LimitExceeded, is_of_storage
 from taskdb_cli.database.sqlite.files import obstacle, unfinished, uri
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
+
+T = TypeVar("T")
 
 STEPS = 1_000
 """After so many steps of a statement SQLite lets Python look at the time and handle signals. Looking takes as
@@ -24,63 +27,44 @@ SEARCH_STEPS = 250
 """The same for a statement that searches texts: one step searches one text, and can take milliseconds."""
 
 
-class Clock:
-    """The limit of each statement of a connection, and when the running one must end."""
+class LimitedConnection(sqlite3.Connection):
+    """A connection whose statements end when they take too long."""
 
-    def __init__(self) -> None:
-        self._end = 0.0
-        self._total = 0.0
-        self._deadline = math.inf
-        self._expired = False
-        self.limit(0, "")
+    _seconds = _end = _deadline = math.inf
+    _setting = ""
+    _steps = 0
+    _expired = False
 
     def limit(self, seconds: float, setting: str) -> None:
         """Set the limit of each statement from now on, and the setting that it comes from; 0 is no limit."""
-        self._seconds = seconds or math.inf
-        self._setting = setting
+        self._seconds, self._setting = seconds or math.inf, setting
 
     def end_within(self, seconds: float) -> None:
         """Set one limit for all statements together from now on, instead of that of each."""
-        self._total = seconds
-        self._end = time.monotonic() + seconds
+        self._seconds, self._end = seconds, time.monotonic() + seconds
 
-    def start(self) -> None:
-        """Note that a statement begins, or that the next part of its rows is fetched."""
-        self._expired = False
-        self._deadline = self._end or time.monotonic() + self._seconds
+    def look_every(self, steps: int) -> None:
+        """Let SQLite look at the time after so many steps, from the next statement on."""
+        if steps != self._steps:
+            self._steps = steps
+            self.set_progress_handler(self._is_over, steps)
 
-    def is_over(self) -> bool:
-        """Return whether the running statement must end.
-
-        SQLite calls this. An exception of a signal handler, raised here, also ends the statement.
-        """
+    def _is_over(self) -> bool:
+        # SQLite calls this. An exception of a signal handler, raised here, also ends the statement.
         self._expired = time.monotonic() > self._deadline
         return self._expired
 
-    def __enter__(self) -> None:
-        """Watch a statement that was started."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise LimitExceeded if the statement failed because it took too long."""
-        if self._expired and isinstance(error, sqlite3.OperationalError):
-            raise LimitExceeded(self._total or self._seconds, self._setting) from error
-
-
-class LimitedConnection(sqlite3.Connection):
-    """A connection whose `clock` ends statements."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.clock = Clock()
-        self._steps = 0
-
-    def start(self, statement: str) -> None:
-        """Note that this statement begins."""
-        steps = SEARCH_STEPS if " LIKE " in statement else STEPS
-        if steps != self._steps:
-            self._steps = steps
-            self.set_progress_handler(self.clock.is_over, steps)
-        self.clock.start()
+    def within_limit(self, method: Callable[..., T], *args: Any, anew: bool = True) -> T:
+        """Call a method of a cursor, whose time counts `anew`; raise LimitExceeded if it takes too long."""
+        if anew:
+            self._expired = False
+            self._deadline = min(self._end, time.monotonic() + self._seconds)
+        try:
+            return method(*args)
+        except sqlite3.OperationalError as exc:
+            if self._expired:
+                raise LimitExceeded(self._seconds, self._setting) from exc
+            raise
 
     def close(self) -> None:
         """Close the connection, and end its transaction now.
@@ -110,29 +94,22 @@ class _Cursor(sqlite3.Cursor):
     connection: LimitedConnection
 
     def execute(self, statement: str, *args: Any) -> _Cursor:
-        self.connection.start(statement)
-        with self.connection.clock:
-            return super().execute(statement, *args)
+        self.connection.look_every(SEARCH_STEPS if " LIKE " in statement else STEPS)
+        return self.connection.within_limit(super().execute, statement, *args)
 
     def executemany(self, statement: str, *args: Any) -> _Cursor:
-        self.connection.start(statement)
-        with self.connection.clock:
-            return super().executemany(statement, *args)
+        self.connection.look_every(STEPS)
+        return self.connection.within_limit(super().executemany, statement, *args)
 
     def fetchone(self) -> Any:
-        self.connection.clock.start()
-        with self.connection.clock:
-            return super().fetchone()
+        return self.connection.within_limit(super().fetchone)
 
-    def fetchmany(self, *args: Any, **kwargs: Any) -> list[Any]:
-        self.connection.clock.start()
-        with self.connection.clock:
-            return super().fetchmany(*args, **kwargs)
+    def fetchmany(self, *args: Any) -> list[Any]:
+        return self.connection.within_limit(super().fetchmany, *args)
 
     def fetchall(self) -> list[Any]:
         # It is called right after execute() and finishes the same statement, so the limit goes on.
-        with self.connection.clock:
-            return super().fetchall()
+        return self.connection.within_limit(super().fetchall, anew=False)
 
 
 def open_file(path: Path, options: Options, busy_timeout: float) -> LimitedConnection:
@@ -169,16 +146,14 @@ def keep_wal(path: Path) -> None:
 
 
 def _connect(path: Path, parameters: str, options: Options, busy_timeout: float) -> LimitedConnection:
-    connection = sqlite3.connect(
+    connection = LimitedConnection(
         uri(path, parameters),
         uri=True,
         timeout=busy_timeout,
         # Python would otherwise begin transactions by itself, late and only before some statements.
         isolation_level=None,
         check_same_thread=False,
-        factory=LimitedConnection,
     )
-    assert isinstance(connection, LimitedConnection)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         if options.disposable:

@@ -55,11 +55,11 @@ class SQLiteContent(Content):
         """Read something: from then on the transaction sees that state."""
         _ = self.revision
         # The transaction begins with the usual limit of a statement.
-        self._raw.clock.limit(0, "")
+        self._raw.limit(0, "")
 
     def begin_replacement(self) -> None:
         """Use more memory for the rows. The transaction holds the write lock since it began."""
-        self._raw.clock.limit(0, "")
+        self._raw.limit(0, "")
         # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
         self._raw.execute(f"PRAGMA cache_size = -{LOADING_CACHE_KIB}")

@@ -105,7 +105,7 @@ class SQLite(Backend):
     def _begin(self, connection: Connection) -> None:
         """Begin. A writer takes the lock now, when nothing is lost if another process has it."""
         raw = raw_connection(connection)
-        raw.clock.limit(self.options.statement_timeout, "TASKDB_STATEMENT_TIMEOUT")
+        raw.limit(self.options.statement_timeout, "TASKDB_STATEMENT_TIMEOUT")
         connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
         encoding, found = raw.execute(_LOOK).fetchone()
         require_utf8(self.place, encoding, "write its rows to a new file with 'sqlite3 … .dump'")
@@ -214,7 +214,7 @@ class SQLite(Backend):
             raw = raw_connection(connection)
             raw.execute("PRAGMA foreign_keys = OFF")
             with persist(lambda: self._begin_writing(connection), budget=self.options.migration_wait):
-                raw.clock.limit(self.options.migration_timeout, "TASKDB_MIGRATION_TIMEOUT")
+                raw.limit(self.options.migration_timeout, "TASKDB_MIGRATION_TIMEOUT")
                 yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:

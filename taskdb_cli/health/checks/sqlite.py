@@ -42,7 +42,7 @@ def _faults(exam: Examination) -> list[str]:
 
 ENGINES[SQLITE] = Engine(
     absent="a file has no server",
-    set_time=lambda exam, seconds: exam.raw.clock.end_within(seconds),
+    set_time=lambda exam, seconds: exam.raw.end_within(seconds),
     sever=lambda exam: exam.raw.interrupt(),
     # It reads the file's first page, which opening a file does not, and refuses UTF-16.
     first_statement="SELECT count(*) FROM sqlite_master",
