@@ -15,19 +15,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
+from taskdb_cli import errors
 from taskdb_cli.database.backend import MIGRATED, Backend, Plan, Transaction
 from taskdb_cli.database.content import Content
-from taskdb_cli.database.options import Options, Pool
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
+from taskdb_cli.database.schema import diagnose
 from taskdb_cli.database.sql_log import log_statements
-from taskdb_cli.errors import (
-    ConnectionLost,
-    DatabaseUnavailable,
-    InvalidConfiguration,
-    OutcomeUnknown,
-    TableMissing,
-    TaskdbError,
-)
+from taskdb_cli.errors import TaskdbError
 from taskdb_cli.system import signals
 
 T = TypeVar("T")
@@ -35,9 +30,6 @@ T = TypeVar("T")
 # A program that uses taskdb as a library and configures no logging hears nothing.
 logging.getLogger("taskdb").addHandler(logging.NullHandler())
 _log = logging.getLogger("taskdb.connect")
-
-_BACKEND = "taskdb_backend"
-"""The key of the backend in the `info` of a session."""
 
 
 class Database:
@@ -101,7 +93,7 @@ class Database:
         is tried again on a passing fault; what is being taken is not.
         """
         with (
-            self._session(self.backend.read_options, self._open_patiently) as session,
+            self._session(self.backend.read_options, patient=True) as session,
             closing(work(session)) as rows,
         ):
             yield rows
@@ -132,7 +124,7 @@ class Database:
         """
         if not dry_run and not self.options.disposable:
             signals.note_change(made=False)
-        with self._session(self.backend.write_options, self._open_patiently) as session:
+        with self._session(self.backend.write_options, patient=True) as session:
             connection = session.connection()
             with _gone_after_failure(connection):
                 content = self.backend.content(connection)
@@ -162,46 +154,38 @@ class Database:
         return found is not None and found == other.backend.fingerprint(other.connect)
 
     def _open(self) -> Connection:
-        begun = time.perf_counter()
+        begun, outcome, pool = time.perf_counter(), "failed to connect", self.options.pool
         try:
             connection = self.engine.connect()
-        except TaskdbError:
-            self._log_connecting("failed to connect", begun)
-            raise
+            outcome = "connected"
+            return connection
         except PoolTimeoutError as exc:
-            pool = self.options.pool or Pool()
-            raise DatabaseUnavailable(
+            assert pool
+            raise errors.DatabaseUnavailable(
                 f"all {pool.size + pool.overflow} connections to {self.backend.place} stayed in use for "
                 f"{pool.timeout} s",
                 "raise TASKDB_POOL_SIZE, or try again later",
             ) from exc
-        self._log_connecting("connected", begun)
-        return connection
+        finally:
+            place, elapsed = self.backend.place, (time.perf_counter() - begun) * 1000
+            # With a pool most connections are open already, and taking one is no event.
+            level = logging.DEBUG if pool else logging.INFO
+            extra = {"place": place, "duration_ms": round(elapsed)}
+            _log.log(level, "%s: %s in %.0f ms", place, outcome, elapsed, extra=extra)
 
     def _open_patiently(self) -> Connection:
         return persist(self._open, budget=self.options.retry_budget)
 
-    def _log_connecting(self, outcome: str, begun: float) -> None:
-        # With a pool most connections are open already, and taking one is no event.
-        level = logging.DEBUG if self.options.pool else logging.INFO
-        elapsed = (time.perf_counter() - begun) * 1000
-        extra = {"place": self.backend.place, "duration_ms": round(elapsed)}
-        _log.log(level, "%s: %s in %.0f ms", self.backend.place, outcome, elapsed, extra=extra)
-
     @contextmanager
-    def _session(
-        self, options: Mapping[str, Any], connect: Callable[[], Connection] | None = None
-    ) -> Iterator[Session]:
+    def _session(self, options: Mapping[str, Any], *, patient: bool = False) -> Iterator[Session]:
         self.backend.require()
-        info = {_BACKEND: self.backend}
-        with self.translating(), (connect or self._open)() as connection:
+        info = {Backend: self.backend}
+        with self.translating(), (self._open_patiently if patient else self._open)() as connection:
             connection.execution_options(**options)
             with Session(connection, expire_on_commit=False, autoflush=False, info=info) as session:
                 # Begin now: tables of our names may be another program's.
                 session.connection()
                 if not connection.info[MIGRATED]:
-                    from taskdb_cli.database.schema import diagnose
-
                     raise diagnose(connection)
                 yield session
 
@@ -218,7 +202,7 @@ class Database:
                     session.commit()
                 if not self.options.disposable:
                     signals.note_change(made=True)
-        except ConnectionLost:
+        except errors.ConnectionLost:
             if not self._committed(transaction):
                 raise
             signals.note_change(made=True)
@@ -240,10 +224,10 @@ class Database:
 
         try:
             return persist(ask, budget=self.options.retry_budget)
-        except OutcomeUnknown:
+        except errors.OutcomeUnknown:
             raise
         except (TaskdbError, KeyboardInterrupt) as exc:
-            raise OutcomeUnknown(
+            raise errors.OutcomeUnknown(
                 f"the connection to {self.backend.place} broke while the change was being committed",
                 f"look whether it is there before you try again; ask the server with: {transaction.question}",
             ) from exc
@@ -268,15 +252,13 @@ class Database:
     @contextmanager
     def translating(self) -> Iterator[None]:
         """Turn errors that come straight from the driver into ours, and TableMissing into its reason."""
-        caught: tuple[type[Exception], ...] = (TableMissing, *self.backend.error_types)
+        caught: tuple[type[Exception], ...] = (errors.TableMissing, *self.backend.error_types)
         try:
             yield
         except caught as exc:
             ours = exc if isinstance(exc, TaskdbError) else self.backend.translate(exc)
-            if not isinstance(ours, TableMissing):
+            if not isinstance(ours, errors.TableMissing):
                 raise ours from exc
-            from taskdb_cli.database.schema import diagnose
-
             # The failed transaction answers nothing more: ask over a connection of its own.
             with self.translating(), self.engine.connect() as connection:
                 reason = diagnose(connection)
@@ -330,7 +312,7 @@ def explain(session: Session, queries: Sequence[Select[Any]]) -> list[Plan]:
 
 
 def _backend_of(session: Session) -> Backend:
-    found: Backend = session.info[_BACKEND]
+    found: Backend = session.info[Backend]
     return found
 
 
@@ -344,4 +326,4 @@ def _backend(url: URL, options: Options) -> Backend:
         from taskdb_cli.database.postgresql.engine import PostgreSQL
 
         return PostgreSQL(url, options)
-    raise InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {engine}")
+    raise errors.InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {engine}")

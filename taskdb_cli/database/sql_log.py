@@ -9,18 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 _log = logging.getLogger("taskdb.sql")
-_STARTED = "taskdb_started"
 
 
 def log_statements(engine: Engine, threshold_ms: int) -> None:
     """Log each statement for debugging, and warn about those that reach the threshold; 0 is never."""
 
     def before(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-        _log_statement(statement)
-        connection.info[_STARTED] = time.perf_counter()
+        connection.info["taskdb_started"] = _start(statement)
 
     def after(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-        _warn_if_slow(statement, connection.info[_STARTED], threshold_ms)
+        _warn_if_slow(statement, connection.info["taskdb_started"], threshold_ms)
 
     event.listen(engine, "before_cursor_execute", before)
     event.listen(engine, "after_cursor_execute", after)
@@ -29,16 +27,16 @@ def log_statements(engine: Engine, threshold_ms: int) -> None:
 @contextmanager
 def logged(statement: str, threshold_ms: int) -> Iterator[None]:
     """Log in the same way a statement that only the driver can run, such as COPY."""
-    _log_statement(statement)
-    started = time.perf_counter()
+    started = _start(statement)
     yield
     _warn_if_slow(statement, started, threshold_ms)
 
 
-def _log_statement(statement: str) -> None:
+def _start(statement: str) -> float:
     if _log.isEnabledFor(logging.DEBUG):
         text = _without_values(statement)
         _log.debug("%s", text, extra={"sql": text})
+    return time.perf_counter()
 
 
 def _warn_if_slow(statement: str, started: float, threshold_ms: int) -> None:

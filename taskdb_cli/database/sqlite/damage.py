@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from taskdb_cli.database.schema import VERSION_TABLE
-from taskdb_cli.database.sqlite.files import obstacle, sidecars, uri
+from taskdb_cli.database.sqlite.files import sidecars, uri
 
 COMPARED_BYTES = 8 * 1024 * 1024
 """In a file up to this size every index is compared with its table, which takes ten times as long."""
@@ -22,9 +22,6 @@ PATIENCE = 0.5
 """Seconds to wait for a lock. A locked file is not called damaged."""
 
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
-_NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_NOMEM}
-"""What a full disk, a quota or a limit of the process also causes with a file that is sound."""
-
 _CHUNK = 1024 * 1024
 
 
@@ -38,16 +35,14 @@ def find_damage(path: Path) -> str:
         return ""
     if unusable := [sidecar.name for sidecar in sidecars(path) if not _may_be_used(sidecar)]:
         return f"{' and '.join(unusable)} cannot be read"
-    try:
-        return _check(path, "ro")
-    except (sqlite3.Error, UnicodeDecodeError) as exc:
-        if _code(exc) & 0xFF != sqlite3.SQLITE_READONLY:
-            return _meaning(exc, path)
-    # A journal that a crash left has to be rolled back before anything can be read.
-    try:
-        return _check(path, "rw")
-    except (sqlite3.Error, UnicodeDecodeError) as exc:
-        return _meaning(exc, path)
+    # A journal that a crash left has to be rolled back before anything can be read: then write too.
+    for mode in ("ro", "rw"):
+        try:
+            return _check(path, mode)
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
+            if mode == "rw" or family(exc) != sqlite3.SQLITE_READONLY:
+                return _meaning(exc, path)
+    raise AssertionError
 
 
 def check(connection: sqlite3.Connection, size: int) -> list[str]:
@@ -84,27 +79,24 @@ def _check(path: Path, mode: str) -> str:
     return found[0] if found else ""
 
 
-def _code(error: Exception) -> int:
+def family(error: BaseException) -> int:
+    """Return SQLite's result code without what the library says beyond it: the low byte."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code
+    return code & 0xFF
 
 
 def _meaning(error: Exception, path: Path) -> str:
     """Return the damage that an error shows, or nothing if it does not show damage."""
-    family = _code(error) & 0xFF
     if isinstance(error, UnicodeDecodeError):
         # The library quotes what it found in the schema.
         return "its schema is not text"
-    if family == sqlite3.SQLITE_CORRUPT or _code(error) in _UNREADABLE:
-        return str(error)
-    if family == sqlite3.SQLITE_NOTADB:
-        return str(error) if was_database(path) else ""
-    if family == sqlite3.SQLITE_ERROR and "unsupported file format" in str(error):
-        return str(error)
-    unopened = family in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and _code(error) not in _NO_ROOM
-    if unopened and (names := _unopened(path)):
-        return f"{names} cannot be read"
-    return ""
+    shown = {
+        sqlite3.SQLITE_CORRUPT: True,
+        sqlite3.SQLITE_NOTADB: was_database(path),
+        sqlite3.SQLITE_ERROR: "unsupported file format" in str(error),
+        sqlite3.SQLITE_IOERR: getattr(error, "sqlite_errorcode", 0) in _UNREADABLE,
+    }
+    return str(error) if shown.get(family(error)) else ""
 
 
 def _may_be_used(sidecar: Path) -> bool:
@@ -118,14 +110,6 @@ def _may_be_used(sidecar: Path) -> bool:
     with sidecar.open("rb") as file:
         header = file.read(WAL_HEADER)
     return len(header) < WAL_HEADER or header.startswith(WAL_MAGIC)
-
-
-def _unopened(path: Path) -> str:
-    """Return the sidecar files that may be to blame, since neither permissions nor a full disk are."""
-    beside = [sidecar for sidecar in sidecars(path) if os.path.lexists(sidecar)]
-    if obstacle(path) or not all(os.access(file, os.R_OK | os.W_OK) for file in beside):
-        return ""
-    return " or ".join(sidecar.name for sidecar in beside)
 
 
 def was_database(path: Path) -> bool:

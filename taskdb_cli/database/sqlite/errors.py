@@ -7,24 +7,11 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from taskdb_cli import errors
 from taskdb_cli.database.schema import ALREADY_THERE
-from taskdb_cli.database.sqlite.damage import was_database
+from taskdb_cli.database.sqlite.damage import family, was_database
 from taskdb_cli.database.sqlite.files import obstacle, uri
-from taskdb_cli.errors import (
-    CheckViolation,
-    DataCorrupt,
-    ForeignKeyViolation,
-    IdsUsedUp,
-    Interrupted,
-    SchemaForeign,
-    StorageFailed,
-    TableMissing,
-    TaskdbError,
-    TimedOut,
-    TransactionConflict,
-    UniqueViolation,
-    Violation,
-)
+from taskdb_cli.errors import TaskdbError
 from taskdb_cli.models import metadata
 
 _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one"
@@ -56,13 +43,7 @@ class LimitExceeded(sqlite3.OperationalError):
         self.setting = setting
 
 
-def family(error: BaseException | None) -> int:
-    """Return SQLite's result code without what the library says beyond it: the low byte."""
-    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF
-
-
-def is_of_storage(error: BaseException | None) -> bool:
+def is_of_storage(error: BaseException) -> bool:
     """Return whether the file, or a file beside it, could not be opened, read or written."""
     return family(error) in _STORAGE_FAULTS
 
@@ -74,20 +55,25 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     if isinstance(cause, TaskdbError):
         return cause
     if isinstance(cause, LimitExceeded):
-        return TimedOut(f"{place} was too slow: {cause}", f"raise {cause.setting}, or {_LATER}")
-    if damage := _damage(cause, code, place, path):
-        return damage
-    statement = error.statement if isinstance(error, DBAPIError) else None
+        return errors.TimedOut(f"{place} was too slow: {cause}", f"raise {cause.setting}, or {_LATER}")
+    if code == sqlite3.SQLITE_NOTADB:
+        hint = _RESTORE if was_database(path) else "check the path in --database-url"
+        return errors.SchemaForeign(f"{place} is not a SQLite database", hint)
+    # Text that is damaged, of a row or in the library's own message, is an error of Python's without a code.
+    undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)
+    if code == sqlite3.SQLITE_CORRUPT or undecodable:
+        # There can be no safety backup of a row that cannot be read.
+        return errors.DataCorrupt(f"{place} is damaged: {cause}", _REPLACE if undecodable else _RESTORE)
     if code == sqlite3.SQLITE_CONSTRAINT:
-        return _violation(cause, statement)
+        return _violation(cause, error.statement if isinstance(error, DBAPIError) else None)
     if code in _STORAGE_FAULTS:
-        return _storage_fault(cause, code, statement, place, path)
+        return _storage_fault(cause, place, path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return TransactionConflict(f"{place} is locked by another process", _LATER)
-    if code == sqlite3.SQLITE_INTERRUPT:
-        return Interrupted(f"{place} was left alone: interrupted")
+        return errors.TransactionConflict(f"{place} is locked by another process", _LATER)
+    kind = errors.Interrupted if code == sqlite3.SQLITE_INTERRUPT else TaskdbError
     # SQLite has no codes for these, only the words.
-    kind = TableMissing if _MISSING.search(str(cause)) else TaskdbError
+    if _MISSING.search(str(cause)):
+        kind = errors.TableMissing
     return kind(f"{place}: {cause}", ALREADY_THERE if "already exists" in str(cause) else "")
 
 
@@ -100,24 +86,10 @@ def _cause(error: BaseException) -> BaseException:
     return cause
 
 
-def _damage(cause: BaseException, code: int, place: str, path: Path) -> TaskdbError | None:
-    """Return the error for a file that cannot be read as a database, or None."""
-    if code == sqlite3.SQLITE_NOTADB:
-        hint = _RESTORE if was_database(path) else "check the path in --database-url"
-        return SchemaForeign(f"{place} is not a SQLite database", hint)
-    # Text that is damaged, of a row or in the library's own message, is an error of Python's without a code.
-    undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)
-    if code == sqlite3.SQLITE_CORRUPT or undecodable:
-        # There can be no safety backup of a row that cannot be read.
-        hint = _REPLACE if undecodable else _RESTORE
-        return DataCorrupt(f"{place} is damaged: {cause}", hint)
-    return None
-
-
-def _storage_fault(
-    cause: BaseException, code: int, statement: str | None, place: str, path: Path
-) -> TaskdbError:
-    if code == sqlite3.SQLITE_FULL and (statement is None or statement.lstrip().upper().startswith("INSERT")):
+def _storage_fault(cause: BaseException, place: str, path: Path) -> TaskdbError:
+    hint = "check the disk, and the permissions of the file and its directory"
+    if family(cause) == sqlite3.SQLITE_FULL:
+        hint = "make room on the disk"
         # SQLite reports the same for a full disk and for an INSERT into a table whose ids are used up.
         query = "SELECT name FROM sqlite_sequence WHERE seq >= ? ORDER BY name"
         with (
@@ -125,15 +97,12 @@ def _storage_fault(
             closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection,
         ):
             if tables := [name for (name,) in connection.execute(query, (NEARLY_THE_LAST_ID,))]:
-                return IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
-    hint = "check the disk, and the permissions of the file and its directory"
-    if code == sqlite3.SQLITE_FULL:
-        hint = "make room on the disk"
+                return errors.IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
     reason, hint = obstacle(path) or (str(cause), hint)
-    return StorageFailed(f"{place} {_STORAGE_FAULTS[code]}: {reason}", hint)
+    return errors.StorageFailed(f"{place} {_STORAGE_FAULTS[family(cause)]}: {reason}", hint)
 
 
-def _violation(cause: BaseException, statement: str | None) -> Violation:
+def _violation(cause: BaseException, statement: str | None) -> errors.Violation:
     """Return the error for a constraint that a statement broke, with its name where that can be told.
 
     SQLite names CHECK constraints itself. For a unique constraint it lists the columns, from which the name
@@ -145,13 +114,13 @@ def _violation(cause: BaseException, statement: str | None) -> Violation:
     table, _, column = what.partition(".")
     code = getattr(cause, "sqlite_errorcode", 0)
     if code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-        return UniqueViolation(message, f"{table}_pkey")
+        return errors.UniqueViolation(message, f"{table}_pkey")
     if code == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
         columns = column.replace(f"{table}.", "").split(", ")
-        return UniqueViolation(message, "_".join([table, *columns, "key"]))
+        return errors.UniqueViolation(message, "_".join([table, *columns, "key"]))
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         written = re.match(r"\s*(?:INSERT INTO|UPDATE) (\w+)", statement or "")
         model = metadata().tables.get(written[1]) if written else None
         keys = [key.name for key in model.foreign_key_constraints] if model is not None else []
-        return ForeignKeyViolation(message, str(keys[0]) if len(keys) == 1 else None)
-    return CheckViolation(message, what if code == sqlite3.SQLITE_CONSTRAINT_CHECK else None)
+        return errors.ForeignKeyViolation(message, str(keys[0]) if len(keys) == 1 else None)
+    return errors.CheckViolation(message, what if code == sqlite3.SQLITE_CONSTRAINT_CHECK else None)

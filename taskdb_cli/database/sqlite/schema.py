@@ -58,9 +58,6 @@ write_rules(
 def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
     """Return a description of each table, column, constraint, index and trigger of those tables, by name."""
     ours = sorted(set(inspect(connection).get_table_names()).intersection(tables))
-    if not ours:
-        # SQLAlchemy takes an empty list of names for all tables.
-        return {}
     with catch_warnings(action="ignore", category=SAWarning):
         # SQLAlchemy warns about indexes on expressions, which it leaves out; _indexes describes them.
         return collect_facts(sorted(_facts(connection, ours)))

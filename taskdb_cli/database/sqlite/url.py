@@ -12,8 +12,8 @@ from taskdb_cli.errors import InvalidConfiguration
 
 FORM = "write sqlite:///relative/path or sqlite:////absolute/path; in the path write ? as %3F and % as %25"
 
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
-_HOME = re.compile(r"~[^/]*/")
+_ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|~[^/]*/")
+"""What begins a path on another system, or in a shell, but would be a name here."""
 
 
 def parse_sqlite_url(text: str, source: str) -> URL:
@@ -27,14 +27,10 @@ def parse_sqlite_url(text: str, source: str) -> URL:
     problem = ""
     if place or "?" in written:
         problem = "is wrong: a SQLite URL takes a path and nothing else"
-    elif "\0" in path:
-        problem = "has a zero byte in its path"
     elif path in ("", ":memory:") or path.endswith(("/", "/.")) or Path(path).name in ("", ".."):
         problem = "names no file"
-    elif _WINDOWS.match(path):
-        problem = "has a path of Windows, where taskdb does not run"
-    elif _HOME.match(path):
-        problem = "begins with ~, which stands for nothing in a URL"
+    elif "\0" in path or _ELSEWHERE.match(path):
+        problem = "has a zero byte in its path, or begins with ~ or a drive of Windows"
     if problem:
         raise InvalidConfiguration(f"{source} {problem}", FORM)
     return URL.create("sqlite", database=path)
