@@ -34,7 +34,6 @@ class TaskdbError(Exception):
 
     exit_code = ExitCode.FAILURE
     code = "failure"
-    details: Sequence[Mapping[str, str]] = ()
 
     def __init_subclass__(cls, *, exit_code: ExitCode | None = None, code: str = "") -> None:
         if exit_code:
@@ -42,10 +41,11 @@ class TaskdbError(Exception):
         if code:
             cls.code = code
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", details: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = details
 
 
 class InvalidInput(TaskdbError, exit_code=ExitCode.USAGE):
@@ -303,10 +303,6 @@ class IdsUsedUp(TaskdbError):
 
 class Incomplete(TaskdbError, exit_code=ExitCode.INCOMPLETE):
     """The work is done, but a step after it failed."""
-
-    def __init__(self, message: str, hint: str = "", details: Sequence[Mapping[str, str]] = ()) -> None:
-        super().__init__(message, hint)
-        self.details = details
 
 
 class Refused(TaskdbError, exit_code=ExitCode.REFUSED):

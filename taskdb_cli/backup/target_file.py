@@ -41,6 +41,8 @@ class Damaged:
 
 def find_damaged(target: Database, now: datetime) -> Damaged | None:
     """Return the file of a database if it is damaged; change nothing."""
+    from taskdb_cli.database.sqlite.damage import find_damage
+
     path = target.backend.file()
     if path is None or not path.is_file():
         return None
@@ -53,7 +55,7 @@ def find_damaged(target: Database, now: datetime) -> Damaged | None:
         )
     if earlier:
         what = f"a restore was stopped while it moved the file to {earlier[0].name}"
-    elif not (what := target.backend.damage()):
+    elif not (what := find_damage(path)):
         return None
     return Damaged(path, what, _free_name(path, earlier, now), _state(path))
 
@@ -100,8 +102,9 @@ def open_target(
     """
     from taskdb_cli.database.sqlite.connection import keep_wal
 
-    path = damaged.path if damaged else target.backend.missing_file()
-    if path is None:
+    path = target.backend.file()
+    # SQLite would take a journal that was left behind for the journal of a file that is put there.
+    if path is None or (not damaged and any(os.path.lexists(_with(path, ending)) for ending in _ENDINGS)):
         yield target
         return
     make_directory(path.parent)

@@ -9,10 +9,8 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Select, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, Select, Table, event
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.sql.schema import Table
 from sqlmodel import Session
 
 from taskdb_cli import errors
@@ -43,7 +41,18 @@ class Database:
         """Raise InvalidConfiguration for a URL of another engine, or one that names no database."""
         self.url = url
         self.options = options or Options()
-        self.backend = _backend(url, self.options)
+        self.backend: Backend
+        match url.get_backend_name():
+            case "sqlite":
+                from taskdb_cli.database.sqlite.engine import SQLite
+
+                self.backend = SQLite(url, self.options)
+            case "postgresql":
+                from taskdb_cli.database.postgresql.engine import PostgreSQL
+
+                self.backend = PostgreSQL(url, self.options)
+            case other:
+                raise errors.InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {other}")
 
     @cached_property
     def engine(self) -> Engine:
@@ -242,23 +251,17 @@ class Database:
             self.backend.create()
         else:
             self.backend.require()
-        try:
-            with self.backend.migration(self._open_patiently) as pair:
-                yield pair
-        except self.backend.error_types as exc:
-            # A migration that misses a table is at fault itself, so do not look up the revision.
-            raise self.backend.translate(exc) from exc
+        # A migration that misses a table is at fault itself, so do not look up the revision.
+        with self.backend.translating(), self.backend.migration(self._open_patiently) as pair:
+            yield pair
 
     @contextmanager
     def translating(self) -> Iterator[None]:
         """Turn errors that come straight from the driver into ours, and TableMissing into its reason."""
-        caught: tuple[type[Exception], ...] = (errors.TableMissing, *self.backend.error_types)
         try:
-            yield
-        except caught as exc:
-            ours = exc if isinstance(exc, TaskdbError) else self.backend.translate(exc)
-            if not isinstance(ours, errors.TableMissing):
-                raise ours from exc
+            with self.backend.translating():
+                yield
+        except errors.TableMissing as exc:
             # The failed transaction answers nothing more: ask over a connection of its own.
             with self.translating(), self.engine.connect() as connection:
                 reason = diagnose(connection)
@@ -293,37 +296,17 @@ def bulk_insert(
     session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Insert rows by the engine's fastest way (COPY on PostgreSQL), at constant memory."""
-    backend = _backend_of(session)
-    try:
+    backend: Backend = session.info[Backend]
+    # The driver runs it without SQLAlchemy, which would have raised ours.
+    with backend.translating():
         backend.bulk_insert(session.connection(), table, columns, rows)
-    except backend.error_types as exc:
-        # The driver runs it without SQLAlchemy, which would have raised ours.
-        raise backend.translate(exc) from exc
 
 
 def lock_table(session: Session, table: Table) -> None:
     """Keep other transactions from changing the table until this one ends; they can read it."""
-    _backend_of(session).lock_table(session.connection(), table)
+    session.info[Backend].lock_table(session.connection(), table)
 
 
 def explain(session: Session, queries: Sequence[Select[Any]]) -> list[Plan]:
     """Run queries and return how the engine did it."""
-    return [_backend_of(session).explain(session.connection(), query) for query in queries]
-
-
-def _backend_of(session: Session) -> Backend:
-    found: Backend = session.info[Backend]
-    return found
-
-
-def _backend(url: URL, options: Options) -> Backend:
-    engine = url.get_backend_name()
-    if engine == "sqlite":
-        from taskdb_cli.database.sqlite.engine import SQLite
-
-        return SQLite(url, options)
-    if engine == "postgresql":
-        from taskdb_cli.database.postgresql.engine import PostgreSQL
-
-        return PostgreSQL(url, options)
-    raise errors.InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {engine}")
+    return [session.info[Backend].explain(session.connection(), query) for query in queries]

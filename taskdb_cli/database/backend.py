@@ -1,15 +1,13 @@
 """What the rest of taskdb asks of an engine; each engine overrides what it does differently."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import URL, Connection, Engine, Select
-from sqlalchemy.sql import ClauseElement
-from sqlalchemy.sql.schema import Table
+from sqlalchemy import URL, ClauseElement, Connection, Engine, Select, Table
 
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
@@ -40,9 +38,8 @@ class Plan:
 
     def summary(self) -> str:
         """Say in one line how each table was reached and whether rows were sorted."""
-        if self.sorted_rows is None:
-            return "; ".join([*self.reached, "no sort"])
-        return "; ".join([*self.reached, f"sorts {self.sorted_rows:,} rows".replace(",", " ")])
+        sort = "no sort" if self.sorted_rows is None else f"sorts {self.sorted_rows:,} rows".replace(",", " ")
+        return "; ".join([*self.reached, sort])
 
 
 class Backend(ABC):
@@ -93,14 +90,6 @@ class Backend(ABC):
         """Return the path of the database file, which may be missing; None for a database on a server."""
         return None
 
-    def missing_file(self) -> Path | None:
-        """Return the path for the file of a missing database; None if something is there, or on a server."""
-        return None
-
-    def damage(self) -> str:
-        """Return what is wrong with the database file, or nothing; change nothing."""
-        return ""
-
     def turn(self) -> AbstractContextManager[None]:
         """Wait until it is this thread's turn to write, for a while."""
         return nullcontext()
@@ -112,6 +101,14 @@ class Backend(ABC):
     @abstractmethod
     def translate(self, error: Exception) -> TaskdbError:
         """Return ours for an error of the driver: a Violation, or TableMissing, or what else it means."""
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turn errors that come straight from the driver into ours."""
+        try:
+            yield
+        except self.error_types as exc:
+            raise self.translate(exc) from exc
 
     def translate_connecting(self, error: Exception) -> TaskdbError:
         """Return ours for an error of the driver while a connection was being opened."""

@@ -18,28 +18,6 @@ from taskdb_cli.database.sqlite.files import uri
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
 
-LOADING_CACHE_KIB = 16 * 1024
-"""How much of the file SQLite may keep in memory while it loads rows. The rows fill the index of a unique
-constraint in no order, and with the usual 2 MiB its pages would be written and read again and again."""
-
-SORTING_CACHE_KIB = 4 * 1024
-"""How much it may sort at a time when it builds an index. It sorts faster in the processor's cache."""
-
-SORTING_THREADS = 2
-"""How many threads may sort besides the one that reads the rows."""
-
-_FETCHED = 500
-_MOST_FAULTS = 10
-
-_MARKS = ", ".join("?" * len(OUR_TABLES))
-_FOREIGN_KEYS = f"""
-SELECT made.name, key.id, key."from" FROM sqlite_master AS made, pragma_foreign_key_list(made.name) AS key
-WHERE made.type = 'table' AND lower(made.name) NOT IN ({_MARKS}) AND lower(key."table") IN ({_MARKS})
-"""  # noqa: S608 (marks only)
-_DELETE_TRIGGERS = """
-SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ? AND upper(sql) LIKE '%DELETE%'
-"""
-
 
 class SQLiteContent(Content):
     """Readers see what was there when they began; a writer keeps every other writer out.
@@ -62,7 +40,9 @@ class SQLiteContent(Content):
         self._raw.limit(0, "")
         # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
-        self._raw.execute(f"PRAGMA cache_size = -{LOADING_CACHE_KIB}")
+        # The rows fill the index of a unique constraint in no order. With the usual 2 MiB, its pages would be
+        # written and read again and again.
+        self._raw.execute("PRAGMA cache_size = -16384")
 
     @contextmanager
     def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
@@ -71,15 +51,19 @@ class SQLiteContent(Content):
         writers = [WRITERS[column.type] for column in layout.columns]
         cursor = self._raw.execute(f"SELECT {values} FROM {layout.table} ORDER BY id")  # noqa: S608 (our names)
         with closing(cursor):
-            pieces = (written(found, writers) for found in iter(lambda: cursor.fetchmany(_FETCHED), []))
+            pieces = (written(found, writers) for found in iter(lambda: cursor.fetchmany(500), []))
             yield _sound(layout.table, joined(pieces))
 
     def referring_tables(self) -> list[str]:
         """Look at every foreign key of the file."""
-        keys: dict[tuple[str, int], list[str]] = {}
-        for table, key, column in self._raw.execute(_FOREIGN_KEYS, (*OUR_TABLES, *OUR_TABLES)):
-            keys.setdefault((table, key), []).append(f"{_quoted(column)} IS NOT NULL")
-        return sorted({table for (table, _), parts in keys.items() if self._any(table, " AND ".join(parts))})
+        found = set()
+        for (_, table), keys in self._inspector.get_multi_foreign_keys().items():
+            for key in keys:
+                filled = " AND ".join(f"{_quoted(name)} IS NOT NULL" for name in key["constrained_columns"])
+                refers = table.lower() not in OUR_TABLES and key["referred_table"].lower() in OUR_TABLES
+                if refers and self._any(table, filled):
+                    found.add(table)
+        return sorted(found)
 
     def _any(self, table: str, condition: str = "true") -> bool:
         [(found,)] = self._raw.execute(f"SELECT EXISTS (SELECT 1 FROM {_quoted(table)} WHERE {condition})")  # noqa: S608 (quoted)
@@ -89,13 +73,11 @@ class SQLiteContent(Content):
         """Also drop the indexes of taskdb, which are faster built anew than filled row by row."""
         names = [layout.table for layout in self.layouts]
         query = "SELECT sql, name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL"
-        found = self._raw.execute(query).fetchall()
-        ours = [
-            (sql, name) for sql, name, table in found if table in names and name in keys_and_indexes(table)
-        ]
-        self._indexes = [sql for sql, _ in ours]
-        for _, name in ours:
-            self._raw.execute(f'DROP INDEX "{name}"')
+        self._indexes = []
+        for sql, name, table in self._raw.execute(query).fetchall():
+            if table in names and name in keys_and_indexes(table):
+                self._indexes.append(sql)
+                self._raw.execute(f'DROP INDEX "{name}"')
         # Foreign keys make SQLite delete row by row, and from each index too.
         for table in reversed(names):
             if self._any(table):
@@ -112,10 +94,8 @@ class SQLiteContent(Content):
         else:
             if not self._any(table):
                 return
-        keepers = self._raw.execute(_DELETE_TRIGGERS, (table,))
-        triggers = ", ".join(f"trigger {name}" for (name,) in keepers)
         raise Conflict(
-            f"the rows of {table} cannot be deleted: {reason}{f' ({triggers})' if triggers else ''}",
+            f"the rows of {table} cannot be deleted: {'; '.join([reason, *self.triggers()])}",
             "nothing was changed; remove what keeps them, or restore into another database",
         )
 
@@ -143,8 +123,9 @@ class SQLiteContent(Content):
         """
         with self._checking():
             yield
-        self._raw.execute(f"PRAGMA cache_size = -{SORTING_CACHE_KIB}")
-        self._raw.execute(f"PRAGMA threads = {SORTING_THREADS}")
+        # SQLite sorts faster in the processor's cache. Two threads may sort besides the one that reads.
+        self._raw.execute("PRAGMA cache_size = -4096")
+        self._raw.execute("PRAGMA threads = 2")
         for sql in self._indexes:
             self._raw.execute(sql)
 
@@ -198,11 +179,10 @@ class SQLiteContent(Content):
 
     def faults(self) -> list[str]:
         """Ask for SQLite's own two checks."""
-        found = [text for (text,) in self._raw.execute(f"PRAGMA integrity_check({_MOST_FAULTS})")]
+        found = [text for (text,) in self._raw.execute("PRAGMA integrity_check(10)")]
         orphans = self._raw.execute("PRAGMA foreign_key_check").fetchall()
         return [text for text in found if text != "ok"] + [
-            f"row {row} of {table} has no parent in {parent}"
-            for table, row, parent, _ in orphans[:_MOST_FAULTS]
+            f"row {row} of {table} has no parent in {parent}" for table, row, parent, _ in orphans[:10]
         ]
 
     def _type_of(self, table: str, column: ReflectedColumn) -> str:

@@ -19,9 +19,6 @@ Values = Sequence[bytes | None]
 Writer = Callable[[Values], Sequence[bytes]]
 """Makes the fields of one column from the bytes of its values, for many rows."""
 
-LONGEST_LINE = 1 << 20
-"""Bytes: several times what a row can have by the rules of the tables."""
-
 _NULL = r"\N"
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -57,7 +54,8 @@ def rows(
                 raise _malformed(table, done + _first_malformed(lines, converters)) from None
             yield from values
             done += len(values)
-        if len(rest) > LONGEST_LINE:
+        # That is several times what a row can have by the rules of the tables.
+        if len(rest) > 1 << 20:
             break
     if rest:
         # It is too long for a row, or the end of the text cuts it off.
@@ -71,8 +69,7 @@ def _values(lines: bytes, converters: Sequence[Converter]) -> list[tuple[object,
     ends = lines.count(b"\n")
     if len(fields) != width * (ends + 1) + ends or fields[width :: width + 1].count("\n") != ends:
         raise ValueError(lines)
-    columns = [fields[position :: width + 1] for position in range(width)]
-    values = [convert(column) for convert, column in zip(converters, columns, strict=True)]
+    values = [convert(fields[position :: width + 1]) for position, convert in enumerate(converters)]
     return list(zip(*values, strict=True))
 
 
@@ -122,15 +119,11 @@ def written(rows: Iterable[Sequence[bytes | None]], writers: Sequence[Writer]) -
 
 
 def _write_texts(values: Values) -> Sequence[bytes]:
-    everything = b"".join(filter(None, values))
-    escapes = [(character, escaped) for character, escaped in _ESCAPED.items() if character in everything]
-    fields = _write_plainly(values)
-    for character, escaped in escapes:
-        fields = [
-            field if value is None else field.replace(character, escaped)
-            for field, value in zip(fields, values, strict=True)
-        ]
-    return fields
+    everything, texts = b"".join(filter(None, values)), values
+    for character, escaped in _ESCAPED.items():
+        if character in everything:
+            texts = [text and text.replace(character, escaped) for text in texts]
+    return _write_plainly(texts)
 
 
 def _write_times(values: Values) -> Sequence[bytes]:

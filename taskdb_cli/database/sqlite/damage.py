@@ -8,21 +8,12 @@ from pathlib import Path
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.database.sqlite.files import sidecars, uri
 
-COMPARED_BYTES = 8 * 1024 * 1024
-"""In a file up to this size every index is compared with its table, which takes ten times as long."""
-
 OF_ROWS = ("NULL value in", "non-", "TEXT value in", "NUMERIC value in")
 """The beginnings of a check's lines that are about rows and not about pages."""
 
-MAGIC = b"SQLite format 3\0"
-SMALLEST_PAGE = 512
 WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
-WAL_HEADER = 32
-PATIENCE = 0.5
-"""Seconds to wait for a lock. A locked file is not called damaged."""
 
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
-_CHUNK = 1024 * 1024
 
 
 def find_damage(path: Path) -> str:
@@ -52,12 +43,11 @@ def check(connection: sqlite3.Connection, size: int) -> list[str]:
     out without a word where the file can be read only.
     """
     connection.execute("PRAGMA ignore_check_constraints = ON")
-    try:
-        lines = _lines(connection, "quick_check")
-        if not lines and size <= COMPARED_BYTES:
-            lines = _lines(connection, "integrity_check")
-    finally:
-        connection.execute("PRAGMA ignore_check_constraints = OFF")
+    lines = _lines(connection, "quick_check")
+    # To compare every index with its table takes ten times as long.
+    if not lines and size <= 8 * 1024 * 1024:
+        lines = _lines(connection, "integrity_check")
+    connection.execute("PRAGMA ignore_check_constraints = OFF")
     return lines
 
 
@@ -69,7 +59,8 @@ def _lines(connection: sqlite3.Connection, name: str) -> list[str]:
 
 def _check(path: Path, mode: str) -> str:
     # With write access, closing the connection would write the -wal into the file and delete it.
-    connection = sqlite3.connect(uri(path, f"mode={mode}"), uri=True, timeout=PATIENCE)
+    # It does not wait long for a lock: a locked file is not called damaged.
+    connection = sqlite3.connect(uri(path, f"mode={mode}"), uri=True, timeout=0.5)
     with closing(connection):
         # Between its steps a statement lets Python handle signals.
         connection.set_progress_handler(lambda: 0, 10_000)
@@ -108,25 +99,19 @@ def _may_be_used(sidecar: Path) -> bool:
     if not sidecar.name.endswith("-wal") or not os.access(sidecar, os.R_OK):
         return True
     with sidecar.open("rb") as file:
-        header = file.read(WAL_HEADER)
-    return len(header) < WAL_HEADER or header.startswith(WAL_MAGIC)
+        return file.read(4) in (b"", *WAL_MAGIC)
 
 
 def was_database(path: Path) -> bool:
     """Return whether a file is probably an overwritten database, and not some other file.
 
     It has a NUL, which text has not; and it begins as a database does, consists of whole pages (as one
-    that was encrypted or overwritten does), or names taskdb's own table.
+    that was encrypted or overwritten does), or names taskdb's own table. That table is among the first pages.
     """
-    name, nul, named, before = VERSION_TABLE.encode(), False, False, b""
     try:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                if not before and chunk.startswith(MAGIC):
-                    return True
-                nul = nul or b"\0" in chunk
-                named = named or name in before + chunk
-                before = chunk[-len(name) :]
-            return nul and (named or file.tell() % SMALLEST_PAGE == 0)
+            beginning, size = file.read(1024 * 1024), file.seek(0, os.SEEK_END)
     except OSError:
         return False
+    named = size % 512 == 0 or VERSION_TABLE.encode() in beginning
+    return beginning.startswith(b"SQLite format 3\0") or (b"\0" in beginning and named)

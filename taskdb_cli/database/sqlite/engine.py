@@ -6,27 +6,16 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    NullPool,
-    QueuePool,
-    Select,
-    create_engine,
-    event,
-    func,
-    select,
-)
-from sqlalchemy.engine.base import RootTransaction
+from sqlalchemy import URL, Connection, Engine, Select, Table, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.schema import Table
+from sqlalchemy.pool import NullPool, QueuePool
 
+from taskdb_cli import errors
 from taskdb_cli.database.backend import MIGRATED, Backend, Plan, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
@@ -36,17 +25,9 @@ from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import schema
 from taskdb_cli.database.sqlite.connection import open_file, raw_connection
-from taskdb_cli.database.sqlite.damage import find_damage
-from taskdb_cli.database.sqlite.files import LONGEST_NAME, LONGEST_PATH, make_file, require_file, sidecars
-from taskdb_cli.database.sqlite.locks import lock_holder
+from taskdb_cli.database.sqlite.files import make_file, require_file
 from taskdb_cli.database.sqlite.url import FORM
-from taskdb_cli.errors import (
-    DatabaseMissing,
-    DataCorrupt,
-    InvalidConfiguration,
-    TaskdbError,
-    TransactionConflict,
-)
+from taskdb_cli.errors import InvalidConfiguration, TaskdbError
 
 _log = logging.getLogger("taskdb.migrate")
 
@@ -77,11 +58,10 @@ class SQLite(Backend):
             raise InvalidConfiguration("a SQLite file has no schemas", "leave out --schema and TASKDB_SCHEMA")
         # Symbolic links and ".." are kept: behind a link, ".." is the parent of the link's target.
         self.path = Path(url.database).absolute()
-        if len(os.fsencode(self.path.name)) > LONGEST_NAME or len(os.fsencode(self.path)) > LONGEST_PATH:
-            raise InvalidConfiguration(
-                "the path of a SQLite file is too long",
-                f"SQLite takes {LONGEST_PATH} bytes in all, and {LONGEST_NAME} in the name of the file",
-            )
+        # The names of the files beside it are longer by up to 8 bytes.
+        if len(os.fsencode(self.path.name)) > 255 - 8 or len(os.fsencode(self.path)) > 512 - 8:
+            hint = "SQLite takes 504 bytes in all, and 247 in the name of the file"
+            raise InvalidConfiguration("the path of a SQLite file is too long", hint)
         self.place = str(self.path)
         self.name = self.path.stem
         self.distinction = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:6]
@@ -123,34 +103,21 @@ class SQLite(Backend):
         """
         try:
             self.require()
-        except DatabaseMissing:
+        except errors.DatabaseMissing:
             make_file(self.path)
             return True
         return False
 
     def fingerprint(self, connect: object) -> object:
         """Return the device and inode of the file."""
-        try:
+        with suppress(OSError):
             found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+            return found.st_dev, found.st_ino
+        return None
 
     def file(self) -> Path:
         """Return the path without symbolic links."""
         return Path(os.path.realpath(self.path))
-
-    def missing_file(self) -> Path | None:
-        """Return where the path leads, unless the file, or a file beside it, is there.
-
-        SQLite would take a journal that was left behind for the journal of a file that is put there.
-        """
-        path = self.file()
-        return None if any(map(os.path.lexists, (path, *sidecars(path)))) else path
-
-    def damage(self) -> str:
-        """Let the library read every page, without changing any."""
-        return find_damage(self.file())
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -199,8 +166,7 @@ class SQLite(Backend):
         """Return the content of the file."""
         from taskdb_cli.database.sqlite.content import SQLiteContent
 
-        private = self.path if self.options.disposable else None
-        return SQLiteContent(connection, self.place, private=private)
+        return SQLiteContent(connection, self.place, private=self.path if self.options.disposable else None)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:
@@ -213,34 +179,24 @@ class SQLite(Backend):
         with connect() as connection:
             raw = raw_connection(connection)
             raw.execute("PRAGMA foreign_keys = OFF")
-            with persist(lambda: self._begin_writing(connection), budget=self.options.migration_wait):
+            writing = connection.execution_options(**self.write_options)
+            with persist(writing.begin, budget=self.options.migration_wait):
                 raw.limit(self.options.migration_timeout, "TASKDB_MIGRATION_TIMEOUT")
                 yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
-                    raise DataCorrupt(f"the migration would leave {len(broken)} rows without their parent")
+                    raise errors.DataCorrupt(f"the migration would leave {len(broken)} rows without a parent")
             if self.options.disposable:
                 return
 
             def keep_wal() -> None:
-                try:
+                with self.translating():
                     raw.execute("PRAGMA journal_mode = WAL")
-                except self.error_types as exc:
-                    raise self.translate(exc) from exc
 
             try:
                 persist(keep_wal, budget=self.options.retry_budget)
-            except TransactionConflict as exc:
+            except errors.TransactionConflict as exc:
                 _log.warning("%s stays in its journal mode, which is slower: %s", self.path, exc.message)
-
-    def _begin_writing(self, connection: Connection) -> RootTransaction:
-        try:
-            return connection.execution_options(**self.write_options).begin()
-        except TransactionConflict as exc:
-            raise TransactionConflict(
-                f"{self.path} is locked by {lock_holder(self.path)}",
-                "try again later, or raise TASKDB_MIGRATION_WAIT",
-            ) from exc
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as SQLite and SQLAlchemy describe them."""

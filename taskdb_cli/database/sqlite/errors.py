@@ -11,6 +11,7 @@ from taskdb_cli import errors
 from taskdb_cli.database.schema import ALREADY_THERE
 from taskdb_cli.database.sqlite.damage import family, was_database
 from taskdb_cli.database.sqlite.files import obstacle, uri
+from taskdb_cli.database.sqlite.locks import lock_holder
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.models import metadata
 
@@ -18,19 +19,16 @@ _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one
 _REPLACE = "'taskdb restore latest --replace --no-safety-backup' replaces it"
 
 _LATER = "try again later"
+_UNTIL_FREE = f"{_LATER}, or raise TASKDB_RETRY_BUDGET; for a migration, TASKDB_MIGRATION_WAIT"
 _STORAGE_FAULTS = {
     sqlite3.SQLITE_READONLY: "cannot be written",
     sqlite3.SQLITE_FULL: "cannot grow",
     sqlite3.SQLITE_IOERR: "cannot be read or written",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened",
     sqlite3.SQLITE_PERM: "may not be opened",
-    sqlite3.SQLITE_AUTH: "may not be opened",
 }
 
 _MISSING = re.compile("no such table|no such column|has no column")
-
-NEARLY_THE_LAST_ID = 2**63 - 2**32
-"""When the counter of a table has reached this, even a single change may have used up its ids."""
 
 
 class LimitExceeded(sqlite3.OperationalError):
@@ -69,7 +67,7 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     if code in _STORAGE_FAULTS:
         return _storage_fault(cause, place, path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return errors.TransactionConflict(f"{place} is locked by another process", _LATER)
+        return errors.TransactionConflict(f"{place} is locked by {lock_holder(path)}", _UNTIL_FREE)
     kind = errors.Interrupted if code == sqlite3.SQLITE_INTERRUPT else TaskdbError
     # SQLite has no codes for these, only the words.
     if _MISSING.search(str(cause)):
@@ -91,12 +89,13 @@ def _storage_fault(cause: BaseException, place: str, path: Path) -> TaskdbError:
     if family(cause) == sqlite3.SQLITE_FULL:
         hint = "make room on the disk"
         # SQLite reports the same for a full disk and for an INSERT into a table whose ids are used up.
+        # A single change may use up the last four billion.
         query = "SELECT name FROM sqlite_sequence WHERE seq >= ? ORDER BY name"
         with (
             suppress(sqlite3.Error),
             closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection,
         ):
-            if tables := [name for (name,) in connection.execute(query, (NEARLY_THE_LAST_ID,))]:
+            if tables := [name for (name,) in connection.execute(query, (2**63 - 2**32,))]:
                 return errors.IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
     reason, hint = obstacle(path) or (str(cause), hint)
     return errors.StorageFailed(f"{place} {_STORAGE_FAULTS[family(cause)]}: {reason}", hint)

@@ -8,15 +8,6 @@ from urllib.parse import quote
 from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, StorageFailed
 from taskdb_cli.system.paths import SIDECARS
 
-LONGEST_NAME = 255 - len("-journal")
-"""Bytes in a file's name that leave room for the names of the files beside it."""
-
-LONGEST_PATH = 512 - len("-journal")
-"""Bytes in a path that the library takes."""
-
-LEAST_ROOM = 64 * 1024
-"""Bytes: SQLite needs 32 KiB to share a file in WAL mode, and some to log a change in."""
-
 
 def sidecars(path: Path) -> list[Path]:
     """Return where SQLite keeps its other files of a database, whether or not they are there."""
@@ -53,17 +44,10 @@ def uri(path: Path, parameters: str) -> str:
     return f"file://{quote(os.fsencode(path))}?{parameters}"
 
 
-def unfinished(path: Path) -> list[str]:
+def unfinished(path: Path) -> list[Path]:
     """Return the files beside a database that hold changes which may not be in the database file itself."""
-    real = os.path.realpath(path)
-    return [real + suffix for suffix in ("-wal", "-journal") if _has_content(real + suffix)]
-
-
-def _has_content(path: str) -> bool:
-    try:
-        return Path(path).stat().st_size > 0
-    except FileNotFoundError:
-        return False
+    beside = [Path(os.path.realpath(path) + ending) for ending in ("-wal", "-journal")]
+    return [file for file in beside if file.exists() and file.stat().st_size]
 
 
 def obstacle(path: Path) -> tuple[str, str] | None:
@@ -85,6 +69,7 @@ def obstacle(path: Path) -> tuple[str, str] | None:
         space = os.statvfs(real.parent)
     except OSError as exc:
         return f"{real.parent}: {exc.strerror}", "check the disk"
-    if space.f_bavail * space.f_frsize < LEAST_ROOM:
+    # SQLite needs 32 KiB to share a file in WAL mode, and some to log a change in.
+    if space.f_bavail * space.f_frsize < 64 * 1024:
         return f"the disk under {real.parent} is full", "make room on it"
     return None

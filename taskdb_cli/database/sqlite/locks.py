@@ -1,10 +1,9 @@
 """The locks of SQLite files: how to do without them, and which process holds one."""
 
+from contextlib import suppress
 from pathlib import Path
 
 LOCKS = Path("/proc/locks")
-WAL_WRITE_LOCK = "120"
-"""The byte of the shared memory that a writer locks in WAL mode; in other modes it locks the file itself."""
 
 WITHOUT_LOCKS = "nolock=1"
 """The URI parameter for a private file, which taskdb itself locks so that no sweep deletes it. That lock is
@@ -13,23 +12,16 @@ of another kind, and on some systems (BSD, macOS, network file systems) SQLite w
 
 def lock_holder(path: Path) -> str:
     """Name the process that holds the write lock, or say "another process" where the system does not tell."""
+    # In WAL mode a writer locks the byte 120 of the shared memory, in other modes the file itself.
     shared = path.with_name(f"{path.name}-shm")
-    try:
+    with suppress(OSError):
         in_wal = shared.exists()
         inode = str((shared if in_wal else path).stat().st_ino)
-        lines = LOCKS.read_text().splitlines()
-    except OSError:
-        return "another process"
-    for line in lines:
-        # number, POSIX, ADVISORY, WRITE, process, device and inode, first byte, last byte
-        words = line.split()
-        if words[1::2][:2] != ["POSIX", "WRITE"] or words[5].rpartition(":")[2] != inode:
-            continue
-        # A process of another container has the number 0 or -1.
-        if (in_wal and words[6] != WAL_WRITE_LOCK) or int(words[4]) <= 0:
-            continue
-        try:
-            return f"process {words[4]} ({Path('/proc', words[4], 'comm').read_text().strip()})"
-        except OSError:
-            return f"process {words[4]}"
+        for line in LOCKS.read_text().splitlines():
+            # number, POSIX, ADVISORY, WRITE, process, device and inode, first byte, last byte
+            words = line.split()
+            is_writer = words[1::2][:2] == ["POSIX", "WRITE"] and words[5].rpartition(":")[2] == inode
+            # A process of another container has the number 0 or -1.
+            if is_writer and (not in_wal or words[6] == "120") and int(words[4]) > 0:
+                return f"process {words[4]} ({Path('/proc', words[4], 'comm').read_text().strip()})"
     return "another process"

@@ -12,24 +12,15 @@ from sqlalchemy.sql.compiler import TypeCompiler
 from sqlalchemy.types import TypeEngine
 
 from taskdb_cli.database.schema import collect_facts, write_rules
-from taskdb_cli.models.types import (
-    BigNumber,
-    Flag,
-    IsTimestamp,
-    IsUuid,
-    NoUppercase,
-    OneLine,
-    PlainText,
-    SmallNumber,
-)
+from taskdb_cli.models import types
 
 _CLAUSES = ("AUTOINCREMENT", "COLLATE", "ON CONFLICT")
 """Parts of a table's definition that SQLite shows only as text."""
 
 
-@compiles(BigNumber, "sqlite")
-@compiles(SmallNumber, "sqlite")
-@compiles(Flag, "sqlite")
+@compiles(types.BigNumber, "sqlite")
+@compiles(types.SmallNumber, "sqlite")
+@compiles(types.Flag, "sqlite")
 def _integer(type_: TypeEngine[Any], compiler: TypeCompiler, **options: Any) -> str:
     # A STRICT table has only one integer type.
     return "INTEGER"
@@ -41,15 +32,16 @@ def _integer(type_: TypeEngine[Any], compiler: TypeCompiler, **options: Any) -> 
 write_rules(
     "sqlite",
     {
-        NoUppercase: "{0} NOT GLOB '*[A-Z]*'",
-        OneLine: "instr({0}, char(0)) = 0"
+        types.NoUppercase: "{0} NOT GLOB '*[A-Z]*'",
+        types.OneLine: "instr({0}, char(0)) = 0"
         " AND {0} NOT GLOB '*[' || char(1) || '-' || char(31, 127) || '-' || char(159) || ']*'",
-        PlainText: "instr({0}, char(0)) = 0 AND {0} NOT GLOB '*['"
+        types.PlainText: "instr({0}, char(0)) = 0 AND {0} NOT GLOB '*['"
         " || char(1) || '-' || char(8, 11, 12, 14) || '-' || char(31, 127) || '-' || char(159) || ']*'",
-        IsTimestamp: "substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND instr({0}, char(0)) = 0"
+        types.IsTimestamp: "substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]Z'"
+        " AND instr({0}, char(0)) = 0"
         " AND substr({0}, 1, 19) IS strftime('%Y-%m-%dT%H:%M:%S', substr({0}, 1, 19), '+0 days')"
         " AND {0} >= '0001'",
-        IsUuid: f"{{0}} GLOB '{'-'.join('[0-9a-f]' * digits for digits in (8, 4, 4, 4, 12))}'"
+        types.IsUuid: f"{{0}} GLOB '{'-'.join('[0-9a-f]' * digits for digits in (8, 4, 4, 4, 12))}'"
         " AND instr({0}, char(0)) = 0",
     },
 )
@@ -57,15 +49,14 @@ write_rules(
 
 def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
     """Return a description of each table, column, constraint, index and trigger of those tables, by name."""
-    ours = sorted(set(inspect(connection).get_table_names()).intersection(tables))
     with catch_warnings(action="ignore", category=SAWarning):
         # SQLAlchemy warns about indexes on expressions, which it leaves out; _indexes describes them.
-        return collect_facts(sorted(_facts(connection, ours)))
+        return collect_facts(sorted(_facts(connection, tables)))
 
 
-def _facts(connection: Connection, tables: list[str]) -> Iterator[tuple[str, str]]:
+def _facts(connection: Connection, tables: Collection[str]) -> Iterator[tuple[str, str]]:
     inspector = inspect(connection)
-    for table in tables:
+    for table in set(inspector.get_table_names()).intersection(tables):
         strict, sql = connection.exec_driver_sql(
             "SELECT strict, sqlite_master.sql FROM pragma_table_list(?) JOIN sqlite_master USING (name)",
             (table,),
