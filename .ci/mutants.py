@@ -61,7 +61,7 @@ CURSOR, TOKEN = f"{LISTING}/cursor.py", "taskdb_cli/services/token.py"
 MIGRATE, STAMP = "taskdb_cli/services/migrate.py", "taskdb_cli/services/stamp.py"
 DATABASE = "taskdb_cli/database"
 BACKUP = "taskdb_cli/backup"
-READER = "taskdb_cli/backup/archive/reader.py"
+READER = "taskdb_cli/backup/archive.py"
 TRANSFER = "taskdb_cli/transfer"
 
 MUTANTS = (

@@ -8,7 +8,9 @@ import zipfile
 import zlib
 from datetime import UTC, datetime
 
-from taskdb_cli.backup.archive import Archive, ArchivedColumn, ArchiveWriter, Digest, Manifest, Origin, layout
+from taskdb_cli.backup import layout
+from taskdb_cli.backup.archive import Archive, ArchiveWriter
+from taskdb_cli.backup.layout import ArchivedColumn, Digest, Manifest, Origin
 
 IDENTITY, PLACE = "0a1b2c3d-0000-4000-8000-0123456789ab", "db.example.com:5432/work"
 ORIGIN = Origin(

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of, seal_of
-from taskdb_cli.backup.archive.manifest import decode
 from taskdb_cli.backup.atomic import open_partial, sync
 from taskdb_cli.backup.directory import BackupDirectory, archive_name, parse_name
 from taskdb_cli.backup.history import Drill, Proof
+from taskdb_cli.backup.layout import decode
 from taskdb_cli.output.formats import timestamp
 from tests.archives import forged, verify
 from tests.conftest import NOW

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from taskdb_cli.backup.archive import ArchivedColumn, Digest, Manifest
+from taskdb_cli.backup.layout import ArchivedColumn, Digest, Manifest
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import ARCHIVED_TABLES
 from taskdb_cli.models import metadata

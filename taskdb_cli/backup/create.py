@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from taskdb_cli.backup.archive import Archive, ArchivedColumn, ArchiveWriter, Manifest, Origin
+from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.atomic import discard, open_partial, publish, storage, sync
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Proof
+from taskdb_cli.backup.layout import ArchivedColumn, Manifest, Origin
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
 from taskdb_cli.errors import ArchiveCorrupt

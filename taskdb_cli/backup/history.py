@@ -15,7 +15,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from taskdb_cli.backup.archive.manifest import Moment, reason
+from taskdb_cli.backup.layout import Moment, reason
 from taskdb_cli.errors import StorageFailed
 
 LARGEST = 32_000_000

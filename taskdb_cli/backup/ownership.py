@@ -14,10 +14,11 @@ from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path, PurePath
 
-from taskdb_cli.backup.archive import Archive, Manifest, Origin, manifest_of, seal_of
+from taskdb_cli.backup.archive import Archive, manifest_of, seal_of
 from taskdb_cli.backup.create import read_back
 from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of
 from taskdb_cli.backup.history import Drill, Proof, Record
+from taskdb_cli.backup.layout import Manifest, Origin
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
 from taskdb_cli.models.vocabulary import in_words
 

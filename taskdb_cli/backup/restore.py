@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from sqlalchemy import URL
 
-from taskdb_cli.backup.archive import Archive, Manifest
+from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, silent
+from taskdb_cli.backup.layout import Manifest
 from taskdb_cli.backup.rows import (
     Rows,
     archived_rows,

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from taskdb_cli.backup.archive import Archive, Digest
+from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, silent
+from taskdb_cli.backup.layout import Digest
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
 from taskdb_cli.errors import DataCorrupt, SchemaDrift

@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskdb_cli import __version__
-from taskdb_cli.backup.archive import Archive, ArchivedColumn, ArchiveWriter, Digest, layout, seal_of
+from taskdb_cli.backup import layout
+from taskdb_cli.backup.archive import Archive, ArchiveWriter, seal_of
+from taskdb_cli.backup.layout import ArchivedColumn, Digest
 from taskdb_cli.errors import FileMissing, StorageFailed
 from tests.archives import (
     COLUMNS,

@@ -12,9 +12,9 @@ import zipfile
 import pytest
 import zstandard
 
-from taskdb_cli.backup.archive import Archive, layout
-from taskdb_cli.backup.archive.manifest import MAX_BYTES
-from taskdb_cli.backup.archive.reader import MAX_WINDOW
+from taskdb_cli.backup import layout
+from taskdb_cli.backup.archive import MAX_WINDOW, Archive
+from taskdb_cli.backup.layout import MAX_BYTES
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, ExitCode
 from tests.archives import (
     ROWS,

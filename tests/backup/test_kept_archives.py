@@ -52,7 +52,7 @@ def test_the_same_rows_still_give_the_same_file(label, monkeypatch):
     """An archive that is written again from its own rows is the same file."""
     stream = io.BytesIO()
     with Archive.open(kept(label)) as archive:
-        monkeypatch.setattr("taskdb_cli.backup.archive.writer.__version__", archive.manifest.tool.split()[1])
+        monkeypatch.setattr("taskdb_cli.backup.archive.__version__", archive.manifest.tool.split()[1])
         writer = ArchiveWriter(stream)
         for table in archive.manifest.tables:
             writer.add_table(table.name, table.columns, archive.chunks(table.name))

@@ -12,7 +12,8 @@ import pytest
 
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
-from taskdb_cli.backup.archive import ArchiveWriter, Digest, Origin
+from taskdb_cli.backup.archive import ArchiveWriter
+from taskdb_cli.backup.layout import Digest, Origin
 from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate

@@ -14,7 +14,7 @@ from taskdb_cli import __version__
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of
-from taskdb_cli.backup.archive.manifest import decode
+from taskdb_cli.backup.layout import decode
 from taskdb_cli.database import schema
 from taskdb_cli.database.schema import migrations_directory, revisions
 from taskdb_cli.errors import ExitCode, SchemaAhead, SchemaBehind, TaskdbError

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.backup import create as taking
-from taskdb_cli.backup.archive import Archive, ArchiveWriter, Digest
+from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.layout import Digest
 from taskdb_cli.cli.backup_options import Shelf
 from tests.backups import archives, break_call, is_directory, leftovers
 from tests.conftest import SERVERS, connect, open_database
