@@ -150,7 +150,7 @@ MUTANTS = (
         BACKUPS,
     ),
     Mutant(READER, "if digest.content(table, content.columns) != content:", "if False:", ARCHIVES),
-    Mutant(READER, "if all_bytes and self.matching_seal() != self.seal:", "if False:", ARCHIVES),
+    Mutant(READER, "if all_bytes and archive.seal != archive.matching_seal():", "if False:", ARCHIVES),
     Mutant(READER, "if not self.remaining and self._crc != self._expected:", "if False:", ARCHIVES),
     Mutant(READER, "if digest.bytes > content.bytes:", "if False:", ARCHIVES),
     Mutant(READER, "if frame.window_size > MAX_WINDOW:", "if False:", ARCHIVES),

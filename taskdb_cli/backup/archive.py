@@ -10,7 +10,8 @@ import stat
 import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, BinaryIO, Self, cast
 
@@ -108,55 +109,40 @@ _ROWS_PIECE = 128 << 10
 _MAX_FRAME_HEADER = 18
 
 
-class Archive(AbstractContextManager["Archive"]):
-    """An archive in a file, open for reading; made by `Archive.open`.
+class Archive:
+    """An archive in a file that is open for reading, by `Archive.open`; `size` counts its bytes.
 
-    `manifest` says what it holds, `seal` is the text of its seal, and `size` counts its bytes.
+    Nothing in it is used before it is checked. Memory is bounded whatever the file holds, and nothing is
+    written. All that reads it raises StorageFailed if the file cannot be read, ArchiveCorrupt with what is
+    wrong, and ArchiveTooNew.
     """
 
-    manifest: Manifest
-    seal: str
+    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+        self._path, self._file, self.size = path, file, size
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._members: dict[str, tuple[Member, int]] = {}
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, *, all_bytes: bool = True) -> Iterator[Self]:
+        """Open an archive and compare all its bytes with its seal; raise also FileMissing.
+
+        Without `all_bytes` only what is used of it is read and checked.
+        """
         with storage(f"{path} cannot be read"):
             try:
                 status = path.stat()
                 if not stat.S_ISREG(status.st_mode):
                     raise StorageFailed(f"{path} cannot be read: it is not a regular file")
-                self._file = path.open("rb")
+                file = path.open("rb")
             except FileNotFoundError as exc:
                 raise FileMissing(path) from exc
-        self.size = status.st_size
-
-    @classmethod
-    def open(cls, path: Path, *, all_bytes: bool = True) -> Self:
-        """Open an archive and check its seal, its structure and its manifest, in this order.
-
-        The seal covers every byte, so all are read to check it. Without `all_bytes` it only has to be
-        there, which is quick for an archive of any size.
-        The rows are checked as they are read. Memory is bounded whatever the file holds, and nothing
-        is written. Raises FileMissing, StorageFailed if the file cannot be read, ArchiveCorrupt with
-        what is wrong, and ArchiveTooNew.
-        """
-        archive = cls(path)
-        try:
-            archive._check(all_bytes=all_bytes)
-        except BaseException:
-            archive.close()
-            raise
-        return archive
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        with file:
+            archive = cls(path, file, status.st_size)
+            if all_bytes and archive.seal != archive.matching_seal():
+                raise ArchiveCorrupt(path, "its bytes do not match its seal")
+            yield archive
 
     def read(self, position: int, size: int) -> bytes:
-        """Return as many bytes of the file as are asked for; raises as `open` does."""
+        """Return as many bytes of the file as are asked for."""
         with storage(f"{self._path} cannot be read"):
             self._file.seek(position)
             data = self._file.read(size)
@@ -164,10 +150,9 @@ class Archive(AbstractContextManager["Archive"]):
             raise ArchiveCorrupt(self._path, "it became shorter while it was read")
         return data
 
-    def read_seal(self) -> str:
-        """Return the seal at the end of the file; raises as `open` does."""
-        if not self.size:
-            raise ArchiveCorrupt(self._path, "it is empty")
+    @cached_property
+    def seal(self) -> str:
+        """The seal at the end of the file: `sha256:` and 64 digits."""
         seal = self.read(max(0, self.size - layout.SEAL_SIZE), min(self.size, layout.SEAL_SIZE))
         if not layout.SEAL.fullmatch(seal):
             what = "it does not end in a seal, so it was cut short or is no archive"
@@ -183,6 +168,24 @@ class Archive(AbstractContextManager["Archive"]):
                 return None
             digest.update(self.read(position, min(_PIECE, end - position)))
         return f"sha256:{digest.hexdigest()}"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the archive holds. The structure of the file is checked first, then this with its checksum."""
+        with self._damage(layout.MANIFEST):
+            if layout.MANIFEST not in self._members:
+                raise ValueError("it is missing")
+            member, position = self._members[layout.MANIFEST]
+            if member.size > layout.MAX_BYTES:
+                raise ValueError(f"it is larger than {layout.MAX_BYTES >> 20} MiB")
+            data = self.read(position, member.size)
+            if zlib.crc32(data) != member.crc:
+                raise ValueError("its bytes do not match its checksum")
+            manifest = layout.decode(data, self._path)
+        named = [table.name + layout.SUFFIX for table in manifest.tables]
+        if [*self._members] != [*named, layout.MANIFEST]:
+            raise ArchiveCorrupt(self._path, "its members are not those that its manifest names")
+        return manifest
 
     def record(self) -> dict[str, object]:
         """Return all that the archive says of itself."""
@@ -201,9 +204,8 @@ class Archive(AbstractContextManager["Archive"]):
         member, position = self._members[table + layout.SUFFIX]
         with self._damage(member.name):
             try:
-                frame = zstandard.get_frame_parameters(
-                    self.read(position, min(_MAX_FRAME_HEADER, member.size))
-                )
+                head = self.read(position, min(_MAX_FRAME_HEADER, member.size))
+                frame = zstandard.get_frame_parameters(head)
                 if frame.window_size > MAX_WINDOW:
                     raise ValueError(f"its zstd frame needs a window of more than {MAX_WINDOW >> 20} MiB")
                 if frame.dict_id or not frame.has_checksum:
@@ -224,57 +226,40 @@ class Archive(AbstractContextManager["Archive"]):
                 raise ValueError("it does not hold the rows that its manifest says")
 
     def verify(self) -> None:
-        """Read every table to its end; raises as `chunks` does."""
+        """Read every table to its end; raise as `chunks` does."""
         for table in self.manifest.tables:
             for _ in self.chunks(table.name):
                 pass
 
-    def _check(self, *, all_bytes: bool) -> None:
-        self.seal = self.read_seal()
-        if all_bytes and self.matching_seal() != self.seal:
-            raise ArchiveCorrupt(self._path, "its bytes do not match its seal")
+    @cached_property
+    def _members(self) -> dict[str, tuple[Member, int]]:
+        """The members by the ZIP directory, and their positions. All bytes around them are compared too."""
+        end_at = self.size - len(self.seal) - layout.END_SIZE
         with self._damage():
-            self._find_members()
-        with self._damage(layout.MANIFEST):
-            if layout.MANIFEST not in self._members:
-                raise ValueError("it is missing")
-            member, position = self._members[layout.MANIFEST]
-            if member.size > layout.MAX_BYTES:
-                raise ValueError(f"it is larger than {layout.MAX_BYTES >> 20} MiB")
-            data = self.read(position, member.size)
-            if zlib.crc32(data) != member.crc:
-                raise ValueError("its bytes do not match its checksum")
-            self.manifest = layout.decode(data, self._path)
-        named = [table.name + layout.SUFFIX for table in self.manifest.tables]
-        if [*self._members] != [*named, layout.MANIFEST]:
-            raise ArchiveCorrupt(self._path, "its members are not those that its manifest names")
-
-    def _find_members(self) -> None:
-        """Find the members by the ZIP directory, and compare all bytes around them with what they must be."""
-        end_at = self.size - layout.SEAL_SIZE - layout.END_SIZE
-        if end_at < 0:
-            raise ValueError("it is too short for an archive")
-        end = self.read(end_at, layout.END_SIZE)
-        size = layout.directory_size(end)
-        if size > min(end_at, layout.MAX_DIRECTORY):
-            raise ValueError("its directory has an impossible size")
-        directory = self.read(end_at - size, size)
-        members = layout.members_of(directory)
-        if end_at - size != sum(member.span for member in members):
-            raise ValueError("there are bytes before, between or behind its members, or too few")
-        if layout.tail(members) != directory + end:
-            raise ValueError("its ZIP directory is not one that taskdb writes")
-        position = 0
-        for member in members:
-            header, descriptor = layout.local_header(member.name), layout.descriptor(member)
-            behind = position + member.span - len(descriptor)
-            around = self.read(position, len(header)), self.read(behind, len(descriptor))
-            if around != (header, descriptor):
-                raise ValueError(f"the ZIP header of {member.name} is not one that taskdb writes")
-            if member.name in self._members:
-                raise ValueError(f"it has {member.name} twice")
-            self._members[member.name] = member, position + len(header)
-            position += member.span
+            if end_at < 0:
+                raise ValueError("it is too short for an archive")
+            end = self.read(end_at, layout.END_SIZE)
+            size = layout.directory_size(end)
+            if size > min(end_at, layout.MAX_DIRECTORY):
+                raise ValueError("its directory has an impossible size")
+            directory = self.read(end_at - size, size)
+            members = layout.members_of(directory)
+            if end_at - size != sum(member.span for member in members):
+                raise ValueError("there are bytes before, between or behind its members, or too few")
+            if layout.tail(members) != directory + end:
+                raise ValueError("its ZIP directory is not one that taskdb writes")
+            found, position = {}, 0
+            for member in members:
+                header, descriptor = layout.local_header(member.name), layout.descriptor(member)
+                behind = position + member.span - len(descriptor)
+                around = self.read(position, len(header)), self.read(behind, len(descriptor))
+                if around != (header, descriptor):
+                    raise ValueError(f"the ZIP header of {member.name} is not one that taskdb writes")
+                if member.name in found:
+                    raise ValueError(f"it has {member.name} twice")
+                found[member.name] = member, position + len(header)
+                position += member.span
+        return found
 
     @contextmanager
     def _damage(self, member: str = "") -> Iterator[None]:
@@ -311,27 +296,18 @@ class _MemberBytes:
 
 
 def reseal(path: Path, *, seconds: float) -> str | None:
-    """Return the seal that fits the bytes of an archive now, or None if that takes longer than `seconds`.
-
-    Raises FileMissing and StorageFailed.
-    """
-    with Archive(path) as archive:
+    """Return the seal that fits the bytes of an archive now, or None if that takes longer than `seconds`."""
+    with Archive.open(path, all_bytes=False) as archive:
         return archive.matching_seal(seconds=seconds)
 
 
 def manifest_of(path: Path) -> Manifest:
-    """Return the manifest of an archive, which has a checksum of its own, without reading the rows.
-
-    Raises as `Archive.open` does.
-    """
+    """Return the manifest of an archive without reading its rows; raise as `Archive` does."""
     with Archive.open(path, all_bytes=False) as archive:
         return archive.manifest
 
 
 def seal_of(path: Path) -> str:
-    """Return the seal of an archive, `sha256:` and 64 digits, without checking it.
-
-    Raises ArchiveCorrupt if the file does not end in one, FileMissing and StorageFailed.
-    """
-    with Archive(path) as archive:
-        return archive.read_seal()
+    """Return the seal of an archive without checking its bytes; raise as `Archive` does."""
+    with Archive.open(path, all_bytes=False) as archive:
+        return archive.seal

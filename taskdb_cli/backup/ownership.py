@@ -118,7 +118,8 @@ def latest(
                 raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
             elif not read_anyway:
                 # A flipped bit changes neither the size nor the text of the seal.
-                Archive.open(entry.path).close()
+                with Archive.open(entry.path):
+                    pass
         except TaskdbError as exc:
             skipped.append(exc.message)
             damage = damage or exc

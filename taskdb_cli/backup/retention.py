@@ -104,10 +104,10 @@ def prune(
 
 def _damage(entry: Entry) -> str | None:
     try:
-        Archive.open(entry.path).close()
+        with Archive.open(entry.path):
+            return None
     except TaskdbError as exc:
         return exc.message
-    return None
 
 
 def decide(

@@ -97,15 +97,15 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     from taskdb_cli.backup.archive import Archive
 
     with Archive.open(shelf.find(archive, shelf.run.database, offline=True)) as found:
-        pass
+        record, manifest = found.record(), found.manifest
     if output.format is Format.JSON:
-        show_json(found.record())
+        show_json(record)
         return
-    origin, tables = found.manifest.origin, found.manifest.tables
+    origin, tables = manifest.origin, manifest.tables
     show_records(({"table": table.name, **vars(table)} for table in tables), CONTENTS, output)
     shelf.run.say(
         f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
-        f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {found.manifest.tool}"
+        f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {manifest.tool}"
     )
 
 

@@ -107,7 +107,7 @@ def test_bytes_before_or_behind_are_noticed(path, extra):
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b"", "it is empty"),
+        (b"", "it does not end in a seal, so it was cut short or is no archive"),
         (b"\n" * 5000, "it does not end in a seal, so it was cut short or is no archive"),
         (b"sha256:" + b"0" * 64, "its bytes do not match its seal"),
         (sealed(b""), "it is too short for an archive"),
