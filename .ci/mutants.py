@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(f"{BACKUP}/restore.py", "safety(content)\n", "pass\n", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "(faults := content.faults())", "(faults := [])", RESTORES),
     Mutant(
-        f"{BACKUP}/rows.py",
+        f"{BACKUP}/restore.py",
         "(found.rows, found.sha256) != (expected.rows, expected.sha256)",
         "found.rows != expected.rows",
         RESTORES,

@@ -63,7 +63,7 @@ class ArchiveWriter:
         planned = digest.content(name, columns)
         if planned.name in {table.name for table in self._tables}:
             raise ValueError(f"the table {name} is there twice")
-        self._add(name + layout.SUFFIX, _compressed(chunks, digest))
+        self._add(name + layout.SUFFIX, _compressed(digest.counting(chunks)))
         content = digest.content(name, columns)
         self._tables.append(content)
         return content
@@ -92,10 +92,9 @@ class ArchiveWriter:
             data = data[taken:]
 
 
-def _compressed(chunks: Iterable[bytes], digest: Digest) -> Iterator[bytes]:
+def _compressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     compressor = zstandard.ZstdCompressor(compression_params=_COMPRESSION).compressobj()
     for chunk in chunks:
-        digest.update(chunk)
         if compressed := compressor.compress(chunk):
             yield compressed
     yield compressor.flush()

@@ -126,7 +126,7 @@ def write(
     for layout in content.layouts:
         columns = [ArchivedColumn(column.name, column.type) for column in layout.columns]
         with content.chunks(layout) as chunks:
-            done += writer.add_table(layout.table, columns, _reporting(chunks, progress, done)).bytes
+            done += writer.add_table(layout.table, columns, reported(chunks, progress, done)).bytes
     return writer.close(
         Origin(
             label=label,
@@ -141,7 +141,8 @@ def write(
     )
 
 
-def _reporting(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator[bytes]:
+def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator[bytes]:
+    """Yield chunks, and report the number of bytes that are done, of which so many were done before."""
     for chunk in chunks:
         done += len(chunk)
         yield chunk

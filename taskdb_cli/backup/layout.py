@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -288,6 +288,12 @@ class Digest:
         # COPY escapes a newline inside of a value.
         self.rows += chunk.count(b"\n")
         self.bytes += len(chunk)
+
+    def counting(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield pieces of the text, and count them."""
+        for chunk in chunks:
+            self.update(chunk)
+            yield chunk
 
     @property
     def sha256(self) -> str:

@@ -1,38 +1,24 @@
 """Load the rows of an archive, or of another database, into a database: all of them or none."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from sqlalchemy import URL
 
+from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
-from taskdb_cli.backup.create import Progress, silent
-from taskdb_cli.backup.layout import Manifest
-from taskdb_cli.backup.rows import (
-    Rows,
-    archived_rows,
-    database_rows,
-    load_rows,
-    require_same_layout,
-    verify_rows,
-)
+from taskdb_cli.backup.create import Progress, reported, silent
+from taskdb_cli.backup.layout import Digest, Manifest
 from taskdb_cli.backup.target_file import Damaged, open_target
 from taskdb_cli.database import Database
-from taskdb_cli.database.content import Content
+from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision, revisions
-from taskdb_cli.errors import (
-    ArchiveCorrupt,
-    Conflict,
-    DatabaseMissing,
-    DataCorrupt,
-    SchemaAhead,
-    TargetNotEmpty,
-)
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
 
@@ -40,6 +26,9 @@ _log = logging.getLogger("taskdb.restore")
 
 Safety = Callable[[Content], object]
 """Saves rows before they are deleted."""
+
+Rows = Mapping[Layout, Callable[[], Generator[bytes, None, None]]]
+"""Rows that can be loaded: the tables, parents before their children, each with what reads its COPY text."""
 
 
 class Preview(NamedTuple):
@@ -62,7 +51,7 @@ def preview(target: Database, path: Path, *, damaged: bool = False, trial: bool 
         _require_known(archive.manifest)
         held, identity = ({}, None) if damaged else look_at(target)
         if held or damaged or trial:
-            verify_rows(archived_rows(archive))
+            _verify_rows(_archived_rows(archive))
         return Preview(archive.manifest, held, identity)
 
 
@@ -93,10 +82,10 @@ def restore(
         if _lacks_tables(database):
             migrate.upgrade(database)
         with database.replacement(dry_run=dry_run) as content:
-            require_same_layout(rows, content)
+            _require_same_layout(rows, content)
             held = _without_zeros(content.counts())
             if held and not replace:
-                raise TargetNotEmpty(place, in_words(held))
+                raise errors.TargetNotEmpty(place, in_words(held))
             if held:
                 _require_unneeded(content, place)
             if held and safety:
@@ -107,17 +96,16 @@ def restore(
                 adopt_identity(content.connection, identity)
             triggers = content.triggers()
             try:
-                loaded = load_rows(rows, content, progress)
-            except DataCorrupt as exc:
-                if isinstance(exc, ArchiveCorrupt) or not triggers:
+                loaded = _load_rows(rows, content, progress)
+            except errors.DataCorrupt as exc:
+                if isinstance(exc, errors.ArchiveCorrupt) or not triggers:
                     raise
                 what = f"the target has {', '.join(triggers)}, which may have changed the rows"
                 hint = "nothing was changed; disable that, restore, and enable it again"
-                raise Conflict(f"{exc.message}; {what}", hint) from exc
+                raise errors.Conflict(f"{exc.message}; {what}", hint) from exc
             if dry_run and (faults := content.faults()):
-                raise DataCorrupt(
-                    f"the restored rows are damaged: {'; '.join(faults)}", "use another archive"
-                )
+                what = f"the restored rows are damaged: {'; '.join(faults)}"
+                raise errors.DataCorrupt(what, "use another archive")
     _log.info("loaded %d rows into %s", sum(loaded.values()), place)
     return loaded
 
@@ -138,8 +126,9 @@ def require_copyable(origin: Database, target: Database) -> dict[str, int]:
     Raises SchemaBehind or SchemaAhead unless the origin is at head, and Conflict if both are the same
     database, even under different names.
     """
-    if origin.backend.place == target.backend.place or origin.is_same(target):
-        raise Conflict(f"{origin.backend.place} is both ends of the copy", "name another database with --to")
+    place = origin.backend.place
+    if place == target.backend.place or origin.is_same(target):
+        raise errors.Conflict(f"{place} is both ends of the copy", "name another database with --to")
     with origin.snapshot() as content:
         if problem := compare_revision(content.revision):
             raise problem
@@ -148,7 +137,7 @@ def require_copyable(origin: Database, target: Database) -> dict[str, int]:
 
 def _require_unneeded(content: Content, place: str) -> None:
     if others := content.referring_tables():
-        raise Conflict(
+        raise errors.Conflict(
             f"rows of other applications refer to rows of {place}: in {', '.join(others)}",
             "nothing was changed; restore into another database, and copy from there what you need",
         )
@@ -182,7 +171,7 @@ def _lacks_tables(target: Database) -> bool:
     try:
         with target.connect() as connection:
             current = current_revision(connection)
-    except DatabaseMissing:
+    except errors.DatabaseMissing:
         return True
     if current is not None and (problem := compare_revision(current)):
         raise problem
@@ -197,19 +186,19 @@ def _rows_at_head(source: Path | Database) -> Iterator[Rows]:
     """
     if isinstance(source, Database):
         with source.snapshot() as content:
-            yield database_rows(source, content)
+            yield _database_rows(source, content)
         return
     with Archive.open(source) as archive:
         _require_known(archive.manifest)
-        revision, rows = archive.manifest.origin.revision, archived_rows(archive)
+        revision, rows = archive.manifest.origin.revision, _archived_rows(archive)
         if revision == revisions().get_current_head():
             yield rows
             return
         with _scratch() as scratch:
             migrate.upgrade(scratch, to=revision)
             with scratch.replacement() as content:
-                require_same_layout(rows, content)
-                load_rows(rows, content)
+                _require_same_layout(rows, content)
+                _load_rows(rows, content)
             migrate.upgrade(scratch)
             with _rows_at_head(scratch) as rows:
                 yield rows
@@ -218,10 +207,76 @@ def _rows_at_head(source: Path | Database) -> Iterator[Rows]:
 def _require_known(manifest: Manifest) -> None:
     revision = manifest.origin.revision
     if revision not in {known.revision for known in revisions().walk_revisions()}:
-        raise SchemaAhead(
+        raise errors.SchemaAhead(
             f"the archive is of revision {revision}, which this version does not know",
             f"restore it with {manifest.tool}, which wrote it, or a later version",
         )
+
+
+def _archived_rows(archive: Archive) -> Rows:
+    """Return the rows of an archive. Reading a table to its end verifies it."""
+    return {
+        Layout(table.name, tuple(Column(column.name, column.type) for column in table.columns)): partial(
+            archive.chunks, table.name
+        )
+        for table in archive.manifest.tables
+    }
+
+
+def _database_rows(database: Database, content: Content) -> Rows:
+    """Return the rows of a database. Its errors are translated here, so that they name this database."""
+
+    def read(layout: Layout) -> Generator[bytes, None, None]:
+        with database.translating(), content.chunks(layout) as chunks:
+            yield from chunks
+
+    return {layout: partial(read, layout) for layout in content.layouts}
+
+
+def _require_same_layout(rows: Rows, content: Content) -> None:
+    given = {layout.table: set(layout.columns) for layout in rows}
+    taken = {layout.table: set(layout.columns) for layout in content.layouts}
+    if differing := sorted(table for table in given.keys() | taken if given.get(table) != taken.get(table)):
+        raise errors.SchemaDrift(
+            f"the rows of {' and '.join(differing)} do not fit the tables of the target",
+            "'taskdb migrate check' looks at the tables",
+        )
+
+
+def _verify_rows(rows: Rows) -> None:
+    """Read all rows; raise DataCorrupt for rows that `_load_rows` would refuse."""
+    for layout, read in rows.items():
+        if "id" not in layout.names:
+            raise errors.DataCorrupt(f"the rows of {layout.table} have no id", "use another archive")
+        for _ in with_ids_left(layout.table, layout.names, read()):
+            pass
+
+
+def _load_rows(rows: Rows, content: Content, progress: Progress = silent) -> dict[str, int]:
+    """Replace all rows of a database, read them back and compare; return the number of rows of each table.
+
+    Raises DataCorrupt for rows that the tables refuse, and if the rows differ when they are read back.
+    """
+    content.clear()
+    loaded: dict[Layout, Digest] = {}
+    for layout, read in rows.items():
+        before = sum(digest.bytes for digest in loaded.values())
+        digest = loaded[layout] = Digest()
+        with closing(read()) as chunks:
+            checked = with_ids_left(layout.table, layout.names, chunks)
+            content.load(layout, reported(digest.counting(checked), progress, before))
+    with content.finishing():
+        for layout, expected in loaded.items():
+            found = Digest()
+            with content.chunks(layout) as chunks:
+                for chunk in chunks:
+                    found.update(chunk)
+            if (found.rows, found.sha256) != (expected.rows, expected.sha256):
+                raise errors.DataCorrupt(
+                    f"{layout.table} does not read as it was loaded: {found.rows} rows of {expected.rows}",
+                    "nothing was changed; use another archive",
+                )
+    return {layout.table: digest.rows for layout, digest in loaded.items()}
 
 
 @contextmanager
