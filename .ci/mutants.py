@@ -128,7 +128,7 @@ MUTANTS = (
     Mutant(CURSOR, "checksum != _checksum(body, listing)", "False", LISTS),
     Mutant(CURSOR, "if not order.holds(position):", "if False:", LISTS),
     # Archives, backups and restores.
-    Mutant(f"{BACKUP}/restore.py", "if held or damaged or trial:", "if damaged or trial:", RESTORES),
+    Mutant(f"{BACKUP}/restore.py", "if held.rows or damaged or trial:", "if damaged or trial:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "            if held:\n", "            if False:\n", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "safety(content)\n", "pass\n", RESTORES),

@@ -52,7 +52,7 @@ class Backup:
             taken_at=origin.created_at,
             verified_at=now,
             revision=origin.revision,
-            rows={table.name: table.rows for table in self.manifest.tables},
+            rows=self.manifest.counts(),
             bytes=sum(table.bytes for table in self.manifest.tables),
             identity=origin.identity,
             place=origin.place,

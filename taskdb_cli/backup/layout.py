@@ -231,6 +231,10 @@ class Manifest:
         """The number of rows of all tables."""
         return sum(table.rows for table in self.tables)
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows of each table."""
+        return {table.name: table.rows for table in self.tables}
+
     def table(self, name: str) -> TableContent:
         """Return what is said of one table; raise KeyError if the archive does not have it."""
         return {table.name: table for table in self.tables}[name]

@@ -31,15 +31,17 @@ Rows = Mapping[Layout, Callable[[], Generator[bytes, None, None]]]
 """Rows that can be loaded: the tables, parents before their children, each with what reads its COPY text."""
 
 
-class Preview(NamedTuple):
-    """What a restore would load, and the rows and the identity that the target has now."""
+class Held(NamedTuple):
+    """What a target has: the number of rows of each table with any, and its identity. Or it is `damaged`."""
 
-    manifest: Manifest
-    held: dict[str, int]
+    rows: dict[str, int]
     identity: str | None
+    damaged: Damaged | None
 
 
-def preview(target: Database, path: Path, *, damaged: bool = False, trial: bool = False) -> Preview:
+def preview(
+    target: Database, path: Path, *, damaged: Damaged | None = None, trial: bool = False
+) -> tuple[Manifest, Held]:
     """Look at an archive, and at the target unless it is `damaged`; change nothing.
 
     The archive's seal, which covers every byte, is always checked. A restore verifies the rows while it
@@ -49,10 +51,10 @@ def preview(target: Database, path: Path, *, damaged: bool = False, trial: bool 
     """
     with Archive.open(path) as archive:
         _require_known(archive.manifest)
-        held, identity = ({}, None) if damaged else look_at(target)
-        if held or damaged or trial:
+        held = look_at(target, damaged)
+        if held.rows or damaged or trial:
             _verify_rows(_archived_rows(archive))
-        return Preview(archive.manifest, held, identity)
+        return archive.manifest, held
 
 
 def restore(
@@ -150,16 +152,16 @@ def rehearse(target: Database) -> None:
         content.rehearse()
 
 
-def look_at(target: Database) -> tuple[dict[str, int], str | None]:
-    """Return the number of rows of each table that has any, and the identity of a database.
+def look_at(target: Database, damaged: Damaged | None = None) -> Held:
+    """Look at a database unless it is `damaged`; change nothing.
 
     Raises SchemaBehind, SchemaAhead or SchemaForeign for a database that has tables and is not at head.
     """
-    if _lacks_tables(target):
-        return {}, None
+    if damaged or _lacks_tables(target):
+        return Held({}, None, damaged)
     with target.connect() as connection:
         content = target.backend.content(connection)
-        return _without_zeros(content.counts()), content.identity
+        return Held(_without_zeros(content.counts()), content.identity, None)
 
 
 def _without_zeros(counts: dict[str, int]) -> dict[str, int]:
