@@ -187,15 +187,12 @@ class BackupDirectory:
         Raises Incomplete if this cannot be recorded.
         """
         path = self._record_path(label)
-        if isinstance(news, Proof):
-            now, added = news.verified_at, Record(proofs=(news,))
-        else:
-            now, added = news.at, Record(drills=(news,))
+        now = news.verified_at if isinstance(news, Proof) else news.at
         try:
             # Others who change the record need a moment only, so this run waits for them.
             with self._flock(label, _RECORD_LOCK, fcntl.LOCK_EX):
                 names = {file.name for file in self._scan()}
-                record = self.record(label).joined(added).without_gone(names, now)
+                record = self.record(label).joined(news).without_gone(names, now)
                 atomic.write_atomically(path, to_json(record).encode())
         except StorageFailed as exc:
             raise Incomplete(f"{self.path / news.archive} is good, but {exc.message}", exc.hint) from exc

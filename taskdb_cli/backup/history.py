@@ -6,7 +6,7 @@ Several databases may share a label, so each proof and each drill names its data
 from __future__ import annotations
 
 import os
-import stat
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,10 +80,10 @@ class Record:
         """Return the drill of an archive of that name."""
         return next((drill for drill in self.drills if drill.archive == archive), None)
 
-    def joined(self, other: Record) -> Record:
-        """Return both joined; for an archive in both, the entry of `other` counts."""
-        proofs = {proof.archive: proof for proof in self.proofs + other.proofs}
-        drills = {drill.archive: drill for drill in self.drills + other.drills}
+    def joined(self, *news: Proof | Drill) -> Record:
+        """Return it with what else is known, which counts more than what was known of the same archive."""
+        proofs = {each.archive: each for each in (*self.proofs, *news) if isinstance(each, Proof)}
+        drills = {each.archive: each for each in (*self.drills, *news) if isinstance(each, Drill)}
         return Record(
             tuple(sorted(proofs.values(), key=lambda proof: proof.taken_at)),
             tuple(sorted(drills.values(), key=lambda drill: drill.at)),
@@ -127,15 +127,14 @@ _FILE: TypeAdapter[_File1 | _File2] = TypeAdapter(Annotated[_File1 | _File2, Fie
 def _kept(
     known: tuple[Known, ...], archives: Collection[str], now: datetime, number: int
 ) -> tuple[Known, ...]:
-    of_databases: dict[str | None, list[str]] = {}
-    possible = []
-    for each in known:
+    kept, of_databases = [], Counter[str | None]()
+    for each in reversed(known):
         dated = each.at if isinstance(each, Drill) else max(each.taken_at, each.verified_at)
         if each.archive in archives or dated < now + timedelta(days=1):
-            possible.append(each)
-            of_databases.setdefault(each.identity, []).append(each.archive)
-    last = {archive for names in of_databases.values() for archive in names[-number:]}
-    return tuple(each for each in possible if each.archive in archives or each.archive in last)
+            of_databases[each.identity] += 1
+            if each.archive in archives or of_databases[each.identity] <= number:
+                kept.append(each)
+    return tuple(reversed(kept))
 
 
 def to_json(record: Record) -> str:
@@ -150,29 +149,19 @@ def from_json(text: str | bytes) -> Record:
     except ValidationError as exc:
         raise ValueError(reason(exc)) from exc
     if isinstance(found, _File2):
-        return Record().joined(Record(found.proofs, found.drills))
-    proofs = filter(None, [found.previous, found.verified])
-    return Record().joined(Record(tuple(proofs), (found.drilled,) if found.drilled else ()))
+        return Record().joined(*found.proofs, *found.drills)
+    return Record().joined(*(each for each in (found.previous, found.verified, found.drilled) if each))
 
 
 def load_record(path: Path) -> Record:
     """Return what a file holds; an empty record if it is missing. Raises StorageFailed if it is unusable."""
     try:
-        return from_json(_read(path))
+        # A named pipe that nobody writes to would otherwise be waited for.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            return from_json(file.read(LARGEST))
     except FileNotFoundError:
         return Record()
     except (OSError, ValueError) as exc:
         what = exc.strerror if isinstance(exc, OSError) else exc
         hint = "remove it, then run 'taskdb backup verify latest'"
         raise StorageFailed(f"the record {path} cannot be used: {what}", hint) from exc
-
-
-def _read(path: Path) -> bytes:
-    # A named pipe that nobody writes to would otherwise be waited for.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is not a regular file")
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise ValueError(f"it is longer than {LARGEST} bytes")
-    return data

@@ -8,17 +8,16 @@ uses that label.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path, PurePath
 
-from taskdb_cli.backup.archive import Archive, manifest_of, seal_of
-from taskdb_cli.backup.create import read_back
+from taskdb_cli.backup.archive import Archive, manifest_of
 from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of
 from taskdb_cli.backup.history import Drill, Proof, Record
-from taskdb_cli.backup.layout import Manifest, Origin
+from taskdb_cli.backup.layout import Origin
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
 from taskdb_cli.models.vocabulary import in_words
 
@@ -44,109 +43,141 @@ class Owner:
         return {self.label, *self.former_labels}
 
 
-@dataclass(frozen=True)
 class Holdings:
-    """The archives under a database's labels, oldest first, and the history of its own archives."""
+    """The archives under a database's labels, oldest first, and the history of its own archives.
 
-    own: list[Entry]
-    others: dict[Entry, Origin]
-    """The archives of other databases."""
-    unreadable: dict[Entry, TaskdbError]
-    """The archives whose manifest cannot be read, each with the error."""
-    record: Record
-    place: str | None
-    """Where the database is."""
+    Only manifests are read, and those under other labels only when they are needed. Raises StorageFailed if
+    the directory cannot be read.
+    """
 
-    def not_own(self) -> Iterator[tuple[Entry, str]]:
-        """Yield each archive that is not the database's own, with the reason in words."""
-        for entry, origin in self.others.items():
-            yield entry, f"of {_describe(origin, self.place)}"
-        for entry, error in self.unreadable.items():
-            yield entry, f"damaged: {error.message}"
+    def __init__(self, directory: BackupDirectory, owner: Owner) -> None:
+        self._directory, self._owner = directory, owner
+        self.own: list[Entry] = []
+        self.others: dict[Entry, str] = {}
+        """The archives of other databases, each with its database in words."""
+        labelled = (entry for entry in directory.entries() if entry.label in owner.labels)
+        origins, self.unreadable = _origins(labelled)
+        """The archives whose manifest cannot be read, each with the error."""
+        for entry, origin in origins.items():
+            if self._owns(entry.label, origin):
+                self.own.append(entry)
+            else:
+                self.others[entry] = _describe(origin, owner.place)
 
-    def count_others(self, entries: Iterable[Entry]) -> list[str]:
-        """Count these archives of other databases by database; return a phrase for each database."""
-        counts = Counter(_describe(self.others[entry], self.place) for entry in entries)
+    @cached_property
+    def record(self) -> Record:
+        """What is known of the database's own archives."""
+        found = Record()
+        for label in sorted(self._owner.labels):
+            known = self._directory.record(label).only(partial(self._may_own, label))
+            found = found.joined(*known.proofs, *known.drills)
+        return found
+
+    def count_others(self, since: datetime | None = None) -> list[str]:
+        """Count the archives of each other database, or those since a time; return a phrase for each."""
+        counts = Counter(name for entry, name in self.others.items() if not since or entry.taken_at > since)
         return [f"{in_words({'archives': number})} of {name}" for name, number in counts.items()]
 
+    def other_labels(self) -> list[str]:
+        """Return the other labels under which the directory has archives with the database's identity."""
+        identity = self._owner.identity
+        found = {each.label for each in _owners(self._directory) if each.identity == identity is not None}
+        return sorted(found - {self._owner.label})
 
-def holdings(directory: BackupDirectory, owner: Owner) -> Holdings:
-    """Find the archives under the labels of a database. Only manifests are read.
+    def latest(self, *, now: datetime, say: Callable[[str], object], read_anyway: bool = False) -> Path:
+        """Return the newest archive of the database that is verified and not dated in the future.
 
-    Raises StorageFailed if the directory cannot be read.
-    """
-    manifests, unreadable = _read(entry for entry in directory.entries() if entry.label in owner.labels)
-    rule = _Rule(directory, owner)
-    owned = {entry: rule.owns(entry.label, manifest.origin) for entry, manifest in manifests.items()}
-    own = [entry for entry, is_own in owned.items() if is_own]
-    others = {entry: manifests[entry].origin for entry, is_own in owned.items() if not is_own}
-    record = Record()
-    for label in sorted(owner.labels):
-        record = record.joined(directory.record(label).only(partial(rule.may_own, label)))
-    return Holdings(own, others, unreadable, record, owner.place)
-
-
-def latest(
-    directory: BackupDirectory,
-    owner: Owner,
-    *,
-    now: datetime,
-    say: Callable[[str], object],
-    read_anyway: bool = False,
-) -> Path:
-    """Return the newest archive of a database that is verified and not dated in the future.
-
-    Its bytes are compared with its seal, unless the caller will `read_anyway`. An archive without a record
-    is read and verified here. `say` gets one line for each archive that is skipped. Raises NotFound if
-    there is no such archive, InvalidInput if the database has archives under other labels only, and the
-    error of the newest damaged archive if an archive is damaged and none is good.
-    """
-    found = holdings(directory, owner)
-    skipped: list[str] = []
-    damage: TaskdbError | None = None
-    for entry in sorted([*found.own, *found.unreadable], key=lambda each: each.taken_at, reverse=True):
-        if entry.taken_at > now:
-            skipped.append(f"{entry.path} is dated in the future")
-            continue
-        proof = found.record.proof_of(entry.path.name)
-        try:
-            if entry in found.unreadable:
-                raise found.unreadable[entry]
-            if proof is None:
-                read_back(entry.path)
-            elif (entry.size, seal_of(entry.path)) != (proof.size, proof.seal):
-                raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
-            elif not read_anyway:
+        Its bytes are compared with its seal, unless the caller will `read_anyway`. An archive without a
+        record is read and verified here. `say` gets one line for each archive that is skipped. Raises
+        NotFound if there is no such archive, InvalidInput if the database has archives under other labels
+        only, and the error of the newest damaged archive if an archive is damaged and none is good.
+        """
+        skipped: list[str] = []
+        damage: TaskdbError | None = None
+        for entry in sorted([*self.own, *self.unreadable], key=lambda each: each.taken_at, reverse=True):
+            if entry.taken_at > now:
+                skipped.append(f"{entry.path} is dated in the future")
+                continue
+            proof = self.record.proof_of(entry.path.name)
+            try:
+                if entry in self.unreadable:
+                    raise self.unreadable[entry]
                 # A flipped bit changes neither the size nor the text of the seal.
-                with Archive.open(entry.path):
-                    pass
-        except TaskdbError as exc:
-            skipped.append(exc.message)
-            damage = damage or exc
-            continue
-        newer = found.count_others(each for each in found.others if each.taken_at > entry.taken_at)
-        for reason in [*skipped, *newer]:
-            say(f"skipped: {reason}")
-        if proof is None:
-            say(f"{entry.path} had not been verified here; it was verified now")
-        return entry.path
-    labels = other_labels(directory, owner)
-    reasons = skipped + found.count_others(found.others)
-    reasons += [f"this database has archives under the label {', '.join(labels)}"] if labels else []
-    nothing = f"there is no good archive of {owner.label} in {directory.path}"
-    message = "; ".join([nothing, *reasons[:_MOST_REASONS]])
-    if damage:
-        damage.message = message
-        raise damage
-    if labels and owner.former_labels:
-        raise InvalidInput(message, "choose one with --label")
-    raise NotFound(message, "'taskdb backup list' shows all archives; name one of them")
+                with Archive.open(entry.path, all_bytes=not (proof and read_anyway)) as archive:
+                    if proof is None:
+                        archive.verify()
+                    elif (archive.size, archive.seal) != (proof.size, proof.seal):
+                        raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
+            except TaskdbError as exc:
+                skipped.append(exc.message)
+                damage = damage or exc
+                continue
+            for reason in [*skipped, *self.count_others(entry.taken_at)]:
+                say(f"skipped: {reason}")
+            if proof is None:
+                say(f"{entry.path} had not been verified here; it was verified now")
+            return entry.path
+        labels, reasons = self.other_labels(), skipped + self.count_others()
+        if labels:
+            reasons.append(f"this database has archives under the label {', '.join(labels)}")
+        nothing = f"there is no good archive of {self._owner.label} in {self._directory.path}"
+        message = "; ".join([nothing, *reasons[:_MOST_REASONS]])
+        if damage:
+            damage.message = message
+            raise damage
+        if labels and self._owner.former_labels:
+            raise InvalidInput(message, "choose one with --label")
+        raise NotFound(message, "'taskdb backup list' shows all archives; name one of them")
 
+    def identity_to_adopt(self, origin: Origin, *, occupied: bool) -> str | None:
+        """Return the identity that the database takes over with the rows of an archive, or None.
 
-def other_labels(directory: BackupDirectory, owner: Owner) -> list[str]:
-    """Return the other labels under which a directory has archives with the identity of a database."""
-    found = {each.label for each in _owners(directory) if each.identity == owner.identity is not None}
-    return sorted(found - {owner.label})
+        A database without rows (not `occupied`) and without archives takes over the identity of the archive.
+        Raises Conflict if it has rows or archives, and the archive is another database's.
+        """
+        identity = self._owner.identity
+        if self._owns(origin.label, origin):
+            return None
+        if not occupied and not any(
+            self._owns(entry.label, each) or identity == each.identity is not None
+            for entry, each in self._everything.items()
+        ):
+            return origin.identity
+        what = f"the archive is of {_describe(origin, self._owner.place)}"
+        raise Conflict(what, "--from-other-database loads it anyway")
+
+    def _owns(self, label: str, origin: Origin) -> bool:
+        if origin.identity is None and origin.place not in (None, self._owner.place):
+            return False
+        return self._may_own(label, origin)
+
+    def _may_own(self, label: str, archive: Origin | Proof | Drill) -> bool:
+        if archive.identity is not None:
+            return (label, archive.identity) == (self._owner.label, self._owner.identity)
+        return label in self._owner.labels and label not in self._claimed
+
+    @cached_property
+    def _everything(self) -> dict[Entry, Origin]:
+        return _origins(self._directory.entries())[0]
+
+    @cached_property
+    def _claimed(self) -> set[str]:
+        """The labels that other databases use, or may have used with taskdb 0.1.0."""
+        owner, claimed = self._owner, set()
+        for entry, origin in self._everything.items():
+            elsewhere = origin.place not in (None, owner.place)
+            if origin.identity is not None and origin.identity == owner.identity:
+                is_other = elsewhere and entry.label not in owner.labels
+            else:
+                is_other = elsewhere or origin.identity is not None
+            if not is_other:
+                continue
+            claimed.add(entry.label)
+            # taskdb 0.1.0 used the same label for a database and a copy, so its archives may be of either.
+            # But it is not asked about a database that is out of reach and whose label somebody chose.
+            if owner.identity or owner.former_labels:
+                claimed |= former_labels(origin.place)
+        return claimed
 
 
 def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Owner:
@@ -175,70 +206,6 @@ def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Own
     return found[0] if found else owner
 
 
-def identity_to_adopt(
-    directory: BackupDirectory, owner: Owner, origin: Origin, *, occupied: bool, from_other_database: bool
-) -> str | None:
-    """Return the identity that a database takes over with the rows of an archive, or None to keep its own.
-
-    A database without rows (not `occupied`) and without archives takes over the identity of the archive.
-    Raises Conflict if it has rows or archives and the archive is another database's, unless
-    `from_other_database` allows that.
-    """
-    rule = _Rule(directory, owner)
-    if origin.identity == owner.identity or from_other_database or rule.owns(origin.label, origin):
-        return None
-    if not occupied and not any(
-        rule.owns(entry.label, manifest.origin) or owner.identity == manifest.origin.identity is not None
-        for entry, manifest in rule.manifests.items()
-    ):
-        return origin.identity
-    raise Conflict(
-        f"the archive is of {_describe(origin, owner.place)}", "--from-other-database loads it anyway"
-    )
-
-
-class _Rule:
-    """Decides which archives of a directory belong to a database. Other labels are read when needed."""
-
-    def __init__(self, directory: BackupDirectory, owner: Owner) -> None:
-        self._directory = directory
-        self._owner = owner
-
-    def owns(self, label: str, origin: Origin) -> bool:
-        if origin.identity is None and origin.place not in (None, self._owner.place):
-            return False
-        return self.may_own(label, origin)
-
-    def may_own(self, label: str, archive: Origin | Proof | Drill) -> bool:
-        if archive.identity is not None:
-            return (label, archive.identity) == (self._owner.label, self._owner.identity)
-        return label in self._owner.labels and label not in self._claimed
-
-    @cached_property
-    def manifests(self) -> dict[Entry, Manifest]:
-        return _read(self._directory.entries())[0]
-
-    @cached_property
-    def _claimed(self) -> set[str]:
-        """The labels that other databases use, or may have used with taskdb 0.1.0."""
-        owner, claimed = self._owner, set()
-        for entry, manifest in self.manifests.items():
-            origin = manifest.origin
-            elsewhere = origin.place not in (None, owner.place)
-            is_same = origin.identity is not None and origin.identity == owner.identity
-            if is_same and (not elsewhere or entry.label in owner.labels):
-                continue
-            if origin.identity is None and not elsewhere:
-                continue
-            if not is_same:
-                claimed.add(entry.label)
-            # taskdb 0.1.0 used the same label for a database and a copy, so its archives may be of either.
-            # But it is not asked about a database that is out of reach and whose label somebody chose.
-            if owner.identity or owner.former_labels:
-                claimed |= former_labels(origin.place)
-        return claimed
-
-
 def _describe(origin: Origin, here: str | None) -> str:
     """Name the database of an archive, for a database whose place is `here`."""
     if origin.place is None:
@@ -255,14 +222,14 @@ def _owners(directory: BackupDirectory, label: str | None = None) -> list[Owner]
     Without a label, safety backups do not count. Archives of taskdb 0.1.0 belong to a later database of the
     same label.
     """
-    manifests, _ = _read(
+    origins, _ = _origins(
         entry
         for entry in directory.entries(label)
         if label is not None or not entry.label.endswith(SAFETY_SUFFIX)
     )
     found: dict[tuple[str | None, str], Owner] = {}
-    for entry, manifest in sorted(manifests.items(), key=lambda each: each[1].origin.identity is None):
-        origin, label = manifest.origin, entry.label
+    for entry, origin in sorted(origins.items(), key=lambda each: each[1].identity is None):
+        label = entry.label
         if origin.identity is not None:
             former = former_labels(origin.place)
             found[origin.identity, label] = Owner(origin.identity, origin.place, label, former)
@@ -271,14 +238,15 @@ def _owners(directory: BackupDirectory, label: str | None = None) -> list[Owner]
     return list(found.values())
 
 
-def _read(entries: Iterable[Entry]) -> tuple[dict[Entry, Manifest], dict[Entry, TaskdbError]]:
-    manifests, unreadable = {}, {}
+def _origins(entries: Iterable[Entry]) -> tuple[dict[Entry, Origin], dict[Entry, TaskdbError]]:
+    """Return where the archives are from, and the errors of those whose manifest cannot be read."""
+    origins, unreadable = {}, {}
     for entry in entries:
         try:
-            manifests[entry] = manifest_of(entry.path)
+            origins[entry] = manifest_of(entry.path).origin
         except TaskdbError as exc:
             unreadable[entry] = exc
-    return manifests, unreadable
+    return origins, unreadable
 
 
 def former_labels(place: str | None) -> frozenset[str]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.atomic import sync_directory
 from taskdb_cli.backup.directory import BackupDirectory, Entry
-from taskdb_cli.backup.ownership import Owner, holdings
+from taskdb_cli.backup.ownership import Holdings, Owner
 from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
 
 _PERIODS: dict[str, Callable[[datetime], str]] = {
@@ -94,9 +94,11 @@ def prune(
             used = {entry.label for entry in directory.entries()} & owner.labels
             for label in sorted(used | {owner.label}):
                 locks.enter_context(directory.lock(label))
-        found = holdings(directory, owner)
+        found = Holdings(directory, owner)
         decisions = decide(found.own, policy, now, _damage)
-        decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in found.not_own()]
+        reasons = {entry: f"of {name}" for entry, name in found.others.items()}
+        reasons |= {entry: f"damaged: {error.message}" for entry, error in found.unreadable.items()}
+        decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in reasons.items()]
         if not dry_run:
             delete(directory, decisions)
     return sorted(decisions, key=lambda decision: (decision.entry.taken_at, decision.entry.label))

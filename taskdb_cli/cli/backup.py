@@ -181,7 +181,7 @@ def _back_up(
     But a failed test restore is DataCorrupt at once, because the backup is not good.
     """
     from taskdb_cli.backup import create, metrics, retention
-    from taskdb_cli.backup.ownership import holdings
+    from taskdb_cli.backup.ownership import Holdings
 
     run, began = shelf.run, time.monotonic()
     with progress(run, "backing up") as advance:
@@ -205,7 +205,7 @@ def _back_up(
                 run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
     if metrics_file:
         with _going_on(failures):
-            record = holdings(shelf.directory, owner).record
+            record = Holdings(shelf.directory, owner).record
             metrics.write_metrics(metrics_file.absolute(), shelf.label, record, seconds=seconds)
     if failures:
         reasons = "; ".join(failure.message for failure in failures)

@@ -170,7 +170,7 @@ class Shelf:
         The label decides for a database that is new or `damaged`, which is not opened, and with `offline`
         also for one that cannot be reached. A caller that will `read_anyway` checks the seal itself.
         """
-        from taskdb_cli.backup.ownership import holdings, latest, presumed
+        from taskdb_cli.backup.ownership import Holdings, presumed
         from taskdb_cli.services.migrate import identify
 
         if archive != "latest":
@@ -187,9 +187,10 @@ class Shelf:
             self.run.say(f"choosing by the label alone: {exc.message}")
             reached = False
         owner = self.owner(identity)
-        if not reached or not (holds_rows or holdings(self.directory, owner).own):
+        if not reached or not (holds_rows or Holdings(self.directory, owner).own):
             owner = presumed(self.directory, owner, anywhere=not (damaged or self.chosen_label))
-        return latest(self.directory, owner, now=self.run.now, say=self.run.say, read_anyway=read_anyway)
+        held = Holdings(self.directory, owner)
+        return held.latest(now=self.run.now, say=self.run.say, read_anyway=read_anyway)
 
     def saying(self, backup: Callable[[], Backup], what: str) -> None:
         """Take a backup before something else, and say where it is. It need not be recorded."""

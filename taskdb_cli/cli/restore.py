@@ -46,7 +46,7 @@ def restore(
 ) -> None:
     """Load an archive into the database, in one transaction, and verify the rows before and after."""
     from taskdb_cli.backup import restore as service
-    from taskdb_cli.backup.ownership import identity_to_adopt
+    from taskdb_cli.backup.ownership import Holdings
     from taskdb_cli.backup.target_file import find_damaged
 
     run, target = shelf.run, shelf.run.maintained
@@ -54,13 +54,10 @@ def restore(
     damaged = find_damaged(target, run.now)
     path = shelf.find(archive, target, damaged=damaged is not None)
     manifest, held = service.preview(target, path, damaged=damaged, trial=options.dry_run)
-    identity = identity_to_adopt(
-        shelf.directory_of(archive),
-        shelf.owner(held.identity),
-        manifest.origin,
-        occupied=bool(held.rows),
-        from_other_database=from_other_database,
-    )
+    identity = None
+    if not from_other_database and held.identity != manifest.origin.identity:
+        mine = Holdings(shelf.directory_of(archive), shelf.owner(held.identity))
+        identity = mine.identity_to_adopt(manifest.origin, occupied=bool(held.rows))
     rows, total = manifest.counts(), sum(table.bytes for table in manifest.tables)
     _load(shelf, target, path, held, options, rows=rows, identity=identity, total=total)
     if identity:

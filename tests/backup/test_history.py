@@ -87,7 +87,7 @@ proofs = st.builds(
 
 @given(st.lists(proofs), st.lists(st.builds(Drill, archive=st.text(), at=times, identity=identities)))
 def test_every_record_is_read_as_it_was_written(proofs, drills):
-    record = Record().joined(Record(tuple(proofs), tuple(drills)))
+    record = Record().joined(*proofs, *drills)
     assert from_json(to_json(record).encode()) == record
 
 

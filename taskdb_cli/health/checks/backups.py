@@ -9,7 +9,7 @@ from taskdb_cli.backup.archive import reseal, seal_of
 from taskdb_cli.backup.atomic import final_name, is_abandoned
 from taskdb_cli.backup.directory import BackupDirectory, parse_name
 from taskdb_cli.backup.history import Proof, Record
-from taskdb_cli.backup.ownership import Holdings, Owner, holdings, other_labels, presumed
+from taskdb_cli.backup.ownership import Holdings, Owner, presumed
 from taskdb_cli.errors import StorageFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.registry import check
@@ -67,7 +67,7 @@ class Backups:
     @cached_property
     def holdings(self) -> Holdings:
         """The archives. Raises StorageFailed if they cannot be read."""
-        return holdings(self.directory, self.owner)
+        return Holdings(self.directory, self.owner)
 
     @property
     def record(self) -> Record:
@@ -136,8 +136,8 @@ def _age(exam: Examination) -> Result:
             message = f"no record says that any of {number} archives was ever verified"
             return Result(Status.WARNING, message, remedy=_VERIFY)
         reasons = ["no backup has been taken and verified yet"]
-        reasons += backups.holdings.count_others(backups.holdings.others)
-        if labels := other_labels(backups.directory, backups.owner):
+        reasons += backups.holdings.count_others()
+        if labels := backups.holdings.other_labels():
             reasons.append(f"this database has archives under the label {', '.join(labels)}")
         return Result(Status.WARNING, "; ".join(reasons), remedy=_TAKE)
     proof = _verified(exam)
