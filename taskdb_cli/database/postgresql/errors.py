@@ -17,7 +17,7 @@ DEPENDENTS = "2BP01"
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[errors.TaskdbError], str]] = {
     **dict.fromkeys(("08", "57P", "25P03"), (errors.ConnectionLost, LATER)),
-    "57014": (errors.TimedOut, "raise TASKDB_STATEMENT_TIMEOUT, or for a migration TASKDB_MIGRATION_TIMEOUT"),
+    "57014": (errors.TimedOut, "raise TASKDB_STATEMENT_TIMEOUT, or TASKDB_MIGRATION_TIMEOUT; or " + LATER),
     LOCK_TIMEOUT: (errors.TransactionConflict, "another session holds the lock: " + LATER),
     "40": (errors.TransactionConflict, "another transaction was in the way: " + LATER),
     "53100": (errors.StorageFailed, "make room on the server's disk"),
@@ -146,12 +146,14 @@ def translate_connecting(
         passing.add(_OTHER_KIND)
     hints = [_hint(reason) for reason in reasons]
     # The hint is about a refusal that a person must fix. That a host is down may be normal.
-    main = min(range(len(hints)), key=lambda number: (hints[number] in passing, hints[number] == _NO_ANSWER))
+    hint, main = min(
+        zip(hints, reasons, strict=True), key=lambda pair: (pair[0] in passing, pair[0] == _NO_ANSWER)
+    )
     # psycopg lists no attempts when the names of all hosts but one are unknown.
     each = [f"{host}: {reason}" for host, reason in dict.fromkeys(attempts)] or [_first_line(text)]
     return errors.ConnectionFailed(
-        f"cannot connect to PostgreSQL at {place}: {'; '.join(each) if several else reasons[main]}",
-        hints[main],
+        f"cannot connect to PostgreSQL at {place}: {'; '.join(each) if several else main}",
+        hint,
         passing=passing.issuperset(hints),
         cost=options.connect_timeout * len(reasons) if "timeout" in last else 0,
     )
