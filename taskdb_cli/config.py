@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.database.url import is_neon_pooler, may_be_same, parse_url, without_pooler
+from taskdb_cli.database.url import may_be_same, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 from taskdb_cli.system.dotenv import DotenvFile, read_dotenv_file
 from taskdb_cli.system.environment import SETTINGS, LogSettings, read_settings
@@ -91,7 +91,7 @@ def load_settings(
     # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
     dotenv.require_literal(name for name in SETTINGS if name not in addresses and not given.get(name))
-    pooled = {"TASKDB_POOLED": f"{is_neon_pooler(url):d}"}
+    pooled = {"TASKDB_POOLED": f"{without_pooler(url) != url:d}"}
     values = {**pooled, **dotenv.values, **{name: value for name, value in given.items() if value}}
     return read_settings(
         Settings,

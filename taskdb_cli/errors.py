@@ -252,14 +252,6 @@ class SchemaDrift(SchemaError):
     """The live schema differs from the models."""
 
 
-class SchemaMissing(SchemaError):
-    """The PostgreSQL schema that should hold the tables does not exist."""
-
-
-class EncodingUnsupported(SchemaError):
-    """The encoding of the database is not UTF-8."""
-
-
 class DataCorrupt(TaskdbError, exit_code=ExitCode.CORRUPT):
     """Stored data failed verification."""
 

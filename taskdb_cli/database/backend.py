@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import URL, ClauseElement, Connection, Engine, Select, Table
+from sqlalchemy import ClauseElement, Connection, Engine, Select, Table
 
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
@@ -63,16 +63,14 @@ class Backend(ABC):
     distinction: str
     """What the default label adds to the name, because databases elsewhere may have the same name."""
 
-    def __init__(self, url: URL, options: Options) -> None:
-        self.url = url
+    def __init__(self, options: Options) -> None:
         self.options = options
-        self.schema = options.schema
 
     @abstractmethod
     def create_engine(self) -> Engine:
         """Return an engine that begins transactions as `read_options` or `write_options` say.
 
-        Beginning notes MIGRATED. It raises EncodingUnsupported, and SchemaMissing where a schema was chosen.
+        Beginning notes MIGRATED. It raises SchemaError for another encoding than UTF-8, or a missing schema.
         """
 
     def require(self) -> None:  # noqa: B027 (a server says by itself that a database is missing)

@@ -196,9 +196,9 @@ def compare_revision(current: str | None) -> errors.SchemaError | None:
 
 
 def require_utf8(place: str, encoding: str | None, hint: str) -> None:
-    """Raise EncodingUnsupported, with the hint, unless the encoding of a database is UTF-8."""
+    """Raise SchemaError, with the hint, unless the encoding of a database is UTF-8."""
     if encoding not in (None, "UTF8", "UTF-8"):
-        raise errors.EncodingUnsupported(f"{place} has the encoding {encoding}; taskdb needs UTF-8", hint)
+        raise errors.SchemaError(f"{place} has the encoding {encoding}; taskdb needs UTF-8", hint)
 
 
 def diagnose(connection: Connection) -> errors.SchemaError:

@@ -51,11 +51,6 @@ def _read(text: str) -> URL:
     return url
 
 
-def is_neon_pooler(url: URL) -> bool:
-    """Return whether the URL leads to a pooler of Neon, by the names of its hosts."""
-    return without_pooler(url) != url
-
-
 def without_pooler(url: URL) -> URL:
     """Return the direct endpoint of a Neon database: the host without `-pooler`."""
     if not _is_server(url):

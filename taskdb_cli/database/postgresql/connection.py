@@ -15,7 +15,7 @@ from taskdb_cli.database.backend import MIGRATED
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql.target import Target
 from taskdb_cli.database.schema import VERSION_TABLE
-from taskdb_cli.errors import InvalidConfiguration, SchemaMissing, TaskdbError
+from taskdb_cli.errors import InvalidConfiguration, SchemaError, TaskdbError
 
 POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
@@ -137,7 +137,7 @@ def set_session(
     """Set everything by one statement, for the transaction only unless the session is our own.
 
     `execute` runs it on the connection, and `info` gets MIGRATED and OWN. Only one schema counts from then
-    on: that of the options, or the one that the search path leads to. Raises SchemaMissing, or TaskdbError
+    on: that of the options, or the one that the search path leads to. Raises SchemaError, or TaskdbError
     for a schema that the role may not use.
     """
     # An administrator may have set any of these for a role or a database, or a user in the environment.
@@ -158,12 +158,12 @@ def set_session(
     name, exists, usable, info[MIGRATED], info[OWN], *_ = found
     # Schemas whose names begin with pg_ are the server's own, or temporary.
     if name is None or (options.schema is None and name.startswith("pg_")):
-        raise SchemaMissing(
+        raise SchemaError(
             f"no schema in the search path exists in {place} that the role may use",
             "GRANT USAGE ON SCHEMA to the role, create a schema, or choose one with --schema",
         )
     if not exists:
-        raise SchemaMissing(f"{place}: the schema does not exist", f"CREATE SCHEMA {identifier(name)}")
+        raise SchemaError(f"{place}: the schema does not exist", f"CREATE SCHEMA {identifier(name)}")
     if not usable:
         raise TaskdbError(
             f"{place}: the role of the database URL may not use this schema",

@@ -63,12 +63,12 @@ class PostgreSQL(Backend):
     def __init__(self, url: URL, options: Options) -> None:
         if options.schema is not None:
             sessions.require_schema_name(options.schema)
-        super().__init__(url, options)
+        super().__init__(options)
         self.target = Target.of(url)
         self.server = ",".join(map(str, self.target.hosts))
         self.name = self.target.database
         self.place = self._place(self.server)
-        self.distinction = distinction(self.server, self.schema)
+        self.distinction = distinction(self.server, options.schema)
         self._connected_before = False
 
     def create_engine(self) -> Engine:
@@ -121,7 +121,7 @@ class PostgreSQL(Backend):
             sessions.set_session(connection.exec_driver_sql, connection.info, self.options, self.place)
 
     def _place(self, server: str) -> str:
-        schema = "" if self.schema is None else f" (schema {self.schema})"
+        schema = "" if self.options.schema is None else f" (schema {self.options.schema})"
         return f"{server}/{self.name}{schema}"
 
     def _require_writable(self, connection: Connection) -> None:

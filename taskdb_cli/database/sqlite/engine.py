@@ -51,7 +51,7 @@ class SQLite(Backend):
 
     def __init__(self, url: URL, options: Options) -> None:
         """Raise InvalidConfiguration for a URL that names no file."""
-        super().__init__(url, options)
+        super().__init__(options)
         if url.database in (None, "", ":memory:") or url.query or url.host:
             raise InvalidConfiguration("a SQLite URL takes the path of a file and nothing else", FORM)
         if options.schema is not None:
