@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.health.report import NO_LIMITS, Limits, Result, Unit
-
-if TYPE_CHECKING:
-    from taskdb_cli.health.examination import Examination
 
 POSTGRESQL, SQLITE = "postgresql", "sqlite"
 HOUR = 3600.0
 DAY = 24 * HOUR
 
-Function = Callable[["Examination"], Result]
+Function = Callable[[Any], Result]
+"""A function that measures and judges with the `Examination` of its engine."""
 
 _UNITS: dict[Unit, dict[str, float]] = {
     Unit.SECONDS: {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY},
@@ -41,8 +39,8 @@ class Check:
     """Whether it reads whole tables or the whole file. Such checks run last."""
     unit: Unit = Unit.NUMBER
     """The unit of the values that are judged by limits."""
-    limits: Limits | None = None
-    """The usual limits, if it has any that can be set."""
+    limits: Limits = NO_LIMITS
+    """The usual limits. A check with a unit lets others be set."""
     functions: dict[str, Function] = field(default_factory=dict, compare=False)
     """The function for each engine, once its module is imported."""
 
@@ -66,7 +64,7 @@ CHECKS = {
         Check("long_transactions", unit=Unit.SECONDS, limits=Limits(5 * 60, HOUR)),
         Check("idle_in_transaction", unit=Unit.SECONDS, limits=Limits(5 * 60, HOUR)),
         Check("blocked", unit=Unit.SECONDS, limits=Limits(10, 60)),
-        Check("size", needs_head=True, unit=Unit.BYTES, limits=Limits()),
+        Check("size", needs_head=True, unit=Unit.BYTES),
         Check("quick_check", scans=True),
         Check("permissions"),
         Check("disk", unit=Unit.PERCENT, limits=Limits(10, 5, falling=True)),
@@ -102,7 +100,7 @@ class Thresholds(dict[str, Limits]):
 
     def of(self, name: str) -> Limits:
         """Return the limits of a check. Most checks have none."""
-        return self.get(name) or CHECKS[name].limits or NO_LIMITS
+        return self.get(name) or CHECKS[name].limits
 
     @classmethod
     def parse(cls, text: str) -> Thresholds:
@@ -111,7 +109,7 @@ class Thresholds(dict[str, Limits]):
         The limits of a dropped check are ignored. Raises InvalidConfiguration for a check without limits,
         and for a quantity that does not fit the check.
         """
-        known = {name: check for name, check in CHECKS.items() if check.limits is not None}
+        known = {name: check for name, check in CHECKS.items() if check.unit}
         given = cls()
         for word in text.replace(",", " ").split():
             name, _, values = word.partition("=")

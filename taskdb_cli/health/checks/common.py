@@ -37,11 +37,11 @@ def connection(exam: Examination) -> Result:
         assert exam.failure is not None
         return Result(Status.CRITICAL, exam.failure.message, remedy=exam.failure.hint)
     seconds = exam.connecting_seconds
-    if exam.limits.judge(seconds) is not Status.OK:
+    if exam.check.limits.judge(seconds) is not Status.OK:
         begun = time.perf_counter()
         exam.database.engine.raw_connection().close()
         again = time.perf_counter() - begun
-        if exam.limits.judge(again) is Status.OK:
+        if exam.check.limits.judge(again) is Status.OK:
             took = f"the first connection took {seconds * 1000:.0f} ms, a second one {again * 1000:.0f} ms"
             return exam.judged(again, f"a cold start: {took}")
     message = f"{exam.database.backend.place} answered in {seconds * 1000:.0f} ms"
@@ -63,7 +63,7 @@ def drift(exam: Examination) -> Result:
     It is critical that a table is missing, or not the kind of table that keeps all rows after a crash.
     """
     told = {*_lost_constraints(exam), *_lost_indexes(exam)}
-    told |= {f"index {name} is not of taskdb" for name in exam.once(exam.engine.invalid_indexes)}
+    told |= {f"index {name} is not of taskdb" for name in exam.faults("invalid")}
     # A difference of a unique constraint is one of its index, too.
     told |= {f"index {line[11:]}" for line in exam.differences if line.startswith("constraint ")}
     found = [line for line in exam.differences if line not in told]
@@ -87,14 +87,14 @@ def _lost_indexes(exam: Examination) -> list[str]:
 
 def _lost(exam: Examination, *kinds: str) -> list[str]:
     """Return the differences that begin so, except for what was added."""
-    lost = [line for line in exam.differences if line.startswith(kinds)]
-    return [line for line in lost if not line.endswith(" is not of taskdb")]
+    added = " is not of taskdb"
+    return [line for line in exam.differences if line.startswith(kinds) and not line.endswith(added)]
 
 
 @check("constraints")
 def constraints(exam: Examination) -> Result:
     """Demand that every constraint is there, is enforced, and was checked for older rows too."""
-    unvalidated, unenforced = exam.once(exam.engine.unvalidated), exam.engine.unenforced(exam)
+    unvalidated, unenforced = exam.faults("unvalidated"), exam.faults("unenforced")
     lost = _lost_constraints(exam)
     if unenforced:
         # These reasons name the constraints with disabled triggers already.
@@ -106,7 +106,7 @@ def constraints(exam: Examination) -> Result:
         list(unvalidated),
         "every constraint is there and validated",
         "older rows were never checked against these constraints",
-        remedy="; ".join(remedy for _, remedy in unvalidated.values()),
+        remedy="; ".join(unvalidated.values()),
         status=Status.WARNING,
     )
 
@@ -114,7 +114,7 @@ def constraints(exam: Examination) -> Result:
 @check("indexes")
 def indexes(exam: Examination) -> Result:
     """Demand that every index is there, as the models say, and answers queries."""
-    invalid, lost = exam.once(exam.engine.invalid_indexes), _lost_indexes(exam)
+    invalid, lost = exam.faults("invalid"), _lost_indexes(exam)
     return none_of(
         [f"{name} is invalid" for name in invalid] + lost,
         "every index is there and valid",
@@ -150,7 +150,7 @@ def orphans(exam: Examination) -> Result:
 def identity(exam: Examination) -> Result:
     """Demand that each table has a next id, and that it is above the highest id in the table."""
     bad = []
-    for each in exam.once(_identities):
+    for each in exam.identities:
         used_up = each.next is not None and each.next > each.most
         if each.next is None:
             fault = f"{each.table} has no sequence that gives out ids"
@@ -170,12 +170,6 @@ def identity(exam: Examination) -> Result:
     )
 
 
-def _identities(exam: Examination) -> list[Identity]:
-    exam.require_all_rows()
-    numbered = [table.name for table in metadata().sorted_tables if table.c["id"].identity is not None]
-    return [exam.engine.identity(exam, table) for table in numbered]
-
-
 def _more_ids(identity: Identity) -> str:
     # The counter alone may be at the end, as after an import of one row that was deleted again.
     if identity.highest < identity.most // 2:
@@ -187,7 +181,7 @@ def _more_ids(identity: Identity) -> str:
 def identity_left(exam: Examination) -> Result:
     """Judge how many of the possible ids are left, in per cent."""
     left = []
-    for each in exam.once(_identities):
+    for each in exam.identities:
         if each.next is None:
             raise Unmeasured("a table has no sequence that gives out ids")
         left.append((100 * (1 - max(each.next, each.highest + 1) / each.most), each))
@@ -204,23 +198,23 @@ def rules(exam: Examination) -> Result:
     validated. Otherwise it checks all of them.
     """
     exam.require_all_rows()
-    broken = [*exam.engine.broken_rows(exam), *_broken_rules(exam)]
+    broken = [*exam.broken_rows(), *_broken_rules(exam)]
     remedy = "correct the rows, or restore a backup into a new database"
     return none_of(broken, "no row breaks a rule", "rows break the rules of their table", remedy=remedy)
 
 
 def _broken_rules(exam: Examination) -> Iterator[str]:
-    unvalidated = exam.once(exam.engine.unvalidated)
-    suspect = {line.split()[1] for line in _lost_constraints(exam)} | set(unvalidated)
+    unvalidated = [fault for fault in exam.catalog if fault.kind == "unvalidated"]
+    suspect = {line.split()[1] for line in _lost_constraints(exam)} | {fault.name for fault in unvalidated}
     changed = {line.partition(" is ")[0] for line in exam.differences}
     for table in metadata().sorted_tables:
         doubtful = {
             str(rule.name): not_(Grouping(rule.sqltext))
             for rule in table.constraints
-            if isinstance(rule, CheckConstraint) and (not exam.engine.vouches or str(rule.name) in suspect)
+            if isinstance(rule, CheckConstraint) and (not exam.vouches or str(rule.name) in suspect)
         }
         # Since PostgreSQL 18 a NOT NULL is a constraint with its own name.
-        new = any(table.name == name for name, _ in unvalidated.values())
+        new = any(table.name == fault.table for fault in unvalidated)
         doubtful |= {
             f"NOT NULL of {name}": column.is_(None)
             for name, column in table.columns.items()
@@ -251,20 +245,11 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
                 yield f"{number:,} values of {names} of {table.name} occur more than once"
 
 
-@check("size")
-def size(exam: Examination) -> Result:
-    """Tell the size of the database and its tables; there is no limit unless one is set."""
-    whole, tables = exam.engine.sizes(exam)
-    parts = [f"{table} {bytes / 1e6:,.1f} MB" for table, bytes in tables.items()]
-    message = "; ".join([f"the database has {whole / 1e6:,.1f} MB", *parts])
-    return exam.judged(whole, message, "archive or delete old tasks")
-
-
 @check("plans")
 def plans(exam: Examination) -> Result:
     """Ask for the plans of the usual forms of `task list`, without running them."""
     exam.require_all_rows()
-    if (tasks := exam.engine.count_tasks(exam)) < FEWEST_TASKS:
+    if (tasks := exam.count_tasks()) < FEWEST_TASKS:
         raise Unmeasured(f"{tasks:,} tasks are too few for a plan to matter")
     # The newest task has an owner, who has at least this task.
     newest = select(col(Task.user_id)).order_by(col(Task.id).desc()).limit(1)
@@ -279,9 +264,9 @@ def plans(exam: Examination) -> Result:
     for options, filter, owners, sort in forms:
         order = Order.parse(sort, TASK_SORT_KEYS)
         for part in order.parts(task_query(filter, owners)):
-            sql = f"{exam.engine.explain} {literal_sql(exam.connection, part.limit(PAGE + 1))}"
+            sql = f"{exam.explain} {literal_sql(exam.connection, part.limit(PAGE + 1))}"
             lines = [str(line) for *_, line in exam.ask(sql)]
-            if any(re.search(exam.engine.full_scan, line) for line in lines):
+            if any(re.search(exam.full_scan, line) for line in lines):
                 slow.append(f"{options}--sort {sort}")
     return none_of(
         slow,

@@ -1,18 +1,18 @@
-"""The checks of a PostgreSQL database, and how it answers the checks of both engines."""
+"""The checks of a PostgreSQL database, and what it answers the checks of both engines."""
 
 import os
 import socket
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from functools import cached_property
 from ipaddress import ip_address
 
 import psycopg
 
-from taskdb_cli.database.postgresql.connection import identifier
 from taskdb_cli.database.postgresql.errors import sqlstate
 from taskdb_cli.database.schema import OUR_TABLES
 from taskdb_cli.errors import TaskdbError
-from taskdb_cli.health.examination import ENGINES, Engine, Examination, Identity
+from taskdb_cli.health.examination import TOO_LARGE, Examination, Fault, Identity
 from taskdb_cli.health.registry import POSTGRESQL, check
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
@@ -34,17 +34,50 @@ They stand at https://www.postgresql.org/support/versioning/; a major version is
 COUNTED_BYTES = 8 * 1024 * 1024
 """The rows of a table up to this size are counted. For a larger one the planner's estimate is taken."""
 
-# A setting of a role, of a database, or of a role in a database.
-_REPLICAS = """
-SELECT concat_ws(
-    ' IN ',
-    CASE WHEN setrole <> 0 THEN 'ROLE ' || quote_ident(pg_get_userbyid(setrole))
-         WHEN setdatabase = 0 THEN 'ROLE ALL' END,
-    CASE WHEN setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END
+_TABLES = ", ".join(f"to_regclass('{table}')" for table in sorted(OUR_TABLES))
+
+# A replica is a role, a database, or a role in a database, with a setting that turns foreign keys off.
+_CATALOG = f"""
+WITH ours AS (SELECT oid, relname FROM pg_class WHERE oid IN ({_TABLES})),
+triggers AS (
+    SELECT DISTINCT conname, tgrelid::regclass::text AS relname
+    FROM pg_trigger JOIN pg_constraint ON pg_constraint.oid = tgconstraint
+    WHERE tgrelid IN (SELECT oid FROM ours) AND tgenabled NOT IN ('O', 'A')
+),
+replicas AS (
+    SELECT concat_ws(
+        ' IN ',
+        CASE WHEN setrole <> 0 THEN 'ROLE ' || quote_ident(pg_get_userbyid(setrole))
+             WHEN setdatabase = 0 THEN 'ROLE ALL' END,
+        CASE WHEN setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END
+    ) AS replica
+    FROM pg_db_role_setting
+    WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    AND EXISTS (SELECT FROM unnest(setconfig) AS line WHERE lower(line) = 'session_replication_role=replica')
 )
-FROM pg_db_role_setting
-WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-AND EXISTS (SELECT FROM unnest(setconfig) AS line WHERE lower(line) = 'session_replication_role=replica')
+SELECT 'hidden', relname, relname, '' FROM ours WHERE row_security_active(oid)
+UNION ALL
+SELECT 'unvalidated', conname, relname,
+       'ALTER TABLE ' || relname || ' VALIDATE CONSTRAINT ' || quote_ident(conname)
+FROM pg_constraint JOIN ours ON ours.oid = conrelid WHERE NOT convalidated
+UNION ALL
+SELECT 'invalid', indexes.relname, ours.relname, 'REINDEX INDEX CONCURRENTLY ' || quote_ident(indexes.relname)
+       || ', or DROP INDEX ' || quote_ident(indexes.relname) || ' if it is not taskdb''s'
+FROM pg_index JOIN ours ON ours.oid = indrelid JOIN pg_class AS indexes ON indexes.oid = indexrelid
+WHERE NOT (indisvalid AND indisready AND indislive)
+UNION ALL
+SELECT 'unenforced', 'the triggers of ' || conname || ' on ' || relname || ' are disabled', relname,
+       'ALTER TABLE ' || relname || ' ENABLE TRIGGER ALL'
+FROM triggers
+UNION ALL
+SELECT 'unenforced', 'session_replication_role is replica for ' || replica, '',
+       'ALTER ' || replica || ' RESET session_replication_role'
+FROM replicas
+UNION ALL
+SELECT 'unenforced', 'session_replication_role is replica in this session', '',
+       'reset session_replication_role in the server''s configuration or the database URL'
+WHERE current_setting('session_replication_role') = 'replica' AND NOT EXISTS (SELECT FROM replicas)
+ORDER BY 1, 2
 """
 
 # A role sees <insufficient privilege> as the query of a session that it may not look at.
@@ -60,133 +93,70 @@ FROM (
 """
 
 
-def _set_time(exam: Examination, seconds: float) -> None:
-    """Limit the statements and their waits for locks until the end of the transaction.
+class PostgresqlExamination(Examination, on=POSTGRESQL):
+    """The look at a database on a server."""
 
-    The server's own limits for transactions do not count: reading an archive may take longer.
-    """
-    limit = f"{max(1, round(seconds * 1000))}ms"
-    exam.ask(
-        f"SELECT set_config('statement_timeout', '{limit}', true),"
-        f" set_config('lock_timeout', '{limit}', true),"
-        " (SELECT count(set_config(name, '0', true)) FROM pg_settings"
-        " WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout'))"
-    )
+    absent = "the server looks after its files"
+    explain = "EXPLAIN"
+    full_scan = "Seq Scan on tasks"
+    vouches = True
 
+    def set_time(self, seconds: float) -> None:
+        """Limit the statements and their waits for locks until the end of the transaction.
 
-def _sever(exam: Examination) -> None:
-    """Shut the socket, which works even when nobody answers at its other end."""
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(exam.raw.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
-
-
-def _ours(column: str) -> str:
-    tables = ", ".join(f"to_regclass('{table}')" for table in OUR_TABLES)
-    return f"{column} IN ({tables})"
-
-
-def _hidden_tables(exam: Examination) -> list[str]:
-    sql = f"SELECT relname FROM pg_class WHERE {_ours('oid')} AND row_security_active(oid) ORDER BY relname"
-    return [table for (table,) in exam.ask(sql)]
-
-
-def _unvalidated(exam: Examination) -> dict[str, tuple[str, str]]:
-    found = exam.ask(
-        "SELECT conname, relname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid"
-        f" WHERE {_ours('conrelid')} AND NOT convalidated ORDER BY conname"
-    )
-    remedy = "ALTER TABLE {} VALIDATE CONSTRAINT {}"
-    return {name: (table, remedy.format(table, identifier(name))) for name, table in found}
-
-
-def _unenforced(exam: Examination) -> dict[str, str]:
-    triggers = exam.ask(
-        "SELECT DISTINCT conname, tgrelid::regclass::text FROM pg_trigger JOIN pg_constraint"
-        f" ON pg_constraint.oid = tgconstraint WHERE {_ours('tgrelid')} AND tgenabled NOT IN ('O', 'A')"
-        " ORDER BY 1, 2"
-    )
-    found = {
-        f"the triggers of {constraint} on {table} are disabled": f"ALTER TABLE {table} ENABLE TRIGGER ALL"
-        for constraint, table in triggers
-    }
-    replicas = exam.ask(_REPLICAS)
-    for (who,) in replicas:
-        remedy = f"ALTER {who} RESET session_replication_role"
-        found[f"session_replication_role is replica for {who}"] = remedy
-    [(role,)] = exam.ask("SELECT current_setting('session_replication_role')")
-    if role == "replica" and not replicas:
-        remedy = "reset session_replication_role in the server's configuration or the database URL"
-        found["session_replication_role is replica in this session"] = remedy
-    return found
-
-
-def _invalid_indexes(exam: Examination) -> dict[str, str]:
-    found = exam.ask(
-        "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE"
-        f" {_ours('indrelid')} AND NOT (indisvalid AND indisready AND indislive) ORDER BY relname"
-    )
-    remedy = "REINDEX INDEX CONCURRENTLY {0}, or DROP INDEX {0} if it is not taskdb's"
-    return {name: remedy.format(identifier(name)) for (name,) in found}
-
-
-def _identity(exam: Examination, table: str) -> Identity:
-    """Read the sequence itself, because the statistics do not know a sequence that was only set."""
-    # The name with its schema is for people; in a statement the search path finds the sequence.
-    sql = f"SELECT name, name::regclass::text FROM pg_get_serial_sequence('{table}', 'id') AS name"
-    [(named, sequence)] = exam.ask(sql)
-    largest = f"SELECT coalesce(max(id), 0) FROM {table}"
-    if sequence is None:
-        [(highest,)] = exam.ask(largest)
-        remedy = f"ALTER TABLE {table} ALTER id ADD GENERATED ALWAYS AS IDENTITY (START {highest + 1})"
-        return Identity(table, None, highest, MAX_ID, remedy)
-    following = "last_value::numeric + CASE WHEN is_called THEN seqincrement ELSE 0 END"
-    try:
-        [(next, most, highest)] = exam.ask(
-            f"SELECT {following}, seqmax, ({largest}) FROM {sequence}, pg_sequence"
-            f" WHERE seqrelid = '{sequence}'::regclass"
+        The server's own limits for transactions do not count: reading an archive may take longer.
+        """
+        limit = f"{max(1, round(seconds * 1000))}ms"
+        self.ask(
+            f"SELECT set_config('statement_timeout', '{limit}', true),"
+            f" set_config('lock_timeout', '{limit}', true),"
+            " (SELECT count(set_config(name, '0', true)) FROM pg_settings"
+            " WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout'))"
         )
-    except TaskdbError as exc:
-        if sqlstate(exc.__cause__) != "42501":
-            raise
-        raise Unmeasured("the role may not read it", f"GRANT SELECT ON SEQUENCE {named}") from exc
-    escaped = named.replace("'", "''")
-    remedy = f"SELECT setval('{escaped}', (SELECT max(id) FROM {table}))"
-    return Identity(table, int(next), highest, most, remedy)
 
+    def sever(self) -> None:
+        """Shut the socket, which works even when nobody answers at its other end."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.raw.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
-def _sizes(exam: Examination) -> tuple[int, dict[str, int]]:
-    tables = [table.name for table in metadata().sorted_tables]
-    parts = "".join(f", pg_total_relation_size('{table}')" for table in tables)
-    [(whole, *sizes)] = exam.ask(f"SELECT pg_database_size(current_database()){parts}")
-    return whole, dict(zip(tables, sizes, strict=True))
+    @cached_property
+    def catalog(self) -> list[Fault]:
+        """What the server's catalog says against our tables."""
+        return [Fault(*row) for row in self.ask(_CATALOG)]
 
+    def identity(self, table: str) -> Identity:
+        """Read the sequence itself, because the statistics do not know a sequence that was only set."""
+        # The name with its schema is for people; in a statement the search path finds the sequence.
+        sql = f"SELECT name, name::regclass::text FROM pg_get_serial_sequence('{table}', 'id') AS name"
+        [(named, sequence)] = self.ask(sql)
+        largest = f"SELECT coalesce(max(id), 0) FROM {table}"
+        if sequence is None:
+            [(highest,)] = self.ask(largest)
+            remedy = f"ALTER TABLE {table} ALTER id ADD GENERATED ALWAYS AS IDENTITY (START {highest + 1})"
+            return Identity(table, None, highest, MAX_ID, remedy)
+        following = "last_value::numeric + CASE WHEN is_called THEN seqincrement ELSE 0 END"
+        try:
+            [(next, most, highest)] = self.ask(
+                f"SELECT {following}, seqmax, ({largest}) FROM {sequence}, pg_sequence"
+                f" WHERE seqrelid = '{sequence}'::regclass"
+            )
+        except TaskdbError as exc:
+            if sqlstate(exc.__cause__) != "42501":
+                raise
+            raise Unmeasured("the role may not read it", f"GRANT SELECT ON SEQUENCE {named}") from exc
+        escaped = named.replace("'", "''")
+        remedy = f"SELECT setval('{escaped}', (SELECT max(id) FROM {table}))"
+        return Identity(table, int(next), highest, most, remedy)
 
-def _count_tasks(exam: Examination) -> int:
-    """Count the tasks of a small table, and take the planner's estimate for a large one."""
-    sql = "SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = 'tasks'::regclass"
-    [(size, tasks)] = exam.ask(sql)
-    if size <= COUNTED_BYTES:
-        [(tasks,)] = exam.ask("SELECT count(*) FROM tasks")
-    if tasks < 0:
-        raise Unmeasured("the server has no statistics of tasks", "ANALYZE tasks")
-    return int(tasks)
-
-
-ENGINES[POSTGRESQL] = Engine(
-    absent="the server looks after its files",
-    set_time=_set_time,
-    sever=_sever,
-    identity=_identity,
-    sizes=_sizes,
-    count_tasks=_count_tasks,
-    explain="EXPLAIN",
-    full_scan="Seq Scan on tasks",
-    vouches=True,
-    hidden_tables=_hidden_tables,
-    unvalidated=_unvalidated,
-    unenforced=_unenforced,
-    invalid_indexes=_invalid_indexes,
-)
+    def count_tasks(self) -> int:
+        """Count the tasks of a small table, and take the planner's estimate for a large one."""
+        sql = "SELECT pg_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = 'tasks'::regclass"
+        [(size, tasks)] = self.ask(sql)
+        if size <= COUNTED_BYTES:
+            return super().count_tasks()
+        if tasks < 0:
+            raise Unmeasured("the server has no statistics of tasks", "ANALYZE tasks")
+        return int(tasks)
 
 
 @check("version", on=POSTGRESQL)
@@ -224,14 +194,14 @@ def tls(exam: Examination) -> Result:
 def access(exam: Examination) -> Result:
     """Demand that the role sees every row, and that it may change all tables or none."""
     [(role,)] = exam.ask("SELECT current_user")
-    if hidden := exam.once(_hidden_tables):
+    if hidden := exam.faults("hidden"):
         message = f"row level security hides rows from the role {role}"
         remedy = "use a role with BYPASSRLS, or ALTER TABLE … DISABLE ROW LEVEL SECURITY"
-        return none_of(hidden, "", message, remedy=remedy)
+        return none_of(list(hidden), "", message, remedy=remedy)
     rights = exam.ask(
         "SELECT relname, has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'INSERT')"
         " AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')"
-        f" FROM pg_class WHERE {_ours('oid')} ORDER BY relname"
+        f" FROM pg_class WHERE oid IN ({_TABLES}) ORDER BY relname"
     )
     if unreadable := [name for name, readable, _ in rights if not readable]:
         message = f"the role {role} may not read"
@@ -244,6 +214,16 @@ def access(exam: Examination) -> Result:
         remedy="GRANT INSERT, UPDATE, DELETE on them to it, or on none",
         status=Status.WARNING,
     )
+
+
+@check("size", on=POSTGRESQL)
+def size(exam: Examination) -> Result:
+    """Tell the size of the database and its tables; there is no limit unless one is set."""
+    tables = [table.name for table in metadata().sorted_tables]
+    parts = "".join(f", pg_total_relation_size('{table}')" for table in tables)
+    [(whole, *sizes)] = exam.ask(f"SELECT pg_database_size(current_database()){parts}")
+    named = zip(["the database has", *tables], [whole, *sizes], strict=True)
+    return exam.judged(whole, "; ".join(f"{name} {bytes / 1e6:,.1f} MB" for name, bytes in named), TOO_LARGE)
 
 
 @check("connections", on=POSTGRESQL)
@@ -275,7 +255,7 @@ def _judge_sessions(exam: Examination, state: str, since: str) -> Result:
     """Judge the sessions of this database in a state; some roles do not see the sessions of others."""
     sql = _TRANSACTIONS.format(since=since, idle=state.startswith("idle"))
     [(pids, longest, hidden, untracked)] = exam.ask(sql)
-    if exam.limits.judge(longest) is Status.OK:
+    if exam.check.limits.judge(longest) is Status.OK:
         if hidden:
             remedy = "GRANT pg_read_all_stats TO the role of the database URL"
             raise Unmeasured(f"the role may not look at {hidden} sessions of others", remedy)

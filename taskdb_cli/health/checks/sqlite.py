@@ -1,73 +1,86 @@
-"""The checks of a SQLite file, and how it answers the checks of both engines."""
+"""The checks of a SQLite file, and what it answers the checks of both engines."""
 
 import shlex
 import shutil
 import sqlite3
 import stat
+from functools import cached_property
 from pathlib import Path
 
 from taskdb_cli.backup import atomic
 from taskdb_cli.database.sqlite import damage
 from taskdb_cli.database.sqlite.files import sidecars
-from taskdb_cli.health.examination import ENGINES, Engine, Examination, Identity
+from taskdb_cli.health.examination import TOO_LARGE, Examination, Identity
 from taskdb_cli.health.registry import SQLITE, check
 from taskdb_cli.health.report import Result, Status, none_of
 
 
-def _identity(exam: Examination, table: str) -> Identity:
-    """Compare what AUTOINCREMENT remembers with the rows."""
-    # The library, too, takes for 0 what is not an integer.
-    given = f"SELECT coalesce(CAST(seq AS INTEGER), 0) FROM sqlite_sequence WHERE name = '{table}'"
-    [(highest, last)] = exam.ask(f"SELECT coalesce(max(id), 0), ({given}) FROM {table}")
-    remedy = f"UPDATE sqlite_sequence SET seq = (SELECT max(id) FROM {table}) WHERE name = '{table}'"
-    if last is None:
-        remedy = f"INSERT INTO sqlite_sequence (name, seq) SELECT '{table}', max(id) FROM {table}"
-    # The library also looks at the highest id in the table, so that an insert never fails.
-    return Identity(table, (last or 0) + 1, highest, 2**63 - 1, remedy, collides=False)
+class SqliteExamination(Examination, on=SQLITE):
+    """The look at a file."""
 
-
-def _files(exam: Examination) -> list[Path]:
-    path = Path(exam.database.backend.place)
-    return [path, *(sidecar for sidecar in sidecars(path) if sidecar.exists())]
-
-
-def _size(exam: Examination) -> int:
-    """Return the bytes of the file and of what has not been written back to it yet."""
-    return sum(path.stat().st_size for path in _files(exam))
-
-
-def _faults(exam: Examination) -> list[str]:
-    return damage.check(exam.raw, _size(exam))
-
-
-ENGINES[SQLITE] = Engine(
-    absent="a file has no server",
-    set_time=lambda exam, seconds: exam.raw.end_within(seconds),
-    sever=lambda exam: exam.raw.interrupt(),
+    absent = "a file has no server"
+    explain = "EXPLAIN QUERY PLAN"
+    full_scan = "^SCAN tasks(?!.*INDEX)"
     # It reads the file's first page, which opening a file does not, and refuses UTF-16.
-    first_statement="SELECT count(*) FROM sqlite_master",
-    identity=_identity,
-    sizes=lambda exam: (_size(exam), {}),
-    count_tasks=lambda exam: exam.ask("SELECT count(*) FROM tasks")[0][0],
-    explain="EXPLAIN QUERY PLAN",
-    full_scan="^SCAN tasks(?!.*INDEX)",
-    # Anybody who opens a file can turn its CHECK constraints off.
-    vouches=False,
-    broken_rows=lambda exam: [line for line in exam.once(_faults) if line.startswith(damage.OF_ROWS)],
-)
+    first_statement = "SELECT count(*) FROM sqlite_master"
+
+    @property
+    def files(self) -> list[Path]:
+        """The file and what is beside it."""
+        path = Path(self.database.backend.place)
+        return [path, *(sidecar for sidecar in sidecars(path) if sidecar.exists())]
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file and of what has not been written back to it yet."""
+        return sum(path.stat().st_size for path in self.files)
+
+    @cached_property
+    def damage(self) -> list[str]:
+        """What the library's own check says."""
+        return damage.check(self.raw, self.size)
+
+    def set_time(self, seconds: float) -> None:
+        """Limit the statements from now on."""
+        self.raw.end_within(seconds)
+
+    def sever(self) -> None:
+        """Interrupt the running statement."""
+        self.raw.interrupt()
+
+    def identity(self, table: str) -> Identity:
+        """Compare what AUTOINCREMENT remembers with the rows."""
+        # The library, too, takes for 0 what is not an integer.
+        given = f"SELECT coalesce(CAST(seq AS INTEGER), 0) FROM sqlite_sequence WHERE name = '{table}'"
+        [(highest, last)] = self.ask(f"SELECT coalesce(max(id), 0), ({given}) FROM {table}")
+        remedy = f"UPDATE sqlite_sequence SET seq = (SELECT max(id) FROM {table}) WHERE name = '{table}'"
+        if last is None:
+            remedy = f"INSERT INTO sqlite_sequence (name, seq) SELECT '{table}', max(id) FROM {table}"
+        # The library also looks at the highest id in the table, so that an insert never fails.
+        return Identity(table, (last or 0) + 1, highest, 2**63 - 1, remedy, collides=False)
+
+    def broken_rows(self) -> list[str]:
+        """Return what the library says of rows."""
+        return [line for line in self.damage if line.startswith(damage.OF_ROWS)]
 
 
 @check("version", on=SQLITE)
-def version(exam: Examination) -> Result:
+def version(exam: SqliteExamination) -> Result:
     """Name the version of the library that Python was built with."""
     return Result(Status.OK, f"SQLite {sqlite3.sqlite_version}")
 
 
+@check("size", on=SQLITE)
+def size(exam: SqliteExamination) -> Result:
+    """Tell the size of the file; there is no limit unless one is set."""
+    return exam.judged(exam.size, f"the database has {exam.size / 1e6:,.1f} MB", TOO_LARGE)
+
+
 @check("quick_check", on=SQLITE)
-def quick_check(exam: Examination) -> Result:
+def quick_check(exam: SqliteExamination) -> Result:
     """Let the library read every page of the file."""
     return none_of(
-        [line for line in exam.once(_faults) if not line.startswith(damage.OF_ROWS)],
+        [line for line in exam.damage if not line.startswith(damage.OF_ROWS)],
         "the file's pages are intact",
         "the file is damaged",
         remedy="'taskdb restore latest --replace' moves the file aside and makes a new one",
@@ -75,16 +88,16 @@ def quick_check(exam: Examination) -> Result:
 
 
 @check("permissions", on=SQLITE)
-def permissions(exam: Examination) -> Result:
+def permissions(exam: SqliteExamination) -> Result:
     """Demand that not everybody may write to the file, to its sidecar files or to its directory."""
-    files = _files(exam)
-    found = [str(path) for path in (*files, files[0].parent) if path.stat().st_mode & stat.S_IWOTH]
+    places = [*exam.files, exam.files[0].parent]
+    found = [str(path) for path in places if path.stat().st_mode & stat.S_IWOTH]
     remedy = f"chmod o-w {shlex.join(found)}"
     return none_of(found, "not everybody may write to the file", "anyone may write to", remedy=remedy)
 
 
 @check("disk", on=SQLITE)
-def disk(exam: Examination) -> Result:
+def disk(exam: SqliteExamination) -> Result:
     """Judge how much of the disk under the file is free for this user, in per cent."""
     usage = shutil.disk_usage(Path(exam.database.backend.place).parent)
     message = f"{usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free"
@@ -92,7 +105,7 @@ def disk(exam: Examination) -> Result:
 
 
 @check("leftovers", on=SQLITE)
-def leftovers(exam: Examination) -> Result:
+def leftovers(exam: SqliteExamination) -> Result:
     """Look for temporary files that a killed restore left beside the file."""
     file = Path(exam.database.backend.place)
     return none_of(
