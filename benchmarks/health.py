@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, event
 from taskdb_cli.database import Database
 from taskdb_cli.health.examination import EXAMINATIONS
 from taskdb_cli.health.registry import CHECKS
-from taskdb_cli.health.runner import run
+from taskdb_cli.health.runner import choose, run
 
 SCANS = {"orphans", "quick_check", "rules"}
 """These read whole tables, or the whole file."""
@@ -90,19 +90,19 @@ def each(database: Database, rounds: int = 7) -> str:
     taken: dict[str, list[float]] = {name: [] for name in CHECKS}
     sent: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in taken}
     texts: dict[tuple[str, int], str] = {}
-    run(database, now=datetime.now(UTC), only=["connection"])  # imports the checks of the engine
-    examination = EXAMINATIONS[database.backend.dialect]
+    dialect = database.backend.dialect
+    checks = choose(dialect, {})
     for _ in range(rounds):
         fresh = Database(database.url, database.options)
-        exam = examination(fresh, datetime.now(UTC), time.monotonic() + TIMEOUT)
-        for name, check in CHECKS.items():
+        exam = EXAMINATIONS[dialect](fresh, datetime.now(UTC), time.monotonic() + TIMEOUT)
+        for check in checks:
             with _statements() as statements:
                 begun = time.perf_counter()
                 exam.make(check)
-                taken[name].append((time.perf_counter() - begun) * 1000)
+                taken[check.name].append((time.perf_counter() - begun) * 1000)
             for number, (text, milliseconds) in enumerate(statements):
-                sent[name][number].append(milliseconds)
-                texts[name, number] = " ".join(text.split())
+                sent[check.name][number].append(milliseconds)
+                texts[check.name, number] = " ".join(text.split())
         exam.close()
     rows = []
     for name, times in taken.items():

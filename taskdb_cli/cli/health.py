@@ -43,7 +43,7 @@ def health(
     """Check the database and its backups; exit 0 if all is well, 1 warning, 2 critical, 3 unknown."""
     from taskdb_cli.health import runner
     from taskdb_cli.health.checks.backups import Backups
-    from taskdb_cli.health.registry import DROPPED, Thresholds
+    from taskdb_cli.health.registry import DROPPED, parse_limits
 
     run = invocation(ctx)
     for name in sorted(DROPPED.intersection([*(only or ()), *(skip or ())])):
@@ -52,7 +52,7 @@ def health(
     # Only the checks of backups need the directory, and they report that there is none.
     with suppress(HomeMissing):
         backups = Backups(shelf.directory, shelf.owner(None), run.settings.backup_dir is not None)
-    thresholds = Thresholds.parse(run.settings.health_limits)
+    thresholds = parse_limits(run.settings.health_limits)
 
     def check() -> Report:
         return runner.run(

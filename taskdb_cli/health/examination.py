@@ -218,8 +218,8 @@ class Examination(ABC):
                     _ = self.connection
                 if check.needs_head and (problem := self.schema_problem):
                     result = Result(Status.UNKNOWN, f"needs the newest schema: {problem.message}")
-                elif function := check.functions.get(self.database.backend.dialect):
-                    result = function(self)
+                elif check.function:
+                    result = check.function(self)
                 else:
                     result = Result(Status.SKIPPED, self.absent)
         except Unmeasured as exc:

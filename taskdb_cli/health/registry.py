@@ -1,21 +1,15 @@
-"""The checks by name, the limits of each, and the functions that are registered for them."""
-
-from __future__ import annotations
+"""The checks by name, and the limits of each."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.health.report import NO_LIMITS, Limits, Result, Unit
 
-POSTGRESQL, SQLITE = "postgresql", "sqlite"
 HOUR = 3600.0
 DAY = 24 * HOUR
-
-Function = Callable[[Any], Result]
-"""A function that measures and judges with the `Examination` of its engine."""
 
 _UNITS: dict[Unit, dict[str, float]] = {
     Unit.SECONDS: {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY},
@@ -23,12 +17,11 @@ _UNITS: dict[Unit, dict[str, float]] = {
     Unit.PERCENT: {"": 1, "%": 1},
 }
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z%]*)")
-_EXAMPLE = "write CHECK=WARNING:CRITICAL with spaces between, such as 'connection=200ms:2s backup=26h:50h'"
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check. An engine without a function for it skips the check."""
+    """A check: the function `check_NAME` in `checks`, which measures with an `Examination` and judges."""
 
     name: str
     needs_head: bool = False
@@ -41,8 +34,8 @@ class Check:
     """The unit of the values that are judged by limits."""
     limits: Limits = NO_LIMITS
     """The usual limits. A check with a unit lets others be set."""
-    functions: dict[str, Function] = field(default_factory=dict, compare=False)
-    """The function for each engine, once its module is imported."""
+    function: Callable[[Any], Result] | None = None
+    """The function for the engine, once that is known; None if it is skipped there."""
 
 
 CHECKS = {
@@ -84,60 +77,38 @@ DROPPED = frozenset({"growth", "journal_mode"})
 """Former checks. Their names are still accepted where a check is named."""
 
 
-def check(name: str, *, on: str | None = None) -> Callable[[Function], Function]:
-    """Register a function as a check, for one engine or for both."""
+def parse_limits(text: str) -> dict[str, Limits]:
+    """Read CHECK=WARNING:CRITICAL, separated by spaces or commas; either of the two may be empty.
 
-    def register(function: Function) -> Function:
-        for engine in [on] if on else [POSTGRESQL, SQLITE]:
-            CHECKS[name].functions[engine] = function
-        return function
-
-    return register
-
-
-class Thresholds(dict[str, Limits]):
-    """The limits of checks that are not the usual ones, in seconds, bytes or per cent."""
-
-    def of(self, name: str) -> Limits:
-        """Return the limits of a check. Most checks have none."""
-        return self.get(name) or CHECKS[name].limits
-
-    @classmethod
-    def parse(cls, text: str) -> Thresholds:
-        """Read CHECK=WARNING:CRITICAL, separated by spaces or commas; either of the two may be empty.
-
-        The limits of a dropped check are ignored. Raises InvalidConfiguration for a check without limits,
-        and for a quantity that does not fit the check.
-        """
-        known = {name: check for name, check in CHECKS.items() if check.unit}
-        given = cls()
-        for word in text.replace(",", " ").split():
-            name, _, values = word.partition("=")
-            if name in DROPPED:
-                continue
-            if name not in known:
-                raise InvalidConfiguration(
-                    f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", f"there are {', '.join(known)}"
-                )
-            warning, colon, critical = values.partition(":")
-            if not colon:
-                raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} has not two limits", _EXAMPLE)
-            units = _UNITS[known[name].unit]
-            falling = given.of(name).falling
-            given[name] = Limits(_quantity(word, warning, units), _quantity(word, critical, units), falling)
-        return given
+    Returns seconds, bytes or per cent by the name of the check. The limits of a dropped check are ignored.
+    Raises InvalidConfiguration for a check without limits, and for a quantity that does not fit the check.
+    """
+    known = {name: check for name, check in CHECKS.items() if check.unit}
+    given = {}
+    for word in text.replace(",", " ").split():
+        name, _, values = word.partition("=")
+        if name in DROPPED:
+            continue
+        if name not in known:
+            hint = f"there are {', '.join(known)}"
+            raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", hint)
+        units = _UNITS[known[name].unit]
+        try:
+            warning, critical = (_quantity(value, units) for value in values.split(":"))
+        except ValueError as exc:
+            raise InvalidConfiguration(
+                f"TASKDB_HEALTH_LIMITS: {word!r} is not {name}=WARNING:CRITICAL",
+                f"the units are {' '.join(filter(None, units))}, as in 'connection=200ms:2s disk=10%:5%'",
+            ) from exc
+        given[name] = Limits(warning, critical, known[name].limits.falling)
+    return given
 
 
-def _quantity(word: str, text: str, units: dict[str, float]) -> float | None:
+def _quantity(text: str, units: Mapping[str, float]) -> float | None:
+    """Return a quantity, or None for no text; raise ValueError for text that is none. Zero needs no unit."""
     if not text:
         return None
     match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: {word!r} has no quantity {text!r}", _EXAMPLE)
-    number, unit = float(match[1]), match[2]
-    if unit not in units and (unit or number):
-        raise InvalidConfiguration(
-            f"TASKDB_HEALTH_LIMITS: {text!r} of {word!r} has not the unit it needs",
-            f"the units are {' '.join(filter(None, units))}",
-        )
-    return number * units.get(unit, 0)
+    if match and (match[2] in units or float(match[1]) == 0):
+        return float(match[1]) * units.get(match[2], 0)
+    raise ValueError(text)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Collection
+from collections import ChainMap
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +16,8 @@ from taskdb_cli.errors import InvalidInput, TaskdbError
 from taskdb_cli.health import TIMEOUT
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.examination import EXAMINATIONS, Examination
-from taskdb_cli.health.registry import CHECKS, DROPPED, Check, Thresholds
-from taskdb_cli.health.report import Report, Result, Status, Unmeasured
+from taskdb_cli.health.registry import CHECKS, DROPPED, Check
+from taskdb_cli.health.report import Limits, Report, Result, Status, Unmeasured
 
 WAIT_POLL = 0.2
 """Seconds between two attempts to find out whether a database is up."""
@@ -26,7 +27,7 @@ def run(
     database: Database,
     *,
     now: datetime,
-    thresholds: Thresholds | None = None,
+    thresholds: Mapping[str, Limits] | None = None,
     backups: Backups | None = None,
     timeout: float = TIMEOUT,
     only: Collection[str] = (),
@@ -39,18 +40,7 @@ def run(
     It returns when `timeout` seconds are over, even if the server has stopped answering. What was not
     measured by then is unknown. Raises InvalidInput for the name of a check that does not exist.
     """
-    for name in (*only, *skip):
-        if name not in CHECKS and name not in DROPPED:
-            raise InvalidInput(f"there is no check {name!r}", f"the checks are {', '.join(CHECKS)}")
-    chosen = [
-        replace(each, limits=(thresholds or Thresholds()).of(name))
-        for name, each in CHECKS.items()
-        if (not only or name in only) and name not in skip
-    ]
-    if not chosen and DROPPED.isdisjoint(only):
-        raise InvalidInput("no check is left", "name one with --only, and skip fewer")
-    for module in ("common", database.backend.dialect):
-        import_module(f"taskdb_cli.health.checks.{module}")
+    chosen = choose(database.backend.dialect, thresholds or {}, only=only, skip=skip)
     # The time to import a driver is not the database's.
     begun = time.monotonic()
     # A pool's connections say nothing about connecting, and a second try would hide the first.
@@ -73,6 +63,29 @@ def run(
     timed_out = Result(Status.UNKNOWN, reason, remedy="raise --timeout, or leave slow checks out with --skip")
     results = tuple(found.get(each.name) or replace(timed_out, name=each.name) for each in chosen)
     return Report(database.backend.place, now, time.monotonic() - begun, results)
+
+
+def choose(
+    dialect: str, thresholds: Mapping[str, Limits], *, only: Collection[str] = (), skip: Collection[str] = ()
+) -> list[Check]:
+    """Return the checks to make on an engine, with their functions and the limits that count.
+
+    Raises InvalidInput for the name of a check that does not exist, and if no check is left.
+    """
+    for name in (*only, *skip):
+        if name not in CHECKS and name not in DROPPED:
+            raise InvalidInput(f"there is no check {name!r}", f"the checks are {', '.join(CHECKS)}")
+    chosen = [each for name, each in CHECKS.items() if (not only or name in only) and name not in skip]
+    if not chosen and DROPPED.isdisjoint(only):
+        raise InvalidInput("no check is left", "name one with --only, and skip fewer")
+    modules = [import_module(f"taskdb_cli.health.checks.{name}") for name in (dialect, "common", "backups")]
+    functions = ChainMap(*map(vars, modules))
+    return [
+        replace(
+            each, limits=thresholds.get(each.name, each.limits), function=functions.get(f"check_{each.name}")
+        )
+        for each in chosen
+    ]
 
 
 def wait_until_up(database: Database, *, now: datetime, seconds: float) -> bool:

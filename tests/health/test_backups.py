@@ -8,7 +8,6 @@ from taskdb_cli.backup import create as taking
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.health.checks.backups import Backups
-from taskdb_cli.health.registry import Thresholds
 from taskdb_cli.health.report import Limits, Status
 from taskdb_cli.health.runner import run
 from tests.backups import put, restore_as_test
@@ -151,7 +150,7 @@ def test_a_backup_that_shrank(look, back_up, url):
 def test_no_room_for_another(look, back_up):
     """Free space below the limit is told."""
     back_up()
-    limits = Thresholds(backup_space=Limits(100, None, falling=True))
+    limits = {"backup_space": Limits(100, None, falling=True)}
     assert look(thresholds=limits) == {"backup_space": "warning"}
 
 

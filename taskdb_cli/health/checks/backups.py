@@ -12,7 +12,6 @@ from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
 from taskdb_cli.errors import StorageFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.registry import check
 from taskdb_cli.health.report import WORST_FIRST, Result, Status, Unit, Unmeasured, none_of, shortened
 
 REREAD_AT_MOST = 100_000_000
@@ -98,8 +97,7 @@ def _counted(exam: Examination) -> Backups:
     return exam.counted
 
 
-@check("backup")
-def backup(exam: Examination) -> Result:
+def check_backup(exam: Examination) -> Result:
     """Judge the age of what the last verified archive holds; to have none is a warning.
 
     A directory that cannot be used is critical. An archive with a date in the future is a warning, and has
@@ -149,8 +147,7 @@ def _age(exam: Examination) -> Result:
     return exam.judged(age, message, _TAKE)
 
 
-@check("backup_archive")
-def backup_archive(exam: Examination) -> Result:
+def check_backup_archive(exam: Examination) -> Result:
     """Demand that the last verified archive is as it was verified; read all of it again if it is small."""
     proof, problem, seal = _verified(exam), "", None
     path = _counted(exam).directory.path / proof.archive
@@ -177,8 +174,7 @@ def backup_archive(exam: Examination) -> Result:
     return Result(Status.OK, f"{path} is there, {how}", proof.size, Unit.BYTES)
 
 
-@check("drill")
-def drill(exam: Examination) -> Result:
+def check_drill(exam: Examination) -> Result:
     """Judge how long ago an archive was last restored as a test; it is a warning if none ever was."""
     _verified(exam)
     drilled, remedy = _counted(exam).record.drilled, f"{_VERIFY} --drill"
@@ -192,8 +188,7 @@ def drill(exam: Examination) -> Result:
     return exam.judged(age, message, remedy)
 
 
-@check("shrinkage")
-def shrinkage(exam: Examination) -> Result:
+def check_shrinkage(exam: Examination) -> Result:
     """Judge how much smaller the last verified archive is than the one before it, in per cent."""
     proof = _verified(exam)
     older = [each for each in _counted(exam).record.proofs if each.taken_at < proof.taken_at]
@@ -207,8 +202,7 @@ def shrinkage(exam: Examination) -> Result:
     return exam.judged(lost, message, f"find out who deleted them; keep {previous.archive}")
 
 
-@check("backup_space")
-def backup_space(exam: Examination) -> Result:
+def check_backup_space(exam: Examination) -> Result:
     """Judge how much of the disk under the archives is free, in per cent, and whether one more fits."""
     backups = _counted(exam)
     backups.require_directory()
@@ -230,8 +224,7 @@ def backup_space(exam: Examination) -> Result:
     return exam.judged(percent, message, remedy)
 
 
-@check("backup_strays")
-def backup_strays(exam: Examination) -> Result:
+def check_backup_strays(exam: Examination) -> Result:
     """Look for files of dead runs, and for files that only look like an archive."""
     backups = _counted(exam)
     backups.require_directory()

@@ -12,7 +12,6 @@ from sqlmodel import col
 from taskdb_cli.database.backend import literal_sql
 from taskdb_cli.errors import DataCorrupt
 from taskdb_cli.health.examination import Examination, Identity
-from taskdb_cli.health.registry import check
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task
@@ -28,8 +27,7 @@ PAGE = 50
 _RECREATE = "create it again with the SQL of 'taskdb migrate sql', or restore a backup into a new database"
 
 
-@check("connection")
-def connection(exam: Examination) -> Result:
+def check_connection(exam: Examination) -> Result:
     """Judge how long connecting takes. If only the first connection was slow, the server had been asleep."""
     try:
         _ = exam.connection
@@ -48,16 +46,14 @@ def connection(exam: Examination) -> Result:
     return exam.judged(seconds, message, "look at the network and at the server's load")
 
 
-@check("revision")
-def revision(exam: Examination) -> Result:
+def check_revision(exam: Examination) -> Result:
     """Demand the newest revision."""
     if problem := exam.schema_problem:
         return Result(Status.CRITICAL, problem.message, remedy=problem.hint)
     return Result(Status.OK, "the schema is at the newest revision")
 
 
-@check("drift")
-def drift(exam: Examination) -> Result:
+def check_drift(exam: Examination) -> Result:
     """Find other differences from the models, and what has been added.
 
     It is critical that a table is missing, or not the kind of table that keeps all rows after a crash.
@@ -91,8 +87,7 @@ def _lost(exam: Examination, *kinds: str) -> list[str]:
     return [line for line in exam.differences if line.startswith(kinds) and not line.endswith(added)]
 
 
-@check("constraints")
-def constraints(exam: Examination) -> Result:
+def check_constraints(exam: Examination) -> Result:
     """Demand that every constraint is there, is enforced, and was checked for older rows too."""
     unvalidated, unenforced = exam.faults("unvalidated"), exam.faults("unenforced")
     lost = _lost_constraints(exam)
@@ -111,8 +106,7 @@ def constraints(exam: Examination) -> Result:
     )
 
 
-@check("indexes")
-def indexes(exam: Examination) -> Result:
+def check_indexes(exam: Examination) -> Result:
     """Demand that every index is there, as the models say, and answers queries."""
     invalid, lost = exam.faults("invalid"), _lost_indexes(exam)
     return none_of(
@@ -124,8 +118,7 @@ def indexes(exam: Examination) -> Result:
     )
 
 
-@check("orphans")
-def orphans(exam: Examination) -> Result:
+def check_orphans(exam: Examination) -> Result:
     """Count rows that refer to a missing row, such as tasks without their user. This reads whole tables."""
     exam.require_all_rows()
     found, remedies, total = [], [], 0
@@ -146,8 +139,7 @@ def orphans(exam: Examination) -> Result:
     return Result(Status.CRITICAL, "; ".join(found), total, remedy=remedy)
 
 
-@check("identity")
-def identity(exam: Examination) -> Result:
+def check_identity(exam: Examination) -> Result:
     """Demand that each table has a next id, and that it is above the highest id in the table."""
     bad = []
     for each in exam.identities:
@@ -177,8 +169,7 @@ def _more_ids(identity: Identity) -> str:
     return f"raise the highest value of the identity of {identity.table}.id, or reload the rows with new ids"
 
 
-@check("identity_left")
-def identity_left(exam: Examination) -> Result:
+def check_identity_left(exam: Examination) -> Result:
     """Judge how many of the possible ids are left, in per cent."""
     left = []
     for each in exam.identities:
@@ -190,8 +181,7 @@ def identity_left(exam: Examination) -> Result:
     return exam.judged(max(0.0, percent), message, _more_ids(worst))
 
 
-@check("rules")
-def rules(exam: Examination) -> Result:
+def check_rules(exam: Examination) -> Result:
     """Look for rows that break a rule.
 
     If the engine vouches for its constraints, this checks only those that are missing, not enforced or not
@@ -245,8 +235,7 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
                 yield f"{number:,} values of {names} of {table.name} occur more than once"
 
 
-@check("plans")
-def plans(exam: Examination) -> Result:
+def check_plans(exam: Examination) -> Result:
     """Ask for the plans of the usual forms of `task list`, without running them."""
     exam.require_all_rows()
     if (tasks := exam.count_tasks()) < FEWEST_TASKS:

@@ -13,7 +13,6 @@ from taskdb_cli.database.postgresql.errors import sqlstate
 from taskdb_cli.database.schema import OUR_TABLES
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.health.examination import TOO_LARGE, Examination, Fault, Identity
-from taskdb_cli.health.registry import POSTGRESQL, check
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.types import MAX_ID
@@ -93,7 +92,7 @@ FROM (
 """
 
 
-class PostgresqlExamination(Examination, on=POSTGRESQL):
+class PostgresqlExamination(Examination, on="postgresql"):
     """The look at a database on a server."""
 
     absent = "the server looks after its files"
@@ -159,8 +158,7 @@ class PostgresqlExamination(Examination, on=POSTGRESQL):
         return int(tasks)
 
 
-@check("version", on=POSTGRESQL)
-def version(exam: Examination) -> Result:
+def check_version(exam: Examination) -> Result:
     """Judge how long the version of the server will be supported. An unknown end is no alarm."""
     info = exam.raw.info
     name, major = f"PostgreSQL {info.parameter_status('server_version')}", info.server_version // 10_000
@@ -174,8 +172,7 @@ def version(exam: Examination) -> Result:
     return exam.judged(left.total_seconds(), message, "upgrade the server to a newer major version")
 
 
-@check("tls", on=POSTGRESQL)
-def tls(exam: Examination) -> Result:
+def check_tls(exam: Examination) -> Result:
     """Demand that a connection to another machine is encrypted.
 
     The client's library knows: behind a pooler the server knows only the pooler's connection.
@@ -190,8 +187,7 @@ def tls(exam: Examination) -> Result:
     return Result(Status.WARNING, message, 0, remedy="write sslmode=require or verify-full into the URL")
 
 
-@check("access", on=POSTGRESQL)
-def access(exam: Examination) -> Result:
+def check_access(exam: Examination) -> Result:
     """Demand that the role sees every row, and that it may change all tables or none."""
     [(role,)] = exam.ask("SELECT current_user")
     if hidden := exam.faults("hidden"):
@@ -216,8 +212,7 @@ def access(exam: Examination) -> Result:
     )
 
 
-@check("size", on=POSTGRESQL)
-def size(exam: Examination) -> Result:
+def check_size(exam: Examination) -> Result:
     """Tell the size of the database and its tables; there is no limit unless one is set."""
     tables = [table.name for table in metadata().sorted_tables]
     parts = "".join(f", pg_total_relation_size('{table}')" for table in tables)
@@ -226,8 +221,7 @@ def size(exam: Examination) -> Result:
     return exam.judged(whole, "; ".join(f"{name} {bytes / 1e6:,.1f} MB" for name, bytes in named), TOO_LARGE)
 
 
-@check("connections", on=POSTGRESQL)
-def connections(exam: Examination) -> Result:
+def check_connections(exam: Examination) -> Result:
     """Judge how many of the server's connections are in use, of all databases, in per cent."""
     # The slots that are reserved for superusers and the like are of no use to us.
     [(used, most)] = exam.ask(
@@ -239,14 +233,12 @@ def connections(exam: Examination) -> Result:
     return exam.judged(100 * used / most, message, "use a pooler, close what idles, or raise max_connections")
 
 
-@check("long_transactions", on=POSTGRESQL)
-def long_transactions(exam: Examination) -> Result:
+def check_long_transactions(exam: Examination) -> Result:
     """Judge the age of the longest transaction at work. Vacuum can remove nothing newer."""
     return _judge_sessions(exam, "in a transaction", "xact_start")
 
 
-@check("idle_in_transaction", on=POSTGRESQL)
-def idle_in_transaction(exam: Examination) -> Result:
+def check_idle_in_transaction(exam: Examination) -> Result:
     """Judge for how long a session has left its transaction open without working."""
     return _judge_sessions(exam, "idle in a transaction", "state_change")
 
@@ -268,8 +260,7 @@ def _judge_sessions(exam: Examination, state: str, since: str) -> Result:
     return exam.judged(longest, message, f"SELECT pg_terminate_backend({pids[0]})")
 
 
-@check("blocked", on=POSTGRESQL)
-def blocked(exam: Examination) -> Result:
+def check_blocked(exam: Examination) -> Result:
     """Judge for how long a session has been waiting for another one's lock."""
     # pg_locks knows row locks only by a transaction id, without a database: that comes from the session.
     [(number, longest, holders)] = exam.ask(

@@ -11,11 +11,10 @@ from taskdb_cli.backup import atomic
 from taskdb_cli.database.sqlite import damage
 from taskdb_cli.database.sqlite.files import sidecars
 from taskdb_cli.health.examination import TOO_LARGE, Examination, Identity
-from taskdb_cli.health.registry import SQLITE, check
 from taskdb_cli.health.report import Result, Status, none_of
 
 
-class SqliteExamination(Examination, on=SQLITE):
+class SqliteExamination(Examination, on="sqlite"):
     """The look at a file."""
 
     absent = "a file has no server"
@@ -64,20 +63,17 @@ class SqliteExamination(Examination, on=SQLITE):
         return [line for line in self.damage if line.startswith(damage.OF_ROWS)]
 
 
-@check("version", on=SQLITE)
-def version(exam: SqliteExamination) -> Result:
+def check_version(exam: SqliteExamination) -> Result:
     """Name the version of the library that Python was built with."""
     return Result(Status.OK, f"SQLite {sqlite3.sqlite_version}")
 
 
-@check("size", on=SQLITE)
-def size(exam: SqliteExamination) -> Result:
+def check_size(exam: SqliteExamination) -> Result:
     """Tell the size of the file; there is no limit unless one is set."""
     return exam.judged(exam.size, f"the database has {exam.size / 1e6:,.1f} MB", TOO_LARGE)
 
 
-@check("quick_check", on=SQLITE)
-def quick_check(exam: SqliteExamination) -> Result:
+def check_quick_check(exam: SqliteExamination) -> Result:
     """Let the library read every page of the file."""
     return none_of(
         [line for line in exam.damage if not line.startswith(damage.OF_ROWS)],
@@ -87,8 +83,7 @@ def quick_check(exam: SqliteExamination) -> Result:
     )
 
 
-@check("permissions", on=SQLITE)
-def permissions(exam: SqliteExamination) -> Result:
+def check_permissions(exam: SqliteExamination) -> Result:
     """Demand that not everybody may write to the file, to its sidecar files or to its directory."""
     places = [*exam.files, exam.files[0].parent]
     found = [str(path) for path in places if path.stat().st_mode & stat.S_IWOTH]
@@ -96,16 +91,14 @@ def permissions(exam: SqliteExamination) -> Result:
     return none_of(found, "not everybody may write to the file", "anyone may write to", remedy=remedy)
 
 
-@check("disk", on=SQLITE)
-def disk(exam: SqliteExamination) -> Result:
+def check_disk(exam: SqliteExamination) -> Result:
     """Judge how much of the disk under the file is free for this user, in per cent."""
     usage = shutil.disk_usage(Path(exam.database.backend.place).parent)
     message = f"{usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free"
     return exam.judged(100 * usage.free / usage.total, message, "make room on the disk")
 
 
-@check("leftovers", on=SQLITE)
-def leftovers(exam: SqliteExamination) -> Result:
+def check_leftovers(exam: SqliteExamination) -> Result:
     """Look for temporary files that a killed restore left beside the file."""
     file = Path(exam.database.backend.place)
     return none_of(
