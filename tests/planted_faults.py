@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskdb_cli.health.report import EXIT_CODES, WORST_FIRST, Status
+from taskdb_cli.health.report import EXIT_CODES, Status
 
 POSTGRESQL, SQLITE = "PostgreSQL", "SQLite"
 WARNING, CRITICAL, UNKNOWN = Status.WARNING, Status.CRITICAL, Status.UNKNOWN
@@ -32,7 +32,7 @@ class Fault:
     @property
     def exit_code(self) -> int:
         """What the command exits with."""
-        return EXIT_CODES[next(status for status in WORST_FIRST if status in self.verdict.values())]
+        return EXIT_CODES[next(status for status in EXIT_CODES if status in self.verdict.values())]
 
 
 READABLE = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"

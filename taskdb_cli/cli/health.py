@@ -1,11 +1,10 @@
 """taskdb health: say whether a database is fine, and whether it could be got back."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,11 +12,8 @@ from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health import TIMEOUT
-from taskdb_cli.output.health import HealthFormat, watch_reports, write_report
 
-if TYPE_CHECKING:
-    from taskdb_cli.health.report import Report
-
+Format = Literal["table", "json", "nagios", "prometheus"]
 Names = list[str] | None
 Seconds = float | None
 
@@ -29,9 +25,7 @@ def _seconds(help: str, least: float, most: float) -> Any:
 def health(
     ctx: typer.Context,
     *,
-    output: Annotated[
-        HealthFormat, typer.Option("--output", "-o", help="How to print.")
-    ] = HealthFormat.TABLE,
+    output: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = "table",
     only: Annotated[Names, typer.Option(metavar="CHECK", help="Only this check; repeatable.")] = None,
     skip: Annotated[Names, typer.Option(metavar="CHECK", help="Not this check; repeatable.")] = None,
     timeout: Annotated[float, _seconds("Seconds for all checks together.", 0.1, 3600)] = TIMEOUT,
@@ -44,6 +38,7 @@ def health(
     from taskdb_cli.health import runner
     from taskdb_cli.health.checks.backups import Backups
     from taskdb_cli.health.registry import DROPPED, parse_limits
+    from taskdb_cli.output.health import watch_reports, write_report
 
     run = invocation(ctx)
     for name in sorted(DROPPED.intersection([*(only or ()), *(skip or ())])):
@@ -52,26 +47,22 @@ def health(
     # Only the checks of backups need the directory, and they report that there is none.
     with suppress(HomeMissing):
         backups = Backups(shelf.directory, shelf.owner(None), run.settings.backup_dir is not None)
-    thresholds = parse_limits(run.settings.health_limits)
-
-    def check() -> Report:
-        return runner.run(
-            run.database,
-            now=datetime.now(UTC),
-            thresholds=thresholds,
-            backups=backups,
-            timeout=timeout,
-            only=only or (),
-            skip=skip or (),
-        )
-
+    check = partial(
+        runner.run,
+        run.database,
+        thresholds=parse_limits(run.settings.health_limits),
+        backups=backups,
+        timeout=timeout,
+        only=only or (),
+        skip=skip or (),
+    )
     if wait is not None and not runner.wait_until_up(run.database, now=run.now, seconds=wait):
         run.say(f"{run.database.backend.place} did not come up within {wait:g} s")
     if watch is not None:
-        if output is not HealthFormat.TABLE or not sys.stdout.isatty():
+        if output != "table" or not sys.stdout.isatty():
             raise InvalidInput("--watch draws a table in a terminal", "elsewhere run 'taskdb health' by cron")
-        watch_reports(check, watch, sys.stdout)
-    report = check()
+        watch_reports(lambda: check(now=datetime.now(UTC)), watch, sys.stdout)
+    report = check(now=datetime.now(UTC))
     write_report(report, output, sys.stdout)
     run.log.outcome = report.status.value
     raise typer.Exit(report.exit_code)

@@ -1,6 +1,5 @@
 """What a check found, what all of them found, and how bad that is."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,22 +7,19 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a check ended."""
+    """How a check ended, the worst first. Unknown is worse than a warning: it may hide something critical."""
 
-    OK = "ok"
-    WARNING = "warning"
     CRITICAL = "critical"
     UNKNOWN = "unknown"
     """It should have been measured, but was not."""
+    WARNING = "warning"
+    OK = "ok"
     SKIPPED = "skipped"
     """It cannot be measured here, because of the kind of database or the rights of the role."""
 
 
-EXIT_CODES = {Status.OK: 0, Status.WARNING: 1, Status.CRITICAL: 2, Status.UNKNOWN: 3}
-"""The exit codes that monitoring systems expect of a plugin."""
-
-WORST_FIRST = (Status.CRITICAL, Status.UNKNOWN, Status.WARNING, Status.OK, Status.SKIPPED)
-"""Unknown is worse than a warning, because it may hide something critical."""
+EXIT_CODES = {Status.CRITICAL: 2, Status.UNKNOWN: 3, Status.WARNING: 1, Status.OK: 0}
+"""The exit codes that monitoring systems expect of a plugin, the worst first."""
 
 MANY = 4
 """If at least this many checks say the same, the table shows them as one."""
@@ -114,20 +110,18 @@ class Report:
         """The worst of all; unknown if every check was skipped. Without any check nothing is wrong."""
         found = {check.status for check in self.checks}
         nothing = Status.UNKNOWN if found else Status.OK
-        return next((status for status in WORST_FIRST[:-1] if status in found), nothing)
+        return next((status for status in EXIT_CODES if status in found), nothing)
 
     @property
-    def folded(self) -> tuple[Result, ...]:
+    def folded(self) -> list[Result]:
         """The results for a person. Checks that failed for one reason, such as no connection, are one."""
-        reasons = Counter((check.status, check.message) for check in self.checks)
-        shown: dict[object, Result] = {}
+        alike: dict[str, list[Result]] = {}
         for check in self.checks:
-            number = reasons[check.status, check.message]
-            if number >= MANY and check.status in (Status.UNKNOWN, Status.CRITICAL):
-                shown.setdefault((check.status, check.message), replace(check, name=f"{number} checks"))
-            else:
-                shown[check.name] = check
-        return tuple(shown.values())
+            alike.setdefault(check.name if check.is_fine else check.message, []).append(check)
+        shown = []
+        for checks in alike.values():
+            shown += checks if len(checks) < MANY else [replace(checks[0], name=f"{len(checks)} checks")]
+        return shown
 
     @property
     def exit_code(self) -> int:

@@ -6,44 +6,33 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
+from taskdb_cli.health.report import EXIT_CODES, Report, Result, Status
 from taskdb_cli.output.formats import timestamp, write_json
 from taskdb_cli.text.escaping import hide_secrets, one_line
+from taskdb_cli.text.prometheus import Samples, gauges
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from taskdb_cli.health.report import Report, Result
 
-
-class HealthFormat(StrEnum):
-    """How a report on health is written."""
-
-    TABLE = "table"
-    JSON = "json"
-    NAGIOS = "nagios"
-    PROMETHEUS = "prometheus"
-
-
-def write_report(report: Report, format: HealthFormat, stream: TextIO) -> None:
-    """Write a report in that format."""
+def write_report(report: Report, format: str, stream: TextIO) -> None:
+    """Write a report as a table, or as "json", "nagios" or "prometheus"."""
     match format:
-        case HealthFormat.TABLE:
+        case "json":
+            write_json(_record(report), stream)
+        case "nagios":
+            stream.write(_nagios(report) + "\n")
+        case "prometheus":
+            stream.write(_prometheus(report))
+        case _:
             from taskdb_cli.output.tables import console_for
 
             console_for(stream).print(_render(report, report.folded))
-        case HealthFormat.JSON:
-            write_json(record(report), stream)
-        case HealthFormat.NAGIOS:
-            stream.write(nagios(report) + "\n")
-        case HealthFormat.PROMETHEUS:
-            stream.write(prometheus(report))
 
 
-def record(report: Report) -> dict[str, Any]:
-    """Return a report as JSON values."""
+def _record(report: Report) -> dict[str, Any]:
     return {
         "status": report.status.value,
         "exit_code": report.exit_code,
@@ -66,7 +55,7 @@ def record(report: Report) -> dict[str, Any]:
     }
 
 
-def nagios(report: Report) -> str:
+def _nagios(report: Report) -> str:
     """Return one line: the status, what is wrong, and after a bar the performance data."""
     wrong = [f"{check.name} {check.status}: {check.message}" for check in report.folded if not check.is_fine]
     measured = any(check.status == "ok" for check in report.checks)
@@ -93,11 +82,7 @@ def _number(value: float) -> str:
 _FAMILIES = {"s": ("_seconds", 1.0), "B": ("_bytes", 1.0), "%": ("_ratio", 0.01), "": ("", 1.0)}
 
 
-def prometheus(report: Report) -> str:
-    """Return gauges in Prometheus' text format, complete with their help."""
-    from taskdb_cli.health.report import EXIT_CODES
-    from taskdb_cli.text.prometheus import Samples, gauges
-
+def _prometheus(report: Report) -> str:
     checks = [({"check": each.name}, each) for each in report.checks]
     statuses = [(label, EXIT_CODES[each.status]) for label, each in checks if each.status in EXIT_CODES]
     families: list[tuple[str, str, Samples]] = [
@@ -119,7 +104,6 @@ _STYLES = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown"
 """How a table shows each status."""
 
 _TIMES = ((86_400, "d"), (3600, "h"), (60, "min"))
-_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -> None:
@@ -129,13 +113,12 @@ def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -
     """
     from rich.live import Live
 
-    from taskdb_cli.health.report import WORST_FIRST
     from taskdb_cli.output.tables import console_for
 
     with Live(console=console_for(stream), auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while True:
             report = collect()
-            worst_first = sorted(report.folded, key=lambda check: WORST_FIRST.index(check.status))
+            worst_first = sorted(report.folded, key=lambda check: list(Status).index(check.status))
             live.update(_render(report, worst_first, summary_first=True), refresh=True)
             time.sleep(pause)
 
@@ -167,6 +150,8 @@ def _render(report: Report, checks: Sequence[Result], *, summary_first: bool = F
 
 
 def _value(check: Result) -> str:
+    from rich import filesize
+
     value = check.value
     if value is None:
         return ""
@@ -178,8 +163,7 @@ def _value(check: Result) -> str:
             words = (f"{length / size:,.0f} {name}" for size, name in _TIMES if length >= 2 * size)
             return sign + next(words, f"{length:.0f} s")
         case "B":
-            words = (f"{value / size:.1f} {name}" for size, name in _SIZES if value >= size)
-            return next(words, f"{value:.0f} B")
+            return filesize.decimal(int(value))
         case "%":
             return f"{value:.1f} %"
     return f"{value:,.0f}"

@@ -20,7 +20,7 @@ from taskdb_cli.backup.directory import BackupDirectory, archive_name
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.health.checks import backups as checks
 from taskdb_cli.health.checks.backups import Backups
-from taskdb_cli.health.report import EXIT_CODES, WORST_FIRST
+from taskdb_cli.health.report import EXIT_CODES
 from taskdb_cli.health.runner import run
 from tests.backups import partial_name, restore_as_test
 from tests.conftest import NOW, SERVERS, open_database
@@ -113,12 +113,12 @@ FAULTS = [
     (
         "the directory is a file",
         lambda p: as_file(p.directory.path),
-        {"backup": ("critical", "not a directory")},
+        {"backup": ("critical", "Not a directory")},
     ),
     (
         "the directory is a link to nowhere",
         lambda p: (shutil.rmtree(p.directory.path), p.directory.path.symlink_to("nowhere")),
-        {"backup": ("critical", "nowhere")},
+        {"backup": ("critical", "missing")},
     ),
     ("the last archive is gone", lambda p: p.last.unlink(), {"backup_archive": ("critical", "gone")}),
     (
@@ -320,7 +320,7 @@ def table():
     lines = ["| fault | verdict | exit code |", "|---|---|---|"]
     for name, _, expected in FAULTS:
         verdict = ", ".join(f"`{check}` {status}" for check, (status, _) in expected.items())
-        worst = next(each for each in WORST_FIRST if each in {status for status, _ in expected.values()})
+        worst = next(each for each in EXIT_CODES if each in {status for status, _ in expected.values()})
         lines.append(f"| {name} | {verdict} | {EXIT_CODES[worst]} |")
     return "\n".join(lines) + "\n"
 

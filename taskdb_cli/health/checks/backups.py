@@ -12,7 +12,7 @@ from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
 from taskdb_cli.errors import StorageFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
-from taskdb_cli.health.report import WORST_FIRST, Result, Status, Unit, Unmeasured, none_of, shortened
+from taskdb_cli.health.report import Result, Status, Unit, Unmeasured, none_of, shortened
 
 REREAD_AT_MOST = 100_000_000
 """Archives up to this size in bytes are read again by every run of health; larger ones take too long."""
@@ -38,15 +38,14 @@ class Backups:
     def fault(self) -> str:
         """Why the archives cannot be read; empty if they can, or if the default directory was never made."""
         path = self.directory.path
-        if not os.path.lexists(path):
-            return f"the backup directory {path} is missing" if self.configured else ""
-        if path.exists() and not path.is_dir():
-            return f"the backup directory {path} is not a directory"
+        if not os.access(path, os.F_OK):
+            expected = self.configured or path.is_symlink()
+            return f"the backup directory {path} is missing" if expected else ""
         try:
             self.directory.entries(self.owner.label)
         except StorageFailed as exc:
             return exc.message
-        return "" if path.exists() else f"the backup directory {path} is a link to nowhere"
+        return ""
 
     @cached_property
     def record_fault(self) -> str:
@@ -56,10 +55,9 @@ class Backups:
                 record = self.directory.load_record(label)
             except StorageFailed as exc:
                 return exc.message
-            # A path instead of a name might point outside the directory.
             for name in [each.archive for each in record.proofs] + [each.archive for each in record.drills]:
-                parsed = parse_name(name)
-                if parsed is None or parsed[0] != label:
+                # A path instead of a name might point outside the directory.
+                if (parse_name(name) or ("",))[0] != label:
                     return f"the record names {name!r}, which is not an archive of {label}"
         return ""
 
@@ -70,23 +68,15 @@ class Backups:
 
     @property
     def record(self) -> Record:
-        """The record of the database's own archives; empty if something is wrong with it.
-
-        Raises Unmeasured if the directory cannot be read.
-        """
-        self.require_directory()
+        """The record of the database's own archives; empty if something is wrong with it."""
         return Record() if self.record_fault else self.holdings.record
 
-    def require_directory(self) -> None:
-        """Raise Unmeasured if the directory cannot be read."""
-        if self.fault:
-            raise Unmeasured(self.fault)
 
-
-def _counted(exam: Examination) -> Backups:
+def _counted(exam: Examination, *, readable: bool = True) -> Backups:
     """Return the archives that count for the database; before its identity is known, the label decides.
 
-    Raises Unmeasured if nobody said where they are, and InvalidInput if they may be several databases'.
+    Raises Unmeasured if nobody said where they are, or if they must be `readable` and are not, and
+    InvalidInput if they may be several databases'.
     """
     if exam.backups is None:
         raise Unmeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
@@ -94,6 +84,8 @@ def _counted(exam: Examination) -> Backups:
         backups = exam.backups
         owner = backups.owner if backups.fault else presumed(backups.directory, backups.owner, anywhere=False)
         exam.counted = replace(backups, owner=owner)
+    if readable and exam.counted.fault:
+        raise Unmeasured(exam.counted.fault)
     return exam.counted
 
 
@@ -103,7 +95,7 @@ def check_backup(exam: Examination) -> Result:
     A directory that cannot be used is critical. An archive with a date in the future is a warning, and has
     no age.
     """
-    backups = _counted(exam)
+    backups = _counted(exam, readable=False)
     if backups.fault:
         return Result(Status.CRITICAL, backups.fault, remedy=f"mount or create it, then {_TAKE}")
     locks = backups.directory.lock_files(backups.owner.label)
@@ -118,13 +110,10 @@ def check_backup(exam: Examination) -> Result:
     future |= {proof.archive for proof in backups.record.proofs if _is_future(exam, proof)}
     if not future:
         return found
-    return replace(
-        found,
-        status=min(found.status, Status.WARNING, key=WORST_FIRST.index),
-        message=f"{shortened(sorted(future))} has a date in the future, so a clock is or was wrong;"
-        f" {found.message}",
-        remedy=found.remedy or "set the clock, then delete or rename the archive with the wrong date",
-    )
+    status = min(found.status, Status.WARNING, key=list(Status).index)
+    message = f"{shortened(sorted(future))} has a date in the future, so a clock is or was wrong"
+    remedy = found.remedy or "set the clock, then delete or rename the archive with the wrong date"
+    return replace(found, status=status, message=f"{message}; {found.message}", remedy=remedy)
 
 
 def _age(exam: Examination) -> Result:
@@ -138,7 +127,7 @@ def _age(exam: Examination) -> Result:
         if labels := backups.holdings.other_labels():
             reasons.append(f"this database has archives under the label {', '.join(labels)}")
         return Result(Status.WARNING, "; ".join(reasons), remedy=_TAKE)
-    proof = _verified(exam)
+    _, proof = _verified(exam)
     if _is_future(exam, proof):
         message = f"the age of the last verified backup, {proof.archive}, is not known"
         return Result(Status.UNKNOWN, message, remedy=_TAKE)
@@ -149,8 +138,8 @@ def _age(exam: Examination) -> Result:
 
 def check_backup_archive(exam: Examination) -> Result:
     """Demand that the last verified archive is as it was verified; read all of it again if it is small."""
-    proof, problem, seal = _verified(exam), "", None
-    path = _counted(exam).directory.path / proof.archive
+    (backups, proof), problem, seal = _verified(exam), "", None
+    path = backups.directory.path / proof.archive
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
@@ -176,8 +165,8 @@ def check_backup_archive(exam: Examination) -> Result:
 
 def check_drill(exam: Examination) -> Result:
     """Judge how long ago an archive was last restored as a test; it is a warning if none ever was."""
-    _verified(exam)
-    drilled, remedy = _counted(exam).record.drilled, f"{_VERIFY} --drill"
+    backups, _ = _verified(exam)
+    drilled, remedy = backups.record.drilled, f"{_VERIFY} --drill"
     if drilled is None:
         return Result(Status.WARNING, "no archive was ever restored as a test", remedy=remedy)
     age = (exam.now - drilled.at).total_seconds()
@@ -190,8 +179,8 @@ def check_drill(exam: Examination) -> Result:
 
 def check_shrinkage(exam: Examination) -> Result:
     """Judge how much smaller the last verified archive is than the one before it, in per cent."""
-    proof = _verified(exam)
-    older = [each for each in _counted(exam).record.proofs if each.taken_at < proof.taken_at]
+    backups, proof = _verified(exam)
+    older = [each for each in backups.record.proofs if each.taken_at < proof.taken_at]
     if not older:
         raise Unmeasured("there is no verified backup before the last one")
     previous = older[-1]
@@ -205,7 +194,6 @@ def check_shrinkage(exam: Examination) -> Result:
 def check_backup_space(exam: Examination) -> Result:
     """Judge how much of the disk under the archives is free, in per cent, and whether one more fits."""
     backups = _counted(exam)
-    backups.require_directory()
     directory = backups.directory.path
     disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
     free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
@@ -227,27 +215,23 @@ def check_backup_space(exam: Examination) -> Result:
 def check_backup_strays(exam: Examination) -> Result:
     """Look for files of dead runs, and for files that only look like an archive."""
     backups = _counted(exam)
-    backups.require_directory()
     strays = []
     for path in backups.directory.strays():
         untold = final_name(path.name) and is_abandoned(path) is None
         strays.append(f"{path} (it is not known whether a run still writes it)" if untold else str(path))
-    return none_of(
-        strays,
-        "no stray files in the backup directory",
-        "these are no archives",
-        remedy="delete or rename them, once no backup runs; the next backup removes its own leftovers",
-        status=Status.WARNING,
-    )
+    remedy = "delete or rename them, once no backup runs; the next backup removes its own leftovers"
+    fine, bad = "no stray files in the backup directory", "these are no archives"
+    return none_of(strays, fine, bad, remedy=remedy, status=Status.WARNING)
 
 
-def _verified(exam: Examination) -> Proof:
-    """Return the proof of the newest archive that has no date in the future, if there is one."""
-    record = _counted(exam).record
-    if record.verified is None:
+def _verified(exam: Examination) -> tuple[Backups, Proof]:
+    """Return the archives, and the proof of the newest one without a date in the future, if there is one."""
+    backups = _counted(exam)
+    if backups.record.verified is None:
         raise Unmeasured("there is no verified backup yet", _TAKE)
-    newest_first = reversed(record.proofs)
-    return next((proof for proof in newest_first if not _is_future(exam, proof)), record.verified)
+    newest_first = reversed(backups.record.proofs)
+    past = (proof for proof in newest_first if not _is_future(exam, proof))
+    return backups, next(past, backups.record.verified)
 
 
 def _is_future(exam: Examination, proof: Proof) -> bool:
