@@ -58,64 +58,52 @@ def check_drift(exam: Examination) -> Result:
 
     It is critical that a table is missing, or not the kind of table that keeps all rows after a crash.
     """
-    told = {*_lost_constraints(exam), *_lost_indexes(exam)}
-    told |= {f"index {name} is not of taskdb" for name in exam.faults("invalid")}
-    # A difference of a unique constraint is one of its index, too.
-    told |= {f"index {line[11:]}" for line in exam.differences if line.startswith("constraint ")}
-    found = [line for line in exam.differences if line not in told]
-    return none_of(
-        found,
-        "the tables are as the models say",
-        "the tables were changed",
-        remedy="undo the change that was made by hand; 'taskdb migrate check' lists all",
-        status=Status.CRITICAL if any(line.startswith("table ") for line in found) else Status.WARNING,
-    )
+    found = _differences(exam, "drift")
+    status = Status.CRITICAL if any(line.startswith("table ") for line in found) else Status.WARNING
+    remedy = "undo the change that was made by hand; 'taskdb migrate check' lists all"
+    fine, bad = "the tables are as the models say", "the tables were changed"
+    return none_of(found, fine, bad, remedy=remedy, status=status)
 
 
-def _lost_constraints(exam: Examination) -> list[str]:
-    return _lost(exam, "constraint ", "primary key ")
-
-
-def _lost_indexes(exam: Examination) -> list[str]:
-    # A unique constraint brings an index of its name, and is missed as a constraint.
-    return [line for line in _lost(exam, "index ") if not line.split()[1].endswith("_key")]
-
-
-def _lost(exam: Examination, *kinds: str) -> list[str]:
-    """Return the differences that begin so, except for what was added."""
-    added = " is not of taskdb"
-    return [line for line in exam.differences if line.startswith(kinds) and not line.endswith(added)]
+def _differences(exam: Examination, check: str) -> list[str]:
+    """Return the differences from the models that a check tells. What was added is told by drift."""
+    tellers = {"constraint": "constraints", "primary": "constraints", "index": "indexes"}
+    constraints = {line.split()[1] for line in exam.differences if line.startswith("constraint ")}
+    found = []
+    for line in exam.differences:
+        kind, name, *_ = line.split()
+        added = line.endswith(" is not of taskdb")
+        # A difference of a unique constraint is one of its index, too. An invalid index is told as such.
+        if kind == "index" and (name in constraints or (added and name in exam.faults("invalid"))):
+            continue
+        if check == ("drift" if added else tellers.get(kind, "drift")):
+            found.append(line)
+    return found
 
 
 def check_constraints(exam: Examination) -> Result:
     """Demand that every constraint is there, is enforced, and was checked for older rows too."""
     unvalidated, unenforced = exam.faults("unvalidated"), exam.faults("unenforced")
-    lost = _lost_constraints(exam)
+    lost = _differences(exam, "constraints")
     if unenforced:
         # These reasons name the constraints with disabled triggers already.
         lost = [line for line in lost if "with disabled triggers, not" not in line]
     if faults := [*unenforced, *lost]:
         remedy = "; ".join(dict.fromkeys(unenforced.values())) or _RECREATE
         return none_of(faults, "", "rules are not enforced as they should be", remedy=remedy)
-    return none_of(
-        list(unvalidated),
-        "every constraint is there and validated",
-        "older rows were never checked against these constraints",
-        remedy="; ".join(unvalidated.values()),
-        status=Status.WARNING,
-    )
+    bad = "older rows were never checked against these constraints"
+    fine, remedy = "every constraint is there and validated", "; ".join(unvalidated.values())
+    return none_of(list(unvalidated), fine, bad, remedy=remedy, status=Status.WARNING)
 
 
 def check_indexes(exam: Examination) -> Result:
     """Demand that every index is there, as the models say, and answers queries."""
-    invalid, lost = exam.faults("invalid"), _lost_indexes(exam)
-    return none_of(
-        [f"{name} is invalid" for name in invalid] + lost,
-        "every index is there and valid",
-        "queries will be slow",
-        remedy="; ".join([*invalid.values(), *([_RECREATE] if lost else [])]),
-        status=Status.WARNING,
-    )
+    invalid = exam.faults("invalid")
+    lost = [line for line in _differences(exam, "indexes") if not line.endswith(" is not of taskdb")]
+    remedy = "; ".join([*invalid.values(), *([_RECREATE] if lost else [])])
+    found = [f"{name} is invalid" for name in invalid] + lost
+    fine, bad = "every index is there and valid", "queries will be slow"
+    return none_of(found, fine, bad, remedy=remedy, status=Status.WARNING)
 
 
 def check_orphans(exam: Examination) -> Result:
@@ -153,13 +141,10 @@ def check_identity(exam: Examination) -> Result:
         else:
             continue
         bad.append((fault, _more_ids(each) if used_up else each.remedy, each.collides or used_up))
-    return none_of(
-        [fault for fault, _, _ in bad],
-        "every next id is above the highest id",
-        "new rows cannot get an id, or get one that is taken",
-        remedy="; ".join(remedy for _, remedy, _ in bad),
-        status=Status.CRITICAL if any(fails for *_, fails in bad) else Status.WARNING,
-    )
+    faults, remedy = [fault for fault, _, _ in bad], "; ".join(remedy for _, remedy, _ in bad)
+    status = Status.CRITICAL if any(fails for *_, fails in bad) else Status.WARNING
+    words = "every next id is above the highest id", "new rows cannot get an id, or get one that is taken"
+    return none_of(faults, *words, remedy=remedy, status=status)
 
 
 def _more_ids(identity: Identity) -> str:
@@ -195,7 +180,9 @@ def check_rules(exam: Examination) -> Result:
 
 def _broken_rules(exam: Examination) -> Iterator[str]:
     unvalidated = [fault for fault in exam.catalog if fault.kind == "unvalidated"]
-    suspect = {line.split()[1] for line in _lost_constraints(exam)} | {fault.name for fault in unvalidated}
+    suspect = {line.split()[1] for line in _differences(exam, "constraints")} | {
+        fault.name for fault in unvalidated
+    }
     changed = {line.partition(" is ")[0] for line in exam.differences}
     for table in metadata().sorted_tables:
         doubtful = {
@@ -257,10 +244,6 @@ def check_plans(exam: Examination) -> Result:
             lines = [str(line) for *_, line in exam.ask(sql)]
             if any(re.search(exam.full_scan, line) for line in lines):
                 slow.append(f"{options}--sort {sort}")
-    return none_of(
-        slow,
-        "the usual lists are read from an index",
-        "these lists read every task",
-        remedy="ANALYZE tasks; then look at 'taskdb task list --explain' and at the check indexes",
-        status=Status.WARNING,
-    )
+    remedy = "ANALYZE tasks; then look at 'taskdb task list --explain' and at the check indexes"
+    fine, bad = "the usual lists are read from an index", "these lists read every task"
+    return none_of(slow, fine, bad, remedy=remedy, status=Status.WARNING)

@@ -75,12 +75,9 @@ def check_size(exam: SqliteExamination) -> Result:
 
 def check_quick_check(exam: SqliteExamination) -> Result:
     """Let the library read every page of the file."""
-    return none_of(
-        [line for line in exam.damage if not line.startswith(damage.OF_ROWS)],
-        "the file's pages are intact",
-        "the file is damaged",
-        remedy="'taskdb restore latest --replace' moves the file aside and makes a new one",
-    )
+    lines = [line for line in exam.damage if not line.startswith(damage.OF_ROWS)]
+    remedy = "'taskdb restore latest --replace' moves the file aside and makes a new one"
+    return none_of(lines, "the file's pages are intact", "the file is damaged", remedy=remedy)
 
 
 def check_permissions(exam: SqliteExamination) -> Result:
@@ -101,10 +98,6 @@ def check_disk(exam: SqliteExamination) -> Result:
 def check_leftovers(exam: SqliteExamination) -> Result:
     """Look for temporary files that a killed restore left beside the file."""
     file = Path(exam.database.backend.place)
-    return none_of(
-        [str(path) for path in atomic.leftovers(file)] if file.parent.is_dir() else [],
-        "no killed restore left files beside the database",
-        "a restore was killed and left",
-        remedy="delete them when no restore runs",
-        status=Status.WARNING,
-    )
+    left = [str(path) for path in atomic.leftovers(file)] if file.parent.is_dir() else []
+    fine, bad = "no killed restore left files beside the database", "a restore was killed and left"
+    return none_of(left, fine, bad, remedy="delete them when no restore runs", status=Status.WARNING)
