@@ -27,23 +27,10 @@ if TYPE_CHECKING:
 CLOSE_CALL = 0.05
 """A statement that fails when no more seconds than this are left was ended by the limit that we set."""
 
-TOO_LARGE = "archive or delete old tasks"
-"""What to do about a large database."""
+DAMAGED = (DataCorrupt, SchemaForeign)
 
 EXAMINATIONS: dict[str, type[Examination]] = {}
 """The examination of each engine by SQLAlchemy's name for it, once its module is imported."""
-
-
-class Fault(NamedTuple):
-    """Something that a catalog says against our tables, their constraints or their indexes."""
-
-    kind: str
-    """`hidden`: the role may not see every row of a table. `unvalidated`: a constraint was never checked for
-    older rows. `unenforced`: a reason why foreign keys are not checked when rows are written. `invalid`: an
-    index answers no query."""
-    name: str
-    table: str
-    remedy: str
 
 
 class Identity(NamedTuple):
@@ -118,8 +105,8 @@ class Examination(ABC):
         return int(tasks)
 
     @cached_property
-    def catalog(self) -> list[Fault]:
-        """What the engine's catalog says against our tables."""
+    def catalog(self) -> list[tuple[str, str, str]]:
+        """The kind of each fault of our tables in the engine's catalog, its name, and its remedy."""
         return []
 
     def broken_rows(self) -> list[str]:
@@ -155,7 +142,7 @@ class Examination(ABC):
     def connection(self) -> Connection:
         """The connection, opened on first use.
 
-        Raises DataCorrupt for a file that is damaged or is no database, and Unmeasured if there is no
+        Raises one of DAMAGED for a file that is damaged or is no database, and Unmeasured if there is no
         connection. Only the first Unmeasured says why.
         """
         reason = "no connection"
@@ -164,10 +151,8 @@ class Examination(ABC):
                 self._connection = self._open()
                 self.set_time(self.seconds)
             except TaskdbError as exc:
-                corrupt = isinstance(exc, DataCorrupt | SchemaForeign)
-                self.failure = DataCorrupt(exc.message, exc.hint) if corrupt else exc
-                reason = f"no connection: {exc}"
-        if isinstance(self.failure, DataCorrupt):
+                self.failure, reason = exc, f"no connection: {exc}"
+        if isinstance(self.failure, DAMAGED):
             raise self.failure
         if self._connection is None:
             raise Unmeasured(reason, status=Status.UNKNOWN)
@@ -192,8 +177,13 @@ class Examination(ABC):
         return list(self.connection.exec_driver_sql(sql))
 
     def faults(self, kind: str) -> dict[str, str]:
-        """Return the faults of a kind by name, each with its remedy."""
-        return {fault.name: fault.remedy for fault in self.catalog if fault.kind == kind}
+        """Return the faults in the engine's catalog of one kind, each with its remedy.
+
+        The kinds are `hidden`: a table of which the role may not see every row; `unvalidated`: a constraint
+        that was never checked for older rows; `unenforced`: a reason why foreign keys are not checked when
+        rows are written; and `invalid`: an index that answers no query.
+        """
+        return {name: remedy for found, name, remedy in self.catalog if found == kind}
 
     def require_all_rows(self) -> None:
         """Raise Unmeasured where row level security may hide rows: counting them would be wrong."""
@@ -227,7 +217,7 @@ class Examination(ABC):
         except TaskdbError as exc:
             if self.seconds <= CLOSE_CALL:
                 return None
-            status = Status.CRITICAL if isinstance(exc, DataCorrupt) else Status.UNKNOWN
+            status = Status.CRITICAL if isinstance(exc, DAMAGED) else Status.UNKNOWN
             result = Result(status, exc.message, remedy=exc.hint)
         except Exception as exc:  # noqa: BLE001 (the other checks still run)
             result = Result(Status.UNKNOWN, f"the check failed: {type(exc).__name__}: {exc}")

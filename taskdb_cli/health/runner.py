@@ -93,8 +93,7 @@ def wait_until_up(database: Database, *, now: datetime, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while True:
         left = max(deadline - time.monotonic(), WAIT_POLL)
-        report = run(database, now=now, timeout=left, only=["connection"])
-        if report.checks[0].value is not None:
+        if run(database, now=now, timeout=left, only=["connection"]).checks[0].value is not None:
             return True
         if time.monotonic() + WAIT_POLL >= deadline:
             return False

@@ -3,15 +3,15 @@
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from operator import itemgetter
 
-from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, UniqueConstraint, and_, func, not_, select
+from sqlalchemy import CheckConstraint, UniqueConstraint, and_, func, not_, select
 from sqlalchemy.sql.elements import Grouping
 from sqlmodel import col
 
 from taskdb_cli.database.backend import literal_sql
-from taskdb_cli.errors import DataCorrupt
-from taskdb_cli.health.examination import Examination, Identity
+from taskdb_cli.health.examination import DAMAGED, Examination, Identity
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task
@@ -29,10 +29,9 @@ _RECREATE = "create it again with the SQL of 'taskdb migrate sql', or restore a 
 
 def check_connection(exam: Examination) -> Result:
     """Judge how long connecting takes. If only the first connection was slow, the server had been asleep."""
-    try:
+    with suppress(Unmeasured, *DAMAGED):
         _ = exam.connection
-    except (Unmeasured, DataCorrupt):
-        assert exam.failure is not None
+    if exam.failure:
         return Result(Status.CRITICAL, exam.failure.message, remedy=exam.failure.hint)
     seconds = exam.connecting_seconds
     if exam.check.limits.judge(seconds) is not Status.OK:
@@ -109,7 +108,7 @@ def check_indexes(exam: Examination) -> Result:
 def check_orphans(exam: Examination) -> Result:
     """Count rows that refer to a missing row, such as tasks without their user. This reads whole tables."""
     exam.require_all_rows()
-    found, remedies, total = [], [], 0
+    found, total = dict[str, str](), 0
     for table in metadata().sorted_tables:
         for key in table.foreign_keys:
             column, parent = key.parent.name, key.column.table.name
@@ -119,11 +118,11 @@ def check_orphans(exam: Examination) -> Result:
             )
             if number:
                 total += number
-                found.append(f"{number:,} rows of {table.name} refer to missing rows of {parent}")
-                remedies.append(f"DELETE FROM {table.name} WHERE {column} NOT IN (SELECT id FROM {parent})")
+                remedy = f"DELETE FROM {table.name} WHERE {column} NOT IN (SELECT id FROM {parent})"
+                found[f"{number:,} rows of {table.name} refer to missing rows of {parent}"] = remedy
     if not found:
         return Result(Status.OK, "every foreign key finds its row", 0)
-    remedy = f"restore a backup into a new database, or {'; '.join(remedies)}"
+    remedy = f"restore a backup into a new database, or {'; '.join(found.values())}"
     return Result(Status.CRITICAL, "; ".join(found), total, remedy=remedy)
 
 
@@ -179,10 +178,8 @@ def check_rules(exam: Examination) -> Result:
 
 
 def _broken_rules(exam: Examination) -> Iterator[str]:
-    unvalidated = [fault for fault in exam.catalog if fault.kind == "unvalidated"]
-    suspect = {line.split()[1] for line in _differences(exam, "constraints")} | {
-        fault.name for fault in unvalidated
-    }
+    unvalidated = exam.faults("unvalidated")
+    suspect = {line.split()[1] for line in _differences(exam, "constraints")} | unvalidated.keys()
     changed = {line.partition(" is ")[0] for line in exam.differences}
     for table in metadata().sorted_tables:
         doubtful = {
@@ -191,11 +188,10 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
             if isinstance(rule, CheckConstraint) and (not exam.vouches or str(rule.name) in suspect)
         }
         # Since PostgreSQL 18 a NOT NULL is a constraint with its own name.
-        new = any(table.name == fault.table for fault in unvalidated)
         doubtful |= {
             f"NOT NULL of {name}": column.is_(None)
             for name, column in table.columns.items()
-            if not column.nullable and (new or f"column {table.name}.{name}" in changed)
+            if not column.nullable and (unvalidated or f"column {table.name}.{name}" in changed)
         }
         if doubtful:
             # One pass over the table counts all rules. A rule may have several conditions, joined by AND.
@@ -206,19 +202,17 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
             yield from (
                 f"{number:,} break {name}" for name, number in zip(doubtful, numbers, strict=True) if number
             )
-        for rule in table.constraints:
-            if not isinstance(rule, UniqueConstraint | PrimaryKeyConstraint):
-                continue
-            is_key = isinstance(rule, PrimaryKeyConstraint)
-            if not (f"primary key of {table.name}" in changed if is_key else str(rule.name) in suspect):
-                continue
+        uniques = [rule for rule in table.constraints if isinstance(rule, UniqueConstraint)]
+        keys = [list(rule.columns) for rule in uniques if str(rule.name) in suspect]
+        if f"primary key of {table.name}" in changed:
+            keys.append(list(table.primary_key))
+        for columns in keys:
             # Rows without one of the values share nothing with others.
-            columns = list(rule.columns)
             present = and_(*(column.is_not(None) for column in columns))
             groups = select(*columns).where(present).group_by(*columns).having(func.count() > 1)
             number = exam.connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
             if number:
-                names = ", ".join(rule.columns.keys())
+                names = ", ".join(column.name for column in columns)
                 yield f"{number:,} values of {names} of {table.name} occur more than once"
 
 

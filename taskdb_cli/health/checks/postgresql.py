@@ -12,7 +12,7 @@ import psycopg
 from taskdb_cli.database.postgresql.errors import sqlstate
 from taskdb_cli.database.schema import OUR_TABLES
 from taskdb_cli.errors import TaskdbError
-from taskdb_cli.health.examination import TOO_LARGE, Examination, Fault, Identity
+from taskdb_cli.health.examination import Examination, Identity
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.types import MAX_ID
@@ -25,10 +25,7 @@ LAST_RELEASES = {
     17: date(2029, 11, 8),
     18: date(2030, 11, 14),
 }
-"""The day of the final release of each major version of PostgreSQL, as of November 2026.
-
-They stand at https://www.postgresql.org/support/versioning/; a major version is supported for five years.
-"""
+"""The day of the last release of each major version: https://www.postgresql.org/support/versioning/."""
 
 COUNTED_BYTES = 8 * 1024 * 1024
 """The rows of a table up to this size are counted. For a larger one the planner's estimate is taken."""
@@ -54,26 +51,25 @@ replicas AS (
     WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
     AND EXISTS (SELECT FROM unnest(setconfig) AS line WHERE lower(line) = 'session_replication_role=replica')
 )
-SELECT 'hidden', relname, relname, '' FROM ours WHERE row_security_active(oid)
+SELECT 'hidden', relname, '' FROM ours WHERE row_security_active(oid)
 UNION ALL
-SELECT 'unvalidated', conname, relname,
-       'ALTER TABLE ' || relname || ' VALIDATE CONSTRAINT ' || quote_ident(conname)
+SELECT 'unvalidated', conname, 'ALTER TABLE ' || relname || ' VALIDATE CONSTRAINT ' || quote_ident(conname)
 FROM pg_constraint JOIN ours ON ours.oid = conrelid WHERE NOT convalidated
 UNION ALL
-SELECT 'invalid', indexes.relname, ours.relname, 'REINDEX INDEX CONCURRENTLY ' || quote_ident(indexes.relname)
-       || ', or DROP INDEX ' || quote_ident(indexes.relname) || ' if it is not taskdb''s'
-FROM pg_index JOIN ours ON ours.oid = indrelid JOIN pg_class AS indexes ON indexes.oid = indexrelid
-WHERE NOT (indisvalid AND indisready AND indislive)
+SELECT 'invalid', relname, 'REINDEX INDEX CONCURRENTLY ' || quote_ident(relname)
+       || ', or DROP INDEX ' || quote_ident(relname) || ' if it is not taskdb''s'
+FROM pg_index JOIN pg_class ON oid = indexrelid
+WHERE indrelid IN (SELECT oid FROM ours) AND NOT (indisvalid AND indisready AND indislive)
 UNION ALL
-SELECT 'unenforced', 'the triggers of ' || conname || ' on ' || relname || ' are disabled', relname,
+SELECT 'unenforced', 'the triggers of ' || conname || ' on ' || relname || ' are disabled',
        'ALTER TABLE ' || relname || ' ENABLE TRIGGER ALL'
 FROM triggers
 UNION ALL
-SELECT 'unenforced', 'session_replication_role is replica for ' || replica, '',
+SELECT 'unenforced', 'session_replication_role is replica for ' || replica,
        'ALTER ' || replica || ' RESET session_replication_role'
 FROM replicas
 UNION ALL
-SELECT 'unenforced', 'session_replication_role is replica in this session', '',
+SELECT 'unenforced', 'session_replication_role is replica in this session',
        'reset session_replication_role in the server''s configuration or the database URL'
 WHERE current_setting('session_replication_role') = 'replica' AND NOT EXISTS (SELECT FROM replicas)
 ORDER BY 1, 2
@@ -119,9 +115,9 @@ class PostgresqlExamination(Examination, on="postgresql"):
             line.shutdown(socket.SHUT_RDWR)
 
     @cached_property
-    def catalog(self) -> list[Fault]:
+    def catalog(self) -> list[tuple[str, str, str]]:
         """What the server's catalog says against our tables."""
-        return [Fault(*row) for row in self.ask(_CATALOG)]
+        return self.ask(_CATALOG)
 
     def identity(self, table: str) -> Identity:
         """Read the sequence itself, because the statistics do not know a sequence that was only set."""
@@ -216,7 +212,8 @@ def check_size(exam: Examination) -> Result:
     parts = "".join(f", pg_total_relation_size('{table}')" for table in tables)
     [(whole, *sizes)] = exam.ask(f"SELECT pg_database_size(current_database()){parts}")
     named = zip(["the database has", *tables], [whole, *sizes], strict=True)
-    return exam.judged(whole, "; ".join(f"{name} {bytes / 1e6:,.1f} MB" for name, bytes in named), TOO_LARGE)
+    message = "; ".join(f"{name} {bytes / 1e6:,.1f} MB" for name, bytes in named)
+    return exam.judged(whole, message, "archive or delete old tasks")
 
 
 def check_connections(exam: Examination) -> Result:

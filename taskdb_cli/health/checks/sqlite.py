@@ -10,7 +10,7 @@ from pathlib import Path
 from taskdb_cli.backup import atomic
 from taskdb_cli.database.sqlite import damage
 from taskdb_cli.database.sqlite.files import sidecars
-from taskdb_cli.health.examination import TOO_LARGE, Examination, Identity
+from taskdb_cli.health.examination import Examination, Identity
 from taskdb_cli.health.report import Result, Status, none_of
 
 
@@ -70,7 +70,8 @@ def check_version(exam: SqliteExamination) -> Result:
 
 def check_size(exam: SqliteExamination) -> Result:
     """Tell the size of the file; there is no limit unless one is set."""
-    return exam.judged(exam.size, f"the database has {exam.size / 1e6:,.1f} MB", TOO_LARGE)
+    message = f"the database has {exam.size / 1e6:,.1f} MB"
+    return exam.judged(exam.size, message, "archive or delete old tasks")
 
 
 def check_quick_check(exam: SqliteExamination) -> Result:
