@@ -2,8 +2,9 @@
 
 A round of all checks stands beside a bare connection of the driver that asks for one number, in turn.
 Then each check alone, over a connection that is open, and the slowest of the statements that it sends through
-SQLAlchemy, which on SQLite not all are. What several checks need is counted for the first of them: so it is
-with SQLite's quick_check, which `rules` runs first. The databases are those of build.py.
+SQLAlchemy, which on SQLite not all are. On PostgreSQL one of them sets the time that is left. What several
+checks need is counted for the first of them: so it is with SQLite's quick_check, which `rules` runs first.
+The databases are those of build.py.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class Examination(ABC):
     first_statement: ClassVar[str] = ""
     """What is run as soon as there is a connection, as a part of connecting."""
     vouches: ClassVar[bool] = False
-    """Whether every row is sure to keep a constraint that is enforced and validated."""
+    """Whether every row is sure to keep a constraint that is enforced and validated. Whoever opens a file can
+    turn its constraints off."""
 
     database: Database
     """A database that has never connected, so that the first connection can be timed."""

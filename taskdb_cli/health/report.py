@@ -1,6 +1,6 @@
 """What a check found, what all of them found, and how bad that is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -81,13 +81,12 @@ class Unmeasured(Exception):
         self.result = Result(status, reason, remedy=remedy)
 
 
-def none_of(
-    names: Sequence[str], fine: str, bad: str, *, remedy: str, status: Status = Status.CRITICAL
-) -> Result:
-    """Return a good result if there are no names; `bad` introduces the names otherwise."""
-    if not names:
+def none_of(faults: Mapping[str, str], fine: str, bad: str, *, status: Status = Status.CRITICAL) -> Result:
+    """Return a good result without faults; `bad` introduces the faults, each of which has its remedy."""
+    if not faults:
         return Result(Status.OK, fine, 0)
-    return Result(status, f"{bad}: {shortened(names)}", len(names), remedy=remedy)
+    remedy = "; ".join(dict.fromkeys(faults.values()))
+    return Result(status, f"{bad}: {shortened([*faults])}", len(faults), remedy=remedy)
 
 
 def shortened(names: Sequence[str], most: int = 5) -> str:

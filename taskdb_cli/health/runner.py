@@ -75,16 +75,14 @@ def choose(
     for name in (*only, *skip):
         if name not in CHECKS and name not in DROPPED:
             raise InvalidInput(f"there is no check {name!r}", f"the checks are {', '.join(CHECKS)}")
-    chosen = [each for name, each in CHECKS.items() if (not only or name in only) and name not in skip]
+    chosen = {name: each for name, each in CHECKS.items() if (not only or name in only) and name not in skip}
     if not chosen and DROPPED.isdisjoint(only):
         raise InvalidInput("no check is left", "name one with --only, and skip fewer")
     modules = [import_module(f"taskdb_cli.health.checks.{name}") for name in (dialect, "common", "backups")]
     functions = ChainMap(*map(vars, modules))
     return [
-        replace(
-            each, limits=thresholds.get(each.name, each.limits), function=functions.get(f"check_{each.name}")
-        )
-        for each in chosen
+        replace(each, limits=thresholds.get(name, each.limits), function=functions.get(f"check_{name}"))
+        for name, each in chosen.items()
     ]
 
 

@@ -69,8 +69,7 @@ def _nagios(report: Report) -> str:
             # A lower limit has a colon behind it.
             colon = ":" if check.limits.falling else ""
             ranges = ["" if limit is None else _number(limit) + colon for limit in limits]
-            parts = [f"{check.name}={_number(check.value)}{check.unit}", *ranges]
-            data.append(";".join(parts).rstrip(";"))
+            data.append(";".join([f"{check.name}={_number(check.value)}{check.unit}", *ranges]).rstrip(";"))
     line = f"TASKDB {report.status.upper()} - {text}"
     return f"{line} | {' '.join(data)}" if data else line
 
@@ -157,11 +156,10 @@ def _value(check: Result) -> str:
         return ""
     match check.unit:
         case "s":
-            sign, length = ("-", -value) if value < 0 else ("", value)
-            if length < 1:
-                return f"{sign}{length * 1000:.0f} ms"
-            words = (f"{length / size:,.0f} {name}" for size, name in _TIMES if length >= 2 * size)
-            return sign + next(words, f"{length:.0f} s")
+            if abs(value) < 1:
+                return f"{value * 1000:.0f} ms"
+            words = (f"{value / size:,.0f} {name}" for size, name in _TIMES if abs(value) >= 2 * size)
+            return next(words, f"{value:.0f} s")
         case "B":
             return filesize.decimal(int(value))
         case "%":

@@ -15,10 +15,7 @@ class _Families(list[Any]):
 
 
 def gauges(families: Iterable[tuple[str, str, Samples]]) -> str:
-    """Return gauges in the text format: each has a name, a help text and samples.
-
-    A gauge without samples is left out.
-    """
+    """Return gauges in the text format: a name, a help text and samples of each that has samples."""
     from prometheus_client import generate_latest
     from prometheus_client.core import GaugeMetricFamily
 

@@ -75,8 +75,7 @@ class Backups:
 def _counted(exam: Examination, *, readable: bool = True) -> Backups:
     """Return the archives that count for the database; before its identity is known, the label decides.
 
-    Raises Unmeasured if nobody said where they are, or if they must be `readable` and are not, and
-    InvalidInput if they may be several databases'.
+    Raises Unmeasured without any or `readable` ones, and InvalidInput if they may be several databases'.
     """
     if exam.backups is None:
         raise Unmeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
@@ -221,7 +220,7 @@ def check_backup_strays(exam: Examination) -> Result:
         strays.append(f"{path} (it is not known whether a run still writes it)" if untold else str(path))
     remedy = "delete or rename them, once no backup runs; the next backup removes its own leftovers"
     fine, bad = "no stray files in the backup directory", "these are no archives"
-    return none_of(strays, fine, bad, remedy=remedy, status=Status.WARNING)
+    return none_of(dict.fromkeys(strays, remedy), fine, bad, status=Status.WARNING)
 
 
 def _verified(exam: Examination) -> tuple[Backups, Proof]:

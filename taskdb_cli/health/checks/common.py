@@ -57,11 +57,10 @@ def check_drift(exam: Examination) -> Result:
 
     It is critical that a table is missing, or not the kind of table that keeps all rows after a crash.
     """
-    found = _differences(exam, "drift")
-    status = Status.CRITICAL if any(line.startswith("table ") for line in found) else Status.WARNING
     remedy = "undo the change that was made by hand; 'taskdb migrate check' lists all"
-    fine, bad = "the tables are as the models say", "the tables were changed"
-    return none_of(found, fine, bad, remedy=remedy, status=status)
+    found = dict.fromkeys(_differences(exam, "drift"), remedy)
+    status = Status.CRITICAL if any(line.startswith("table ") for line in found) else Status.WARNING
+    return none_of(found, "the tables are as the models say", "the tables were changed", status=status)
 
 
 def _differences(exam: Examination, check: str) -> list[str]:
@@ -82,27 +81,22 @@ def _differences(exam: Examination, check: str) -> list[str]:
 
 def check_constraints(exam: Examination) -> Result:
     """Demand that every constraint is there, is enforced, and was checked for older rows too."""
-    unvalidated, unenforced = exam.faults("unvalidated"), exam.faults("unenforced")
-    lost = _differences(exam, "constraints")
+    unenforced, lost = exam.faults("unenforced"), _differences(exam, "constraints")
     if unenforced:
         # These reasons name the constraints with disabled triggers already.
         lost = [line for line in lost if "with disabled triggers, not" not in line]
-    if faults := [*unenforced, *lost]:
-        remedy = "; ".join(dict.fromkeys(unenforced.values())) or _RECREATE
-        return none_of(faults, "", "rules are not enforced as they should be", remedy=remedy)
+    if faults := unenforced | dict.fromkeys(lost, _RECREATE):
+        return none_of(faults, "", "rules are not enforced as they should be")
+    fine = "every constraint is there and validated"
     bad = "older rows were never checked against these constraints"
-    fine, remedy = "every constraint is there and validated", "; ".join(unvalidated.values())
-    return none_of(list(unvalidated), fine, bad, remedy=remedy, status=Status.WARNING)
+    return none_of(exam.faults("unvalidated"), fine, bad, status=Status.WARNING)
 
 
 def check_indexes(exam: Examination) -> Result:
     """Demand that every index is there, as the models say, and answers queries."""
-    invalid = exam.faults("invalid")
-    lost = [line for line in _differences(exam, "indexes") if not line.endswith(" is not of taskdb")]
-    remedy = "; ".join([*invalid.values(), *([_RECREATE] if lost else [])])
-    found = [f"{name} is invalid" for name in invalid] + lost
-    fine, bad = "every index is there and valid", "queries will be slow"
-    return none_of(found, fine, bad, remedy=remedy, status=Status.WARNING)
+    invalid = {f"{name} is invalid": remedy for name, remedy in exam.faults("invalid").items()}
+    found = invalid | dict.fromkeys(_differences(exam, "indexes"), _RECREATE)
+    return none_of(found, "every index is there and valid", "queries will be slow", status=Status.WARNING)
 
 
 def check_orphans(exam: Examination) -> Result:
@@ -128,7 +122,7 @@ def check_orphans(exam: Examination) -> Result:
 
 def check_identity(exam: Examination) -> Result:
     """Demand that each table has a next id, and that it is above the highest id in the table."""
-    bad = []
+    found, fails = dict[str, str](), False
     for each in exam.identities:
         used_up = each.next is not None and each.next > each.most
         if each.next is None:
@@ -139,11 +133,11 @@ def check_identity(exam: Examination) -> Result:
             fault = f"the next id of {each.table} is {each.next}, but its highest id is {each.highest}"
         else:
             continue
-        bad.append((fault, _more_ids(each) if used_up else each.remedy, each.collides or used_up))
-    faults, remedy = [fault for fault, _, _ in bad], "; ".join(remedy for _, remedy, _ in bad)
-    status = Status.CRITICAL if any(fails for *_, fails in bad) else Status.WARNING
-    words = "every next id is above the highest id", "new rows cannot get an id, or get one that is taken"
-    return none_of(faults, *words, remedy=remedy, status=status)
+        found[fault] = _more_ids(each) if used_up else each.remedy
+        fails = fails or each.collides or used_up
+    bad = "new rows cannot get an id, or get one that is taken"
+    status = Status.CRITICAL if fails else Status.WARNING
+    return none_of(found, "every next id is above the highest id", bad, status=status)
 
 
 def _more_ids(identity: Identity) -> str:
@@ -172,9 +166,9 @@ def check_rules(exam: Examination) -> Result:
     validated. Otherwise it checks all of them.
     """
     exam.require_all_rows()
-    broken = [*exam.broken_rows(), *_broken_rules(exam)]
     remedy = "correct the rows, or restore a backup into a new database"
-    return none_of(broken, "no row breaks a rule", "rows break the rules of their table", remedy=remedy)
+    broken = dict.fromkeys([*exam.broken_rows(), *_broken_rules(exam)], remedy)
+    return none_of(broken, "no row breaks a rule", "rows break the rules of their table")
 
 
 def _broken_rules(exam: Examination) -> Iterator[str]:
@@ -224,20 +218,17 @@ def check_plans(exam: Examination) -> Result:
     # The newest task has an owner, who has at least this task.
     newest = select(col(Task.user_id)).order_by(col(Task.id).desc()).limit(1)
     owner = exam.connection.execute(newest).scalar_one()
-    forms: list[tuple[str, TaskFilter, list[int], str]] = [
-        ("", TaskFilter(), [], "-created"),
-        ("--overdue ", TaskFilter(overdue_at=exam.now), [], "due"),
-    ]
-    of_one = TaskFilter(users=(str(owner),))
-    forms += [("--user ", of_one, [owner], sort) for sort in ("-created", "due", "-updated", "-priority")]
-    slow = []
-    for options, filter, owners, sort in forms:
-        order = Order.parse(sort, TASK_SORT_KEYS)
-        for part in order.parts(task_query(filter, owners)):
-            sql = f"{exam.explain} {literal_sql(exam.connection, part.limit(PAGE + 1))}"
-            lines = [str(line) for *_, line in exam.ask(sql)]
-            if any(re.search(exam.full_scan, line) for line in lines):
-                slow.append(f"{options}--sort {sort}")
+    of_one = task_query(TaskFilter(users=(str(owner),)), [owner])
+    forms = {f"--user --sort {sort}": of_one for sort in ("-created", "due", "-updated", "-priority")}
+    forms["--overdue --sort due"] = task_query(TaskFilter(overdue_at=exam.now), [])
+    forms["--sort -created"] = task_query(TaskFilter(), [])
     remedy = "ANALYZE tasks; then look at 'taskdb task list --explain' and at the check indexes"
+    slow = {}
+    for options, tasks_query in forms.items():
+        order = Order.parse(options.split()[-1], TASK_SORT_KEYS)
+        for part in order.parts(tasks_query):
+            lines = exam.ask(f"{exam.explain} {literal_sql(exam.connection, part.limit(PAGE + 1))}")
+            if any(re.search(exam.full_scan, str(line)) for *_, line in lines):
+                slow[options] = remedy
     fine, bad = "the usual lists are read from an index", "these lists read every task"
-    return none_of(slow, fine, bad, remedy=remedy, status=Status.WARNING)
+    return none_of(slow, fine, bad, status=Status.WARNING)

@@ -51,7 +51,8 @@ replicas AS (
     WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
     AND EXISTS (SELECT FROM unnest(setconfig) AS line WHERE lower(line) = 'session_replication_role=replica')
 )
-SELECT 'hidden', relname, '' FROM ours WHERE row_security_active(oid)
+SELECT 'hidden', relname, 'use a role with BYPASSRLS, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY'
+FROM ours WHERE row_security_active(oid)
 UNION ALL
 SELECT 'unvalidated', conname, 'ALTER TABLE ' || relname || ' VALIDATE CONSTRAINT ' || quote_ident(conname)
 FROM pg_constraint JOIN ours ON ours.oid = conrelid WHERE NOT convalidated
@@ -187,23 +188,20 @@ def check_access(exam: Examination) -> Result:
     """Demand that the role sees every row, and that it may change all tables or none."""
     [(role,)] = exam.ask("SELECT current_user")
     if hidden := exam.faults("hidden"):
-        message = f"row level security hides rows from the role {role}"
-        remedy = "use a role with BYPASSRLS, or ALTER TABLE … DISABLE ROW LEVEL SECURITY"
-        return none_of(list(hidden), "", message, remedy=remedy)
+        return none_of(hidden, "", f"row level security hides rows from the role {role}")
     rights = exam.ask(
         "SELECT relname, has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'INSERT')"
         " AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')"
         f" FROM pg_class WHERE oid IN ({_TABLES}) ORDER BY relname"
     )
     if unreadable := [name for name, readable, _ in rights if not readable]:
-        message = f"the role {role} may not read"
-        return none_of(unreadable, "", message, remedy="GRANT SELECT on them to it")
+        faults = dict.fromkeys(unreadable, "GRANT SELECT on them to it")
+        return none_of(faults, "", f"the role {role} may not read")
     read_only = [name for name, _, writable in rights if not writable]
-    if len(read_only) == len(OUR_TABLES):
-        read_only = []
+    found = [] if len(read_only) == len(OUR_TABLES) else read_only
     fine, bad = f"the role {role} sees every row", f"the role {role} may change some tables, but not"
     remedy = "GRANT INSERT, UPDATE, DELETE on them to it, or on none"
-    return none_of(read_only, fine, bad, remedy=remedy, status=Status.WARNING)
+    return none_of(dict.fromkeys(found, remedy), fine, bad, status=Status.WARNING)
 
 
 def check_size(exam: Examination) -> Result:

@@ -78,15 +78,15 @@ def check_quick_check(exam: SqliteExamination) -> Result:
     """Let the library read every page of the file."""
     lines = [line for line in exam.damage if not line.startswith(damage.OF_ROWS)]
     remedy = "'taskdb restore latest --replace' moves the file aside and makes a new one"
-    return none_of(lines, "the file's pages are intact", "the file is damaged", remedy=remedy)
+    return none_of(dict.fromkeys(lines, remedy), "the file's pages are intact", "the file is damaged")
 
 
 def check_permissions(exam: SqliteExamination) -> Result:
     """Demand that not everybody may write to the file, to its sidecar files or to its directory."""
     places = [*exam.files, exam.files[0].parent]
     found = [str(path) for path in places if path.stat().st_mode & stat.S_IWOTH]
-    remedy = f"chmod o-w {shlex.join(found)}"
-    return none_of(found, "not everybody may write to the file", "anyone may write to", remedy=remedy)
+    faults = dict.fromkeys(found, f"chmod o-w {shlex.join(found)}")
+    return none_of(faults, "not everybody may write to the file", "anyone may write to")
 
 
 def check_disk(exam: SqliteExamination) -> Result:
@@ -101,4 +101,4 @@ def check_leftovers(exam: SqliteExamination) -> Result:
     file = Path(exam.database.backend.place)
     left = [str(path) for path in atomic.leftovers(file)] if file.parent.is_dir() else []
     fine, bad = "no killed restore left files beside the database", "a restore was killed and left"
-    return none_of(left, fine, bad, remedy="delete them when no restore runs", status=Status.WARNING)
+    return none_of(dict.fromkeys(left, "delete them when no restore runs"), fine, bad, status=Status.WARNING)
