@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.health.report import NO_LIMITS, Limits, Result, Unit
+from taskdb_cli.health.report import Limits, Result, Unit
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -32,7 +32,7 @@ class Check:
     """Whether it reads whole tables or the whole file. Such checks run last."""
     unit: Unit = Unit.NUMBER
     """The unit of the values that are judged by limits."""
-    limits: Limits = NO_LIMITS
+    limits: Limits = field(default=Limits())
     """The usual limits. A check with a unit lets others be set."""
     function: Callable[[Any], Result] | None = None
     """The function for the engine, once that is known; None if it is skipped there."""

@@ -50,9 +50,6 @@ class Limits:
         return Status.OK
 
 
-NO_LIMITS = Limits()
-
-
 @dataclass(frozen=True)
 class Result:
     """What a check found. The runner adds the name and the limits of the check."""
@@ -65,7 +62,7 @@ class Result:
     remedy: str = ""
     """How to repair it."""
     name: str = ""
-    limits: Limits = NO_LIMITS
+    limits: Limits = Limits()
 
     @property
     def is_fine(self) -> bool:
