@@ -109,6 +109,8 @@ def _quantity(text: str, units: Mapping[str, float]) -> float | None:
     if not text:
         return None
     match = _QUANTITY.fullmatch(text)
-    if match and (match[2] in units or float(match[1]) == 0):
-        return float(match[1]) * units.get(match[2], 0)
+    if match and match[2] in units:
+        return float(match[1]) * units[match[2]]
+    if match and not match[2] and float(match[1]) == 0:
+        return 0
     raise ValueError(text)

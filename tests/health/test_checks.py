@@ -674,6 +674,7 @@ def test_limits_are_read():
         "connection=1:2:3",
         "connection=x:y",
         "disk=1kg:2",
+        "disk=0kg:2",
         "disk=1GB:2%",
         "connection=200:2000",
         "connection=1%:",
