@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 from anyio.to_thread import current_default_thread_limiter, run_sync
 from fastapi import FastAPI, Request, Response
@@ -16,11 +16,11 @@ from starlette.routing import Match, Route
 from taskdb_cli import __version__
 from taskdb_cli.api import operations, schemas, tasks, users
 from taskdb_cli.api.auth import LastUse
-from taskdb_cli.api.middleware import FAULT, REQUEST_ID, Bounded, Guard, Observer, Searches
-from taskdb_cli.api.problems import error_response, problem_response
+from taskdb_cli.api.middleware import REQUEST_ID, Guard, Observer, Searches
+from taskdb_cli.api.problems import problem_response
 from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.database import Database
-from taskdb_cli.errors import InvalidInput, TaskdbError
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import MOST_REASONS, reason
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -51,10 +51,8 @@ def create_app(database: Database) -> FastAPI:
     # A request passes the last one first.
     app.add_middleware(Searches, database=database)
     app.add_middleware(Guard, database=database, last_use=app.state.last_use)
-    app.add_middleware(Bounded)
     app.add_middleware(Observer, metrics=app.state.metrics)
-    app.add_exception_handler(TaskdbError, _answer_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(RequestValidationError, _refuse)
     app.add_exception_handler(HTTPException, _answer_unrouted)
     schemas.complete(app)
     return app
@@ -72,19 +70,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine.dispose()
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TaskdbError)
-    request.scope[FAULT] = error
-    return error_response(error, request.scope[REQUEST_ID])
-
-
-async def _answer_invalid(request: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> NoReturn:
+    """Raise InvalidInput for what FastAPI found wrong; the Observer answers it as every other error."""
     assert isinstance(error, RequestValidationError)
     details = error.errors()
     # The first part of a place is query, path, header or body, and the name is enough without it.
     found = [reason(tuple(each["loc"][1:]), each["type"], each["msg"]) for each in details[:MOST_REASONS]]
     more = [f"and {len(details) - MOST_REASONS} more"] if len(details) > MOST_REASONS else []
-    return await _answer_error(request, InvalidInput("; ".join(found + more), SCHEMA_HINT))
+    raise InvalidInput("; ".join(found + more), SCHEMA_HINT)
 
 
 async def _answer_unrouted(request: Request, error: Exception) -> Response:

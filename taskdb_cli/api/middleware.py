@@ -32,9 +32,6 @@ from taskdb_cli.text.escaping import brief
 REQUEST_ID = "taskdb.request_id"
 """The key of the request's id in the ASGI scope."""
 
-FAULT = "taskdb.fault"
-"""The key of the error that the request failed on in the ASGI scope."""
-
 REPEATABLE = tuple(each.name for each in TASK_QUERY.bound if each.type == list[str])
 """The parameters of a query that may be given several times."""
 
@@ -46,14 +43,10 @@ _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{20,100})")
 _LONGEST_AUTHORIZATION = 200
 _LENGTH_DIGITS = 20
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
-_READING = {"GET", "HEAD", "OPTIONS"}
 _CLIENT_LEFT = 499
 """The status in the log and the metrics of a request that its client did not finish; no answer has it."""
 
 _SERVER_ERROR = 500
-_OPEN = {401, 413}
-"""Statuses of answers that do not wait for the token, as do those of server errors."""
-
 # The words of any other error may hold what a user wrote.
 _LOGGED = (
     errors.DatabaseUnavailable,
@@ -65,14 +58,11 @@ _LOGGED = (
 _log = logging.getLogger("taskdb.request")
 
 
-async def refuse(error: TaskdbError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request with an error, and let the log name it."""
-    scope[FAULT] = error
-    await problems.error_response(error, scope[REQUEST_ID])(scope, receive, send)
-
-
 class Observer:
-    """Give each request an id, and record in the log and the metrics how it ended. No error passes it."""
+    """Give each request an id, answer an error, and record in the log and the metrics how the request ended.
+
+    Everything below it refuses a request by raising a TaskdbError. No error passes it.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -84,6 +74,7 @@ class Observer:
             await self.app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 0
+        fault: Exception | None = None
         given = _header(scope, b"x-request-id")
         identity = given.decode() if _GIVEN_ID.fullmatch(given) else token_hex(8)
         scope[REQUEST_ID] = identity
@@ -100,20 +91,21 @@ class Observer:
         except ClientDisconnect:
             status = _CLIENT_LEFT
         except Exception as exc:  # noqa: BLE001 (the boundary)
-            scope[FAULT] = exc
+            fault = exc
             if not status:
-                await problems.error_response(TaskdbError(""), identity)(scope, receive, observed)
+                error = exc if isinstance(exc, TaskdbError) else TaskdbError("")
+                await problems.error_response(error, identity)(scope, receive, observed)
         finally:
-            self._record(scope, status, time.perf_counter() - begun)
+            self._record(scope, status, time.perf_counter() - begun, fault)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, fault: Exception | None) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path_format", "none")
         self.metrics.observe(method, route, status, seconds)
         level = logging.INFO if status < _SERVER_ERROR else logging.WARNING
         if not _log.isEnabledFor(level):
             return
-        milliseconds, identity, fault = seconds * 1000, scope[REQUEST_ID], scope.get(FAULT)
+        milliseconds, identity = seconds * 1000, scope[REQUEST_ID]
         event = {
             "request": identity,
             "method": method,
@@ -130,47 +122,15 @@ class Observer:
         _log.log(level, text, method, route, status, milliseconds, identity, reason, extra=event)
 
 
-class Bounded:
-    """Refuse a request whose head or body is too large, whether the client tells the body's length or not.
+class Guard:
+    """Let no request in that is too large or has no token, and no answer out before the token was looked up.
+
+    A request that may have a body is refused before any of it is read. Otherwise work on the database looks
+    the token up by itself. What came about without the database, an answer of a route that needs none or the
+    refusal of a malformed request, waits here until the token was looked up.
 
     The HTTP parser bounds a head only while it waits for more of it, so a head that comes in one piece is
     measured here. FastAPI's `max_body_size` would do for the body, but answers in plain text.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on. Receiving more of its body than allowed raises BodyTooLarge."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        if len(scope["headers"]) > problems.MOST_HEADERS or _head_length(scope) > problems.LONGEST_HEAD:
-            await refuse(problems.HeadTooLarge(), scope, receive, send)
-            return
-        announced = _header(scope, b"content-length")
-        if announced.isdigit() and int(announced[:_LENGTH_DIGITS]) > problems.LARGEST_BODY:
-            await refuse(problems.BodyTooLarge(), scope, receive, send)
-            return
-        received = 0
-
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > problems.LARGEST_BODY:
-                raise problems.BodyTooLarge
-            return message
-
-        await self.app(scope, bounded, send)
-
-
-class Guard:
-    """Let nobody in without a token, and no answer out before the token was found in force.
-
-    A request that may have a body is refused before any of it is read. Otherwise work on the database looks
-    the token up by itself. An answer that came about without the database, of a route that needs none or of a
-    request that is malformed, waits here until the token was looked up.
     """
 
     def __init__(self, app: ASGIApp, database: Database, last_use: LastUse) -> None:
@@ -179,54 +139,40 @@ class Guard:
         self.last_use = last_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on the request if it has a token and a query that is not too long."""
-        if scope["type"] != "http" or scope["path"] == LIVE:
-            await self._pass_on(scope, receive, send)
+        """Pass the request on. Receiving more of its body than allowed raises BodyTooLarge."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        _require_short_head(scope)
+        receive = _bounded(scope, receive)
+        if scope["path"] == LIVE:
+            _require_query(scope["query_string"])
+            await self.app(scope, receive, send)
             return
         given = _header(scope, b"authorization")
         match = _BEARER.fullmatch(given) if len(given) <= _LONGEST_AUTHORIZATION else None
         if match is None:
-            missing = Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
-            await refuse(missing, scope, receive, send)
-            return
-        writing = scope["method"] not in _READING
+            raise Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
+        writing = scope["method"] not in {"GET", "HEAD", "OPTIONS"}
         scope[KEY] = caller = Caller(self.database, self.last_use, match[1].decode(), writing=writing)
-        refused = False
 
-        async def is_admitted() -> bool:
-            nonlocal refused
-            try:
+        async def admit() -> None:
+            if not caller.admitted:
                 await run_sync(caller.admit)
-            except TaskdbError as exc:
-                refused = True
-                await refuse(exc, scope, receive, send)
-            return not refused
 
         async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start" and not caller.admitted:
-                status = message["status"]
-                if status not in _OPEN and status < _SERVER_ERROR and not await is_admitted():
-                    return
-            if not refused:
-                await send(message)
+            if message["type"] == "http.response.start":
+                await admit()
+            await send(message)
 
-        if not writing or await is_admitted():
-            await self._pass_on(scope, receive, guarded)
-
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        query = scope.get("query_string", b"")
-        if len(query) > problems.LONGEST_QUERY or query.count(b"&") >= problems.MOST_PARAMETERS:
-            limits = f"at most {problems.LONGEST_QUERY} bytes and {problems.MOST_PARAMETERS} parameters work"
-            await refuse(InvalidInput("the query is too long", limits), scope, receive, send)
-            return
-        names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
-        repeated = {name.decode(errors="replace") for name, times in names.items() if times > 1}
-        if twice := sorted(repeated - set(REPEATABLE)):
-            hint = f"only {', '.join(REPEATABLE)} may be repeated"
-            error = InvalidInput(f"the parameter {brief(twice[0])} is given twice", hint)
-            await refuse(error, scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+        if writing:
+            await admit()
+        try:
+            _require_query(scope["query_string"])
+            await self.app(scope, receive, guarded)
+        except InvalidInput:
+            await admit()
+            raise
 
 
 class Searches:
@@ -253,9 +199,7 @@ class Searches:
             with fail_after(self.patience):
                 await turns.acquire()
         except TimeoutError:
-            busy = TimedOut(f"other requests of the kind kept the server busy for {self.patience:g} s")
-            await refuse(busy, scope, receive, send)
-            return
+            raise TimedOut(f"other requests kept the server busy for {self.patience:g} s") from None
         with ExitStack() as turn:
             turn.callback(turns.release)
 
@@ -274,12 +218,44 @@ class Searches:
         return self.searches if b"search" in given else self.lists
 
 
-def _head_length(scope: Scope) -> int:
-    """Return how many bytes the request line and the headers have, written without needless spaces."""
+def _require_short_head(scope: Scope) -> None:
+    """Measure the request line and the headers, as if they were written without needless spaces."""
     query = scope["query_string"]
     target = len(scope.get("raw_path") or b"") + len(b"?" + query if query else b"")
     headers = sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
-    return len(scope["method"]) + target + len(b"  HTTP/1.1\r\n\r\n") + headers
+    length = len(scope["method"]) + target + len(b"  HTTP/1.1\r\n\r\n") + headers
+    if len(scope["headers"]) > problems.MOST_HEADERS or length > problems.LONGEST_HEAD:
+        raise problems.HeadTooLarge
+
+
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """Return what receives no more of a body than allowed, whether its length is announced or not."""
+    announced = _header(scope, b"content-length")
+    if announced.isdigit() and int(announced[:_LENGTH_DIGITS]) > problems.LARGEST_BODY:
+        raise problems.BodyTooLarge
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > problems.LARGEST_BODY:
+            raise problems.BodyTooLarge
+        return message
+
+    return bounded
+
+
+def _require_query(query: bytes) -> None:
+    """Raise InvalidInput for a query that is too long, or gives a parameter twice that has one value."""
+    if len(query) > problems.LONGEST_QUERY or query.count(b"&") >= problems.MOST_PARAMETERS:
+        limits = f"at most {problems.LONGEST_QUERY} bytes and {problems.MOST_PARAMETERS} parameters work"
+        raise InvalidInput("the query is too long", limits)
+    names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
+    repeated = {name.decode(errors="replace") for name, times in names.items() if times > 1}
+    if twice := sorted(repeated - set(REPEATABLE)):
+        hint = f"only {', '.join(REPEATABLE)} may be repeated"
+        raise InvalidInput(f"the parameter {brief(twice[0])} is given twice", hint)
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
