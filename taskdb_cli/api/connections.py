@@ -1,4 +1,4 @@
-"""The connections of clients: how many there are, and how long each may keep the server waiting."""
+"""The connections of clients: how many there may be, and how long each may keep the server waiting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 
 import h11
 import uvicorn
-from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -27,21 +26,6 @@ MOST = 1000
 
 SLOWEST = 1000
 """Bytes a second that a client must send or read on average while the server waits for it."""
-
-_AT_ONCE = 2048
-"""Bytes of a connection that are parsed before the next one has its turn; at worst they take 15 ms."""
-
-_PATIENCE_WHEN_FULL = 1
-"""Seconds that a new connection may be silent while all connections are in use."""
-
-_FILES_PER_SESSION = 3
-"""Open files that a connection to the database may need."""
-
-_OTHER_FILES = 10
-"""Open files for the log, for looking up names, and the like."""
-
-_PAUSE = 1.0
-"""Seconds until a connection is accepted again after the system failed to."""
 
 _log = logging.getLogger("taskdb.clients")
 
@@ -58,8 +42,9 @@ def most_connections(listener: socket.socket, pool: Pool) -> int:
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return MOST
-    # The system gives a new file the lowest free number, so the numbers below the listener are in use.
-    needed = listener.fileno() + 1 + (pool.size + pool.overflow) * _FILES_PER_SESSION + _OTHER_FILES
+    # The system gives a new file the lowest free number, so the numbers below the listener are in use. A
+    # connection to the database may need 3 files; 10 are for the log, for looking up names, and the like.
+    needed = listener.fileno() + 1 + (pool.size + pool.overflow) * 3 + 10
     if allowed <= needed:
         raise FilesLimited(
             f"cannot serve with at most {allowed} open files: at least {needed + 1} are needed",
@@ -85,75 +70,15 @@ class OnceAMinute(logging.Filter):
         return True
 
 
-class Clients:
-    """The clients of one server. Only so many are connected at a time."""
-
-    def __init__(self, config: uvicorn.Config, state: ServerState, *, most: int, patience: float) -> None:
-        self.config = config
-        self.state = state
-        self.changed = asyncio.Event()
-        """Set when a connection was closed, or can be closed because it became idle."""
-        self._most = most
-        self._patience = patience
-
-    async def accept(self, listener: socket.socket, app_state: dict[str, Any]) -> None:
-        """Accept connections until cancelled. While all are in use, others wait to be accepted."""
-        loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        while True:
-            try:
-                client, _ = await loop.sock_accept(listener)
-            except ConnectionError:
-                continue
-            except OSError as exc:
-                _log.warning("no connection can be accepted: %s", exc.strerror)
-                await asyncio.sleep(_PAUSE)
-                continue
-            try:
-                while len(self.state.connections) >= self._most:
-                    await self._wait_for_room()
-            except asyncio.CancelledError:
-                client.close()
-                raise
-            try:
-                # asyncio does so only for sockets that name their protocol. The body of an answer would wait
-                # until the client has confirmed its head, which takes Linux 40 ms.
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.connect_accepted_socket(lambda: Connection(self, app_state), client)
-            except OSError:
-                client.close()
-
-    async def _wait_for_room(self) -> None:
-        _log.warning("all %d connections are in use, and others have to wait", self._most)
-        if CLOSE_HEADER not in self.state.default_headers:
-            # uvicorn sets these headers anew every second, so this ends by itself.
-            self.state.default_headers = [*self.state.default_headers, CLOSE_HEADER]
-        idle = {each.idle_until: each for each in self.connections if each.idle_until}
-        if idle:
-            idle[min(idle)].timeout_keep_alive_handler()
-        self.changed.clear()
-        await self.changed.wait()
-
-    def drop_stalled(self) -> None:
-        """Drop the clients that keep the server waiting for too long. Call it once a second."""
-        is_full = len(self.state.connections) >= self._most
-        for connection in self.connections:
-            has_sent_nothing = connection.cycle is None and not connection.conn.trailing_data[0]
-            hurry = is_full and has_sent_nothing
-            connection.drop_if_stalled(min(_PATIENCE_WHEN_FULL, self._patience) if hurry else self._patience)
-
-    @property
-    def connections(self) -> list[Connection]:
-        """The open connections."""
-        return [each for each in self.state.connections if isinstance(each, Connection)]
-
-
 class Connection(H11Protocol):
     """The connection of one client."""
 
-    def __init__(self, clients: Clients, app_state: dict[str, Any]) -> None:
-        super().__init__(clients.config, clients.state, app_state)
-        self._clients = clients
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any], changed: asyncio.Event
+    ) -> None:
+        """Set `changed` when the connection was closed, or can be closed because it became idle."""
+        super().__init__(config, state, app_state)
+        self._changed = changed
         self._received = 0
         self._unsent = 0
         self._waiting_for = ""
@@ -167,16 +92,22 @@ class Connection(H11Protocol):
         is_busy = self.transport.is_closing() or self.transport.get_write_buffer_size()
         return 0.0 if closing is None or is_busy else closing.when()
 
+    @property
+    def has_sent_nothing(self) -> bool:
+        """Whether no request has begun to come."""
+        return self.cycle is None and not self.conn.trailing_data[0]
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to read, a little at a time."""
         super().connection_made(transport)
-        # asyncio reads up to 256 KiB, and these are parsed without a pause.
-        transport.max_size = _AT_ONCE  # type: ignore[attr-defined]
+        # asyncio reads up to 256 KiB, and these are parsed before other connections have their turn. To parse
+        # so many bytes takes 15 ms at worst.
+        transport.max_size = 2048  # type: ignore[attr-defined]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for another connection."""
         super().connection_lost(exc)
-        self._clients.changed.set()
+        self._changed.set()
 
     def data_received(self, data: bytes) -> None:
         """Take in a part of a request."""
@@ -195,7 +126,7 @@ class Connection(H11Protocol):
         self._waiting_for = ""
         if not self.flow.write_paused:
             super().on_response_complete()
-            self._clients.changed.set()
+            self._changed.set()
 
     def resume_writing(self) -> None:
         """Go on after most of an answer was sent."""

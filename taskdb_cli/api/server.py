@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 
 from taskdb_cli.api.app import create_app
-from taskdb_cli.api.connections import Clients, OnceAMinute, most_connections
+from taskdb_cli.api.connections import Connection, OnceAMinute, most_connections
 from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
@@ -28,6 +30,7 @@ REQUEST_PATIENCE = 5
 """Seconds that a request is tried again at most, whatever the settings allow a command."""
 
 _log = logging.getLogger("taskdb.server")
+_clients = logging.getLogger("taskdb.clients")
 
 
 class AddressUnusable(TaskdbError):
@@ -68,29 +71,77 @@ def serve(database: Database, host: str, port: int, *, patience: int, say: Calla
     once = OnceAMinute()
     for name in ("taskdb.clients", "uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(once)
-    _Server(config, most, patience).run(sockets=[listener])
+    _Server(config, listener, most, patience).run()
     say("stopped")
 
 
 class _Server(uvicorn.Server):
     """Ends by returning: to be told to stop is how a server is meant to end, and no failure."""
 
-    def __init__(self, config: uvicorn.Config, most: int, patience: int) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, most: int, patience: int) -> None:
         super().__init__(config)
-        self._clients = Clients(config, self.server_state, most=most, patience=patience)
-        self._accepting: list[asyncio.Task[None]] = []
+        self._listener = listener
+        self._most = most
+        self._patience = patience
+        self._changed = asyncio.Event()
+        """Set when there may be room for another connection."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
         await super().startup([])
-        accepts = [self._clients.accept(each, self.lifespan.state) for each in sockets or []]
-        self._accepting = [asyncio.create_task(each) for each in accepts]
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def _accept(self) -> None:
+        """Accept connections until cancelled. While all are in use, others wait to be accepted."""
+        loop = asyncio.get_running_loop()
+        self._listener.setblocking(False)
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self._listener)
+            except ConnectionError:
+                continue
+            except OSError as exc:
+                _clients.warning("no connection can be accepted: %s", exc.strerror)
+                await asyncio.sleep(1)
+                continue
+            try:
+                while len(self.server_state.connections) >= self._most:
+                    await self._wait_for_room()
+                # asyncio does so only for sockets that name their protocol. The body of an answer would wait
+                # until the client has confirmed its head, which takes Linux 40 ms.
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                arguments = self.config, self.server_state, self.lifespan.state, self._changed
+                await loop.connect_accepted_socket(partial(Connection, *arguments), client)
+            except OSError:
+                client.close()
+            except asyncio.CancelledError:
+                client.close()
+                raise
+
+    async def _wait_for_room(self) -> None:
+        _clients.warning("all %d connections are in use, and others have to wait", self._most)
+        state = self.server_state
+        if CLOSE_HEADER not in state.default_headers:
+            # uvicorn sets these headers anew every second, so this ends by itself.
+            state.default_headers = [*state.default_headers, CLOSE_HEADER]
+        idle = {each.idle_until: each for each in self._connections() if each.idle_until}
+        if idle:
+            idle[min(idle)].timeout_keep_alive_handler()
+        self._changed.clear()
+        await self._changed.wait()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look once a second for clients that stall."""
+        """Drop, once a second, the clients that keep the server waiting for too long."""
         if counter % 10 == 0:
-            self._clients.drop_stalled()
+            is_full = len(self.server_state.connections) >= self._most
+            for each in self._connections():
+                # A new connection may be silent for a second only while others wait for its place.
+                hurry = is_full and each.has_sent_nothing
+                each.drop_if_stalled(min(1, self._patience) if hurry else self._patience)
         return await super().on_tick(counter)
+
+    def _connections(self) -> list[Connection]:
+        return [each for each in self.server_state.connections if isinstance(each, Connection)]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -104,12 +155,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is running, but for no longer than the grace."""
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._accepting.cancel()
+        await asyncio.wait([self._accepting])
         # uvicorn would cancel what still runs when its own limit is over, answer 500, and count nothing.
         limit = asyncio.get_running_loop().call_later(GRACE, setattr, self, "force_exit", True)
-        await super().shutdown(sockets)
+        await super().shutdown([self._listener])
         limit.cancel()
         if unfinished := len(self.server_state.tasks):
             with suppress(OSError):
