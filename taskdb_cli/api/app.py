@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from anyio.to_thread import current_default_thread_limiter, run_sync
 from fastapi import FastAPI, Request, Response
@@ -82,12 +82,11 @@ async def _refuse(request: Request, error: Exception) -> NoReturn:
 
 async def _answer_unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers: dict[str, Any] = dict(error.headers or {})
+    code = _CODES.get(error.status_code, "usage")
+    answer = problem_response(request.scope[REQUEST_ID], error.status_code, code, error.detail)
+    answer.headers.update(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         routes = [route for route in request.app.router.routes if isinstance(route, Route)]
-        allowed = [
-            route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE
-        ]
-        headers["Allow"] = ", ".join(sorted({method for methods in allowed for method in methods}))
-    code = _CODES.get(error.status_code, "usage")
-    return problem_response(request.scope[REQUEST_ID], error.status_code, code, error.detail, headers=headers)
+        found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+        answer.headers["Allow"] = ", ".join(sorted({method for methods in found for method in methods}))
+    return answer

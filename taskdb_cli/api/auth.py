@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from sqlmodel import Session
@@ -101,7 +101,7 @@ class LastUse:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = impatient(database, LAST_USE_SECONDS, lock_timeout=1)
+        self._database = impatient(database, LAST_USE_SECONDS)
         self._thread = ThreadPoolExecutor(1, "last-use")
         self._lock = Lock()
         self._tried: dict[int, tuple[datetime, float]] = {}
@@ -136,14 +136,17 @@ class LastUse:
             _log.warning("the last use of token %d is not kept: %s", token_id, type(exc).__name__)
 
 
-def impatient(database: Database, seconds: int, **limits: Any) -> Database:
-    """Return the database without its pool and its retries, and with so many seconds for each step."""
+def impatient(database: Database, seconds: int) -> Database:
+    """Return the database without its pool and its retries, and with so many seconds for each step.
+
+    It waits for a lock for one second.
+    """
     options = replace(
         database.options,
         pool=None,
         retry_budget=0,
         connect_timeout=min(seconds, database.options.connect_timeout),
         statement_timeout=seconds,
-        **limits,
+        lock_timeout=1,
     )
     return Database(database.url, options)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model
 from pydantic_core import to_json
 
 from taskdb_cli.api.middleware import REPEATABLE
@@ -34,13 +34,6 @@ _PLAIN: dict[object, str] = {
 }
 
 
-def _model(query: ListQuery[Any], *, without: Collection[str] = ()) -> type[BaseModel]:
-    fields: dict[str, Any] = {
-        each.name: (each.type, _field(each)) for each in query.parameters if each.name not in without
-    }
-    return create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
-
-
 def _field(parameter: Parameter) -> Any:
     rules: dict[str, Any] = {"default": parameter.default, "description": parameter.help}
     if parameter.name == "limit":
@@ -58,36 +51,40 @@ def _field(parameter: Parameter) -> Any:
     return Field(**rules)
 
 
-UserParameters = _model(USER_QUERY)
-TaskParameters = _model(TASK_QUERY)
-TasksOfUserParameters = _model(TASK_QUERY, without=["user"])
+class Listing(Generic[Filter]):
+    """A kind of list, and the model of the parameters that its query takes."""
+
+    def __init__(self, query: ListQuery[Filter], *, without: Collection[str] = ()) -> None:
+        self._query: ListQuery[Filter] = query
+        fields: dict[str, Any] = {
+            each.name: (each.type, _field(each)) for each in query.parameters if each.name not in without
+        }
+        self._model = create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
+
+    def described(self) -> dict[str, Any]:
+        """Return the part of OpenAPI that describes the query."""
+        schemas = self._model.model_json_schema()["properties"].items()
+        found = [{"name": name, "schema": each, "description": each["description"]} for name, each in schemas]
+        return {"parameters": [{"in": "query", "required": False, **each} for each in found]}
+
+    def read(self, http: Request, now: datetime, **path: object) -> tuple[ListRequest[Filter], Any]:
+        """Return the list that a request asks for, and all its parameters; raise InvalidInput.
+
+        FastAPI itself would take ten times as long for them, and on the event loop.
+        """
+        query = http.query_params
+        values = {name: query.getlist(name) if name in REPEATABLE else query[name] for name in query}
+        try:
+            given = self._model.model_validate(values)
+        except ValidationError as exc:
+            raise InvalidInput("; ".join(reasons(exc)), SCHEMA_HINT) from exc
+        request = ListRequest.read(self._query, dict(given), now=now, parse_time=parse_exact, **path)
+        return request, given
 
 
-def described(parameters: type[BaseModel]) -> dict[str, Any]:
-    """Return the part of OpenAPI that describes the query of a list."""
-    schemas = parameters.model_json_schema()["properties"].items()
-    found = [{"name": name, "schema": each, "description": each["description"]} for name, each in schemas]
-    return {"parameters": [{"in": "query", "required": False, **each} for each in found]}
-
-
-def read_query(parameters: type[BaseModel], http: Request) -> Any:
-    """Return the parameters of a request's query; raise InvalidInput.
-
-    FastAPI itself would take ten times as long, and on the event loop.
-    """
-    query = http.query_params
-    given = {name: query.getlist(name) if name in REPEATABLE else query[name] for name in query}
-    try:
-        return parameters.model_validate(given)
-    except ValidationError as exc:
-        raise InvalidInput("; ".join(reasons(exc)), SCHEMA_HINT) from exc
-
-
-def read_request(
-    query: ListQuery[Filter], given: BaseModel, now: datetime, **path: object
-) -> ListRequest[Filter]:
-    """Return the list that a request asks for; raise InvalidInput for a bad value."""
-    return ListRequest.read(query, dict(given), now=now, parse_time=parse_exact, **path)
+USERS = Listing(USER_QUERY)
+TASKS = Listing(TASK_QUERY)
+TASKS_OF_USER = Listing(TASK_QUERY, without=["user"])
 
 
 def page_response(request: ListRequest[Any], find: Callable[..., Page]) -> Response:

@@ -39,8 +39,7 @@ _CHEAP = {b"", b"limit", b"after"}
 """The parameters of lists whose pages an index delivers, without reading other rows."""
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{20,100})")
-_LONGEST_AUTHORIZATION = 200
+_BEARER = re.compile(rb"(?i:bearer) {1,100}([A-Za-z0-9_-]{20,100})")
 _LENGTH_DIGITS = 20
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 _CLIENT_LEFT = 499
@@ -65,16 +64,14 @@ class Observer:
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self.metrics = metrics
+        self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and record how it ended."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status = time.perf_counter(), 0
-        fault: Exception | None = None
+        begun, status, fault = time.perf_counter(), 0, None
         given = _header(scope, b"x-request-id")
         identity = given.decode() if _GIVEN_ID.fullmatch(given) else token_hex(8)
         scope[REQUEST_ID] = identity
@@ -105,15 +102,9 @@ class Observer:
         level = logging.INFO if status < _SERVER_ERROR else logging.WARNING
         if not _log.isEnabledFor(level):
             return
-        milliseconds, identity = seconds * 1000, scope[REQUEST_ID]
-        event = {
-            "request": identity,
-            "method": method,
-            "route": route,
-            "status": status,
-            "duration_ms": round(milliseconds, 1),
-        }
-        reason = ""
+        milliseconds, identity, reason = seconds * 1000, scope[REQUEST_ID], ""
+        event = {"request": identity, "method": method, "route": route, "status": status}
+        event["duration_ms"] = round(milliseconds, 1)
         if fault is not None:
             event["error"] = type(fault).__name__
             if status >= _SERVER_ERROR:
@@ -134,9 +125,7 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, database: Database, last_use: LastUse) -> None:
-        self.app = app
-        self.database = database
-        self.last_use = last_use
+        self.app, self.database, self.last_use = app, database, last_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on. Receiving more of its body than allowed raises BodyTooLarge."""
@@ -149,8 +138,7 @@ class Guard:
             _require_query(scope["query_string"])
             await self.app(scope, receive, send)
             return
-        given = _header(scope, b"authorization")
-        match = _BEARER.fullmatch(given) if len(given) <= _LONGEST_AUTHORIZATION else None
+        match = _BEARER.fullmatch(_header(scope, b"authorization"))
         if match is None:
             raise Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
         writing = scope["method"] not in {"GET", "HEAD", "OPTIONS"}
@@ -191,10 +179,12 @@ class Searches:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on: in its turn if it may read every row, and at once if not."""
-        turns = self._turns_of(scope)
-        if turns is None:
+        query = scope["query_string"] if scope["type"] == "http" else b""
+        given = {unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&")}
+        if given <= _CHEAP:
             await self.app(scope, receive, send)
             return
+        turns = self.searches if b"search" in given else self.lists
         try:
             with fail_after(self.patience):
                 await turns.acquire()
@@ -210,13 +200,6 @@ class Searches:
 
             await self.app(scope, receive, releasing)
 
-    def _turns_of(self, scope: Scope) -> Semaphore | None:
-        query = scope["query_string"] if scope["type"] == "http" else b""
-        given = {unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&")}
-        if given <= _CHEAP:
-            return None
-        return self.searches if b"search" in given else self.lists
-
 
 def _require_short_head(scope: Scope) -> None:
     """Measure the request line and the headers, as if they were written without needless spaces."""
@@ -225,7 +208,8 @@ def _require_short_head(scope: Scope) -> None:
     headers = sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
     length = len(scope["method"]) + target + len(b"  HTTP/1.1\r\n\r\n") + headers
     if len(scope["headers"]) > problems.MOST_HEADERS or length > problems.LONGEST_HEAD:
-        raise problems.HeadTooLarge
+        limits = f"{problems.MOST_HEADERS} headers, and at most {problems.LONGEST_HEAD} bytes before its body"
+        raise problems.HeadTooLarge(f"a request has at most {limits}")
 
 
 def _bounded(scope: Scope, receive: Receive) -> Receive:

@@ -38,37 +38,30 @@ class Metrics:
 
     def __init__(self, database: Database) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "taskdb_http_requests",
-            "Requests that were answered.",
-            ["method", "route", "status"],
-            registry=registry,
-        )
+        help, labels = "Requests that were answered.", ["method", "route", "status"]
+        self._requests = Counter("taskdb_http_requests", help, labels, registry=registry)
         self._seconds = Histogram(
             "taskdb_http_request_duration_seconds",
             "Time from a request to its answer.",
-            ["method", "route"],
+            labels[:2],
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
-        used = Gauge(
-            "taskdb_pool_connections_in_use",
-            "Connections to the database that requests hold.",
-            registry=registry,
-        )
-        used.set_function(lambda: _in_use(database))
-        version = Info("taskdb_build", "The version of taskdb.", registry=registry)
-        version.info({"version": __version__})
+        help = "Connections to the database that requests hold."
+        used = Gauge("taskdb_pool_connections_in_use", help, registry=registry)
+
+        def in_use() -> int:
+            # A pool that is emptied is replaced by another one.
+            pool = database.engine.pool
+            return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+        used.set_function(in_use)
+        Info("taskdb_build", "The version of taskdb.", registry=registry).info({"version": __version__})
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
-
-
-def _in_use(database: Database) -> int:
-    pool = database.engine.pool
-    return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
 class Readiness:

@@ -1,7 +1,6 @@
 """Failures as answers: problem details of RFC 9457, with the codes of the command line."""
 
 import json
-from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.responses import Response
@@ -13,48 +12,29 @@ from taskdb_cli.text.escaping import escape_json, hide_secrets
 
 MEDIA_TYPE = "application/problem+json"
 
-RETRY_AFTER = 5
-"""Seconds that a client should wait before it asks again for what was unavailable."""
-
 LARGEST_BODY = 1024 * 1024
 """Bytes of a body. The longest record with every character escaped needs a quarter of them."""
 
-LONGEST_HEAD = 64 * 1024
-"""Bytes of a request's line and headers together."""
+LONGEST_HEAD, MOST_HEADERS = 64 * 1024, 200
+"""Bytes of a request's line and headers together, and lines of headers."""
 
-MOST_HEADERS = 200
-"""Lines of headers of one request."""
-
-LONGEST_QUERY = 32 * 1024
-"""Bytes of a query string. A hundred addresses and a cursor fit."""
-
-MOST_PARAMETERS = 500
-"""Parameters of a query string. Every alternative of every filter fits."""
+LONGEST_QUERY, MOST_PARAMETERS = 32 * 1024, 500
+"""Bytes and parameters of a query string. A cursor and every alternative of every filter fit."""
 
 
-class BodyTooLarge(InvalidInput):
+class BodyTooLarge(InvalidInput, code="too_large"):
     """The body of a request has more bytes than the server reads."""
-
-    code = "too_large"
 
     def __init__(self) -> None:
         super().__init__(f"the body of a request has at most {LARGEST_BODY} bytes")
 
 
-class HeadTooLarge(InvalidInput):
+class HeadTooLarge(InvalidInput, code="too_large"):
     """The request line and the headers have more bytes or lines than the server accepts."""
 
-    code = "too_large"
 
-    def __init__(self) -> None:
-        limits = f"at most {MOST_HEADERS} headers, and at most {LONGEST_HEAD} bytes before its body"
-        super().__init__(f"a request has {limits}")
-
-
-class UnsupportedBody(InvalidInput):
+class UnsupportedBody(InvalidInput, code="unsupported_media_type"):
     """The headers of a request say that its body is not plain JSON."""
-
-    code = "unsupported_media_type"
 
 
 # The nearest class above an error's own class decides.
@@ -101,16 +81,11 @@ _DETAILS: dict[type[BaseException], str] = {
 }
 _ANY_FAULT = "something went wrong in the server, whose log says more"
 
+# A client should wait for 5 s before it asks again for what was unavailable.
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
-def problem_response(
-    request_id: str,
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    hint: str = "",
-    headers: Mapping[str, str] | None = None,
-) -> Response:
+
+def problem_response(request_id: str, status: int, code: str, detail: str, hint: str = "") -> Response:
     """Return a failure as an answer."""
     body: dict[str, object] = {
         "type": f"urn:taskdb:problem:{code}",
@@ -122,21 +97,18 @@ def problem_response(
         "request_id": request_id,
     }
     text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode()
-    return Response(escape_json(text).encode(), status, headers, MEDIA_TYPE)
+    return Response(escape_json(text).encode(), status, _HEADERS.get(status), MEDIA_TYPE)
 
 
 def error_response(error: TaskdbError, request_id: str) -> Response:
     """Return the answer to an error. It shows nothing of SQL, hosts, files or other people's values."""
     status = next(_STATUSES[each] for each in type(error).__mro__ if each in _STATUSES)
+    code, detail, hint = error.code, error.message, _HINTS.get(type(error), error.hint)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        missing = isinstance(error, errors.DatabaseMissing | errors.StorageFailed)
-        code = "unavailable" if missing else error.code
-        headers = {"Retry-After": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-        detail = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT)
-        return problem_response(request_id, status, code, detail, headers=headers)
-    if isinstance(error, errors.Violation):
+        if isinstance(error, errors.DatabaseMissing | errors.StorageFailed):
+            code = "unavailable"
+        detail, hint = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT), ""
+    elif isinstance(error, errors.Violation):
         # These are the engine's own words, because no service expected the error.
-        return problem_response(request_id, status, error.code, "the database refused the change")
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
-    hint = _HINTS.get(type(error), error.hint)
-    return problem_response(request_id, status, error.code, error.message, hint=hint, headers=headers)
+        detail = "the database refused the change"
+    return problem_response(request_id, status, code, detail, hint)

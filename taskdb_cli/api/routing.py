@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from email.message import Message
 from typing import Annotated, Any
@@ -19,15 +20,10 @@ from taskdb_cli.text.escaping import brief
 
 SCHEMA_HINT = "the schema is in /openapi.json"
 
-_LARGE_BODY = 80 * 1024
-_MOST_FIELDS = 100
-"""Fields that a large body may have. No schema has as many."""
-
-_MOST_MARKS = 25_000
-"""How often a body may hold each of `[`, `{` and `,`. The texts of no record have as many characters."""
-
+# The texts of no record have as many characters as a large body may have of each mark, and no schema has as
+# many fields.
+_LARGE_BODY, _MOST_MARKS, _MOST_FIELDS = 80 * 1024, 25_000, 100
 _LONGEST_TYPE = 200
-_LONGEST_IF_MATCH = 2000
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")
@@ -81,7 +77,8 @@ def _parse(body: bytes) -> dict[str, object]:
 
     This runs on the event loop. A body of hundreds of thousands of values would take long there.
     """
-    if len(body) > _LARGE_BODY and any(body.count(mark) > _MOST_MARKS for mark in (b"[", b"{", b",")):
+    is_large = len(body) > _LARGE_BODY
+    if is_large and any(body.count(mark) > _MOST_MARKS for mark in (b"[", b"{", b",")):
         raise InvalidInput("the body has too many values", SCHEMA_HINT)
     try:
         given = from_json(body)
@@ -90,17 +87,15 @@ def _parse(body: bytes) -> dict[str, object]:
         raise InvalidInput(f"the body is not valid JSON: {exc}", SCHEMA_HINT) from exc
     if not isinstance(given, dict):
         raise InvalidInput("the body should be an object", SCHEMA_HINT)
-    if len(body) > _LARGE_BODY and len(given) > _MOST_FIELDS:
+    if is_large and len(given) > _MOST_FIELDS:
         raise InvalidInput(f"the body has {len(given)} fields", SCHEMA_HINT)
     return given
 
 
 def _require_unique_names(pairs: list[tuple[str, object]]) -> None:
-    seen = set()
-    for name, _ in pairs:
-        if name in seen:
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1:
             raise InvalidInput(f"{brief(name)} is given twice", "name each field once")
-        seen.add(name)
 
 
 def described_router(tag: str) -> APIRouter:
@@ -126,7 +121,7 @@ async def _versions_of(
     if_match: Annotated[
         str | None,
         Header(
-            max_length=_LONGEST_IF_MATCH,
+            max_length=2000,
             description='The ETag that the record must have, as `"3"`, or several with commas; '
             "else the answer is 412. `*` is any, and a weak one is none.",
         ),
@@ -144,15 +139,11 @@ async def _versions_of(
 IfMatch = Annotated[Versions, Depends(_versions_of)]
 
 
-def require_version(noun: str, record: Record, versions: Versions) -> int | None:
-    """Return the version of a record, or None if any will do; raise StaleVersion if it is none of them."""
-    if versions is None:
-        return None
-    current: int = record["version"]
-    if current not in versions:
+def require_version(noun: str, record: Record, versions: Versions) -> None:
+    """Raise StaleVersion for a record, which must be locked, that is at none of these versions."""
+    if versions is not None and record["version"] not in versions:
         [expected] = versions if len(versions) == 1 else ["any that If-Match names"]
-        raise StaleVersion(noun, record["id"], expected=expected, current=current)
-    return current
+        raise StaleVersion(noun, record["id"], expected=expected, current=record["version"])
 
 
 def record_response(record: Record, status: int = 200, *, location: str = "") -> Response:

@@ -8,8 +8,10 @@ from typing import Annotated
 from fastapi import Path, Request, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import listings, routing, schemas
+from taskdb_cli.api import listings, routing
 from taskdb_cli.api.auth import Authorized
+from taskdb_cli.api.routing import IfMatch, Versions
+from taskdb_cli.api.schemas import TaskDeletion, TaskPage, TaskPatch, TaskRecord
 from taskdb_cli.api.users import DryRun
 from taskdb_cli.errors import TaskNotFound
 from taskdb_cli.models.task import TaskUpdate
@@ -17,7 +19,6 @@ from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.pages import Record
-from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.services.task import lock_tasks
 from taskdb_cli.services.token import Access
 
@@ -33,13 +34,10 @@ _VERBS = {
 }
 
 
-@router.get(
-    "/tasks", response_model=schemas.TaskPage, openapi_extra=listings.described(listings.TaskParameters)
-)
+@router.get("/tasks", response_model=TaskPage, openapi_extra=listings.TASKS.described())
 def list_tasks(caller: Authorized, http: Request) -> Response:
     """List tasks; a token of one user lists only theirs."""
-    given = listings.read_query(listings.TaskParameters, http)
-    request = listings.read_request(TASK_QUERY, given, caller.now)
+    request, _ = listings.TASKS.read(http, caller.now)
 
     def work(session: Session, access: Access) -> Response:
         for user in request.filter.users:
@@ -52,26 +50,22 @@ def list_tasks(caller: Authorized, http: Request) -> Response:
     return caller.read(work)
 
 
-@router.get("/tasks/{id}", response_model=schemas.TaskRecord)
+@router.get("/tasks/{id}", response_model=TaskRecord)
 def get_task(caller: Authorized, id: TaskPath) -> Response:
     """Get a task."""
     return routing.record_response(caller.read(lambda session, access: _seen(session, access, id)))
 
 
-@router.patch("/tasks/{id}", response_model=schemas.TaskRecord, openapi_extra=routing.example(_CHANGE))
-def update_task(
-    caller: Authorized, id: TaskPath, given: schemas.TaskPatch, versions: routing.IfMatch
-) -> Response:
+@router.patch("/tasks/{id}", response_model=TaskRecord, openapi_extra=routing.example(_CHANGE))
+def update_task(caller: Authorized, id: TaskPath, given: TaskPatch, versions: IfMatch) -> Response:
     """Change a task; what is not given stays, and `user` gives the task to another."""
     values = given.model_dump(exclude_unset=True)
     owner = values.pop("user", None)
     return _change(caller, id, TaskUpdate.model_construct(**values), versions, owner)
 
 
-@router.delete("/tasks/{id}", response_model=schemas.TaskDeletion)
-def delete_task(
-    caller: Authorized, id: TaskPath, versions: routing.IfMatch, dry_run: DryRun = False
-) -> Response:
+@router.delete("/tasks/{id}", response_model=TaskDeletion)
+def delete_task(caller: Authorized, id: TaskPath, versions: IfMatch, dry_run: DryRun = False) -> Response:
     """Delete a task."""
 
     def work(session: Session, access: Access) -> None:
@@ -83,7 +77,7 @@ def delete_task(
 
 
 def _mover(status: TaskStatus) -> Callable[..., Response]:
-    def move(caller: Authorized, id: TaskPath, versions: routing.IfMatch) -> Response:
+    def move(caller: Authorized, id: TaskPath, versions: IfMatch) -> Response:
         return _change(caller, id, TaskUpdate(status=status), versions)
 
     return move
@@ -91,32 +85,32 @@ def _mover(status: TaskStatus) -> Callable[..., Response]:
 
 for _verb, (_status, _words) in _VERBS.items():
     router.post(
-        f"/tasks/{{id}}/{_verb}", name=f"{_verb}_task", description=_words, response_model=schemas.TaskRecord
+        f"/tasks/{{id}}/{_verb}", name=f"{_verb}_task", description=_words, response_model=TaskRecord
     )(_mover(_status))
 
 
 def _change(
-    caller: Authorized, id: int, changes: TaskUpdate, versions: routing.Versions, owner: str | None = None
+    caller: Authorized, id: int, changes: TaskUpdate, versions: Versions, owner: str | None = None
 ) -> Response:
     def work(session: Session, access: Access) -> Record:
-        version = _lock(session, access, id, versions)
+        _lock(session, access, id, versions)
         if owner is not None:
             access.require_user(session, owner)
-        [record] = service.change(session, [id], changes, now=caller.now, owner=owner, if_version=version)
+        [record] = service.change(session, [id], changes, now=caller.now, owner=owner)
         return record
 
     return routing.record_response(caller.write(work))
 
 
-def _lock(session: Session, access: Access, id: int, versions: routing.Versions) -> int | None:
-    """Return the version that a task must have when it is changed, or None for any.
+def _lock(session: Session, access: Access, id: int, versions: Versions) -> None:
+    """Raise StaleVersion, and TaskNotFound as `_seen` does.
 
     If the token is one user's, or versions are named, nobody else can give the task away or change it until
-    this transaction ends. Raises StaleVersion, and TaskNotFound as `_seen` does.
+    this transaction ends.
     """
     if access.user_id is not None or versions is not None:
         lock_tasks(session, [id])
-    return routing.require_version("task", _seen(session, access, id), versions)
+    routing.require_version("task", _seen(session, access, id), versions)
 
 
 def _seen(session: Session, access: Access, id: int) -> Record:

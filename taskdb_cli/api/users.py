@@ -7,14 +7,15 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request, Response
 from sqlmodel import Session
 
-from taskdb_cli.api import listings, routing, schemas
+from taskdb_cli.api import listings, routing
 from taskdb_cli.api.auth import Authorized
+from taskdb_cli.api.routing import IfMatch
+from taskdb_cli.api.schemas import TaskPage, TaskRecord, UserDeletion, UserPage, UserRecord
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
 from taskdb_cli.services.listing.pages import Record
-from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY
 from taskdb_cli.services.token import Access
 
 router = routing.described_router("users")
@@ -32,13 +33,10 @@ _USER = {"email": "ann@example.com", "name": "Ann"}
 _TASK = {"title": "Renew the certificate", "priority": "high", "external_id": "cert-2026"}
 
 
-@router.get(
-    "/users", response_model=schemas.UserPage, openapi_extra=listings.described(listings.UserParameters)
-)
+@router.get("/users", response_model=UserPage, openapi_extra=listings.USERS.described())
 def list_users(caller: Authorized, http: Request) -> Response:
     """List users; a token of one user lists that one."""
-    given = listings.read_query(listings.UserParameters, http)
-    request = listings.read_request(USER_QUERY, given, caller.now)
+    request, given = listings.USERS.read(http, caller.now)
 
     def work(session: Session, access: Access) -> Response:
         wanted = replace(request.filter, id=access.user_id)
@@ -48,9 +46,7 @@ def list_users(caller: Authorized, http: Request) -> Response:
     return caller.read(work)
 
 
-@router.post(
-    "/users", status_code=201, response_model=schemas.UserRecord, openapi_extra=routing.example(_USER)
-)
+@router.post("/users", status_code=201, response_model=UserRecord, openapi_extra=routing.example(_USER))
 def create_user(caller: Authorized, given: UserCreate) -> Response:
     """Create a user."""
 
@@ -62,7 +58,7 @@ def create_user(caller: Authorized, given: UserCreate) -> Response:
     return routing.record_response(record, 201, location=f"/users/{record['id']}")
 
 
-@router.get("/users/{user}", response_model=schemas.UserRecord)
+@router.get("/users/{user}", response_model=UserRecord)
 def get_user(caller: Authorized, user: UserPath) -> Response:
     """Get a user."""
 
@@ -73,30 +69,25 @@ def get_user(caller: Authorized, user: UserPath) -> Response:
     return routing.record_response(caller.read(work))
 
 
-@router.patch(
-    "/users/{user}", response_model=schemas.UserRecord, openapi_extra=routing.example({"name": "Ann Lee"})
-)
-def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions: routing.IfMatch) -> Response:
+@router.patch("/users/{user}", response_model=UserRecord, openapi_extra=routing.example({"name": "Ann Lee"}))
+def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions: IfMatch) -> Response:
     """Change a user; what is not given stays."""
 
     def work(session: Session, access: Access) -> dict[str, Any]:
         access.require_user(session, user)
         access.require_everybody()
-        version = None
         if versions is not None:
-            version = routing.require_version(
-                "user", user_record(service.get(session, user, lock=True)), versions
-            )
-        return user_record(service.change(session, user, given, now=caller.now, if_version=version))
+            routing.require_version("user", user_record(service.get(session, user, lock=True)), versions)
+        return user_record(service.change(session, user, given, now=caller.now))
 
     return routing.record_response(caller.write(work))
 
 
-@router.delete("/users/{user}", response_model=schemas.UserDeletion)
+@router.delete("/users/{user}", response_model=UserDeletion)
 def delete_user(
     caller: Authorized,
     user: UserPath,
-    versions: routing.IfMatch,
+    versions: IfMatch,
     reassign_to: Annotated[
         str | None, Query(description="Give the tasks to this user instead of deleting them.")
     ] = None,
@@ -117,14 +108,13 @@ def delete_user(
 
 @router.get(
     "/users/{user}/tasks",
-    response_model=schemas.TaskPage,
-    openapi_extra=listings.described(listings.TasksOfUserParameters),
+    response_model=TaskPage,
+    openapi_extra=listings.TASKS_OF_USER.described(),
     tags=["tasks"],
 )
 def list_tasks_of_user(caller: Authorized, user: UserPath, http: Request) -> Response:
     """List the tasks of a user."""
-    given = listings.read_query(listings.TasksOfUserParameters, http)
-    request = listings.read_request(TASK_QUERY, given, caller.now, path=user)
+    request, _ = listings.TASKS_OF_USER.read(http, caller.now, path=user)
     wanted = replace(request.filter, users=(user,))
 
     def work(session: Session, access: Access) -> Response:
@@ -137,8 +127,8 @@ def list_tasks_of_user(caller: Authorized, user: UserPath, http: Request) -> Res
 @router.post(
     "/users/{user}/tasks",
     status_code=201,
-    responses={200: {"model": schemas.TaskRecord}},
-    response_model=schemas.TaskRecord,
+    responses={200: {"model": TaskRecord}},
+    response_model=TaskRecord,
     openapi_extra=routing.example(_TASK),
     tags=["tasks"],
 )
