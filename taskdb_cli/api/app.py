@@ -16,14 +16,12 @@ from starlette.routing import Match, Route
 from taskdb_cli import __version__
 from taskdb_cli.api import operations, schemas, tasks, users
 from taskdb_cli.api.auth import LastUse
-from taskdb_cli.api.middleware import REQUEST_ID, Guard, Observer, Searches
+from taskdb_cli.api.middleware import REQUEST_ID, Observer
 from taskdb_cli.api.problems import problem_response
 from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.database import Database
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.fields import MOST_REASONS, reason
-
-_CODES = {404: "not_found", 405: "method_not_allowed"}
+from taskdb_cli.models.fields import reasons
 
 
 def create_app(database: Database) -> FastAPI:
@@ -38,8 +36,9 @@ def create_app(database: Database) -> FastAPI:
         lifespan=_lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.database, app.state.metrics = database, operations.Metrics(database)
-    app.state.readiness, app.state.last_use = operations.Readiness(database), LastUse(database)
+    state = app.state
+    state.database, state.metrics = database, operations.Metrics(database)
+    state.readiness, state.last_use = operations.Readiness(database), LastUse(database)
     for part in (users, tasks, operations):
         app.router.routes.extend(part.router.routes)
     for route in list(app.router.routes):
@@ -48,10 +47,7 @@ def create_app(database: Database) -> FastAPI:
             head = copy(route)
             head.methods, head.include_in_schema = {"HEAD"}, False
             app.router.routes.append(head)
-    # A request passes the last one first.
-    app.add_middleware(Searches, database=database)
-    app.add_middleware(Guard, database=database, last_use=app.state.last_use)
-    app.add_middleware(Observer, metrics=app.state.metrics)
+    app.add_middleware(Observer, database=database, last_use=state.last_use, metrics=state.metrics)
     app.add_exception_handler(RequestValidationError, _refuse)
     app.add_exception_handler(HTTPException, _answer_unrouted)
     schemas.complete(app)
@@ -72,17 +68,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _refuse(request: Request, error: Exception) -> NoReturn:
     """Raise InvalidInput for what FastAPI found wrong; the Observer answers it as every other error."""
-    assert isinstance(error, RequestValidationError)
-    details = error.errors()
     # The first part of a place is query, path, header or body, and the name is enough without it.
-    found = [reason(tuple(each["loc"][1:]), each["type"], each["msg"]) for each in details[:MOST_REASONS]]
-    more = [f"and {len(details) - MOST_REASONS} more"] if len(details) > MOST_REASONS else []
-    raise InvalidInput("; ".join(found + more), SCHEMA_HINT)
+    raise InvalidInput("; ".join(reasons(error, skip=1)), SCHEMA_HINT)
 
 
 async def _answer_unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "usage")
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "usage")
     answer = problem_response(request.scope[REQUEST_ID], error.status_code, code, error.detail)
     answer.headers.update(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -25,11 +25,8 @@ Work = Callable[[Session, Access], T]
 KEY = "taskdb.caller"
 """The key of the caller in the ASGI scope."""
 
-LAST_USE_SECONDS = 5
-"""Seconds that the last use of a token may take: to connect, each statement, and all of it at the end."""
-
-_TRY_AGAIN = 60
-"""Seconds until taskdb tries again to write an hour that it could not write."""
+_SECONDS, _TRY_AGAIN = 5, 60
+"""How long a step of what no request waits for may take, and when an hour is written again that was not."""
 
 _log = logging.getLogger("taskdb.server")
 
@@ -43,9 +40,7 @@ class Caller:
         self.admitted = False
         """Whether the token was found in force, and allows what the method asks for."""
         self._arrived = time.monotonic()
-        self._last_use = last_use
-        self._secret = secret
-        self._writing = writing
+        self._last_use, self._secret, self._writing = last_use, secret, writing
 
     def admit(self) -> Access:
         """Return what the token allows; raise Unauthorized or Forbidden."""
@@ -60,9 +55,7 @@ class Caller:
         # the requests behind it wait as well.
         pool = self.database.options.pool
         if pool is not None and time.monotonic() - self._arrived > pool.timeout:
-            raise DatabaseUnavailable(
-                f"the server is busy: the request waited {pool.timeout:g} s for its turn", "try again later"
-            )
+            raise DatabaseUnavailable(f"the server is busy: no turn for {pool.timeout} s", "try again later")
         return self.database.read(lambda session: work(session, self._admit(session)))
 
     def write(self, work: Work[T], *, dry_run: bool = False) -> T:
@@ -101,7 +94,7 @@ class LastUse:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = impatient(database, LAST_USE_SECONDS)
+        self._database = impatient(database)
         self._thread = ThreadPoolExecutor(1, "last-use")
         self._lock = Lock()
         self._tried: dict[int, tuple[datetime, float]] = {}
@@ -121,10 +114,10 @@ class LastUse:
                 self._thread.submit(self._write, access.token_id, hour)
 
     def close(self) -> None:
-        """Finish the writes that have begun, for LAST_USE_SECONDS at most."""
+        """Finish the writes that have begun, for 5 s at most."""
         # The thread has ended already if the application was served twice.
         with suppress(RuntimeError):
-            wait([self._thread.submit(lambda: None)], timeout=LAST_USE_SECONDS)
+            wait([self._thread.submit(lambda: None)], timeout=_SECONDS)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _write(self, token_id: int, hour: datetime) -> None:
@@ -136,17 +129,14 @@ class LastUse:
             _log.warning("the last use of token %d is not kept: %s", token_id, type(exc).__name__)
 
 
-def impatient(database: Database, seconds: int) -> Database:
-    """Return the database without its pool and its retries, and with so many seconds for each step.
-
-    It waits for a lock for one second.
-    """
+def impatient(database: Database) -> Database:
+    """Return the database without its pool and its retries, whose steps take 5 s at most, and locks 1 s."""
     options = replace(
         database.options,
         pool=None,
         retry_budget=0,
-        connect_timeout=min(seconds, database.options.connect_timeout),
-        statement_timeout=seconds,
+        connect_timeout=min(_SECONDS, database.options.connect_timeout),
+        statement_timeout=_SECONDS,
         lock_timeout=1,
     )
     return Database(database.url, options)

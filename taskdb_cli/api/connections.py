@@ -10,6 +10,7 @@ import socket
 import struct
 import termios
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -53,37 +54,28 @@ def most_connections(listener: socket.socket, pool: Pool) -> int:
     return min(MOST, allowed - needed)
 
 
-class OnceAMinute(logging.Filter):
-    """Let each message through once a minute, because clients can cause any number."""
+def once_a_minute() -> Callable[[logging.LogRecord], bool]:
+    """Return a filter of a log that lets each message through once a minute: clients can cause any number."""
+    quiet_until: dict[str, float] = {}
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._next: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the message was not let through in the last minute."""
+    def is_news(record: logging.LogRecord) -> bool:
         # asyncio names the connection in the lines below the first.
         message, now = str(record.msg).partition("\n")[0], time.monotonic()
-        if now < self._next.get(message, now):
+        if now < quiet_until.get(message, now):
             return False
-        self._next[message] = now + 60
+        quiet_until[message] = now + 60
         return True
+
+    return is_news
 
 
 class Connection(H11Protocol):
     """The connection of one client."""
 
-    def __init__(
-        self, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any], changed: asyncio.Event
-    ) -> None:
-        """Set `changed` when the connection was closed, or can be closed because it became idle."""
+    def __init__(self, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any]) -> None:
         super().__init__(config, state, app_state)
-        self._changed = changed
-        self._received = 0
-        self._unsent = 0
-        self._waiting_for = ""
-        self._since = 0.0
-        self._moved = 0
+        self._received = self._unsent = self._moved = 0
+        self._waiting_for, self._since = "", 0.0
 
     @property
     def idle_until(self) -> float:
@@ -92,22 +84,12 @@ class Connection(H11Protocol):
         is_busy = self.transport.is_closing() or self.transport.get_write_buffer_size()
         return 0.0 if closing is None or is_busy else closing.when()
 
-    @property
-    def has_sent_nothing(self) -> bool:
-        """Whether no request has begun to come."""
-        return self.cycle is None and not self.conn.trailing_data[0]
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to read, a little at a time."""
         super().connection_made(transport)
         # asyncio reads up to 256 KiB, and these are parsed before other connections have their turn. To parse
         # so many bytes takes 15 ms at worst.
         transport.max_size = 2048  # type: ignore[attr-defined]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Make room for another connection."""
-        super().connection_lost(exc)
-        self._changed.set()
 
     def data_received(self, data: bytes) -> None:
         """Take in a part of a request."""
@@ -126,7 +108,6 @@ class Connection(H11Protocol):
         self._waiting_for = ""
         if not self.flow.write_paused:
             super().on_response_complete()
-            self._changed.set()
 
     def resume_writing(self) -> None:
         """Go on after most of an answer was sent."""
@@ -134,11 +115,14 @@ class Connection(H11Protocol):
         if self.cycle.response_complete:
             self.on_response_complete()
 
-    def drop_if_stalled(self, patience: float) -> None:
+    def drop_if_stalled(self, patience: float, *, is_full: bool) -> None:
         """Drop the client if it has kept the server waiting for so many seconds.
 
         The seconds begin anew each time that the client has sent or read as much as it must in that time.
+        While others wait for its place, a new connection may be silent for a second only.
         """
+        if is_full and self.cycle is None and not self.conn.trailing_data[0]:
+            patience = min(1, patience)
         now, awaited = time.monotonic(), self._awaited()
         before, self._unsent = self._unsent, self._count_unsent()
         received, self._received = self._received, 0

@@ -25,7 +25,6 @@ from taskdb_cli.api.operations import Metrics
 from taskdb_cli.api.schemas import LIVE
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
-from taskdb_cli.errors import InvalidInput, TaskdbError, TimedOut, Unauthorized
 from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.text.escaping import brief
 
@@ -35,16 +34,12 @@ REQUEST_ID = "taskdb.request_id"
 REPEATABLE = tuple(each.name for each in TASK_QUERY.bound if each.type == list[str])
 """The parameters of a query that may be given several times."""
 
-_CHEAP = {b"", b"limit", b"after"}
+_CHEAP = {b"limit", b"after"}
 """The parameters of lists whose pages an index delivers, without reading other rows."""
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _BEARER = re.compile(rb"(?i:bearer) {1,100}([A-Za-z0-9_-]{20,100})")
-_LENGTH_DIGITS = 20
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
-_CLIENT_LEFT = 499
-"""The status in the log and the metrics of a request that its client did not finish; no answer has it."""
-
 _SERVER_ERROR = 500
 # The words of any other error may hold what a user wrote.
 _LOGGED = (
@@ -63,8 +58,9 @@ class Observer:
     Everything below it refuses a request by raising a TaskdbError. No error passes it.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, database: Database, last_use: LastUse, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
+        self.guard = Guard(app, database, last_use)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and record how it ended."""
@@ -73,8 +69,7 @@ class Observer:
             return
         begun, status, fault = time.perf_counter(), 0, None
         given = _header(scope, b"x-request-id")
-        identity = given.decode() if _GIVEN_ID.fullmatch(given) else token_hex(8)
-        scope[REQUEST_ID] = identity
+        identity = scope[REQUEST_ID] = given.decode() if _GIVEN_ID.fullmatch(given) else token_hex(8)
 
         async def observed(message: Message) -> None:
             nonlocal status
@@ -84,13 +79,14 @@ class Observer:
             await send(message)
 
         try:
-            await self.app(scope, receive, observed)
+            await self.guard(scope, receive, observed)
         except ClientDisconnect:
-            status = _CLIENT_LEFT
+            # Only the log and the metrics say so, because nobody is left to be answered.
+            status = 499
         except Exception as exc:  # noqa: BLE001 (the boundary)
             fault = exc
             if not status:
-                error = exc if isinstance(exc, TaskdbError) else TaskdbError("")
+                error = exc if isinstance(exc, errors.TaskdbError) else errors.TaskdbError("")
                 await problems.error_response(error, identity)(scope, receive, observed)
         finally:
             self._record(scope, status, time.perf_counter() - begun, fault)
@@ -119,28 +115,23 @@ class Guard:
     A request that may have a body is refused before any of it is read. Otherwise work on the database looks
     the token up by itself. What came about without the database, an answer of a route that needs none or the
     refusal of a malformed request, waits here until the token was looked up.
-
-    The HTTP parser bounds a head only while it waits for more of it, so a head that comes in one piece is
-    measured here. FastAPI's `max_body_size` would do for the body, but answers in plain text.
     """
 
     def __init__(self, app: ASGIApp, database: Database, last_use: LastUse) -> None:
         self.app, self.database, self.last_use = app, database, last_use
+        self.turns = Turns(database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on. Receiving more of its body than allowed raises BodyTooLarge."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         _require_short_head(scope)
         receive = _bounded(scope, receive)
         if scope["path"] == LIVE:
-            _require_query(scope["query_string"])
+            _read_names(scope["query_string"])
             await self.app(scope, receive, send)
             return
         match = _BEARER.fullmatch(_header(scope, b"authorization"))
         if match is None:
-            raise Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
+            raise errors.Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
         writing = scope["method"] not in {"GET", "HEAD", "OPTIONS"}
         scope[KEY] = caller = Caller(self.database, self.last_use, match[1].decode(), writing=writing)
 
@@ -150,59 +141,55 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
+                # The work has ended when its answer begins, even if the client reads it slowly.
+                turn.close()
                 await admit()
             await send(message)
 
         if writing:
             await admit()
         try:
-            _require_query(scope["query_string"])
-            await self.app(scope, receive, guarded)
-        except InvalidInput:
+            with await self.turns.wait_for(_read_names(scope["query_string"])) as turn:
+                await self.app(scope, receive, guarded)
+        except errors.InvalidInput:
             await admit()
             raise
 
 
-class Searches:
+class Turns:
     """Let searches use less than half of the threads, and lists with filters or a sort as many.
 
-    Each of them may read every row. The other threads serve all other requests meanwhile. A request waits for
-    its turn as long as a statement may take. Then it is answered with 503.
+    Each of them may read every row. The other threads serve all other requests meanwhile.
     """
 
-    def __init__(self, app: ASGIApp, database: Database) -> None:
+    def __init__(self, database: Database) -> None:
         pool = database.options.pool or Pool()
-        self.app = app
         share = max(1, (pool.size + pool.overflow - 1) // 2)
         self.searches, self.lists = Semaphore(share), Semaphore(share)
         self.patience = min(pool.timeout, database.options.statement_timeout or pool.timeout)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on: in its turn if it may read every row, and at once if not."""
-        query = scope["query_string"] if scope["type"] == "http" else b""
-        given = {unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&")}
-        if given <= _CHEAP:
-            await self.app(scope, receive, send)
-            return
-        turns = self.searches if b"search" in given else self.lists
-        try:
-            with fail_after(self.patience):
-                await turns.acquire()
-        except TimeoutError:
-            raise TimedOut(f"other requests kept the server busy for {self.patience:g} s") from None
-        with ExitStack() as turn:
+    async def wait_for(self, names: set[bytes]) -> ExitStack:
+        """Return the turn of a request with these parameters, at once if it reads few rows.
+
+        Raises TimedOut after as long as a statement may take.
+        """
+        turn = ExitStack()
+        if names - _CHEAP:
+            turns = self.searches if b"search" in names else self.lists
+            try:
+                with fail_after(self.patience):
+                    await turns.acquire()
+            except TimeoutError:
+                raise errors.TimedOut(f"the server was busy for {self.patience:g} s") from None
             turn.callback(turns.release)
-
-            async def releasing(message: Message) -> None:
-                # The work has ended when its answer begins, even if the client reads it slowly.
-                turn.close()
-                await send(message)
-
-            await self.app(scope, receive, releasing)
+        return turn
 
 
 def _require_short_head(scope: Scope) -> None:
-    """Measure the request line and the headers, as if they were written without needless spaces."""
+    """Measure the request line and the headers, as if they were written without needless spaces.
+
+    The HTTP parser bounds a head only while it waits for more of it, but it may come in one piece.
+    """
     query = scope["query_string"]
     target = len(scope.get("raw_path") or b"") + len(b"?" + query if query else b"")
     headers = sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
@@ -213,9 +200,12 @@ def _require_short_head(scope: Scope) -> None:
 
 
 def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """Return what receives no more of a body than allowed, whether its length is announced or not."""
+    """Return what receives no more of a body than allowed, whether its length is announced or not.
+
+    FastAPI's `max_body_size` answers in plain text.
+    """
     announced = _header(scope, b"content-length")
-    if announced.isdigit() and int(announced[:_LENGTH_DIGITS]) > problems.LARGEST_BODY:
+    if announced.isdigit() and int(announced[:20]) > problems.LARGEST_BODY:
         raise problems.BodyTooLarge
     received = 0
 
@@ -230,16 +220,20 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
     return bounded
 
 
-def _require_query(query: bytes) -> None:
-    """Raise InvalidInput for a query that is too long, or gives a parameter twice that has one value."""
+def _read_names(query: bytes) -> set[bytes]:
+    """Return the names of a query's parameters.
+
+    Raises InvalidInput for a query that is too long, or gives a parameter twice that has one value.
+    """
     if len(query) > problems.LONGEST_QUERY or query.count(b"&") >= problems.MOST_PARAMETERS:
         limits = f"at most {problems.LONGEST_QUERY} bytes and {problems.MOST_PARAMETERS} parameters work"
-        raise InvalidInput("the query is too long", limits)
+        raise errors.InvalidInput("the query is too long", limits)
     names = Counter(unquote_to_bytes(each.partition(b"=")[0]) for each in query.split(b"&") if each)
     repeated = {name.decode(errors="replace") for name, times in names.items() if times > 1}
     if twice := sorted(repeated - set(REPEATABLE)):
         hint = f"only {', '.join(REPEATABLE)} may be repeated"
-        raise InvalidInput(f"the parameter {brief(twice[0])} is given twice", hint)
+        raise errors.InvalidInput(f"the parameter {brief(twice[0])} is given twice", hint)
+    return set(names)
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

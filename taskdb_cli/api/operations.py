@@ -40,13 +40,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         help, labels = "Requests that were answered.", ["method", "route", "status"]
         self._requests = Counter("taskdb_http_requests", help, labels, registry=registry)
-        self._seconds = Histogram(
-            "taskdb_http_request_duration_seconds",
-            "Time from a request to its answer.",
-            labels[:2],
-            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-            registry=registry,
-        )
+        name, help = "taskdb_http_request_duration_seconds", "Time from a request to its answer."
+        bounds = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+        self._seconds = Histogram(name, help, labels[:2], buckets=bounds, registry=registry)
         help = "Connections to the database that requests hold."
         used = Gauge("taskdb_pool_connections_in_use", help, registry=registry)
 
@@ -68,7 +64,7 @@ class Readiness:
     """Find out whether the database answers, without the threads and the pool that may be busy or stuck."""
 
     def __init__(self, database: Database) -> None:
-        self.database = impatient(database, READY_SECONDS)
+        self.database = impatient(database)
         self.threads = CapacityLimiter(2)
 
     def check(self) -> Report:

@@ -54,7 +54,6 @@ _STATUSES: dict[type[BaseException], int] = {
     errors.StorageFailed: 503,
     errors.Interrupted: 503,
     errors.Refused: 403,
-    errors.Forbidden: 403,
     errors.Unauthorized: 401,
 }
 

@@ -1,5 +1,6 @@
 """What OpenAPI says of the API: its records, and every way in which a request can end."""
 
+from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 from fastapi import FastAPI
@@ -142,10 +143,9 @@ _WORDS = {
     500: "Something went wrong in the server.",
     503: "The database cannot be reached or written to, is locked, or has other tables than it should.",
 }
-_REFERENCE = {"$ref": "#/components/schemas/ProblemDetails"}
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": words, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
-    for status, words in _WORDS.items()
+    status: {"description": words, "content": _CONTENT} for status, words in _WORDS.items()
 }
 """The problems that a request can end in, as the `responses` of a route."""
 
@@ -164,21 +164,21 @@ def complete(app: FastAPI) -> None:
     """Let the application describe its tokens, problems and headers too."""
     plain = app.openapi
 
+    @cache
     def described() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = plain()
-            schema["components"]["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema()
-            schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            schema["security"] = [{"token": []}]
-            schema["paths"][LIVE]["get"]["security"] = []
-            for model in schema["components"]["schemas"].values():
-                for field in model.get("properties", {}).values():
-                    # What the service makes of an absent field is not always a value that one could send.
-                    field.pop("default", None)
-            for operations in schema["paths"].values():
-                for method, operation in operations.items():
-                    _complete(operation, changes=method != "get")
-        return app.openapi_schema or {}
+        schema = plain()
+        models = schema["components"]["schemas"]
+        models["ProblemDetails"] = ProblemDetails.model_json_schema()
+        schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"token": []}]
+        schema["paths"][LIVE]["get"]["security"] = []
+        for field in [field for model in models.values() for field in model.get("properties", {}).values()]:
+            # What the service makes of an absent field is not always a value that one could send.
+            field.pop("default", None)
+        for operations in schema["paths"].values():
+            for method, operation in operations.items():
+                _complete(operation, changes=method != "get")
+        return schema
 
     app.openapi = described  # type: ignore[method-assign]
 

@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 
 from taskdb_cli.api.app import create_app
-from taskdb_cli.api.connections import Connection, OnceAMinute, most_connections
+from taskdb_cli.api.connections import Connection, most_connections, once_a_minute
 from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
@@ -25,9 +25,6 @@ from taskdb_cli.system import signals
 
 GRACE = 10
 """Seconds that requests may still take when the server is told to stop."""
-
-REQUEST_PATIENCE = 5
-"""Seconds that a request is tried again at most, whatever the settings allow a command."""
 
 _log = logging.getLogger("taskdb.server")
 _clients = logging.getLogger("taskdb.clients")
@@ -44,8 +41,8 @@ def serve(database: Database, host: str, port: int, *, patience: int, say: Calla
     raises SchemaError or DatabaseMissing for one that no waiting puts right, InvalidInput for what
     is no host name, AddressUnusable, FilesLimited.
     """
-    # A client is better told to come back than held for long: it may have gone by then.
-    options = replace(database.options, retry_budget=min(database.options.retry_budget, REQUEST_PATIENCE))
+    # After 5 s a client is better told to come back than held any longer: it may have gone by then.
+    options = replace(database.options, retry_budget=min(database.options.retry_budget, 5))
     app = create_app(Database(database.url, options))
     try:
         app.state.readiness.check()
@@ -68,7 +65,7 @@ def serve(database: Database, host: str, port: int, *, patience: int, say: Calla
     address, port, *_ = listener.getsockname()
     place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     say(f"serving {database.backend.place} at http://{place}; Ctrl-C stops it")
-    once = OnceAMinute()
+    once = once_a_minute()
     for name in ("taskdb.clients", "uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(once)
     _Server(config, listener, most, patience).run()
@@ -80,11 +77,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, most: int, patience: int) -> None:
         super().__init__(config)
-        self._listener = listener
-        self._most = most
-        self._patience = patience
-        self._changed = asyncio.Event()
-        """Set when there may be room for another connection."""
+        self._listener, self._most, self._patience = listener, most, patience
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
@@ -106,19 +99,21 @@ class _Server(uvicorn.Server):
                 continue
             try:
                 while len(self.server_state.connections) >= self._most:
-                    await self._wait_for_room()
+                    self._make_room()
+                    await asyncio.sleep(0.05)
                 # asyncio does so only for sockets that name their protocol. The body of an answer would wait
                 # until the client has confirmed its head, which takes Linux 40 ms.
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                arguments = self.config, self.server_state, self.lifespan.state, self._changed
-                await loop.connect_accepted_socket(partial(Connection, *arguments), client)
+                new = partial(Connection, self.config, self.server_state, self.lifespan.state)
+                await loop.connect_accepted_socket(new, client)
             except OSError:
                 client.close()
             except asyncio.CancelledError:
                 client.close()
                 raise
 
-    async def _wait_for_room(self) -> None:
+    def _make_room(self) -> None:
+        """Close the connection that has been idle longest, and let others close after their next answer."""
         _clients.warning("all %d connections are in use, and others have to wait", self._most)
         state = self.server_state
         if CLOSE_HEADER not in state.default_headers:
@@ -127,17 +122,13 @@ class _Server(uvicorn.Server):
         idle = {each.idle_until: each for each in self._connections() if each.idle_until}
         if idle:
             idle[min(idle)].timeout_keep_alive_handler()
-        self._changed.clear()
-        await self._changed.wait()
 
     async def on_tick(self, counter: int) -> bool:
         """Drop, once a second, the clients that keep the server waiting for too long."""
         if counter % 10 == 0:
             is_full = len(self.server_state.connections) >= self._most
             for each in self._connections():
-                # A new connection may be silent for a second only while others wait for its place.
-                hurry = is_full and each.has_sent_nothing
-                each.drop_if_stalled(min(1, self._patience) if hurry else self._patience)
+                each.drop_if_stalled(self._patience, is_full=is_full)
         return await super().on_tick(counter)
 
     def _connections(self) -> list[Connection]:
@@ -172,15 +163,13 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        family, address = found[0], found[4]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
         is_ipv6 = family is socket.AF_INET6
         # This listens too. Two may bind the same address, and only then does the second one fail.
         return socket.create_server(address, family=family, backlog=socket.SOMAXCONN, dualstack_ipv6=is_ipv6)
     except UnicodeError as exc:
-        raise InvalidInput(
-            f"{host!r} is no host name", "give an address of this machine with --host"
-        ) from exc
+        raise InvalidInput(f"{host!r} is no host name", "give an address with --host") from exc
     except OSError as exc:
         reason = str(exc.strerror).partition(" (")[0]
         raise AddressUnusable(

@@ -27,6 +27,7 @@ UserPath = Annotated[
         examples=["ann@example.com"],
     ),
 ]
+Heir = Annotated[str | None, Query(description="Give the tasks to this user instead of deleting them.")]
 DryRun = Annotated[bool, Query(description="Say what would happen, and change nothing.")]
 
 _USER = {"email": "ann@example.com", "name": "Ann"}
@@ -85,13 +86,7 @@ def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions:
 
 @router.delete("/users/{user}", response_model=UserDeletion)
 def delete_user(
-    caller: Authorized,
-    user: UserPath,
-    versions: IfMatch,
-    reassign_to: Annotated[
-        str | None, Query(description="Give the tasks to this user instead of deleting them.")
-    ] = None,
-    dry_run: DryRun = False,
+    caller: Authorized, user: UserPath, versions: IfMatch, reassign_to: Heir = None, dry_run: DryRun = False
 ) -> Response:
     """Delete a user with their tasks, and say how many those were."""
 

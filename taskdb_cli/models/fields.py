@@ -7,7 +7,7 @@ The constraints of the database have the last word.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ValidationError, WithJsonSchema
 from sqlmodel import SQLModel
@@ -24,7 +24,7 @@ DESCRIPTION_LENGTH = 20_000
 TIME_LENGTH = 100
 """Characters that the text of a time may have. No parser accepts a text nearly as long."""
 
-MOST_REASONS = 20
+_MOST_REASONS = 20
 """How many fields at fault are named; a person mends no more of them at once."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -155,15 +155,18 @@ class Given(SQLModel):
             raise InvalidInput("; ".join(reasons(exc))) from exc
 
 
-def reasons(error: ValidationError) -> list[str]:
-    """Return one phrase for each field at fault: its name and why; of many, the last says how many more."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    named = [reason(each["loc"], each["type"], each["msg"]) for each in details[:MOST_REASONS]]
+def reasons(error: Any, *, skip: int = 0) -> list[str]:
+    """Return one phrase for each field at fault: its name and why; of many, the last says how many more.
+
+    The error is a ValidationError, or one of its form. The first `skip` parts of a place are left out.
+    """
+    details = error.errors()
+    named = [_reason(each["loc"][skip:], each["type"], each["msg"]) for each in details[:_MOST_REASONS]]
     more = len(details) - len(named)
     return [*named, f"and {more} more"] if more else named
 
 
-def reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
+def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
     """Return the phrase for one field at fault, as pydantic tells its place, kind and message."""
     field = brief(".".join(map(str, place)))
     if kind == "missing":
