@@ -26,7 +26,7 @@ KEY = "taskdb.caller"
 """The key of the caller in the ASGI scope."""
 
 _SECONDS, _TRY_AGAIN = 5, 60
-"""How long a step of what no request waits for may take, and when an hour is written again that was not."""
+"""Seconds that a step of background work may take, and seconds until a write that failed is tried again."""
 
 _log = logging.getLogger("taskdb.server")
 
