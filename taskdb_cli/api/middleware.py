@@ -102,9 +102,9 @@ class Observer:
         event = {"request": identity, "method": method, "route": route, "status": status}
         event["duration_ms"] = round(milliseconds, 1)
         if fault is not None:
-            event["error"] = type(fault).__name__
+            event["error"] = name = type(fault).__name__
             if status >= _SERVER_ERROR:
-                reason = f", {fault if isinstance(fault, _LOGGED) else type(fault).__name__}"
+                reason = f", {fault if isinstance(fault, _LOGGED) else name}"
         text = "%s %s: %d in %.1f ms [%s]%s"
         _log.log(level, text, method, route, status, milliseconds, identity, reason, extra=event)
 

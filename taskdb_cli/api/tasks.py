@@ -19,7 +19,6 @@ from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task as service
 from taskdb_cli.services.listing.pages import Record
-from taskdb_cli.services.task import lock_tasks
 from taskdb_cli.services.token import Access
 
 router = routing.described_router("tasks")
@@ -109,7 +108,7 @@ def _lock(session: Session, access: Access, id: int, versions: Versions) -> None
     this transaction ends.
     """
     if access.user_id is not None or versions is not None:
-        lock_tasks(session, [id])
+        service.lock_tasks(session, [id])
     routing.require_version("task", _seen(session, access, id), versions)
 
 
