@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(f"{BACKUP}/create.py", "expected is not None and archive.manifest != expected", "False", BACKUPS),
     Mutant(f"{BACKUP}/create.py", "        archive.verify()\n", "", BACKUPS),
-    Mutant(f"{BACKUP}/create.py", "            sync(stream)\n", "", BACKUPS),
+    Mutant(f"{BACKUP}/create.py", "        stream.flush()\n", "", BACKUPS),
     Mutant(f"{BACKUP}/atomic.py", "_sync(partial)\n        try:", "pass\n        try:", BACKUPS),
     Mutant(
         f"{BACKUP}/atomic.py",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of, seal_of
-from taskdb_cli.backup.atomic import open_partial, sync
+from taskdb_cli.backup.atomic import open_partial
 from taskdb_cli.backup.directory import BackupDirectory, archive_name, parse_name
 from taskdb_cli.backup.history import Drill, Proof
 from taskdb_cli.backup.layout import decode
@@ -126,10 +126,13 @@ def partial_name(final, process=DEAD):
 
 
 def written(final, data=b"content"):
+    """Leave a finished temporary file, as a run does that dies."""
     with open_partial(final) as stream:
+        partial = Path(stream.name)
         stream.write(data)
-        sync(stream)
-    return Path(stream.name)
+        partial.rename(final.with_name("kept"))
+    final.with_name("kept").rename(partial)
+    return partial
 
 
 def archives(shelf: Path) -> dict[str, bytes]:

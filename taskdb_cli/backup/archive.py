@@ -117,7 +117,7 @@ class Archive:
     """
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
-        self._path, self._file, self.size = path, file, size
+        self.path, self._file, self.size = path, file, size
 
     @classmethod
     @contextmanager
@@ -142,11 +142,11 @@ class Archive:
 
     def read(self, position: int, size: int) -> bytes:
         """Return as many bytes of the file as are asked for."""
-        with storage(f"{self._path} cannot be read"):
+        with storage(f"{self.path} cannot be read"):
             self._file.seek(position)
             data = self._file.read(size)
         if len(data) < size:
-            raise ArchiveCorrupt(self._path, "it became shorter while it was read")
+            raise ArchiveCorrupt(self.path, "it became shorter while it was read")
         return data
 
     @cached_property
@@ -154,8 +154,7 @@ class Archive:
         """The seal at the end of the file: `sha256:` and 64 digits."""
         seal = self.read(max(0, self.size - layout.SEAL_SIZE), min(self.size, layout.SEAL_SIZE))
         if not layout.SEAL.fullmatch(seal):
-            what = "it does not end in a seal, so it was cut short or is no archive"
-            raise ArchiveCorrupt(self._path, what)
+            raise ArchiveCorrupt(self.path, "it does not end in a seal, so it was cut short or is no archive")
         return seal.decode("ascii")
 
     def matching_seal(self, *, seconds: float = math.inf) -> str | None:
@@ -180,16 +179,11 @@ class Archive:
             data = self.read(position, member.size)
             if zlib.crc32(data) != member.crc:
                 raise ValueError("its bytes do not match its checksum")
-            manifest = layout.decode(data, self._path)
+            manifest = layout.decode(data, self.path)
         named = [table.name + layout.SUFFIX for table in manifest.tables]
         if [*self._members] != [*named, layout.MANIFEST]:
-            raise ArchiveCorrupt(self._path, "its members are not those that its manifest names")
+            raise ArchiveCorrupt(self.path, "its members are not those that its manifest names")
         return manifest
-
-    def record(self) -> dict[str, object]:
-        """Return all that the archive says of itself."""
-        path = str(self._path)
-        return {"archive": path, "size": self.size, "seal": self.seal, **self.manifest.record()}
 
     def chunks(self, table: str) -> Generator[bytes, None, None]:
         """Yield the COPY text of a table, in pieces of at most 128 KiB.
@@ -267,7 +261,7 @@ class Archive:
             yield
         except ValueError as exc:
             what = f"{member}: {exc}" if member else str(exc)
-            raise ArchiveCorrupt(self._path, what) from exc
+            raise ArchiveCorrupt(self.path, what) from exc
 
 
 class _MemberBytes:

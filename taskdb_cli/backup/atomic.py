@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -38,22 +37,17 @@ def storage(action: str) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its missing parents, for the owner alone; one that is there stays as it is.
-
-    Raises StorageFailed.
-    """
+    """Make what is missing of a directory and its parents, for the owner alone; raise StorageFailed."""
     with storage(f"the directory {path} cannot be made"):
-        missing = [each for each in (path, *path.parents) if not each.is_dir()]
-        for each in reversed(missing):
-            try:
+        for each in reversed([each for each in (path, *path.parents) if not each.is_dir()]):
+            # Another run may make it at the same time.
+            with suppress(FileExistsError):
                 each.mkdir(mode=0o700)
-            except FileExistsError as exc:
-                if not each.is_dir():
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from exc
-            else:
                 # The umask may have taken away even the owner's rights.
                 each.chmod(0o700)
                 _sync(each.parent)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def open_private(path: Path) -> int:
@@ -71,12 +65,13 @@ def _create(path: str, flags: int, mode: int) -> int:
     return descriptor
 
 
-def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
-    """Create a temporary file beside the place that it shall take, and open it for writing.
+@contextmanager
+def open_partial(final: Path, mode: int = OWNER_ONLY) -> Iterator[BinaryIO]:
+    """Open a new temporary file for writing, beside the place that it shall take, and remove it on leaving.
 
-    Its own path is `Path(stream.name)`. `sync` it, then `publish` or `discard` that path.
-    It is locked while it is open. Temporary files of the same place that nobody has locked were left by
-    runs that died; they are removed first. Raises StorageFailed.
+    Its own path is `Path(stream.name)`: `publish` that, or `replace` the place by it. It is locked while it
+    is open. Temporary files of the same place that nobody has locked were left by runs that died; they are
+    removed first. Raises StorageFailed, also for an OSError inside.
     """
 
     def create_locked(path: str, flags: int) -> int:
@@ -91,6 +86,7 @@ def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
             os.close(descriptor)
 
     partial = final.with_name(f".{_shortened(final.name)}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    # Closing a file on a full disk fails once more.
     with storage(f"{final} cannot be written"):
         with suppress(FileNotFoundError):
             # Fail now for an impossible name, and not after everything is written.
@@ -100,22 +96,19 @@ def open_partial(final: Path, mode: int = OWNER_ONLY) -> BinaryIO:
             for file in files:
                 if final_name(file.name) == _shortened(final.name):
                     is_abandoned(Path(file.path), remove=True)
-        return open(partial, "xb", opener=create_locked)
+        with open(partial, "xb", opener=create_locked) as stream:
+            try:
+                yield stream
+            finally:
+                discard(partial)
 
 
 def _shortened(name: str) -> str:
-    data = os.fsencode(name)
-    if len(data) <= LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    return f"{data[: LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}~{digest}"
+    return os.fsdecode(os.fsencode(name)[:LONGEST_NAME])
 
 
 def final_name(name: str) -> str:
-    """Return the final name of a temporary file, or nothing if this is not the name of a temporary file.
-
-    A final name of more than LONGEST_NAME bytes is shortened; no archive in a directory has such a name.
-    """
+    """Return the final name, up to LONGEST_NAME bytes, of a temporary file; empty for the name of another."""
     partial = _PARTIAL.fullmatch(name)
     return partial[1] if partial else ""
 
@@ -126,22 +119,16 @@ def is_abandoned(partial: Path, *, remove: bool = False) -> bool | None:
     A writer holds a lock on its file. The process id in the name may be another process's by now.
     An abandoned file can be removed at once, before a writer that has just made it can lock it.
     """
+    itself = os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
+        with open(partial, "rb", opener=lambda path, flags: os.open(path, flags | itself)) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if remove:
+                partial.unlink()
+    except (FileNotFoundError, BlockingIOError):
         return False
     except OSError:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if remove:
-            partial.unlink()
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
     return True
 
 
@@ -161,18 +148,10 @@ def leftovers(final: Path) -> list[Path]:
     return sorted(found)
 
 
-def sync(stream: BinaryIO) -> None:
-    """Flush and sync what was written; raise StorageFailed if that fails."""
-    with storage(f"{stream.name} cannot be written"):
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def publish(partial: Path, final: Path) -> None:
     """Give a finished temporary file its name, durably, and never in place of another file.
 
-    Raises Conflict if the name is taken, or StorageFailed. Then the file does not have that name, and the
-    caller discards the temporary file.
+    Raises Conflict if the name is taken, or StorageFailed. Then the file does not have that name.
     """
     with storage(f"{final} cannot be published"):
         _sync(partial)
@@ -190,10 +169,7 @@ def publish(partial: Path, final: Path) -> None:
 
 
 def replace(partial: Path, final: Path) -> None:
-    """Replace a file by a finished temporary file, durably.
-
-    Raises StorageFailed; then the name may belong to either file.
-    """
+    """Replace a file by a finished temporary file, durably; StorageFailed may leave the name to either."""
     with storage(f"{final} cannot be written"):
         _sync(partial)
         partial.rename(final)
@@ -224,23 +200,16 @@ def discard(partial: Path) -> None:
 def write_atomically(path: Path, data: bytes, mode: int = OWNER_ONLY) -> None:
     """Replace the content of a file. A reader sees all of the old content or all of the new content.
 
-    Raises StorageFailed, with either content in the file. Only a regular file is replaced: no device, no
-    pipe.
+    Raises StorageFailed, with either content in the file, and for a device or a pipe.
     """
     action = f"{path} cannot be written"
     with storage(action):
         if path.exists() and not path.is_file():
             raise StorageFailed(f"{action}: it is not a regular file", "choose another name")
-    # Closing a file on a full disk fails once more.
-    with storage(action), open_partial(path, mode) as stream:
-        partial = Path(stream.name)
-        try:
-            stream.write(data)
-            stream.flush()
-            replace(partial, path)
-        except BaseException:
-            discard(partial)
-            raise
+    with open_partial(path, mode) as stream:
+        stream.write(data)
+        stream.flush()
+        replace(Path(stream.name), path)
 
 
 def sync_directory(path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from taskdb_cli.backup.archive import Archive, ArchiveWriter
-from taskdb_cli.backup.atomic import discard, open_partial, publish, storage, sync
+from taskdb_cli.backup.atomic import open_partial, publish
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.layout import ArchivedColumn, Manifest, Origin
@@ -30,17 +31,6 @@ class Backup:
     manifest: Manifest
     seal: str
     size: int
-
-    def record(self) -> dict[str, object]:
-        """Return the archive as a list of archives shows it."""
-        origin = self.manifest.origin
-        return {
-            "archive": str(self.path),
-            "label": origin.label,
-            "taken_at": origin.created_at,
-            "size": self.size,
-            "rows": self.manifest.rows,
-        }
 
     def proof(self, now: datetime) -> Proof:
         """Return the proof that the archive was verified at this time, for the history."""
@@ -64,7 +54,7 @@ def silent(_: int) -> None:
 
 
 def take(
-    database: Database,
+    source: Database | Content,
     directory: BackupDirectory,
     *,
     label: str,
@@ -72,28 +62,19 @@ def take(
     guarded: bool = False,
     progress: Progress = silent,
 ) -> Backup:
-    """Do what `keep` does, in a transaction of its own.
-
-    `guarded` says that the caller already keeps migrations and restores out. Raises also DatabaseUnavailable,
-    or a SchemaError for a database without taskdb's tables.
-    """
-    with database.snapshot(guarded=guarded) as content:
-        return keep(content, directory, label=label, now=now, progress=progress)
-
-
-def keep(
-    content: Content, directory: BackupDirectory, *, label: str, now: datetime, progress: Progress = silent
-) -> Backup:
     """Back a database up into a directory, and return the archive, verified and recorded.
 
-    If anything fails, no archive appears and the other files stay as they were. Raises BackupRunning and
-    StorageFailed, and Incomplete if the archive is there and good, but could not be recorded.
+    `guarded` says that the caller already keeps migrations and restores out. If anything fails, no archive
+    appears and the other files stay as they were. Raises BackupRunning, DatabaseUnavailable, StorageFailed,
+    SchemaError, and Incomplete if the archive is there and good, but could not be recorded.
     """
-    directory.create()
-    with directory.lock(label):
-        directory.sweep(label)
-        backup = save(content, directory.new_path(label, now), label=label, now=now, progress=progress)
-        directory.note(label, backup.proof(now))
+    snapshot = source.snapshot(guarded=guarded) if isinstance(source, Database) else nullcontext(source)
+    with snapshot as content:
+        directory.create()
+        with directory.lock(label):
+            directory.sweep(label)
+            backup = save(content, directory.new_path(label, now), label=label, now=now, progress=progress)
+            directory.note(label, backup.proof(now))
     return backup
 
 
@@ -103,17 +84,12 @@ def save(content: Content, path: Path, *, label: str, now: datetime, progress: P
     Raises Conflict if the path exists, StorageFailed, and ArchiveCorrupt if the archive does not hold what
     was written to it. Then there is no archive.
     """
-    # Closing a file on a full disk fails once more.
-    with storage(f"{path} cannot be written"), open_partial(path) as stream:
+    with open_partial(path) as stream:
         partial = Path(stream.name)
-        try:
-            written = write(content, stream, label=label, now=now, progress=progress)
-            sync(stream)
-            found = read_back(partial, expected=written)
-            publish(partial, path)
-        except BaseException:
-            discard(partial)
-            raise
+        written = write(content, stream, label=label, now=now, progress=progress)
+        stream.flush()
+        found = read_back(partial, expected=written)
+        publish(partial, path)
     _log.info("backed up %d rows to %s", written.rows, path, extra={"rows": written.rows})
     return Backup(path, written, found.seal, found.size)
 
@@ -150,10 +126,7 @@ def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator
 
 
 def read_back(path: Path, *, expected: Manifest | None = None) -> Backup:
-    """Read all of an archive, and return it.
-
-    Raises ArchiveCorrupt, also if the manifest is not the `expected` one, ArchiveTooNew and FileMissing.
-    """
+    """Read all of an archive; raise as `Archive` does, and ArchiveCorrupt if it is not the `expected` one."""
     with Archive.open(path) as archive:
         archive.verify()
         if expected is not None and archive.manifest != expected:

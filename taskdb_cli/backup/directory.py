@@ -19,8 +19,9 @@ from pathlib import Path
 from taskdb_cli.backup import atomic
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.atomic import final_name, is_abandoned, storage
-from taskdb_cli.backup.history import Drill, Proof, Record, load_record, to_json
+from taskdb_cli.backup.history import LARGEST, Drill, Proof, Record, from_json, to_json
 from taskdb_cli.errors import BackupRunning, Incomplete, InvalidInput, NotFound, StorageFailed, TaskdbError
+from taskdb_cli.system.paths import is_same
 from taskdb_cli.text.escaping import brief
 
 SUFFIX = ".taskdb.zip"
@@ -89,8 +90,7 @@ class BackupDirectory:
         """
         record_of = cache(self.record)
         for entry in self.entries(label):
-            proof = record_of(entry.label).proof_of(entry.path.name)
-            drill = record_of(entry.label).drill_of(entry.path.name)
+            known = record_of(entry.label).of(entry.path.name)
             try:
                 origin = manifest_of(entry.path).origin
             except TaskdbError as exc:
@@ -101,8 +101,8 @@ class BackupDirectory:
                 "label": entry.label,
                 "taken_at": entry.taken_at,
                 "size": entry.size,
-                "verified_at": proof and proof.verified_at,
-                "drilled_at": drill and drill.at,
+                "verified_at": known.verified and known.verified.verified_at,
+                "drilled_at": known.drilled and known.drilled.at,
                 "identity": origin and origin.identity,
                 "place": origin and origin.place,
             }
@@ -175,17 +175,24 @@ class BackupDirectory:
 
     def load_record(self, label: str) -> Record:
         """Return what is known of a label's archives; raise StorageFailed for a record that is damaged."""
-        return load_record(self._record_path(label))
+        path = self._record_path(label)
+        try:
+            # A named pipe that nobody writes to would otherwise be waited for.
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+                return from_json(file.read(LARGEST))
+        except FileNotFoundError:
+            return Record()
+        except (OSError, ValueError) as exc:
+            what = exc.strerror if isinstance(exc, OSError) else exc
+            hint = "remove it, then run 'taskdb backup verify latest'"
+            raise StorageFailed(f"the record {path} cannot be used: {what}", hint) from exc
 
     def lock_files(self, label: str) -> list[Path]:
         """Return the files that a run on a label locks; they are made when they are first needed."""
         return [self.path / f".{check_label(label)}{ending}" for ending in (_LABEL_LOCK, _RECORD_LOCK)]
 
     def note(self, label: str, news: Proof | Drill) -> None:
-        """Record that an archive was verified, or restored as a test; a backup may run meanwhile.
-
-        Raises Incomplete if this cannot be recorded.
-        """
+        """Record that an archive was verified or restored as a test, or raise Incomplete. Backups may run."""
         path = self._record_path(label)
         now = news.verified_at if isinstance(news, Proof) else news.at
         try:
@@ -199,11 +206,9 @@ class BackupDirectory:
 
     def note_archive(self, path: Path, news: Proof | Drill) -> None:
         """Record the same of the archive at a path, if it is in this directory."""
-        named = parse_name(path.name)
-        for entry in self.entries(named[0]) if named else ():
-            if entry.path.samefile(path):
+        for entry in self.entries():
+            if is_same(entry.path, path):
                 self.note(entry.label, replace(news, archive=entry.path.name))
-                return
 
     def new_path(self, label: str, taken_at: datetime) -> Path:
         """Return the path for an archive that was taken at a time with a time zone."""
@@ -245,10 +250,7 @@ class BackupDirectory:
 
 
 def default_label(name: str, distinction: str) -> str:
-    """Return the default label of a database: its name, and what distinguishes its place from others.
-
-    The label leaves room for SAFETY_SUFFIX.
-    """
+    """Return the default label, of a name and what distinguishes its place, with room for SAFETY_SUFFIX."""
     longest = LONGEST_LABEL - len(SAFETY_SUFFIX) - len(distinction) - 1
     return f"{label_of(name)[:longest].rstrip('-')}-{distinction}"
 

@@ -1,7 +1,4 @@
-"""What is known of the archives of a label, kept beside them in a small file.
-
-Several databases may share a label, so each proof and each drill names its database by an identity.
-"""
+"""What is known of the archives of a label, which several databases may share: its file and its metrics."""
 
 from __future__ import annotations
 
@@ -15,11 +12,18 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from taskdb_cli.backup.atomic import storage, write_atomically
 from taskdb_cli.backup.layout import Moment, reason
 from taskdb_cli.errors import StorageFailed
+from taskdb_cli.system.paths import descriptor_of, reserved
+from taskdb_cli.text.escaping import escape
+from taskdb_cli.text.prometheus import Samples, gauges
 
 LARGEST = 32_000_000
 """The largest size of a history in bytes: room for the proofs of some 50,000 archives."""
+
+_BEGINNING = b"# HELP taskdb_backup_"
+"""How the file begins, also that of taskdb 0.1.0."""
 
 _Count = Annotated[int, Field(strict=True, ge=0)]
 
@@ -72,13 +76,9 @@ class Record:
         """The last drill."""
         return self.drills[-1] if self.drills else None
 
-    def proof_of(self, archive: str) -> Proof | None:
-        """Return the proof of an archive of that name."""
-        return next((proof for proof in self.proofs if proof.archive == archive), None)
-
-    def drill_of(self, archive: str) -> Drill | None:
-        """Return the drill of an archive of that name."""
-        return next((drill for drill in self.drills if drill.archive == archive), None)
+    def of(self, archive: str) -> Record:
+        """Return what is known of the archive of that name."""
+        return self.only(lambda each: each.archive == archive)
 
     def joined(self, *news: Proof | Drill) -> Record:
         """Return it with what else is known, which counts more than what was known of the same archive."""
@@ -153,15 +153,39 @@ def from_json(text: str | bytes) -> Record:
     return Record().joined(*(each for each in (found.previous, found.verified, found.drilled) if each))
 
 
-def load_record(path: Path) -> Record:
-    """Return what a file holds; an empty record if it is missing. Raises StorageFailed if it is unusable."""
-    try:
-        # A named pipe that nobody writes to would otherwise be waited for.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            return from_json(file.read(LARGEST))
-    except FileNotFoundError:
-        return Record()
-    except (OSError, ValueError) as exc:
-        what = exc.strerror if isinstance(exc, OSError) else exc
-        hint = "remove it, then run 'taskdb backup verify latest'"
-        raise StorageFailed(f"the record {path} cannot be used: {what}", hint) from exc
+def write_metrics(path: Path, label: str, record: Record, *, seconds: float) -> None:
+    """Replace the file, or the one that a symbolic link leads to, by the metrics of a label.
+
+    Raises StorageFailed, also for a file that holds anything else, and leaves that as it is.
+    """
+    target = Path(os.path.realpath(path))
+    with storage(f"{path} cannot be read"):
+        # What goes to stdout would be lost with the file that /dev/stdout leads to.
+        foreign = descriptor_of(path) is not None or reserved(path) or target.is_symlink()
+        if path.is_file() and not foreign:
+            with path.open("rb", buffering=0) as file:
+                foreign = file.read(len(_BEGINNING)) not in (b"", _BEGINNING)
+        if foreign:
+            raise StorageFailed(f"{path} is not a metrics file of taskdb", "name another with --metrics-file")
+    # The collector runs as another user, and nothing in the file is secret.
+    write_atomically(target, exposition(label, record, seconds=seconds).encode(), mode=0o644)
+
+
+def exposition(label: str, record: Record, *, seconds: float) -> str:
+    """Return the metrics in Prometheus' text format; `seconds` is how long the last backup took."""
+    here, proof, drill = {"label": label}, record.verified, record.drilled
+    families: list[tuple[str, str, Samples]] = []
+    if proof:
+        taken = [(here, proof.taken_at.timestamp())]
+        # Somebody may have edited the names of tables in the history.
+        rows = [(here | {"table": escape(table)}, number) for table, number in proof.rows.items()]
+        families += [
+            ("last_success_timestamp_seconds", "When the last verified backup was taken.", taken),
+            ("duration_seconds", "How long it took, verification included.", [(here, seconds)]),
+            ("size_bytes", "The size of its archive.", [(here, proof.size)]),
+            ("rows", "How many rows of each table it holds.", rows),
+        ]
+    if drill:
+        help, drilled = "When an archive was last restored for trial.", [(here, drill.at.timestamp())]
+        families.append(("last_drill_timestamp_seconds", help, drilled))
+    return gauges((f"taskdb_backup_{name}", help, samples) for name, help, samples in families)

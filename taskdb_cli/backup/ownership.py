@@ -1,14 +1,13 @@
 """Find the archives of a database in a directory, and the newest good one of them.
 
 An archive belongs to a database if it has the identity of the database and the label in use. So databases
-with the same name, and copies with the same identity, never touch each other's archives. An archive without
-an identity was made by taskdb 0.1.0, or before the migration that adds the identity. It belongs to the
-database if it has the label in use, or the label that 0.1.0 used, and no other database in the directory
-uses that label.
+with the same name, and copies with the same identity, never touch each other's archives. An archive of taskdb
+0.1.0, or of a database before the migration that adds the identity, has none. It belongs to the database with
+its label, now or with 0.1.0, if no other database in the directory uses that label.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -20,8 +19,6 @@ from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.layout import Origin
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
 from taskdb_cli.models.vocabulary import in_words
-
-_MOST_REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,9 @@ class Holdings:
 
     def other_labels(self) -> list[str]:
         """Return the other labels under which the directory has archives with the database's identity."""
-        identity = self._owner.identity
-        found = {each.label for each in _owners(self._directory) if each.identity == identity is not None}
-        return sorted(found - {self._owner.label})
+        mine, owners = self._owner, _owners(self._everything, self._owner.label)
+        found = {each.label for each in owners if each.identity == mine.identity is not None}
+        return sorted(found - {mine.label})
 
     def latest(self, *, now: datetime, say: Callable[[str], object], read_anyway: bool = False) -> Path:
         """Return the newest archive of the database that is verified and not dated in the future.
@@ -98,7 +95,7 @@ class Holdings:
             if entry.taken_at > now:
                 skipped.append(f"{entry.path} is dated in the future")
                 continue
-            proof = self.record.proof_of(entry.path.name)
+            proof = self.record.of(entry.path.name).verified
             try:
                 if entry in self.unreadable:
                     raise self.unreadable[entry]
@@ -121,7 +118,7 @@ class Holdings:
         if labels:
             reasons.append(f"this database has archives under the label {', '.join(labels)}")
         nothing = f"there is no good archive of {self._owner.label} in {self._directory.path}"
-        message = "; ".join([nothing, *reasons[:_MOST_REASONS]])
+        message = "; ".join([nothing, *reasons[:5]])
         if damage:
             damage.message = message
             raise damage
@@ -135,11 +132,10 @@ class Holdings:
         A database without rows (not `occupied`) and without archives takes over the identity of the archive.
         Raises Conflict if it has rows or archives, and the archive is another database's.
         """
-        identity = self._owner.identity
         if self._owns(origin.label, origin):
             return None
         if not occupied and not any(
-            self._owns(entry.label, each) or identity == each.identity is not None
+            self._owns(entry.label, each) or self._owner.identity == each.identity is not None
             for entry, each in self._everything.items()
         ):
             return origin.identity
@@ -186,11 +182,8 @@ def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Own
     It is the owner of the archives under the labels of the database. If there are none, `anywhere` allows
     every owner in the directory; safety backups do not count. Raises InvalidInput if there are several.
     """
-    everybody = _owners(directory)
+    everybody = _owners(_origins(directory.entries())[0], owner.label)
     found = [each for each in everybody if each.label in owner.labels]
-    if not found and not owner.former_labels:
-        # Somebody chose the label, so it may be that of a safety backup.
-        found = _owners(directory, owner.label)
     if not found and anywhere:
         found = everybody
     if len(found) > 1:
@@ -216,20 +209,16 @@ def _describe(origin: Origin, here: str | None) -> str:
     return f"a database with {'another' if origin.identity else 'no'} identity at the same place, {here}"
 
 
-def _owners(directory: BackupDirectory, label: str | None = None) -> list[Owner]:
-    """Return every database with archives, or with archives under a label.
+def _owners(origins: Mapping[Entry, Origin], chosen: str) -> list[Owner]:
+    """Return every database that archives are of. Safety backups count only under the `chosen` label.
 
-    Without a label, safety backups do not count. Archives of taskdb 0.1.0 belong to a later database of the
-    same label.
+    Archives of taskdb 0.1.0 belong to a later database of the same label.
     """
-    origins, _ = _origins(
-        entry
-        for entry in directory.entries(label)
-        if label is not None or not entry.label.endswith(SAFETY_SUFFIX)
-    )
     found: dict[tuple[str | None, str], Owner] = {}
     for entry, origin in sorted(origins.items(), key=lambda each: each[1].identity is None):
         label = entry.label
+        if label.endswith(SAFETY_SUFFIX) and label != chosen:
+            continue
         if origin.identity is not None:
             former = former_labels(origin.place)
             found[origin.identity, label] = Owner(origin.identity, origin.place, label, former)

@@ -24,9 +24,6 @@ from taskdb_cli.services import migrate
 
 _log = logging.getLogger("taskdb.restore")
 
-Safety = Callable[[Content], object]
-"""Saves rows before they are deleted."""
-
 Rows = Mapping[Layout, Callable[[], Generator[bytes, None, None]]]
 """Rows that can be loaded: the tables, parents before their children, each with what reads its COPY text."""
 
@@ -63,7 +60,7 @@ def restore(
     *,
     replace: bool = False,
     damaged: Damaged | None = None,
-    safety: Safety | None = None,
+    safety: Callable[[Content], object] | None = None,
     identity: str | None = None,
     progress: Progress = silent,
     dry_run: bool = False,

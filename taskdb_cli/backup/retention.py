@@ -6,7 +6,7 @@ Days, ISO weeks and months are counted in UTC, so a change of the local clock ma
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from taskdb_cli.backup.archive import Archive
@@ -30,8 +30,7 @@ class Policy:
     """How many archives of a database to keep: the last ones, and the newest of each day, week and month.
 
     Days, weeks and months without an archive are not counted. The newest `at_least` archives are kept
-    whatever the other rules say. Raises InvalidInput for a negative number, and for a policy that would
-    keep nothing.
+    whatever the other rules say. Raises InvalidInput for a policy that would keep nothing.
     """
 
     last: int = 0
@@ -41,10 +40,6 @@ class Policy:
     at_least: int = 3
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) < 0:
-                option = f"--keep-{field.name.replace('_', '-')}"
-                raise InvalidInput(f"{option} cannot be negative", "give a number of archives")
         if not (self.last or self.daily or self.weekly or self.monthly):
             raise InvalidInput(
                 "no rule says which archives to keep, so all would go",
@@ -69,25 +64,14 @@ class Decision:
     reasons: tuple[str, ...]
     suspect: bool = False
 
-    def record(self) -> dict[str, object]:
-        """Return the decision as a record."""
-        return {
-            "archive": self.entry.path.name,
-            "taken_at": self.entry.taken_at,
-            "size": self.entry.size,
-            "keep": self.keep,
-            "reasons": "; ".join(self.reasons),
-        }
-
 
 def prune(
     directory: BackupDirectory, owner: Owner, policy: Policy, *, now: datetime, dry_run: bool = False
 ) -> Sequence[Decision]:
     """Delete the archives of a database that a policy does not keep; return the decision on each.
 
-    Archives of other databases under the same labels are kept, and are in the answer. Each archive of the
-    database is read and compared with its seal. Raises BackupRunning, and Incomplete if some archives could
-    not be deleted.
+    Those of other databases under the same labels are kept, and are in the answer. All of its own archives
+    are read and compared with their seals. Raises BackupRunning, and Incomplete if some cannot be deleted.
     """
     with ExitStack() as locks:
         if not dry_run:
@@ -164,9 +148,6 @@ def delete(directory: BackupDirectory, decisions: Sequence[Decision]) -> list[En
         failures.append({"file": str(directory.path), "reason": exc.message})
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise Incomplete(
-            f"pruning is not complete: {failures[0]['reason']}{more}",
-            "'taskdb backup prune' tries again",
-            failures,
-        )
+        what = f"pruning is not complete: {failures[0]['reason']}{more}"
+        raise Incomplete(what, "'taskdb backup prune' tries again", failures)
     return deleted

@@ -3,23 +3,15 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from dataclasses import replace as changed
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import count
+from glob import escape
+from itertools import chain, count
 from pathlib import Path
 
 from sqlalchemy import URL
 
-from taskdb_cli.backup.atomic import (
-    add_name,
-    discard,
-    make_directory,
-    open_partial,
-    publish,
-    replace,
-    storage,
-)
+from taskdb_cli.backup import atomic
 from taskdb_cli.database import Database
 from taskdb_cli.errors import Conflict
 from taskdb_cli.system import signals
@@ -46,13 +38,9 @@ def find_damaged(target: Database, now: datetime) -> Damaged | None:
     path = target.backend.file()
     if path is None or not path.is_file():
         return None
-    earlier: list[Path] = []
-    if path.stat().st_nlink > 1:
-        # A restore that was killed has given the file its other name already.
-        names = path.parent.iterdir()
-        earlier = sorted(
-            name for name in names if name.name.startswith(f"{path.name}.damaged-") and name.samefile(path)
-        )
+    # A restore that was killed has given the file its other name already.
+    names = path.parent.glob(f"{escape(path.name)}.damaged-*")
+    earlier = sorted(name for name in names if not name.is_symlink() and name.samefile(path))
     if earlier:
         what = f"a restore was stopped while it moved the file to {earlier[0].name}"
     elif not (what := find_damage(path)):
@@ -61,17 +49,14 @@ def find_damaged(target: Database, now: datetime) -> Damaged | None:
 
 
 def _free_name(path: Path, earlier: list[Path], now: datetime) -> Path:
-    for name in earlier:
-        pairs = [(_with(path, ending), _with(name, ending)) for ending in _ENDINGS]
-        if all(
-            _is_same(old, new) or not (os.path.lexists(old) and os.path.lexists(new)) for old, new in pairs
-        ):
-            return name
     stamp = f"{path.name}.damaged-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     names = (path.with_name(stamp if number == 1 else f"{stamp}-{number}") for number in count(1))
-    return next(
-        name for name in names if not any(os.path.lexists(_with(name, ending)) for ending in _ENDINGS)
-    )
+    for name in chain(earlier, names):
+        pairs = [(_with(path, ending), _with(name, ending)) for ending in _ENDINGS]
+        taken = [old for old, new in pairs if os.path.lexists(new) and not _is_same(old, new)]
+        if not taken or (name in earlier and not any(os.path.lexists(old) for old in taken)):
+            return name
+    raise AssertionError
 
 
 def _with(path: Path, ending: str) -> Path:
@@ -107,19 +92,17 @@ def open_target(
     if path is None or (not damaged and any(os.path.lexists(_with(path, ending)) for ending in _ENDINGS)):
         yield target
         return
-    make_directory(path.parent)
+    atomic.make_directory(path.parent)
     if not dry_run:
         signals.note_change(made=False)
-    stream = open_partial(path)
-    partial = Path(stream.name)
-    try:
-        with stream:
-            # Nobody else sees the temporary file, so it needs no journal.
-            options = changed(target.options, disposable=True, pool=None)
-            database = Database(URL.create("sqlite", database=str(partial)), options)
-            # Errors name the file of the target.
-            database.backend.place = target.backend.place
-            yield database
+    with atomic.open_partial(path) as stream:
+        partial = Path(stream.name)
+        # Nobody else sees the temporary file, so it needs no journal.
+        options = replace(target.options, disposable=True, pool=None)
+        database = Database(URL.create("sqlite", database=str(partial)), options)
+        # Errors name the file of the target.
+        database.backend.place = target.backend.place
+        yield database
         if dry_run:
             return
         with database.translating():
@@ -129,13 +112,11 @@ def open_target(
                 _take_place(partial, damaged)
             else:
                 try:
-                    publish(partial, path)
+                    atomic.publish(partial, path)
                 except Conflict as exc:
                     what = f"{path} was made by another process meanwhile"
                     raise Conflict(what, "look at what it holds, and try again") from exc
             signals.note_change(made=True)
-    finally:
-        discard(partial)
 
 
 def _take_place(partial: Path, damaged: Damaged) -> None:
@@ -156,24 +137,24 @@ def _take_place(partial: Path, damaged: Damaged) -> None:
     pairs = [(_with(path, ending), _with(kept, ending)) for ending in _ENDINGS]
     pairs = [(file, name) for file, name in pairs if os.path.lexists(file)]
     try:
-        with storage(f"{path} cannot be kept as {kept}"):
+        with atomic.storage(f"{path} cannot be kept as {kept}"):
             for file, name in pairs:
                 if not _is_same(file, name):
-                    add_name(file, name)
-        with storage(f"{path} cannot be moved aside"):
+                    atomic.add_name(file, name)
+        with atomic.storage(f"{path} cannot be moved aside"):
             for file, _ in pairs:
                 if file != path:
                     file.unlink(missing_ok=True)
         # SQLite would use a journal that another process has made meanwhile for the new file.
         _require_unchanged(path, not any(os.path.lexists(_with(path, ending)) for ending in SIDECARS))
-        replace(partial, path)
+        atomic.replace(partial, path)
     except BaseException:
         is_replaced = path.exists() and kept.exists() and not _is_same(path, kept)
         if not is_replaced:
             for file, name in pairs:
                 with suppress(OSError):
                     if not os.path.lexists(file):
-                        add_name(name, file)
+                        atomic.add_name(name, file)
                     if _is_same(file, name):
                         name.unlink()
         raise

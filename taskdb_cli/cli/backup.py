@@ -7,26 +7,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskdb_cli import errors
 from taskdb_cli.cli.backup_options import ArchiveArgument, Keep, Shelf
 from taskdb_cli.cli.options import Commands, DryRun, NotingGroup, optional, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.errors import (
-    Conflict,
-    DataCorrupt,
-    Incomplete,
-    Interrupted,
-    InvalidInput,
-    NotFound,
-    StorageFailed,
-    TaskdbError,
-)
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
 from taskdb_cli.system.paths import is_same, reserved
@@ -67,9 +59,9 @@ def main(
     if shelf.ctx.invoked_subcommand is not None:
         shelf.refuse_other_options()
         return
-    policy = keep.policy_if_any()
+    policy = keep.policy()
     if file is not None and (policy or drill or metrics_file):
-        raise InvalidInput(
+        raise errors.InvalidInput(
             "--file cannot be combined with --keep-…, --drill or --metrics-file", "leave them out"
         )
     if check_config:
@@ -97,9 +89,9 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     from taskdb_cli.backup.archive import Archive
 
     with Archive.open(shelf.find(archive, shelf.run.database, offline=True)) as found:
-        record, manifest = found.record(), found.manifest
+        manifest = found.manifest
     if output.format is Format.JSON:
-        show_json(record)
+        show_json({"archive": str(found.path), "size": found.size, "seal": found.seal, **manifest.record()})
         return
     origin, tables = manifest.origin, manifest.tables
     show_records(({"table": table.name, **vars(table)} for table in tables), CONTENTS, output)
@@ -120,17 +112,17 @@ def verify(
     ] = None,
 ) -> None:
     """Read archives from the first byte to the last; exit 7 if one is damaged."""
-    failures: list[TaskdbError] = []
+    failures: list[errors.TaskdbError] = []
     for archive in archives:
         try:
             _verify(shelf, archive, drill=drill, drill_url=drill_url)
-        except (NotFound, DataCorrupt, StorageFailed, Incomplete) as exc:
+        except (errors.NotFound, errors.DataCorrupt, errors.StorageFailed, errors.Incomplete) as exc:
             if len(archives) == 1:
                 raise
             shelf.run.say(exc.message)
             failures.append(exc)
     if failures:
-        worst = next((each for each in failures if isinstance(each, DataCorrupt)), failures[0])
+        worst = next((each for each in failures if isinstance(each, errors.DataCorrupt)), failures[0])
         worst.message = f"{len(failures)} of {len(archives)} archives did not pass: {worst.message}"
         raise worst
 
@@ -163,14 +155,24 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
     from taskdb_cli.backup import retention
     from taskdb_cli.services.migrate import identify
 
-    run, policy = shelf.run, keep.policy()
+    run, policy = shelf.run, retention.Policy(*astuple(keep))
     owner = shelf.owner(identify(run.database)[0])
     decisions = retention.prune(shelf.directory, owner, policy, now=run.now, dry_run=dry_run)
     if all(decision.suspect for decision in decisions):
         run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
         run.did(f"deleted {in_words({'archives': deleted})}", look="taskdb backup list")
-    show_records([decision.record() for decision in decisions], DECISIONS, output)
+    decided = (
+        {
+            "archive": each.entry.path.name,
+            "taken_at": each.entry.taken_at,
+            "size": each.entry.size,
+            "keep": each.keep,
+            "reasons": "; ".join(each.reasons),
+        }
+        for each in decisions
+    )
+    show_records(decided, DECISIONS, output)
 
 
 def _back_up(
@@ -180,7 +182,7 @@ def _back_up(
 
     But a failed test restore is DataCorrupt at once, because the backup is not good.
     """
-    from taskdb_cli.backup import create, metrics, retention
+    from taskdb_cli.backup import create, history, retention
     from taskdb_cli.backup.ownership import Holdings
 
     run, began = shelf.run, time.monotonic()
@@ -191,7 +193,7 @@ def _back_up(
     seconds = time.monotonic() - began
     _report(shelf, backup, output)
     owner = shelf.owner(backup.manifest.origin.identity)
-    failures: list[TaskdbError] = []
+    failures: list[errors.TaskdbError] = []
     if drill:
         with _going_on(failures):
             _drill(shelf, backup)
@@ -206,26 +208,26 @@ def _back_up(
     if metrics_file:
         with _going_on(failures):
             record = Holdings(shelf.directory, owner).record
-            metrics.write_metrics(metrics_file.absolute(), shelf.label, record, seconds=seconds)
+            history.write_metrics(metrics_file.absolute(), shelf.label, record, seconds=seconds)
     if failures:
         reasons = "; ".join(failure.message for failure in failures)
-        raise Incomplete(f"the backup is good, but {reasons}", failures[0].hint)
+        raise errors.Incomplete(f"the backup is good, but {reasons}", failures[0].hint)
 
 
 @contextmanager
-def _going_on(failures: list[TaskdbError]) -> Iterator[None]:
+def _going_on(failures: list[errors.TaskdbError]) -> Iterator[None]:
     try:
         yield
-    except (DataCorrupt, Interrupted):
+    except (errors.DataCorrupt, errors.Interrupted):
         raise
-    except TaskdbError as exc:
+    except errors.TaskdbError as exc:
         failures.append(exc)
     except OSError as exc:
-        failures.append(StorageFailed(f"{exc.filename or 'a file'}: {exc.strerror}"))
+        failures.append(errors.StorageFailed(f"{exc.filename or 'a file'}: {exc.strerror}"))
 
 
 def _report(shelf: Shelf, backup: Backup, output: Output) -> None:
-    run, place = shelf.run, shelf.run.maintained.backend.place
+    run, place, origin = shelf.run, shelf.run.maintained.backend.place, backup.manifest.origin
     run.log.rows = backup.manifest.rows
     run.did(f"backed up {place} to {backup.path}", look=f"taskdb backup show {quote(str(backup.path))}")
     # Cron sends a mail with everything that a job prints.
@@ -235,7 +237,8 @@ def _report(shelf: Shelf, backup: Backup, output: Output) -> None:
         size, rows = decimal(backup.size), in_words({"rows": backup.manifest.rows})
         run.say(f"backed up {rows} of {place} to {backup.path}: {size}, verified")
     if output.format is not None:
-        show_record(backup.record(), BACKUPS, output)
+        archive = {"archive": str(backup.path), "label": origin.label, "taken_at": origin.created_at}
+        show_record({**archive, "size": backup.size, "rows": backup.manifest.rows}, BACKUPS, output)
 
 
 def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
@@ -243,11 +246,11 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
 
     path = Path(file).absolute()
     if not file or not path.name or path.is_dir():
-        raise InvalidInput(f"--file {file!r} names no file", "name a new file, or - for stdout")
+        raise errors.InvalidInput(f"--file {file!r} names no file", "name a new file, or - for stdout")
     if os.path.lexists(path):
-        raise Conflict(f"{path} exists already", "choose another name, or - for stdout")
+        raise errors.Conflict(f"{path} exists already", "choose another name, or - for stdout")
     if reason := reserved(path):
-        raise InvalidInput(f"{path} is refused: {reason}", "choose another name")
+        raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
     run = shelf.run
     with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
         backup = create.save(content, path, label=shelf.label, now=run.now, progress=advance)
@@ -259,22 +262,19 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
 
     run, stdout = shelf.run, sys.stdout
     if stdout.isatty():
-        raise InvalidInput(
-            "refusing to write a binary archive to a terminal", "redirect stdout to a file or a pipe"
-        )
+        raise errors.InvalidInput("refusing to write a binary archive to a terminal", "redirect stdout")
     if output.format is not None:
-        raise InvalidInput("--output cannot be combined with an archive on stdout", "leave one of them out")
+        raise errors.InvalidInput("--output cannot be combined with an archive on stdout", "leave one out")
     if run.settings.log.file and is_same(run.settings.log.file, Path("/dev/stdout")):
-        raise InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
+        raise errors.InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
     with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
         try:
             manifest = create.write(content, stdout.buffer, label=shelf.label, now=run.now, progress=advance)
             stdout.buffer.flush()
         except OSError as exc:
             # Half an archive is a failure, even if the reader has closed the pipe.
-            raise StorageFailed(
-                f"stdout cannot be written: {exc.strerror}", "the output is not a complete archive"
-            ) from exc
+            what = f"stdout cannot be written: {exc.strerror}"
+            raise errors.StorageFailed(what, "the output is not a complete archive") from exc
         run.log.rows = manifest.rows
 
 

@@ -52,24 +52,16 @@ class Keep:
     keep_monthly: Annotated[int, _number("Keep the newest archive of each of N months.")] = 0
     keep_at_least: Annotated[int, _number("Always keep the N newest good archives.", show_default=True)] = 3
 
-    def policy(self) -> Policy:
-        """Return the policy; raise InvalidInput if it would keep nothing."""
+    def policy(self) -> Policy | None:
+        """Return the policy, or None if no option says which archives to keep."""
         from taskdb_cli.backup.retention import Policy
 
-        return Policy(*astuple(self))
-
-    def policy_if_any(self) -> Policy | None:
-        """Return the policy, or None if no option says which archives to keep."""
-        chosen = self.keep_last or self.keep_daily or self.keep_weekly or self.keep_monthly
-        return self.policy() if chosen else None
+        return Policy(*astuple(self)) if any(astuple(self)[:-1]) else None
 
 
 @dataclass
 class Shelf:
-    """The options that say where the archives of a run are and how their names begin, and what follows.
-
-    Options of the group before the subcommand count too. Raises InvalidInput for an impossible label.
-    """
+    """Where archives are, and their label, by the options of a command or its group; raise InvalidInput."""
 
     ctx: typer.Context
     given_directory: Directory = None
@@ -109,10 +101,8 @@ class Shelf:
         chosen = self.given_directory or self.run.settings.backup_dir or default_backup_directory()
         if str(chosen).lower().startswith(("postgres:", "postgresql:", "postgresql+")):
             # Directories would be made whose names hold its password.
-            raise InvalidInput(
-                "the backup directory is the address of a database",
-                "name a directory with --dir or TASKDB_BACKUP_DIR",
-            )
+            what = "the backup directory is the address of a database"
+            raise InvalidInput(what, "name a directory with --dir or TASKDB_BACKUP_DIR")
         return BackupDirectory(chosen.absolute())
 
     def directory_of(self, archive: str) -> BackupDirectory:
@@ -157,27 +147,21 @@ class Shelf:
         return Owner(identity, backend.place, default_label(backend.name, backend.distinction), former)
 
     def find(
-        self,
-        archive: str,
-        database: Database,
-        *,
-        offline: bool = False,
-        damaged: bool = False,
-        read_anyway: bool = False,
+        self, archive: str, database: Database | None, *, offline: bool = False, read_anyway: bool = False
     ) -> Path:
         """Return the path of the archive that a person means; 'latest' is the newest one of the database.
 
-        The label decides for a database that is new or `damaged`, which is not opened, and with `offline`
-        also for one that cannot be reached. A caller that will `read_anyway` checks the seal itself.
+        The label decides for a database that is new, or that nobody may open (None), and with `offline` also
+        for one that cannot be reached. A caller that will `read_anyway` checks the seal itself.
         """
         from taskdb_cli.backup.ownership import Holdings, presumed
         from taskdb_cli.services.migrate import identify
 
         if archive != "latest":
             return self.directory_of(archive).find(archive)
-        identity, holds_rows, reached = None, False, not damaged
+        identity, holds_rows = None, False
         try:
-            if reached:
+            if database:
                 identity, holds_rows = identify(database)
         except DatabaseMissing:
             pass
@@ -185,12 +169,11 @@ class Shelf:
             if not offline:
                 raise
             self.run.say(f"choosing by the label alone: {exc.message}")
-            reached = False
-        owner = self.owner(identity)
-        if not reached or not (holds_rows or Holdings(self.directory, owner).own):
-            owner = presumed(self.directory, owner, anywhere=not (damaged or self.chosen_label))
-        held = Holdings(self.directory, owner)
-        return held.latest(now=self.run.now, say=self.run.say, read_anyway=read_anyway)
+        found = Holdings(self.directory, owner := self.owner(identity))
+        if not (holds_rows or found.own):
+            anywhere = database is not None and not self.chosen_label
+            found = Holdings(self.directory, presumed(self.directory, owner, anywhere=anywhere))
+        return found.latest(now=self.run.now, say=self.run.say, read_anyway=read_anyway)
 
     def saying(self, backup: Callable[[], Backup], what: str) -> None:
         """Take a backup before something else, and say where it is. It need not be recorded."""

@@ -52,7 +52,7 @@ def restore(
     run, target = shelf.run, shelf.run.maintained
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
-    path = shelf.find(archive, target, damaged=damaged is not None)
+    path = shelf.find(archive, None if damaged else target)
     manifest, held = service.preview(target, path, damaged=damaged, trial=options.dry_run)
     identity = None
     if not from_other_database and held.identity != manifest.origin.identity:
@@ -100,7 +100,7 @@ def _load(
     empty target after this are not replaced, because nobody was asked.
     """
     from taskdb_cli.backup import restore as service
-    from taskdb_cli.backup.create import keep
+    from taskdb_cli.backup.create import take
     from taskdb_cli.backup.directory import SAFETY_SUFFIX, default_label
 
     run, place, loss = shelf.run, target.backend.place, ""
@@ -117,7 +117,7 @@ def _load(
     def save(content: Content) -> None:
         # The label names the database whose rows are replaced, whatever archive is restored.
         label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
-        backup = partial(keep, content, shelf.directory, label=label, now=run.now)
+        backup = partial(take, content, shelf.directory, label=label, now=run.now)
         shelf.saying(backup, "backed up the rows to be replaced to")
 
     doing, done = ("restore", "restored") if isinstance(source, Path) else ("copy", "copied")

@@ -246,20 +246,19 @@ def test_strays_are_parts_that_nobody_writes_and_what_only_looks_like_an_archive
     put(directory, "tasks.taskdb.json")
     put(directory, "notes.txt")
     put(directory, partial_name("notes.txt"))
-    written_now = open_partial(directory.path / NAME)
-    expected = [
-        put(directory, name)
-        for name in (
-            partial_name(NAME),
-            # The process id of a run that died may be another process's by now.
-            partial_name(NAME, os.getpid()),
-            partial_name(NAME, 1),
-            partial_name("tasks.taskdb.json"),
-            partial_name("x.taskdb.zip", 10**30),
-            "copy of tasks.taskdb.zip",
-            "tasks-20261399T000000.000000Z.taskdb.zip",
-        )
+    names = [
+        partial_name(NAME),
+        # The process id of a run that died may be another process's by now.
+        partial_name(NAME, os.getpid()),
+        partial_name(NAME, 1),
+        partial_name("tasks.taskdb.json"),
+        partial_name("x.taskdb.zip", 10**30),
+        "copy of tasks.taskdb.zip",
+        "tasks-20261399T000000.000000Z.taskdb.zip",
     ]
-    with written_now:
+    with open_partial(directory.path / NAME) as stream:
+        written_now = Path(stream.name)
+        expected = [put(directory, name) for name in names]
         assert directory.strays() == sorted(expected)
-    assert directory.strays() == sorted([*expected, Path(written_now.name)])
+    written_now.touch()
+    assert directory.strays() == sorted([*expected, written_now])

@@ -334,12 +334,6 @@ def test_a_policy_that_keeps_nothing_is_refused(at_least):
     assert "--keep-last" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["last", "daily", "weekly", "monthly", "at_least"])
-def test_a_negative_number_is_refused(name):
-    with pytest.raises(InvalidInput, match=f"--keep-{name.replace('_', '-')} cannot be negative"):
-        Policy(**({"last": 1} | {name: -1}))
-
-
 # What holds for all of them
 
 numbers = st.integers(0, 6)

@@ -234,7 +234,13 @@ def test_a_disk_that_gives_back_another_archive(taskdb, filled, shelf, url, monk
     older = next(shelf.glob("*.zip")).read_bytes()
     execute(url, "UPDATE tasks SET title = 'Changed' WHERE id = 1")
     with monkeypatch.context() as patch:
-        patch.setattr(taking, "sync", lambda stream: Path(stream.name).write_bytes(older))
+        read = taking.read_back
+
+        def read_another(path, expected):
+            path.write_bytes(older)
+            return read(path, expected=expected)
+
+        patch.setattr(taking, "read_back", read_another)
         failed = taskdb("backup", expect=7)
         file = taskdb("backup", "--file", shelf / "one.zip", expect=7)
     assert failed.err.count("\n") == file.err.count("\n") == 1
@@ -250,12 +256,12 @@ def test_rows_that_are_not_those_of_the_manifest(taskdb, filled, shelf, monkeypa
     before = archives(shelf)
     with monkeypatch.context() as patch:
 
-        def write_right_hashes_again(stream):
-            stream.flush()
+        def read_right_hashes_again(path, expected):
             patch.undo()
+            return taking.read_back(path, expected=expected)
 
         patch.setattr(Digest, "sha256", property(lambda _: "0" * 64))
-        patch.setattr(taking, "sync", write_right_hashes_again)
+        patch.setattr(taking, "read_back", read_right_hashes_again)
         assert "manifest" in taskdb("backup", expect=7).err
     assert archives(shelf) == before
     assert leftovers(shelf) == []
