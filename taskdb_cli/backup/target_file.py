@@ -13,6 +13,8 @@ from sqlalchemy import URL
 
 from taskdb_cli.backup import atomic
 from taskdb_cli.database import Database
+from taskdb_cli.database.sqlite.connection import keep_wal
+from taskdb_cli.database.sqlite.damage import find_damage
 from taskdb_cli.errors import Conflict
 from taskdb_cli.system import signals
 from taskdb_cli.system.paths import SIDECARS
@@ -33,8 +35,6 @@ class Damaged:
 
 def find_damaged(target: Database, now: datetime) -> Damaged | None:
     """Return the file of a database if it is damaged; change nothing."""
-    from taskdb_cli.database.sqlite.damage import find_damage
-
     path = target.backend.file()
     if path is None or not path.is_file():
         return None
@@ -49,14 +49,14 @@ def find_damaged(target: Database, now: datetime) -> Damaged | None:
 
 
 def _free_name(path: Path, earlier: list[Path], now: datetime) -> Path:
-    stamp = f"{path.name}.damaged-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    names = (path.with_name(stamp if number == 1 else f"{stamp}-{number}") for number in count(1))
-    for name in chain(earlier, names):
+    def is_free(name: Path) -> bool:
         pairs = [(_with(path, ending), _with(name, ending)) for ending in _ENDINGS]
         taken = [old for old, new in pairs if os.path.lexists(new) and not _is_same(old, new)]
-        if not taken or (name in earlier and not any(os.path.lexists(old) for old in taken)):
-            return name
-    raise AssertionError
+        return not taken or (name in earlier and not any(os.path.lexists(old) for old in taken))
+
+    stamp = f"{path.name}.damaged-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    names = (path.with_name(stamp if number == 1 else f"{stamp}-{number}") for number in count(1))
+    return next(filter(is_free, chain(earlier, names)))
 
 
 def _with(path: Path, ending: str) -> Path:
@@ -85,8 +85,6 @@ def open_target(
     `dry_run`. A damaged file is kept under another name. Raises StorageFailed, and Conflict if another
     process has made or changed the file of the target meanwhile.
     """
-    from taskdb_cli.database.sqlite.connection import keep_wal
-
     path = target.backend.file()
     # SQLite would take a journal that was left behind for the journal of a file that is put there.
     if path is None or (not damaged and any(os.path.lexists(_with(path, ending)) for ending in _ENDINGS)):
@@ -123,8 +121,7 @@ def _take_place(partial: Path, damaged: Damaged) -> None:
     """Keep a damaged file and its journals under another name, and give its own name to a new file.
 
     One of the two files has the name at any moment, and no file is ever deleted or overwritten. Raises
-    Conflict if another process has changed the damaged file meanwhile, or StorageFailed. Then the damaged
-    file is where it was.
+    StorageFailed, and Conflict if another process changed the damaged file. Then that is where it was.
     """
     path, kept = damaged.path, damaged.kept
     _require_unchanged(path, path.exists() and _state(path) == damaged.seen)
