@@ -1,10 +1,9 @@
 """taskdb stats: numbers about tasks."""
 
-from __future__ import annotations
-
 import sys
 from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +12,6 @@ from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.output.formats import FIGURES, TASKS, Format, plain
-
-if TYPE_CHECKING:
-    from taskdb_cli.services.stats import Stats
 
 WEEKS = 12
 
@@ -31,33 +27,19 @@ def stats(
     monday = today - timedelta(days=today.weekday())
     days = [monday + timedelta(weeks=number) for number in range(1 - WEEKS, 2)]
     boundaries = [datetime.combine(day, time.min).astimezone() for day in days]
-    found = run.database.read(
-        lambda session: services.stats.collect(session, user, now=run.now, boundaries=boundaries)
-    )
+    collect = partial(services.stats.collect, owner=user, now=run.now, boundaries=boundaries)
+    found = run.database.read(collect)
     format = output.format_for(sys.stdout)
     if format is Format.TABLE:
         from taskdb_cli.output.tables import print_stats
 
         print_stats(found, sys.stdout)
     elif format is Format.JSON:
-        show_json(_report(found))
+        oldest = found.oldest_open
+        show_json({**found.report(), "oldest_open": oldest and plain(oldest, TASKS.fields)})
     else:
-        figures = _flatten(_report(found)).items()
+        figures = _flatten(found.report()).items()
         show_records(({"figure": name, "value": value} for name, value in figures), FIGURES, output)
-
-
-def _report(stats: Stats) -> dict[str, Any]:
-    return {
-        "total": stats.total,
-        "by_status": {status.value: number for status, number in stats.by_status.items()},
-        "by_priority": {priority.word: number for priority, number in stats.by_priority.items()},
-        "overdue": stats.overdue,
-        "weeks": [
-            {"start": f"{week.start:%Y-%m-%d}", "created": week.created, "completed": week.completed}
-            for week in stats.weeks
-        ],
-        "oldest_open": plain(stats.oldest_open, TASKS.fields) if stats.oldest_open else None,
-    }
 
 
 def _flatten(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """taskdb token: access tokens of the HTTP API."""
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -40,9 +41,8 @@ def create(
     expires_at = None if expires is None else parse_expiry(expires, now=run.now)
     given = TokenCreate.checked({"name": name, "scope": scope, "expires_at": expires_at})
     secret = services.token.generate()
-    made = run.database.write(
-        lambda session: services.token.create(session, given, secret, now=run.now, owner=user)
-    )
+    create_token = partial(services.token.create, given=given, secret=secret, now=run.now, owner=user)
+    made = run.database.write(create_token)
     bare = output.format in (None, Format.TABLE)
     try:
         if bare:

@@ -87,9 +87,8 @@ def update(
     run = invocation(ctx)
     values = {"email": email, "name": name, "is_active": active}
     given = UserUpdate.checked({field: value for field, value in values.items() if value is not None})
-    changed = run.database.write(
-        lambda session: services.user.change(session, user, given, now=run.now, if_version=if_version)
-    )
+    change = partial(services.user.change, ref=user, given=given, now=run.now, if_version=if_version)
+    changed = run.database.write(change)
     if changed.updated_at == run.now:
         run.did(f"updated user {changed.id}", look=f"taskdb user show {changed.id}")
     show_record(user_record(changed), USERS, output)

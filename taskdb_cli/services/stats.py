@@ -42,6 +42,20 @@ class Stats:
         """How many tasks there are."""
         return sum(self.by_status.values())
 
+    def report(self) -> dict[str, Any]:
+        """Return the numbers as programs are told them."""
+        return {
+            "total": self.total,
+            "by_status": {status.value: number for status, number in self.by_status.items()},
+            "by_priority": {priority.word: number for priority, number in self.by_priority.items()},
+            "overdue": self.overdue,
+            "weeks": [
+                {"start": f"{week.start:%Y-%m-%d}", "created": week.created, "completed": week.completed}
+                for week in self.weeks
+            ],
+            "oldest_open": self.oldest_open,
+        }
+
 
 def collect(session: Session, owner: str | None, *, now: datetime, boundaries: Sequence[datetime]) -> Stats:
     """Return the numbers; each week reaches from one of the `boundaries` to the next.
