@@ -146,17 +146,15 @@ def change(
     A task that has the values already is left as it is. Raises TaskNotFound naming every missing
     one, UserNotFound, ExternalIdTaken, or StaleVersion when a task is not at `if_version`.
     """
-    user = users.get(session, owner) if owner is not None else None
     changes = given.model_dump(exclude_unset=True)
-    if user is not None:
-        changes["user_id"] = user.id
+    if owner is not None:
+        changes["user_id"] = users.get_id(session, owner)
     wanted = _possible(ids)
-    new_owner = user and user.email
 
     def write() -> dict[int, Record]:
         with explained(
-            tasks_user_id_external_id_key=ExternalIdTaken(None, new_owner),
-            tasks_user_id_fkey=UserNotFound(new_owner),
+            tasks_user_id_external_id_key=ExternalIdTaken(None, owner),
+            tasks_user_id_fkey=UserNotFound(owner),
         ):
             return _update_tasks(session, wanted, changes, now=now, version=if_version)
 
