@@ -39,6 +39,7 @@ USERS = "tests/services/test_user.py -k sqlite"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
 RACES = "tests/services/test_concurrency.py -k 'postgresql and (changes or version)'"
 LISTS = "tests/services/listing -k sqlite"
+CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
 IMPORTS = "tests/services/test_row_locks.py -k import"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py -k 'not postgresql'"
@@ -125,8 +126,8 @@ MUTANTS = (
     Mutant(f"{LISTING}/filters.py", '_at"] >= moment', '_at"] > moment', LISTS),
     Mutant(f"{LISTING}/filters.py", '_at"] < moment', '_at"] <= moment', LISTS),
     Mutant(f"{LISTING}/filters.py", 'in (_ESCAPE, "%", "_"):', 'in ("%", "_"):', LISTS),
-    Mutant(CURSOR, "checksum != _checksum(body, listing)", "False", LISTS),
-    Mutant(CURSOR, "if not order.holds(position):", "if False:", LISTS),
+    Mutant(CURSOR, "checksum != _checksum(body, listing)", "False", CURSORS),
+    Mutant(CURSOR, "if not order.holds(position):", "if False:", CURSORS),
     # Archives, backups and restores.
     Mutant(f"{BACKUP}/restore.py", "if held.rows or damaged or trial:", "if damaged or trial:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),
