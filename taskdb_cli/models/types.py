@@ -123,21 +123,31 @@ def timestamp_type() -> TypeEngine[datetime]:
 class NoUppercase(FunctionElement[bool]):
     """True when a text holds none of the letters A to Z."""
 
+    inherit_cache = True
+
 
 class OneLine(FunctionElement[bool]):
     """True when a text holds no control character at all."""
+
+    inherit_cache = True
 
 
 class PlainText(FunctionElement[bool]):
     """True when a text holds no control character other than tab, newline and carriage return."""
 
+    inherit_cache = True
+
 
 class IsTimestamp(FunctionElement[bool]):
     """True when a column holds a real point in time between the years 1 and 9999."""
 
+    inherit_cache = True
+
 
 class IsUuid(FunctionElement[bool]):
     """True when a text is a UUID in lower case."""
+
+    inherit_cache = True
 
 
 def check(table: str, rule: str, expression: ColumnElement[bool]) -> CheckConstraint:
