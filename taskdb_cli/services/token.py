@@ -26,11 +26,8 @@ SECRET_BYTES = 32
 _tokens, _users = AccessToken.metadata.tables["access_tokens"], User.metadata.tables["users"]
 _WITH_USER = _tokens.outerjoin(_users, _users.c.id == _tokens.c.user_id)
 # Every request of the HTTP API runs this. To build it takes longer than to run it.
-_BY_HASH = (
-    select(_tokens, _users.c.is_active)
-    .select_from(_WITH_USER)
-    .where(_tokens.c.token_hash == bindparam("digest"))
-)
+_WITH_STATE = select(_tokens, _users.c.is_active).select_from(_WITH_USER)
+_BY_HASH = _WITH_STATE.where(_tokens.c.token_hash == bindparam("digest"))
 
 
 @dataclass(frozen=True)
