@@ -156,7 +156,7 @@ def test_a_bad_record_is_named_with_its_place(ann, name, content, place, reason)
         ("t", "", [], "t is empty"),
         ("t.json", '{\n"title": "a"\n}\n', [], "t.json is not a JSON array of objects"),
         ("t.json", "3", [], "t.json is not a JSON array of objects"),
-        ("t.json", "[]", ["--from", "ndjson"], "t.json holds a JSON array, not one object a line"),
+        ("t.json", "[]", ["--from", "ndjson"], "t.json is not one JSON object a line"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(ann, name, content, options, message):

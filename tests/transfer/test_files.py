@@ -23,8 +23,8 @@ GOOD = '{"title":"good"}'
 ISO = "is not an ISO 8601 time such as 2026-12-01T17:00:00Z"
 REAL = "is not a real point in time between the years 1 and 9999"
 STATUSES = "status must be one of todo, in_progress, done, cancelled"
-COMMAS = "must have commas between the columns"
-KNOWN = f"these are: {', '.join(TASK_FIELDS)}"
+COLUMNS = "line 1: must name the columns, with commas"
+KNOWN = f"is not a known field (these are: {', '.join(TASK_FIELDS)})"
 PRIORITIES = "priority must be one of low, medium, high, urgent"
 CSV, JSON, NDJSON, TASKWARRIOR = FileFormat
 
@@ -60,21 +60,21 @@ def read(content, format=None, *, kind=read_tasks, **options):
         (CSV, 'title\n"two\nlines"\n', "line 2: title holds the control character U+000A"),
         (CSV, 'title,description\n"a","b\nb"\n,c\n', "line 4: title is missing"),
         (CSV, "title\n   \n", "line 2: title is empty"),
-        (CSV, "title,status\na,b,c\n", "line 2: has too many cells: 3, but there are 2 columns"),
-        (CSV, "title,status\na\n", "line 2: has too few cells: 1, but there are 2 columns"),
+        (CSV, "title,status\na,b,c\n", "line 2: has another number of cells than the header: 3, not 2"),
+        (CSV, "title,status\na\n", "line 2: has another number of cells than the header: 1, not 2"),
         (CSV, "title\n" + 501 * "x", "line 2: title has 501 characters; at most 500 fit"),
         (CSV, 'title\n"\n', "line 2: is not valid CSV: unexpected end of data"),
         (CSV, 'title\n"a"b\n', "line 2: is not valid CSV: ',' expected after '\"'"),
         (CSV, "title\na\rb\n", "line 2: is not valid CSV: new-line character seen in unquoted field"),
         (CSV, 'title\n"' + 200_000 * "x", "line 2: is not valid CSV: field larger than field limit (131072)"),
-        (CSV, "", "line 1: must name the columns, but is empty"),
-        (CSV, "Buy milk,todo\n", f"line 1: must name the columns: 'Buy milk' is not a known field ({KNOWN})"),
-        (CSV, "Title\n", f"line 1: must name the columns: 'Title' is not a known field ({KNOWN})"),
-        (CSV, "title;status\na;todo\n", f"line 1: {COMMAS}"),
-        (CSV, "sep=;\ntitle;status\n", f"line 1: {COMMAS}"),
-        (CSV, "title\tstatus\na\ttodo\n", f"line 1: {COMMAS}"),
-        (CSV, "title,\n", "line 1: has no name for column 2"),
-        (CSV, "title,status,,\n", "line 1: has no name for column 3"),
+        (CSV, "", "line 1: must name a column title"),
+        (CSV, "Buy milk,todo\n", f"{COLUMNS} between them: 'Buy milk' {KNOWN}"),
+        (CSV, "Title\n", f"{COLUMNS} between them: 'Title' {KNOWN}"),
+        (CSV, "title;status\na;todo\n", COLUMNS),
+        (CSV, "sep=;\ntitle;status\n", COLUMNS),
+        (CSV, "title\tstatus\na\ttodo\n", COLUMNS),
+        (CSV, "title,\n", COLUMNS),
+        (CSV, "title,status,,\n", COLUMNS),
         (CSV, "title,title\n", "line 1: names the column title twice"),
         (CSV, "status\ntodo\n", "line 1: must name a column title"),
         (CSV, "title,status\na,open\n", f"line 2: {STATUSES}, not 'open'"),
@@ -103,6 +103,7 @@ def read(content, format=None, *, kind=read_tasks, **options):
         (JSON, f"[{GOOD},3]", "record 2: is not a JSON object"),
         (JSON, f'[{GOOD},{{"title":"b', "record 2: is cut off: the file ends before the array does"),
         (JSON, f"[{GOOD},", "record 2: is cut off: the file ends before the array does"),
+        (JSON, f'[{GOOD},"{2 * LONGEST_RECORD * "x"}"]', f"record 2: is longer than {LONGEST_RECORD}"),
         (JSON, f"[{GOOD}", "record 1: is not followed by a comma or the end of the array"),
         (JSON, f"[{GOOD} {GOOD}]", "record 1: is not followed by a comma or the end of the array"),
         (JSON, f"[{GOOD}] x", "record 1: is the last of the array, but the file goes on behind it"),
