@@ -90,8 +90,8 @@ MUTANTS = (
     Mutant(USER, "order_by(col(Task.id)).with_for_update()", "order_by(col(Task.id))", LOCKS),
     Mutant(USER, ".order_by(col(Task.id)).with_for_update()", ".with_for_update()", LOCKS),
     Mutant(USER, "user = get(session, ref, lock=True)", "user = get(session, ref)", RACES),
-    Mutant(f"{TRANSFER}/staging.py", ".order_by(table.c.id).with_for_update(of=table)", "", IMPORTS),
-    Mutant(f"{TRANSFER}/staging.py", ".order_by(table.c.id).with_for", ".with_for", IMPORTS),
+    Mutant(f"{TRANSFER}/staging.py", ".order_by(old.id).with_for_update(of=self.target)", "", IMPORTS),
+    Mutant(f"{TRANSFER}/staging.py", ".order_by(old.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
     Mutant(

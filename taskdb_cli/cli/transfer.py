@@ -16,23 +16,16 @@ import typer
 from taskdb_cli.cli.context import Invocation, tell
 from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
 from taskdb_cli.cli.progress import progress
-from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, InvalidRecords
+from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.system import signals
 from taskdb_cli.times import parse_iso
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlmodel import Session
 
-    from taskdb_cli.transfer.files import Source
     from taskdb_cli.transfer.staging import Batch, Outcome
-
-STDIN = "standard input"
-MOST_DETAILS = 1000
-
 
 _FROM = typer.Option("--from", help="The file's format; auto looks at its name and beginning.")
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
@@ -78,35 +71,38 @@ def import_file(
     if not dry_run:
         # Reading takes long. A user who stops it is told that nothing was imported.
         signals.note_change(made=False)
-    details: list[dict[str, str]] = []
-
-    def parse_time(text: str, end_of_day: bool) -> datetime:
-        return parse_iso(text, end_of_day=end_of_day)
+    name = "standard input" if path == "-" else path
 
     def report(place: str, reason: str) -> None:
         if output is not Format.JSON:
             tell(f"{name}:{place}: {reason}")
-        elif len(details) < MOST_DETAILS:
-            details.append({"place": place, "reason": reason})
 
-    with _opened(path) as (file, name):
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        with progress(run, "reading", total=size, then="writing") as advance:
-            source = Source.open(file, name, None if format == "auto" else FileFormat(format))
+    with (
+        _opened(path) as file,
+        progress(run, "reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
+    ):
+        source = Source.open(file, name, None if format == "auto" else FileFormat(format))
+        with Batch(source, parse_time=parse_iso, report=report, progress=advance) as batch:
+            read(batch)
+            # A database is made only for what will be written to it.
+            database = run.database if dry_run or batch.invalid else run.database_made_if_missing()
             try:
-                with Batch(source, parse_time=parse_time, report=report, progress=advance) as batch:
-                    read(batch)
-                    outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
-            except InvalidRecords as exc:
-                exc.details = details
+                outcome = database.write(lambda session: bring_in(session, batch), dry_run=dry_run)
+            except DatabaseMissing:
+                batch.require_all_valid()
                 raise
-    run.log.rows = outcome.created + outcome.updated + outcome.unchanged
-    run.say(f"{'dry run: ' if dry_run else ''}{_describe(outcome, source)}")
+    counts = {"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged}
+    run.log.rows = sum(counts.values())
+    said = [", ".join(f"{number} {what}" for what, number in counts.items())]
+    if outcome.without_external_id:
+        said.append(f"{outcome.without_external_id} have no external id: another import creates them again")
+    if source.format is FileFormat.TASKWARRIOR:
+        said.append("skipped id and urgency (Taskwarrior recomputes them)")
+    run.say(f"{'dry run: ' if dry_run else ''}{'; '.join(said)}")
     if not dry_run and (outcome.created or outcome.updated):
         run.did(f"imported: {outcome.created} created, {outcome.updated} updated", look=look)
     if output is Format.JSON:
-        show_json({"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged})
+        show_json(counts)
 
 
 def print_export(records: Iterable[Record], view: View, output: ExportOutput) -> None:
@@ -114,49 +110,24 @@ def print_export(records: Iterable[Record], view: View, output: ExportOutput) ->
     show_records(records, view, Output(Format(output.format), output.csv_safe))
 
 
-def _bring_in(
-    run: Invocation, batch: Batch, bring_in: Callable[[Session, Batch], Outcome], *, dry_run: bool
-) -> Outcome:
-    # A database is made only for what will be written to it.
-    writes = not (dry_run or batch.invalid)
-    database = run.database_made_if_missing() if writes else run.database
-    try:
-        return database.write(lambda session: bring_in(session, batch), dry_run=dry_run)
-    except DatabaseMissing:
-        batch.require_all_valid()
-        raise
-
-
-def _describe(outcome: Outcome, source: Source) -> str:
-    parts = [f"{outcome.created} created, {outcome.updated} updated, {outcome.unchanged} unchanged"]
-    if outcome.without_external_id:
-        parts.append(f"{outcome.without_external_id} have no external id: another import creates them again")
-    if source.format is FileFormat.TASKWARRIOR:
-        from taskdb_cli.transfer.taskwarrior import COMPUTED
-
-        parts.append(f"skipped {' and '.join(COMPUTED)} (Taskwarrior recomputes them)")
-    return "; ".join(parts)
-
-
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
+def _opened(path: str) -> Iterator[BinaryIO]:
     """Open a file to read twice, because its beginning says which format it has. A pipe is copied first."""
     with ExitStack() as stack:
         if path == "-":
             if sys.stdin is None:
-                raise InvalidInput(f"there is no {STDIN}")
-            name, file = STDIN, cast("BinaryIO", sys.stdin.buffer)
+                raise InvalidInput("there is no standard input")
+            file = cast("BinaryIO", sys.stdin.buffer)
         else:
             try:
-                name, file = path, stack.enter_context(open(path, "rb"))  # noqa: PTH123
+                file = stack.enter_context(open(path, "rb"))  # noqa: PTH123
             except FileNotFoundError:
                 raise FileMissing(path) from None
             except IsADirectoryError:
-                raise InvalidInput(
-                    f"{path} is a directory", "name a file; '-' reads standard input"
-                ) from None
+                hint = "name a file; '-' reads standard input"
+                raise InvalidInput(f"{path} is a directory", hint) from None
         if path == "-" or not file.seekable():
             copy = cast("BinaryIO", stack.enter_context(TemporaryFile()))
             shutil.copyfileobj(file, copy)
             file = copy
-        yield file, name
+        yield file

@@ -1,37 +1,24 @@
 """The valid records of a file: kept aside while it is read, then put into a temporary table."""
 
 import pickle
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from itertools import islice
 from tempfile import TemporaryFile, gettempdir
 from typing import Any, Self
 
-from pydantic import ValidationError
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    DateTime,
-    FromClause,
-    MetaData,
-    Select,
-    Table,
-    case,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
 from sqlmodel import Session, SQLModel
 
 from taskdb_cli.database import bulk_insert
 from taskdb_cli.errors import InvalidRecords, StorageFailed
 from taskdb_cli.models.fields import reasons
 from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
+from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.text.escaping import brief, one_line
 from taskdb_cli.transfer.files import Source
 
@@ -40,6 +27,7 @@ Row = tuple[Any, ...]
 
 BATCH_ROWS = 1000
 LONGEST_REASON = 500
+MOST_DETAILS = 1000
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class Outcome:
     created: int
     updated: int
     unchanged: int
-    without_external_id: int = 0
+    without_external_id: int
 
 
 class Batch:
@@ -57,7 +45,7 @@ class Batch:
 
     `read` fills it, and leaving a `with` statement deletes the rows. `report` is told of every problem as
     soon as it is found: where the record is, and why it cannot be imported, on one line. `parse_time` reads
-    an ISO 8601 time; its flag says whether a date alone means its end. `progress` is told how many bytes
+    an ISO 8601 time; `end_of_day` says whether a date alone means its end. `progress` is told how many bytes
     have been read.
     """
 
@@ -65,7 +53,7 @@ class Batch:
         self,
         source: Source,
         *,
-        parse_time: Callable[[str, bool], datetime],
+        parse_time: Callable[..., datetime],
         report: Callable[[str, str], None],
         progress: Callable[[int], None],
     ) -> None:
@@ -73,10 +61,10 @@ class Batch:
         self.parse_time = parse_time
         self.valid = 0
         self.invalid = 0
+        self._details: list[dict[str, str]] = []
         self._report = report
         self._progress = progress
         self._file = TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-        self._pending: list[Row] = []
 
     def __enter__(self) -> Self:
         return self
@@ -93,31 +81,42 @@ class Batch:
         A header of CSV must have the `required` fields and no other than the `known` ones. `to_row` raises
         ValueError for an invalid record. Raises StorageFailed if there is no room for a row.
         """
-        for count, (number, values) in enumerate(self.source.records(known, required)):
-            if count % BATCH_ROWS == 0:
-                self._progress(self.source.file.tell())
-            if isinstance(values, str):
-                self._refuse(number, values)
-                continue
-            try:
-                self._pending.append((number, *to_row(values)))
-            except ValueError as exc:
-                self._refuse(number, str(exc))
-            if len(self._pending) == BATCH_ROWS:
-                self._flush()
-        self._flush()
-        self._progress(self.source.file.tell())
 
-    def _refuse(self, number: int, reason: str) -> None:
-        self.invalid += 1
-        self.report(number, reason)
+        def valid_rows() -> Iterator[Row]:
+            for number, values in self.source.records(known, required):
+                try:
+                    if isinstance(values, dict):
+                        yield number, *to_row(values)
+                        continue
+                    reason = values
+                except ValueError as exc:
+                    reason = str(exc)
+                self.invalid += 1
+                self.report(number, reason)
+
+        rows = valid_rows()
+        while some := list(islice(rows, BATCH_ROWS)):
+            try:
+                pickle.dump(some, self._file, pickle.HIGHEST_PROTOCOL)
+                self._file.flush()
+            except OSError as exc:
+                raise StorageFailed(
+                    f"a temporary file in {gettempdir()} cannot be written: {exc.strerror}",
+                    "nothing was imported; make room there, or set TMPDIR to a directory on another disk",
+                ) from exc
+            self.valid += len(some)
+            self._progress(self.source.file.tell())
+        self._progress(self.source.file.tell())
 
     def report(self, number: int, reason: str) -> None:
         """Report what is wrong with a record."""
         # A secret is hidden before the text is cut, so that no half of it is left.
-        self._report(self.place(number), brief(one_line(reason), LONGEST_REASON))
+        place, reason = self.place(number), brief(one_line(reason), LONGEST_REASON)
+        self._report(place, reason)
+        if len(self._details) < MOST_DETAILS:
+            self._details.append({"place": place, "reason": reason})
 
-    def report_all(self, session: Session, query: Select[Any, Any], reason: Callable[[Any], str]) -> int:
+    def report_all(self, session: Session, query: sa.Select[Any, Any], reason: Callable[[Any], str]) -> int:
         """Report every record that a query finds by its number and a detail. Return how many there are."""
         reported = 0
         with session.execute(query.execution_options(yield_per=BATCH_ROWS)) as rows:
@@ -140,19 +139,9 @@ class Batch:
         """Raise InvalidRecords if a record was invalid, or if the database `refused` some."""
         if invalid := self.invalid + refused:
             records = "record is" if invalid == 1 else "records are"
-            raise InvalidRecords(f"{invalid} {records} invalid; nothing was imported", "correct the file")
-
-    def _flush(self) -> None:
-        try:
-            pickle.dump(self._pending, self._file, pickle.HIGHEST_PROTOCOL)
-            self._file.flush()
-        except OSError as exc:
-            raise StorageFailed(
-                f"a temporary file in {gettempdir()} cannot be written: {exc.strerror}",
-                "nothing was imported; make room there, or set TMPDIR to a directory on another disk",
-            ) from exc
-        self.valid += len(self._pending)
-        self._pending = []
+            error = InvalidRecords(f"{invalid} {records} invalid; nothing was imported", "correct the file")
+            error.details = self._details
+            raise error
 
 
 class Staging:
@@ -160,8 +149,8 @@ class Staging:
 
     It has the fields of the model's Create schema, and for each that can be NULL whether it was given.
     A field that was not given keeps its value in an existing row, and gets the schema's default in a new one.
-    `known` are the fields that a file may have. Those that the schema does not have are left out. For the
-    `special` ones the caller says what becomes of them, so that nobody asks whether they were given.
+    `known` are the fields that a file may have. Those that the schema does not have are left out. The `key`
+    tells which record is which.
     """
 
     def __init__(
@@ -169,25 +158,30 @@ class Staging:
         model: type[SQLModel],
         schema: type[SQLModel],
         known: Iterable[str],
-        *more: Column[Any],
-        special: Collection[str] = (),
+        *more: sa.Column[Any],
+        key: str,
     ) -> None:
-        self.target: Table = model.__table__  # type: ignore[attr-defined]
+        self.target: sa.Table = model.__table__  # type: ignore[attr-defined]
         self.known = tuple(known)
-        self._schema = schema
-        self._left_out = {*known} - schema.model_fields.keys()
-        types = {name: self.target.c[name].type for name in schema.model_fields}
-        self._times = [name for name, of in types.items() if isinstance(of, DateTime)]
-        self._flags = [name for name in types if self.target.c[name].nullable and name not in special]
+        self._key = key
+        self._fields = schema.model_fields
+        # It validates faster than SQLModel's own method, which looks for tables.
+        self._schema = TypeAdapter(schema)
+        optional = {name: field.default for name, field in self._fields.items() if not field.is_required()}
+        self._defaults = {name: default for name, default in optional.items() if default is not None}
+        self._left_out = {*known} - self._fields.keys()
+        types = {name: self.target.c[name].type for name in self._fields}
+        self._times = [name for name, of in types.items() if isinstance(of, sa.DateTime)]
+        self._flags = [name for name in types if self.target.c[name].nullable and name != key]
         # The model's own flag has a constraint, which a temporary table does not need.
-        columns = [Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
-        flags = [Column(f"{name}_given", Flag) for name in self._flags]
-        number = Column("number", BigNumber)
-        self.table = Table(
-            "taskdb_import", MetaData(), number, *more, *columns, *flags, prefixes=["TEMPORARY"]
+        columns = [sa.Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
+        flags = [sa.Column(f"{name}_given", Flag) for name in self._flags]
+        number = sa.Column("number", BigNumber)
+        self.table = sa.Table(
+            "taskdb_import", sa.MetaData(), number, *more, *columns, *flags, prefixes=["TEMPORARY"]
         )
 
-    def row(self, values: Mapping[str, Any], parse_time: Callable[[str, bool], datetime]) -> Iterator[Any]:
+    def row(self, values: Mapping[str, Any], parse_time: Callable[..., datetime]) -> Iterator[Any]:
         """Yield the values of a record, as the driver takes them. None counts as absent.
 
         `values` are the fields of the file. Raises ValueError that names every field at fault and why.
@@ -197,20 +191,20 @@ class Staging:
         }
         faults = []
         for name in [name for name in self._times if name in given]:
+            text = given.pop(name)
             try:
                 # A task is due until the end of a day, and everything else begins with it.
-                text = given[name] if isinstance(given[name], str) else ""
-                given[name] = parse_time(text, name == "due_at")
+                text = text if isinstance(text, str) else ""
+                given[name] = parse_time(text, end_of_day=name == "due_at")
             except ValueError as exc:
                 faults.append(f"{name} {exc}")
-                del given[name]
         try:
-            record = self._schema.model_validate(given)
+            record = self._schema.validate_python(given)
         except ValidationError as exc:
             faults += reasons(exc)
         if faults:
             raise ValueError("; ".join(faults))
-        for name in self._schema.model_fields:
+        for name in self._fields:
             value = getattr(record, name) if name in given else None
             yield value.value if isinstance(value, Enum) else value
         for name in self._flags:
@@ -227,78 +221,77 @@ class Staging:
         self.table.drop(connection, checkfirst=False)
 
     def refuse_repeated(
-        self, session: Session, batch: Batch, *key: ColumnElement[Any], among: ColumnElement[bool]
+        self, session: Session, batch: Batch, rows: sa.FromClause, *owner: sa.ColumnElement[Any]
     ) -> int:
-        """Report each row `among` these that has the key of an earlier row. Return how many there are.
+        """Report each of the `rows` with the key of an earlier one, of the same `owner` if there is one.
 
-        The last column of the key is the one that is reported.
+        Return how many there are.
         """
-        first = func.min(self.table.c.number).over(partition_by=key)
-        named = (part.is_not(None) for part in key)
-        ranked = select(self.table.c.number, first.label("first")).where(*named, among).subquery()
-        query = select(ranked).where(ranked.c.number > ranked.c.first).order_by(ranked.c.number)
-        return batch.report_all(session, query, lambda n: f"{key[-1].name} is that of {batch.place(n)} too")
+        number, key = self.table.c.number, self.table.c[self._key]
+        first = sa.func.min(number).over(partition_by=(*owner, key))
+        ranked = sa.select(number, first.label("first")).select_from(rows).where(key.is_not(None)).subquery()
+        query = sa.select(ranked).where(ranked.c.number > ranked.c.first).order_by(ranked.c.number)
+        return batch.report_all(session, query, lambda n: f"{self._key} is that of {batch.place(n)} too")
 
-    def contents(self, *keys: str) -> dict[str, ColumnElement[Any]]:
-        """Return what the fields of an existing row become, other than the `keys` and its times."""
-        new, old = self.table.c, self.target.c
-        return {
-            name: case((new[f"{name}_given"], new[name]), else_=old[name])
-            if name in self._flags
-            else func.coalesce(new[name], old[name])
-            for name in self._schema.model_fields
-            if name not in (*keys, "created_at", "updated_at")
+    def merge(
+        self,
+        session: Session,
+        batch: Batch,
+        rows: sa.FromClause,
+        same: sa.ColumnElement[bool],
+        *,
+        existing: Existing,
+        now: datetime,
+        changed: Mapping[str, sa.ColumnElement[Any]] | None = None,
+        created: Mapping[str, sa.ColumnElement[Any]] | None = None,
+    ) -> Outcome:
+        """Update what differs from the `same` row, and insert the `rows` that have none, in their order.
+
+        `changed` and `created` say which fields of such rows differ from the file's values and the defaults.
+        """
+        new, old, moment = self.table.c, self.target.c, sa.literal(now, timestamp_type())
+        connection, updated = session.connection(), 0
+        if existing is Existing.UPDATE:
+            contents: dict[str, sa.ColumnElement[Any]] = {
+                name: sa.case((new[f"{name}_given"], new[name]), else_=old[name])
+                if name in self._flags
+                else sa.func.coalesce(new[name], old[name])
+                for name in self._fields
+                if name not in (self._key, "created_at", "updated_at")
+            }
+            contents |= changed or {}
+            different = same & sa.or_(
+                *(old[name].is_distinct_from(value) for name, value in contents.items())
+            )
+            # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
+            locked = sa.select(old.id).where(different).order_by(old.id).with_for_update(of=self.target)
+            if count(session, locked):
+                contents |= {"version": old.version + 1, "updated_at": moment}
+                updated = connection.execute(
+                    sa.update(self.target).where(different).values(contents)
+                ).rowcount
+        defaults = self._defaults | {"created_at": now, "updated_at": now}
+        taken: dict[str, sa.ColumnElement[Any]] = {
+            name: sa.func.coalesce(new[name], sa.literal(defaults[name], old[name].type))
+            if name in defaults
+            else new[name]
+            for name in self._fields
         }
-
-    def update(
-        self,
-        session: Session,
-        same: ColumnElement[bool],
-        contents: Mapping[str, ColumnElement[Any]],
-        *,
-        now: datetime,
-    ) -> int:
-        """Update the rows that differ from the `same` ones in the file. Return how many did."""
-        table = self.target
-        differing = or_(*(table.c[name].is_distinct_from(value) for name, value in contents.items()))
-        concerned = same & differing
-        # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
-        locked = select(table.c.id).where(concerned).order_by(table.c.id).with_for_update(of=table)
-        if not count(session, locked):
-            return 0
-        changes = {**contents, "version": table.c.version + 1, "updated_at": literal(now, timestamp_type())}
-        return session.connection().execute(update(table).where(concerned).values(changes)).rowcount
-
-    def insert(
-        self,
-        session: Session,
-        rows: FromClause,
-        same: ColumnElement[bool],
-        fields: Mapping[str, ColumnElement[Any]],
-        *,
-        now: datetime,
-    ) -> int:
-        """Insert the `rows` that have no `same` one, in the order of the file. Return how many.
-
-        `fields` say what differs from a value of the file or its default.
-        """
-        moment, taken = literal(now, timestamp_type()), dict[str, ColumnElement[Any]]()
-        for name, field in self._schema.model_fields.items():
-            new, column = self.table.c[name], self.target.c[name]
-            default = None if field.is_required() else field.default
-            if name in ("created_at", "updated_at"):
-                taken[name] = func.coalesce(new, moment)
-            else:
-                taken[name] = new if default is None else func.coalesce(new, literal(default, column.type))
-        taken |= {"version": literal(1), **fields}
-        there = select(self.target.c.id).where(same).correlate_except(self.target).exists()
-        query: Select[Any] = select(*taken.values()).select_from(rows).where(~there)
-        statement = insert(self.target).from_select(list(taken), query.order_by(self.table.c.number))
+        taken |= {"version": sa.literal(1), **(created or {})}
+        there = sa.select(old.id).where(same).correlate_except(self.target).exists()
+        query: sa.Select[Any] = (
+            sa.select(*taken.values()).select_from(rows).where(~there).order_by(new.number)
+        )
         # Otherwise PostgreSQL's count of an INSERT is not kept.
-        return session.connection().execute(statement.execution_options(preserve_rowcount=True)).rowcount
+        statement = (
+            sa.insert(self.target).from_select(list(taken), query).execution_options(preserve_rowcount=True)
+        )
+        inserted = connection.execute(statement).rowcount
+        unnamed = count(session, sa.select(new.number).where(new[self._key].is_(None)))
+        return Outcome(inserted, updated, batch.valid - inserted - updated, unnamed)
 
 
-def count(session: Session, query: Select[Any]) -> int:
+def count(session: Session, query: sa.Select[Any]) -> int:
     """Return how many rows a query has, without fetching them. A locking query locks them all."""
-    rows: int = session.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    rows: int = session.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
     return rows

@@ -18,9 +18,7 @@ from taskdb_cli.transfer.taskwarrior import to_task
 
 _CACHED_ADDRESSES = 10_000
 _owners: Table = User.__table__  # type: ignore[attr-defined]
-STAGING = Staging(
-    Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), special=("external_id", "completed_at")
-)
+STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), key="external_id")
 
 
 def read_tasks(batch: Batch, *, owned: bool) -> None:
@@ -38,10 +36,6 @@ def read_tasks(batch: Batch, *, owned: bool) -> None:
                 raise ValueError(f"user {exc}") from exc
         elif not owned:
             raise ValueError("user is missing: it is the owner's e-mail address; --user names one for all")
-        priority = values.get("priority")
-        if priority is not None and not isinstance(priority, str):
-            # The schema would accept the number that the database stores.
-            values["priority"] = str(priority)
         return (owner, *STAGING.row(values, batch.parse_time))
 
     batch.read(STAGING.known, ("title",) if owned else ("user", "title"), to_row)
@@ -58,38 +52,33 @@ def import_tasks(
     """
     new, old, owners = STAGING.table.c, STAGING.target.c, _owners.c
     of_owner = owners.email == new.email
-    same = (old.user_id == owners.id) & (old.external_id == new.external_id)
+    same = of_owner & (old.user_id == owners.id) & (old.external_id == new.external_id)
+    owned = STAGING.table.join(_owners, of_owner)
     email = users.get(session, owner).email if owner is not None else None
     rows = ((number, email or named, *rest) for number, named, *rest in batch.rows())
     with STAGING.filled(session, rows):
         # Nobody can give these users a task, or delete them, until this transaction ends.
-        owned = select(owners.id).where(owners.email.in_(select(new.email)))
-        count(session, owned.order_by(owners.id).with_for_update())
-        batch.require_all_valid(_refuse_unfit(session, batch))
-        given = func.coalesce(new.completed_at, literal(now, timestamp_type()))
-        done = TaskStatus.DONE.value
-        updated = 0
-        if existing is Existing.UPDATE:
-            contents = STAGING.contents("external_id")
-            completed = func.coalesce(new.completed_at, old.completed_at, given)
-            contents["completed_at"] = case((contents["status"] == done, completed))
-            updated = STAGING.update(session, of_owner & same, contents, now=now)
-        fields = {"user_id": owners.id, "completed_at": case((new.status == done, given))}
-        joined = STAGING.table.join(_owners, of_owner)
-        created = STAGING.insert(session, joined, same, fields, now=now)
-        unnamed = count(session, select(new.number).where(new.external_id.is_(None)))
-    return Outcome(created, updated, batch.valid - created - updated, without_external_id=unnamed)
-
-
-def _refuse_unfit(session: Session, batch: Batch) -> int:
-    """Report the rows of unknown users and those with a repeated external id. Return how many there are."""
-    new = STAGING.table.c
-    strangers = (
-        select(new.number, new.email)
-        .outerjoin_from(STAGING.table, _owners, _owners.c.email == new.email)
-        .where(_owners.c.id.is_(None))
-        .order_by(new.number)
-    )
-    refused = batch.report_all(session, strangers, lambda email: f"user {email} does not exist")
-    known = new.email.in_(select(_owners.c.email))
-    return refused + STAGING.refuse_repeated(session, batch, new.email, new.external_id, among=known)
+        known = select(owners.id).where(owners.email.in_(select(new.email)))
+        count(session, known.order_by(owners.id).with_for_update())
+        strangers = (
+            select(new.number, new.email)
+            .outerjoin_from(STAGING.table, _owners, of_owner)
+            .where(owners.id.is_(None))
+            .order_by(new.number)
+        )
+        refused = batch.report_all(session, strangers, lambda email: f"user {email} does not exist")
+        refused += STAGING.refuse_repeated(session, batch, owned, owners.id)
+        batch.require_all_valid(refused)
+        completed = func.coalesce(new.completed_at, literal(now, timestamp_type()))
+        kept = func.coalesce(new.completed_at, old.completed_at, completed)
+        done, status = TaskStatus.DONE.value, func.coalesce(new.status, old.status)
+        return STAGING.merge(
+            session,
+            batch,
+            owned,
+            same,
+            existing=existing,
+            now=now,
+            changed={"completed_at": case((status == done, kept))},
+            created={"user_id": owners.id, "completed_at": case((new.status == done, completed))},
+        )

@@ -9,9 +9,8 @@ from typing import Any
 from taskdb_cli.models.fields import TITLE_LENGTH
 from taskdb_cli.models.vocabulary import TaskStatus
 
-COMPUTED = ("id", "urgency")
-"""Attributes that Taskwarrior computes whenever it shows a task."""
-
+# Taskwarrior computes these whenever it shows a task.
+_COMPUTED = ("id", "urgency")
 _STATUSES = {
     "pending": TaskStatus.TODO,
     "waiting": TaskStatus.TODO,
@@ -30,7 +29,7 @@ def to_task(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises ValueError for an unknown status or an invalid date.
     """
     rest = {name: value for name, value in values.items() if value not in (None, "", [])}
-    for name in COMPUTED:
+    for name in _COMPUTED:
         rest.pop(name, None)
     text = rest.pop("description", None)
     title = _title(text) if isinstance(text, str) else text

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import true
 from sqlmodel import Session
 
 from taskdb_cli.database import lock_table
@@ -13,7 +12,7 @@ from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging
 
 _FLAGS = {"true": True, "false": False}
-STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"))
+STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"), key="email")
 
 
 def read_users(batch: Batch) -> None:
@@ -35,14 +34,9 @@ def import_users(session: Session, batch: Batch, *, existing: Existing, now: dat
     A field that a record leaves out keeps its value then. Raises InvalidRecords, having reported each,
     when a record is invalid or repeats the address of another.
     """
-    new, users = STAGING.table.c, STAGING.target
-    same = users.c.email == new.email
+    new, users = STAGING.table, STAGING.target
     with STAGING.filled(session, batch.rows()):
-        batch.require_all_valid(STAGING.refuse_repeated(session, batch, new.email, among=true()))
+        batch.require_all_valid(STAGING.refuse_repeated(session, batch, new))
         # An address that is new now stays so until this transaction ends.
         lock_table(session, users)
-        updated = 0
-        if existing is Existing.UPDATE:
-            updated = STAGING.update(session, same, STAGING.contents("email"), now=now)
-        created = STAGING.insert(session, STAGING.table, same, {}, now=now)
-    return Outcome(created, updated, batch.valid - created - updated)
+        return STAGING.merge(session, batch, new, users.c.email == new.c.email, existing=existing, now=now)
