@@ -56,14 +56,13 @@ def down(
     run = invocation(ctx)
     if not yes:
         way = preview_downgrade(run.maintained, to=revision)
-        if way.target and way.target != way.start:
-            target = "nothing" if way.target == "base" else way.target
+        if way.end != way.current:
             lost = f"this loses {'; '.join(way.losses)}" if way.losses else "no data is lost"
             place = run.maintained.backend.place
-            run.confirm(f"downgrade {place} from {way.start} to {target} ({lost})", yes=yes)
+            run.confirm(f"downgrade {place} from {way.current} to {way.end or 'nothing'} ({lost})", yes=yes)
             # Somebody else may have downgraded meanwhile: go to the target that the question named, and not
             # by the same number of steps.
-            revision = way.target
+            revision = way.end or "base"
     _move(ctx, "downgraded", partial(downgrade, to=revision), no_backup=no_backup)
 
 

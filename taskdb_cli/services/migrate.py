@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
@@ -25,20 +24,14 @@ from taskdb_cli.database.schema import (
     recorded_facts,
     revisions,
 )
-from taskdb_cli.errors import (
-    DatabaseMissing,
-    Interrupted,
-    InvalidInput,
-    SchemaAhead,
-    SchemaDrift,
-    TaskdbError,
-)
+from taskdb_cli.errors import Interrupted, InvalidInput, SchemaAhead, SchemaDrift, TaskdbError
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief
 
 if TYPE_CHECKING:
     from alembic.script import Script
 
 _LIST_THEM = "'taskdb migrate history' lists the revisions"
+UNDO = "undo the change that was made by hand, or restore a backup into a new database"
 
 
 @dataclass(frozen=True)
@@ -59,16 +52,9 @@ class SchemaStatus:
     head: str
     pending: list[Revision]
     end: str | None = None
-    """The revision that a migration took the database to; only `upgrade` and `downgrade` set it."""
-
-
-@dataclass(frozen=True)
-class Downgrade:
-    """The start and the target of a downgrade, and what its revisions declare as lost, with its amount."""
-
-    start: str | None
-    target: str | None
-    losses: list[str]
+    """The revision that a migration takes the database to; only migrations set it."""
+    losses: Sequence[str] = ()
+    """What a downgrade loses, with its amount; only `preview_downgrade` sets it."""
 
 
 def upgrade(
@@ -147,43 +133,32 @@ def _how_far(database: Database, stops: list[str | None]) -> str:
     try:
         with database.connect() as connection:
             current = current_revision(connection)
-    except DatabaseMissing:
-        current = None
-    except TaskdbError:
+        done = [name or "nothing" for name in stops[: stops.index(current) + 1]]
+    except (TaskdbError, ValueError):
         return "'taskdb migrate status' shows how far it came"
-    if current == stops[0] and database.backend.migrates_in_one_transaction:
-        return "nothing was changed"
-    if current not in stops[1:]:
-        return f"no revision is done: it is still at {current or 'nothing'}"
-    done = [name or "nothing" for name in stops[: stops.index(current) + 1]]
+    if len(done) == 1:
+        return f"no revision is done: it is still at {done[0]}"
     return f"stopped at {done[-1]}; {' → '.join(done)} is done"
 
 
-def preview_downgrade(database: Database, *, to: str = "-1") -> Downgrade:
-    """Return where `downgrade` would go, and what would be lost; change nothing.
+def preview_downgrade(database: Database, *, to: str = "-1") -> SchemaStatus:
+    """Return the status, where `downgrade` would go, and what the revisions on the way declare as lost.
 
-    Raises as `downgrade` does.
+    Nothing is changed. Raises as `downgrade` does.
     """
     require_known(to)
+    losses = []
     with database.connect() as connection:
-        start = _status(connection).current
-    steps = _steps(start, to, up=False)
-    if not (start and steps):
-        return Downgrade(start, start, [])
-    losses = [_count(database, *loss) for step in steps for loss in step.module.LOSES.items()]
-    return Downgrade(start, _below(steps[-1]) or "base", losses)
-
-
-def _count(database: Database, loss: str, query: str | None) -> str:
-    if query is None:
-        return loss
-    try:
-        with database.connect() as connection:
-            amount = f"{connection.exec_driver_sql(query).scalar_one():,}"
-    except TaskdbError:
-        # A later revision may have renamed the table.
-        return loss
-    return f"{loss} ({amount.replace(',', ' ')})"
+        found = _status(connection)
+        steps = _steps(found.current, to, up=False)
+        for loss, query in (each for step in steps for each in step.module.LOSES.items()):
+            losses.append(loss)
+            # A later revision may have renamed the table.
+            with suppress(TaskdbError), connection.begin_nested():
+                if query:
+                    amount = f"{connection.exec_driver_sql(query).scalar_one():,}".replace(",", " ")
+                    losses[-1] = f"{loss} ({amount})"
+    return replace(found, end=_below(steps[-1]) if steps else found.current, losses=losses)
 
 
 def status(database: Database) -> SchemaStatus:
@@ -216,24 +191,24 @@ def _status(connection: Connection, *, even_ahead: bool = False) -> SchemaStatus
 
 
 def _chain(current: str | None) -> list[Revision]:
-    applied = _ancestry(current) if current else set()
+    names = known_revisions()
+    applied = names[: names.index(current) + 1] if current else []
     found = []
-    for step in reversed(list(revisions().walk_revisions())):
-        date = re.search(r"^Date: *(.*)", step.longdoc, re.MULTILINE)
-        found.append(
-            Revision(step.revision, date[1] if date else "", step.revision in applied, step.doc.rstrip("."))
-        )
+    for step in map(revisions().get_revision, names):
+        date = step.longdoc.partition("Date: ")[2].partition("\n")[0]
+        found.append(Revision(step.revision, date, step.revision in applied, step.doc.rstrip(".")))
     return found
 
 
-def _ancestry(revision: str) -> set[str]:
-    return {step.revision for step in revisions().iterate_revisions(revision, "base")}
+def known_revisions() -> list[str]:
+    """Return the names of the revisions that this version knows, oldest first."""
+    return [step.revision for step in revisions().walk_revisions()][::-1]
 
 
 def check(database: Database) -> SchemaStatus:
     """Return the status of a database that is at head and holds exactly the schema of the models.
 
-    Raises SchemaBehind, SchemaAhead, SchemaForeign, SchemaUnstamped, SchemaForked, or SchemaDrift, which
+    Raises SchemaAhead, SchemaForeign, SchemaUnstamped, SchemaForked, or SchemaDrift, which
     names every difference.
     """
     with database.connect() as connection:
@@ -242,10 +217,7 @@ def check(database: Database) -> SchemaStatus:
             raise problem
         found = list(differences(connection, database.backend))
     if found:
-        raise SchemaDrift(
-            f"the live schema differs from revision {current}: {'; '.join(found)}",
-            "undo the change that was made by hand, or restore a backup into a new database",
-        )
+        raise SchemaDrift(f"the live schema differs from revision {current}: {'; '.join(found)}", UNDO)
     return SchemaStatus(current, head_revision(), [])
 
 
@@ -279,7 +251,7 @@ def identify(database: Database) -> tuple[str | None, bool]:
 
 
 def require_head(database: Database) -> None:
-    """Raise SchemaBehind, SchemaAhead or SchemaForeign unless a database is at the newest revision.
+    """Raise SchemaAhead or SchemaForeign unless a database is at the newest revision.
 
     The tables are not compared with the revision, so this is quick.
     """
@@ -291,35 +263,27 @@ def require_head(database: Database) -> None:
 def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
     """Return the SQL of an upgrade, or of a downgrade if the range goes down, for review; touch nothing."""
     from alembic import command
-    from alembic.util.exc import CommandError
 
-    ends = revision_range.split(":")
-    if len(ends) > 2 or not all(ends):  # noqa: PLR2004 (a range has two)
-        raise InvalidInput(f"{revision_range!r} is not a range of revisions", "write FROM:TO, or TO")
-    config, down = alembic_config(dialect=dialect), False
+    config = alembic_config(dialect=dialect)
     config.output_buffer = buffer = StringIO()
     with resolving(revision_range):
-        if len(ends) > 1:
-            start, target = (revisions().get_revision(name) for name in ends)
-            down = bool(start) and start.revision not in _ancestry(target.revision if target else "base")
-        try:
-            (command.downgrade if down else command.upgrade)(config, revision_range, sql=True)
-        except AssertionError as exc:
-            # Alembic asserts that 0001-9, a revision named by its distance, exists.
-            raise CommandError("no revision is at this distance") from exc
+        start, _, target = revision_range.rpartition(":")
+        ends = [revisions().get_revision(name) for name in (start, target)] if start else []
+        places = [known_revisions().index(end.revision) + 1 if end else 0 for end in ends]
+        run = command.upgrade if places == sorted(places) else command.downgrade
+        run(config, revision_range, sql=True)
     return buffer.getvalue()
 
 
-def require_known(revision: str) -> Script | None:
-    """Return a revision, but None for "base" and for a number of steps such as -1.
+def require_known(revision: str) -> None:
+    """Raise InvalidInput for a revision that does not exist, and SchemaForked for several heads.
 
-    Raises InvalidInput if it does not exist, and SchemaForked for a chain with several heads.
+    A number of steps such as -1 is not looked at.
     """
-    if not revision:
-        raise InvalidInput("no revision was named", _LIST_THEM)
     head_revision()
     with resolving(revision):
-        return None if revision.startswith(("+", "-")) else revisions().get_revision(revision)
+        if not revision.startswith(("+", "-")):
+            revisions().get_revision(revision)
 
 
 @contextmanager
@@ -333,5 +297,7 @@ def resolving(revision: str) -> Iterator[None]:
         raise InvalidInput(f"{brief(revision)!r} is not a revision", _LIST_THEM)
     try:
         yield
-    except (CommandError, RevisionError) as exc:
-        raise InvalidInput(f"{revision!r} is not a revision on this way: {exc}", _LIST_THEM) from exc
+    except (AssertionError, CommandError, RevisionError) as exc:
+        # Alembic asserts that a revision has a name, and that one named by its distance exists.
+        reason = str(exc) or "nothing is there"
+        raise InvalidInput(f"{revision!r} is not a revision on this way: {reason}", _LIST_THEM) from exc

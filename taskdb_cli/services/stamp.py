@@ -17,9 +17,8 @@ from taskdb_cli.database.schema import (
     revisions,
     stamped_revisions,
 )
-from taskdb_cli.errors import InvalidInput, SchemaAhead, SchemaBehind, SchemaDrift
-from taskdb_cli.services.migrate import compare, require_known
-from taskdb_cli.text.escaping import brief
+from taskdb_cli.errors import SchemaAhead, SchemaBehind, SchemaDrift
+from taskdb_cli.services.migrate import UNDO, compare, known_revisions, resolving
 
 BASE = "base"
 
@@ -46,39 +45,30 @@ def stamp(database: Database, *, to: str | None = None) -> Stamp:
     """
     from alembic import command
 
-    revision, dialect = _resolve(to), database.backend.dialect
-    chain = [step.revision for step in revisions().walk_revisions()][::-1]
-    known: dict[str, dict[str, str]] = {BASE: {}} | {name: recorded_facts(name, dialect) for name in chain}
-    rows = [] if revision == BASE else [revision]
+    name = head_revision() if to is None else to
+    with resolving(name):
+        found = revisions().get_revision(name)
+    revision, dialect = found.revision if found else BASE, database.backend.dialect
+    known: dict[str, dict[str, str]] = {BASE: {}}
+    known |= {step: recorded_facts(step, dialect) for step in known_revisions()}
     with database.migration() as (connection, observer):
         before = stamped_revisions(observer)
         require_ours(observer)
         _require_same(revision, database.backend.facts(connection, OUR_TABLES), known)
         # The unknown revision may have changed rows only, so equal tables do not prove that it was never
         # applied.
-        unknown = [name for name in before if is_revision_name(name) and name not in known]
+        unknown = [row for row in before if is_revision_name(row) and row not in known]
         if unknown and to is None:
             raise SchemaAhead(
                 f"{VERSION_TABLE} names {', '.join(unknown)}, which this version does not know",
                 f"upgrade taskdb if a newer version made it, else run '{STAMP} REVISION'",
             )
-        if before != rows:
+        if not (was_right := before == ([found.revision] if found else [])):
             move = partial(command.stamp, alembic_config(connection=connection), revision, purge=True)
             database.backend.run_revisions(connection, move)
-    if before != rows:
+    if not was_right:
         _log.info("stamp: revision %s", revision, extra={"revision": revision, "direction": "stamp"})
-    return Stamp(before, revision, was_right=before == rows)
-
-
-def _resolve(to: str | None) -> str:
-    if to is None:
-        return head_revision()
-    if to.startswith(("+", "-")):
-        raise InvalidInput(
-            f"{brief(to)!r} is a number of steps", "name a revision; 'taskdb migrate history' lists them"
-        )
-    found = require_known(to)
-    return found.revision if found else BASE
+    return Stamp(before, revision, was_right)
 
 
 def _require_same(revision: str, live: dict[str, str], known: dict[str, dict[str, str]]) -> None:
@@ -90,7 +80,5 @@ def _require_same(revision: str, live: dict[str, str], known: dict[str, dict[str
         raise SchemaDrift(
             f"the tables match revision {other}, not {revision}", f"'{STAMP} {other}' records that"
         )
-    raise SchemaDrift(
-        f"the tables do not match revision {revision}: {'; '.join(compare(live, known[revision]))}",
-        "undo the change that was made by hand, or restore a backup into a new database",
-    )
+    found = "; ".join(compare(live, known[revision]))
+    raise SchemaDrift(f"the tables do not match revision {revision}: {found}", UNDO)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +21,6 @@ _STATUSES = {
 }
 _PRIORITIES = {"H": "high", "M": "medium", "L": "low"}
 _DATE = re.compile(r"\d{8}T\d{6}Z")
-_BEYOND_ONE_LINE = re.compile(r"[\t\n\r]")
 
 
 def to_task(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,9 +28,9 @@ def to_task(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ValueError for an unknown status or an invalid date.
     """
-    rest = {name: value for name, value in values.items() if value not in (None, "", [])}
-    for name in _COMPUTED:
-        rest.pop(name, None)
+    rest = {
+        name: value for name, value in values.items() if name not in _COMPUTED and value not in (None, "", [])
+    }
     text = rest.pop("description", None)
     title = _title(text) if isinstance(text, str) else text
     status = _status(rest)
@@ -52,61 +52,50 @@ def _status(rest: dict[str, Any]) -> TaskStatus:
     word = rest.pop("status", None)
     if not isinstance(word, str) or word not in _STATUSES:
         raise ValueError(f"status must be one of {', '.join(_STATUSES)}, not {word!r}")
-    status = _STATUSES[word]
-    if status is TaskStatus.TODO and "start" in rest:
-        status = TaskStatus.IN_PROGRESS
     if word in ("waiting", "recurring"):
         rest["status"] = word
-    return status
+    status = _STATUSES[word]
+    return TaskStatus.IN_PROGRESS if status is TaskStatus.TODO and "start" in rest else status
 
 
 def _priority(rest: dict[str, Any]) -> str:
     # A priority that the user defined stays in `rest` and becomes text.
-    value = rest.get("priority")
-    if not isinstance(value, str) or value not in _PRIORITIES:
-        return "medium"
-    return _PRIORITIES[rest.pop("priority")]
+    theirs = rest.get("priority")
+    return _PRIORITIES[rest.pop("priority")] if theirs in ("H", "M", "L") else "medium"
 
 
 def _take_date(rest: dict[str, Any], name: str) -> str | None:
-    value = rest.pop(name, None)
-    if value is None:
+    if name not in rest:
         return None
-    moment = _date(value)
-    if moment is None:
-        raise ValueError(f"{name} is not a time such as 20180914T103257Z")
-    return moment.isoformat()
+    if moment := _date(rest.pop(name)):
+        return moment.isoformat()
+    raise ValueError(f"{name} is not a time such as 20180914T103257Z")
 
 
 def _date(value: object) -> datetime | None:
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        return None
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return None
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        with suppress(ValueError):
+            return datetime.fromisoformat(value)
+    return None
 
 
 def _title(text: str) -> str:
-    if len(text) <= TITLE_LENGTH and not _BEYOND_ONE_LINE.search(text):
+    if len(text) <= TITLE_LENGTH and not re.search(r"[\t\n\r]", text):
         return text
     line = next((line for line in re.split(r"[\n\r]+", text.replace("\t", " ")) if line.strip(" ")), "")
     return line[: TITLE_LENGTH - 1] + "…"
 
 
 def _description(whole: str | None, rest: dict[str, Any]) -> str | None:
-    annotations = rest.pop("annotations", [])
-    lines = [f"{name}: {_words(rest[name])}" for name in ("project", "tags") if name in rest]
-    lines += [f"{name}: {_words(rest[name])}" for name in sorted(rest) if name not in ("project", "tags")]
-    notes = annotations if isinstance(annotations, list) else [annotations]
-    parts = [whole, "\n".join(map(_annotation, notes)), "\n".join(lines)]
+    notes = rest.pop("annotations", [])
+    notes = notes if isinstance(notes, list) else [notes]
+    names = sorted(rest, key=lambda name: (name not in ("project", "tags"), name))
+    parts = [
+        whole,
+        "\n".join(map(_words, notes)),
+        "\n".join(f"{name}: {_words(rest[name])}" for name in names),
+    ]
     return "\n\n".join(part for part in parts if part) or None
-
-
-def _annotation(note: object) -> str:
-    if isinstance(note, dict) and note.keys() == {"entry", "description"}:
-        return f"{_words(note['entry'])}: {_words(note['description'])}"
-    return _words(note)
 
 
 def _words(value: object) -> str:
@@ -114,4 +103,6 @@ def _words(value: object) -> str:
         return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(value, list):
         return ", ".join(map(_words, value))
+    if isinstance(value, dict) and value.keys() == {"entry", "description"}:
+        return f"{_words(value['entry'])}: {_words(value['description'])}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -126,9 +126,8 @@ def test_a_migration_that_fails_on_its_way(taskdb, url, chain, fault, way):
     assert result.code not in (0, ExitCode.SCHEMA)
     if url.drivername == "sqlite":
         stop = start
-        assert "nothing was changed" in error(result)
-    else:
-        assert f"stopped at {stop}; {start} → {stop} is done" in error(result)
+    assert (f"stopped at {stop}; {start} → {stop} is done" if stop != start else f"still at {stop}") in error(
+        result
+    )
     assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] == stop
-    as_json = taskdb("-q", "migrate", *words, expect=FAULTS[fault])
-    assert ("nothing was changed" if url.drivername == "sqlite" else f"still at {stop}") in error(as_json)
+    assert f"still at {stop}" in error(taskdb("-q", "migrate", *words, expect=FAULTS[fault]))

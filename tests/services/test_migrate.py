@@ -525,7 +525,7 @@ def test_each_revision_declares_what_its_downgrade_loses(revision):
 def test_a_preview_of_no_downgrade(database, url):
     """A way to where the database stands is none; one that does not exist is bad input."""
     found = migrate.preview_downgrade(database, to=HEAD)
-    assert (found.start, found.target, found.losses) == (HEAD, HEAD, [])
+    assert (found.current, found.end, found.losses) == (HEAD, HEAD, [])
     for nowhere in ("-99", "nonsense"):
         with pytest.raises(InvalidInput):
             migrate.preview_downgrade(database, to=nowhere)
