@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -111,23 +111,21 @@ def print_export(records: Iterable[Record], view: View, output: ExportOutput) ->
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str) -> Iterator[IO[bytes]]:
     """Open a file to read twice, because its beginning says which format it has. A pipe is copied first."""
-    with ExitStack() as stack:
-        if path == "-":
-            if sys.stdin is None:
-                raise InvalidInput("there is no standard input")
-            file = cast("BinaryIO", sys.stdin.buffer)
+    if path == "-" and sys.stdin is None:
+        raise InvalidInput("there is no standard input")
+    try:
+        given: AbstractContextManager[IO[bytes]] = (
+            nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: PTH123, SIM115
+        )
+    except FileNotFoundError:
+        raise FileMissing(path) from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a directory", "name a file; '-' reads standard input") from None
+    with given as file, TemporaryFile() as copy:
+        if path != "-" and file.seekable():
+            yield file
         else:
-            try:
-                file = stack.enter_context(open(path, "rb"))  # noqa: PTH123
-            except FileNotFoundError:
-                raise FileMissing(path) from None
-            except IsADirectoryError:
-                hint = "name a file; '-' reads standard input"
-                raise InvalidInput(f"{path} is a directory", hint) from None
-        if path == "-" or not file.seekable():
-            copy = cast("BinaryIO", stack.enter_context(TemporaryFile()))
             shutil.copyfileobj(file, copy)
-            file = copy
-        yield file
+            yield copy

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import TextIOWrapper
 from pathlib import PurePath
-from typing import Any, BinaryIO, TextIO
+from typing import IO, Any, TextIO
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
@@ -22,8 +22,6 @@ CHUNK = 1 << 16
 LONGEST_RECORD = 1 << 19
 """How many characters one record may have: twice as many as a valid one with every character escaped."""
 
-TASKWARRIOR_KEYS = frozenset({"uuid", "entry", "description"})
-
 _EXTENSIONS = {
     ".csv": FileFormat.CSV,
     ".json": FileFormat.JSON,
@@ -31,11 +29,9 @@ _EXTENSIONS = {
     ".ndjson": FileFormat.NDJSON,
 }
 _SHAPES = {FileFormat.JSON: "a JSON array of objects", FileFormat.NDJSON: "one JSON object a line"}
-_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TOO_LONG = f"is longer than {LONGEST_RECORD} characters"
 _CUT_OFF = "is cut off: the file ends before the array does"
-
 
 Found = tuple[int, dict[str, Any] | str]
 """The number of a record in the file, and its values or the reason why it has none."""
@@ -45,13 +41,13 @@ Found = tuple[int, dict[str, Any] | str]
 class Source:
     """A file to read records from, and what people call the place of a record in it."""
 
-    file: BinaryIO
+    file: IO[bytes]
     text: TextIO
     format: FileFormat
     unit: str
 
     @classmethod
-    def open(cls, file: BinaryIO, name: str, format: FileFormat | None) -> Source:
+    def open(cls, file: IO[bytes], name: str, format: FileFormat | None) -> Source:
         """Look at the beginning of a seekable file; without a format, find out which it is.
 
         Raises InvalidInput, naming the file, for one that is not text in UTF-8 or is empty.
@@ -59,7 +55,7 @@ class Source:
         file.seek(0)
         head = file.read(CHUNK)
         file.seek(0)
-        if head.startswith(_UTF16_BOMS) or b"\0" in head[:4]:
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head[:4]:
             raise InvalidInput(f"{name} is not UTF-8 text", "save it as UTF-8")
         beginning = head.removeprefix(codecs.BOM_UTF8).lstrip()
         # Bytes that are not UTF-8 become surrogates. No field accepts them, so the error names the field.
@@ -107,8 +103,10 @@ def _detect(text: TextIO, name: str, beginning: bytes) -> FileFormat:
         # One object over several lines is read as an array, which refuses it.
         alone = isinstance(first, str) and known is not FileFormat.NDJSON
         found = FileFormat.JSON if alone else FileFormat.NDJSON
-    theirs = isinstance(first, dict) and first.keys() >= TASKWARRIOR_KEYS and "title" not in first
-    return FileFormat.TASKWARRIOR if theirs else found
+    theirs = {"uuid", "entry", "description"}
+    if isinstance(first, dict) and first.keys() >= theirs and "title" not in first:
+        return FileFormat.TASKWARRIOR
+    return found
 
 
 def _object(value: object) -> dict[str, Any] | str:

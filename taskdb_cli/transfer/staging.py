@@ -173,13 +173,11 @@ class Staging:
         types = {name: self.target.c[name].type for name in self._fields}
         self._times = [name for name, of in types.items() if isinstance(of, sa.DateTime)]
         self._flags = [name for name in types if self.target.c[name].nullable and name != key]
+        columns = [sa.Column("number", BigNumber), *more]
         # The model's own flag has a constraint, which a temporary table does not need.
-        columns = [sa.Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
-        flags = [sa.Column(f"{name}_given", Flag) for name in self._flags]
-        number = sa.Column("number", BigNumber)
-        self.table = sa.Table(
-            "taskdb_import", sa.MetaData(), number, *more, *columns, *flags, prefixes=["TEMPORARY"]
-        )
+        columns += [sa.Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
+        columns += [sa.Column(f"{name}_given", Flag) for name in self._flags]
+        self.table = sa.Table("taskdb_import", sa.MetaData(), *columns, prefixes=["TEMPORARY"])
 
     def row(self, values: Mapping[str, Any], parse_time: Callable[..., datetime]) -> Iterator[Any]:
         """Yield the values of a record, as the driver takes them. None counts as absent.

@@ -16,14 +16,13 @@ from taskdb_cli.services import user as users
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
 from taskdb_cli.transfer.taskwarrior import to_task
 
-_CACHED_ADDRESSES = 10_000
 _owners: Table = User.__table__  # type: ignore[attr-defined]
 STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), key="external_id")
 
 
 def read_tasks(batch: Batch, *, owned: bool) -> None:
     """Read and check the tasks of a file. With `owned` the users that it names are ignored."""
-    address = lru_cache(_CACHED_ADDRESSES)(normalize_email)
+    address = lru_cache(10_000)(normalize_email)
 
     def to_row(values: dict[str, Any]) -> tuple[Any, ...]:
         if batch.source.format is FileFormat.TASKWARRIOR:
