@@ -47,8 +47,6 @@ class Backend(ABC):
 
     dialect: ClassVar[str]
     """SQLAlchemy's name of the engine."""
-    migrates_in_one_transaction: ClassVar[bool] = False
-    """Whether all revisions of a migration are one transaction; otherwise each one commits by itself."""
     read_options: ClassVar[Mapping[str, Any]] = {}
     """Execution options of a transaction that only reads."""
     write_options: ClassVar[Mapping[str, Any]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, literal, select, table
 
+from taskdb_cli import errors
 from taskdb_cli.database import Database
 from taskdb_cli.database.backend import Backend
 from taskdb_cli.database.schema import (
@@ -24,7 +25,6 @@ from taskdb_cli.database.schema import (
     recorded_facts,
     revisions,
 )
-from taskdb_cli.errors import Interrupted, InvalidInput, SchemaAhead, SchemaDrift, TaskdbError
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _move(
     except KeyboardInterrupt as exc:
         if not stops:
             raise
-        raise Interrupted(f"interrupted; {_how_far(database, stops)}") from exc
+        raise errors.Interrupted(f"interrupted; {_how_far(database, stops)}") from exc
     except Exception as exc:
         if stops:
             exc.add_note(_how_far(database, stops))
@@ -129,12 +129,11 @@ def _holds_rows(connection: Connection) -> bool:
 
 
 def _how_far(database: Database, stops: list[str | None]) -> str:
-    """Return which of the revisions that a migration passes are done, where it was stopped."""
     try:
         with database.connect() as connection:
             current = current_revision(connection)
         done = [name or "nothing" for name in stops[: stops.index(current) + 1]]
-    except (TaskdbError, ValueError):
+    except (errors.TaskdbError, ValueError):
         return "'taskdb migrate status' shows how far it came"
     if len(done) == 1:
         return f"no revision is done: it is still at {done[0]}"
@@ -154,10 +153,10 @@ def preview_downgrade(database: Database, *, to: str = "-1") -> SchemaStatus:
         for loss, query in (each for step in steps for each in step.module.LOSES.items()):
             losses.append(loss)
             # A later revision may have renamed the table.
-            with suppress(TaskdbError), connection.begin_nested():
+            with suppress(errors.TableMissing, errors.TimedOut), connection.begin_nested():
                 if query:
-                    amount = f"{connection.exec_driver_sql(query).scalar_one():,}".replace(",", " ")
-                    losses[-1] = f"{loss} ({amount})"
+                    amount = connection.exec_driver_sql(query).scalar_one()
+                    losses[-1] += f" ({amount:,})".replace(",", " ")
     return replace(found, end=_below(steps[-1]) if steps else found.current, losses=losses)
 
 
@@ -183,7 +182,7 @@ def history(database: Database) -> list[Revision]:
 def _status(connection: Connection, *, even_ahead: bool = False) -> SchemaStatus:
     current, head = current_revision(connection), head_revision()
     problem = compare_revision(current)
-    if not isinstance(problem, SchemaAhead):
+    if not isinstance(problem, errors.SchemaAhead):
         return SchemaStatus(current, head, [step for step in _chain(current) if not step.applied])
     if not even_ahead:
         raise problem
@@ -217,7 +216,7 @@ def check(database: Database) -> SchemaStatus:
             raise problem
         found = list(differences(connection, database.backend))
     if found:
-        raise SchemaDrift(f"the live schema differs from revision {current}: {'; '.join(found)}", UNDO)
+        raise errors.SchemaDrift(f"the live schema differs from revision {current}: {'; '.join(found)}", UNDO)
     return SchemaStatus(current, head_revision(), [])
 
 
@@ -294,10 +293,12 @@ def resolving(revision: str) -> Iterator[None]:
 
     # Alembic fails on an @ without a branch, and Python on thousands of digits.
     if "@" in revision or len(revision) > LONGEST_ECHO:
-        raise InvalidInput(f"{brief(revision)!r} is not a revision", _LIST_THEM)
+        raise errors.InvalidInput(f"{brief(revision)!r} is not a revision", _LIST_THEM)
     try:
         yield
     except (AssertionError, CommandError, RevisionError) as exc:
         # Alembic asserts that a revision has a name, and that one named by its distance exists.
         reason = str(exc) or "nothing is there"
-        raise InvalidInput(f"{revision!r} is not a revision on this way: {reason}", _LIST_THEM) from exc
+        raise errors.InvalidInput(
+            f"{revision!r} is not a revision on this way: {reason}", _LIST_THEM
+        ) from exc

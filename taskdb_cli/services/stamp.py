@@ -20,8 +20,6 @@ from taskdb_cli.database.schema import (
 from taskdb_cli.errors import SchemaAhead, SchemaBehind, SchemaDrift
 from taskdb_cli.services.migrate import UNDO, compare, known_revisions, resolving
 
-BASE = "base"
-
 _log = logging.getLogger("taskdb.migrate")
 
 
@@ -48,8 +46,8 @@ def stamp(database: Database, *, to: str | None = None) -> Stamp:
     name = head_revision() if to is None else to
     with resolving(name):
         found = revisions().get_revision(name)
-    revision, dialect = found.revision if found else BASE, database.backend.dialect
-    known: dict[str, dict[str, str]] = {BASE: {}}
+    revision, dialect = found.revision if found else "base", database.backend.dialect
+    known: dict[str, dict[str, str]] = {"base": {}}
     known |= {step: recorded_facts(step, dialect) for step in known_revisions()}
     with database.migration() as (connection, observer):
         before = stamped_revisions(observer)

@@ -45,7 +45,6 @@ class SQLite(Backend):
     """A database in a file of this machine."""
 
     dialect = "sqlite"
-    migrates_in_one_transaction: ClassVar[bool] = True
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
     error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, sqlite3.Error, UnicodeDecodeError)
 
