@@ -18,7 +18,6 @@ from taskdb_cli import errors
 from taskdb_cli.cli.backup_options import ArchiveArgument, Keep, Shelf
 from taskdb_cli.cli.options import Commands, DryRun, NotingGroup, optional, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
-from taskdb_cli.cli.progress import progress
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
 from taskdb_cli.system.paths import is_same, reserved
@@ -144,7 +143,7 @@ def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
     path, identity = backup.path, backup.manifest.origin.identity
     directory = shelf.directory_of(str(path.absolute()))
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
-    with progress(shelf.run, "test restore") as advance:
+    with shelf.run.progress("test restore") as advance:
         restore.drill(path, target=target, progress=advance)
     directory.note_archive(path, history.Drill(path.name, shelf.run.now, identity))
 
@@ -186,7 +185,7 @@ def _back_up(
     from taskdb_cli.backup.ownership import Holdings
 
     run, began = shelf.run, time.monotonic()
-    with progress(run, "backing up") as advance:
+    with run.progress("backing up") as advance:
         backup = create.take(
             run.maintained, shelf.directory, label=shelf.label, now=run.now, progress=advance
         )
@@ -252,7 +251,7 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     if reason := reserved(path):
         raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
     run = shelf.run
-    with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
+    with run.progress("backing up") as advance, run.maintained.snapshot() as content:
         backup = create.save(content, path, label=shelf.label, now=run.now, progress=advance)
         _report(shelf, backup, output)
 
@@ -267,7 +266,7 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
         raise errors.InvalidInput("--output cannot be combined with an archive on stdout", "leave one out")
     if run.settings.log.file and is_same(run.settings.log.file, Path("/dev/stdout")):
         raise errors.InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
-    with progress(run, "backing up") as advance, run.maintained.snapshot() as content:
+    with run.progress("backing up") as advance, run.maintained.snapshot() as content:
         try:
             manifest = create.write(content, stdout.buffer, label=shelf.label, now=run.now, progress=advance)
             stdout.buffer.flush()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from taskdb_cli.config import Settings
     from taskdb_cli.database import Database
     from taskdb_cli.system.environment import LogSettings
+
+PATIENCE = 1.0
+"""Seconds of work before a progress bar shows."""
 
 
 @dataclass
@@ -162,6 +165,39 @@ class Invocation:
         """Write a message to stderr, unless --quiet was given."""
         if self.verbosity >= 0:
             tell(message)
+
+    @contextmanager
+    def progress(
+        self, doing: str, *, total: int | None = None, then: str | None = None
+    ) -> Iterator[Callable[[int], None]]:
+        """Yield a function that shows on a terminal how many bytes are done, out of a total if it is known.
+
+        After the last byte the bar shows `then`, the name of the work that follows.
+        """
+        if not sys.stderr.isatty() or self.verbosity < 0:
+            yield lambda _: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        show_after = time.monotonic() + PATIENCE
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        task = bar.add_task(doing, total=total)
+
+        def advance(done: int) -> None:
+            bar.update(task, completed=done)
+            if then and total is not None and done >= total:
+                bar.update(task, description=then)
+                # update() would take None for "unchanged".
+                bar.tasks[task].total = None
+            if time.monotonic() > show_after:
+                bar.start()
+
+        try:
+            yield advance
+        finally:
+            bar.stop()
 
     def confirm(self, action: str, *, yes: bool) -> None:
         """Ask before something is destroyed. Raise Refused if the answer is no, or nobody can be asked."""

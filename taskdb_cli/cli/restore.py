@@ -12,7 +12,6 @@ import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
 from taskdb_cli.cli.options import DryRun, Yes, with_option_groups
-from taskdb_cli.cli.progress import progress
 from taskdb_cli.errors import Conflict, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
@@ -131,7 +130,7 @@ def _load(
     else:
         if loss:
             run.confirm(loss, yes=options.yes)
-        with progress(run, doing, total=total, then="building indexes") as advance:
+        with run.progress(doing, total=total, then="building indexes") as advance:
             rows = service.restore(
                 target,
                 source,

@@ -15,7 +15,6 @@ import typer
 
 from taskdb_cli.cli.context import Invocation, tell
 from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
-from taskdb_cli.cli.progress import progress
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
@@ -79,7 +78,7 @@ def import_file(
 
     with (
         _opened(path) as file,
-        progress(run, "reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
+        run.progress("reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
     ):
         source = Source.open(file, name, None if format == "auto" else FileFormat(format))
         with Batch(source, parse_time=parse_iso, report=report, progress=advance) as batch:

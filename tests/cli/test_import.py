@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.cli import progress
+from taskdb_cli.cli import context
 
 DATA = Path(__file__).parent.parent / "data"
 TASKWARRIOR = DATA / "taskwarrior-export.json"
@@ -412,7 +412,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(("patience", "shown"), [(-1.0, True), (3600.0, False)])
 def test_progress_on_a_terminal(bare_taskdb, monkeypatch, patience, shown):
     """A terminal shows a progress bar once the import takes a while; the messages stay readable."""
-    monkeypatch.setattr(progress, "PATIENCE", patience)
+    monkeypatch.setattr(context, "PATIENCE", patience)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("TERM", "xterm")
     bare_taskdb("user", "import", file("email,name\nann@example.com,Ann\n"))
