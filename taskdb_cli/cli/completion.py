@@ -1,10 +1,33 @@
-"""What the shell offers when a person presses Tab. `cli.shells` quotes it for each shell."""
+r"""What the shell offers when a person presses Tab, quoted for each shell so that no shell runs it.
 
+Stored data may be offered, such as an address that contains `$(reboot)`. The scripts that
+`taskdb --install-completion` installs are Typer's. They insert the words into the command line of bash
+unchanged, and have zsh evaluate them.
+"""
+
+import os
+import re
+import shlex
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
+from io import StringIO
 
 import typer
+from typer._click.shell_completion import (
+    CompletionItem,
+    ShellComplete,
+    add_completion_class,
+    split_arg_string,
+)
+from typer._completion_classes import BashComplete, FishComplete, PowerShellComplete, ZshComplete
 
+# Longer words and lines are not completed. An address has at most 254 characters.
+LONGEST_WORD = 300
+LONGEST_LINE = 10_000
+LONGEST_WAIT = 5.0
+"""Seconds until completion gives up."""
 MOST_OFFERED = 50
 
 
@@ -25,3 +48,150 @@ def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
     database = replace(settings, options=hasty).database()
     found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=MOST_OFFERED))
     return [user.email for user in found]
+
+
+class Completion(ShellComplete):
+    """Offers only words that fit on a line, and says nothing about errors."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the cursor without their quotes, and the word at the cursor."""
+        typed = _drop_escapes(os.environ.get("_TYPER_COMPLETE_ARGS", ""))
+        words = split_arg_string(typed)[1:]
+        incomplete = words.pop() if words and not typed.endswith(" ") else ""
+        return words, incomplete
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        """Return what can be offered for the last word. No offer has invisible or control characters."""
+        option = re.match("-[^=]*=", incomplete)
+        # After --, Typer would still complete the value of an option.
+        if len(incomplete) > LONGEST_WORD or not incomplete.isprintable() or (option and "--" in args):
+            return []
+        # Typer completes only the part behind --option=, but the shells replace the whole word.
+        before = option[0] if option else ""
+        dashes = incomplete.startswith("-") or "--" in args
+        found = super().get_completions(args, incomplete)
+        shown = [item for item in found if item.value.isprintable() and (dashes or item.value[:1] != "-")]
+        return [
+            CompletionItem(before + item.value, help=" ".join((item.help or "").split())) for item in shown
+        ]
+
+    def offered(self) -> list[str]:
+        """Return the lines for the shell, or none after an error or when it takes too long."""
+        typed = os.environ.get("COMP_WORDS", "") + os.environ.get("_TYPER_COMPLETE_ARGS", "")
+        lines: list[str] = []
+        deadline = threading.Timer(LONGEST_WAIT, os._exit, (1,))
+        deadline.daemon = True
+        deadline.start()
+        # A message in the middle of a command line that is being typed helps nobody.
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()), suppress(Exception):
+            if len(typed) <= LONGEST_LINE:
+                items = self.get_completions(*self.get_completion_args())
+                lines = [line for item in items if (line := self.format_completion(item))]
+        deadline.cancel()
+        return lines
+
+    def complete(self) -> str:
+        """Return one line for each word."""
+        return "\n".join(self.offered())
+
+
+class Bash(Completion, BashComplete):
+    """Quotes words for bash, which inserts them unchanged in place of a part of the typed word.
+
+    Bash splits words at `@`, `:` and `=` before it asks. It replaces the part behind the last `:` or
+    `=`, from the last `@` on, or behind a quote that is still open.
+    """
+
+    replaced_after = ""
+    quote = ""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the cursor without their quotes. Raise ValueError for unfinished ones."""
+        typed = os.environ["COMP_WORDS"]
+        # Typer's script puts newlines between the words, or spaces in older versions of bash.
+        words = typed.split("\n" if "\n" in typed else " ")[: int(os.environ["COMP_CWORD"]) + 1]
+        *complete, word = re.sub("\n([@:=]+)(\n|$)", r"\1", "\n".join(words)).split("\n")
+        for self.quote in ("", "'", '"'):
+            with suppress(ValueError):
+                incomplete = _unquote(word + self.quote)
+                break
+        else:
+            raise ValueError(word)
+        split = word.removesuffix(re.sub("^[@:=]+$", "", words[-1])).removesuffix("@")
+        self.replaced_after = _unquote(word[: word.rindex(self.quote)] if self.quote else split)
+        return [_unquote(argument) for argument in complete[1:]], incomplete
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the part of the word that bash inserts, each special character in quotes of its own."""
+        if not item.value.startswith(self.replaced_after):
+            return ""
+        text, quote = item.value.removeprefix(self.replaced_after), self.quote
+        text = re.sub(r"[^\w@%+=:,./-]", lambda found: quote + _in_quotes(found[0]) + quote, text)
+        # Bash drops a quote at the beginning, and adds no quote at the end if one stands there.
+        return (quote if text.startswith(quote) else "") + text + (quote if text.endswith(quote) else "")
+
+
+def _in_quotes(character: str) -> str:
+    # Bash first takes words for patterns of file names, so these characters may not stand there unchanged.
+    if character in "*?[\\":
+        return f"$'\\x{ord(character):02x}'"
+    return '"\'"' if character == "'" else f"'{character}'"
+
+
+def _unquote(word: str) -> str:
+    """Return what a word of a command line means. Raise ValueError if a quote or an escape is open."""
+    word = re.sub(r"\$'\\x([0-9a-f]{2})'", lambda found: f"\\{chr(int(found[1], 16))}", _drop_escapes(word))
+    return "".join(shlex.split(word))
+
+
+def _drop_escapes(text: str) -> str:
+    """Drop the backslash before `$` and a backquote, which shlex would keep between double quotes."""
+    return re.sub(r"\\(.)", lambda found: found[1] if found[1] in "$`" else found[0], text)
+
+
+class Zsh(Completion, ZshComplete):
+    """Gives zsh a command to evaluate. Zsh itself quotes what it inserts."""
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the word and its help, escaped once for `_describe` and once for the evaluation."""
+        word = re.sub(r"[\\:]", r"\\\g<0>", item.value)
+        described = f"{word}:{item.help}" if item.help else word
+        return re.sub(r"[^\w@%+/.,-]", r"\\\g<0>", described)
+
+    def complete(self) -> str:
+        """Return the command that offers the words, or file names if there are none."""
+        offered = " ".join(self.offered())
+        return f"local -a offered; offered=( {offered} ); _describe taskdb offered" if offered else "_files"
+
+
+class Fish(Completion, FishComplete):
+    """Gives fish one word a line, with its help after a tab. Fish itself quotes what it inserts."""
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the word and its help."""
+        return f"{item.value}\t{item.help}" if item.help else str(item.value)
+
+    def complete(self) -> str:
+        """Return the words. If fish asks only whether there are any, exit with 0 or 1."""
+        offered = self.offered()
+        if os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
+            raise SystemExit(0 if offered else 1)
+        return "\n".join(offered)
+
+
+class PowerShell(Completion, PowerShellComplete):
+    """Offers only words that PowerShell takes unquoted, because it would insert others unquoted too."""
+
+    get_completion_args = PowerShellComplete.get_completion_args
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the word and its help, or nothing for a word that needs quotes."""
+        plain = re.fullmatch(r"[\w./+-][\w./+@=-]*", item.value, re.ASCII)
+        return f"{item.value}:::{item.help or ' '}" if plain else ""
+
+
+def quote_completions() -> None:
+    """Replace Typer's own classes, which put the words on the command line unquoted."""
+    for shell in (Bash, Zsh, Fish, PowerShell):
+        add_completion_class(shell, shell.name)
+    add_completion_class(PowerShell, "pwsh")

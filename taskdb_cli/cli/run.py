@@ -13,6 +13,7 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
 from taskdb_cli.cli.app import app
+from taskdb_cli.cli.completion import quote_completions
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import StdoutError, StdoutFailed, prepare_stdout
 from taskdb_cli.errors import (
@@ -52,8 +53,6 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
         prepare_stdout()
         command = _get_command(app)
         if "_TASKDB_COMPLETE" in os.environ:
-            from taskdb_cli.cli.shells import quote_completions
-
             quote_completions()  # after Typer has registered its own classes
         code = command(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()

@@ -19,8 +19,8 @@ from typer._click.shell_completion import CompletionItem, _available_shells
 from typer.main import get_command
 
 from taskdb_cli.cli.app import app
+from taskdb_cli.cli.completion import Bash, quote_completions
 from taskdb_cli.cli.run import run
-from taskdb_cli.cli.shells import Bash, quote_completions
 from tests.conftest import SERVERS
 from tests.samples import add_user
 
