@@ -15,7 +15,6 @@ from taskdb_cli import __version__
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import HelpfulGroup
-from taskdb_cli.cli.output import ClosedStdout
 
 SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
 """The commands that do their main work without printing anything on stdout."""
@@ -80,8 +79,8 @@ def main(
     ] = False,
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
-    if isinstance(sys.stdout, ClosedStdout) and ctx.invoked_subcommand not in SILENT_COMMANDS:
-        # Fail now, before anything is changed whose outcome could not be reported.
+    if ctx.invoked_subcommand not in SILENT_COMMANDS:
+        # If stdout is closed, fail before anything is changed whose outcome could not be reported.
         sys.stdout.write("")
     run = invocation(ctx)
     names = ("database_url", "env_file", "schema", "log_file", "log_format")

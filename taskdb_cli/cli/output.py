@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from taskdb_cli.errors import InvalidInput, StorageFailed
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, Record, View, plain, write_json, write_records
 from taskdb_cli.text.escaping import escape
 
@@ -62,11 +62,8 @@ def show_records(records: Iterable[Record], view: View, output: Output) -> Forma
         from taskdb_cli.output.tables import print_table
 
         print_table(records, view, sys.stdout)
-        return format
-    # A program gets the data as it is. On a terminal, formats without escapes of their own need some.
-    raw = format in (Format.TSV, Format.CSV) and sys.stdout.isatty()
-    stream = cast("TextIO", _Escaped()) if raw else sys.stdout
-    write_records(records, view, format, stream, csv_safe=output.csv_safe)
+    else:
+        write_records(records, view, format, sys.stdout, csv_safe=output.csv_safe)
     return format
 
 
@@ -106,48 +103,35 @@ def show_plans(plans: Sequence[Plan], output: Output) -> None:
             sys.stdout.write(escape(text, lines=True) + "\n")
 
 
-class _Escaped(io.TextIOBase):
-    """Writes to stdout, with control characters escaped."""
-
-    def write(self, text: str) -> int:
-        return sys.stdout.write(escape(text, lines=True))
-
-
 class StdoutError(OSError):
-    """Writing to stdout failed for another reason than a closed pipe."""
+    """The answer of a command could not be written, for another reason than a reader that went away."""
 
 
-class StdoutFailed(StorageFailed):
-    """The answer of a command could not be written."""
-
-
-def prepare_stdout() -> None:
-    """Make stdout write UTF-8 and raise StdoutError, or StdoutFailed if it is closed."""
+def prepare_streams() -> None:
+    """Make stdout and stderr write UTF-8, and stdout raise StdoutError. Either may be closed."""
     if sys.stdout is None:
-        sys.stdout = ClosedStdout()
-        return
+        sys.stdout = io.TextIOWrapper(_Closed(), write_through=True)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (until the process ends)
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     if isinstance(sys.stdout, io.TextIOWrapper) and type(raw) is io.FileIO and raw.fileno() == 1:
         buffered = io.BufferedWriter(_File(1, "w", closefd=False))
         at_once = sys.stdout.line_buffering or sys.stdout.write_through
-        sys.stdout = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", "", at_once)
-    elif hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        sys.stdout = io.TextIOWrapper(buffered, newline="", line_buffering=at_once)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-class ClosedStdout(io.TextIOBase):
+class _Closed(io.RawIOBase):
     """Stands in for a closed stdout, which a cron job may have. Only a command that prints fails."""
 
-    def write(self, text: str) -> int:
-        """Raise StdoutFailed."""
-        raise StdoutFailed("stdout is closed", "send it to /dev/null if nobody is to read it")
+    def writable(self) -> bool:
+        return True
 
-    @property
-    def buffer(self) -> BinaryIO:
-        """Raise StdoutFailed, as `write` does."""
-        self.write("")
-        raise AssertionError
+    def write(self, data: Any) -> int:
+        raise StdoutError(errno.EBADF, "stdout is closed; send it to /dev/null if nobody is to read it")
 
 
 class _File(io.FileIO):
@@ -159,6 +143,6 @@ class _File(io.FileIO):
         except OSError as exc:
             raise StdoutError(exc.errno, exc.strerror) from exc
         if written is None:
-            # Another process has made the pipe or terminal non-blocking, and the reader is slow.
-            raise StdoutError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            # Another process has made the pipe or terminal non-blocking.
+            raise StdoutError(errno.EAGAIN, "its reader is too slow")
         return written

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import pairwise, takewhile
-from pathlib import Path
 
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
@@ -15,7 +14,7 @@ from typer.main import get_command
 from taskdb_cli.cli.app import app
 from taskdb_cli.cli.completion import quote_completions
 from taskdb_cli.cli.context import Invocation, write_stderr
-from taskdb_cli.cli.output import StdoutError, StdoutFailed, prepare_stdout
+from taskdb_cli.cli.output import StdoutError, prepare_streams
 from taskdb_cli.errors import (
     ExitCode,
     HomeMissing,
@@ -46,50 +45,48 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str], this: Invocation) -> int:
     try:
-        if sys.stderr is None:
-            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
-        if hasattr(sys.stderr, "reconfigure"):
-            sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
-        prepare_stdout()
+        prepare_streams()
         command = _get_command(app)
         if "_TASKDB_COMPLETE" in os.environ:
             quote_completions()  # after Typer has registered its own classes
         code = command(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()
+        if code == ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt  # noqa: TRY301 (Typer has caught it)
+        return code if isinstance(code, int) else ExitCode.OK
     except (BrokenPipeError, SystemExit) as exc:
         # Typer leaves with 1 when a pipe is closed under it.
-        if not isinstance(exc if isinstance(exc, OSError) else exc.__context__, BrokenPipeError):
+        if not any(isinstance(each, BrokenPipeError) for each in (exc, exc.__context__)):
             raise
         # The reader has all that it wanted, as `head` does.
         _drop_unwritten_output()
         return this.failure_code(ExitCode.OK)
-    except Exception as exc:  # noqa: BLE001 (the boundary)
-        error = _translate(exc)
-        if this.changed and isinstance(error, StdoutFailed):
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 (the boundary)
+        error = exc if isinstance(exc, TaskdbError) else _translate(exc)
+        if this.changed and isinstance(exc, StdoutError):
             hint = f"do not run it again; see '{this.look}'"
             error = Incomplete(f"{this.changed}, but {error.message}", hint)
         return this.failure_code(_report(error, exc, arguments))
-    except KeyboardInterrupt as exc:
-        return _report(signals.interrupted(), exc, arguments)
-    if code == ExitCode.INTERRUPTED:
-        return _report(signals.interrupted(), None, arguments)
-    return code if isinstance(code, int) else ExitCode.OK
 
 
-def _translate(error: Exception) -> TaskdbError:
+def _translate(error: BaseException) -> TaskdbError:
     match error:
-        case TaskdbError():
-            return error
         case TyperException():
             return _usage_error(error)
-        case Abort():
+        case Abort() | KeyboardInterrupt():
             return signals.interrupted()
+        case FileNotFoundError(filename=None):
+            # Only asking for the working directory fails like this.
+            hint = "change to another one, or use absolute paths"
+            return InvalidConfiguration("the working directory does not exist any more", hint)
         case OSError():
-            return _os_error(error)
+            at_stdout = isinstance(error, StdoutError)
+            where = "the answer could not be written to stdout" if at_stdout else error.filename
+            return StorageFailed(f"{where or 'cannot read or write'}: {error.strerror or error}")
         case UnicodeEncodeError():
             # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.
-            shown = repr(brief(error.object))
-            return InvalidInput(f"{shown} is not UTF-8 text", "check the arguments and the environment")
+            hint = "check the arguments and the environment"
+            return InvalidInput(f"{brief(error.object)!r} is not UTF-8 text", hint)
         case ValueError() if str(error).startswith("offset must be a timedelta"):
             # TZ is a value such as UTC+99.
             return time_zone_error()
@@ -98,22 +95,8 @@ def _translate(error: Exception) -> TaskdbError:
             return HomeMissing("HOME")
         case _:
             detail = str(error).strip().partition("\n")[0]
-            return TaskdbError(
-                f"unexpected {type(error).__name__}: {detail}",
-                "this is a bug; --debug shows where it happened",
-            )
-
-
-def _os_error(error: OSError) -> TaskdbError:
-    if isinstance(error, StdoutError):
-        return StdoutFailed(f"the answer could not be written to stdout: {error.strerror}")
-    if not error.filename:
-        try:
-            Path.cwd()
-        except OSError:
-            hint = "change to another one, or use absolute paths"
-            return InvalidConfiguration("the working directory does not exist any more", hint)
-    return StorageFailed(f"{error.filename or 'cannot read or write'}: {error.strerror or error}")
+            hint = "this is a bug; --debug shows where it happened"
+            return TaskdbError(f"unexpected {type(error).__name__}: {detail}", hint)
 
 
 def _usage_error(error: TyperException) -> InvalidInput:
@@ -141,13 +124,12 @@ def _drop_unwritten_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _report(error: TaskdbError, cause: BaseException | None, arguments: Sequence[str]) -> int:
-    if sys.stdout is not None:
-        _drop_unwritten_output()
+def _report(error: TaskdbError, cause: BaseException, arguments: Sequence[str]) -> int:
+    _drop_unwritten_output()
     # Each text is filtered by itself, because a password that is hidden may extend to the end of its text.
     message = "; ".join(map(hide_secrets, [error.message, *getattr(cause, "__notes__", ())]))
     hint = hide_secrets(error.hint)
-    if cause and ("--debug" in arguments or os.environ.get("TASKDB_DEBUG", "0") not in ("", "0")):
+    if "--debug" in arguments or os.environ.get("TASKDB_DEBUG", "0") not in ("", "0"):
         # The default formatting shows no local variables, which may hold user data.
         shown = "".join(map(hide_secrets, traceback.format_exception(cause)))
         write_stderr(escape(shown, lines=True).removesuffix("\n"))

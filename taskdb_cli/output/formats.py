@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
+from functools import partial
 from typing import Any, TextIO
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TOKEN_FIELDS, USER_FIELDS, TaskPriority
-from taskdb_cli.text.escaping import escape_json
+from taskdb_cli.text.escaping import escape, escape_json
 
 Record = Mapping[str, Any]
 
@@ -111,13 +112,14 @@ def write_records(
         stream.write("[]\n" if before[0] == "[" else "\n]\n")
     elif format is Format.NDJSON:
         stream.writelines(_json(plain(each, fields), separators=(",", ":")) + "\n" for each in records)
-    elif format is Format.CSV:
-        stream.write(",".join(fields) + "\n")
-        for record in records:
-            stream.write(",".join([_csv_cell(record[field], safe=csv_safe) for field in fields]) + "\n")
     else:
-        for record in records:
-            stream.write("\t".join([_cell(record[field]).translate(_TSV_ESCAPES) for field in fields]) + "\n")
+        rows = ("\t".join([_cell(row[name]).translate(_TSV_ESCAPES) for name in fields]) for row in records)
+        if format is Format.CSV:
+            stream.write(",".join(fields) + "\n")
+            rows = (",".join([_csv_cell(row[name], safe=csv_safe) for name in fields]) for row in records)
+        # A program gets the data as it is, but a terminal would obey control characters.
+        show = partial(escape, lines=True) if stream.isatty() else str
+        stream.writelines(show(row) + "\n" for row in rows)
 
 
 def _json(value: object, **options: Any) -> str:
