@@ -4,15 +4,12 @@
 replace any file called `taskdb.log.1`, and leave the mode of new files to the umask.
 """
 
-import errno
 import fcntl
 import logging
 import os
 import re
-import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -40,57 +37,55 @@ def open_log_file(path: Path, level: int) -> logging.Handler:
 
     Raises InvalidConfiguration if the file cannot be written, or holds anything but a log of taskdb.
     """
-    handler = None
     try:
-        handler = _LogFile(path, level)
-        handler.require_writable()
+        return _LogFile(path, level)
     except (OSError, ValueError) as exc:
-        if handler:
-            handler.close()
         verb = "cannot be opened" if isinstance(exc, OSError) else "is refused"
         raise InvalidConfiguration(
             f"the log file {path} {verb}: {_reason(exc)}",
             "name another one with --log-file or TASKDB_LOG_FILE",
         ) from exc
-    return handler
 
 
 class _LogFile(RotatingFileHandler):
     def __init__(self, path: Path, level: int) -> None:
-        super().__init__(path, maxBytes=LARGEST, backupCount=OLD_FILES, delay=True)
-        self.setLevel(level)
-        self._path = path.absolute()
-        self._descriptor: int | None = None
-        self._warned = ""
-
-    def require_writable(self) -> None:
         """Raise OSError if no line can be written, or ValueError if none may be written."""
+        self._path, self._warned = path.absolute(), ""
         self._descriptor = descriptor_of(self._path)
+        # What a descriptor leads to is not rotated.
+        most = LARGEST if self._descriptor is None else 0
+        super().__init__(self._path, maxBytes=most, backupCount=OLD_FILES, delay=True)
+        self.setLevel(level)
         if reason := reserved(self._path):
             raise ValueError(reason)
+        if self._path.is_block_device():
+            raise ValueError("it is a block device")
         try:
-            if stat.S_ISBLK(self._path.stat().st_mode):
-                raise ValueError("it is a block device")
+            self._path.stat()
         except FileNotFoundError:
             # The file is not made yet: the settings may name this path as the database.
             directory = Path(os.path.realpath(self._path)).parent
             if self._descriptor is not None or not directory.exists():
                 raise
             if not os.access(directory, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
+                raise ValueError(f"no file can be made in {directory}") from None
         else:
+            self._require_ours()
             self.stream = self._open()
-            self._require_ours(self.stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line while no other process writes to this path."""
         try:
-            with self._locked() as stream:
-                # Another program may have put its own file there since the last line.
-                self._require_ours(stream)
-                super().emit(record)
+            self._lock()
+            # Another program may have put its own file there since the last line.
+            self._require_ours()
+            super().emit(record)
         except (OSError, ValueError):
             self.handleError(record)
+        finally:
+            with suppress(OSError):
+                if self.stream:
+                    fcntl.flock(self.stream, fcntl.LOCK_UN)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name in logging)
         """Warn once and log no more: a full disk under the log is no reason to stop working."""
@@ -99,14 +94,19 @@ class _LogFile(RotatingFileHandler):
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 (the name in logging)
         """Return whether the file is full and can be renamed without replacing a file of somebody else."""
-        if self._descriptor is not None or not super().shouldRollover(record):
+        if not super().shouldRollover(record):
             return False
         for number in range(1, self.backupCount + 1):
             old = Path(f"{self.baseFilename}.{number}")
-            if os.path.lexists(old) and not _is_old_log(old):
+            if os.path.lexists(old) and (old.is_symlink() or not _is_log(old)):
                 self._warn(f"is not rotated: {old} is not a log of taskdb")
                 return False
         return True
+
+    def doRollover(self) -> None:  # noqa: N802 (the name in logging)
+        """Rename the files while a second descriptor keeps the lock, because the stream is closed first."""
+        with os.fdopen(os.dup(self.stream.fileno())):  # type: ignore[union-attr]
+            super().doRollover()
 
     def _warn(self, text: str) -> None:
         if text != self._warned:
@@ -126,58 +126,42 @@ class _LogFile(RotatingFileHandler):
             return os.dup(self._descriptor)
         try:
             descriptor = os.open(path, flags | os.O_EXCL, 0o600)
+            # The umask may have taken away even the owner's rights.
+            os.fchmod(descriptor, 0o600)
         except FileExistsError:
             # Without O_NONBLOCK, opening a named pipe would wait for a reader.
             descriptor = os.open(path, flags | os.O_NONBLOCK, 0o600)
             os.set_blocking(descriptor, True)
-        else:
-            # The umask may have taken away even the owner's rights.
-            os.fchmod(descriptor, 0o600)
         return descriptor
 
-    def _require_ours(self, stream: TextIOWrapper) -> None:
+    def _require_ours(self) -> None:
         # A file behind stdout or stderr may hold other lines too.
-        is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode) and self._descriptor not in (1, 2)
-        if is_file and not _begins_as_ours(self._path):
+        if self._descriptor not in (1, 2) and self._path.is_file() and not _is_log(self._path):
             raise ValueError("it does not begin with a line of the log of taskdb")
 
-    @contextmanager
-    def _locked(self) -> Iterator[TextIOWrapper]:
-        """Lock the file that the path leads to now. Another process may have renamed the open one."""
+    def _lock(self) -> None:
+        """Open and lock the file that the path leads to now. Another process may have renamed an open one."""
         while True:
             self.stream = self.stream or self._open()
-            # Rotation closes the stream. A second descriptor keeps the lock until the files are renamed.
-            guard = os.dup(self.stream.fileno())
-            try:
-                with suppress(OSError):  # not every file system has locks
-                    fcntl.flock(guard, fcntl.LOCK_EX)
-                if self._is_current(guard):
-                    yield self.stream
+            with suppress(OSError):  # not every file system has locks
+                fcntl.flock(self.stream, fcntl.LOCK_EX)
+            if self._descriptor is not None:
+                # The number of a closed stdout may belong to a connection by now, so stdout is not compared.
+                return
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self.stream.fileno()), self._path.stat()):
                     return
-                self.stream.close()
-                self.stream = None
-            finally:
-                with suppress(OSError):
-                    fcntl.flock(guard, fcntl.LOCK_UN)
-                os.close(guard)
-
-    def _is_current(self, descriptor: int) -> bool:
-        with suppress(FileNotFoundError):
-            # The number of a closed stdout may belong to a connection by now, so stdout is not compared.
-            return self._descriptor is not None or os.path.samestat(os.fstat(descriptor), self._path.stat())
-        return False
+            self.stream.close()
+            self.stream = None
 
 
-def _begins_as_ours(path: Path) -> bool:
+def _is_log(path: Path) -> bool:
     """Return whether a file is empty or begins with a line of the log."""
-    with path.open("rb", buffering=0) as file:
-        beginning = file.read(500)
-    return not beginning or bool(_OUR_LINE.match(beginning))
-
-
-def _is_old_log(path: Path) -> bool:
     with suppress(OSError):
-        return not path.is_symlink() and path.is_file() and _begins_as_ours(path)
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                beginning = file.read(500)
+            return not beginning or bool(_OUR_LINE.match(beginning))
     return False
 
 
