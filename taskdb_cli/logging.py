@@ -12,7 +12,6 @@ from pathlib import Path
 
 from taskdb_cli.text.escaping import escape_json, hide_secrets, one_line
 
-_LIBRARIES = ("alembic", "asyncio", "psycopg", "py.warnings", "sqlalchemy", "uvicorn")
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
 
@@ -23,6 +22,7 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
     is undone. Raises InvalidConfiguration if the file cannot be opened.
     """
     reset()
+    root = logging.getLogger()
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(level)
@@ -32,33 +32,29 @@ def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bo
         handlers.append(open_log_file(file, min(level, logging.INFO)))
     for handler in handlers:
         handler.setFormatter(_Lines(run, as_json=as_json))
+        root.addHandler(handler)
+    logging.getLogger("taskdb").setLevel(min(handler.level for handler in handlers))
     # Below WARNING, the libraries log SQL and rows. taskdb logs statements itself, without values.
+    root.setLevel(logging.WARNING)
     # psycopg warns about clean-up that fails after an error. taskdb reports that error in any case.
-    least = dict.fromkeys(_LIBRARIES, logging.WARNING) | {"psycopg": logging.ERROR}
-    least["taskdb"] = min(handler.level for handler in handlers)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     # An error of stderr cannot be reported anywhere.
     logging.raiseExceptions = False
     # Python would print warnings unescaped, and warnings of SQLAlchemy name columns and types.
     logging.captureWarnings(True)
-    for name, threshold in least.items():
-        logger = logging.getLogger(name)
-        logger.handlers = list(handlers)
-        logger.setLevel(threshold)
-        logger.propagate = False
 
 
 def reset() -> None:
     """Undo `configure`, and close its file."""
     logging.raiseExceptions = True
     logging.captureWarnings(False)
-    for name in ("taskdb", *_LIBRARIES):
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            with suppress(OSError):
-                handler.close()
-        logger.handlers = [logging.NullHandler()]
-        logger.setLevel(logging.NOTSET)
-        logger.propagate = True
+    for name in ("taskdb", "psycopg"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each.formatter, _Lines)]:
+        root.removeHandler(handler)
+        with suppress(OSError):
+            handler.close()
 
 
 class _Lines(logging.Formatter):

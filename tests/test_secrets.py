@@ -63,9 +63,10 @@ COMMANDS = [
 @pytest.fixture
 def everything_said(isolated, capfd, caplog):
     """Runs a command line, however it ends, and returns all that it printed or logged."""
-    caplog.set_level(logging.DEBUG)
 
     def say(*arguments):
+        # A run before this one has set the level of the libraries.
+        caplog.set_level(logging.DEBUG)
         # Completion ends the process by itself.
         with contextlib.suppress(SystemExit):
             run(list(arguments))
