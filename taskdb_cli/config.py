@@ -90,7 +90,12 @@ def load_settings(
     url, direct_url = _choose_urls(database_url, given, dotenv)
     # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
-    dotenv.require_literal(name for name in SETTINGS if name not in addresses and not given.get(name))
+    for name in SETTINGS:
+        if name not in addresses and "${" in dotenv.values.get(name, "") and not given.get(name):
+            raise InvalidConfiguration(
+                f"{name} in the dotenv file {dotenv.path} contains ${{, which is not expanded",
+                "write the value out",
+            )
     pooled = {"TASKDB_POOLED": f"{without_pooler(url) != url:d}"}
     values = {**pooled, **dotenv.values, **{name: value for name, value in given.items() if value}}
     return read_settings(
@@ -105,12 +110,8 @@ def load_settings(
     )
 
 
-def default_backup_directory() -> Path:
-    """Return where archives are kept, unless a setting says otherwise. Raises HomeMissing."""
-    return _data_directory("TASKDB_BACKUP_DIR") / "backups"
-
-
-def _data_directory(setting: str) -> Path:
+def data_directory(setting: str) -> Path:
+    """Return where taskdb keeps what no setting places. Raises HomeMissing, which names the setting."""
     from platformdirs import user_data_path
 
     try:
@@ -142,5 +143,5 @@ def _choose_urls(option: str | None, environment: Mapping[str, str], dotenv: Dot
             )
         return url, direct
     # The path goes into the URL as it is: a home directory may have any character in its name.
-    url = URL.create("sqlite", database=str(_data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
+    url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
     return url, url

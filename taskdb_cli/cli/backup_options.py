@@ -96,9 +96,10 @@ class Shelf:
     def directory(self) -> BackupDirectory:
         """The directory, which need not exist yet; raise InvalidInput for the address of a database."""
         from taskdb_cli.backup.directory import BackupDirectory
-        from taskdb_cli.config import default_backup_directory
+        from taskdb_cli.config import data_directory
 
-        chosen = self.given_directory or self.run.settings.backup_dir or default_backup_directory()
+        chosen = self.given_directory or self.run.settings.backup_dir
+        chosen = chosen or data_directory("TASKDB_BACKUP_DIR") / "backups"
         if str(chosen).lower().startswith(("postgres:", "postgresql:", "postgresql+")):
             # Directories would be made whose names hold its password.
             what = "the backup directory is the address of a database"

@@ -1,12 +1,11 @@
 """The dotenv file: which one is read, whether it can be trusted, and what it says."""
 
-import errno
 import io
 import logging
 import os
 import select
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,15 +34,6 @@ class DotenvFile:
         for warning in self.warnings:
             logger.warning("the dotenv file %s %s", self.path, warning)
 
-    def require_literal(self, names: Iterable[str]) -> None:
-        """Raise InvalidConfiguration if one of these variables was written to be expanded."""
-        for name in names:
-            if "${" in self.values.get(name, ""):
-                raise InvalidConfiguration(
-                    f"{name} in the dotenv file {self.path} contains ${{, which is not expanded",
-                    "write the value out",
-                )
-
 
 def read_dotenv_file(named: Path | None) -> DotenvFile:
     """Read the file that the user named, or else the nearest .env of the working directory and its parents.
@@ -55,7 +45,7 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
     if path is None:
         return DotenvFile()
     try:
-        if named is None and not stat.S_ISREG(path.stat().st_mode):
+        if named is None and not path.is_file():
             raise _refused(path, "it is not a regular file", "rename it")
         with open(path, "rb", buffering=0, opener=_opener) as file:
             status = os.fstat(file.fileno())
@@ -64,8 +54,6 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
             text = _read(file.fileno())
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
-        if isinstance(exc, UnicodeDecodeError):
-            reason = "it is not UTF-8 text"
         raise InvalidConfiguration(
             f"the dotenv file {path} cannot be read: {reason}", "name another one with --env-file"
         ) from exc
@@ -75,12 +63,10 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
     values = {binding.key: binding.value for binding in bindings if binding.key is not None}
     misread = [binding.original.line for binding in bindings if binding.error]
     warnings = [f"is not understood in line {line}, which is passed over" for line in misread[:1]]
-    if stat.S_ISREG(status.st_mode):
-        # A file that was named may have any owner and mode. If everybody may write it there is a warning.
-        if status.st_mode & stat.S_IWOTH:
-            warnings.append("can be changed by everybody: run 'chmod o-w' on it")
-        elif named is None and status.st_mode & stat.S_IWGRP:
-            warnings.append("can be changed by its group: run 'chmod g-w' on it")
+    # A file that was named may have any owner and mode. If everybody may write it there is a warning.
+    who, may_write = ("everybody", stat.S_IWOTH) if named else ("its group", stat.S_IWGRP)
+    if stat.S_ISREG(status.st_mode) and status.st_mode & may_write:
+        warnings.append(f"can be changed by {who}: run 'chmod go-w' on it")
     return DotenvFile(path, {name: value for name, value in values.items() if value}, tuple(warnings))
 
 
@@ -90,13 +76,7 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _nearest() -> Path | None:
-    try:
-        here = Path.cwd()
-    except OSError as exc:
-        raise InvalidConfiguration(
-            f"the working directory cannot be read to find a .env file: {exc.strerror}",
-            "change to another directory, or name a dotenv file with --env-file",
-        ) from exc
+    here = Path.cwd()
     for directory in (here, *here.parents):
         path = directory / ".env"
         # A virtual environment may have this name. A broken link is an error, because settings are missing.
@@ -125,16 +105,16 @@ def _refused(path: Path, reason: str, remedy: str) -> InvalidConfiguration:
 
 
 def _read(descriptor: int) -> str:
-    """Read to the end. Raise ValueError for too much or no text, TimeoutError for a pipe without a writer."""
-    data = b""
-    while select.select([descriptor], [], [], PATIENCE)[0]:
+    """Read to the end. Raise ValueError for too much or no text, or for a pipe that nobody writes to."""
+    data, part = b"", b"?"
+    while part:
+        if not select.select([descriptor], [], [], PATIENCE)[0]:
+            raise ValueError(f"nothing was written to it for {PATIENCE} seconds")
         part = os.read(descriptor, LARGEST)
         data += part
         if len(data) > LARGEST:
             raise ValueError(f"it is longer than {LARGEST} bytes")
-        if part:
-            continue
-        if "\0" in (text := data.decode("utf-8-sig")):
-            raise ValueError("it holds a NUL character")
-        return text
-    raise TimeoutError(errno.ETIMEDOUT, f"nothing was written to it for {PATIENCE} seconds")
+    text = data.decode("utf-8-sig", "replace")
+    if "\0" in text or "\ufffd" in text:
+        raise ValueError("it is not UTF-8 text")
+    return text
