@@ -10,7 +10,6 @@ from taskdb_cli.errors import ExitCode, Interrupted
 
 _received: list[int] = []
 _held = False
-_waiting = False
 _made: bool | None = None
 
 
@@ -31,17 +30,17 @@ def held() -> Iterator[None]:
 
     Use it for work that takes a moment only. It does nothing in a thread that gets no signals.
     """
-    global _held, _waiting  # noqa: PLW0603 (signals belong to the whole process)
+    global _held  # noqa: PLW0603 (signals belong to the whole process)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = len(_received)
     _held = True
     try:
         yield
     finally:
         _held = False
-        if _waiting:
-            _waiting = False
+        if len(_received) > before:
             raise KeyboardInterrupt
 
 
@@ -53,18 +52,13 @@ def note_change(*, made: bool | None) -> None:
 
 def interrupted() -> Interrupted:
     """Return the error of a command that was interrupted. It says whether a change was made."""
-    if _made is None:
-        return Interrupted("interrupted")
-    outcome = ", but the change was made" if _made else "; the change was not made"
-    return Interrupted(f"interrupted{outcome}")
+    outcomes = {None: "", True: ", but the change was made", False: "; the change was not made"}
+    return Interrupted(f"interrupted{outcomes[_made]}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    global _waiting  # noqa: PLW0603
     _received.append(number)
     # A second signal ends the process at once.
     signal.signal(number, signal.SIG_DFL)
-    if _held:
-        _waiting = True
-    else:
+    if not _held:
         raise KeyboardInterrupt
