@@ -8,9 +8,6 @@ from typing import NoReturn
 
 from taskdb_cli.system import signals
 
-GARBAGE_THRESHOLD = 300_000
-"""How many objects may pile up before a collection. Importing everything makes a third of them."""
-
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its code.
@@ -26,7 +23,7 @@ def main() -> NoReturn:
             sys.stdout.write(f"taskdb {__version__}\n")
             sys.stdout.flush()
             leave(0)
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    gc.set_threshold(300_000)  # objects; importing everything makes a third of them
     signals.listen()
     try:
         from taskdb_cli.cli.run import run
@@ -42,9 +39,8 @@ def main() -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End the process at once. Everything that matters is written and closed by now."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with suppress(OSError):
-                stream.flush()
+        with suppress(OSError, AttributeError):  # a closed stream is None
+            stream.flush()
     os._exit(code)
 
 

@@ -15,12 +15,7 @@ from dataclasses import replace
 from io import StringIO
 
 import typer
-from typer._click.shell_completion import (
-    CompletionItem,
-    ShellComplete,
-    add_completion_class,
-    split_arg_string,
-)
+from typer._click import shell_completion as shells
 from typer._completion_classes import BashComplete, FishComplete, PowerShellComplete, ZshComplete
 
 # Longer words and lines are not completed. An address has at most 254 characters.
@@ -50,18 +45,16 @@ def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
     return [user.email for user in found]
 
 
-class Completion(ShellComplete):
-    """Offers only words that fit on a line, and says nothing about errors."""
+class _Completion(shells.ShellComplete):
+    """Offers only words that fit on a line and have no invisible characters, and is silent about errors."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor without their quotes, and the word at the cursor."""
         typed = _drop_escapes(os.environ.get("_TYPER_COMPLETE_ARGS", ""))
-        words = split_arg_string(typed)[1:]
+        words = shells.split_arg_string(typed)[1:]
         incomplete = words.pop() if words and not typed.endswith(" ") else ""
         return words, incomplete
 
-    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
-        """Return what can be offered for the last word. No offer has invisible or control characters."""
+    def get_completions(self, args: list[str], incomplete: str) -> list[shells.CompletionItem]:
         option = re.match("-[^=]*=", incomplete)
         # After --, Typer would still complete the value of an option.
         if len(incomplete) > LONGEST_WORD or not incomplete.isprintable() or (option and "--" in args):
@@ -72,7 +65,8 @@ class Completion(ShellComplete):
         found = super().get_completions(args, incomplete)
         shown = [item for item in found if item.value.isprintable() and (dashes or item.value[:1] != "-")]
         return [
-            CompletionItem(before + item.value, help=" ".join((item.help or "").split())) for item in shown
+            shells.CompletionItem(before + each.value, help=" ".join((each.help or "").split()))
+            for each in shown
         ]
 
     def offered(self) -> list[str]:
@@ -91,11 +85,10 @@ class Completion(ShellComplete):
         return lines
 
     def complete(self) -> str:
-        """Return one line for each word."""
         return "\n".join(self.offered())
 
 
-class Bash(Completion, BashComplete):
+class Bash(_Completion, BashComplete):
     """Quotes words for bash, which inserts them unchanged in place of a part of the typed word.
 
     Bash splits words at `@`, `:` and `=` before it asks. It replaces the part behind the last `:` or
@@ -121,7 +114,7 @@ class Bash(Completion, BashComplete):
         self.replaced_after = _unquote(word[: word.rindex(self.quote)] if self.quote else split)
         return [_unquote(argument) for argument in complete[1:]], incomplete
 
-    def format_completion(self, item: CompletionItem) -> str:
+    def format_completion(self, item: shells.CompletionItem) -> str:
         """Return the part of the word that bash inserts, each special character in quotes of its own."""
         if not item.value.startswith(self.replaced_after):
             return ""
@@ -149,49 +142,46 @@ def _drop_escapes(text: str) -> str:
     return re.sub(r"\\(.)", lambda found: found[1] if found[1] in "$`" else found[0], text)
 
 
-class Zsh(Completion, ZshComplete):
+class _Zsh(_Completion, ZshComplete):
     """Gives zsh a command to evaluate. Zsh itself quotes what it inserts."""
 
-    def format_completion(self, item: CompletionItem) -> str:
-        """Return the word and its help, escaped once for `_describe` and once for the evaluation."""
+    def format_completion(self, item: shells.CompletionItem) -> str:
+        # Escape the word for `_describe`, and then all of it for the evaluation.
         word = re.sub(r"[\\:]", r"\\\g<0>", item.value)
         described = f"{word}:{item.help}" if item.help else word
         return re.sub(r"[^\w@%+/.,-]", r"\\\g<0>", described)
 
     def complete(self) -> str:
-        """Return the command that offers the words, or file names if there are none."""
         offered = " ".join(self.offered())
         return f"local -a offered; offered=( {offered} ); _describe taskdb offered" if offered else "_files"
 
 
-class Fish(Completion, FishComplete):
+class _Fish(_Completion, FishComplete):
     """Gives fish one word a line, with its help after a tab. Fish itself quotes what it inserts."""
 
-    def format_completion(self, item: CompletionItem) -> str:
-        """Return the word and its help."""
+    def format_completion(self, item: shells.CompletionItem) -> str:
         return f"{item.value}\t{item.help}" if item.help else str(item.value)
 
     def complete(self) -> str:
-        """Return the words. If fish asks only whether there are any, exit with 0 or 1."""
         offered = self.offered()
         if os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
+            # Fish asks only whether there are any.
             raise SystemExit(0 if offered else 1)
         return "\n".join(offered)
 
 
-class PowerShell(Completion, PowerShellComplete):
+class _PowerShell(_Completion, PowerShellComplete):
     """Offers only words that PowerShell takes unquoted, because it would insert others unquoted too."""
 
     get_completion_args = PowerShellComplete.get_completion_args
 
-    def format_completion(self, item: CompletionItem) -> str:
-        """Return the word and its help, or nothing for a word that needs quotes."""
+    def format_completion(self, item: shells.CompletionItem) -> str:
         plain = re.fullmatch(r"[\w./+-][\w./+@=-]*", item.value, re.ASCII)
         return f"{item.value}:::{item.help or ' '}" if plain else ""
 
 
 def quote_completions() -> None:
     """Replace Typer's own classes, which put the words on the command line unquoted."""
-    for shell in (Bash, Zsh, Fish, PowerShell):
-        add_completion_class(shell, shell.name)
-    add_completion_class(PowerShell, "pwsh")
+    for shell in (Bash, _Zsh, _Fish, _PowerShell):
+        shells.add_completion_class(shell, shell.name)
+    shells.add_completion_class(_PowerShell, "pwsh")

@@ -5,14 +5,14 @@ User text is escaped and wrapped in `rich.text.Text`: it can neither drive the t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
@@ -22,9 +22,6 @@ from taskdb_cli.text.escaping import escape
 if TYPE_CHECKING:
     from taskdb_cli.services.stats import Stats
 
-_LONGEST_ADDRESS = 32
-_COUNTED_DAYS = 14
-_BAR = 16
 _ELLIPSIZED = ("title", "name", "description", "message")
 """Columns that take the rest of the line, and are cut off in a narrow terminal."""
 _FOLDED = ("archive", "reasons", "sha256")
@@ -38,6 +35,7 @@ _STYLES: dict[Any, str] = {
     TaskPriority.HIGH: "yellow",
     TaskPriority.URGENT: "bold red",
 }
+_COUNTED_DAYS = 14
 _NEAR_DAYS = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 
 
@@ -46,16 +44,24 @@ def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
 
     The first rows decide how wide the columns are. If there are no rows, nothing is printed.
     """
-    console, now, columns = console_for(stream), datetime.now(UTC), view.chosen_for(Format.TABLE)
-    rows = ([_cell(column, record, now) for column in columns] for record in records)
-    widths: list[int] = []
+    console, now, names = console_for(stream), datetime.now(UTC), view.chosen_for(Format.TABLE)
+    rows = ([_cell(name, record, now) for name in names] for record in records)
+    columns: list[Column] = []
     while chunk := list(islice(rows, 500)):
-        header = not widths
-        for index, column in enumerate(columns if header else ()):
-            width = max(len(_heading(column)), *(row[index].cell_len for row in chunk))
-            longest = min(console.width // 5, _LONGEST_ADDRESS) if column in ("user", "email") else width
-            widths.append(min(width, longest))
-        table = _empty_table(columns, widths, header=header, fit=stream.isatty())
+        first = not columns
+        if first:
+            widths = [max(cell.cell_len for cell in cells) for cells in zip(*chunk, strict=True)]
+            columns = [_column(name, width, console) for name, width in zip(names, widths, strict=True)]
+        table = Table(
+            *(column.copy() for column in columns),
+            box=box.SIMPLE_HEAD if first else None,
+            show_edge=False,
+            padding=(0, 1, 0, 0),
+            show_header=first,
+            header_style="bold",
+            pad_edge=False,
+            expand=any(column.ratio for column in columns),
+        )
         for row in chunk:
             table.add_row(*row)
         console.print(table)
@@ -90,7 +96,7 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
         cells: list[Text | str] = [f"{week.start:%Y-%m-%d}"]
         for number, style in ((week.created, "cyan"), (week.completed, "green")):
             # A week with any task shows at least a short bar.
-            length = max(round(number / most * _BAR), bool(number))
+            length = max(round(number / most * 16), bool(number))
             cells += [Text("█" * length, style), f"{number:,}"]
         weeks.add_row(*cells)
     console.print(weeks)
@@ -126,34 +132,23 @@ def _local(moment: datetime) -> datetime:
         return moment
 
 
-def _empty_table(columns: Sequence[str], widths: Sequence[int], *, header: bool, fit: bool) -> Table:
-    flexible = {column for column in columns if fit and column in (*_ELLIPSIZED, *_FOLDED)}
-    table = Table(
-        box=box.SIMPLE_HEAD if header else None,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        show_header=header,
-        header_style="bold",
-        pad_edge=False,
-        expand=bool(flexible),
+def _column(name: str, width: int, console: Console) -> Column:
+    heading = _TITLES.get(name, name.removesuffix("_at").replace("_", " ").capitalize())
+    width = max(width, len(heading))
+    if name in ("user", "email"):
+        width = min(width, console.width // 5, 32)
+    # The other columns keep their widths, and the flexible ones take the rest of the line.
+    flexible = console.file.isatty() and name in (*_ELLIPSIZED, *_FOLDED)
+    folded = flexible and name in _FOLDED
+    return Column(
+        heading,
+        justify="right" if name in ("id", "user_id", "tasks", "version") else "left",
+        no_wrap=not folded,
+        overflow="fold" if folded else "ellipsis",
+        ratio=1 if flexible else None,
+        width=None if flexible or name == "id" else width,
+        min_width=width if name == "id" else None,
     )
-    for column, width in zip(columns, widths, strict=True):
-        folded = column in flexible and column in _FOLDED
-        table.add_column(
-            _heading(column),
-            justify="right" if column in ("id", "user_id", "tasks", "version") else "left",
-            no_wrap=not folded,
-            overflow="fold" if folded else "ellipsis",
-            # The other columns keep their widths, and the flexible ones take the rest of the line.
-            ratio=1 if column in flexible else None,
-            width=None if column in flexible or column == "id" else width,
-            min_width=width if column == "id" else None,
-        )
-    return table
-
-
-def _heading(column: str) -> str:
-    return _TITLES.get(column, column.removesuffix("_at").replace("_", " ").capitalize())
 
 
 def _cell(field: str, record: Record, now: datetime) -> Text:

@@ -17,12 +17,11 @@ def is_same(path: Path, other: Path) -> bool:
 
 def descriptor_of(path: Path) -> int | None:
     """Return the descriptor that a path such as /dev/stdout stands for, or None."""
-    descriptors = {os.path.realpath("/proc/self/fd"), "/dev/fd"}
     for _ in range(40):  # as many links as Linux follows
-        if os.path.realpath(path.parent) in descriptors:
+        if os.path.realpath(path.parent) in (os.path.realpath("/proc/self/fd"), "/dev/fd"):
             return int(path.name) if path.name.isdecimal() else None
         if not path.is_symlink():
-            return None
+            break
         path = path.parent / path.readlink()
     return None
 

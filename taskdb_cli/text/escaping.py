@@ -5,6 +5,7 @@ and rows that another program wrote.
 """
 
 import re
+from collections.abc import Callable
 from unicodedata import category
 
 LONGEST_ECHO = 200
@@ -74,25 +75,20 @@ def escape(text: str, *, lines: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     text, suspect = (text.replace("\r\n", "\n"), _SUSPECT_BUT_LINES) if lines else (text, _SUSPECT)
-    return re.sub(
-        suspect,
-        lambda found: found[0] if _is_shown(found) else found[0].encode("unicode_escape").decode(),
-        text,
-    )
+    return _escape(text, suspect, lambda hidden: hidden.encode("unicode_escape").decode())
 
 
 def escape_json(text: str) -> str:
     r"""Return JSON with the same characters written as `\u001b`. Its values stay the same."""
     if text.isascii() and "\x7f" not in text:
         return text
-    return re.sub(
-        _SUSPECT_BUT_LINES, lambda found: found[0] if _is_shown(found) else _as_json(found[0]), text
-    )
+    import json
+
+    return _escape(text, _SUSPECT_BUT_LINES, lambda hidden: json.dumps(hidden)[1:-1])
 
 
-def _as_json(text: str) -> str:
-    units = text.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+def _escape(text: str, suspect: str, spell: Callable[[str], str]) -> str:
+    return re.sub(suspect, lambda found: found[0] if _is_shown(found) else spell(found[0]), text)
 
 
 def _is_shown(match: re.Match[str]) -> bool:
