@@ -90,5 +90,4 @@ def main(
         # Log from the beginning, and fail before anything is done if the log file cannot be opened.
         from taskdb_cli.system.environment import LogSettings, read_settings
 
-        settings = read_settings(LogSettings, os.environ, "LOG_", file=log_file, format=log_format)
-        run.log.open(settings, run.verbosity)
+        run.open_log(read_settings(LogSettings, os.environ, "LOG_", file=log_file, format=log_format))

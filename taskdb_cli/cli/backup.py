@@ -227,7 +227,7 @@ def _going_on(failures: list[errors.TaskdbError]) -> Iterator[None]:
 
 def _report(shelf: Shelf, backup: Backup, output: Output) -> None:
     run, place, origin = shelf.run, shelf.run.maintained.backend.place, backup.manifest.origin
-    run.log.rows = backup.manifest.rows
+    run.rows = backup.manifest.rows
     run.did(f"backed up {place} to {backup.path}", look=f"taskdb backup show {quote(str(backup.path))}")
     # Cron sends a mail with everything that a job prints.
     if sys.stderr.isatty():
@@ -274,7 +274,7 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
             # Half an archive is a failure, even if the reader has closed the pipe.
             what = f"stdout cannot be written: {exc.strerror}"
             raise errors.StorageFailed(what, "the output is not a complete archive") from exc
-        run.log.rows = manifest.rows
+        run.rows = manifest.rows
 
 
 def _show_configuration(

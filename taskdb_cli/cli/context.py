@@ -29,38 +29,46 @@ PATIENCE = 1.0
 
 
 @dataclass
-class RunLog:
-    """The log of one run: which command ran, how long it took, and how it ended.
+class Invocation:
+    """One run of the command line: what its global options say, and what it has done so far.
 
-    Until it is opened it costs nothing. Not even logging is imported.
+    Until its log is opened, the log costs nothing. Not even logging is imported.
     """
 
-    id: str = field(default_factory=lambda: os.urandom(4).hex())
+    options: dict[str, Any] = field(default_factory=dict)
+    """The global options that settings can be given with, as `load_settings` takes them."""
+    verbosity: int = 0
     command: str = "taskdb"
     rows: int | None = None
+    """How many rows it was about, for the log."""
     outcome: str = ""
     """What the exit code means, if it is not one of `ExitCode`."""
-    begun: float = field(default_factory=time.perf_counter)
-    settings: LogSettings | None = None
+    changed: str = ""
+    """What this run has changed, as the beginning of a sentence, or empty."""
+    look: str = ""
+    """The command that shows the change."""
+    logged: LogSettings | None = None
     """The settings that the log was opened with."""
+    id: str = field(default_factory=lambda: os.urandom(4).hex())
+    begun: float = field(default_factory=time.perf_counter)
 
-    def open(self, settings: LogSettings, verbosity: int) -> None:
+    def open_log(self, settings: LogSettings) -> None:
         """Log from now on. Raises InvalidConfiguration if the log file cannot be opened."""
-        if settings != self.settings:
+        if settings != self.logged:
             from taskdb_cli.logging import configure
 
-            configure(verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
-            self.settings = settings
+            configure(self.verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
+            self.logged = settings
 
-    def close(self, code: int) -> None:
+    def close_log(self, code: int) -> None:
         """Log how the run ended, without any user data, and close the file."""
-        if self.settings is None and code != ExitCode.OK and os.environ.get("TASKDB_LOG_FILE"):
+        if self.logged is None and code != ExitCode.OK and os.environ.get("TASKDB_LOG_FILE"):
             # The command line was not understood, so only the environment says where the log is.
             from taskdb_cli.system.environment import LogSettings, read_settings
 
             with suppress(InvalidConfiguration):  # the person has an error to read already
-                self.open(read_settings(LogSettings, os.environ, "LOG_"), 0)
-        if self.settings is None:
+                self.open_log(read_settings(LogSettings, os.environ, "LOG_"))
+        if self.logged is None:
             return
         import logging
 
@@ -74,25 +82,11 @@ class RunLog:
         logging.getLogger("taskdb.command").info("%s", message, extra=event | rows)
         reset()
 
-
-@dataclass
-class Invocation:
-    """One run of the command line: what its global options say, and what it has done so far."""
-
-    options: dict[str, Any] = field(default_factory=dict)
-    """The global options that settings can be given with, as `load_settings` takes them."""
-    verbosity: int = 0
-    log: RunLog = field(default_factory=RunLog)
-    changed: str = ""
-    """What this run has changed, as the beginning of a sentence, or empty."""
-    look: str = ""
-    """The command that shows the change."""
-
     def failure_code(self, code: int) -> int:
         """Return the exit code of a failure. For monitoring, any failure of `health` means unknown."""
-        if self.log.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        if self.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return code
-        self.log.outcome = "unknown"
+        self.outcome = "unknown"
         return 3
 
     def did(self, change: str, *, look: str) -> None:
@@ -112,19 +106,16 @@ class Invocation:
 
         settings = load_settings(**self.options)
         log, dotenv = settings.log.file, settings.dotenv
-        reasons = dict.fromkeys(files_of(settings.database_url), "it belongs to the database")
-        if dotenv.path:
-            reasons[dotenv.path] = "it is the dotenv file"
-        for path, reason in reasons.items():
-            if log and is_same(log, path):
+        for path in [*files_of(settings.database_url), dotenv.path]:
+            if log and path and is_same(log, path):
                 # From here on nothing is written to it, not even how the run ended.
                 reset()
-                self.log.settings = settings.log
+                self.logged = settings.log
                 raise InvalidConfiguration(
-                    f"the log file {log} is refused: {reason}",
+                    f"the log file {log} is refused: it belongs to the database or is the dotenv file",
                     "name another one with --log-file or TASKDB_LOG_FILE",
                 )
-        self.log.open(settings.log, self.verbosity)
+        self.open_log(settings.log)
         dotenv.log(use=self.verbosity > 0)
         return settings
 
@@ -156,9 +147,9 @@ class Invocation:
 
     def counting(self, rows: Iterable[Record]) -> Iterator[Record]:
         """Pass rows on, and count them for the log."""
-        self.log.rows = 0
+        self.rows = 0
         for row in rows:
-            self.log.rows += 1
+            self.rows += 1
             yield row
 
     def say(self, message: str) -> None:

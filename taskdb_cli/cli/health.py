@@ -64,5 +64,5 @@ def health(
         watch_reports(lambda: check(now=datetime.now(UTC)), watch, sys.stdout)
     report = check(now=datetime.now(UTC))
     write_report(report, output, sys.stdout)
-    run.log.outcome = report.status.value
+    run.outcome = report.status.value
     raise typer.Exit(report.exit_code)

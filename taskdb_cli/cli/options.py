@@ -139,7 +139,7 @@ def show_list(
             run.say(f"next: --after {request.cursor(page)}")
             return
     if shown is Format.TABLE:
-        run.say(f"{run.log.rows} shown, and that is all" if run.log.rows else "nothing matches")
+        run.say(f"{run.rows} shown, and that is all" if run.rows else "nothing matches")
 
 
 def choose_fields(view: View, names: str | None) -> View:
@@ -160,7 +160,7 @@ class NotingGroup(TyperGroup):
         """Find the command as ever."""
         found = super().resolve_command(ctx, args)
         if isinstance(ctx.obj, Invocation):
-            ctx.obj.log.command = f"{ctx.command_path} {found[0]}"
+            ctx.obj.command = f"{ctx.command_path} {found[0]}"
         return found
 
 

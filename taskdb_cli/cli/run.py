@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     this = Invocation()
     signals.note_change(made=None)
     code = _run(arguments, this)
-    this.log.close(code)
+    this.close_log(code)
     return code
 
 

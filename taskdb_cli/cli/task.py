@@ -180,7 +180,7 @@ def delete(
         records = run.database.read(lambda session: services.task.get_all(session, ids))
         run.confirm(f"delete {_describe(records)}", yes=yes)
     gone = run.database.write(lambda session: services.task.remove(session, ids), dry_run=dry_run)
-    run.log.rows = len(gone)
+    run.rows = len(gone)
     run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
     if not dry_run:
         run.did(f"deleted {_describe(gone)}", look="taskdb task list")

@@ -91,7 +91,7 @@ def import_file(
                 batch.require_all_valid()
                 raise
     counts = {"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged}
-    run.log.rows = sum(counts.values())
+    run.rows = sum(counts.values())
     said = [", ".join(f"{number} {what}" for what, number in counts.items())]
     if outcome.without_external_id:
         said.append(f"{outcome.without_external_id} have no external id: another import creates them again")
