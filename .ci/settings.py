@@ -24,6 +24,25 @@ PREFACE = """\
 # Values are taken as they are: ${NAME} is not expanded. Run 'chmod 600 .env', because it holds passwords.
 """
 
+ONLY_IN_ENVIRONMENT = {"TASKDB_ENV_FILE", "TASKDB_DEBUG"}
+SERVER = "postgresql://user:password@localhost:5432/taskdb"
+NEON = (
+    "postgresql://user:password@ep-name-123456{}.eu-central-1.aws.neon.tech/neondb"
+    "?sslmode=require&channel_binding=require"
+)
+EXAMPLES = {
+    "TASKDB_DATABASE_URL": SERVER,
+    "TASKDB_DIRECT_URL": SERVER,
+    "DATABASE_URL": NEON.format("-pooler"),
+    "DATABASE_URL_UNPOOLED": NEON.format(""),
+    "TASKDB_SCHEMA": "taskdb",
+    "TASKDB_POOLED": "0",
+    "TASKDB_BACKUP_DIR": "/var/backups/taskdb",
+    "TASKDB_BACKUP_LABEL": "taskdb",
+    "TASKDB_HEALTH_LIMITS": "connection=500ms:5s disk=10%:5%",
+}
+"""What stands in `.env.example` in place of the default."""
+
 
 def default(name: str) -> object:
     """Return the default of the field that a variable sets."""
@@ -42,7 +61,7 @@ def row(name: str, setting: Setting) -> str:
     meaning = setting.help
     if setting.words:
         meaning += ": " + " or ".join(f"`{word}`" for word in setting.words)
-    if not setting.in_file:
+    if name in ONLY_IN_ENVIRONMENT:
         meaning += "; read from the environment only"
     value = setting.default or default(name)
     shown = setting.default or (f"`{value}`" if value not in ("", None) else "")
@@ -55,7 +74,7 @@ def example(name: str, setting: Setting) -> str:
     comment = textwrap.fill(
         f"{plain[0].upper()}{plain[1:]}.", 100, initial_indent="# ", subsequent_indent="# "
     )
-    value = setting.example or default(name)
+    value = EXAMPLES.get(name) or default(name)
     return f"\n{comment}\n# {name}={'' if value is None else value}\n"
 
 
@@ -67,7 +86,8 @@ def main() -> int:
     rest = after[re.match(r"(\|.*\n)*", after).end() :]
     texts = {
         "README.md": before + header + rows + rest,
-        ".env.example": PREFACE + "".join(example(*item) for item in SETTINGS.items() if item[1].in_file),
+        ".env.example": PREFACE
+        + "".join(example(*item) for item in SETTINGS.items() if item[0] not in ONLY_IN_ENVIRONMENT),
     }
     for name, text in texts.items():
         file = PROJECT / name

@@ -29,10 +29,6 @@ class Setting:
     """The values that are accepted, if not every value is."""
     default: str = ""
     """What a reader is told, if the default is no fixed value."""
-    example: str = ""
-    """The value in `.env.example`, if it is not the default."""
-    in_file: bool = True
-    """Whether a dotenv file may set it."""
 
     def parse(self, name: str, text: str) -> str | Path | int | float:
         """Return a value as its type. Raise InvalidConfiguration for one that is not accepted."""
@@ -74,42 +70,28 @@ def read_settings(
     return kind(**given)
 
 
-_SERVER = "postgresql://user:password@localhost:5432/taskdb"
-_NEON = (
-    "postgresql://user:password@ep-name-123456{}.eu-central-1.aws.neon.tech/neondb"
-    "?sslmode=require&channel_binding=require"
-)
-
 SETTINGS: Mapping[str, Setting] = {
     "TASKDB_DATABASE_URL": Setting(
         "the database: `postgresql://user:password@host/name`, or `sqlite:///path` with a fourth slash for "
         "an absolute path; write `@` in a password as `%40`",
         default="`taskdb.sqlite3` in your data directory",
-        example=_SERVER,
     ),
     "TASKDB_DIRECT_URL": Setting(
         "the direct address of that database, if the above is a connection pooler's; `migrate`, `backup`, "
-        "`restore` and `copy` use it; Neon's follows from the name of the host",
-        example=_SERVER,
+        "`restore` and `copy` use it; Neon's follows from the name of the host"
     ),
-    "DATABASE_URL": Setting(
-        "the same as `TASKDB_DATABASE_URL`, read if that is not set", example=_NEON.format("-pooler")
-    ),
-    "DATABASE_URL_UNPOOLED": Setting(
-        "the same as `TASKDB_DIRECT_URL`, for `DATABASE_URL`", example=_NEON.format("")
-    ),
-    "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`", in_file=False),
+    "DATABASE_URL": Setting("the same as `TASKDB_DATABASE_URL`, read if that is not set"),
+    "DATABASE_URL_UNPOOLED": Setting("the same as `TASKDB_DIRECT_URL`, for `DATABASE_URL`"),
+    "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`"),
     "TASKDB_SCHEMA": Setting(
         "the same as `--schema`: the [PostgreSQL schema](docs/postgresql.md#schemas) of the tables",
         default="the first of the search path",
-        example="taskdb",
     ),
     "TASKDB_POOLED": Setting(
         "`1` if a pooler in transaction mode, such as PgBouncer, hands out the sessions",
         bool,
         most=1,
         default="`1` for Neon's pooler",
-        example="0",
     ),
     "TASKDB_CONNECT_TIMEOUT": Setting("seconds for connecting", int, 1, 600),
     "TASKDB_STATEMENT_TIMEOUT": Setting(
@@ -142,22 +124,17 @@ SETTINGS: Mapping[str, Setting] = {
         "seconds that a [client of `serve`](docs/api.md#limits) may stall before it is dropped", int, 1, 600
     ),
     "TASKDB_BACKUP_DIR": Setting(
-        "the directory of archives",
-        Path,
-        default="`backups` in your data directory",
-        example="/var/backups/taskdb",
+        "the directory of archives", Path, default="`backups` in your data directory"
     ),
     "TASKDB_BACKUP_LABEL": Setting(
         "the [label](docs/backup.md#identity-label-and-place) of this database's archives",
         default="its name and where it is",
-        example="taskdb",
     ),
     "TASKDB_HEALTH_LIMITS": Setting(
-        "when checks of [health](#health) warn and become critical, such as `backup=26h:50h disk=10%:5%`",
-        example="connection=500ms:5s disk=10%:5%",
+        "when checks of [health](#health) warn and become critical, such as `backup=26h:50h disk=10%:5%`"
     ),
     "TASKDB_LOG_FILE": Setting("the same as `--log-file`: a log besides stderr", Path),
     "TASKDB_LOG_FORMAT": Setting("the same as `--log-format`", words=("text", "json")),
-    "TASKDB_DEBUG": Setting("`1` is the same as `--debug`", in_file=False),
+    "TASKDB_DEBUG": Setting("`1` is the same as `--debug`"),
 }
 """Every variable that taskdb reads. The names without TASKDB_ are those that Neon and others use."""
