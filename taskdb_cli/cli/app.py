@@ -16,9 +16,6 @@ from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task,
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import HelpfulGroup
 
-SILENT_COMMANDS = ("backup", "restore", "copy", "migrate")
-"""The commands that do their main work without printing anything on stdout."""
-
 app = typer.Typer(
     name="taskdb",
     cls=HelpfulGroup,
@@ -79,8 +76,8 @@ def main(
     ] = False,
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
-    if ctx.invoked_subcommand not in SILENT_COMMANDS:
-        # If stdout is closed, fail before anything is changed whose outcome could not be reported.
+    if ctx.invoked_subcommand not in ("backup", "restore", "copy", "migrate"):
+        # These do their work without printing. The others fail at once if stdout is closed.
         sys.stdout.write("")
     run = invocation(ctx)
     names = ("database_url", "env_file", "schema", "log_file", "log_format")

@@ -11,20 +11,11 @@ from itertools import pairwise, takewhile
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
+from taskdb_cli import errors
 from taskdb_cli.cli.app import app
 from taskdb_cli.cli.completion import quote_completions
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import StdoutError, prepare_streams
-from taskdb_cli.errors import (
-    ExitCode,
-    HomeMissing,
-    Incomplete,
-    Interrupted,
-    InvalidConfiguration,
-    InvalidInput,
-    StorageFailed,
-    TaskdbError,
-)
 from taskdb_cli.output.formats import write_json
 from taskdb_cli.system import signals
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief, escape, hide_secrets
@@ -51,25 +42,25 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
             quote_completions()  # after Typer has registered its own classes
         code = command(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()
-        if code == ExitCode.INTERRUPTED:
+        if code == errors.ExitCode.INTERRUPTED:
             raise KeyboardInterrupt  # noqa: TRY301 (Typer has caught it)
-        return code if isinstance(code, int) else ExitCode.OK
+        return code if isinstance(code, int) else errors.ExitCode.OK
     except (BrokenPipeError, SystemExit) as exc:
         # Typer leaves with 1 when a pipe is closed under it.
         if not any(isinstance(each, BrokenPipeError) for each in (exc, exc.__context__)):
             raise
         # The reader has all that it wanted, as `head` does.
         _drop_unwritten_output()
-        return this.failure_code(ExitCode.OK)
+        return this.failure_code(errors.ExitCode.OK)
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 (the boundary)
-        error = exc if isinstance(exc, TaskdbError) else _translate(exc)
+        error = exc if isinstance(exc, errors.TaskdbError) else _translate(exc)
         if this.changed and isinstance(exc, StdoutError):
             hint = f"do not run it again; see '{this.look}'"
-            error = Incomplete(f"{this.changed}, but {error.message}", hint)
+            error = errors.Incomplete(f"{this.changed}, but {error.message}", hint)
         return this.failure_code(_report(error, exc, arguments))
 
 
-def _translate(error: BaseException) -> TaskdbError:
+def _translate(error: BaseException) -> errors.TaskdbError:
     match error:
         case TyperException():
             return _usage_error(error)
@@ -78,28 +69,28 @@ def _translate(error: BaseException) -> TaskdbError:
         case FileNotFoundError(filename=None):
             # Only asking for the working directory fails like this.
             hint = "change to another one, or use absolute paths"
-            return InvalidConfiguration("the working directory does not exist any more", hint)
+            return errors.InvalidConfiguration("the working directory does not exist any more", hint)
         case OSError():
             at_stdout = isinstance(error, StdoutError)
             where = "the answer could not be written to stdout" if at_stdout else error.filename
-            return StorageFailed(f"{where or 'cannot read or write'}: {error.strerror or error}")
+            return errors.StorageFailed(f"{where or 'cannot read or write'}: {error.strerror or error}")
         case UnicodeEncodeError():
             # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.
             hint = "check the arguments and the environment"
-            return InvalidInput(f"{brief(error.object)!r} is not UTF-8 text", hint)
+            return errors.InvalidInput(f"{brief(error.object)!r} is not UTF-8 text", hint)
         case ValueError() if str(error).startswith("offset must be a timedelta"):
             # TZ is a value such as UTC+99.
             return time_zone_error()
         case RuntimeError() if str(error) == "Could not determine home directory.":
             # Typer installs shell completion for a user without a home directory.
-            return HomeMissing("HOME")
+            return errors.HomeMissing("HOME")
         case _:
             detail = str(error).strip().partition("\n")[0]
             hint = "this is a bug; --debug shows where it happened"
-            return TaskdbError(f"unexpected {type(error).__name__}: {detail}", hint)
+            return errors.TaskdbError(f"unexpected {type(error).__name__}: {detail}", hint)
 
 
-def _usage_error(error: TyperException) -> InvalidInput:
+def _usage_error(error: TyperException) -> errors.InvalidInput:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "taskdb"
     hint, message = f"'{command} --help' shows what it takes", error.format_message()
@@ -113,7 +104,7 @@ def _usage_error(error: TyperException) -> InvalidInput:
     if len(message) > 2 * LONGEST_ECHO:
         # The explanation stands before and after the value that was given.
         message = f"{message[: LONGEST_ECHO // 2]}…{message[-LONGEST_ECHO // 2 :]}"
-    return InvalidInput(message[:1].lower() + message[1:], hint)
+    return errors.InvalidInput(message[:1].lower() + message[1:], hint)
 
 
 def _drop_unwritten_output() -> None:
@@ -124,7 +115,7 @@ def _drop_unwritten_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _report(error: TaskdbError, cause: BaseException, arguments: Sequence[str]) -> int:
+def _report(error: errors.TaskdbError, cause: BaseException, arguments: Sequence[str]) -> int:
     _drop_unwritten_output()
     # Each text is filtered by itself, because a password that is hidden may extend to the end of its text.
     message = "; ".join(map(hide_secrets, [error.message, *getattr(cause, "__notes__", ())]))
@@ -144,4 +135,4 @@ def _report(error: TaskdbError, cause: BaseException, arguments: Sequence[str]) 
             write_json({"error": body}, sys.stderr)
     else:
         write_stderr(escape(f"error: {message}{f' ({hint})' if hint else ''}"))
-    return signals.exit_code() if isinstance(error, Interrupted) else error.exit_code
+    return signals.exit_code() if isinstance(error, errors.Interrupted) else error.exit_code

@@ -69,9 +69,8 @@ def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
 
 def print_detail(record: Record, stream: TextIO) -> None:
     """Print every field of one record, one below the other."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    columns = Column(style="bold"), Column(overflow="fold")
+    table = Table(*columns, box=None, show_header=False, pad_edge=False)
     now = datetime.now(UTC)
     for field in record:
         table.add_row(field, _cell(field, record, now))
@@ -88,9 +87,8 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
         counts.add_row(left, f"{with_status:,}", right, f"{with_priority:,}")
     counts.add_row("total", f"{stats.total:,}", Text("overdue", "red"), f"{stats.overdue:,}")
     console.print(counts)
-    weeks = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("Week of", "Created", "", "Completed", ""):
-        weeks.add_column(heading, no_wrap=True)
+    columns = (Column(name, no_wrap=True) for name in ("Week of", "Created", "", "Completed", ""))
+    weeks = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     most = max([1, *(max(week.created, week.completed) for week in stats.weeks)])
     for week in stats.weeks:
         cells: list[Text | str] = [f"{week.start:%Y-%m-%d}"]

@@ -76,13 +76,9 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _nearest() -> Path | None:
-    here = Path.cwd()
-    for directory in (here, *here.parents):
-        path = directory / ".env"
-        # A virtual environment may have this name. A broken link is an error, because settings are missing.
-        if os.path.lexists(path) and not path.is_dir():
-            return path
-    return None
+    # A virtual environment may have this name. A broken link is an error, because settings are missing.
+    found = (directory / ".env" for directory in (Path.cwd() / ".env").parents)
+    return next((path for path in found if os.path.lexists(path) and not path.is_dir()), None)
 
 
 def _require_trusted(path: Path, status: os.stat_result) -> None:
