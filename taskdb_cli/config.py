@@ -20,7 +20,7 @@ _URL_VARIABLES = {"TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL", "DATABASE_URL": "D
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a command needs to know about where it runs."""
+    """Everything that a command needs to know about where it runs. `SETTINGS` says what the fields mean."""
 
     database_url: URL
     direct_url: URL
@@ -29,15 +29,10 @@ class Settings:
     log: LogSettings
     dotenv: DotenvFile = field(compare=False)
     backup_dir: Path | None = None
-    """Where archives are kept. None leaves it at the default."""
     backup_label: str | None = None
-    """What archives are called. None leaves it at the default."""
     api_statement_timeout: float = 5
-    """Seconds that a statement of an HTTP request may take."""
     client_timeout: int = 30
-    """Seconds that a client of the HTTP API may stall."""
     health_limits: str = ""
-    """As the user wrote them. The checks parse them."""
 
     def database(self, *, long_lived: bool = False) -> Database:
         """Return the database of these settings, not connected yet.

@@ -21,9 +21,6 @@ from typer._completion_classes import BashComplete, FishComplete, PowerShellComp
 # Longer words and lines are not completed. An address has at most 254 characters.
 LONGEST_WORD = 300
 LONGEST_LINE = 10_000
-LONGEST_WAIT = 5.0
-"""Seconds until completion gives up."""
-MOST_OFFERED = 50
 
 
 def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
@@ -41,7 +38,7 @@ def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
     # A person is waiting, so give up early.
     hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, lock_timeout=1, retry_budget=0)
     database = replace(settings, options=hasty).database()
-    found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=MOST_OFFERED))
+    found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=50))
     return [user.email for user in found]
 
 
@@ -73,7 +70,7 @@ class _Completion(shells.ShellComplete):
         """Return the lines for the shell, or none after an error or when it takes too long."""
         typed = os.environ.get("COMP_WORDS", "") + os.environ.get("_TYPER_COMPLETE_ARGS", "")
         lines: list[str] = []
-        deadline = threading.Timer(LONGEST_WAIT, os._exit, (1,))
+        deadline = threading.Timer(5.0, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
         # A message in the middle of a command line that is being typed helps nobody.

@@ -26,21 +26,9 @@ FormatOption = Annotated[
         "-o",
         help="How to print; a terminal gets a table, anything else gets tsv.",
         show_default=False,
-        is_eager=True,  # before --csv-safe, which looks at it
     ),
 ]
-
-
-def _require_csv(ctx: typer.Context, csv_safe: bool) -> bool:
-    if csv_safe and ctx.params.get("format") != Format.CSV and not ctx.resilient_parsing:
-        raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
-    return csv_safe
-
-
-CsvSafe = Annotated[
-    bool,
-    typer.Option("--csv-safe", callback=_require_csv, help="Keep spreadsheets from running formulas in CSV."),
-]
+CsvSafe = Annotated[bool, typer.Option("--csv-safe", help="Keep spreadsheets from running formulas in CSV.")]
 
 
 @dataclass(frozen=True)
@@ -49,6 +37,10 @@ class Output:
 
     format: FormatOption = None
     csv_safe: CsvSafe = False
+
+    def __post_init__(self) -> None:
+        if self.csv_safe and self.format != Format.CSV:
+            raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
 
     def format_for(self, stream: TextIO) -> Format:
         """Return the format that was asked for, or else a table for a terminal and TSV for anything else."""

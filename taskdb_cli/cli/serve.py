@@ -22,9 +22,8 @@ def serve(
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.startswith("taskdb_cli"):
             raise
-        raise InvalidConfiguration(
-            "the HTTP API is not installed", "pip install 'taskdb-cli[api]' brings what it needs"
-        ) from exc
+        hint = "pip install 'taskdb-cli[api]' brings what it needs"
+        raise InvalidConfiguration("the HTTP API is not installed", hint) from exc
 
     run = invocation(ctx)
     database = run.settings.database(long_lived=True)

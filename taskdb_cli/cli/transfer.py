@@ -40,12 +40,12 @@ CountsOutput = Annotated[
 
 
 @dataclass(frozen=True)
-class ExportOutput:
+class ExportOutput(Output):
     """The options that say how an export is written. An import reads each of the formats."""
 
     format: Annotated[
-        Literal["ndjson", "json", "csv"], typer.Option("--output", "-o", help="The format.", is_eager=True)
-    ] = "ndjson"
+        Literal["ndjson", "json", "csv"], typer.Option("--output", "-o", help="The format.")
+    ] = "ndjson"  # type: ignore[assignment]
     csv_safe: CsvSafe = False
 
 

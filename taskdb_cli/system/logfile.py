@@ -42,7 +42,7 @@ def open_log_file(path: Path, level: int) -> logging.Handler:
     except (OSError, ValueError) as exc:
         verb = "cannot be opened" if isinstance(exc, OSError) else "is refused"
         raise InvalidConfiguration(
-            f"the log file {path} {verb}: {_reason(exc)}",
+            f"the log file {path} {verb}: {getattr(exc, 'strerror', exc)}",
             "name another one with --log-file or TASKDB_LOG_FILE",
         ) from exc
 
@@ -90,7 +90,8 @@ class _LogFile(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name in logging)
         """Warn once and log no more: a full disk under the log is no reason to stop working."""
         self.setLevel(sys.maxsize)
-        self._warn(f"cannot be written: {_reason(sys.exc_info()[1])}")
+        error = sys.exc_info()[1]
+        self._warn(f"cannot be written: {getattr(error, 'strerror', error)}")
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 (the name in logging)
         """Return whether the file is full and can be renamed without replacing a file of somebody else."""
@@ -163,7 +164,3 @@ def _is_log(path: Path) -> bool:
                 beginning = file.read(500)
             return not beginning or bool(_OUR_LINE.match(beginning))
     return False
-
-
-def _reason(error: BaseException | None) -> object:
-    return getattr(error, "strerror", None) or (error if isinstance(error, ValueError) else "it is broken")
