@@ -139,7 +139,7 @@ def test_a_dotenv_file_keeps_its_password(everything_said, line):
     assert CANARY not in said
     Path(".env").write_bytes(line.format(password=ENCODED).encode() + b"\n\xff\n")
     said = everything_said("--debug", "user", "list")
-    assert "cannot be read" in said
+    assert "the dotenv file" in said
     assert CANARY not in said
 
 

@@ -46,17 +46,16 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
         return DotenvFile()
     try:
         if named is None and not path.is_file():
-            raise _refused(path, "it is not a regular file", "rename it")
+            raise ValueError("it is not a regular file; rename it")  # noqa: TRY301
         with open(path, "rb", buffering=0, opener=_opener) as file:
             status = os.fstat(file.fileno())
             if named is None:
                 _require_trusted(path, status)
             text = _read(file.fileno())
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else exc
-        raise InvalidConfiguration(
-            f"the dotenv file {path} cannot be read: {reason}", "name another one with --env-file"
-        ) from exc
+        problem = f"cannot be read: {exc.strerror}" if isinstance(exc, OSError) else f"is refused: {exc}"
+        hint = f"name {'another one' if named else 'it'} with --env-file"
+        raise InvalidConfiguration(f"the dotenv file {path} {problem}", hint) from exc
     from dotenv.parser import parse_stream
 
     bindings = list(parse_stream(io.StringIO(text)))
@@ -82,22 +81,16 @@ def _nearest() -> Path | None:
 
 
 def _require_trusted(path: Path, status: os.stat_result) -> None:
-    """Raise InvalidConfiguration for a file that was found and that another user may have written."""
+    """Raise ValueError for a file that was found and that another user may have written."""
     for owner in (path.lstat().st_uid, status.st_uid):
         if owner not in (0, os.geteuid()):
-            raise _refused(path, f"it belongs to the user with the id {owner}", "make it yours with 'chown'")
+            raise ValueError(f"it belongs to the user with the id {owner}; make it yours with 'chown'")
     if status.st_mode & stat.S_IWOTH:
-        raise _refused(path, "everybody may write it", "look at what it says and run 'chmod o-w' on it")
+        raise ValueError("everybody may write it; look at what it says and run 'chmod o-w' on it")
     for directory in (path.parent, Path(os.path.realpath(path)).parent):
         mode = directory.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise _refused(path, f"everybody may replace files in {directory}", "run 'chmod o-w' on that")
-
-
-def _refused(path: Path, reason: str, remedy: str) -> InvalidConfiguration:
-    return InvalidConfiguration(
-        f"the dotenv file {path} is refused: {reason}", f"{remedy}, or name it with --env-file"
-    )
+            raise ValueError(f"everybody may replace files in {directory}; run 'chmod o-w' on that")
 
 
 def _read(descriptor: int) -> str:
