@@ -13,6 +13,7 @@ from taskdb_cli.errors import InvalidConfiguration
 T = TypeVar("T")
 
 _DAY = 86_400
+_NUMBERS = {int: "[0-9]{1,9}", bool: "[0-9]{1,9}", float: r"[0-9]{1,5}(\.[0-9]{1,3})?"}
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,11 @@ class Setting:
 
     def parse(self, name: str, text: str) -> str | Path | int | float:
         """Return a value as its type. Raise InvalidConfiguration for one that is not accepted."""
-        if self.words:
-            accepted, pattern = " or ".join(self.words), "|".join(self.words)
-        elif self.type in (int, bool):
-            accepted, pattern = f"a number from {self.least} to {self.most}", "[0-9]{1,9}"
-        elif self.type is float:
-            accepted = f"a number of seconds from 0 to {self.most}, such as 5 or 0.25; 0 is no limit"
-            pattern = r"[0-9]{1,5}(\.[0-9]{1,3})?"
-        else:
-            return self.type(text)
-        if not re.fullmatch(pattern, text) or not (self.words or self.least <= float(text) <= self.most):
-            raise InvalidConfiguration(f"{name} must be {accepted}")
+        number = _NUMBERS.get(self.type)
+        if number and not (re.fullmatch(number, text) and self.least <= float(text) <= self.most):
+            raise InvalidConfiguration(f"{name} must be a number from {self.least} to {self.most}")
+        if self.words and text not in self.words:
+            raise InvalidConfiguration(f"{name} must be {' or '.join(self.words)}")
         return bool(int(text)) if self.type is bool else self.type(text)
 
 
@@ -54,20 +49,17 @@ class LogSettings:
     format: str = "text"
 
 
-def read_settings(
-    kind: Callable[..., T], values: Mapping[str, str], prefix: str = "", **options: object
-) -> T:
+def read_settings(kind: Callable[..., T], values: Mapping[str, str], prefix: str = "", **given: object) -> T:
     """Return a dataclass of settings. The variable TASKDB_{prefix}NAME sets its field `name`.
 
     An option that is not None wins, and its variable is not read. An empty variable is as good as none.
     Raises InvalidConfiguration.
     """
-    given = {name: value for name, value in options.items() if value is not None}
     for field in fields(cast("Any", kind)):
         name = f"TASKDB_{prefix}{field.name.upper()}"
-        if field.name not in given and name in SETTINGS and values.get(name):
+        if given.get(field.name) is None and name in SETTINGS and values.get(name):
             given[field.name] = SETTINGS[name].parse(name, values[name])
-    return kind(**given)
+    return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -100,17 +92,13 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_API_STATEMENT_TIMEOUT": Setting(
         "seconds for a statement of an [HTTP request](docs/api.md#time-limits); 0 is no limit", float
     ),
-    "TASKDB_LOCK_TIMEOUT": Setting(
-        "seconds that a statement waits for another session's lock; 0 is no limit", int
-    ),
+    "TASKDB_LOCK_TIMEOUT": Setting("seconds that a statement waits for a lock; 0 is no limit", int),
     "TASKDB_RETRY_BUDGET": Setting(
         "seconds that work is tried again after a passing fault; a request to `serve` takes at most 5",
         int,
         most=600,
     ),
-    "TASKDB_MIGRATION_WAIT": Setting(
-        "seconds that a migration waits for another migration, for a backup or for a lock", int
-    ),
+    "TASKDB_MIGRATION_WAIT": Setting("seconds that a migration waits for locks, also those of a backup", int),
     "TASKDB_MIGRATION_TIMEOUT": Setting("seconds for one statement of a migration; 0 is no limit", int),
     "TASKDB_SLOW_QUERY_MS": Setting(
         "milliseconds after which a statement is logged as slow, without its values; 0 is never",
