@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -155,7 +155,7 @@ class Invocation:
     def say(self, message: str) -> None:
         """Write a message to stderr, unless --quiet was given."""
         if self.verbosity >= 0:
-            tell(message)
+            write_stderr(one_line(message))
 
     @contextmanager
     def progress(
@@ -201,11 +201,6 @@ class Invocation:
             raise Refused("declined: nothing was changed")
 
 
-def tell(message: str) -> None:
-    """Write one line to stderr, escaped and without secrets."""
-    write_stderr(one_line(message))
-
-
 def write_stderr(text: str) -> None:
     """Write to stderr. If stderr takes nothing, the work and the exit code stay the same."""
     with suppress(OSError):
@@ -214,5 +209,4 @@ def write_stderr(text: str) -> None:
 
 def invocation(ctx: typer.Context) -> Invocation:
     """Return the context of this run."""
-    found: Invocation = ctx.obj
-    return found
+    return cast("Invocation", ctx.obj)

@@ -127,10 +127,9 @@ def _report(error: errors.TaskdbError, cause: BaseException, arguments: Sequence
     # The command line may not be parsed yet: errors of the parser are written as JSON too.
     words = list(takewhile(lambda word: word != "--", arguments))
     if {("-o", "json"), ("--output", "json"), "--output=json", "-ojson"} & {*words, *pairwise(words)}:
-        details = [{name: hide_secrets(value) for name, value in each.items()} for each in error.details]
-        body = {"code": error.code, "message": message, "hint": hint} | (
-            {"details": details} if details else {}
-        )
+        body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}
+        if details := error.details:
+            body["details"] = [{name: hide_secrets(each[name]) for name in each} for each in details]
         with suppress(OSError):
             write_json({"error": body}, sys.stderr)
     else:

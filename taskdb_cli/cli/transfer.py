@@ -13,12 +13,13 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from taskdb_cli.cli.context import Invocation, tell
+from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.system import signals
+from taskdb_cli.text.escaping import one_line
 from taskdb_cli.times import parse_iso
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def import_file(
 
     def report(place: str, reason: str) -> None:
         if output is not Format.JSON:
-            tell(f"{name}:{place}: {reason}")
+            write_stderr(one_line(f"{name}:{place}: {reason}"))
 
     with (
         _opened(path) as file,

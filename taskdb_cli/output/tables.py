@@ -27,14 +27,9 @@ _ELLIPSIZED = ("title", "name", "description", "message")
 _FOLDED = ("archive", "reasons", "sha256")
 """Columns that take the rest of the line, and more lines in a narrow terminal: nothing may be missing."""
 _TITLES = {"id": "ID", "user_id": "User ID", "due_at": "Due", "email": "E-mail", "is_active": "Active"}
-_STYLES: dict[Any, str] = {
-    TaskStatus.IN_PROGRESS: "cyan",
-    TaskStatus.DONE: "green",
-    TaskStatus.CANCELLED: "dim",
-    TaskPriority.LOW: "dim",
-    TaskPriority.HIGH: "yellow",
-    TaskPriority.URGENT: "bold red",
-}
+_STATUSES = {TaskStatus.IN_PROGRESS: "cyan", TaskStatus.DONE: "green", TaskStatus.CANCELLED: "dim"}
+_PRIORITIES = {TaskPriority.LOW: "dim", TaskPriority.HIGH: "yellow", TaskPriority.URGENT: "bold red"}
+_STYLES: dict[str, dict[Any, str]] = {"status": _STATUSES, "priority": _PRIORITIES}
 _COUNTED_DAYS = 14
 _NEAR_DAYS = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 
@@ -83,7 +78,8 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
     counts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     pairs = zip(stats.by_status.items(), stats.by_priority.items(), strict=True)
     for (status, with_status), (priority, with_priority) in pairs:
-        left, right = Text(status, _STYLES.get(status, "")), Text(priority.word, _STYLES.get(priority, ""))
+        left = Text(status, _STATUSES.get(status, ""))
+        right = Text(priority.word, _PRIORITIES.get(priority, ""))
         counts.add_row(left, f"{with_status:,}", right, f"{with_priority:,}")
     counts.add_row("total", f"{stats.total:,}", Text("overdue", "red"), f"{stats.overdue:,}")
     console.print(counts)
@@ -160,6 +156,6 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
     if isinstance(value, datetime):
         overdue = value < now and record["status"] in OPEN_STATUSES
         return Text(_humanize(value, now), style="red" if overdue else "")
-    style = _STYLES.get(value, "") if field in ("status", "priority") else ""
+    style = _STYLES.get(field, {}).get(value, "")
     # A description may have several lines. Other text has them only if it breaks a rule of its table.
     return Text(escape(str(to_plain(value)), lines=field == "description"), style=style)

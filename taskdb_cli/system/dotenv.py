@@ -47,7 +47,9 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
     try:
         if named is None and not path.is_file():
             raise ValueError("it is not a regular file; rename it")  # noqa: TRY301
-        with open(path, "rb", buffering=0, opener=_opener) as file:
+        # Opening must neither wait for a writer of a pipe nor take over a terminal.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        with open(os.open(path, flags), "rb", buffering=0) as file:  # noqa: PTH123
             status = os.fstat(file.fileno())
             if named is None:
                 _require_trusted(path, status)
@@ -67,11 +69,6 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
     if stat.S_ISREG(status.st_mode) and status.st_mode & may_write:
         warnings.append(f"can be changed by {who}: run 'chmod go-w' on it")
     return DotenvFile(path, {name: value for name, value in values.items() if value}, tuple(warnings))
-
-
-def _opener(path: str, flags: int) -> int:
-    # Opening must neither wait for a writer of a pipe nor take over a terminal.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _nearest() -> Path | None:

@@ -56,10 +56,9 @@ class _LogFile(RotatingFileHandler):
         most = LARGEST if self._descriptor is None else 0
         super().__init__(self._path, maxBytes=most, backupCount=OLD_FILES, delay=True)
         self.setLevel(level)
-        if reason := reserved(self._path):
+        reason = "it is a block device" if self._path.is_block_device() else reserved(self._path)
+        if reason:
             raise ValueError(reason)
-        if self._path.is_block_device():
-            raise ValueError("it is a block device")
         try:
             self._path.stat()
         except FileNotFoundError:
