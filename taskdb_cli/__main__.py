@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from taskdb_cli import __version__
 from taskdb_cli.system import signals
 
 
@@ -16,8 +17,6 @@ def main() -> NoReturn:
     the end, would take a third of that: the first is put off, and the second is left out.
     """
     if sys.argv[1:] == ["--version"]:
-        from taskdb_cli import __version__
-
         # An error here happens again below, which reports it.
         with suppress(OSError, AttributeError):
             sys.stdout.write(f"taskdb {__version__}\n")
