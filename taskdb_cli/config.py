@@ -50,10 +50,8 @@ class Settings:
         Raises InvalidConfiguration when only a pooler's address is known, whose sessions can hold no lock.
         """
         if self.options.pooled and self.direct_url == self.database_url:
-            raise InvalidConfiguration(
-                "this needs the direct address of the database, past the pooler",
-                "set TASKDB_DIRECT_URL to it in the same place as TASKDB_DATABASE_URL",
-            )
+            hint = "set TASKDB_DIRECT_URL to it in the same place as TASKDB_DATABASE_URL"
+            raise InvalidConfiguration("this needs the direct address of the database, past the pooler", hint)
         return Database(self.direct_url, replace(self.options, pooled=False))
 
     def other_database(self, url: str, source: str) -> Database:
@@ -87,10 +85,8 @@ def load_settings(
     addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
     for name in SETTINGS:
         if name not in addresses and "${" in dotenv.values.get(name, "") and not given.get(name):
-            raise InvalidConfiguration(
-                f"{name} in the dotenv file {dotenv.path} contains ${{, which is not expanded",
-                "write the value out",
-            )
+            problem = f"{name} in the dotenv file {dotenv.path} contains ${{, which is not expanded"
+            raise InvalidConfiguration(problem, "write the value out")
     pooled = {"TASKDB_POOLED": f"{without_pooler(url) != url:d}"}
     values = {**pooled, **dotenv.values, **{name: value for name, value in given.items() if value}}
     return read_settings(
@@ -132,10 +128,8 @@ def _choose_urls(option: str | None, environment: Mapping[str, str], dotenv: Dot
             return url, without_pooler(url)
         direct = parse_url(layer[direct_name], f"{direct_name} in {origin}")
         if not may_be_same(url, direct):
-            raise InvalidConfiguration(
-                f"{name} and {direct_name} in {origin} name two databases",
-                f"make them the pooled and the direct address of one, or unset {direct_name}",
-            )
+            hint = f"make them the pooled and the direct address of one, or unset {direct_name}"
+            raise InvalidConfiguration(f"{name} and {direct_name} in {origin} name two databases", hint)
         return url, direct
     # The path goes into the URL as it is: a home directory may have any character in its name.
     url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))

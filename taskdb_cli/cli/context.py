@@ -111,10 +111,9 @@ class Invocation:
                 # From here on nothing is written to it, not even how the run ended.
                 reset()
                 self.logged = settings.log
-                raise InvalidConfiguration(
-                    f"the log file {log} is refused: it belongs to the database or is the dotenv file",
-                    "name another one with --log-file or TASKDB_LOG_FILE",
-                )
+                problem = "is refused: it belongs to the database or is the dotenv file"
+                hint = "name another one with --log-file or TASKDB_LOG_FILE"
+                raise InvalidConfiguration(f"the log file {log} {problem}", hint)
         self.open_log(settings.log)
         dotenv.log(use=self.verbosity > 0)
         return settings

@@ -64,8 +64,7 @@ def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
 
 def print_detail(record: Record, stream: TextIO) -> None:
     """Print every field of one record, one below the other."""
-    columns = Column(style="bold"), Column(overflow="fold")
-    table = Table(*columns, box=None, show_header=False, pad_edge=False)
+    table = Table(Column(style="bold"), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
     now = datetime.now(UTC)
     for field in record:
         table.add_row(field, _cell(field, record, now))

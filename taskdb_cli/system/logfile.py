@@ -40,11 +40,9 @@ def open_log_file(path: Path, level: int) -> logging.Handler:
     try:
         return _LogFile(path, level)
     except (OSError, ValueError) as exc:
-        verb = "cannot be opened" if isinstance(exc, OSError) else "is refused"
-        raise InvalidConfiguration(
-            f"the log file {path} {verb}: {getattr(exc, 'strerror', exc)}",
-            "name another one with --log-file or TASKDB_LOG_FILE",
-        ) from exc
+        problem = f"cannot be opened: {exc.strerror}" if isinstance(exc, OSError) else f"is refused: {exc}"
+        hint = "name another one with --log-file or TASKDB_LOG_FILE"
+        raise InvalidConfiguration(f"the log file {path} {problem}", hint) from exc
 
 
 class _LogFile(RotatingFileHandler):
