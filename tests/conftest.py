@@ -203,7 +203,9 @@ def make_url_of(urls: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., 
         url = plain_url(urls[engine])
         with connect(url) as connection:
             template = urls["template"] if migrated else "template0"
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING UTF8 STRATEGY FILE_COPY')
+            connection.execute(
+                f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING UTF8 STRATEGY FILE_COPY'
+            )
         drops.append(_dropper(url, name))
         return url.set(database=name)
 

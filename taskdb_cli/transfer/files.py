@@ -19,8 +19,8 @@ from taskdb_cli.models.vocabulary import FileFormat
 from taskdb_cli.text.escaping import brief
 
 CHUNK = 1 << 16
-LONGEST_RECORD = 1 << 19
-"""How many characters one record may have: twice as many as a valid one with every character escaped."""
+LONGEST_RECORD = 1 << 22
+"""How many characters one record may have; it is far more than the longest valid one needs."""
 
 _EXTENSIONS = {
     ".csv": FileFormat.CSV,

@@ -430,8 +430,8 @@ def test_a_new_revision_is_one_command(isolated, tmp_path):
         shutil.copytree(root / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(root / "alembic.ini", checkout)
     models = checkout / "taskdb_cli" / "models" / "user.py"
-    flag = "    vip: bool | None = Field(default=None, sa_column=Column(Flag()))\n"
-    seen = "    seen_at: datetime | None = Field(default=None, sa_column=Column(timestamp_type()))\n"
+    flag = "    vip: bool | None = Field(default=None, sa_column=Column(types.Flag()))\n"
+    seen = "    seen_at: datetime | None = Field(default=None, sa_column=Column(types.timestamp_type()))\n"
     models.write_text(models.read_text().replace("    version: int", f"{flag}{seen}    version: int", 1))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(checkout)}

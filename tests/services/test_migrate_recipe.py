@@ -57,11 +57,11 @@ def checkout(tmp_path: Path) -> Path:
     before, class_, after = model.read_text().partition("\n\nclass TaskCreate")
     column = "    estimate: int | None = Field(default=None, sa_column=Column(Integer))\n"
     model.write_text(f"{before.rstrip()}\n{column}\n{class_}{after}")
-    rule = 'check("tasks", "estimate_positive", column("estimate") > 0)'
+    rule = 'types.check("tasks", "estimate_positive", column("estimate") > 0)'
     replace(
         model,
-        '        check("tasks", "version_positive"',
-        f'        {rule},\n        check("tasks", "version_positive"',
+        '        types.check("tasks", "version_positive"',
+        f'        {rule},\n        types.check("tasks", "version_positive"',
     )
     return checkout
 
