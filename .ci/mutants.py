@@ -37,7 +37,6 @@ class Mutant(NamedTuple):
 TASKS = "tests/services/test_task.py -k sqlite"
 USERS = "tests/services/test_user.py -k sqlite"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
-RACES = "tests/services/test_concurrency.py -k 'postgresql and (changes or version)'"
 LISTS = "tests/services/listing -k sqlite"
 CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
@@ -89,17 +88,12 @@ MUTANTS = (
     Mutant(USER, "get(session, str(id), lock=True)", "get(session, str(id))", LOCKS),
     Mutant(USER, "order_by(col(Task.id)).with_for_update()", "order_by(col(Task.id))", LOCKS),
     Mutant(USER, ".order_by(col(Task.id)).with_for_update()", ".with_for_update()", LOCKS),
-    Mutant(USER, "user = get(session, ref, lock=True)", "user = get(session, ref)", RACES),
+    Mutant(USER, "user = get(session, ref, lock=True)", "user = get(session, ref)", LOCKS),
     Mutant(f"{TRANSFER}/staging.py", ".order_by(old.id).with_for_update(of=self.target)", "", IMPORTS),
     Mutant(f"{TRANSFER}/staging.py", ".order_by(old.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
-    Mutant(
-        f"{TRANSFER}/users.py",
-        "        lock_table(session, users)\n",
-        "",
-        "tests/transfer/test_imports.py -k 'second_import or concurrent'",
-    ),
+    Mutant(f"{TRANSFER}/users.py", "        lock_table(session, users)\n", "", IMPORTS),
     # All or nothing, and who may.
     Mutant(TASK, "if missing := [id for id in wanted if id not in found]:", "if not found:", TASKS),
     Mutant(TASK, "or_(*differs.values())", "_tasks.c.id > 0", TASKS),

@@ -15,13 +15,14 @@ from sqlalchemy import URL
 
 from taskdb_cli.database import Database
 from taskdb_cli.models.task import TaskUpdate
+from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.models.vocabulary import Existing, TaskStatus
 from taskdb_cli.services import task, user
 from taskdb_cli.transfer.tasks import import_tasks
 from tests.conftest import NOW, SERVERS, connect
 from tests.samples import add_task, add_user
 from tests.sessions import until_waiting
-from tests.transfer.test_imports import batch_of
+from tests.transfer.test_imports import batch_of, bring_in_users
 
 pytestmark = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
 
@@ -122,3 +123,27 @@ def test_heir_is_locked_before_any_task(url, database):
                 free = observer.execute("SELECT id FROM tasks FOR UPDATE SKIP LOCKED").fetchall()
         waiting.result()
     assert len(free) == 6
+
+
+def test_a_user_is_changed_under_a_lock(url, database):
+    """A change that waits for another one counts that one's version up."""
+    change = partial(user.change, ref=ANN, given=UserUpdate(name="Anna"), now=NOW)
+    with ThreadPoolExecutor(1) as other, connect(url) as holder:
+        with holder.transaction():
+            holder.execute("UPDATE users SET name = 'Annie', version = 5 WHERE id = 1")
+            waiting = other.submit(database.write, change)
+            until_waiting(url)
+        assert waiting.result().version == 6
+
+
+def test_an_import_waits_for_a_new_user(url, database):
+    """An import of users finds the user whom another transaction is about to make."""
+    with ThreadPoolExecutor(1) as other, connect(url) as holder:
+        with holder.transaction():
+            holder.execute(
+                "INSERT INTO users (email, name, is_active, version, created_at, updated_at)"
+                " VALUES ('eve@example.com', 'Eve', true, 1, now(), now())"
+            )
+            waiting = other.submit(bring_in_users, database, [{"email": "eve@example.com", "name": "Eve"}])
+            until_waiting(url)
+        assert waiting.result().unchanged == 1
