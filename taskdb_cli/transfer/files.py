@@ -63,7 +63,8 @@ class Source:
         format = format or _detect(text, name, beginning)
         in_array = format is not FileFormat.CSV and beginning.startswith(b"[")
         if format in _SHAPES and in_array != (format is FileFormat.JSON):
-            raise InvalidInput(f"{name} is not {_SHAPES[format]}", "name another format with --from")
+            what = f"not {_SHAPES[format]}" if beginning else "empty"
+            raise InvalidInput(f"{name} is {what}", "name another format with --from")
         return cls(file, text, format, "record" if in_array else "line")
 
     def records(self, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
@@ -142,7 +143,7 @@ def _not_json(error: Exception, unfinished: str = "") -> str:
 
 
 class _Array:
-    """The text of a JSON array in a file, read so far that the whole next record is in the buffer.
+    """The text of a JSON array in a file, read as far as the next record needs.
 
     ijson would not do: it keeps the last of two equal keys, does not say which record is not UTF-8,
     and needs memory that grows with the square of the depth.
@@ -154,16 +155,33 @@ class _Array:
         self.position = 0
         self.ended = False
 
+    def _read_on(self) -> None:
+        chunk = self._text.read(CHUNK)
+        self.buffer, self.position, self.ended = self.buffer[self.position :] + chunk, 0, not chunk
+
     def next_character(self) -> str:
         """Return the next character that is not white space, or '' at the end. Do not advance."""
         while True:
             match = _SPACE.match(self.buffer, self.position)
             assert match is not None
             self.position = match.end()
-            if self.ended or len(self.buffer) - self.position >= LONGEST_RECORD:
+            if self.position < len(self.buffer) or self.ended:
                 return self.buffer[self.position : self.position + 1]
-            chunk = self._text.read(CHUNK)
-            self.buffer, self.position, self.ended = self.buffer[self.position :] + chunk, 0, not chunk
+            self._read_on()
+
+    def next_value(self) -> object:
+        """Return the next JSON value and advance. Raise ValueError for anything else."""
+        while True:
+            try:
+                value, end = _JSON.raw_decode(self.buffer, self.position)
+                if end < len(self.buffer) or self.ended:
+                    self.position = end
+                    return value
+            except ValueError:
+                # The value may continue beyond what has been read.
+                if self.ended or len(self.buffer) - self.position > LONGEST_RECORD:
+                    raise
+            self._read_on()
 
 
 def _read_array(text: TextIO) -> Iterator[Found]:
@@ -174,11 +192,10 @@ def _read_array(text: TextIO) -> Iterator[Found]:
     while array.next_character() != "]":
         number += 1
         try:
-            value, array.position = _JSON.raw_decode(array.buffer, array.position)
+            yield number, _object(array.next_value())
         except (ValueError, RecursionError) as exc:
             yield number, _not_json(exc, _CUT_OFF if array.ended else _TOO_LONG)
             return
-        yield number, _object(value)
         if (separator := array.next_character()) == ",":
             array.position += 1
         elif separator != "]":
@@ -200,7 +217,7 @@ def _read_csv(text: TextIO, known: Sequence[str], required: Sequence[str]) -> It
         number = rows.line_num + 1
         for row in rows:
             if row and len(row) != len(header):
-                yield number, f"has another number of cells than the header: {len(row)}, not {len(header)}"
+                yield number, f"has {len(row)} cells, but there are {len(header)} columns"
             elif row:
                 yield number, {name: cell or None for name, cell in zip(header, row, strict=True)}
             number = rows.line_num + 1
@@ -209,12 +226,14 @@ def _read_csv(text: TextIO, known: Sequence[str], required: Sequence[str]) -> It
 
 
 def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequence[str]) -> Iterator[str]:
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if twice:
+        yield f"names the column {brief(twice[0])} twice"
     for name in header:
         if name not in known:
-            names = f"must name the columns, with commas between them: {brief(name)!r} is not a known field"
-            yield f"{names} (these are: {', '.join(known)})"
-        elif header.count(name) > 1:
-            yield f"names the column {name} twice"
+            how = ", with commas between them" if re.search("^$|[;\t]", name) else ""
+            unknown = f"{brief(name)!r} is not a known field (these are: {', '.join(known)})"
+            yield f"must name the columns{how}: {unknown}"
     for name in required:
         if name not in header:
             yield f"must name a column {name}"
