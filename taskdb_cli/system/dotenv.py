@@ -18,6 +18,10 @@ PATIENCE = 30
 """Seconds that a named pipe or a terminal is waited for."""
 
 
+class _Untrusted(ValueError):
+    """A file that was found may be another user's. It is read if it is named."""
+
+
 @dataclass(frozen=True)
 class DotenvFile:
     """What a dotenv file says, and what is odd about it. Without a path there is no dotenv file."""
@@ -45,8 +49,8 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
     if path is None:
         return DotenvFile()
     try:
-        if named is None and not path.is_file():
-            raise ValueError("it is not a regular file; rename it")  # noqa: TRY301
+        if named is None and path.exists() and not path.is_file():
+            raise _Untrusted("it is not a regular file; rename it")
         # Opening must neither wait for a writer of a pipe nor take over a terminal.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
         with open(os.open(path, flags), "rb", buffering=0) as file:  # noqa: PTH123
@@ -56,7 +60,7 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
             text = _read(file.fileno())
     except (OSError, ValueError) as exc:
         problem = f"cannot be read: {exc.strerror}" if isinstance(exc, OSError) else f"is refused: {exc}"
-        hint = f"name {'another one' if named else 'it'} with --env-file"
+        hint = f"{'or name it' if isinstance(exc, _Untrusted) else 'name another one'} with --env-file"
         raise InvalidConfiguration(f"the dotenv file {path} {problem}", hint) from exc
     from dotenv.parser import parse_stream
 
@@ -78,16 +82,16 @@ def _nearest() -> Path | None:
 
 
 def _require_trusted(path: Path, status: os.stat_result) -> None:
-    """Raise ValueError for a file that was found and that another user may have written."""
+    """Raise _Untrusted for a file that was found and that another user may have written."""
     for owner in (path.lstat().st_uid, status.st_uid):
         if owner not in (0, os.geteuid()):
-            raise ValueError(f"it belongs to the user with the id {owner}; make it yours with 'chown'")
+            raise _Untrusted(f"it belongs to the user with the id {owner}; make it yours with 'chown'")
     if status.st_mode & stat.S_IWOTH:
-        raise ValueError("everybody may write it; look at what it says and run 'chmod o-w' on it")
+        raise _Untrusted("everybody may write it; look at what it says and run 'chmod o-w' on it")
     for directory in (path.parent, Path(os.path.realpath(path)).parent):
         mode = directory.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise ValueError(f"everybody may replace files in {directory}; run 'chmod o-w' on that")
+            raise _Untrusted(f"everybody may replace files in {directory}; run 'chmod o-w' on that")
 
 
 def _read(descriptor: int) -> str:
