@@ -16,6 +16,7 @@ from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql.target import Target
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import InvalidConfiguration, SchemaError, TaskdbError
+from taskdb_cli.text.escaping import brief
 
 POOL_RECYCLE = 240
 """Seconds after which a pooled connection is replaced: Neon suspends an idle compute after 300."""
@@ -177,6 +178,6 @@ def require_schema_name(name: str) -> None:
     usable = name.isprintable() and 1 <= len(name.encode()) <= _LONGEST_NAME
     if not usable or name.startswith("pg_") or name in ("information_schema", "$user"):
         raise InvalidConfiguration(
-            f"the name of the schema must be 1 to {_LONGEST_NAME} printable bytes, and not PostgreSQL's own",
-            "check --schema and TASKDB_SCHEMA",
+            f"taskdb cannot use a schema named {brief(name)!r}",
+            f"give --schema a name of 1 to {_LONGEST_NAME} printable bytes that is not PostgreSQL's own",
         )

@@ -215,14 +215,17 @@ def _hosts(found: Mapping[str, str]) -> tuple[Host, ...]:
 
 def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
     """Raise InvalidConfiguration for a value that libpq itself would check only when it connects."""
-    whole = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")
+    whole, port = re.compile(r"\s*[+-]?[0-9]{1,9}\s*"), re.compile("[0-9]{1,9}")
     # A password that is not escaped may be taken for a host or a port, so no value is repeated.
     faults = {
         "a host or the database has a control character in its name": (
             min("".join([found["dbname"], *map(str, hosts)])) < " "
         ),
         "the name of the database is a connection string": is_connection_string(found["dbname"]),
-        "no server has such a host, hostaddr or port": not all(map(_may_exist, hosts)),
+        "a host or hostaddr is neither a host name nor an address": not all(map(_may_exist, hosts)),
+        f"a port is not a number from 1 to {_HIGHEST_PORT}": not all(
+            port.fullmatch(host.port) and 1 <= int(host.port) <= _HIGHEST_PORT for host in hosts
+        ),
         "the password file has an odd name, and is not a file for its owner alone": (
             _is_warned_of(found.get("passfile", ""))
         ),
@@ -237,17 +240,16 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
 
 
 def _may_exist(host: Host) -> bool:
-    """Return whether a server can have this name or directory of its socket, numeric address, and port."""
-    is_socket = host.name.startswith(("/", "@"))
+    """Return whether a server can have this name or directory of its socket, and numeric address."""
     try:
         if host.address:
             socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
-        if ":" in host.name and not is_socket:
-            ip_address(host.name)
+        if host.name.startswith(("/", "@")):
+            return True
+        if ":" in host.name:
+            return bool(ip_address(host.name))
         # As Python encodes it when it looks the name up.
-        elif not is_socket and not _HOST_NAME.fullmatch(host.name.encode("idna").decode()):
-            return False
-        return host.port.isascii() and host.port.isdigit() and 1 <= int(host.port) <= _HIGHEST_PORT
+        return bool(_HOST_NAME.fullmatch(host.name.encode("idna").decode()))
     except (OSError, ValueError):
         return False
 
