@@ -52,7 +52,7 @@ class UserUpdate(fields.Given):
 
     email: fields.Email = Field(default=None)
     name: fields.Name = Field(default=None)
-    is_active: StrictBool = Field(default=None)
+    is_active: bool = Field(default=None)
 
 
 def user_record(user: User) -> dict[str, object]:
