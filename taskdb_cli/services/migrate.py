@@ -298,7 +298,7 @@ def resolving(revision: str) -> Iterator[None]:
         yield
     except (AssertionError, CommandError, RevisionError) as exc:
         # Alembic asserts that a revision has a name, and that one named by its distance exists.
-        reason = str(exc) or "nothing is there"
+        reason = str(exc) or "no revision has this name or is at this distance"
         raise errors.InvalidInput(
             f"{revision!r} is not a revision on this way: {reason}", _LIST_THEM
         ) from exc
