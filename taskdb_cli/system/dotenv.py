@@ -106,5 +106,5 @@ def _read(descriptor: int) -> str:
             raise ValueError(f"it is longer than {LARGEST} bytes")
     text = data.decode("utf-8-sig", "replace")
     if "\0" in text or "\ufffd" in text:
-        raise ValueError("it is not UTF-8 text")
+        raise ValueError("it is not text in UTF-8")
     return text

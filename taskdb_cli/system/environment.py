@@ -35,7 +35,8 @@ class Setting:
         """Return a value as its type. Raise InvalidConfiguration for one that is not accepted."""
         number = _NUMBERS.get(self.type)
         if number and not (re.fullmatch(number, text) and self.least <= float(text) <= self.most):
-            raise InvalidConfiguration(f"{name} must be a number from {self.least} to {self.most}")
+            kind = "number of seconds, such as 5 or 0.25," if self.type is float else "whole number"
+            raise InvalidConfiguration(f"{name} must be a {kind} from {self.least} to {self.most}")
         if self.words and text not in self.words:
             raise InvalidConfiguration(f"{name} must be {' or '.join(self.words)}")
         return bool(int(text)) if self.type is bool else self.type(text)

@@ -29,8 +29,10 @@ def parse_sqlite_url(text: str, source: str) -> URL:
         problem = "is wrong: a SQLite URL takes a path and nothing else"
     elif path in ("", ":memory:") or path.endswith(("/", "/.")) or Path(path).name in ("", ".."):
         problem = "names no file"
-    elif "\0" in path or _ELSEWHERE.match(path):
-        problem = "has a zero byte in its path, or begins with ~ or a drive of Windows"
+    elif "\0" in path:
+        problem = "has a zero byte in its path"
+    elif _ELSEWHERE.match(path):
+        problem = "begins with ~ or a drive of Windows, which stand for nothing here"
     if problem:
         raise InvalidConfiguration(f"{source} {problem}", FORM)
     return URL.create("sqlite", database=path)
