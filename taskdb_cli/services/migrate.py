@@ -129,8 +129,9 @@ def _holds_rows(connection: Connection) -> bool:
 
 
 def _how_far(database: Database, stops: list[str | None]) -> str:
+    current = None
     try:
-        with database.connect() as connection:
+        with suppress(errors.DatabaseMissing), database.connect() as connection:
             current = current_revision(connection)
         done = [name or "nothing" for name in stops[: stops.index(current) + 1]]
     except (errors.TaskdbError, ValueError):

@@ -143,6 +143,17 @@ def test_an_orphan_that_another_tool_made_is_refused(make_url_of, database, url)
     assert get_rows(url) == {"users": [], "tasks": []}
 
 
+def test_a_test_restore_lets_sqlite_check_the_whole_file(make_url_of, tmp_path):
+    """A drill into a file in which the row of another program breaks a rule does not pass."""
+    target = make_url_of("sqlite")
+    with closing(sqlite3.connect(target.database)) as connection, connection:
+        connection.execute("CREATE TABLE others (number INTEGER CHECK (number > 0))")
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("INSERT INTO others VALUES (0)")
+    with pytest.raises(DataCorrupt, match="others"):
+        restore.drill(forge(tmp_path / "a.zip"), target=open_database(target))
+
+
 @POSTGRESQL_ONLY
 def test_the_end_that_fails_is_named(database, url, new_url):
     """When the connection to the origin of a copy breaks, nobody is sent to look at the target."""
