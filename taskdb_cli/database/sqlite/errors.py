@@ -14,6 +14,7 @@ from taskdb_cli.database.sqlite.files import obstacle, uri
 from taskdb_cli.database.sqlite.locks import lock_holder
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.models import metadata
+from taskdb_cli.system import signals
 
 _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one"
 _REPLACE = "'taskdb restore latest --replace --no-safety-backup' replaces it"
@@ -68,11 +69,10 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
         return _storage_fault(cause, place, path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return errors.TransactionConflict(f"{place} is locked by {lock_holder(path)}", _UNTIL_FREE)
-    kind = errors.Interrupted if code == sqlite3.SQLITE_INTERRUPT else TaskdbError
     # SQLite has no codes for these, only the words.
-    if _MISSING.search(str(cause)):
-        kind = errors.TableMissing
-    return kind(f"{place}: {cause}", ALREADY_THERE if "already exists" in str(cause) else "")
+    kind = errors.TableMissing if _MISSING.search(str(cause)) else TaskdbError
+    hint = ALREADY_THERE if "already exists" in str(cause) else ""
+    return signals.interrupted() if code == sqlite3.SQLITE_INTERRUPT else kind(f"{place}: {cause}", hint)
 
 
 def _cause(error: BaseException) -> BaseException:
