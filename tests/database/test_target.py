@@ -172,9 +172,10 @@ def test_psycopg_is_told_what_a_service_says(monkeypatch):
 def test_options_of_every_source(monkeypatch):
     """Options that are given twice, or by PGOPTIONS, are all sent, before the mark of taskdb."""
     twice = told("postgresql://localhost/d?options=-c%20a.a%3D1&options=-c%20b.b%3D2")["options"]
-    assert twice == "-c a.a=1 -c b.b=2 -c taskdb.session=yes"
+    assert twice == "-c a.a=1 -c b.b=2 -c taskdb.session=yes -c statement_timeout=300000"
     monkeypatch.setenv("PGOPTIONS", "-c c.c=3")
-    assert told("postgresql://localhost/d")["options"] == "-c c.c=3 -c taskdb.session=yes"
+    plain = told("postgresql://localhost/d")["options"]
+    assert plain == "-c c.c=3 -c taskdb.session=yes -c statement_timeout=300000"
 
 
 NEON_WAYS = [

@@ -79,7 +79,10 @@ def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
         # A pooler refuses start-up options, even those that libpq would take from PGOPTIONS.
         arguments.setdefault("options", "")
     else:
-        arguments["options"] = f"{target.options} -c {_OWN_SESSION}=yes".strip()
+        # SET_SESSION may take as long as any statement, whatever the limit of the role or the database.
+        limit = round(options.statement_timeout * 1000)
+        ours = f"-c {_OWN_SESSION}=yes -c statement_timeout={limit}"
+        arguments["options"] = f"{target.options} {ours}".strip()
     return arguments
 
 

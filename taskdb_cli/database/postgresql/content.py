@@ -219,7 +219,8 @@ class PostgreSQLContent(Content):
             keepers = [trigger for trigger in self.triggers() if trigger.endswith(f" on {table}")]
             keepers += [publication for (publication,) in self._query(_PUBLICATIONS, table)]
             reason = (refusal and refusal.diag.message_primary) or "they are still there after DELETE"
-            message = f"the rows of {table} cannot be deleted: {', '.join([reason, *keepers])}"
+            because = f" (because of {', '.join(keepers)})" if keepers else ""
+            message = f"the rows of {table} cannot be deleted: {reason}{because}"
             raise Conflict(message, _ANOTHER_WAY) from refusal
 
     def load(self, layout: Layout, chunks: Iterable[bytes]) -> None:
