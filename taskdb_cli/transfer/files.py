@@ -217,7 +217,8 @@ def _read_csv(text: TextIO, known: Sequence[str], required: Sequence[str]) -> It
         number = rows.line_num + 1
         for row in rows:
             if row and len(row) != len(header):
-                yield number, f"has {len(row)} cells, but there are {len(header)} columns"
+                many = "few" if len(row) < len(header) else "many"
+                yield number, f"has too {many} cells: {len(row)}, but there are {len(header)} columns"
             elif row:
                 yield number, {name: cell or None for name, cell in zip(header, row, strict=True)}
             number = rows.line_num + 1
@@ -227,6 +228,8 @@ def _read_csv(text: TextIO, known: Sequence[str], required: Sequence[str]) -> It
 
 def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequence[str]) -> Iterator[str]:
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if not header:
+        yield "must name the columns, but is empty"
     if twice:
         yield f"names the column {brief(twice[0])} twice"
     for name in header:
@@ -236,4 +239,4 @@ def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequen
             yield f"must name the columns{how}: {unknown}"
     for name in required:
         if name not in header:
-            yield f"must name a column {name}"
+            yield f"must name a column {name!r}"
