@@ -123,7 +123,7 @@ class _Closed(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        raise StdoutError(errno.EBADF, "stdout is closed; send it to /dev/null if nobody is to read it")
+        raise StdoutError(errno.EBADF, "stdout is closed")
 
 
 class _File(io.FileIO):

@@ -1,5 +1,6 @@
 """Run one command line: prepare the streams, and turn every failure into one line and an exit code."""
 
+import errno
 import os
 import sys
 import traceback
@@ -71,9 +72,12 @@ def _translate(error: BaseException) -> errors.TaskdbError:
             hint = "change to another one, or use absolute paths"
             return errors.InvalidConfiguration("the working directory does not exist any more", hint)
         case OSError():
-            at_stdout = isinstance(error, StdoutError)
-            where = "the answer could not be written to stdout" if at_stdout else error.filename
-            return errors.StorageFailed(f"{where or 'cannot read or write'}: {error.strerror or error}")
+            where, hint = error.filename or "cannot read or write", ""
+            if isinstance(error, StdoutError):
+                where = "the answer could not be written to stdout"
+            if isinstance(error, StdoutError) and error.errno == errno.EBADF:
+                where, hint = "no answer can be written", "send it to /dev/null if nobody is to read it"
+            return errors.StorageFailed(f"{where}: {error.strerror or error}", hint)
         case UnicodeEncodeError():
             # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.
             hint = "check the arguments and the environment"
