@@ -22,7 +22,7 @@ from taskdb_cli import errors
 from taskdb_cli.api import problems
 from taskdb_cli.api.auth import KEY, Caller, LastUse
 from taskdb_cli.api.operations import Metrics
-from taskdb_cli.api.schemas import LIVE
+from taskdb_cli.api.schemas import LIVE, READY
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
 from taskdb_cli.services.listing.query import TASK_QUERY
@@ -149,7 +149,9 @@ class Guard:
         if writing:
             await admit()
         try:
-            with await self.turns.wait_for(_read_names(scope["query_string"])) as turn:
+            # Whether the server is ready is found out beside its other work.
+            reading = not writing and scope["path"] != READY
+            with await self.turns.wait_for(_read_names(scope["query_string"]), reading=reading) as turn:
                 await self.app(scope, receive, guarded)
         except errors.InvalidInput:
             await admit()
@@ -159,23 +161,27 @@ class Guard:
 class Turns:
     """Let searches use less than half of the threads, and lists with filters or a sort as many.
 
-    Each of them may read every row. The other threads serve all other requests meanwhile.
+    Each of them may read every row. The other threads serve all other requests meanwhile. Of these, changes
+    have no turns: they may wait for a lock, and nothing else should wait with them.
     """
 
     def __init__(self, database: Database) -> None:
         pool = database.options.pool or Pool()
-        share = max(1, (pool.size + pool.overflow - 1) // 2)
+        threads = pool.size + pool.overflow
+        share = max(1, (threads - 1) // 2)
         self.searches, self.lists = Semaphore(share), Semaphore(share)
+        self.short_reads = Semaphore(min(threads, database.backend.reads_at_once))
         self.patience = min(pool.timeout, database.options.statement_timeout or pool.timeout)
 
-    async def wait_for(self, names: set[bytes]) -> ExitStack:
-        """Return the turn of a request with these parameters, at once if it reads few rows.
+    async def wait_for(self, names: set[bytes], *, reading: bool) -> ExitStack:
+        """Return the turn of a request with these parameters.
 
         Raises TimedOut after as long as a statement may take.
         """
         turn = ExitStack()
-        if names - _CHEAP:
-            turns = self.searches if b"search" in names else self.lists
+        if reading:
+            long_reads = self.searches if b"search" in names else self.lists
+            turns = long_reads if names - _CHEAP else self.short_reads
             try:
                 with fail_after(self.patience):
                     await turns.acquire()

@@ -11,6 +11,7 @@ from sqlalchemy import QueuePool
 from taskdb_cli import __version__
 from taskdb_cli.api.auth import Authorized, impatient
 from taskdb_cli.api.routing import described_router, json_response
+from taskdb_cli.api.schemas import LIVE, READY
 from taskdb_cli.database import Database
 from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.health import runner
@@ -78,13 +79,13 @@ class Readiness:
         return report
 
 
-@router.get("/health/live", responses=_example(_ALIVE))
+@router.get(LIVE, responses=_example(_ALIVE))
 async def live() -> Response:
     """Say that the server runs. It asks nothing of the database and needs no token."""
     return json_response(_ALIVE)
 
 
-@router.get("/health/ready", responses=_example(_READY))
+@router.get(READY, responses=_example(_READY))
 async def ready(request: Request, caller: Authorized) -> Response:
     """Say whether the database answers and has the tables of this version; if not, the answer is 503."""
     readiness: Readiness = request.app.state.readiness

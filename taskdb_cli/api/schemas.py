@@ -22,8 +22,8 @@ answers with a page of records; its `next` is the `after` of the following page,
 sort. A record's `ETag` is its version; `If-Match` changes a record only if nobody else has meanwhile.
 """
 
-LIVE = "/health/live"
-"""The only path that needs no token."""
+LIVE, READY = "/health/live", "/health/ready"
+"""The paths of the server's own health. The first is the only one that needs no token."""
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 _SHARED: dict[str, Any] = {

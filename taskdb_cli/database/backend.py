@@ -54,6 +54,9 @@ class Backend(ABC):
     error_types: ClassVar[tuple[type[Exception], ...]]
     """What the driver raises, wrapped by SQLAlchemy or bare."""
 
+    reads_at_once: ClassVar[int] = 1000
+    """How many threads of one process may be let read a page at the same time."""
+
     place: str
     """The database as a person would name it, without a password."""
     name: str

@@ -11,6 +11,7 @@ from dataclasses import replace
 from time import monotonic
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -18,9 +19,10 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from taskdb_cli.api.app import create_app
+from taskdb_cli.api.middleware import Turns
 from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
-from taskdb_cli.database.options import Pool
+from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import InvalidConfiguration, TimedOut
 from taskdb_cli.services import migrate
 from tests.api.conftest import Api
@@ -268,6 +270,43 @@ def test_lists_and_searches_of_many_clients(limited_app, url, database, token):
                 # The lock is held until all of these are answered.
                 assert client.get("/users/1", timeout=20).status_code == 200
         assert {each.result().status_code for each in lists} == {200}
+
+
+@pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+def test_short_reads_at_once(database):
+    """On SQLite three run at a time, on a server as many as there are threads; changes are not counted."""
+    turns = Turns(Database(database.url, Options(statement_timeout=0.01, pool=Pool(size=5, overflow=0))))
+    most = 3 if database.url.drivername == "sqlite" else 5
+
+    async def take_all() -> None:
+        for _ in range(most):
+            await turns.wait_for(set(), reading=True)
+        with pytest.raises(TimedOut):
+            await turns.wait_for({b"limit"}, reading=True)
+        await turns.wait_for(set(), reading=False)
+
+    anyio.run(take_all)
+
+
+@SQLITE_ONLY
+def test_changes_that_wait_for_a_lock_hold_up_no_reads(limited_app, database, token):
+    """While as many changes wait as reads may run at once, all reads are answered."""
+    app = limited_app(API_STATEMENT_TIMEOUT="60", LOCK_TIMEOUT="60")
+    with (
+        running(app) as address,
+        httpx.Client(base_url=address, headers=token, timeout=60) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        with (
+            database.engine.connect().execution_options(sqlite_begin="BEGIN IMMEDIATE") as lock,
+            lock.begin(),
+        ):
+            changes = [pool.submit(client.patch, "/users/1", json={"name": name}) for name in "ABC"]
+            while "connections_in_use 3" not in client.get("/metrics").text:
+                assert not any(change.done() for change in changes)
+            # The lock is held until all of these are answered.
+            assert [client.get("/users/1").status_code for _ in range(CLIENTS)] == [200] * CLIENTS
+        assert {change.result().status_code for change in changes} == {200}
 
 
 @SQLITE_ONLY
