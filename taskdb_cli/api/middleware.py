@@ -167,10 +167,10 @@ class Turns:
 
     def __init__(self, database: Database) -> None:
         pool = database.options.pool or Pool()
-        threads = pool.size + pool.overflow
-        share = max(1, (threads - 1) // 2)
+        share = max(1, (pool.size + pool.overflow - 1) // 2)
         self.searches, self.lists = Semaphore(share), Semaphore(share)
-        self.short_reads = Semaphore(min(threads, database.backend.reads_at_once))
+        # To open a connection beyond those that stay open takes longer than to wait for one of them.
+        self.short_reads = Semaphore(min(pool.size, database.backend.reads_at_once))
         self.patience = min(pool.timeout, database.options.statement_timeout or pool.timeout)
 
     async def wait_for(self, names: set[bytes], *, reading: bool) -> ExitStack:
