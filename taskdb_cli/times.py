@@ -1,15 +1,32 @@
-"""Points in time as people type them."""
+"""Points in time as people and programs write them. docs/times.md describes the whole grammar for people.
 
-import os
+`_PHRASES` holds the grammar.
+"""
+
 import re
-import warnings
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from calendar import monthrange
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import TypeVar
 
 from taskdb_cli.errors import InvalidInput
+from taskdb_cli.system.clock import (
+    LAST_SECOND,
+    at_clock,
+    day_bound,
+    readings_of,
+    require_zone,
+    to_local,
+    wall_clock,
+)
 from taskdb_cli.text.escaping import brief
 
-ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', friday, 'in 2 weeks'"
-"""Examples of every form, for messages and help."""
+ACCEPTED = (
+    "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', friday, 'dec 24', 'in 2 weeks', eom"
+)
+"""Examples of the forms, for messages and help."""
 
 EXPIRIES = "try 90d, 2w, 12h, 2027-12-01 or 2027-12-01T17:00:00Z"
 
@@ -19,24 +36,25 @@ _ISO = re.compile(
 )
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _LONGEST_WORDS = 100
-_LAST_SECOND = time(23, 59, 59)
 
 
-def parse_when(text: str, *, now: datetime, end_of_day: bool) -> datetime:
+def parse_when(text: str, *, now: datetime, end_of_day: bool, forward: bool = True) -> datetime:
     """Return the point in time that a person means, in UTC.
 
-    Accepts ISO 8601 dates and date-times (in the local zone unless they name one), an offset from
-    `now` such as +3d, and English words, which look to the future. Without a time of day the result
-    is the last second of the local day if `end_of_day`, else its first.
-    Raises InvalidInput, naming the text and what is accepted.
+    Without a time of day it is the last second of the local day if `end_of_day`, else its first. What
+    names no side of `now`, such as a weekday, is the next one if `forward`, else the latest.
+    Raises InvalidInput, naming the text, what is accepted, and what may have been meant.
     """
+    words = " ".join(text.lower().split()) if len(text) <= _LONGEST_WORDS and text.isascii() else ""
+    context = _Context(now, end_of_day, forward)
     try:
-        return _parse(text.strip(), now, end_of_day).astimezone(UTC)
+        return _parse(words, context)
     except (ValueError, OverflowError):
-        raise InvalidInput(f"{brief(text)!r} is not a time", f"try {ACCEPTED}") from None
+        hint = f"try {_near(words, context)}; accepted are {ACCEPTED}"
+        raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
 
 
-def parse_exact(text: str, *, now: datetime) -> datetime:
+def parse_exact(text: str, *, now: datetime, **_: object) -> datetime:
     """Return the point in time that a program means, in UTC: ISO 8601, or an offset from `now`.
 
     Without a zone UTC is meant, and without a time of day its first second.
@@ -64,7 +82,7 @@ def parse_expiry(text: str, *, now: datetime) -> datetime:
 
 
 def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> datetime:
-    """Return an ISO 8601 date or date-time in UTC, as `parse_when` reads them.
+    """Return an ISO 8601 date or date-time of the extended form in UTC.
 
     What names no zone is in the one given, or else in the local one. Raises ValueError for anything else.
     """
@@ -74,27 +92,22 @@ def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> dat
     try:
         moment = datetime.fromisoformat(text.upper())
         if match["time"] is None:
-            moment = _whole_day(moment, end_of_day)
+            moment = datetime.combine(moment, LAST_SECOND if end_of_day else time.min)
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a real point in time between the years 1 and 9999") from None
 
 
-def time_zone_error() -> InvalidInput:
-    """Return the error of a TZ that names no time zone."""
-    zone = brief(os.environ.get("TZ", ""))
-    return InvalidInput(f"TZ is no time zone: {zone!r}", "set it to a name such as Europe/Berlin")
-
-
-def _parse(text: str, now: datetime, end_of_day: bool) -> datetime:
-    if moment := _offset(text, now):
-        return moment
-    if text.lower() == "now":
-        return now
-    # dateparser would read 2027-13-01 as a day in January, and 1 as one of this month.
-    if not text or text[0].isdigit() or text[0] in "+-":
-        return parse_iso(text, end_of_day=end_of_day)
-    return _parse_words(text, now, end_of_day)
+def describe(moment: datetime, now: datetime) -> str:
+    """Return what was understood, such as "Fri 27 Nov 2026 17:00 (tomorrow)"."""
+    local = to_local(moment)
+    days = (local.date() - to_local(now).date()).days
+    near = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
+    near = near or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")
+    weekday, month = _WEEKDAYS[local.weekday()][:3].title(), _MONTHS[local.month - 1][:3].title()
+    whole_minute = local.second == 0 or local.time().replace(microsecond=0) == LAST_SECOND
+    clock = f"{local:%H:%M}" if whole_minute else f"{local:%H:%M:%S}"
+    return f"{weekday} {local.day} {month} {local.year:04d} {clock} ({near})"
 
 
 def _offset(text: str, now: datetime) -> datetime | None:
@@ -104,28 +117,247 @@ def _offset(text: str, now: datetime) -> datetime | None:
     return now + timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def _parse_words(text: str, now: datetime, end_of_day: bool) -> datetime:
-    if not len("mon") <= len(text) <= _LONGEST_WORDS:
-        # dateparser takes some single letters for words, and long over a long text.
+# The grammar
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What a phrase is relative to."""
+
+    now: datetime
+    end_of_day: bool
+    forward: bool
+
+    @property
+    def today(self) -> date:
+        return wall_clock(self.now).date()
+
+
+_Meaning = datetime | date | Iterable[date]
+"""A moment, a day, or several days: the first on the right side of now is meant."""
+_Day = TypeVar("_Day", date, datetime)
+
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_NEAR_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_HOURS_OF_DAY = 24
+_NOON = 12
+
+
+def _clock_of(found: re.Match[str]) -> time | None:
+    if found["named"]:
+        return time(_NOON if found["named"] == "noon" else 0)
+    if found["hour"] is None:
+        return None
+    hour, half = int(found["hour"]), found["half"]
+    # A number alone is no time, and neither is 17:00h or 13pm.
+    if bool(found["h"]) + bool(half or found["minute"]) != 1 or (half and not 1 <= hour <= _NOON):
+        raise ValueError(found[0])
+    if half:
+        hour = hour % _NOON + (_NOON if half == "pm" else 0)
+    return time(hour, int(found["minute"] or 0), int(found["second"] or 0))
+
+
+def _today_or_beside(_: re.Match[str], context: _Context) -> _Meaning:
+    return [context.today, context.today + timedelta(days=1 if context.forward else -1)]
+
+
+def _near_day(found: re.Match[str], context: _Context) -> _Meaning:
+    return context.today + timedelta(days=_NEAR_DAYS[found["near"]])
+
+
+def _iso_day(found: re.Match[str], _: _Context) -> date:
+    text = found["date"].upper()
+    if not found["ordinal"]:
+        return date.fromisoformat(text)
+    year, number = int(text[:4]), int(text[-3:])
+    day = date(year, 1, 1) + timedelta(days=number - 1)
+    if day.year != year:
         raise ValueError(text)
-    from dateparser.date import DateDataParser
-
-    local = now.astimezone().replace(tzinfo=None)
-    future = {"PREFER_DATES_FROM": "future", "PREFER_DAY_OF_MONTH": "first"}
-    settings = {**future, "RELATIVE_BASE": local, "RETURN_TIME_AS_PERIOD": True}
-    parser = DateDataParser(languages=["en"], settings=settings)
-    try:
-        with warnings.catch_warnings():
-            # dateparser only warns if it cannot read TZ, and then takes every text for no time.
-            warnings.filterwarnings("error", message=".*local timezone")
-            found = parser.get_date_data(text)
-    except (LookupError, OSError, RuntimeError, Warning):
-        raise time_zone_error() from None
-    moment: datetime | None = found.date_obj
-    if moment is None:
-        raise ValueError(text)
-    return moment if found.period == "time" else _whole_day(moment, end_of_day)
+    return day
 
 
-def _whole_day(moment: datetime, end_of_day: bool) -> datetime:
-    return datetime.combine(moment.date(), _LAST_SECOND if end_of_day else time.min)
+def _iso_moment(found: re.Match[str], context: _Context) -> _Meaning:
+    day, clock = _iso_day(found, context), time.fromisoformat(found["time"])
+    if found["zone"] is None:
+        return at_clock(day, clock)
+    return datetime.fromisoformat(f"{day}T{clock}{found['zone'].upper()}")
+
+
+def _weekday(found: re.Match[str], context: _Context) -> _Meaning:
+    today, week = context.today, timedelta(weeks=1)
+    wanted = [name[:3] for name in _WEEKDAYS].index(found["weekday"][:3])
+    coming = today + timedelta(days=(wanted - today.weekday() - 1) % 7 + 1)
+    if found["which"] == "last":
+        return coming - week if coming - week < today else coming - 2 * week
+    return coming if context.forward or found["which"] else [coming - week, coming - 2 * week]
+
+
+def _calendar_day(found: re.Match[str], context: _Context) -> _Meaning:
+    number, month = int(found["day"]), [name[:3] for name in _MONTHS].index(found["month"][:3]) + 1
+    if found["year"]:
+        return date(int(found["year"]), month, number)
+    return _in_each_year(month, number, context)
+
+
+def _in_each_year(month: int, day: int, context: _Context) -> Iterator[date]:
+    """Yield a day of this year and of those beside it; 29 February may be eight years away."""
+    for years in range(9):
+        with suppress(ValueError):
+            yield date(context.today.year + (years if context.forward else -years), month, day)
+
+
+def _amount(found: re.Match[str], context: _Context) -> _Meaning:
+    """Return a day, as "in 2 weeks" means, or a moment for hours, minutes and an offset such as +3d."""
+    groups = found.groupdict()
+    unit, sign, count = groups["unit"], groups.get("sign"), int(groups.get("count") or 1)
+    may_be_clock = unit == "h" and count < _HOURS_OF_DAY
+    if sign == "" and (may_be_clock or not context.forward):
+        hint = f"say +{count}{unit}, -{count}{unit}" + (f" or 'at {count}h'" if may_be_clock else "")
+        raise InvalidInput(f"{brief(found[0])!r} may mean several times", hint)
+    count = -count if sign == "-" or groups.get("ago") else count
+    if unit.startswith(("h", "min")):
+        return context.now + timedelta(**{"hours" if unit[0] == "h" else "minutes": count})
+    if sign is None or found["clock"]:
+        return _shift(context.today, count, unit)
+    wall = wall_clock(context.now)
+    offset = wall - context.now.astimezone(UTC).replace(tzinfo=None)
+    wall = _shift(wall, count, unit)
+    moments, exists = readings_of(wall)
+    same = [each for each in moments if wall - each.replace(tzinfo=None) == offset]
+    return [*same, *moments][0] if exists else moments[-1]
+
+
+def _shift(day: _Day, count: int, unit: str) -> _Day:
+    if unit[0] in "dw":
+        return day + timedelta(**{"days" if unit[0] == "d" else "weeks": count})
+    year, month = divmod(day.year * 12 + day.month - 1 + count * (12 if unit[0] == "y" else 1), 12)
+    return day.replace(year=year, month=month + 1, day=min(day.day, monthrange(year, month + 1)[1]))
+
+
+def _end(found: re.Match[str], context: _Context) -> _Meaning:
+    today = context.today
+    last = {
+        "d": today,
+        "w": today + timedelta(days=6 - today.weekday()),
+        "m": today.replace(day=monthrange(today.year, today.month)[1]),
+        "y": today.replace(month=12, day=31),
+    }
+    return day_bound(last[(found["unit"] or found["letter"])[0]], end=True)
+
+
+def _names(group: str, names: Iterable[str], more: str) -> str:
+    return f"(?P<{group}>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in names)}|{more})"
+
+
+_CLOCK = (
+    r"(?P<named>noon|midnight)"
+    r"|(?P<hour>\d\d?)(?::(?P<minute>\d\d)(?::(?P<second>\d\d))?)?(?: ?(?P<half>[ap]m)|(?P<h>h))?"
+)
+_DATE = r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|\d{4}-w\d\d-\d|\d{4}w\d{3}|(?P<ordinal>\d{4}-?\d{3}))"
+_HOURS = r"(?:[01]\d|2[0-3])"
+_TIME = rf"(?P<time>{_HOURS}(?::[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?|[0-5]\d(?:[0-5]\d(?:[.,]\d+)?)?))"
+_UNIT = "(?P<unit>min(?:ute)?s?|h(?:ours?)?|d(?:ays?)?|w(?:eeks?)?|mo(?:nths?)?|y(?:ears?)?)"
+_AMOUNT = rf"(?:(?P<count>\d{{1,9}}) ?|an? ){_UNIT}"
+_ORDINAL = r"(?:(?<=(?<!1)1)st|(?<=(?<!1)2)nd|(?<=(?<!1)3)rd|(?:(?<=[04-9])|(?<=1[1-3]))th)"
+_NUMBER, _YEAR = rf"(?P<day>\d\d?){_ORDINAL}?", r"(?:,? (?P<year>\d{4}))?"
+_WEEKDAY, _MONTH = _names("weekday", _WEEKDAYS, "tues|thurs?"), _names("month", _MONTHS, "sept")
+_PHRASES: tuple[tuple[str, Callable[[re.Match[str], _Context], _Meaning]], ...] = (
+    ("now", lambda _, context: context.now),
+    (rf"{_DATE}[t ]{_TIME}(?P<zone>z|[+-]{_HOURS}(?::?[0-5]\d)?)?", _iso_moment),
+    (_DATE, _iso_day),
+    (f"(?P<near>{'|'.join(_NEAR_DAYS)})", _near_day),
+    (f"(?:(?P<which>next|last) )?{_WEEKDAY}", _weekday),
+    (f"{_NUMBER} {_MONTH}{_YEAR}", _calendar_day),
+    (f"{_MONTH} {_NUMBER}{_YEAR}", _calendar_day),
+    (r"(?P<sign>[+-]?)(?P<count>\d{1,9})(?P<unit>min|mo|[hdwy])", _amount),
+    (f"in {_AMOUNT}", _amount),
+    (f"{_AMOUNT} (?:from now|(?P<ago>ago))", _amount),
+    ("next (?P<unit>week|month|year)", _amount),
+    ("end of (?P<unit>day|week|month|year)|eo(?P<letter>[dwmy])", _end),
+    ("", _today_or_beside),
+)
+"""The forms of a phrase, each with what it means. A time of day may follow all that mean a day."""
+
+
+def _parse(words: str, context: _Context) -> datetime:
+    for pattern, meaning in _PHRASES:
+        found = re.fullmatch(rf"(?:{pattern})(?:(?:^| )(?:at )?(?P<clock>{_CLOCK}))?", words, re.ASCII)
+        if words and found:
+            if not found.groupdict().get("zone"):
+                require_zone()
+            return _choose(meaning(found, context), _clock_of(found), context).astimezone(UTC)
+    raise ValueError(words)
+
+
+def _choose(meant: _Meaning, clock: time | None, context: _Context) -> datetime:
+    if isinstance(meant, datetime):
+        if clock:
+            raise ValueError(clock)
+        return meant
+    for day in [meant] if isinstance(meant, date) else meant:
+        if clock is None:
+            fits = day >= context.today if context.forward else day <= context.today
+        else:
+            moments, _ = readings_of(datetime.combine(day, clock))
+            fits = moments[-1] > context.now if context.forward else moments[0] <= context.now
+        if fits or day is meant:
+            return day_bound(day, end=context.end_of_day) if clock is None else at_clock(day, clock)
+    raise ValueError(clock)
+
+
+# What may have been meant
+
+_FILLERS = re.compile(r"\b(on|this|the|of|by|until|due|for)\b")
+_DATES = re.compile(r"\b(?:(\d{4})[./-](\d\d?)[./-](\d\d?)|(\d\d?)([./-])(\d\d?)[./-](\d{4}))\b")
+_WORDS = (
+    *(*_NEAR_DAYS, *_WEEKDAYS, *_MONTHS, "noon", "midnight", "now", "next", "last", "end", "from", "ago"),
+    *("minutes", "hours", "days", "weeks", "months", "years", "week", "month", "year"),
+)
+
+
+def _near(words: str, context: _Context) -> str:
+    """Return the accepted phrases that are nearest to what was typed, or an example."""
+    for guesses in _guesses(words):
+        accepted: dict[str, None] = {}
+        for guess in guesses:
+            with suppress(InvalidInput, ValueError, OverflowError):
+                _parse(guess, context)
+                accepted[f"'{guess}'"] = None
+        if accepted:
+            return " or ".join(accepted)
+    return "2026-12-01" if re.match(r"\d{4}", words) else "'tomorrow 17:00'"
+
+
+def _guesses(words: str) -> Iterator[list[str]]:
+    """Yield phrases that may have been meant, the likeliest first. Some are not accepted either."""
+    if found := re.fullmatch(r"(?:(.*?\S) )??(?:at )?(\d\d?)", words):
+        day, hour = found[1] or "", found[2]
+        yield [f"{day} {each}".strip() for each in (f"{hour}am", f"{hour}pm", f"{hour:0>2}:00")]
+    yield [re.sub(r"(\d ?)m\b", rf"\1{unit}", words) for unit in ("min", "mo")]
+    yield [re.sub(r" (?=[+-]\d\d)", "", words), f"{words}:00", f"{words} days"]
+    yield [f"in {words}", f"{words} ago"]
+    yield [re.sub(r"^([+-]\d+)$", r"\1d", words)]
+    yield [re.sub(r"^\+ ?", "in ", words), re.sub(r"^- ?(.*)", r"\1 ago", words)]
+    if found := _DATES.search(words):
+        year = found[1] or found[7]
+        orders = [(found[2], found[3])] if found[1] else [(found[6], found[4]), (found[4], found[6])]
+        dates = [f"{year}-{month:0>2}-{day:0>2}" for month, day in orders[: 1 if found[5] == "." else 2]]
+        yield [words.replace(found[0], each) for each in dates]
+    from difflib import get_close_matches
+
+    text = re.sub(r"\blast (week|month|year)\b", r"1 \1 ago", re.sub(r"[^\w:+ -]", " ", words)).split()
+    near = [
+        word if word in _WORDS else (get_close_matches(word, _WORDS, 1, 0.8) or [word])[0] for word in text
+    ]
+    rest = _FILLERS.sub(" ", " ".join(near)).split()
+    yield [" ".join(near), " ".join(rest)]
+    yield [" ".join(rest[place:] + rest[:place]) for place in range(1, len(rest))]
+    if re.search(f"\\b{_MONTH}\\b", " ".join(rest)):
+        number = re.compile(r"(\d+)[a-z]*")
+        yield from ([number.sub(day, " ".join(rest), count=1)] for day in (r"\1", "31", "30", "29", "28"))
+    yield [" ".join(rest[1:])]
+    yield from ([" ".join(rest[:length])] for length in range(len(rest) - 1, 0, -1))

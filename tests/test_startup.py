@@ -9,7 +9,7 @@ import pytest
 
 from taskdb_cli.database.schema import VERSION_TABLE
 
-HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "psycopg", "rich", "dateparser", "email_validator", "zstandard"}
+HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "psycopg", "rich", "email_validator", "zstandard"}
 HEAVY |= {"fastapi", "uvicorn", "starlette", "prometheus_client"}
 """What no start may wait for; Typer itself takes pydantic for numbers."""
 

@@ -156,6 +156,14 @@ class Invocation:
         if self.verbosity >= 0:
             write_stderr(one_line(message))
 
+    def say_time(self, name: str, moment: datetime | None, *, deadline: bool = False) -> None:
+        """Say on a terminal how a time was understood, and anywhere that a deadline is over."""
+        over = deadline and moment is not None and moment < self.now
+        if moment is not None and (over or sys.stderr.isatty()):
+            from taskdb_cli.times import describe
+
+            self.say(f"{name} {describe(moment, self.now)}{', which is in the past' if over else ''}")
+
     @contextmanager
     def progress(
         self, doing: str, *, total: int | None = None, then: str | None = None

@@ -117,7 +117,11 @@ def read_request(run: Invocation, query: ListQuery[Filter], given: dict[str, Any
     """Return the list that the options of a query ask for; raise InvalidInput for a bad value."""
     from taskdb_cli.services.listing.cursor import ListRequest
 
-    return ListRequest.read(query, given, now=run.now, parse_time=partial(parse_when, end_of_day=False))
+    request = ListRequest.read(query, given, now=run.now, parse_time=partial(parse_when, end_of_day=False))
+    for name, parameter in query.filters.items():
+        if parameter.metavar == "WHEN" and parameter.name in request.asked:
+            run.say_time(parameter.name.replace("_", " "), getattr(request.filter, name))
+    return request
 
 
 def show_list(

@@ -19,8 +19,8 @@ from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import StdoutError, prepare_streams
 from taskdb_cli.output.formats import write_json
 from taskdb_cli.system import signals
+from taskdb_cli.system.clock import time_zone_error
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief, escape, hide_secrets
-from taskdb_cli.times import time_zone_error
 
 _get_command = cache(get_command)
 """Builds the command, which takes longer than most commands run. Only tests run several in one process."""

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Format, Record, View, to_plain
+from taskdb_cli.system.clock import to_local
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def console_for(stream: TextIO) -> Console:
 
 def _humanize(moment: datetime, now: datetime) -> str:
     """Return a time as a person would say it, in the local zone. A time that is near is more exact."""
-    local = _local(moment)
+    local = to_local(moment)
     days = (local.date() - now.astimezone().date()).days
     if days in _NEAR_DAYS:
         # A due date without a clock time is stored as the last minute of its day.
@@ -114,15 +115,7 @@ def _humanize(moment: datetime, now: datetime) -> str:
         return _NEAR_DAYS[days] + clock
     if abs(days) <= _COUNTED_DAYS:
         return f"in {days} days" if days > 0 else f"{-days} days ago"
-    return f"{local:%Y-%m-%d}"
-
-
-def _local(moment: datetime) -> datetime:
-    """Return a time in the local zone, or in UTC if the local year would be before 1 or after 9999."""
-    try:
-        return moment.astimezone()
-    except OverflowError:
-        return moment
+    return local.date().isoformat()
 
 
 def _column(name: str, width: int, console: Console) -> Column:
@@ -151,7 +144,7 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, datetime) and field != "due_at":
-        return Text(f"{_local(value):%Y-%m-%d %H:%M}")
+        return Text(to_local(value).replace(tzinfo=None).isoformat(" ", "minutes"))
     if isinstance(value, datetime):
         overdue = value < now and record["status"] in OPEN_STATUSES
         return Text(_humanize(value, now), style="red" if overdue else "")

@@ -343,7 +343,7 @@ def test_a_search_is_bounded_everywhere(taskdb, rows):
 
 
 def test_refused_before_it_is_parsed():
-    """A time in words is given to the parser of words only if it is short."""
+    """A time in words is parsed only if it is short."""
     from taskdb_cli.times import parse_when
     from tests.conftest import NOW
 

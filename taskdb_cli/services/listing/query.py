@@ -63,10 +63,13 @@ def _search(where: str) -> Parameter:
     return Parameter("search", str, help, "", "TEXT", longest=SEARCH_LENGTH)
 
 
-def _time(name: str, help: str) -> Parameter:
-    return Parameter(
-        name, str | None, help, None, "WHEN", convert=lambda text, now, parse: parse(text, now=now)
-    )
+def _time(name: str, help: str, *, forward: bool = False) -> Parameter:
+    """Declare a time. A weekday is the next one if `forward`, else the latest."""
+
+    def convert(text: str, now: datetime, parse: Callable[..., datetime]) -> datetime:
+        return parse(text, now=now, forward=forward)
+
+    return Parameter(name, str | None, help, None, "WHEN", convert=convert)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class TaskFilter:
         Parameter("overdue", bool, "Open, and due before now.", False, convert=lambda _, now, __: now),
     ] = None
     no_due: Annotated[bool, Parameter("no_due", bool, "Without a due date.", False)] = False
-    due_before: Annotated[datetime | None, _time("due_before", "Due before then.")] = None
-    due_after: Annotated[datetime | None, _time("due_after", "Due then or later.")] = None
+    due_before: Annotated[datetime | None, _time("due_before", "Due before then.", forward=True)] = None
+    due_after: Annotated[datetime | None, _time("due_after", "Due then or later.", forward=True)] = None
     created_before: Annotated[datetime | None, _time("created_before", "Created before then.")] = None
     created_after: Annotated[datetime | None, _time("created_after", "Created then or later.")] = None
     updated_before: Annotated[datetime | None, _time("updated_before", "Last changed before then.")] = None

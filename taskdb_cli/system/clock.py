@@ -1,0 +1,98 @@
+"""The clock of the local zone, as the C library keeps it.
+
+Python itself refuses local times near the ends of the years 1 and 9999. The C library does not.
+"""
+
+import os
+import re
+import time as clocks
+from datetime import UTC, date, datetime, time, timedelta
+from io import BytesIO
+from pathlib import Path
+
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.text.escaping import brief
+
+LAST_SECOND = time(23, 59, 59)
+"""When a day ends."""
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (what a clock shows)
+_SECOND = timedelta(seconds=1)
+_DAY = 86400
+
+
+def to_local(moment: datetime) -> datetime:
+    """Return a time in the local zone, or in UTC if the local year would be before 1 or after 9999."""
+    try:
+        return moment.astimezone()
+    except OverflowError:
+        return moment.astimezone(UTC)
+
+
+def time_zone_error() -> InvalidInput:
+    """Return the error of a TZ that names no time zone."""
+    zone = brief(os.environ.get("TZ", ""))
+    return InvalidInput(f"TZ is no time zone: {zone!r}", "set it to a name such as Europe/Berlin")
+
+
+def require_zone() -> None:
+    """Raise InvalidInput for a TZ that the C library does not know, and would take for UTC."""
+    if name := os.environ.get("TZ", ""):
+        from zoneinfo import ZoneInfo
+
+        name = name.removeprefix(":")
+        try:
+            if name.startswith("/"):
+                ZoneInfo.from_file(BytesIO(Path(name).read_bytes()))
+            else:
+                ZoneInfo(name)
+        except (LookupError, OSError, ValueError):
+            if not re.match(r"([A-Za-z]{3,}|<[+\-\w]{3,}>)[+-]?\d", name, re.ASCII):
+                raise time_zone_error() from None
+        if abs(clocks.localtime().tm_gmtoff) >= _DAY:
+            raise time_zone_error()
+
+
+def wall_clock(moment: datetime) -> datetime:
+    """Return what the local clock shows at a moment."""
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return utc + timedelta(seconds=clocks.localtime((utc - _EPOCH) // _SECOND).tm_gmtoff)
+
+
+def readings_of(wall: datetime) -> tuple[list[datetime], bool]:
+    """Return the moments at which the local clock shows `wall`, and whether there is one.
+
+    If the clock skips `wall`, they are its readings with the offset after the change and with that before.
+    """
+    around = ((wall - _EPOCH) // _SECOND + shift for shift in (-_DAY, 0, _DAY))
+    offsets = {clocks.localtime(seconds).tm_gmtoff for seconds in around}
+    moments = [wall.replace(tzinfo=UTC) - timedelta(seconds=each) for each in sorted(offsets, reverse=True)]
+    real = [moment for moment in moments if wall_clock(moment) == wall]
+    return real or moments, bool(real)
+
+
+def at_clock(day: date, clock: time) -> datetime:
+    """Return the moment of a time of day; raise InvalidInput if the local clock shows it twice or never."""
+    moments, exists = readings_of(datetime.combine(day, clock))
+    if exists and len(moments) == 1:
+        return moments[0]
+    local = [each.astimezone() for each in moments]
+    # An offset with seconds is not ISO 8601.
+    readings = [each if f"{each:%z}"[5:] == "" else each.astimezone(UTC) for each in local]
+    problem = f"{clock} {'exists twice' if exists else 'does not exist'} on {day} in the local zone"
+    hint = f"the clock changes then; say {' or '.join(each.isoformat() for each in readings)}"
+    raise InvalidInput(problem, hint)
+
+
+def day_bound(day: date, *, end: bool) -> datetime:
+    """Return the first or last second of a local day; raise InvalidInput if the local zone skips the day."""
+    wall = datetime.combine(day, LAST_SECOND if end else time.min)
+    moments, exists = readings_of(wall)
+    before, after = moments[0], moments[-1]
+    while not exists and after - before > _SECOND:
+        middle = before + (after - before) // _SECOND // 2 * _SECOND
+        before, after = (middle, after) if wall_clock(middle) < wall else (before, middle)
+    moment = after if end == exists else before
+    if wall_clock(moment).date() != day:
+        raise InvalidInput(f"{day} does not exist in the local zone", "name the day before or after it")
+    return moment

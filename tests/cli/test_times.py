@@ -1,0 +1,123 @@
+"""Times as people type them, from the outside."""
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from taskdb_cli.cli.context import Invocation
+from tests.conftest import open_database
+from tests.samples import add_user
+
+NOW = datetime(2026, 11, 26, 14, 0, 30, tzinfo=UTC)
+"""A Thursday, 15:00:30 in Berlin."""
+
+
+@pytest.fixture
+def berlin(monkeypatch, url):
+    """Makes it Thursday afternoon in Berlin, with one user."""
+    add_user(open_database(url))
+    monkeypatch.setattr(Invocation, "now", NOW)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def due(taskdb, text):
+    made = taskdb("task", "create", "--user", "1", "A", "--due", text, "-o", "json")
+    return json.loads(made.out)["due_at"]
+
+
+def count(taskdb, *filters):
+    return int(taskdb("task", "list", *filters, "--count").out)
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("friday", "2026-11-27T22:59:59Z"),
+        ("thursday 17:00", "2026-12-03T16:00:00Z"),
+        ("in 1 month", "2026-12-26T22:59:59Z"),
+        ("5pm", "2026-11-26T16:00:00Z"),
+        ("2026-W49-2", "2026-12-01T22:59:59Z"),
+        ("+3d", "2026-11-29T14:00:30Z"),
+        ("eoy", "2026-12-31T22:59:59Z"),
+    ],
+)
+def test_due(taskdb, berlin, text, stored):
+    """A due date is stored as it was meant, by `create` and by `update`."""
+    assert due(taskdb, text) == stored
+    due(taskdb, "2030-01-01")
+    changed = taskdb("task", "update", "2", "--due", text, "-o", "json")
+    assert json.loads(changed.out)["due_at"] == stored
+
+
+@pytest.mark.parametrize(
+    "text", ["friday at 5", "january 32", "monday december 1", "17h", "2027-03-28 02:30"]
+)
+def test_refused(taskdb, berlin, text):
+    """What is ambiguous or unknown is refused in one line, and nothing is stored."""
+    lines = (["create", "--user", "1", "A", "--due", text], ["list", "--due-before", text])
+    for line in lines:
+        refused = taskdb("task", *line, expect=2)
+        assert refused.out == ""
+        assert refused.err.count("\n") == 1
+    asked = taskdb("task", "list", "--due-after", "friday at 5", expect=2).err
+    assert "try 'friday 5am' or 'friday 5pm' or 'friday 05:00'; accepted are 2026-12-01," in asked
+    assert count(taskdb) == 0
+
+
+def test_directions(taskdb, berlin, monkeypatch):
+    """Filters by due date look forward, and those by what has happened look back."""
+    due(taskdb, "next monday 12:00")
+    monkeypatch.setattr(Invocation, "now", datetime(2026, 11, 24, 9, tzinfo=UTC))
+    due(taskdb, "friday")
+    taskdb("task", "done", "2")
+    monkeypatch.setattr(Invocation, "now", NOW)
+    assert count(taskdb, "--status", "done", "--completed-after", "monday") == 1
+    assert count(taskdb, "--status", "done", "--completed-after", "wednesday") == 0
+    assert count(taskdb, "--created-before", "wednesday") == 1
+    assert count(taskdb, "--updated-after", "thursday") == 1
+    assert count(taskdb, "--due-before", "monday") == 1
+    assert count(taskdb, "--due-after", "monday") == 1
+    for name in ("created", "updated", "completed"):
+        refused = taskdb("task", "list", f"--{name}-after", "3d", expect=2)
+        assert refused.err == "error: '3d' may mean several times (say +3d, -3d)\n"
+
+
+def test_what_was_understood_is_said(taskdb, berlin, monkeypatch):
+    """A terminal is told how each time was understood, unless it wants quiet."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    made = taskdb("task", "create", "--user", "1", "A", "--due", "tomorrow 17:00")
+    assert made.err == "due Fri 27 Nov 2026 17:00 (tomorrow)\n"
+    listed = taskdb("task", "list", "--due-before", "eow", "--completed-after", "monday", "--count")
+    assert listed.err == (
+        "due before Sun 29 Nov 2026 23:59 (in 3 days)\ncompleted after Mon 23 Nov 2026 00:00 (3 days ago)\n"
+    )
+    assert taskdb("-q", "task", "update", "1", "--due", "friday").err == ""
+    assert taskdb("task", "update", "1", "--due", "none").err == ""
+
+
+def test_a_due_date_in_the_past(taskdb, berlin):
+    """A due date in the past is accepted, with a note that scripts see too."""
+    made = taskdb("task", "create", "--user", "1", "A", "--due", "yesterday", "-o", "json")
+    assert json.loads(made.out)["due_at"] == "2026-11-25T22:59:59Z"
+    assert made.err == "due Wed 25 Nov 2026 23:59 (yesterday), which is in the past\n"
+    assert taskdb("task", "update", "1", "--due", "today").err == ""
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"])
+def test_the_ends_of_time(taskdb, berlin, monkeypatch, zone):
+    """A task of the year 1 or 9999 is created, and shown in zones where these years end at another time."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    for at in ("0001-01-01T00:00Z", "9999-12-31T23:59:59.999999Z"):
+        taskdb("task", "create", "--user", "1", "A", "--due", at, "-o", "table")
+    assert taskdb("task", "list", "-o", "table").out.count("\n") == 4
+    for text in ("0001-01-01", "9999-12-31", "in 9000 years", "-3000y", "+999999999w"):
+        assert taskdb("task", "list", "--due-after", text, expect=None).code in (0, 2)
