@@ -326,7 +326,7 @@ def _near(words: str, context: _Context) -> str:
         for guess in guesses:
             with suppress(InvalidInput, ValueError, OverflowError):
                 _parse(guess, context)
-                accepted[f"'{guess}'"] = None
+                accepted[f"'{re.sub(r'(?<=[0-9])t(?=[0-9])', 'T', guess)}'"] = None
         if accepted:
             return " or ".join(accepted)
     return "2026-12-01" if re.match(r"\d{4}", words) else "'tomorrow 17:00'"
@@ -338,7 +338,7 @@ def _guesses(words: str) -> Iterator[list[str]]:
         day, hour = found[1] or "", found[2]
         yield [f"{day} {each}".strip() for each in (f"{hour}am", f"{hour}pm", f"{hour:0>2}:00")]
     yield [re.sub(r"(\d ?)m\b", rf"\1{unit}", words) for unit in ("min", "mo")]
-    yield [re.sub(r" (?=[+-]\d\d)", "", words), f"{words}:00", f"{words} days"]
+    yield [re.sub(r" (?=[+-]\d\d|z$)", "", words), f"{words}:00", f"{words} days"]
     yield [f"in {words}", f"{words} ago"]
     yield [re.sub(r"^([+-]\d+)$", r"\1d", words)]
     yield [re.sub(r"^\+ ?", "in ", words), re.sub(r"^- ?(.*)", r"\1 ago", words)]

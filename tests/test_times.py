@@ -1,6 +1,7 @@
 """Points in time as people type them."""
 
 import io
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -509,6 +510,21 @@ def test_what_was_understood(zone, text, said):
     """A time is described with its day of the week, and how far away it is."""
     moment = parse_when(text, now=NOW, end_of_day=True)
     assert describe(moment, NOW) == said
+
+
+def test_documented_forms(zone):
+    """Every text in the first columns of docs/times.md is a time, and the page names every form."""
+    page = (Path(__file__).parent.parent / "docs/times.md").read_text()
+    firsts = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    texts = [text for first in firsts for text in re.findall(r"`([^`]+)`", first) if "…" not in text]
+    assert len(texts) > 80
+    for text in texts:
+        try:
+            when(text)
+        except InvalidInput as refusal:
+            assert (text, refusal.message) == ("17h", "'17h' may mean several times")  # noqa: PT017
+    for name in ("friday", "december", "now", "noon", "midnight", "eod", "eow", "eom", "eoy", "min", "mo"):
+        assert name in page
 
 
 # What programs may not say either.

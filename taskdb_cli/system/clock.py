@@ -7,8 +7,6 @@ import os
 import re
 import time as clocks
 from datetime import UTC, date, datetime, time, timedelta
-from io import BytesIO
-from pathlib import Path
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.escaping import brief
@@ -38,6 +36,8 @@ def time_zone_error() -> InvalidInput:
 def require_zone() -> None:
     """Raise InvalidInput for a TZ that the C library does not know, and would take for UTC."""
     if name := os.environ.get("TZ", ""):
+        from io import BytesIO
+        from pathlib import Path
         from zoneinfo import ZoneInfo
 
         name = name.removeprefix(":")
