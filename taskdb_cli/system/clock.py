@@ -79,9 +79,9 @@ def at_clock(day: date, clock: time) -> datetime:
     local = [each.astimezone() for each in moments]
     # An offset with seconds is not ISO 8601.
     readings = [each if f"{each:%z}"[5:] == "" else each.astimezone(UTC) for each in local]
-    problem = f"{clock} {'exists twice' if exists else 'does not exist'} on {day} in the local zone"
+    shown, times = str(clock).removesuffix(":00"), "exists twice" if exists else "does not exist"
     hint = f"the clock changes then; say {' or '.join(each.isoformat() for each in readings)}"
-    raise InvalidInput(problem, hint)
+    raise InvalidInput(f"{shown} {times} on {day} in the local zone", hint)
 
 
 def day_bound(day: date, *, end: bool) -> datetime:
