@@ -57,6 +57,10 @@ MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sql
 TASK = "taskdb_cli/services/task.py"
 USER = "taskdb_cli/services/user.py"
 LISTING = "taskdb_cli/services/listing"
+TIMES = "taskdb_cli/times.py"
+CLOCK = "taskdb_cli/system/clock.py"
+ODD_ZONES = "tests/hostile/test_arguments.py -k odd_time_zones"
+PHRASES = "tests/test_times.py tests/cli/test_times.py -k 'not postgresql and not pgbouncer'"
 CURSOR, TOKEN = f"{LISTING}/cursor.py", "taskdb_cli/services/token.py"
 MIGRATE, STAMP = "taskdb_cli/services/migrate.py", "taskdb_cli/services/stamp.py"
 DATABASE = "taskdb_cli/database"
@@ -66,6 +70,26 @@ TRANSFER = "taskdb_cli/transfer"
 
 MUTANTS = (
     # Versions.
+    Mutant(TIMES, "moments[-1] > context.now if context.forward", "True if context.forward", PHRASES),
+    Mutant(TIMES, "else moments[0] <= context.now", "else True", PHRASES),
+    Mutant(TIMES, "coming - week < today else", "coming - week <= today else", PHRASES),
+    Mutant(TIMES, "return [*same, *moments][0]", "return moments[0]", PHRASES),
+    Mutant(TIMES, "may_be_clock or not context.forward", "may_be_clock", PHRASES),
+    Mutant(
+        TIMES,
+        '            if not found.groupdict().get("zone"):\n                require_zone()\n',
+        "",
+        ODD_ZONES,
+    ),
+    Mutant(CLOCK, "if exists and len(moments) == 1:", "if exists:", PHRASES),
+    Mutant(CLOCK, "after if end == exists else before", "after", PHRASES),
+    Mutant(
+        CLOCK,
+        "except OverflowError:\n        return moment.astimezone(UTC)",
+        "except KeyError:\n        return moment",
+        PHRASES,
+    ),
+    Mutant(f"{LISTING}/query.py", '"Due then or later.", forward=True', '"Due then or later."', PHRASES),
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] > if_version', TASKS),
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] < if_version', TASKS),
     Mutant(TASK, "_tasks.c.version == version", "_tasks.c.version >= version", TASKS),

@@ -23,9 +23,7 @@ from taskdb_cli.system.clock import (
 )
 from taskdb_cli.text.escaping import brief
 
-ACCEPTED = (
-    "2026-12-01, 2026-12-01T17:00, +3d, -2w, today, 'tomorrow 17:00', friday, 'dec 24', 'in 2 weeks', eom"
-)
+ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, 'tomorrow 17:00', friday, 'dec 24', 'in 2 weeks', eom"
 """Examples of the forms, for messages and help."""
 
 EXPIRIES = "try 90d, 2w, 12h, 2027-12-01 or 2027-12-01T17:00:00Z"
@@ -161,14 +159,6 @@ def _clock_of(found: re.Match[str]) -> time | None:
     return time(hour, int(found["minute"] or 0), int(found["second"] or 0))
 
 
-def _today_or_beside(_: re.Match[str], context: _Context) -> _Meaning:
-    return [context.today, context.today + timedelta(days=1 if context.forward else -1)]
-
-
-def _near_day(found: re.Match[str], context: _Context) -> _Meaning:
-    return context.today + timedelta(days=_NEAR_DAYS[found["near"]])
-
-
 def _iso_day(found: re.Match[str], _: _Context) -> date:
     text = found["date"].upper()
     if not found["ordinal"]:
@@ -269,7 +259,7 @@ _PHRASES: tuple[tuple[str, Callable[[re.Match[str], _Context], _Meaning]], ...] 
     ("now", lambda _, context: context.now),
     (rf"{_DATE}[t ]{_TIME}(?P<zone>z|[+-]{_HOURS}(?::?[0-5]\d)?)?", _iso_moment),
     (_DATE, _iso_day),
-    (f"(?P<near>{'|'.join(_NEAR_DAYS)})", _near_day),
+    ("today|tomorrow|yesterday", lambda found, context: context.today + timedelta(_NEAR_DAYS[found[1]])),
     (f"(?:(?P<which>next|last) )?{_WEEKDAY}", _weekday),
     (f"{_NUMBER} {_MONTH}{_YEAR}", _calendar_day),
     (f"{_MONTH} {_NUMBER}{_YEAR}", _calendar_day),
@@ -278,14 +268,14 @@ _PHRASES: tuple[tuple[str, Callable[[re.Match[str], _Context], _Meaning]], ...] 
     (f"{_AMOUNT} (?:from now|(?P<ago>ago))", _amount),
     ("next (?P<unit>week|month|year)", _amount),
     ("end of (?P<unit>day|week|month|year)|eo(?P<letter>[dwmy])", _end),
-    ("", _today_or_beside),
+    ("", lambda _, context: [context.today, context.today + timedelta(1 if context.forward else -1)]),
 )
 """The forms of a phrase, each with what it means. A time of day may follow all that mean a day."""
 
 
 def _parse(words: str, context: _Context) -> datetime:
     for pattern, meaning in _PHRASES:
-        found = re.fullmatch(rf"(?:{pattern})(?:(?:^| )(?:at )?(?P<clock>{_CLOCK}))?", words, re.ASCII)
+        found = re.fullmatch(rf"({pattern})(?:(?:^| )(?:at )?(?P<clock>{_CLOCK}))?", words, re.ASCII)
         if words and found:
             if not found.groupdict().get("zone"):
                 require_zone()
@@ -339,20 +329,17 @@ def _guesses(words: str) -> Iterator[list[str]]:
         yield [f"{day} {each}".strip() for each in (f"{hour}am", f"{hour}pm", f"{hour:0>2}:00")]
     yield [re.sub(r"(\d ?)m\b", rf"\1{unit}", words) for unit in ("min", "mo")]
     yield [re.sub(r" (?=[+-]\d\d|z$)", "", words), f"{words}:00", f"{words} days"]
-    yield [f"in {words}", f"{words} ago"]
-    yield [re.sub(r"^([+-]\d+)$", r"\1d", words)]
+    yield [f"in {words}", f"{words} ago", re.sub(r"^([+-]\d+)$", r"\1d", words)]
     yield [re.sub(r"^\+ ?", "in ", words), re.sub(r"^- ?(.*)", r"\1 ago", words)]
     if found := _DATES.search(words):
         year = found[1] or found[7]
         orders = [(found[2], found[3])] if found[1] else [(found[6], found[4]), (found[4], found[6])]
         dates = [f"{year}-{month:0>2}-{day:0>2}" for month, day in orders[: 1 if found[5] == "." else 2]]
         yield [words.replace(found[0], each) for each in dates]
-    from difflib import get_close_matches
+    from difflib import get_close_matches as close
 
     text = re.sub(r"\blast (week|month|year)\b", r"1 \1 ago", re.sub(r"[^\w:+ -]", " ", words)).split()
-    near = [
-        word if word in _WORDS else (get_close_matches(word, _WORDS, 1, 0.8) or [word])[0] for word in text
-    ]
+    near = [word if word in _WORDS else (close(word, _WORDS, 1, 0.8) or [word])[0] for word in text]
     rest = _FILLERS.sub(" ", " ".join(near)).split()
     yield [" ".join(near), " ".join(rest)]
     yield [" ".join(rest[place:] + rest[:place]) for place in range(1, len(rest))]
