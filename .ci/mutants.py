@@ -71,12 +71,12 @@ READER = "taskdb_cli/backup/archive.py"
 TRANSFER = "taskdb_cli/transfer"
 
 MUTANTS = (
-    # Versions.
+    # Times.
     Mutant(TIMES, "moments[-1] > context.now if context.forward", "True if context.forward", PHRASES),
     Mutant(TIMES, "else moments[0] <= context.now", "else True", PHRASES),
     Mutant(TIMES, "coming - week < today else", "coming - week <= today else", PHRASES),
     Mutant(TIMES, "return [*same, *moments][0]", "return moments[0]", PHRASES),
-    Mutant(TIMES, "may_be_clock or not context.forward", "may_be_clock", PHRASES),
+    Mutant(TIMES, 'sign == "" and not context.forward', "not sign", PHRASES),
     Mutant(
         TIMES,
         '            if not found.groupdict().get("zone"):\n                require_zone()\n',
@@ -92,6 +92,7 @@ MUTANTS = (
         PHRASES,
     ),
     Mutant(f"{LISTING}/query.py", '"Due then or later.", forward=True', '"Due then or later."', PHRASES),
+    # Versions.
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] > if_version', TASKS),
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] < if_version', TASKS),
     Mutant(TASK, "_tasks.c.version == version", "_tasks.c.version >= version", TASKS),

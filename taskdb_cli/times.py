@@ -4,11 +4,10 @@
 """
 
 import re
-from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta, tzinfo
 from typing import TypeVar
 
 from taskdb_cli.errors import InvalidInput
@@ -22,6 +21,7 @@ from taskdb_cli.system.clock import (
     wall_clock,
 )
 from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.phrases import MONTHS, WEEKDAYS, likely_phrases
 
 ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, 'tomorrow 17:00', friday, 'dec 24', 'in 2 weeks', eom"
 """Examples of the forms, for messages and help."""
@@ -47,7 +47,10 @@ def parse_when(text: str, *, now: datetime, end_of_day: bool, forward: bool = Tr
     context = _Context(now, end_of_day, forward)
     try:
         return _parse(words, context)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        what = f"{brief(text)!r} is not between the years 1 and 9999"
+        raise InvalidInput(what, "no other can be stored; choose a nearer one") from None
+    except ValueError:
         hint = f"try {_near(words, context)}; accepted are {ACCEPTED}"
         raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
 
@@ -102,7 +105,7 @@ def describe(moment: datetime, now: datetime) -> str:
     days = (local.date() - to_local(now).date()).days
     near = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
     near = near or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")
-    weekday, month = _WEEKDAYS[local.weekday()][:3].title(), _MONTHS[local.month - 1][:3].title()
+    weekday, month = WEEKDAYS[local.weekday()][:3].title(), MONTHS[local.month - 1][:3].title()
     whole_minute = local.second == 0 or local.time().replace(microsecond=0) == LAST_SECOND
     clock = f"{local:%H:%M}" if whole_minute else f"{local:%H:%M:%S}"
     return f"{weekday} {local.day} {month} {local.year:04d} {clock} ({near})"
@@ -135,13 +138,7 @@ _Meaning = datetime | date | Iterable[date]
 """A moment, a day, or several days: the first on the right side of now is meant."""
 _Day = TypeVar("_Day", date, datetime)
 
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
 _NEAR_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
-_HOURS_OF_DAY = 24
 _NOON = 12
 
 
@@ -179,7 +176,7 @@ def _iso_moment(found: re.Match[str], context: _Context) -> _Meaning:
 
 def _weekday(found: re.Match[str], context: _Context) -> _Meaning:
     today, week = context.today, timedelta(weeks=1)
-    wanted = [name[:3] for name in _WEEKDAYS].index(found["weekday"][:3])
+    wanted = [name[:3] for name in WEEKDAYS].index(found["weekday"][:3])
     coming = today + timedelta(days=(wanted - today.weekday() - 1) % 7 + 1)
     if found["which"] == "last":
         return coming - week if coming - week < today else coming - 2 * week
@@ -187,7 +184,7 @@ def _weekday(found: re.Match[str], context: _Context) -> _Meaning:
 
 
 def _calendar_day(found: re.Match[str], context: _Context) -> _Meaning:
-    number, month = int(found["day"]), [name[:3] for name in _MONTHS].index(found["month"][:3]) + 1
+    number, month = int(found["day"]), [name[:3] for name in MONTHS].index(found["month"][:3]) + 1
     if found["year"]:
         return date(int(found["year"]), month, number)
     return _in_each_year(month, number, context)
@@ -204,10 +201,9 @@ def _amount(found: re.Match[str], context: _Context) -> _Meaning:
     """Return a day, as "in 2 weeks" means, or a moment for hours, minutes and an offset such as +3d."""
     groups = found.groupdict()
     unit, sign, count = groups["unit"], groups.get("sign"), int(groups.get("count") or 1)
-    may_be_clock = unit == "h" and count < _HOURS_OF_DAY
-    if sign == "" and (may_be_clock or not context.forward):
-        hint = f"say +{count}{unit}, -{count}{unit}" + (f" or 'at {count}h'" if may_be_clock else "")
-        raise InvalidInput(f"{brief(found[0])!r} may mean several times", hint)
+    if sign == "" and not context.forward:
+        hint = f"say -{count}{unit} or +{count}{unit}"
+        raise InvalidInput(f"{brief(found[0])!r} may lie in the past or in the future", hint)
     count = -count if sign == "-" or groups.get("ago") else count
     if unit.startswith(("h", "min")):
         return context.now + timedelta(**{"hours" if unit[0] == "h" else "minutes": count})
@@ -225,7 +221,15 @@ def _shift(day: _Day, count: int, unit: str) -> _Day:
     if unit[0] in "dw":
         return day + timedelta(**{"days" if unit[0] == "d" else "weeks": count})
     year, month = divmod(day.year * 12 + day.month - 1 + count * (12 if unit[0] == "y" else 1), 12)
-    return day.replace(year=year, month=month + 1, day=min(day.day, monthrange(year, month + 1)[1]))
+    if not MINYEAR <= year <= MAXYEAR:
+        raise OverflowError(year)
+    return day.replace(year=year, month=month + 1, day=min(day.day, _days_of(year, month + 1)))
+
+
+def _days_of(year: int, month: int) -> int:
+    from calendar import monthrange
+
+    return monthrange(year, month)[1]
 
 
 def _end(found: re.Match[str], context: _Context) -> _Meaning:
@@ -233,10 +237,12 @@ def _end(found: re.Match[str], context: _Context) -> _Meaning:
     last = {
         "d": today,
         "w": today + timedelta(days=6 - today.weekday()),
-        "m": today.replace(day=monthrange(today.year, today.month)[1]),
+        "m": today.replace(day=_days_of(today.year, today.month)),
         "y": today.replace(month=12, day=31),
     }
-    return day_bound(last[(found["unit"] or found["letter"])[0]], end=True)
+    end = day_bound(last[(found["unit"] or found["letter"])[0]], end=True)
+    # The bound of a filter lies behind all that is due at the end of that day.
+    return end if context.end_of_day else end.replace(microsecond=999_999)
 
 
 def _names(group: str, names: Iterable[str], more: str) -> str:
@@ -254,7 +260,7 @@ _UNIT = "(?P<unit>min(?:ute)?s?|h(?:ours?)?|d(?:ays?)?|w(?:eeks?)?|mo(?:nths?)?|
 _AMOUNT = rf"(?:(?P<count>\d{{1,9}}) ?|an? ){_UNIT}"
 _ORDINAL = r"(?:(?<=(?<!1)1)st|(?<=(?<!1)2)nd|(?<=(?<!1)3)rd|(?:(?<=[04-9])|(?<=1[1-3]))th)"
 _NUMBER, _YEAR = rf"(?P<day>\d\d?){_ORDINAL}?", r"(?:,? (?P<year>\d{4}))?"
-_WEEKDAY, _MONTH = _names("weekday", _WEEKDAYS, "tues|thurs?"), _names("month", _MONTHS, "sept")
+_WEEKDAY, _MONTH = _names("weekday", WEEKDAYS, "tues|thurs?"), _names("month", MONTHS, "sept")
 _PHRASES: tuple[tuple[str, Callable[[re.Match[str], _Context], _Meaning]], ...] = (
     ("now", lambda _, context: context.now),
     (rf"{_DATE}[t ]{_TIME}(?P<zone>z|[+-]{_HOURS}(?::?[0-5]\d)?)?", _iso_moment),
@@ -299,19 +305,9 @@ def _choose(meant: _Meaning, clock: time | None, context: _Context) -> datetime:
     raise ValueError(clock)
 
 
-# What may have been meant
-
-_FILLERS = re.compile(r"\b(on|this|the|of|by|until|due|for)\b")
-_DATES = re.compile(r"\b(?:(\d{4})[./-](\d\d?)[./-](\d\d?)|(\d\d?)([./-])(\d\d?)[./-](\d{4}))\b")
-_WORDS = (
-    *(*_NEAR_DAYS, *_WEEKDAYS, *_MONTHS, "noon", "midnight", "now", "next", "last", "end", "from", "ago"),
-    *("minutes", "hours", "days", "weeks", "months", "years", "week", "month", "year"),
-)
-
-
 def _near(words: str, context: _Context) -> str:
     """Return the accepted phrases that are nearest to what was typed, or an example."""
-    for guesses in _guesses(words):
+    for guesses in likely_phrases(words):
         accepted: dict[str, None] = {}
         for guess in guesses:
             with suppress(InvalidInput, ValueError, OverflowError):
@@ -320,31 +316,3 @@ def _near(words: str, context: _Context) -> str:
         if accepted:
             return " or ".join(accepted)
     return "2026-12-01" if re.match(r"\d{4}", words) else "'tomorrow 17:00'"
-
-
-def _guesses(words: str) -> Iterator[list[str]]:
-    """Yield phrases that may have been meant, the likeliest first. Some are not accepted either."""
-    if found := re.fullmatch(r"(?:(.*?\S) )??(?:at )?(\d\d?)", words):
-        day, hour = found[1] or "", found[2]
-        yield [f"{day} {each}".strip() for each in (f"{hour}am", f"{hour}pm", f"{hour:0>2}:00")]
-    yield [re.sub(r"(\d ?)m\b", rf"\1{unit}", words) for unit in ("min", "mo")]
-    yield [re.sub(r" (?=[+-]\d\d|z$)", "", words), f"{words}:00", f"{words} days"]
-    yield [f"in {words}", f"{words} ago", re.sub(r"^([+-]\d+)$", r"\1d", words)]
-    yield [re.sub(r"^\+ ?", "in ", words), re.sub(r"^- ?(.*)", r"\1 ago", words)]
-    if found := _DATES.search(words):
-        year = found[1] or found[7]
-        orders = [(found[2], found[3])] if found[1] else [(found[6], found[4]), (found[4], found[6])]
-        dates = [f"{year}-{month:0>2}-{day:0>2}" for month, day in orders[: 1 if found[5] == "." else 2]]
-        yield [words.replace(found[0], each) for each in dates]
-    from difflib import get_close_matches as close
-
-    text = re.sub(r"\blast (week|month|year)\b", r"1 \1 ago", re.sub(r"[^\w:+ -]", " ", words)).split()
-    near = [word if word in _WORDS else (close(word, _WORDS, 1, 0.8) or [word])[0] for word in text]
-    rest = _FILLERS.sub(" ", " ".join(near)).split()
-    yield [" ".join(near), " ".join(rest)]
-    yield [" ".join(rest[place:] + rest[:place]) for place in range(1, len(rest))]
-    if re.search(f"\\b{_MONTH}\\b", " ".join(rest)):
-        number = re.compile(r"(\d+)[a-z]*")
-        yield from ([number.sub(day, " ".join(rest), count=1)] for day in (r"\1", "31", "30", "29", "28"))
-    yield [" ".join(rest[1:])]
-    yield from ([" ".join(rest[:length])] for length in range(len(rest) - 1, 0, -1))

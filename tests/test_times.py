@@ -1,6 +1,7 @@
 """Points in time as people type them."""
 
 import io
+import os
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, timestamp
-from taskdb_cli.output.tables import print_detail, print_table
+from taskdb_cli.output.tables import _cell, print_detail, print_table
 from taskdb_cli.times import ACCEPTED, describe, parse_exact, parse_iso, parse_when
 
 # A Sunday.
@@ -70,10 +71,9 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("text", MOMENTS)
-@pytest.mark.parametrize("end_of_day", [False, True])
-def test_moments(zone, text, end_of_day):
+def test_moments(zone, text):
     """A text with a time of day means that moment, whatever a day without one would mean."""
-    assert when(text, end_of_day=end_of_day) == MOMENTS[text]
+    assert {when(text, end_of_day=end_of_day) for end_of_day in (False, True)} == {MOMENTS[text]}
 
 
 DAYS = {
@@ -127,8 +127,9 @@ def test_the_ends_of_time(zone):
     assert when("0001-01-01T00:00Z") == "0001-01-01T00:00:00Z"
     assert when("0001-01-01") == "0001-01-01T00:00:00Z"
     assert when("9999-12-31", end_of_day=True) == "9999-12-31T23:59:59Z"
-    for text in ("0001-01-01T00:00+01:00", "9999-12-31T23:59-01:00"):
-        with pytest.raises(InvalidInput):
+    far = ("0001-01-01T00:00+01:00", "9999-12-31T23:59-01:00", "+999999999w", "-999999999h", "in 9000 years")
+    for text in far:
+        with pytest.raises(InvalidInput, match="between the years 1 and 9999"):
             when(text)
     zone("Asia/Kolkata")
     with pytest.raises(InvalidInput):
@@ -143,7 +144,7 @@ NO_TIMES = [
     *("2026-12-1", "01.12.2026", "12/01/2026", "3 days", "2026-12", "2026-W49", "2026-W54-1", "2026-366"),
     *("2026-12-01T25:00", "2026-12-01T17", "2026-12-01T17:60", "2026-12-01T17:00:60", "2026-12-01T24:00"),
     *("2026-12-01T17:00+25:00", "2026-12-01Z", "2026-12-01T17:00 Europe/Berlin", "2026-12-01T17:00Z 18:00"),
-    *("+", "-", "+d", "+3", "+3m", "3m", "+ 3d", "+3d+1h", "+9999999d", "+999999w", "-999999w", "+1.5d"),
+    *("+", "-", "+d", "+3", "+3m", "3m", "+ 3d", "+3d+1h", "+1.5d"),
     *("+3d1h", "--3d", "+-3d", "+3days", "in", "in 2", "in 5m", "in -2 days", "in 2 days 3", "2 days", "ago"),
     *(
         "x",
@@ -223,17 +224,17 @@ NO_TIMES = [
 ]
 
 
-@pytest.mark.parametrize("forward", [True, False])
 @pytest.mark.parametrize("text", NO_TIMES)
-def test_refused(zone, text, forward):
+def test_refused(zone, text):
     """What is not a time is refused and never guessed; the message repeats it and offers what is accepted."""
-    with pytest.raises(InvalidInput) as refusal:
-        when(text, forward=forward)
-    assert refusal.value.message == f"{text!r} is not a time"
-    near, _, accepted = refusal.value.hint.partition("; accepted are ")
-    assert accepted == ACCEPTED
-    for example in near.removeprefix("try ").split(" or "):
-        assert when(example.strip("'"), forward=forward)
+    for forward in (True, False):
+        with pytest.raises(InvalidInput) as refusal:
+            when(text, forward=forward)
+        assert refusal.value.message == f"{text!r} is not a time"
+        near, _, accepted = refusal.value.hint.partition("; accepted are ")
+        assert accepted == ACCEPTED
+        for example in near.removeprefix("try ").split(" or "):
+            assert when(example.strip("'"), forward=forward)
 
 
 NEAR = {
@@ -256,6 +257,15 @@ NEAR = {
     "monday december 1": "'december 1'",
     "last week": "'1 week ago'",
     "soon": "'tomorrow 17:00'",
+    "monday 9.30": "'monday 9:30'",
+    "tomorrow 17h30": "'tomorrow 17:30'",
+    "friday at 1700": "'friday at 17:00'",
+    "in two weeks": "'in 2 weeks'",
+    "24.12. 17:00": "'24 december 17:00'",
+    "3/12": "'3 december' or '12 march'",
+    "fri 5 p.m.": "'fri 5 pm'",
+    "the end of the week": "'end of week'",
+    "5pm on friday": "'friday 5pm'",
     "2026-13-01": "2026-12-01",
 }
 
@@ -268,22 +278,13 @@ def test_a_refusal_has_an_example_near_to_the_text(zone, text):
     assert refusal.value.hint.startswith(f"try {NEAR[text]}; ")
 
 
-@pytest.mark.parametrize(
-    ("text", "forward", "hint"),
-    [
-        ("17h", True, "say +17h, -17h or 'at 17h'"),
-        ("0h", False, "say +0h, -0h or 'at 0h'"),
-        ("3d", False, "say +3d, -3d"),
-        ("90min", False, "say +90min, -90min"),
-    ],
-)
-def test_several_meanings(zone, text, forward, hint):
-    """A text that may mean a time of day or a span, or past or future, is refused with its readings."""
-    with pytest.raises(InvalidInput, match="may mean several times") as refusal:
-        when(text, forward=forward)
-    assert refusal.value.hint == hint
-    for example in hint.removeprefix("say ").replace(" or ", ", ").split(", "):
-        assert when(example.strip("'"), forward=forward)
+@pytest.mark.parametrize("text", ["3d", "90min", "17h", "1mo"])
+def test_a_span_without_a_sign_looks_forward(zone, text):
+    """A span without a sign is one from now, and refused with both readings where times look back."""
+    assert when(text) == when(f"+{text}")
+    with pytest.raises(InvalidInput, match="past or in the future") as refusal:
+        when(text, forward=False)
+    assert refusal.value.hint == f"say -{text} or +{text}"
 
 
 def test_accepted_examples(zone):
@@ -322,6 +323,10 @@ def test_phrases(zone, name):
                 found = str(moment.astimezone(ZoneInfo(name)).replace(tzinfo=None))
             except InvalidInput:
                 found = "refused"
+            if " 23:59:59.999999" in found:
+                # A filter's bound lies behind the end of a day.
+                assert not end_of_day
+                found = found.removesuffix(".999999")
             whole_day = answer != "refused" and " " not in answer
             expected = f"{answer} {'23:59:59' if end_of_day else '00:00:00'}" if whole_day else answer
             if found != expected:
@@ -437,13 +442,22 @@ DAYS_THAT_LOOK = [
     *("3 june", "dec 24", "january 1st", "31 oct", "29 february", "27 march", "2 november"),
 ]
 CLOCKS = ["", "17:00", "at 5am", "noon", "midnight", "2:30", "23:59:59", "at 1h"]
+SOAK = os.environ.get("TASKDB_SOAK") == "1"
+CHECKS = [HealthCheck.function_scoped_fixture]
+THOROUGHLY = settings(max_examples=5000 if SOAK else 40, deadline=None, suppress_health_check=CHECKS)
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "America/Santiago")
 FIRST, LAST = NOW.replace(1950, tzinfo=None), NOW.replace(2100, tzinfo=None)
 NOWS = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
 
 
-@pytest.mark.parametrize("name", ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(now=NOWS, day=st.sampled_from(["", *DAYS_THAT_LOOK]), clock=st.sampled_from(CLOCKS))
+@pytest.mark.soak
+@THOROUGHLY
+@given(
+    name=st.sampled_from(ZONES),
+    now=NOWS,
+    day=st.sampled_from(["", *DAYS_THAT_LOOK]),
+    clock=st.sampled_from(CLOCKS),
+)
 def test_nothing_lies_on_the_other_side_of_now(zone, name, now, day, clock):
     """A day or time of day is never before now if it looks forward, and never after now if it looks back."""
     zone(name)
@@ -462,12 +476,13 @@ SPANS = st.builds(
     lambda count, unit, form: form.format(count, unit),
     st.integers(0, 999),
     st.sampled_from(["min", "h", "d", "w", "mo", "y"]),
-    st.sampled_from(["+{}{}", "in {}{}", "{} {} from now", "-{}{}", "{}{} ago"]),
+    st.sampled_from(["{}{}", "+{}{}", "in {}{}", "{} {} from now", "-{}{}", "{}{} ago"]),
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(now=NOWS, text=SPANS, name=st.sampled_from(["Europe/Berlin", "America/New_York", "Pacific/Apia"]))
+@pytest.mark.soak
+@THOROUGHLY
+@given(now=NOWS, text=SPANS, name=st.sampled_from(ZONES))
 def test_spans_keep_their_direction(zone, now, text, name):
     """A span forward never ends before now, and one back never after it."""
     zone(name)
@@ -480,20 +495,23 @@ def test_spans_keep_their_direction(zone, now, text, name):
     assert moment <= now if back else moment >= now.replace(microsecond=0)
 
 
+@pytest.mark.soak
 def test_every_stored_moment_is_shown_in_every_zone(zone):
     """The first and last moments that can be stored, and all between, are shown in each zone of tzdata."""
     years = [*(datetime(year, 6, 1, tzinfo=UTC) for year in (1800, 1970, 2026, 9998))]
     ends = [datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
     moments = [datetime.min.replace(tzinfo=UTC), *ends, *years, datetime.max.replace(tzinfo=UTC)]
     plain = {"status": TaskStatus.TODO, "priority": TaskPriority.LOW, "title": "A", "user": "ann"}
-    for name in sorted(available_timezones()):
+    rows = [{**plain, "id": 1, "due_at": each, "created_at": each} for each in moments]
+    for number, name in enumerate(sorted(available_timezones())):
         zone(name)
         assert all(describe(moment, NOW) for moment in moments)
-        rows = [{**plain, "id": 1, "due_at": each, "created_at": each} for each in moments]
-        shown = io.StringIO()
-        print_table(rows, TASKS, shown)
-        print_detail(rows[0], shown)
-        assert shown.getvalue().count("\n") >= len(rows) + 5
+        assert all(_cell(field, row, NOW) for row in rows for field in ("due_at", "created_at"))
+        if SOAK or number % 50 == 0:
+            shown = io.StringIO()
+            print_table(rows, TASKS, shown)
+            print_detail(rows[0], shown)
+            assert shown.getvalue().count("\n") >= len(rows) + 5
 
 
 @pytest.mark.parametrize(
@@ -519,10 +537,7 @@ def test_documented_forms(zone):
     texts = [text for first in firsts for text in re.findall(r"`([^`]+)`", first) if "…" not in text]
     assert len(texts) > 80
     for text in texts:
-        try:
-            when(text)
-        except InvalidInput as refusal:
-            assert (text, refusal.message) == ("17h", "'17h' may mean several times")  # noqa: PT017
+        assert when(text)
     for name in ("friday", "december", "now", "noon", "midnight", "eod", "eow", "eom", "eoy", "min", "mo"):
         assert name in page
 
@@ -580,6 +595,8 @@ def test_own_output_is_read_back(moment, end_of_day):
     assert parse_iso(timestamp(moment), end_of_day=end_of_day) == moment
 
 
+@pytest.mark.soak
+@THOROUGHLY
 @given(st.text(max_size=20))
 def test_any_text_is_a_time_or_refused(text):
     """No text whatever ends in another error."""

@@ -57,7 +57,8 @@ class TaskFields:
         due = values.pop("due")
         given = {name: value for name, value in values.items() if value is not None}
         if due is not None:
-            given["due_at"] = None if due == "none" else parse_when(due, now=run.now, end_of_day=True)
+            none = due.strip().lower() == "none"
+            given["due_at"] = None if none else parse_when(due, now=run.now, end_of_day=True)
             run.say_time("due", given["due_at"], deadline=True)
         return given
 
