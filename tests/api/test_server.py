@@ -437,8 +437,8 @@ def test_a_database_that_is_away(serve, tmp_path_factory):
         control_server(postgres, "stop", "-m", "immediate")
         with ThreadPoolExecutor(8) as clients:
             jobs = [
-                clients.submit(httpx.get, f"{server.url}/tasks", headers=headers, timeout=PATIENCE)
-                for _ in range(8)
+                clients.submit(ask, f"{server.url}/tasks/1", headers=headers, timeout=PATIENCE)
+                for ask in [httpx.get, httpx.delete] * 4
             ]
             answers = [job.result() for job in jobs]
         assert {answer.status_code for answer in answers} == {503}
