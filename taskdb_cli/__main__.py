@@ -16,7 +16,7 @@ def main() -> NoReturn:
     Most commands run for half a second. Collecting garbage while modules load, and removing the modules at
     the end, would take a third of that: the first is put off, and the second is left out.
     """
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] in (["--version"], ["-V"], ["version"]):
         # An error here happens again below, which reports it.
         with suppress(OSError, AttributeError):
             sys.stdout.write(f"taskdb {__version__}\n")

@@ -22,8 +22,10 @@ SHELL = {"&&", "||", "|", ";", ">", ">>", "<"}
 
 
 def commands(command=ROOT_COMMAND, path: str = "taskdb") -> Iterator[tuple[str, object]]:
-    """Every command with its full path, groups that do nothing by themselves left out."""
+    """Every command with its full path, without groups that do nothing by themselves and hidden ones."""
     subcommands = getattr(command, "commands", {})
+    if command.hidden:
+        return
     if not subcommands or command.invoke_without_command:
         yield path, command
     for name, subcommand in subcommands.items():

@@ -4,7 +4,6 @@ No module of the command line imports SQLModel, SQLAlchemy, Alembic or psycopg a
 completion and usage errors must not wait for them.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,10 +12,10 @@ import typer
 
 from taskdb_cli import __version__
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
+from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import HelpfulGroup
 
-app = typer.Typer(
+app = Commands(
     name="taskdb",
     cls=HelpfulGroup,
     rich_markup_mode=None,
@@ -39,6 +38,12 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"taskdb {__version__}")
         raise typer.Exit
+
+
+@app.command(hidden=True)
+def version() -> None:
+    """Show the version."""
+    _show_version(wanted=True)
 
 
 @app.callback(epilog="The manual, with every exit code and setting, is the README.")
@@ -79,12 +84,4 @@ def main(
     if ctx.invoked_subcommand not in ("backup", "restore", "copy", "migrate"):
         # These do their work without printing. The others fail at once if stdout is closed.
         sys.stdout.write("")
-    run = invocation(ctx)
-    names = ("database_url", "env_file", "schema", "log_file", "log_format")
-    run.options = {name: ctx.params[name] for name in names}
-    run.verbosity = -1 if quiet else verbose
-    if log_file or run.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
-        # Log from the beginning, and fail before anything is done if the log file cannot be opened.
-        from taskdb_cli.system.environment import LogSettings, read_settings
-
-        run.open_log(read_settings(LogSettings, os.environ, "LOG_", file=log_file, format=log_format))
+    invocation(ctx).take_options(ctx.params)

@@ -16,7 +16,8 @@ import typer
 
 from taskdb_cli import errors
 from taskdb_cli.cli.backup_options import ArchiveArgument, Keep, Shelf
-from taskdb_cli.cli.options import Commands, DryRun, NotingGroup, optional, with_option_groups
+from taskdb_cli.cli.commands import Commands, Group
+from taskdb_cli.cli.options import DryRun, optional, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.retention import Policy
 
 app = Commands(
-    cls=NotingGroup,
+    cls=Group,
     help="Back up the database; list, verify and prune archives.",
     invoke_without_command=True,
 )

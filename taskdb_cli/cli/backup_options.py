@@ -81,7 +81,11 @@ class Shelf:
         ctx = self.ctx
         for parameter in ctx.command.params:
             name = parameter.name or ""
-            if name not in vars(self) and ctx.params.get(name) != parameter.get_default(ctx):
+            if (
+                parameter.expose_value
+                and name not in vars(self)
+                and ctx.params.get(name) != parameter.get_default(ctx)
+            ):
                 raise InvalidInput(
                     f"{parameter.opts[0]} before '{ctx.invoked_subcommand}' would have no effect",
                     f"'taskdb backup {ctx.invoked_subcommand} --help' shows the options of the subcommand",

@@ -52,6 +52,23 @@ class Invocation:
     id: str = field(default_factory=lambda: os.urandom(4).hex())
     begun: float = field(default_factory=time.perf_counter)
 
+    def take_options(self, given: dict[str, Any]) -> None:
+        """Note the values of the global options. Those behind a command come after those in front of it."""
+        names = ("database_url", "env_file", "schema", "log_file", "log_format")
+        self.options = {name: given[name] for name in names}
+        self.verbosity = -1 if given["quiet"] else given["verbose"]
+
+    def open_log_early(self) -> None:
+        """Log from the beginning if options or the environment ask for a log; raise InvalidConfiguration.
+
+        So nothing is done if the log file cannot be opened.
+        """
+        file, format = self.options.get("log_file"), self.options.get("log_format")
+        if file or self.verbosity > 0 or os.environ.get("TASKDB_LOG_FILE"):
+            from taskdb_cli.system.environment import LogSettings, read_settings
+
+            self.open_log(read_settings(LogSettings, os.environ, "LOG_", file=file, format=format))
+
     def open_log(self, settings: LogSettings) -> None:
         """Log from now on. Raises InvalidConfiguration if the log file cannot be opened."""
         if settings != self.logged:
@@ -62,12 +79,10 @@ class Invocation:
 
     def close_log(self, code: int) -> None:
         """Log how the run ended, without any user data, and close the file."""
-        if self.logged is None and code != ExitCode.OK and os.environ.get("TASKDB_LOG_FILE"):
-            # The command line was not understood, so only the environment says where the log is.
-            from taskdb_cli.system.environment import LogSettings, read_settings
-
+        if self.logged is None and code != ExitCode.OK:
+            # The command line was not understood.
             with suppress(InvalidConfiguration):  # the person has an error to read already
-                self.open_log(read_settings(LogSettings, os.environ, "LOG_"))
+                self.open_log_early()
         if self.logged is None:
             return
         import logging

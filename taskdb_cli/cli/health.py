@@ -26,8 +26,10 @@ def health(
     ctx: typer.Context,
     *,
     output: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = "table",
-    only: Annotated[Names, typer.Option(metavar="CHECK", help="Only this check; repeatable.")] = None,
-    skip: Annotated[Names, typer.Option(metavar="CHECK", help="Not this check; repeatable.")] = None,
+    only: Annotated[
+        Names, typer.Option(metavar="CHECK", help="Only this check; several with commas.")
+    ] = None,
+    skip: Annotated[Names, typer.Option(metavar="CHECK", help="Not this check; several with commas.")] = None,
     timeout: Annotated[float, _seconds("Seconds for all checks together.", 0.1, 3600)] = TIMEOUT,
     watch: Annotated[
         Seconds, _seconds("Check again every so many seconds, until Ctrl-C.", 0.1, 86400)

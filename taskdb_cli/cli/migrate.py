@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import Shelf
+from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import NotingGroup, Yes, with_option_groups
+from taskdb_cli.cli.options import Yes
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from taskdb_cli.database import Database
     from taskdb_cli.services.migrate import SchemaStatus
 
-app = typer.Typer(cls=NotingGroup, help="Upgrade the schema, or look at it.", invoke_without_command=True)
+app = Commands(cls=Group, help="Upgrade the schema, or look at it.", invoke_without_command=True)
 
 NoBackup = Annotated[
     bool, typer.Option("--no-backup", help="Do not back up a database with rows before the migration.")
@@ -87,7 +88,6 @@ def _move(ctx: typer.Context, moved: str, move: Callable[..., SchemaStatus], *, 
 
 
 @app.command(epilog="Example: taskdb migrate status -o json")
-@with_option_groups
 def status(ctx: typer.Context, *, output: Output) -> None:
     """Show the current revision, the newest one, and the steps between; change nothing."""
     from taskdb_cli.services import migrate as service
@@ -103,7 +103,6 @@ def status(ctx: typer.Context, *, output: Output) -> None:
 
 
 @app.command(epilog="Example: taskdb migrate history")
-@with_option_groups
 def history(ctx: typer.Context, *, output: Output) -> None:
     """List every revision, oldest first, and whether the database has it."""
     from taskdb_cli.services import migrate as service

@@ -1,4 +1,4 @@
-"""What several commands share: each argument and option, declared once, their kind of group, and lists."""
+"""What several commands share: each argument and option, declared once, and lists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
 
 from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation
@@ -78,6 +77,9 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
         groups[name] = kind, [option.name for option in options]
         parameters += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
 
+    if not groups:
+        return command
+
     @wraps(command)
     def with_options(**given: Any) -> None:
         for name, (kind, options) in groups.items():
@@ -91,7 +93,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option_of(parameter: Parameter) -> inspect.Parameter:
     """Return the option that gives this parameter of a list."""
-    more: dict[str, Any] = {"help": parameter.help}
+    more: dict[str, Any] = {"help": parameter.help.replace("repeat for several", "several with commas")}
     if parameter.name == "limit":
         # Either engine can count to the highest limit.
         more = {"help": "How many at most; 0 means all.", "min": 0, "max": 10**9}
@@ -155,31 +157,3 @@ def choose_fields(view: View, names: str | None) -> View:
         if name not in view.fields:
             raise InvalidInput(f"there is no field {brief(name)!r}", f"fields are {', '.join(view.fields)}")
     return View(chosen, chosen)
-
-
-class NotingGroup(TyperGroup):
-    """A group of commands that lets the log know which of them runs."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command as ever."""
-        found = super().resolve_command(ctx, args)
-        if isinstance(ctx.obj, Invocation):
-            ctx.obj.command = f"{ctx.command_path} {found[0]}"
-        return found
-
-
-class HelpfulGroup(NotingGroup):
-    """A group of commands that shows its help when none is named."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take nothing at all for --help."""
-        return super().parse_args(ctx, args or ["--help"])
-
-
-class Commands(typer.Typer):
-    """The commands of a group, which may have parameters that stand for several options."""
-
-    def command(self, name: str | None = None, **more: Any) -> Callable[..., Any]:
-        """Add a command as Typer does."""
-        add = super().command(name, **more)
-        return lambda command: add(with_option_groups(command))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
-from taskdb_cli.cli.options import DryRun, Yes, with_option_groups
+from taskdb_cli.cli.options import DryRun, Yes
 from taskdb_cli.errors import Conflict, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
@@ -33,7 +33,6 @@ class Replacing:
     dry_run: DryRun = False
 
 
-@with_option_groups
 def restore(
     archive: ArchiveArgument,
     *,
@@ -64,7 +63,6 @@ def restore(
         run.say(f"{target.backend.place} {verb} over the identity of {manifest.origin.place}")
 
 
-@with_option_groups
 def copy(
     ctx: typer.Context,
     *,

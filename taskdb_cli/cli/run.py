@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ from taskdb_cli.cli.app import app
 from taskdb_cli.cli.completion import quote_completions
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import StdoutError, prepare_streams
+from taskdb_cli.cli.usage import usage_error
 from taskdb_cli.output.formats import write_json
 from taskdb_cli.system import signals
 from taskdb_cli.system.clock import time_zone_error
-from taskdb_cli.text.escaping import LONGEST_ECHO, brief, escape, hide_secrets
+from taskdb_cli.text.escaping import brief, escape, hide_secrets
 
 _get_command = cache(get_command)
 """Builds the command, which takes longer than most commands run. Only tests run several in one process."""
@@ -64,7 +66,7 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
 def _translate(error: BaseException) -> errors.TaskdbError:
     match error:
         case TyperException():
-            return _usage_error(error)
+            return usage_error(error)
         case Abort() | KeyboardInterrupt():
             return signals.interrupted()
         case FileNotFoundError(filename=None):
@@ -94,23 +96,6 @@ def _translate(error: BaseException) -> errors.TaskdbError:
             return errors.TaskdbError(f"unexpected {type(error).__name__}: {detail}", hint)
 
 
-def _usage_error(error: TyperException) -> errors.InvalidInput:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "taskdb"
-    hint, message = f"'{command} --help' shows what it takes", error.format_message()
-    global_options = context.find_root().command.params if context else []
-    option = getattr(error, "option_name", None)
-    if option in {name for parameter in global_options for name in parameter.opts}:
-        hint = f"'taskdb {option}' goes before '{command.removeprefix('taskdb ')}'"
-        # This message lacks the options of the command that Typer suggests.
-        message = error.message
-    message = message.rstrip(".").replace("\n", " ").replace("Value error, ", "")
-    if len(message) > 2 * LONGEST_ECHO:
-        # The explanation stands before and after the value that was given.
-        message = f"{message[: LONGEST_ECHO // 2]}…{message[-LONGEST_ECHO // 2 :]}"
-    return errors.InvalidInput(message[:1].lower() + message[1:], hint)
-
-
 def _drop_unwritten_output() -> None:
     """Discard what stdout cannot take. Otherwise Python would complain again when it closes the stream."""
     try:
@@ -124,13 +109,16 @@ def _report(error: errors.TaskdbError, cause: BaseException, arguments: Sequence
     # Each text is filtered by itself, because a password that is hidden may extend to the end of its text.
     message = "; ".join(map(hide_secrets, [error.message, *getattr(cause, "__notes__", ())]))
     hint = hide_secrets(error.hint)
-    if "--debug" in arguments or os.environ.get("TASKDB_DEBUG", "0") not in ("", "0"):
+    words = list(takewhile(lambda word: word != "--", arguments))
+    if "--debug" in words or os.environ.get("TASKDB_DEBUG", "0") not in ("", "0"):
         # The default formatting shows no local variables, which may hold user data.
         shown = "".join(map(hide_secrets, traceback.format_exception(cause)))
         write_stderr(escape(shown, lines=True).removesuffix("\n"))
     # The command line may not be parsed yet: errors of the parser are written as JSON too.
-    words = list(takewhile(lambda word: word != "--", arguments))
-    if {("-o", "json"), ("--output", "json"), "--output=json", "-ojson"} & {*words, *pairwise(words)}:
+    asked = any(re.fullmatch("--json|(--output=|-[qvy]*o)json", word) for word in words) or any(
+        re.fullmatch("--output|-[qvy]*o", word) and value == "json" for word, value in pairwise(words)
+    )
+    if asked:
         body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}
         if details := error.details:
             body["details"] = [{name: hide_secrets(each[name]) for name in each} for each in details]

@@ -9,14 +9,13 @@ import typer
 
 from taskdb_cli import services
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import optional_user, with_option_groups
+from taskdb_cli.cli.options import optional_user
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.output.formats import FIGURES, TASKS, Format, plain
 
 WEEKS = 12
 
 
-@with_option_groups
 def stats(
     ctx: typer.Context, *, user: Annotated[str | None, optional_user("Only theirs.")] = None, output: Output
 ) -> None:

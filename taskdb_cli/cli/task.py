@@ -9,6 +9,7 @@ import typer
 
 from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
+from taskdb_cli.cli.commands import Commands, HelpfulGroup, TitledCommand
 from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
@@ -27,7 +28,7 @@ from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format, Record
 from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.times import parse_when
 
-app = options.Commands(help="Create, list, change and delete tasks.", cls=options.HelpfulGroup)
+app = Commands(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
 
 EXPORT = replace(TASK_QUERY, sort="id", more=())
 
@@ -63,10 +64,13 @@ class TaskFields:
         return given
 
 
-@app.command(epilog="Example: taskdb task create --user ann@example.com 'Write the report' --due friday")
+@app.command(
+    cls=TitledCommand,
+    epilog="Example: taskdb task create --user ann@example.com 'Write the report' --due friday",
+)
 def create(
     ctx: typer.Context,
-    title: Annotated[str, typer.Argument(help="What is to be done, on one line.")],
+    words: Annotated[list[str], typer.Argument(metavar="TITLE", help="What is to be done, on one line.")],
     *,
     user: Annotated[
         str, typer.Option(metavar="USER", help="The owner: an id or e-mail.", autocompletion=complete_users)
@@ -82,7 +86,7 @@ def create(
     if if_not_exists and not external_id:
         raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
-    given = TaskCreate.checked(fields.given(run, title=title, external_id=external_id))
+    given = TaskCreate.checked(fields.given(run, title=" ".join(words), external_id=external_id))
     make = services.task.create_unless_exists if if_not_exists else services.task.create
     record = run.database.write(lambda session: make(session, user, given, now=run.now))
     if record["created_at"] == run.now:

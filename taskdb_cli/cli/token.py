@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from taskdb_cli import services
+from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.options import Commands, HelpfulGroup, optional, optional_user
+from taskdb_cli.cli.options import optional, optional_user
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope

@@ -7,6 +7,7 @@ import typer
 
 from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
+from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
@@ -14,7 +15,7 @@ from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
 from taskdb_cli.services.listing.query import USER_QUERY
 
-app = options.Commands(help="Create, list, change and delete users.", cls=options.HelpfulGroup)
+app = Commands(help="Create, list, change and delete users.", cls=HelpfulGroup)
 
 
 @app.command(epilog="Example: taskdb user create --email ann@example.com --name Ann")

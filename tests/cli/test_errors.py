@@ -110,28 +110,13 @@ def test_no_command_shows_help(bare_taskdb, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-q"], ["no-such"], ["user", "no-such"], ["--no-such"], ["-o", "json"]]
+    "arguments", [["-q"], ["no-such"], ["user", "no-such"], ["--no-such"], ["--no-such", "-o", "json"]]
 )
 def test_usage_errors(bare_taskdb, arguments):
     """A command line that cannot be read is told in one line that names the help."""
     failed = bare_taskdb(*arguments, expect=2)
     assert failed.err.startswith(("error: ", "{"))
     assert "--help' shows what it takes" in failed.err
-
-
-@pytest.mark.parametrize("option", ["--database-url=x", "--env-file=x", "-v", "-q", "--version"])
-def test_global_option_in_a_wrong_place(bare_taskdb, option):
-    """A global option behind the command is told where it belongs."""
-    name = option.partition("=")[0]
-    assert bare_taskdb("user", "list", option, expect=2).err == (
-        f"error: no such option: {name} ('taskdb {name}' goes before 'user list')\n"
-    )
-
-
-def test_unknown_choice(bare_taskdb):
-    """A value that is none of the choices is told with the choices, and in no words of the parser's."""
-    failed = bare_taskdb("user", "list", "-o", "xml", expect=2)
-    assert failed.err.startswith("error: invalid value for '--output' / '-o': 'xml' is not one of 'table'")
 
 
 @SQLITE_ONLY

@@ -97,7 +97,10 @@ def test_bad_input(taskdb):
     assert "exists already" in taskdb("token", "create", "--name", "cron", expect=4).err
     assert "name is a number" in taskdb("token", "create", "--name", "\uff10\uff11", expect=2).err
     assert "name is empty" in taskdb("token", "create", "--name", " ", expect=2).err
-    assert "'all' is not one of" in taskdb("token", "create", "--name", "x", "--scope", "all", expect=2).err
+    assert (
+        "--scope takes read or write, not 'all'"
+        in taskdb("token", "create", "--name", "x", "--scope", "all", expect=2).err
+    )
     assert "user 9 not found" in taskdb("token", "create", "--name", "x", "--user", "9", expect=3).err
     assert "access token x not found" in taskdb("token", "revoke", "x", expect=3).err
 

@@ -84,7 +84,7 @@ def test_counts_take_one_statement(filled, database, statements):
 def test_bad_options_say_what_is_accepted(filled):
     """A bad value exits 2 with one line that names what is accepted."""
     for options, named in (
-        (["--limit", "-1"], "'--limit': Input should be greater than or equal to 0"),
+        (["--limit", "-1"], "--limit takes a whole number from 0 to"),
         (["--sort", "tasks"], "id, email, name, created, updated"),
         (["--fields", "tasks"], ", ".join(USER_FIELDS)),
         (["--after", "garbage"], "cursor"),

@@ -1,0 +1,168 @@
+"""The kinds of commands and of their groups: what they add to Typer's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer._click.core import Command as ClickCommand
+from typer._click.shell_completion import CompletionItem
+from typer._coercion import bool_flag_type_descriptor
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.options import with_option_groups
+from taskdb_cli.cli.words import Words, close_matches
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.text.escaping import brief
+
+SHORT = {
+    "--user": "-u",
+    "--status": "-s",
+    "--priority": "-p",
+    "--due": "-d",
+    "--limit": "-n",
+    "--search": "-S",
+}
+"""The short form of an option, whichever command has it."""
+
+ALIASES: dict[str, dict[str, list[str]]] = {
+    "": {"add": ["create"], "new": ["create"], "ls": ["list"], "rm": ["delete"], "modify": ["update"]},
+    "user": {"activate": ["update", "--active"], "deactivate": ["update", "--inactive"]},
+    "token": {"rm": ["revoke"], "delete": ["revoke"]},
+    "migrate": {"upgrade": ["up"], "downgrade": ["down"]},
+}
+"""Words of other tools and what they mean: in any group that has the command, and in one group."""
+
+OWN_NAMES = {"backup": "create"}
+"""Words for what a group does when no command is named."""
+
+_JSON = TyperOption(
+    param_decls=["--json"],
+    type_descriptor=bool_flag_type_descriptor(),
+    default=False,
+    is_flag=True,
+    expose_value=False,
+    help="The same as -o json.",
+)
+
+
+class _Readable(ClickCommand):
+    """What commands and groups have in common."""
+
+    text = ""
+    """The argument that all words which are no options belong to, if they must stand together."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        names = [name for parameter in self.params for name in parameter.opts]
+        if "--output" in names and "--json" not in names:
+            self.params = [*self.params, _JSON]
+        for parameter in self.params:
+            short = [SHORT[name] for name in parameter.opts if name in SHORT]
+            parameter.opts += [name for name in short if name not in parameter.opts]
+
+    def make_parser(self, ctx: Any) -> Words:
+        """Return a parser of the options of the command and of the global ones."""
+        parser = Words(ctx, self.text)
+        for parameter in self.get_params(ctx):
+            parameter.add_to_parser(parser, ctx)
+        if ctx.parent:
+            parser.add_global_options(ctx)
+        return parser
+
+    def invoke(self, ctx: Any) -> Any:
+        """Open the log, then run the command. Raises InvalidConfiguration if the log cannot be opened."""
+        if isinstance(ctx.obj, Invocation) and not ctx._protected_args:  # noqa: SLF001 (a subcommand)
+            ctx.obj.open_log_early()
+        return super().invoke(ctx)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
+        """Offer the global options too."""
+        found = super().shell_complete(ctx, incomplete)
+        if ctx.parent and incomplete:
+            names = {item.value for item in found}
+            found += [
+                item
+                for item in ClickCommand.shell_complete(ctx.find_root().command, ctx.find_root(), incomplete)
+                if item.value not in names
+            ]
+        return found
+
+
+class Command(_Readable, TyperCommand):
+    """A command."""
+
+
+class TitledCommand(Command):
+    """A command with a title, whose words need no quotes."""
+
+    text = "TITLE"
+
+
+class Group(_Readable, TyperGroup):
+    """A group of commands. It knows aliases of theirs, and lets the log know which of them runs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `help` in front of commands for --help behind them."""
+        super().parse_args(ctx, args)
+        words = [*ctx._protected_args, *ctx.args]  # noqa: SLF001
+        if words[:1] == ["help"]:
+            named = [word for word in words if word != "help" and not word.startswith("-")]
+            if not (named or ctx.resilient_parsing):
+                typer.echo(ctx.get_help())
+                ctx.exit()
+            ctx._protected_args = named[:1]  # noqa: SLF001
+            ctx.args = [*named[1:], *([] if ctx.resilient_parsing else ["--help"])]
+        return list(ctx.args)
+
+    def get_command(self, ctx: Any, name: str) -> ClickCommand | None:
+        """Find a command by its name. What the group does by itself may have a name too."""
+        if name == OWN_NAMES.get(self.name or ""):
+            parts = {part: getattr(self, part) for part in ("callback", "params", "help", "epilog")}
+            return Command(name, rich_markup_mode=self.rich_markup_mode, **parts)
+        return super().get_command(ctx, name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, also by an alias. Raises InvalidInput if there is none of that name."""
+        word, *rest = args
+        meant = self._meaning(word)
+        command = self.get_command(ctx, meant[0])
+        if command is None and not ctx.resilient_parsing:
+            raise self._no_such_command(ctx, word)
+        if isinstance(ctx.obj, Invocation):
+            itself = meant[0] not in self.commands
+            ctx.obj.command = ctx.command_path if itself else f"{ctx.command_path} {meant[0]}"
+        return command and meant[0], command, [*meant[1:], *rest]
+
+    def _meaning(self, word: str) -> list[str]:
+        if word not in self.commands:
+            for aliases in (ALIASES.get(self.name or "", {}), ALIASES[""]):
+                if word in aliases and aliases[word][0] in self.commands:
+                    return aliases[word]
+        return [word]
+
+    def _no_such_command(self, ctx: Any, word: str) -> InvalidInput:
+        visible = [name for name, command in self.commands.items() if not command.hidden]
+        message = f"no such command: {brief(word)!r}"
+        if close := close_matches(word, visible):
+            message += f", did you mean {close[0]!r}?"
+        return InvalidInput(message, f"'{ctx.command_path} --help' shows what it takes")
+
+
+class HelpfulGroup(Group):
+    """A group of commands that shows its help when none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take nothing at all for --help."""
+        return super().parse_args(ctx, args or ["--help"])
+
+
+class Commands(typer.Typer):
+    """The commands of a group, which may have parameters that stand for several options."""
+
+    def command(self, name: str | None = None, **more: Any) -> Callable[..., Any]:
+        """Add a command as Typer does."""
+        add = super().command(name, **{"cls": Command, **more})
+        return lambda command: add(with_option_groups(command))

@@ -1,0 +1,272 @@
+"""How a command line may be typed: short options, aliases, global options anywhere, titles without quotes."""
+
+import json
+
+import pytest
+
+from tests.samples import add_task, add_user
+from tests.test_docs import COMMANDS
+
+CREATE = ["task", "create", "-u", "1"]
+
+
+@pytest.fixture
+def engine():
+    """No engine decides how a command line is read."""
+    return "sqlite"
+
+
+@pytest.fixture
+def filled(taskdb, database):
+    """The command line on a database with one user."""
+    add_user(database)
+    return taskdb
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ("--user", "-u"),
+        ("--status", "-s"),
+        ("--priority", "-p"),
+        ("--due", "-d"),
+        ("--limit", "-n"),
+        ("--search", "-S"),
+        ("--output", "-o"),
+    ],
+)
+def test_short_options(bare_taskdb, long, short):
+    """An option that is often typed is short wherever it exists."""
+    found = [each for command in COMMANDS.values() for each in command.params if long in each.opts]
+    assert found
+    assert all(short in parameter.opts for parameter in found)
+
+
+def test_short_options_do_what_the_long_ones_do(filled):
+    """Each short option has the effect of its long form, alone and joined with flags."""
+    filled(*CREATE, "Buy milk", "-s", "in_progress", "-phigh", "-d", "2026-12-01")
+    filled(*CREATE, "Walk")
+    for words in (["-S", "milk"], ["-p", "high"], ["-s", "in_progress"], ["-u1", "-n", "1", "--sort", "id"]):
+        [task] = json.loads(filled("task", "list", *words, "-qo", "json").out)
+        assert task["title"] == "Buy milk"
+    assert task["due_at"] == "2026-12-01T23:59:59Z"
+
+
+def test_json(filled):
+    """--json is -o json wherever that is taken, for errors too. With another format it is a mistake."""
+    commands = [command for command in COMMANDS.values() if any("-o" in each.opts for each in command.params)]
+    assert all(any("--json" in each.opts for each in command.params) for command in commands)
+    for words in (["task", "list"], ["user", "show", "1"], ["health"], ["stats"], ["migrate", "status"]):
+        assert json.loads(filled(*words, "--json", expect=None).out) is not None
+    assert json.loads(filled("user", "show", "7", "--json", expect=3).err)["error"]["code"] == "not_found"
+    assert filled("user", "list", "--json", "-o", "json").out == filled("user", "list", "--json").out
+    assert json.loads(filled("user", "list", "-o", "csv", "--json", expect=2).err)["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize("words", [["-yo", "json"], ["-qyojson"], ["-v", "-yo", "json"], ["--json"]])
+def test_errors_as_json_however_it_is_asked_for(filled, words):
+    """The format is known before the command line is understood."""
+    failed = filled("user", "delete", *words, "--no-such", expect=2)
+    assert failed.err[failed.err.index("{") :].startswith('{\n  "error": {')
+
+
+def test_lists_of_words(filled, database):
+    """The values of an option that may be repeated may stand in one word."""
+    for status in ("todo", "in_progress", "done"):
+        filled(*CREATE, status, "-s", status)
+    repeated = filled("task", "list", "--status", "todo", "--status", "done").out
+    assert filled("task", "list", "--status", "todo,done").out == repeated
+    assert filled("task", "list", "-s", "todo, done", "-u", "1,ann@example.com").out == repeated
+    assert "'dnoe'" in filled("task", "list", "-s", "todo,dnoe", expect=2).err
+    filled("health", "--only", "connection,version", "--json")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--database-url", "URL", "user", "list"],
+        ["user", "--database-url", "URL", "list"],
+        ["user", "list", "--database-url", "URL"],
+        ["user", "list", "--database-url=URL", "--json"],
+        ["--database-url", "sqlite:////no/such", "user", "list", "--database-url", "URL"],
+        ["user", "list", "--search", "--database-url", "--database-url", "URL"],
+    ],
+)
+def test_global_options_anywhere(bare_taskdb, url, words):
+    """A global option works behind a command as in front of it; of two the later one counts."""
+    bare_taskdb(*[word.replace("URL", str(url)) for word in words])
+
+
+def test_global_options_in_two_places(filled, tmp_path):
+    """Verbosity adds up, --quiet goes first, and a log is where the last option says."""
+    assert "DEBUG" in filled("-v", "user", "list", "-v").err
+    assert filled("user", "-v", "list", "-q").err == ""
+    filled("--log-file", tmp_path / "no" / "such", "user", "list", "--log-file", tmp_path / "log")
+    assert "taskdb user list: ok (0)" in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_words_that_look_like_global_options(filled):
+    """A word behind --, and the value of an option, are no global options."""
+    filled(*CREATE, "--description", "--quiet", "--", "-v", "--database-url")
+    task = json.loads(filled("task", "show", "1", "--json").out)
+    assert (task["title"], task["description"]) == ("-v --database-url", "--quiet")
+    assert filled("user", "show", "--", "--version", expect=3).out == ""
+
+
+def test_help_and_version_anywhere(bare_taskdb):
+    """Help is about the command in front of it, and the version is the same everywhere."""
+    for words in (["-V"], ["version"], ["task", "list", "--version"], ["-v", "-V"]):
+        assert bare_taskdb(*words).out.startswith("taskdb ")
+    for words in (["help", "task", "create"], ["task", "help", "create"], ["help", "task", "add"]):
+        assert bare_taskdb(*words) == bare_taskdb("task", "create", "--help")
+    assert bare_taskdb("help") == bare_taskdb("--help")
+    assert "'task'" in bare_taskdb("help", "tsak", expect=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["user", "add", "--email", "b@example.com", "--name", "B"], "user create"),
+        (["task", "new", "-u", "1", "Walk"], "task create"),
+        (["task", "ls"], "task list"),
+        (["token", "ls"], "token list"),
+        (["task", "modify", "1", "-p", "high"], "task update"),
+        (["task", "rm", "1", "--force"], "task delete"),
+        (["user", "deactivate", "1"], "user update"),
+        (["user", "activate", "1"], "user update"),
+        (["migrate", "upgrade"], "migrate up"),
+        (["backup", "create", "--dir", "archives"], "backup"),
+        (["backup", "--dir", "archives", "create"], "backup"),
+    ],
+)
+def test_aliases(filled, database, words, command):
+    """A word of another tool is understood, and the log names the command."""
+    add_task(database)
+    assert f" taskdb {command}: ok (0) in " in filled(*words, "-v").err
+
+
+def test_activation(filled):
+    """A user is deactivated and activated by the words for it."""
+    assert json.loads(filled("user", "deactivate", "1", "--json").out)["is_active"] is False
+    assert json.loads(filled("user", "activate", "1", "--json").out)["is_active"] is True
+
+
+@pytest.mark.parametrize("group", ["", "user", "task", "token", "migrate", "backup"])
+def test_aliases_are_hidden(bare_taskdb, monkeypatch, capsys, group):
+    """Neither help nor completion shows an alias."""
+    aliases = {
+        "add",
+        "new",
+        "ls",
+        "rm",
+        "modify",
+        "upgrade",
+        "downgrade",
+        "activate",
+        "deactivate",
+        "--force",
+    }
+    aliases |= {"version", "-V"} if not group else {"create"} if group == "backup" else set()
+    shown = {
+        line.split()[0] for line in bare_taskdb(*group.split(), "--help").out.splitlines() if line.strip()
+    }
+    offered = set()
+    for incomplete in ("", "-"):
+        words = ["taskdb", *group.split(), incomplete]
+        monkeypatch.setenv("_TASKDB_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", " ".join(words))
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        with pytest.raises(SystemExit):
+            bare_taskdb()
+        offered |= set(capsys.readouterr().out.split())
+    assert "--quiet" in offered
+    assert not aliases & (shown | offered)
+
+
+def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
+    """--force answers a question, but replaces no rows."""
+    filled("backup", "--file", tmp_path / "archive")
+    filled("restore", tmp_path / "archive", "--force", expect=4)
+    filled("restore", tmp_path / "archive", "--force", "--replace")
+    filled("user", "list", "--force", expect=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["lst"], None),
+        (["haelth"], "'health'"),
+        (["tsak"], "'task'"),
+        (["task", "lst"], "'list'"),
+        (["task", "health"], None),
+        (["helth", "--json"], "'health'"),
+        (["task", "list", "--stauts", "todo"], "--status"),
+        (["task", "list", "-status", "todo"], "--status"),
+        (["task", "list", "--databse-url", "x"], "--database-url"),
+        (["task", "list", "--due", "x"], "--due-before"),
+        (["task", "list", "--frce"], None),
+        (["task", "list", "--email", "x"], None),
+        (["--limit", "5", "task", "list"], "'taskdb user list --limit'"),
+    ],
+)
+def test_suggestions(bare_taskdb, words, expected):
+    """A mistyped word is told with the closest one of its place, if there is a close one."""
+    message = bare_taskdb(*words, expect=2).err
+    assert expected in message if expected else "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        (["Buy", "milk"], "Buy milk"),
+        (["Buy", "milk", "-d", "2026-12-01"], "Buy milk"),
+        (["-d", "2026-12-01", "Buy", "milk", "-phigh"], "Buy milk"),
+        (["Buy", "--", "-d", "milk"], "Buy -d milk"),
+        (["Buy milk"], "Buy milk"),
+    ],
+)
+def test_titles_without_quotes(filled, words, title):
+    """The words of a title need no quotes."""
+    assert json.loads(filled(*CREATE, "--json", *words).out)["title"] == title
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ([*CREATE, "Buy", "-d", "friday", "17:00"], 'quote it: -d "friday 17:00"'),
+        ([*CREATE, "Buy", "-p", "high", "-d", "friday", "17:00", "-q"], 'quote it: -d "friday 17:00"'),
+        ([*CREATE, "Buy", "--due=friday", "17:00"], 'quote it: "--due=friday 17:00"'),
+        ([*CREATE, "Buy", "-q", "milk"], "'taskdb task create --help'"),
+        ([*CREATE, "Buy", "--description", "it's", "$5"], "quote it: --description 'it'\"'\"'s $5'"),
+        (["task", "list", "--due-before", "friday", "17:00"], 'quote it: --due-before "friday 17:00"'),
+        (["task", "list", "-s", "todo", "done"], "-s todo,done"),
+        (["task", "update", "1", "-d", "friday", "17:00"], 'quote it: -d "friday 17:00"'),
+        (["user", "show", "1", "2"], "'taskdb user show --help'"),
+    ],
+)
+def test_words_in_a_wrong_place(filled, words, hint):
+    """A word that belongs to an option is told with how to type it, and nothing is done."""
+    assert hint in filled(*words, expect=2).err
+    assert filled("task", "list").out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task", "list", "-n", "many"], "--limit takes a whole number from 0 to 1000000000, not 'many'"),
+        (["task", "list", "-n", "-1"], "--limit takes a whole number from 0 to 1000000000, not '-1'"),
+        (
+            ["user", "update", "1", "--if-version", "0"],
+            "--if-version takes a whole number from 1 on, not '0'",
+        ),
+        (["health", "--timeout", "x"], "--timeout takes a number from 0.1 to 3600, not 'x'"),
+        (["user", "list", "-o", "xml"], "--output takes table, tsv, json, ndjson or csv, not 'xml'"),
+        (["task", "list", "--log-format", "x"], "--log-format takes text or json, not 'x'"),
+        (["task", "list", "--due-before"], "--due-before needs a value ('taskdb task list --help'"),
+        (["task", "list", "--log-file"], "--log-file needs a value ('taskdb --help'"),
+        (["task", "list", "--overdue=x"], "--overdue takes no value"),
+    ],
+)
+def test_what_an_option_takes(bare_taskdb, words, message):
+    """A value that an option does not take is told in words, with what it takes."""
+    assert message in bare_taskdb(*words, expect=None).err
