@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,10 @@ def test_settings_are_written_down():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def example_of(command) -> list[str]:
-    """The words of the example in a command's help, as far as they are taskdb's."""
-    label, _, line = (command.epilog or "").partition("Example: ")
-    assert not label
-    words = shlex.split(line)
-    end = next((place for place, word in enumerate(words) if word in SHELL), len(words))
-    return words[:end]
+def examples_of(command) -> list[list[str]]:
+    """The words of each example in a command's help, as far as they are taskdb's."""
+    lines = [shlex.split(line) for line in (command.epilog or "").splitlines()]
+    return [list(takewhile(lambda word: word not in SHELL, words)) for words in lines]
 
 
 def parse(words: list[str]) -> str:
@@ -100,12 +98,17 @@ def parse(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS.items(), ids=list(COMMANDS))
-def test_every_command_has_help_with_an_example(taskdb_help, path, command):
-    """Each command says what it does, and its example is a command line that it takes."""
-    words = example_of(command)
-    assert parse(words).startswith(path)
+def test_every_command_has_help_with_examples(taskdb_help, path, command):
+    """Each command says what it does, and its examples, which come first, are command lines that it takes."""
+    examples = examples_of(command)
+    assert len(examples) >= 2
+    for words in examples:
+        assert parse(words).startswith(path)
     shown = taskdb_help(path)
-    assert "Example: taskdb" in shown
+    assert shown.index("Examples:\n  ") < shown.index("Options:\n")
+    assert [line for line in command.epilog.splitlines() if f"\n  {line}\n" not in shown] == []
+    assert Path(shown.rpartition("Documentation: ")[2].strip()).read_text() == README
+    assert re.search(r"<\w+>|\.\.\.|[{}]|x[<>]=", shown) is None
     assert command.help.strip().endswith(".")
     for parameter in command.params:
         if getattr(parameter, "opts", [""])[0].startswith("--") and parameter.name != "help":
@@ -118,12 +121,37 @@ def taskdb_help(bare_taskdb):
     return lambda path: bare_taskdb(*path.split()[1:], "--help").out
 
 
-def test_the_help_of_groups_names_their_commands(bare_taskdb):
-    """A group without a subcommand shows what there is."""
-    for group in ("user", "task"):
-        names = [path.split()[2] for path in COMMANDS if path.startswith(f"taskdb {group} ")]
-        shown = bare_taskdb(group, "--help").out
-        assert [name for name in names if name not in shown] == []
+def groups(command=ROOT_COMMAND, path: str = "taskdb") -> Iterator[tuple[str, object]]:
+    """Every group of commands with its full path."""
+    if hasattr(command, "commands"):
+        yield path, command
+        for name, subcommand in command.commands.items():
+            yield from groups(subcommand, f"{path} {name}")
+
+
+GROUPS = dict(groups())
+
+
+@pytest.mark.parametrize(("path", "group"), GROUPS.items(), ids=list(GROUPS))
+def test_the_help_of_groups(taskdb_help, monkeypatch, path, group):
+    """A group lists each command with its whole first line, on a narrow terminal and on a wide one."""
+    first_lines = [
+        f"{name} {command.help.strip().splitlines()[0]}"
+        for name, command in group.commands.items()
+        if not command.hidden
+    ]
+    for columns in (60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        shown = taskdb_help(path)
+        assert all(len(line) < columns for line in shown.splitlines()[:-1] if "  taskdb " not in line)
+        assert [line for line in first_lines if line not in " ".join(shown.split())] == []
+        assert "Other commands" not in shown
+
+
+def test_users_and_tasks_come_first(taskdb_help):
+    """The help of taskdb begins with what people do every day."""
+    words = taskdb_help("taskdb").partition("Users and tasks:")[2].split()
+    assert words.index("user") < words.index("task") < words.index("stats") < words.index("backup")
 
 
 def test_examples_are_told_from_mistakes():

@@ -19,19 +19,24 @@ app = Commands(
     name="taskdb",
     cls=HelpfulGroup,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     pretty_exceptions_enable=False,
 )
 app.add_typer(user.app, name="user")
 app.add_typer(task.app, name="task")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(backup.app, name="backup")
-app.command(epilog="Example: taskdb restore latest --replace")(restore.restore)
-app.command(epilog="Example: taskdb copy --to postgresql://ann@db.example.com/taskdb")(restore.copy)
+app.command(epilog=("taskdb restore latest --dry-run\ntaskdb restore latest --replace"))(restore.restore)
+app.command(
+    epilog=(
+        "taskdb copy --to postgresql://ann@db.example.com/taskdb\n"
+        "taskdb --database-url sqlite:///old.sqlite3 copy --to sqlite:///new.sqlite3 --dry-run"
+    )
+)(restore.copy)
 app.add_typer(token.app, name="token")
-app.command(epilog="Example: taskdb stats --user ann@example.com")(stats.stats)
-app.command(epilog="Example: taskdb health -o nagios --timeout 10")(health.health)
-app.command(epilog="Example: taskdb serve --port 8080")(serve.serve)
+app.command(epilog="taskdb stats\ntaskdb stats --user ann@example.com")(stats.stats)
+app.command(epilog=("taskdb health\ntaskdb health --only connections -o nagios --timeout 10"))(health.health)
+app.command(epilog="taskdb serve\ntaskdb serve --port 8080")(serve.serve)
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,7 +51,13 @@ def version() -> None:
     _show_version(wanted=True)
 
 
-@app.callback(epilog="The manual, with every exit code and setting, is the README.")
+@app.callback(
+    epilog=(
+        "taskdb user create --email you@example.com --name You\n"
+        "taskdb task create Buy milk --due tomorrow\n"
+        "taskdb task list --status open --sort due"
+    )
+)
 def main(
     ctx: typer.Context,
     *,

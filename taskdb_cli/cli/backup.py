@@ -37,7 +37,9 @@ app = Commands(
 Drill = Annotated[bool, typer.Option("--drill", help="Also restore it as a test and check the rows.")]
 
 
-@app.callback(epilog="Example: taskdb backup --dir /var/backups/taskdb --keep-daily 7 --keep-weekly 5")
+@app.callback(
+    epilog=("taskdb backup\ntaskdb backup --dir /var/backups/taskdb --keep-daily 7 --keep-weekly 5")
+)
 @with_option_groups
 def main(
     *,
@@ -55,7 +57,7 @@ def main(
     ] = False,
     output: Output,
 ) -> None:
-    """Back up the database and verify the archive, or run the subcommand."""
+    """Back up the database, and verify the archive."""
     if shelf.ctx.invoked_subcommand is not None:
         shelf.refuse_other_options()
         return
@@ -74,16 +76,19 @@ def main(
         _back_up(shelf, policy, metrics_file, drill=drill, output=output)
 
 
-@app.command("list", epilog="Example: taskdb backup list --label neondb -o json")
+@app.command("list", epilog=("taskdb backup list\ntaskdb backup list --label neondb -o json"))
 def list_(*, shelf: Shelf, output: Output) -> None:
-    """List the archives of the directory, oldest first, with their last verification and test restore."""
+    """List the archives of the directory, oldest first.
+
+    Each is shown with its last verification and test restore.
+    """
     found = shelf.directory.records(shelf.given_label, say=shelf.run.say)
     show_records(shelf.run.counting(found), ARCHIVES, output)
     if not shelf.directory.path.exists():
         shelf.run.say(f"there is no directory {shelf.directory.path}")
 
 
-@app.command(epilog="Example: taskdb backup show latest")
+@app.command(epilog=("taskdb backup show latest\ntaskdb backup show latest -o json"))
 def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     """Check the seal of an archive, and show its manifest."""
     from taskdb_cli.backup.archive import Archive
@@ -101,7 +106,7 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     )
 
 
-@app.command(epilog="Example: taskdb backup verify latest --drill")
+@app.command(epilog=("taskdb backup verify latest\ntaskdb backup verify latest --drill"))
 def verify(
     archives: Annotated[list[str], typer.Argument(metavar="ARCHIVE...", help="Paths, names, or 'latest'.")],
     *,
@@ -111,7 +116,10 @@ def verify(
         str | None, optional("Test the restore in this database without rows, not in a file.", metavar="URL")
     ] = None,
 ) -> None:
-    """Read archives from the first byte to the last; exit 7 if one is damaged."""
+    """Read archives from the first byte to the last.
+
+    Exits 7 if one is damaged.
+    """
     failures: list[errors.TaskdbError] = []
     for archive in archives:
         try:
@@ -149,9 +157,16 @@ def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
     directory.note_archive(path, history.Drill(path.name, shelf.run.now, identity))
 
 
-@app.command(epilog="Example: taskdb backup prune --keep-daily 7 --keep-weekly 5 --dry-run")
+@app.command(
+    epilog=(
+        "taskdb backup prune --keep-last 10 --dry-run\ntaskdb backup prune --keep-daily 7 --keep-weekly 5"
+    )
+)
 def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) -> None:
-    """Delete the archives of the database that no rule keeps, and print the reasons for each archive."""
+    """Delete the archives of the database that no rule keeps.
+
+    Prints the reasons for each archive.
+    """
     from taskdb_cli.backup import retention
     from taskdb_cli.services.migrate import identify
 

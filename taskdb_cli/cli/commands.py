@@ -12,6 +12,7 @@ from typer._coercion import bool_flag_type_descriptor
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.help import write_help
 from taskdb_cli.cli.options import with_option_groups
 from taskdb_cli.cli.words import Words, close_matches
 from taskdb_cli.errors import InvalidInput
@@ -71,6 +72,10 @@ class _Readable(ClickCommand):
         if ctx.parent:
             parser.add_global_options(ctx)
         return parser
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with examples first."""
+        write_help(self, ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
         """Open the log, then run the command. Raises InvalidConfiguration if the log cannot be opened."""

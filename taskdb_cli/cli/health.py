@@ -25,7 +25,9 @@ def _seconds(help: str, least: float, most: float) -> Any:
 def health(
     ctx: typer.Context,
     *,
-    output: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = "table",
+    output: Annotated[
+        Format, typer.Option("--output", "-o", metavar="FORMAT", help="How to print.")
+    ] = "table",
     only: Annotated[
         Names, typer.Option(metavar="CHECK", help="Only this check; several with commas.")
     ] = None,
@@ -36,7 +38,10 @@ def health(
     ] = None,
     wait: Annotated[Seconds, _seconds("First wait up to so many seconds for the database.", 0, 3600)] = None,
 ) -> None:
-    """Check the database and its backups; exit 0 if all is well, 1 warning, 2 critical, 3 unknown."""
+    """Check the database and its backups.
+
+    Exits 0 if all is well, 1 for a warning, 2 if something is critical, 3 if it is unknown.
+    """
     from taskdb_cli.health import runner
     from taskdb_cli.health.checks.backups import Backups
     from taskdb_cli.health.registry import DROPPED, parse_limits

@@ -29,16 +29,19 @@ NoBackup = Annotated[
 Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go.", show_default=True)]
 
 
-@app.callback(epilog="Example: taskdb migrate")
+@app.callback(epilog="taskdb migrate\ntaskdb migrate --no-backup")
 def main(ctx: typer.Context, *, no_backup: NoBackup = False) -> None:
-    """Back the database up and upgrade it to the newest revision, or do what the subcommand says."""
+    """Back the database up, and upgrade it to the newest revision."""
     if ctx.invoked_subcommand is None:
         up(ctx, no_backup=no_backup)
 
 
-@app.command(epilog="Example: taskdb migrate up 0001")
+@app.command(epilog="taskdb migrate up\ntaskdb migrate up 0001")
 def up(ctx: typer.Context, revision: Revision = "head", *, no_backup: NoBackup = False) -> None:
-    """Upgrade to a revision, after a backup; create an embedded database that is missing."""
+    """Upgrade to a revision, after a backup.
+
+    An embedded database that is missing is created.
+    """
     from taskdb_cli.services.migrate import upgrade
 
     _move(ctx, "upgraded", partial(upgrade, to=revision), no_backup=no_backup)
@@ -46,12 +49,16 @@ def up(ctx: typer.Context, revision: Revision = "head", *, no_backup: NoBackup =
 
 # Without this setting -1 would be an option.
 @app.command(
-    context_settings={"ignore_unknown_options": True}, epilog="Example: taskdb migrate down -1 --yes"
+    context_settings={"ignore_unknown_options": True},
+    epilog="taskdb migrate down\ntaskdb migrate down 0003 --yes",
 )
 def down(
     ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False, no_backup: NoBackup = False
 ) -> None:
-    """Downgrade to an older revision, by default by one; say what is lost, ask, and back it up."""
+    """Downgrade to an older revision, by default by one.
+
+    Says what is lost, asks, and backs the database up.
+    """
     from taskdb_cli.services.migrate import downgrade, preview_downgrade
 
     run = invocation(ctx)
@@ -87,9 +94,9 @@ def _move(ctx: typer.Context, moved: str, move: Callable[..., SchemaStatus], *, 
     run.say(f"{place} is at {end} already" if start == end else f"{moved} {place} from {start} to {end}")
 
 
-@app.command(epilog="Example: taskdb migrate status -o json")
+@app.command(epilog="taskdb migrate status\ntaskdb migrate status -o json")
 def status(ctx: typer.Context, *, output: Output) -> None:
-    """Show the current revision, the newest one, and the steps between; change nothing."""
+    """Show the current revision, the newest one, and the steps between."""
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
@@ -102,18 +109,21 @@ def status(ctx: typer.Context, *, output: Output) -> None:
     show_records(pending, REVISIONS, output)
 
 
-@app.command(epilog="Example: taskdb migrate history")
+@app.command(epilog="taskdb migrate history\ntaskdb migrate history -o json")
 def history(ctx: typer.Context, *, output: Output) -> None:
-    """List every revision, oldest first, and whether the database has it."""
+    """List all revisions, and whether the database has them."""
     from taskdb_cli.services import migrate as service
 
     found = service.history(invocation(ctx).maintained)
     show_records([asdict(step) for step in found], REVISIONS, output)
 
 
-@app.command(epilog="Example: taskdb migrate check && echo in order")
+@app.command(epilog="taskdb migrate check\ntaskdb migrate check && echo in order")
 def check(ctx: typer.Context) -> None:
-    """Exit 0 if the schema is at the newest revision and matches the models, else 6 with the reason."""
+    """Compare the schema with the newest revision.
+
+    Exits 0 if it is at the newest revision and matches the models, else 6 with the reason.
+    """
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
@@ -121,21 +131,24 @@ def check(ctx: typer.Context) -> None:
     run.say(f"the schema is at revision {found.head}, as it should be")
 
 
-@app.command(epilog="Example: taskdb migrate sql 0001:head > review.sql")
+@app.command(epilog=("taskdb migrate sql > schema.sql\ntaskdb migrate sql 0001:head > review.sql"))
 def sql(ctx: typer.Context, revisions: Annotated[str, typer.Argument(metavar="[RANGE]")] = "head") -> None:
-    """Print the SQL of an upgrade from nothing, or of a range FROM:TO in either direction; touch nothing."""
+    """Print the SQL of an upgrade, and touch nothing.
+
+    It begins at nothing, or covers a range FROM:TO in either direction.
+    """
     from taskdb_cli.services import migrate as service
 
     dialect = invocation(ctx).maintained.backend.dialect
     typer.echo(service.offline_sql(dialect, revision_range=revisions), nl=False)
 
 
-@app.command(epilog="Example: taskdb migrate stamp 0002")
+@app.command(epilog="taskdb migrate stamp\ntaskdb migrate stamp 0002")
 def stamp(
     ctx: typer.Context,
     revision: Annotated[str | None, typer.Argument(metavar="REVISION", help="By default the newest.")] = None,
 ) -> None:
-    """Record a revision in the version table, if the tables match it exactly."""
+    """Record a revision in the version table, if the tables match it."""
     from taskdb_cli.services import stamp as service
 
     run = invocation(ctx)

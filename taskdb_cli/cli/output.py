@@ -24,6 +24,7 @@ FormatOption = Annotated[
     typer.Option(
         "--output",
         "-o",
+        metavar="FORMAT",
         help="How to print; a terminal gets a table, anything else gets tsv.",
         show_default=False,
     ),

@@ -42,7 +42,10 @@ def restore(
     ] = False,
     options: Replacing,
 ) -> None:
-    """Load an archive into the database, in one transaction, and verify the rows before and after."""
+    """Load an archive into the database.
+
+    It is one transaction, and the rows are verified before and after.
+    """
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.ownership import Holdings
     from taskdb_cli.backup.target_file import find_damaged
@@ -70,7 +73,7 @@ def copy(
     directory: Directory = None,
     options: Replacing,
 ) -> None:
-    """Load all rows of the database into another one, of either engine."""
+    """Load all rows of the database into another one, of any engine."""
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.target_file import find_damaged
 

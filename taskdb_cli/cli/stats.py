@@ -19,7 +19,10 @@ WEEKS = 12
 def stats(
     ctx: typer.Context, *, user: Annotated[str | None, optional_user("Only theirs.")] = None, output: Output
 ) -> None:
-    """Count tasks by status, priority and week, and show the oldest open one."""
+    """Count tasks by status, priority and week.
+
+    The oldest open task is shown too.
+    """
     run = invocation(ctx)
     # The weeks begin on Mondays at midnight, local time. The current week is the last one.
     today = run.now.astimezone().date()

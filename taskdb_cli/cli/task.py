@@ -28,7 +28,11 @@ from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format, Record
 from taskdb_cli.services.listing.query import TASK_QUERY
 from taskdb_cli.times import parse_when
 
-app = Commands(help="Create, list, change and delete tasks.", cls=HelpfulGroup)
+app = Commands(
+    help="Create, list, change and delete tasks.",
+    epilog=("taskdb task create Buy milk --due tomorrow\ntaskdb task list --status open --sort due"),
+    cls=HelpfulGroup,
+)
 
 EXPORT = replace(TASK_QUERY, sort="id", more=())
 
@@ -37,7 +41,7 @@ EXPORT = replace(TASK_QUERY, sort="id", more=())
 class TaskFields:
     """The options for fields of a task."""
 
-    description: Annotated[str | None, optional("More text; '' removes it.")] = None
+    description: Annotated[str | None, optional("More text; '' removes it.", metavar="TEXT")] = None
     status: Annotated[TaskStatus | None, optional("Where the task stands.", case_sensitive=False)] = None
     priority: Annotated[
         str | None,
@@ -66,7 +70,10 @@ class TaskFields:
 
 @app.command(
     cls=TitledCommand,
-    epilog="Example: taskdb task create --user ann@example.com 'Write the report' --due friday",
+    epilog=(
+        "taskdb task create Buy milk -u ann@example.com --due tomorrow\n"
+        "taskdb task create 'Write the report' -u ann@example.com -p high -d 'friday 17:00'"
+    ),
 )
 def create(
     ctx: typer.Context,
@@ -95,7 +102,12 @@ def create(
 
 
 @app.command(
-    "list", epilog="Example: taskdb task list --user ann@example.com --status open --sort -priority,due"
+    "list",
+    epilog=(
+        "taskdb task list --status open --sort -priority,due\n"
+        "taskdb task list -u ann@example.com --due-before friday\n"
+        "taskdb task list --status done --completed-after monday --count"
+    ),
 )
 def list_(
     ctx: typer.Context,
@@ -123,7 +135,7 @@ def list_(
         show_list(run, request, view, output, services.task)
 
 
-@app.command(epilog="Example: taskdb task show 7 -o json")
+@app.command(epilog="taskdb task show 7\ntaskdb task show 7 -o json")
 def show(
     ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output
 ) -> None:
@@ -131,7 +143,9 @@ def show(
     show_record(invocation(ctx).database.read(lambda session: services.task.get(session, id)), TASKS, output)
 
 
-@app.command(epilog="Example: taskdb task update 7 8 --priority high --due none")
+@app.command(
+    epilog=("taskdb task update 7 --due 'next monday'\ntaskdb task update 7 8 --priority high --due none")
+)
 def update(
     ctx: typer.Context,
     ids: options.TaskArguments,
@@ -147,31 +161,34 @@ def update(
     _change(ctx, ids, given, output, owner=user, if_version=if_version)
 
 
-@app.command(epilog="Example: taskdb task start 7")
+@app.command(epilog="taskdb task start 7\ntaskdb task start 7 8")
 def start(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
     """Mark tasks as in progress, all or nothing."""
     _change(ctx, ids, {"status": TaskStatus.IN_PROGRESS}, output)
 
 
-@app.command(epilog="Example: taskdb task done 7 8 9")
+@app.command(epilog="taskdb task done 7\ntaskdb task done 7 8 9")
 def done(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
-    """Mark tasks as done, all or nothing; one that is done already keeps its time."""
+    """Mark tasks as done, all or nothing.
+
+    A task that is done already keeps its time.
+    """
     _change(ctx, ids, {"status": TaskStatus.DONE}, output)
 
 
-@app.command(epilog="Example: taskdb task reopen 7")
+@app.command(epilog="taskdb task reopen 7\ntaskdb task reopen 7 8")
 def reopen(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
     """Mark tasks as to do again, all or nothing."""
     _change(ctx, ids, {"status": TaskStatus.TODO}, output)
 
 
-@app.command(epilog="Example: taskdb task cancel 7")
+@app.command(epilog="taskdb task cancel 7\ntaskdb task cancel 7 8")
 def cancel(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
     """Mark tasks as cancelled, all or nothing."""
     _change(ctx, ids, {"status": TaskStatus.CANCELLED}, output)
 
 
-@app.command(epilog="Example: taskdb task delete 7 8 --yes")
+@app.command(epilog="taskdb task delete 7\ntaskdb task delete 7 8 --dry-run")
 def delete(
     ctx: typer.Context,
     ids: options.TaskArguments,
@@ -194,7 +211,13 @@ def delete(
         show_json({"tasks_deleted": [record["id"] for record in gone], "dry_run": dry_run})
 
 
-@app.command("import", epilog="Example: taskdb task import tasks.csv --user ann@example.com --dry-run")
+@app.command(
+    "import",
+    epilog=(
+        "taskdb task import tasks.csv --user ann@example.com --dry-run\n"
+        "taskdb task import - --from taskwarrior --user ann@example.com < tasks.json"
+    ),
+)
 def import_(
     ctx: typer.Context,
     file: transfer.FileArgument,
@@ -205,7 +228,7 @@ def import_(
     dry_run: options.DryRun = False,
     output: transfer.CountsOutput = None,
 ) -> None:
-    """Import tasks from CSV, JSON, NDJSON or Taskwarrior's export, all or nothing.
+    """Import tasks from CSV, JSON, NDJSON or Taskwarrior, all or nothing.
 
     A task whose user has one of the same external id is updated if it differs.
     """
@@ -219,7 +242,12 @@ def import_(
     )
 
 
-@app.command(epilog="Example: taskdb task export --user ann@example.com -o csv > tasks.csv")
+@app.command(
+    epilog=(
+        "taskdb task export -o csv > tasks.csv\n"
+        "taskdb task export --user ann@example.com --status open > open.ndjson"
+    )
+)
 def export(
     ctx: typer.Context, *, given: Annotated[dict[str, Any], EXPORT], output: transfer.ExportOutput
 ) -> None:

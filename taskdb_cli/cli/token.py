@@ -16,10 +16,19 @@ from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.output.formats import NEW_TOKEN, TOKENS, Format, timestamp
 from taskdb_cli.times import parse_expiry
 
-app = Commands(help="Create, list and revoke access tokens of the HTTP API.", cls=HelpfulGroup)
+app = Commands(
+    help="Create, list and revoke access tokens of the HTTP API.",
+    epilog=("taskdb token create --name dashboard --expires 90d\ntaskdb token revoke dashboard"),
+    cls=HelpfulGroup,
+)
 
 
-@app.command(epilog="Example: taskdb token create --name dashboard --scope read --expires 90d")
+@app.command(
+    epilog=(
+        "taskdb token create --name dashboard --expires 90d\n"
+        "taskdb token create --name phone --user ann@example.com --scope write"
+    )
+)
 def create(
     ctx: typer.Context,
     *,
@@ -35,7 +44,10 @@ def create(
     ] = None,
     output: Output,
 ) -> None:
-    """Create an access token and print it once. Only its hash is kept."""
+    """Create an access token, and print it once.
+
+    Only its hash is kept.
+    """
     from taskdb_cli.models.token import TokenCreate
 
     run = invocation(ctx)
@@ -60,21 +72,24 @@ def create(
         run.say(f"{made['name']} may {scope} {whose}{until}; the token is not shown again")
 
 
-@app.command("list", epilog="Example: taskdb token list")
+@app.command("list", epilog="taskdb token list\ntaskdb token list -o json")
 def list_(ctx: typer.Context, *, output: Output) -> None:
     """List access tokens by name, without the tokens themselves."""
     run = invocation(ctx)
     show_records(run.counting(run.database.read(services.token.find)), TOKENS, output)
 
 
-@app.command(epilog="Example: taskdb token revoke dashboard")
+@app.command(epilog="taskdb token revoke dashboard\ntaskdb token revoke 1")
 def revoke(
     ctx: typer.Context,
     token: Annotated[
         str, typer.Argument(metavar="NAME|ID", help="Digits are always an id.", show_default=False)
     ],
 ) -> None:
-    """Revoke an access token. Requests that come from now on are refused."""
+    """Revoke an access token.
+
+    Requests that come from now on are refused.
+    """
     run = invocation(ctx)
     revoked = run.database.write(lambda session: services.token.revoke(session, token))
     run.say(f"revoked {revoked['name']}, token {revoked['id']}")

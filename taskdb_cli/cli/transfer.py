@@ -27,16 +27,21 @@ if TYPE_CHECKING:
 
     from taskdb_cli.transfer.staging import Batch, Outcome
 
-_FROM = typer.Option("--from", help="The file's format; auto looks at its name and beginning.")
+_FROM = typer.Option(
+    "--from", metavar="FORMAT", help="The file's format; auto looks at its name and beginning."
+)
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
 FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _FROM]
 FromTaskFile = Annotated[Literal["auto", "csv", "json", "ndjson", "taskwarrior"], _FROM]
 IfExisting = Annotated[
-    Existing, typer.Option("--existing", help="What becomes of a record that is there but differs.")
+    Existing,
+    typer.Option("--existing", metavar="WHAT", help="What becomes of a record that is there but differs."),
 ]
 CountsOutput = Annotated[
     Format | None,
-    typer.Option("--output", "-o", help="json prints the counts on stdout too.", show_default=False),
+    typer.Option(
+        "--output", "-o", metavar="FORMAT", help="json prints the counts on stdout too.", show_default=False
+    ),
 ]
 
 
@@ -45,7 +50,7 @@ class ExportOutput(Output):
     """The options that say how an export is written. An import reads each of the formats."""
 
     format: Annotated[
-        Literal["ndjson", "json", "csv"], typer.Option("--output", "-o", help="The format.")
+        Literal["ndjson", "json", "csv"], typer.Option("--output", "-o", metavar="FORMAT", help="The format.")
     ] = "ndjson"  # type: ignore[assignment]
     csv_safe: CsvSafe = False
 

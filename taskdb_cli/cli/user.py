@@ -15,10 +15,19 @@ from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
 from taskdb_cli.services.listing.query import USER_QUERY
 
-app = Commands(help="Create, list, change and delete users.", cls=HelpfulGroup)
+app = Commands(
+    help="Create, list, change and delete users.",
+    epilog=("taskdb user create --email ann@example.com --name Ann\ntaskdb user list --with-counts"),
+    cls=HelpfulGroup,
+)
 
 
-@app.command(epilog="Example: taskdb user create --email ann@example.com --name Ann")
+@app.command(
+    epilog=(
+        "taskdb user create --email ann@example.com --name Ann\n"
+        "taskdb user create --email bob@example.com --name 'Bob Lee' --inactive"
+    )
+)
 def create(
     ctx: typer.Context,
     *,
@@ -40,7 +49,10 @@ def create(
     show_record(user_record(user), USERS, output)
 
 
-@app.command("list", epilog="Example: taskdb user list --active --sort name --with-counts")
+@app.command(
+    "list",
+    epilog=("taskdb user list --active --sort name\ntaskdb user list --search example.com --with-counts"),
+)
 def list_(
     ctx: typer.Context,
     *,
@@ -59,7 +71,7 @@ def list_(
         show_list(run, request, view, output, services.user, with_counts=with_counts)
 
 
-@app.command(epilog="Example: taskdb user show ann@example.com -o json")
+@app.command(epilog=("taskdb user show ann@example.com\ntaskdb user show 1 -o json"))
 def show(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> None:
     """Show one user."""
     from taskdb_cli.models.user import user_record
@@ -68,7 +80,12 @@ def show(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> N
     show_record(user_record(found), USERS, output)
 
 
-@app.command(epilog="Example: taskdb user update ann@example.com --name 'Ann Lee' --inactive")
+@app.command(
+    epilog=(
+        "taskdb user update ann@example.com --name 'Ann Lee'\n"
+        "taskdb user update 1 --email ann.lee@example.com --inactive"
+    )
+)
 def update(
     ctx: typer.Context,
     user: options.UserArgument,
@@ -95,7 +112,12 @@ def update(
     show_record(user_record(changed), USERS, output)
 
 
-@app.command(epilog="Example: taskdb user delete ann@example.com --reassign-to bob@example.com --yes")
+@app.command(
+    epilog=(
+        "taskdb user delete ann@example.com --dry-run\n"
+        "taskdb user delete ann@example.com --reassign-to bob@example.com"
+    )
+)
 def delete(
     ctx: typer.Context,
     users: options.UserArguments,
@@ -122,7 +144,13 @@ def delete(
         show_json(done.report(dry_run=dry_run))
 
 
-@app.command("import", epilog="Example: taskdb user import users.csv --existing skip")
+@app.command(
+    "import",
+    epilog=(
+        "taskdb user import users.csv --dry-run\n"
+        "taskdb user import - --from ndjson --existing skip < users.ndjson"
+    ),
+)
 def import_(
     ctx: typer.Context,
     file: transfer.FileArgument,
@@ -132,7 +160,10 @@ def import_(
     dry_run: options.DryRun = False,
     output: transfer.CountsOutput = None,
 ) -> None:
-    """Import users from CSV, JSON or NDJSON, all or nothing; the e-mail address tells who is who."""
+    """Import users from CSV, JSON or NDJSON, all or nothing.
+
+    The e-mail address tells who is who.
+    """
     from taskdb_cli.transfer.users import import_users, read_users
 
     run, look = invocation(ctx), "taskdb user list"
@@ -142,7 +173,7 @@ def import_(
     )
 
 
-@app.command(epilog="Example: taskdb user export -o csv > users.csv")
+@app.command(epilog=("taskdb user export -o csv > users.csv\ntaskdb user export | gzip > users.ndjson.gz"))
 def export(ctx: typer.Context, *, output: transfer.ExportOutput) -> None:
     """Print all users, in a format that import reads."""
     run = invocation(ctx)

@@ -1,0 +1,103 @@
+"""How help is written: examples first, commands in groups, plain names of values, where the manual is."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+_GROUPS = {
+    "taskdb": {
+        "Users and tasks": ("user", "task", "stats"),
+        "Backups": ("backup", "restore", "copy"),
+        "Database": ("migrate", "health", "config"),
+        "HTTP API": ("serve", "token"),
+    },
+    "taskdb task": {
+        "Tasks": ("create", "list", "show", "update", "edit", "delete"),
+        "Status": ("start", "done", "reopen", "cancel"),
+        "Files": ("import", "export"),
+    },
+}
+"""The order of the commands that are too many for one list. A command that is missing here comes last."""
+
+
+def write_help(command: Any, context: Any, formatter: Any) -> None:
+    """Write the help of a command or a group. The lines of its epilog are its examples."""
+    parameters = [each for each in command.get_params(context) if not each.hidden]
+    arguments = [each for each in parameters if each.param_type_name == "argument"]
+    options = [each for each in parameters if each.param_type_name == "option"]
+    commands = getattr(command, "commands", {})
+    pieces = ["[OPTIONS]", *map(_usage_of, arguments), *(["COMMAND …"] if commands else [])]
+    formatter.write_usage(context.command_path, " ".join(pieces))
+    command.format_help_text(context, formatter)
+    if command.epilog:
+        with formatter.section("Examples"):
+            # A line that is broken could not be copied into a shell.
+            formatter.write("".join(f"  {line}\n" for line in command.epilog.splitlines()))
+    visible = {name: each for name, each in commands.items() if not each.hidden}
+    width = max(map(len, visible), default=0)
+    for title, names in _grouped(context.command_path, visible):
+        with formatter.section(title):
+            formatter.write_dl([(f"{name:<{width}}", _first_line(visible[name])) for name in names])
+    for title, some in (("Arguments", arguments), ("Options", options)):
+        if rows := [(_name_of(each), _help_of(each, context)) for each in some]:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+    formatter.write(f"\nDocumentation: {_manual()}\n")
+
+
+def _grouped(path: str, commands: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    groups = _GROUPS.get(path, {})
+    for title, names in groups.items():
+        yield title, [name for name in names if name in commands]
+    known = set(chain(*groups.values()))
+    if rest := [name for name in commands if name not in known]:
+        yield "Other commands" if groups else "Commands", rest
+
+
+def _first_line(command: Any) -> str:
+    return (command.help or "").strip().partition("\n")[0]
+
+
+def _value_of(parameter: Any) -> str:
+    """Return the name of a value, by default the last word of its option."""
+    longest = max(parameter.opts, key=len, default=parameter.name)
+    value: str = parameter.metavar or longest.replace("_", "-").rpartition("-")[2].upper()
+    return value.replace("...", "…")
+
+
+def _usage_of(argument: Any) -> str:
+    value = _value_of(argument)
+    return value if argument.required or value.startswith("[") else f"[{value}]"
+
+
+def _name_of(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return _value_of(parameter).strip("[]")
+    name = ", ".join(sorted(parameter.opts, key=len))
+    if not (parameter.is_flag or parameter.count):
+        return f"{name} {_value_of(parameter)}"
+    # That --debug has a --no-debug need not be said.
+    return " / ".join([name, *(each for each in parameter.secondary_opts if not each.startswith("--no-"))])
+
+
+def _help_of(parameter: Any, context: Any) -> str:
+    """Return what a parameter is for, the words that it takes, and its default."""
+    help, environment, variable = (parameter.help or "").partition(" [env:")
+    if parameter.type_descriptor.is_choice:
+        *first, last = [str(getattr(each, "value", each)) for each in parameter.type_descriptor.choices]
+        help = f"{help} One of {', '.join(first)} or {last}."
+    help += environment + variable
+    default = parameter.get_default(context, call=False)
+    if parameter.required:
+        return f"{help} [required]"
+    if parameter.show_default and default not in (None, False, 0, ()):
+        return f"{help} [default: {getattr(default, 'value', default)}]"
+    return help
+
+
+def _manual() -> Path:
+    """Return where the manual is: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "README.md"
+    return inside if inside.exists() else package.parent / "README.md"
