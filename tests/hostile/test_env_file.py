@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.errors import ExitCode
-from taskdb_cli.system import dotenv as dotenv_file
+from taskdb_cli.system import trusted
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 
@@ -198,7 +198,7 @@ def test_the_file_in_use_is_told(env, used, bare_taskdb, tmp_path):
 
 def test_a_pipe_that_was_named_is_not_waited_for_without_end(tmp_path, refused, monkeypatch):
     """A named pipe that nobody writes to is given up after a while; a device without an end is too long."""
-    monkeypatch.setattr(dotenv_file, "PATIENCE", 0.1)
+    monkeypatch.setattr(trusted, "PATIENCE", 0.1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     refused(pipe, "--env-file", pipe)
