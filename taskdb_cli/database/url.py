@@ -6,12 +6,12 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from taskdb_cli.database.postgresql.url import is_postgresql, read_url
-from taskdb_cli.database.sqlite.url import parse_sqlite_url
+from taskdb_cli.database.sqlite.url import parse_sqlite_path, parse_sqlite_url
 from taskdb_cli.errors import InvalidConfiguration
 
 
 def parse_url(text: str, source: str) -> URL:
-    """Return the URL with the driver that taskdb uses.
+    """Return the URL with the driver that taskdb uses. The path of a SQLite file is taken for its URL.
 
     `source` says in an error where it came from. Raises InvalidConfiguration, which repeats nothing of the
     text, because that may hold a password.
@@ -21,12 +21,14 @@ def parse_url(text: str, source: str) -> URL:
         hint = "write the value out; a $ that is meant is written %24"
         raise InvalidConfiguration(f"{source} contains ${{, which is not expanded", hint)
     try:
+        if (file := parse_sqlite_path(text)) is not None:
+            return file
         url = _read(text)
     except (ArgumentError, ValueError):
         raise InvalidConfiguration(
             f"{source} is not a database URL",
-            "write postgresql://user:password@host/database or sqlite:///path/to/file; "
-            "in a password write @ as %40",
+            "write postgresql://user:password@host/database, sqlite:///path/to/file, or a path that ends in "
+            ".db, .sqlite or .sqlite3; in a password write @ as %40",
         ) from None
     if _is_server(url):
         return url

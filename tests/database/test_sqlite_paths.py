@@ -137,3 +137,46 @@ def test_a_link_that_leads_nowhere(bare_taskdb, tmp_path):
     bare_taskdb("--database-url", "sqlite:///link.db", "migrate")
     assert (tmp_path / "real.db").is_file()
     assert Path("link.db").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("tour.db", "tour.db"),
+        (" a b.sqlite ", "a b.sqlite"),
+        ("./100%41?.SQLITE3", "100%41?.SQLITE3"),
+        ("deep/x.sqlite3", "deep/x.sqlite3"),
+        ("{here}/y.db", "y.db"),
+        ("~/z.db", "../home/z.db"),
+        ("~z.db", "~z.db"),
+        ("./a:b@c.db", None),
+    ],
+)
+@pytest.mark.parametrize("place", ["option", "environment", ".env", "copy"])
+def test_a_path_is_as_good_as_a_url(bare_taskdb, monkeypatch, written, found, place):
+    """A path that ends as those of databases do is taken as it is written, wherever a URL is."""
+    path, options = written.format(here=Path.cwd()), ["--database-url", "sqlite:///source"]
+    if place == "option":
+        options = ["--database-url", path]
+    elif place != "copy":
+        options = []
+        monkeypatch.setenv("TASKDB_DATABASE_URL", path if place == "environment" else "")
+        Path(".env").write_text(f"TASKDB_DATABASE_URL='{path}'\n" if place == ".env" else "")
+    code = 0 if found else 2
+    made = bare_taskdb(*options, "migrate", expect=0 if place == "copy" else code)
+    if place == "copy":
+        made = bare_taskdb(*options, "copy", "--to", path, expect=code)
+    assert Path(found).is_file() if found else ".sqlite3" in made.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tour", "x.dbx", ".db", "a.db/", "a.db/.", "a\nb.db", "sqlite:a.db", "u:p4ss@h/d.db", "~nobody_/a.db"],
+)
+def test_what_is_neither_url_nor_path(bare_taskdb, tmp_path, text):
+    """It is refused as before, with a hint to the endings, and makes no file."""
+    before = sorted(tmp_path.rglob("*"))
+    failed = bare_taskdb("--database-url", text, "migrate", expect=2)
+    assert ".sqlite3" in failed.err
+    assert "p4ss" not in failed.err
+    assert sorted(tmp_path.rglob("*")) == before

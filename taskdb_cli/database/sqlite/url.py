@@ -15,6 +15,28 @@ FORM = "write sqlite:///relative/path or sqlite:////absolute/path; in the path w
 _ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|~[^/]*/")
 """What begins a path on another system, or in a shell, but would be a name here."""
 
+_ENDINGS = {".db", ".sqlite", ".sqlite3"}
+"""How the name of a file ends whose path is taken for a database."""
+
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]*:")
+
+
+def parse_sqlite_path(text: str) -> URL | None:
+    """Return the URL of a file by its path, or None for a text that is no path of a database.
+
+    Every character stands for itself, except that `~/` and `~user/` are home directories. Raises ValueError
+    for a path with control characters, or with a home that is not known.
+    """
+    if os.path.splitext(text)[1].lower() not in _ENDINGS:  # noqa: PTH122 (a Path would drop a slash at the end)
+        return None
+    if _SCHEME.match(text) or "://" in text or ":" in text.rpartition("@")[0]:
+        # This is a URL, or a part of one that may hold a password.
+        return None
+    path = os.path.expanduser(text)  # noqa: PTH111 (a Path would drop "./" and "//")
+    if min(path) < " " or _ELSEWHERE.match(path):
+        raise ValueError("this names no file")
+    return URL.create("sqlite", database=path)
+
 
 def parse_sqlite_url(text: str, source: str) -> URL:
     """Return the URL of a file; raise InvalidConfiguration, which repeats nothing of the text.
