@@ -8,15 +8,12 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from dataclasses import MISSING, fields
 from pathlib import Path
 
-from taskdb_cli.config import Settings
-from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.system.environment import SETTINGS, LogSettings, Setting
+from taskdb_cli.config import default_of
+from taskdb_cli.system.environment import ONLY_IN_ENVIRONMENT, SETTINGS, Setting
 
 PROJECT = Path(__file__).resolve().parent.parent
-GROUPS = {"": (Options, Settings), "LOG_": (LogSettings,), "POOL_": (Pool,)}
 HEADER = "| variable | meaning | default |\n|---|---|---|\n"
 PREFACE = """\
 # Copy this file to .env, in the directory that taskdb runs in or in a parent of it. Remove a # to set one.
@@ -24,7 +21,6 @@ PREFACE = """\
 # Values are taken as they are: ${NAME} is not expanded. Run 'chmod 600 .env', because it holds passwords.
 """
 
-ONLY_IN_ENVIRONMENT = {"TASKDB_ENV_FILE", "TASKDB_DEBUG"}
 SERVER = "postgresql://user:password@localhost:5432/taskdb"
 NEON = (
     "postgresql://user:password@ep-name-123456{}.eu-central-1.aws.neon.tech/neondb"
@@ -35,6 +31,7 @@ EXAMPLES = {
     "TASKDB_DIRECT_URL": SERVER,
     "DATABASE_URL": NEON.format("-pooler"),
     "DATABASE_URL_UNPOOLED": NEON.format(""),
+    "TASKDB_PROFILE": "work",
     "TASKDB_SCHEMA": "taskdb",
     "TASKDB_POOLED": "0",
     "TASKDB_BACKUP_DIR": "/var/backups/taskdb",
@@ -44,18 +41,6 @@ EXAMPLES = {
 """What stands in `.env.example` in place of the default."""
 
 
-def default(name: str) -> object:
-    """Return the default of the field that a variable sets."""
-    found = {
-        f"TASKDB_{prefix}{field.name.upper()}": field.default
-        for prefix, kinds in GROUPS.items()
-        for kind in kinds
-        for field in fields(kind)
-        if field.default is not MISSING
-    }
-    return found.get(name, "")
-
-
 def row(name: str, setting: Setting) -> str:
     """Return the variable as a row of a table in Markdown."""
     meaning = setting.help
@@ -63,7 +48,7 @@ def row(name: str, setting: Setting) -> str:
         meaning += ": " + " or ".join(f"`{word}`" for word in setting.words)
     if name in ONLY_IN_ENVIRONMENT:
         meaning += "; read from the environment only"
-    value = setting.default or default(name)
+    value = default_of(name)
     shown = setting.default or (f"`{value}`" if value not in ("", None) else "")
     return f"| `{name}` | {meaning} | {shown} |\n"
 
@@ -74,7 +59,7 @@ def example(name: str, setting: Setting) -> str:
     comment = textwrap.fill(
         f"{plain[0].upper()}{plain[1:]}.", 100, initial_indent="# ", subsequent_indent="# "
     )
-    value = EXAMPLES.get(name) or default(name)
+    value = EXAMPLES.get(name) or default_of(name)
     return f"\n{comment}\n# {name}={'' if value is None else value}\n"
 
 

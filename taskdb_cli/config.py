@@ -1,9 +1,9 @@
-"""Settings: an option wins over the environment, that over a dotenv file, that over the default."""
+"""Settings: what a run works with, from its options and the layers below them."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from itertools import product
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -12,10 +12,9 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.url import may_be_same, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
-from taskdb_cli.system.dotenv import DotenvFile, read_dotenv_file
-from taskdb_cli.system.environment import SETTINGS, LogSettings, read_settings
-
-_URL_VARIABLES = {"TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
+from taskdb_cli.system.environment import LogSettings, read_settings
+from taskdb_cli.system.layers import ADDRESSES, Layers, find_layers
+from taskdb_cli.system.profiles import PROTECTED
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Settings:
     options: Options
     pool: Pool
     log: LogSettings
-    dotenv: DotenvFile = field(compare=False)
+    layers: Layers = field(compare=False)
+    """Where they come from."""
     backup_dir: Path | None = None
     backup_label: str | None = None
     api_statement_timeout: float = 5
@@ -54,6 +54,30 @@ class Settings:
             raise InvalidConfiguration("this needs the direct address of the database, past the pooler", hint)
         return Database(self.direct_url, replace(self.options, pooled=False))
 
+    def profile_of(self, database: Database) -> str | None:
+        """Return the name of the profile of this run, if the database is the one that it is used for."""
+        profile = self.layers.profile
+        mine = database.url in (self.database_url, self.direct_url)
+        return profile.name if profile and mine and self.layers.is_its_database else None
+
+    def protector_of(self, database: Database) -> str | None:
+        """Return the name of the protected profile whose database this is, however the database was named.
+
+        A profile that is not used is compared by its addresses. One that is written wrongly is passed over.
+        """
+        profiles, used = self.layers.profiles, self.profile_of(database)
+        if used and profiles.get(used, "").protected:
+            return used
+        for name, table in profiles.tables.items():
+            if table.get(PROTECTED) is not True:
+                continue
+            with suppress(InvalidConfiguration):
+                texts = profiles.get(name, "").values
+                for address in (texts.get(each) for each in ("TASKDB_DATABASE_URL", "TASKDB_DIRECT_URL")):
+                    if address and _whereabouts(parse_url(address, name)) == _whereabouts(database.url):
+                        return name
+        return None
+
     def other_database(self, url: str, source: str) -> Database:
         """Return another database by its direct endpoint, reached with the same limits.
 
@@ -67,6 +91,7 @@ class Settings:
 def load_settings(
     *,
     database_url: str | None = None,
+    profile: str | None = None,
     env_file: Path | None = None,
     schema: str | None = None,
     log_file: Path | None = None,
@@ -78,27 +103,50 @@ def load_settings(
     Raises InvalidConfiguration that names the variable at fault, and never shows a password.
     """
     given = os.environ if environment is None else environment
-    path = env_file or (Path(given["TASKDB_ENV_FILE"]) if given.get("TASKDB_ENV_FILE") else None)
-    dotenv = read_dotenv_file(path)
-    url, direct_url = _choose_urls(database_url, given, dotenv)
+    layers = find_layers(given, database_url=database_url, profile=profile, env_file=env_file)
+    return settings_of(
+        layers, database_url=database_url, schema=schema, log_file=log_file, log_format=log_format
+    )
+
+
+def settings_of(
+    layers: Layers,
+    *,
+    database_url: str | None = None,
+    schema: str | None = None,
+    log_file: Path | None = None,
+    log_format: str | None = None,
+) -> Settings:
+    """Return the settings that options and layers say; raise as `load_settings` does."""
+    url, direct_url = _choose_urls(database_url, layers)
+    values = layers.values()
     # Only one of the addresses is used, and it is checked where it is parsed.
-    addresses = {*_URL_VARIABLES, *_URL_VARIABLES.values()}
-    for name in SETTINGS:
-        if name not in addresses and "${" in dotenv.values.get(name, "") and not given.get(name):
-            problem = f"{name} in the dotenv file {dotenv.path} contains ${{, which is not expanded"
+    addresses = {*ADDRESSES, *ADDRESSES.values()}
+    for name, (text, layer) in values.items():
+        if name not in addresses and layer.kind != "environment" and "${" in text:
+            problem = f"{layer.place_of(name)} contains ${{, which is not expanded"
             raise InvalidConfiguration(problem, "write the value out")
-    pooled = {"TASKDB_POOLED": f"{without_pooler(url) != url:d}"}
-    values = {**pooled, **dotenv.values, **{name: value for name, value in given.items() if value}}
+    texts = {"TASKDB_POOLED": f"{without_pooler(url) != url:d}"} | {name: values[name][0] for name in values}
     return read_settings(
         Settings,
-        values,
+        texts,
         database_url=url,
         direct_url=direct_url,
-        options=read_settings(Options, values, schema=schema),
-        pool=read_settings(Pool, values, "POOL_"),
-        log=read_settings(LogSettings, values, "LOG_", file=log_file, format=log_format),
-        dotenv=dotenv,
+        options=read_settings(Options, texts, schema=schema),
+        pool=read_settings(Pool, texts, "POOL_"),
+        log=read_settings(LogSettings, texts, "LOG_", file=log_file, format=log_format),
+        layers=layers,
     )
+
+
+def default_of(variable: str) -> object:
+    """Return the default of the field that a variable sets, or None."""
+    for prefix, kinds in {"": (Options, Settings), "LOG_": (LogSettings,), "POOL_": (Pool,)}.items():
+        for kind in kinds:
+            for each in fields(kind):
+                if f"TASKDB_{prefix}{each.name.upper()}" == variable and each.default is not MISSING:
+                    return each.default
+    return None
 
 
 def data_directory(setting: str) -> Path:
@@ -111,7 +159,13 @@ def data_directory(setting: str) -> Path:
         raise HomeMissing(f"{setting}, or HOME or XDG_DATA_HOME") from None
 
 
-def _choose_urls(option: str | None, environment: Mapping[str, str], dotenv: DotenvFile) -> tuple[URL, URL]:
+def _whereabouts(url: URL) -> object:
+    """Return what two addresses of one database have in common: the file, or the servers and the name."""
+    backend = Database(without_pooler(url)).backend
+    return backend.file() or backend.place
+
+
+def _choose_urls(option: str | None, layers: Layers) -> tuple[URL, URL]:
     """Return the database's URL and its direct one, both from the first layer that names a database.
 
     They are never mixed from two layers: what is restored must be what is read.
@@ -119,18 +173,17 @@ def _choose_urls(option: str | None, environment: Mapping[str, str], dotenv: Dot
     if option is not None:
         url = parse_url(option, "--database-url")
         return url, without_pooler(url)
-    layers = ((environment, "the environment"), (dotenv.values, f"the dotenv file {dotenv.path}"))
-    for (layer, origin), (name, direct_name) in product(layers, _URL_VARIABLES.items()):
-        if not layer.get(name):
-            continue
-        url = parse_url(layer[name], f"{name} in {origin}")
-        if not layer.get(direct_name):
-            return url, without_pooler(url)
-        direct = parse_url(layer[direct_name], f"{direct_name} in {origin}")
-        if not may_be_same(url, direct):
-            hint = f"make them the pooled and the direct address of one, or unset {direct_name}"
-            raise InvalidConfiguration(f"{name} and {direct_name} in {origin} name two databases", hint)
-        return url, direct
-    # The path goes into the URL as it is: a home directory may have any character in its name.
-    url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
-    return url, url
+    layer = next((each for each in layers.layers if each.address), None)
+    if layer is None or layer.address is None:
+        # The path goes into the URL as it is: a home directory may have any character in its name.
+        url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
+        return url, url
+    name, direct_name = layer.address, ADDRESSES[layer.address]
+    url = parse_url(layer.values[name], layer.place_of(name))
+    if direct_name not in layer.values:
+        return url, without_pooler(url)
+    direct = parse_url(layer.values[direct_name], layer.place_of(direct_name))
+    if not may_be_same(url, direct):
+        hint = f"make them the pooled and the direct address of one, or unset {direct_name}"
+        raise InvalidConfiguration(f"{name} and {direct_name} in {layer.origin} name two databases", hint)
+    return url, direct

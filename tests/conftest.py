@@ -316,6 +316,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(place / "data"))
     monkeypatch.setenv("HOME", str(place / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("TASKDB_LOCK_TIMEOUT", str(IMPATIENT.lock_timeout))
     monkeypatch.setenv("TASKDB_RETRY_BUDGET", str(IMPATIENT.retry_budget))

@@ -13,6 +13,7 @@ import typer
 from taskdb_cli import __version__
 from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
+from taskdb_cli.cli.completion import complete_profiles
 from taskdb_cli.cli.context import invocation
 
 app = Commands(
@@ -64,6 +65,14 @@ def main(
     database_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="postgresql://… or sqlite:///PATH. [env: TASKDB_DATABASE_URL]"),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A profile of the file that 'taskdb config' names. [env: TASKDB_PROFILE]",
+            autocompletion=complete_profiles,
+        ),
     ] = None,
     env_file: Annotated[
         Path | None,

@@ -34,12 +34,20 @@ def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
     from taskdb_cli.services import user as service
 
     given = ctx.find_root().params
-    settings = load_settings(**{name: given.get(name) for name in ("database_url", "env_file", "schema")})
+    names = ("database_url", "profile", "env_file", "schema")
+    settings = load_settings(**{name: given.get(name) for name in names})
     # A person is waiting, so give up early.
     hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, lock_timeout=1, retry_budget=0)
     database = replace(settings, options=hasty).database()
     found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=50))
     return [user.email for user in found]
+
+
+def complete_profiles(incomplete: str) -> list[str]:
+    """Offer the names of profiles that begin as typed. Raise TaskdbError for a file that is refused."""
+    from taskdb_cli.system.profiles import read_profiles_file
+
+    return [name for name in read_profiles_file().tables if name.startswith(incomplete)]
 
 
 class _Completion(shells.ShellComplete):

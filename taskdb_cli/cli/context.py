@@ -17,7 +17,7 @@ import typer
 from taskdb_cli.errors import DatabaseMissing, ExitCode, InvalidConfiguration, Refused
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import Record
-from taskdb_cli.text.escaping import one_line
+from taskdb_cli.text.escaping import brief, one_line
 
 if TYPE_CHECKING:
     from taskdb_cli.config import Settings
@@ -49,12 +49,14 @@ class Invocation:
     """The command that shows the change."""
     logged: LogSettings | None = None
     """The settings that the log was opened with."""
+    confirmed: str | None = None
+    """The profile that --confirm names."""
     id: str = field(default_factory=lambda: os.urandom(4).hex())
     begun: float = field(default_factory=time.perf_counter)
 
     def take_options(self, given: dict[str, Any]) -> None:
         """Note the values of the global options. Those behind a command come after those in front of it."""
-        names = ("database_url", "env_file", "schema", "log_file", "log_format")
+        names = ("database_url", "profile", "env_file", "schema", "log_file", "log_format")
         self.options = {name: given[name] for name in names}
         self.verbosity = -1 if given["quiet"] else given["verbose"]
 
@@ -120,17 +122,19 @@ class Invocation:
         from taskdb_cli.system.paths import is_same
 
         settings = load_settings(**self.options)
-        log, dotenv = settings.log.file, settings.dotenv
-        for path in [*files_of(settings.database_url), dotenv.path]:
+        log, layers = settings.log.file, settings.layers
+        for path in [*files_of(settings.database_url), layers.dotenv.path, layers.profiles.path]:
             if log and path and is_same(log, path):
                 # From here on nothing is written to it, not even how the run ended.
                 reset()
                 self.logged = settings.log
-                problem = "is refused: it belongs to the database or is the dotenv file"
+                problem = "is refused: it belongs to the database or is a file of settings"
                 hint = "name another one with --log-file or TASKDB_LOG_FILE"
                 raise InvalidConfiguration(f"the log file {log} {problem}", hint)
         self.open_log(settings.log)
-        dotenv.log(use=self.verbosity > 0)
+        layers.dotenv.log(use=self.verbosity > 0)
+        for warning in layers.warnings:
+            self.say(f"warning: {warning}")
         return settings
 
     @cached_property
@@ -212,14 +216,48 @@ class Invocation:
         finally:
             bar.stop()
 
-    def confirm(self, action: str, *, yes: bool) -> None:
-        """Ask before something is destroyed. Raise Refused if the answer is no, or nobody can be asked."""
-        if yes:
+    def agreed(self, *, yes: bool, destroys: bool = True, database: Database | None = None) -> bool:
+        """Return whether `confirm` would ask nothing, because --yes or --confirm has answered already.
+
+        Raises Refused if --confirm names another profile than that of the database.
+        """
+        settings, database = self.settings, database or self.database
+        guard = settings.protector_of(database) if destroys else None
+        if self.confirmed is None:
+            return yes and guard is None
+        if self.confirmed != (name := guard or settings.profile_of(database)):
+            whose = f"is of the profile {name}" if name else "is of no profile"
+            problem = f"--confirm names {brief(self.confirmed)!r}, but {database.backend.place} {whose}"
+            raise Refused(problem, "nothing was changed")
+        return True
+
+    def confirm(
+        self, action: str, *, yes: bool, destroys: bool = True, database: Database | None = None
+    ) -> None:
+        """Ask before rows of a database are changed; by default it is the database of this run.
+
+        If a protected profile names the database, what `destroys` rows asks for the name of the profile, and
+        `yes` is not enough. Raise Refused if the answer is another one, or nobody can be asked.
+        """
+        if self.agreed(yes=yes, destroys=destroys, database=database):
             return
+        database = database or self.database
+        guard = self.settings.protector_of(database) if destroys else None
         if sys.stdin is None or not sys.stdin.isatty():
+            if guard:
+                what = f"will not {action}: {database.backend.place} is protected by the profile {guard}"
+                raise Refused(what, f"--confirm {guard} goes ahead; --yes is not enough")
             raise Refused(f"will not {action} without a confirmation", "add --yes to go ahead")
-        typer.echo(one_line(f"{action[0].upper()}{action[1:]}? [y/N] "), err=True, nl=False)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        # Some actions name the place themselves.
+        place = database.backend.place
+        where = "" if place in action else f" in {place}"
+        if name := guard or self.settings.profile_of(database):
+            where += f" (profile {name})"
+        asked = f"{action[0].upper()}{action[1:]}{where}? "
+        asked += "Type the name of the profile to go ahead: " if guard else "[y/N] "
+        typer.echo(one_line(asked), err=True, nl=False)
+        answer = sys.stdin.readline().strip()
+        if answer != guard if guard else answer.lower() not in ("y", "yes"):
             raise Refused("declined: nothing was changed")
 
 

@@ -12,7 +12,7 @@ import typer
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import Yes
+from taskdb_cli.cli.options import Confirm, Yes
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
@@ -53,7 +53,12 @@ def up(ctx: typer.Context, revision: Revision = "head", *, no_backup: NoBackup =
     epilog="taskdb migrate down\ntaskdb migrate down 0003 --yes",
 )
 def down(
-    ctx: typer.Context, revision: Revision = "-1", *, yes: Yes = False, no_backup: NoBackup = False
+    ctx: typer.Context,
+    revision: Revision = "-1",
+    *,
+    yes: Yes = False,
+    confirm: Confirm = None,
+    no_backup: NoBackup = False,
 ) -> None:
     """Downgrade to an older revision, by default by one.
 
@@ -62,12 +67,13 @@ def down(
     from taskdb_cli.services.migrate import downgrade, preview_downgrade
 
     run = invocation(ctx)
-    if not yes:
+    if not run.agreed(yes=yes):
         way = preview_downgrade(run.maintained, to=revision)
         if way.end != way.current:
             lost = f"this loses {'; '.join(way.losses)}" if way.losses else "no data is lost"
             place = run.maintained.backend.place
-            run.confirm(f"downgrade {place} from {way.current} to {way.end or 'nothing'} ({lost})", yes=yes)
+            action = f"downgrade {place} from {way.current} to {way.end or 'nothing'} ({lost})"
+            run.confirm(action, yes=yes, database=run.maintained)
             # Somebody else may have downgraded meanwhile: go to the target that the question named, and not
             # by the same number of steps.
             revision = way.end or "base"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from taskdb_cli.cli.completion import complete_users, complete_words
+from taskdb_cli.cli.completion import complete_profiles, complete_users, complete_words
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.errors import InvalidInput
@@ -33,6 +33,12 @@ def optional_user(help: str) -> Any:
     return optional(help, metavar="USER", autocompletion=complete_users)
 
 
+def _note_confirmation(ctx: typer.Context, name: str | None) -> str | None:
+    if isinstance(ctx.obj, Invocation):
+        ctx.obj.confirmed = name
+    return name
+
+
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help="An id or an e-mail address.", autocompletion=complete_users)
 ]
@@ -43,6 +49,16 @@ UserArguments = Annotated[
 TaskArguments = Annotated[list[int], typer.Argument(metavar="ID...", help="The ids of tasks.")]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
+Confirm = Annotated[
+    str | None,
+    optional(
+        "Go ahead if this is the profile of the database; needed if it is protected.",
+        metavar="PROFILE",
+        callback=_note_confirmation,
+        autocompletion=complete_profiles,
+    ),
+]
+"""The value is in the `Invocation`, where `Invocation.confirm` looks at it."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 IfVersion = Annotated[int | None, optional("Change it only if it is at this version.", metavar="N", min=1)]
 IfNotExists = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
-from taskdb_cli.cli.options import DryRun, Yes
+from taskdb_cli.cli.options import Confirm, DryRun, Yes
 from taskdb_cli.errors import Conflict, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
@@ -27,6 +27,7 @@ class Replacing:
 
     replace: Annotated[bool, typer.Option("--replace", help="Delete the existing rows first.")] = False
     yes: Yes = False
+    confirm: Confirm = None
     no_safety_backup: Annotated[
         bool, typer.Option("--no-safety-backup", help="Do not back up the rows that --replace deletes.")
     ] = False
@@ -130,7 +131,7 @@ def _load(
             run.say(f"would {loss}")
     else:
         if loss:
-            run.confirm(loss, yes=options.yes)
+            run.confirm(loss, yes=options.yes, database=target)
         with run.progress(doing, total=total, then="building indexes") as advance:
             rows = service.restore(
                 target,

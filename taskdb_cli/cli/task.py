@@ -194,12 +194,13 @@ def delete(
     ids: options.TaskArguments,
     *,
     yes: options.Yes = False,
+    confirm: options.Confirm = None,
     dry_run: options.DryRun = False,
     output: FormatOption = None,
 ) -> None:
     """Delete tasks, all or nothing."""
     run = invocation(ctx)
-    if not (yes or dry_run):
+    if not (dry_run or run.agreed(yes=yes)):
         records = run.database.read(lambda session: services.task.get_all(session, ids))
         run.confirm(f"delete {_describe(records)}", yes=yes)
     gone = run.database.write(lambda session: services.task.remove(session, ids), dry_run=dry_run)

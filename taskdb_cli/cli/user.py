@@ -126,12 +126,13 @@ def delete(
         str | None, optional_user("Give the tasks to this user instead of deleting them.")
     ] = None,
     yes: options.Yes = False,
+    confirm: options.Confirm = None,
     dry_run: options.DryRun = False,
     output: FormatOption = None,
 ) -> None:
     """Delete users and their tasks, all or nothing."""
     run = invocation(ctx)
-    if not (yes or dry_run):
+    if not (dry_run or run.agreed(yes=yes)):
         preview = partial(services.user.preview_deletion, refs=users, reassign_to=reassign_to)
         found = run.database.read(preview)
         run.confirm(f"delete {found.describe()}", yes=yes)

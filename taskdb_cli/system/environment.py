@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.text.escaping import brief
 
 T = TypeVar("T")
 
@@ -50,6 +51,30 @@ class LogSettings:
     format: str = "text"
 
 
+def likely(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant by another one: a similar name, or one with its words."""
+    from difflib import get_close_matches
+
+    plain = {each.removeprefix("TASKDB_").lower(): each for each in known}
+    given = name.upper().removeprefix("TASKDB_").lower()
+    words = set(given.split("_"))
+    near = get_close_matches(given, plain, n=1)
+    near += [each for each in plain if words.issubset(each.split("_"))]
+    return plain[near[0]] if near else None
+
+
+def unknown_variables(names: Iterable[str], origin: str) -> list[str]:
+    """Say of each name that looks like a setting of taskdb, but is none, what was probably meant."""
+    ours = (name for name in names if name[:7].upper() == "TASKDB_")
+    known = [name for name in SETTINGS if name.startswith("TASKDB_")]
+    return [
+        f"{brief(name)} in {origin} is no setting of taskdb"
+        + (f"; did you mean {meant}?" if (meant := likely(name, known)) else "")
+        for name in sorted(ours)
+        if name not in SETTINGS and name not in _OF_OUR_TESTS
+    ]
+
+
 def read_settings(kind: Callable[..., T], values: Mapping[str, str], prefix: str = "", **given: object) -> T:
     """Return a dataclass of settings. The variable TASKDB_{prefix}NAME sets its field `name`.
 
@@ -76,6 +101,7 @@ SETTINGS: Mapping[str, Setting] = {
     "DATABASE_URL": Setting("the same as `TASKDB_DATABASE_URL`, read if that is not set"),
     "DATABASE_URL_UNPOOLED": Setting("the same as `TASKDB_DIRECT_URL`, for `DATABASE_URL`"),
     "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`"),
+    "TASKDB_PROFILE": Setting("the [profile](docs/settings.md#profiles); the other variables win over it"),
     "TASKDB_SCHEMA": Setting(
         "the same as `--schema`: the [PostgreSQL schema](docs/postgresql.md#schemas) of the tables",
         default="the first of the search path",
@@ -127,3 +153,14 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_DEBUG": Setting("`1` is the same as `--debug`"),
 }
 """Every variable that taskdb reads. The names without TASKDB_ are those that Neon and others use."""
+
+ONLY_IN_ENVIRONMENT = frozenset({"TASKDB_ENV_FILE", "TASKDB_DEBUG"})
+
+KEYS = {
+    name.removeprefix("TASKDB_").lower(): name
+    for name in SETTINGS
+    if name.startswith("TASKDB_") and name not in ONLY_IN_ENVIRONMENT | {"TASKDB_PROFILE"}
+}
+"""The variable of each setting that a profile may have, by its name there."""
+
+_OF_OUR_TESTS = frozenset({"TASKDB_SOAK", "TASKDB_TEST_DATABASE_URL", "TASKDB_RECORD_FACTS"})

@@ -236,7 +236,7 @@ def prompt(taskdb, url):
     add_task(database)
     words = command("user", "delete", "1")
     child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60)
-    child.expect_exact("Delete ann@example.com and 1 task? [y/N] ")
+    child.expect_exact(f"Delete ann@example.com and 1 task in {url.database}? [y/N] ")
     yield child
     child.close(force=True)
 
