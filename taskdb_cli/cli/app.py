@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from taskdb_cli import __version__
-from taskdb_cli.cli import backup, health, migrate, restore, serve, stats, task, token, user
+from taskdb_cli.cli import backup, config, health, migrate, restore, serve, stats, task, token, user
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.completion import complete_profiles
 from taskdb_cli.cli.context import invocation
@@ -37,6 +37,7 @@ app.command(
 app.add_typer(token.app, name="token")
 app.command(epilog="taskdb stats\ntaskdb stats --user ann@example.com")(stats.stats)
 app.command(epilog=("taskdb health\ntaskdb health --only connections -o nagios --timeout 10"))(health.health)
+app.command(epilog="taskdb config\ntaskdb --profile prod config --check")(config.config)
 app.command(epilog="taskdb serve\ntaskdb serve --port 8080")(serve.serve)
 
 

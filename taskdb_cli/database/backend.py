@@ -47,6 +47,8 @@ class Backend(ABC):
 
     dialect: ClassVar[str]
     """SQLAlchemy's name of the engine."""
+    engine_name: ClassVar[str]
+    """The name of the engine as people write it."""
     read_options: ClassVar[Mapping[str, Any]] = {}
     """Execution options of a transaction that only reads."""
     write_options: ClassVar[Mapping[str, Any]]
@@ -84,6 +86,10 @@ class Backend(ABC):
     @abstractmethod
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
         """Return a value that only this database has, whatever its name; None if it is missing."""
+
+    @abstractmethod
+    def size(self, connection: Connection) -> int:
+        """Return how many bytes the database takes."""
 
     def file(self) -> Path | None:
         """Return the path of the database file, which may be missing; None for a database on a server."""

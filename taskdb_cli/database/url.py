@@ -1,6 +1,6 @@
 """URLs of databases of both engines."""
 
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -51,6 +51,18 @@ def _read(text: str) -> URL:
     if min(written) < " ":
         raise ValueError("a control character, which no name holds")
     return url
+
+
+def shown(url: URL) -> str:
+    """Return a URL as people write it, with *** for its password and for the secrets in its query."""
+    if not _is_server(url):
+        return url.render_as_string()
+    # Few commands show a URL.
+    from taskdb_cli.text.passwords import HIDDEN, SECRET
+
+    query = {name: HIDDEN if SECRET.search(name) else value for name, value in url.query.items()}
+    text = url.set(drivername="postgresql", query=query).render_as_string()
+    return text.replace(quote(HIDDEN), HIDDEN)
 
 
 def without_pooler(url: URL) -> URL:

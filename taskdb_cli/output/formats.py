@@ -67,6 +67,7 @@ ARCHIVES = View(
 )
 CONTENTS = View(("table", "rows", "bytes", "sha256"))
 DECISIONS = View(("archive", "taken_at", "size", "keep", "reasons"), narrow=("archive", "keep", "reasons"))
+SETTINGS_IN_USE = View(("name", "variable", "value", "source", "origin"), ("name", "value", "origin"))
 REVISIONS = View(("revision", "date", "applied", "message"))
 
 

@@ -10,6 +10,8 @@ _TOKEN = re.compile(r"(?<=taskdb_)[\w-]{43}(?![\w-]|\.\d{6}Z)")
 
 # The query of a URL, a connection string of libpq, a shell, or a mapping of Python or JSON.
 _KEY = r"(?:password|passwd|pwd|oauth_client_secret|scram_client_key|scram_server_key)"
+SECRET = re.compile(f"(?i){_KEY}")
+"""Finds the name of a parameter whose value is secret."""
 _QUERY = re.compile(rf"(?i)(?<=[?&;])(?P<name>\w{{0,20}}{_KEY}=)[^&]*")
 # A quote that is escaped or inside a word does not end the value.
 _PARAMETER = re.compile(

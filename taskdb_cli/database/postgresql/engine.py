@@ -56,6 +56,7 @@ class PostgreSQL(Backend):
     """A database on a server."""
 
     dialect = "postgresql"
+    engine_name = "PostgreSQL"
     read_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_READING}
     write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
     error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, psycopg.Error)
@@ -202,6 +203,10 @@ class PostgreSQL(Backend):
     def lock_table(self, connection: Connection, table: Table) -> None:
         """Take the lock that writers wait for, but not those who only lock rows."""
         connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
+
+    def size(self, connection: Connection) -> int:
+        """Ask the server."""
+        return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""

@@ -25,7 +25,7 @@ from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import schema
 from taskdb_cli.database.sqlite.connection import open_file, raw_connection
-from taskdb_cli.database.sqlite.files import make_file, require_file
+from taskdb_cli.database.sqlite.files import make_file, require_file, sidecars
 from taskdb_cli.database.sqlite.url import FORM
 from taskdb_cli.errors import InvalidConfiguration, TaskdbError
 
@@ -45,6 +45,7 @@ class SQLite(Backend):
     """A database in a file of this machine."""
 
     dialect = "sqlite"
+    engine_name = "SQLite"
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
     # There is no server to wait for: more threads would wait for Python's lock, which costs a third of the
     # requests per second.
@@ -116,6 +117,11 @@ class SQLite(Backend):
             found = self.path.stat()
             return found.st_dev, found.st_ino
         return None
+
+    def size(self, connection: object) -> int:
+        """Return the bytes of the file and of those beside it."""
+        files = [self.file(), *sidecars(self.file())]
+        return sum(path.stat().st_size for path in files if path.exists())
 
     def file(self) -> Path:
         """Return the path without symbolic links."""

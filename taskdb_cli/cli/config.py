@@ -1,0 +1,229 @@
+"""taskdb config: say which settings count, where each comes from, and which database is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taskdb_cli.cli.context import invocation
+from taskdb_cli.cli.options import with_option_groups
+from taskdb_cli.cli.output import Output, show_json, show_records
+from taskdb_cli.errors import DatabaseMissing, HomeMissing, InvalidConfiguration, SchemaBehind, TaskdbError
+from taskdb_cli.output.formats import SETTINGS_IN_USE, Format
+from taskdb_cli.text.escaping import hide_secrets
+
+if TYPE_CHECKING:
+    from taskdb_cli.config import Settings
+    from taskdb_cli.database import Database
+    from taskdb_cli.services.config import About
+    from taskdb_cli.system.layers import Layer, Layers
+
+HASTY = {"connect_timeout": 10, "statement_timeout": 10, "lock_timeout": 5}
+"""Seconds that the database is waited for at most."""
+
+
+@with_option_groups
+def config(
+    ctx: typer.Context,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 2 if a setting is wrong or the database cannot be reached.")
+    ] = False,
+    output: Output,
+) -> None:
+    """Show each setting and where it comes from, and the database that is used."""
+    run = invocation(ctx)
+    report = Report(run.options, bool(ctx.find_root().params.get("debug")))
+    if check:
+        report.check_profiles()
+    match output.format_for(sys.stdout):
+        case Format.TABLE:
+            from taskdb_cli.output.config import print_config
+
+            print_config(report.record(), sys.stdout)
+        case Format.JSON:
+            show_json(report.record())
+        case _:
+            show_records([*report.rows, *report.facts], SETTINGS_IN_USE, output)
+    if check and report.troubles:
+        first, *others = report.troubles
+        raise InvalidConfiguration("; ".join([first.message, *(each.message for each in others)]), first.hint)
+    for trouble in report.troubles:
+        run.say(f"trouble: {trouble.message}" + (f" ({trouble.hint})" if trouble.hint else ""))
+
+
+@dataclass
+class Report:
+    """All settings of a run, with the database that they name, and what is wrong with either."""
+
+    options: dict[str, Any]
+    """The global options of the run."""
+    debug: bool = False
+    troubles: list[TaskdbError] = field(default_factory=list)
+    layers: Layers = field(init=False)
+    settings: Settings | None = None
+    """None if a command would not run with them."""
+    database: Database | None = None
+    about: About | None = None
+    """None if the database was not reached."""
+    problem: TaskdbError | None = None
+    """Why it was not, or what is wrong with its schema."""
+
+    def __post_init__(self) -> None:
+        """Read the settings, and look at the database that they name."""
+        from taskdb_cli.config import settings_of
+        from taskdb_cli.system.layers import find_layers
+
+        failures: list[InvalidConfiguration] = []
+        given = {name: self.options[name] for name in ("database_url", "profile", "env_file")}
+        self.layers = find_layers(os.environ, **given, failures=failures)
+        self.troubles += failures
+        self.troubles += [InvalidConfiguration(each) for each in self.layers.warnings]
+        if failures:
+            # The settings that are left may name another database than a command would use.
+            self.problem = failures[0]
+            return
+        try:
+            given = {
+                name: self.options[name] for name in ("database_url", "schema", "log_file", "log_format")
+            }
+            self.settings = settings_of(self.layers, **given)
+            _check_texts(self.settings)
+            self._look(self.settings)
+        except TaskdbError as exc:
+            self.problem = exc
+        if self.problem and not isinstance(self.problem, (DatabaseMissing, SchemaBehind)):
+            # A migration makes and upgrades a database, so that is no trouble.
+            self.troubles.append(self.problem)
+
+    def _look(self, settings: Settings) -> None:
+        from taskdb_cli.services.config import describe
+
+        given = settings.options
+        limits: dict[str, Any] = {
+            name: min(getattr(given, name) or most, most) for name, most in HASTY.items()
+        }
+        self.database = replace(settings, options=replace(given, **limits, retry_budget=0)).database()
+        self.about = describe(self.database)
+        self.problem = self.about.problem
+
+    def check_profiles(self) -> None:
+        """Look at every profile, also at those that are not used."""
+        for name in self.layers.profiles.tables:
+            try:
+                self.layers.profiles.get(name, "")
+            except InvalidConfiguration as exc:
+                if exc.message not in [each.message for each in self.troubles]:
+                    self.troubles.append(exc)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every setting as a record."""
+        from taskdb_cli.system.environment import KEYS, ONLY_IN_ENVIRONMENT
+
+        found = []
+        for variable in (*KEYS.values(), "TASKDB_PROFILE", *sorted(ONLY_IN_ENVIRONMENT)):
+            name = variable.removeprefix("TASKDB_").lower()
+            value, source, origin = self._setting(name, variable)
+            text = None if value in (None, "") else hide_secrets(str(value))
+            found.append(
+                {"name": name, "variable": variable, "value": text, "source": source, "origin": origin}
+            )
+        return found
+
+    def _setting(self, name: str, variable: str) -> tuple[object, str, str]:
+        """Return the value of a setting, the kind of place that it comes from, and that place."""
+        from taskdb_cli.config import data_directory, default_of
+
+        layers, given = self.layers, self.options.get(name)
+        if name in ("database_url", "direct_url"):
+            return self._address(name)
+        if name == "profile":
+            profile = layers.profile.name if layers.profile else None
+            return profile, layers.choice or "default", layers.chosen_by
+        if given is not None:
+            return given, "option", f"--{name.replace('_', '-')}"
+        if name == "debug" and self.debug:
+            return 1, "option", "--debug"
+        if name in ("env_file", "debug"):
+            known = layers.dotenv.path if name == "env_file" else os.environ.get(variable)
+            return known, *(("environment", "environment") if os.environ.get(variable) else ("default", ""))
+        if variable in (values := layers.values()):
+            text, layer = values[variable]
+            return text, *self._place(layer)
+        if name == "backup_dir":
+            with suppress(HomeMissing):
+                return data_directory(variable) / "backups", "default", ""
+        value = self.settings.options.pooled if self.settings and name == "pooled" else default_of(variable)
+        return int(value) if isinstance(value, bool) else value, "default", ""
+
+    def _address(self, name: str) -> tuple[object, str, str]:
+        from taskdb_cli.database.url import shown
+        from taskdb_cli.system.layers import ADDRESSES
+
+        value = shown(getattr(self.settings, name)) if self.settings else None
+        if self.options["database_url"] is not None:
+            source, origin, direct = "option", "--database-url", False
+        elif layer := next((each for each in self.layers.layers if each.address), None):
+            source, origin = self._place(layer)
+            direct = ADDRESSES[layer.address or ""] in layer.values
+        else:
+            source, origin, direct = "default", "", False
+        return value, source, origin if direct or name == "database_url" else "from database_url"
+
+    def _place(self, layer: Layer) -> tuple[str, str]:
+        return layer.kind, layer.origin.removeprefix("the ")
+
+    @cached_property
+    def facts(self) -> list[dict[str, Any]]:
+        """What is known of the database, as records like those of settings."""
+        known = {f"database.{name}": value for name, value in self.record()["database"].items()}
+        names = SETTINGS_IN_USE.fields
+        return [dict.fromkeys(names) | {"name": name, "value": value} for name, value in known.items()]
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as JSON has it."""
+        layers, about = self.layers, self.about
+        used = layers.profile.name if layers.profile and layers.is_its_database else None
+        guard = self.settings.protector_of(self.database) if self.settings and self.database else None
+        return {
+            "settings": self.rows,
+            "database": {
+                "place": self.database and self.database.backend.place,
+                "profile": used,
+                "protected_by": guard,
+                "engine": about and about.engine,
+                "version": about and about.version,
+                "size": about and about.size,
+                "revision": about and about.revision,
+                "newest_revision": about and about.head,
+                "problem": self.problem and hide_secrets(self.problem.message),
+            },
+            "files": {"profiles": _text(layers.profiles.path), "dotenv": _text(layers.dotenv.path)},
+            "profiles": list(layers.profiles.tables),
+            "troubles": [
+                {"message": hide_secrets(each.message), "hint": hide_secrets(each.hint)}
+                for each in self.troubles
+            ],
+        }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else hide_secrets(str(path))
+
+
+def _check_texts(settings: Settings) -> None:
+    """Raise InvalidInput for a setting that only some commands read."""
+    from taskdb_cli.backup.directory import check_label
+    from taskdb_cli.health.registry import parse_limits
+
+    parse_limits(settings.health_limits)
+    if settings.backup_label:
+        check_label(settings.backup_label)
