@@ -53,6 +53,7 @@ BACKUPS = (
 )
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -k 'not postgresql'"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
+PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 
 TASK = "taskdb_cli/services/task.py"
 USER = "taskdb_cli/services/user.py"
@@ -180,6 +181,15 @@ MUTANTS = (
     Mutant(f"{BACKUP}/retention.py", " if entry.taken_at > now else None", " if False else None", RETENTION),
     Mutant(f"{BACKUP}/retention.py", " and period not in kept:", ":", RETENTION),
     Mutant(f"{BACKUP}/ownership.py", " and label not in self._claimed", "", RETENTION),
+    # Settings, and what a protected profile asks for.
+    Mutant("taskdb_cli/system/layers.py", '{"option": 0, "environment": 1}', '{"option": 1}', PROFILES),
+    Mutant("taskdb_cli/system/layers.py", "if not is_its_database:", "if False:", PROFILES),
+    Mutant("taskdb_cli/system/profiles.py", "S_IROTH) and _holds_password(text):", "0) and False:", PROFILES),
+    Mutant("taskdb_cli/cli/context.py", "return yes and guard is None", "return yes", PROTECTED),
+    Mutant(
+        "taskdb_cli/cli/context.py", "answer != guard if guard else", "not answer if guard else", PROTECTED
+    ),
+    Mutant("taskdb_cli/config.py", "if table.get(PROTECTED) is not True:", "if True:", PROTECTED),
     # Migrations.
     Mutant(MIGRATE, "if not even_ahead:", "if False:", MIGRATIONS),
     Mutant(MIGRATE, "if before and _holds_rows(observer):", "if False:", MIGRATIONS),
