@@ -118,7 +118,7 @@ def settings_of(
     log_format: str | None = None,
 ) -> Settings:
     """Return the settings that options and layers say; raise as `load_settings` does."""
-    url, direct_url = _choose_urls(database_url, layers)
+    url, direct_url = choose_urls(database_url, layers)
     values = layers.values()
     # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*ADDRESSES, *ADDRESSES.values()}
@@ -165,7 +165,7 @@ def _whereabouts(url: URL) -> object:
     return backend.file() or backend.place
 
 
-def _choose_urls(option: str | None, layers: Layers) -> tuple[URL, URL]:
+def choose_urls(option: str | None, layers: Layers) -> tuple[URL, URL]:
     """Return the database's URL and its direct one, both from the first layer that names a database.
 
     They are never mixed from two layers: what is restored must be what is read.

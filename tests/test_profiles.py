@@ -279,7 +279,7 @@ def test_an_unknown_variable_is_warned_of(bare_taskdb, monkeypatch, variable, me
         warning, error = bare_taskdb("user", "list", expect=MISSING).err.splitlines()
         assert warning.startswith(f"warning: {variable} in the ")
         assert place in warning
-        assert (f"did you mean {meant}?" if meant else "is no setting of taskdb") in warning
+        assert (f"did you mean {meant}?" if meant else "is not a setting of taskdb") in warning
         assert CANARY not in warning
         assert error.startswith("error: ")
         assert bare_taskdb("-q", "user", "list", expect=MISSING).err == f"{error}\n"

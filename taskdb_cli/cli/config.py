@@ -68,6 +68,8 @@ class Report:
     debug: bool = False
     troubles: list[TaskdbError] = field(default_factory=list)
     layers: Layers = field(init=False)
+    incomplete: bool = False
+    """Whether a file of settings was refused."""
     settings: Settings | None = None
     """None if a command would not run with them."""
     database: Database | None = None
@@ -86,6 +88,7 @@ class Report:
         self.layers = find_layers(os.environ, **given, failures=failures)
         self.troubles += failures
         self.troubles += [InvalidConfiguration(each) for each in self.layers.warnings]
+        self.incomplete = bool(failures)
         if failures:
             # The settings that are left may name another database than a command would use.
             self.problem = failures[0]
@@ -147,35 +150,43 @@ class Report:
             return self._address(name)
         if name == "profile":
             profile = layers.profile.name if layers.profile else None
-            return profile, layers.choice or "default", layers.chosen_by
+            return profile, layers.choice or "default", layers.chosen_by or "default"
         if given is not None:
             return given, "option", f"--{name.replace('_', '-')}"
         if name == "debug" and self.debug:
             return 1, "option", "--debug"
         if name in ("env_file", "debug"):
             known = layers.dotenv.path if name == "env_file" else os.environ.get(variable)
-            return known, *(("environment", "environment") if os.environ.get(variable) else ("default", ""))
+            return known, *(
+                ("environment", "environment") if os.environ.get(variable) else ("default", "default")
+            )
         if variable in (values := layers.values()):
             text, layer = values[variable]
             return text, *self._place(layer)
         if name == "backup_dir":
             with suppress(HomeMissing):
-                return data_directory(variable) / "backups", "default", ""
+                return data_directory(variable) / "backups", "default", "default"
         value = self.settings.options.pooled if self.settings and name == "pooled" else default_of(variable)
-        return int(value) if isinstance(value, bool) else value, "default", ""
+        return int(value) if isinstance(value, bool) else value, "default", "default"
 
     def _address(self, name: str) -> tuple[object, str, str]:
+        from taskdb_cli.config import choose_urls
         from taskdb_cli.database.url import shown
         from taskdb_cli.system.layers import ADDRESSES
 
-        value = shown(getattr(self.settings, name)) if self.settings else None
+        value = "not known" if self.incomplete else "not usable"
+        with suppress(InvalidConfiguration):
+            if not self.incomplete:
+                value = shown(choose_urls(self.options["database_url"], self.layers)[name == "direct_url"])
         if self.options["database_url"] is not None:
             source, origin, direct = "option", "--database-url", False
         elif layer := next((each for each in self.layers.layers if each.address), None):
             source, origin = self._place(layer)
+            if layer.address == "DATABASE_URL":
+                origin += ", DATABASE_URL"
             direct = ADDRESSES[layer.address or ""] in layer.values
         else:
-            source, origin, direct = "default", "", False
+            source, origin, direct = "default", "default", False
         return value, source, origin if direct or name == "database_url" else "from database_url"
 
     def _place(self, layer: Layer) -> tuple[str, str]:
@@ -205,6 +216,7 @@ class Report:
                 "revision": about and about.revision,
                 "newest_revision": about and about.head,
                 "problem": self.problem and hide_secrets(self.problem.message),
+                "hint": self.problem and (hide_secrets(self.problem.hint) or None),
             },
             "files": {"profiles": _text(layers.profiles.path), "dotenv": _text(layers.dotenv.path)},
             "profiles": list(layers.profiles.tables),

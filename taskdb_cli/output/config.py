@@ -44,7 +44,7 @@ def _database(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         at = found["revision"] or "none"
         yield "Revision", f"{at}, the newest" if at == newest else f"{at}; the newest is {newest}"
     if found["problem"]:
-        yield "Problem", found["problem"]
+        yield "Problem", found["problem"] + (f" ({found['hint']})" if found["hint"] else "")
 
 
 def _print(console: Console, names: tuple[str, ...], rows: Iterable[tuple[str | None, ...]]) -> None:

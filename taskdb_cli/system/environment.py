@@ -68,7 +68,7 @@ def unknown_variables(names: Iterable[str], origin: str) -> list[str]:
     ours = (name for name in names if name[:7].upper() == "TASKDB_")
     known = [name for name in SETTINGS if name.startswith("TASKDB_")]
     return [
-        f"{brief(name)} in {origin} is no setting of taskdb"
+        f"{brief(name)} in {origin} is not a setting of taskdb"
         + (f"; did you mean {meant}?" if (meant := likely(name, known)) else "")
         for name in sorted(ours)
         if name not in SETTINGS and name not in _OF_OUR_TESTS

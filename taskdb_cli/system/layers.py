@@ -16,7 +16,7 @@ from taskdb_cli.system.profiles import Profile, ProfilesFile, read_profiles_file
 ADDRESSES = {"TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
 """The variables that name a database, each with that of its direct address."""
 
-_OF_ONE_DATABASE = frozenset({"TASKDB_SCHEMA", "TASKDB_POOLED", "TASKDB_BACKUP_LABEL"})
+_OF_ONE_DATABASE = frozenset({"TASKDB_SCHEMA", "TASKDB_POOLED", "TASKDB_BACKUP_LABEL", "TASKDB_USER"})
 """What a profile says about its own database, and not about another one."""
 
 

@@ -165,4 +165,4 @@ def _text(where: str, value: object, setting: Setting) -> str:
 def _unknown(where: str, key: str, known: list[str]) -> InvalidConfiguration:
     meant = likely(key, known)
     hint = f"did you mean {meant}?" if meant else f"it may be {', '.join(sorted(known))}"
-    return InvalidConfiguration(f"{where} is no setting", hint)
+    return InvalidConfiguration(f"{where} is not a setting", hint)
