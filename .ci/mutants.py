@@ -35,6 +35,7 @@ class Mutant(NamedTuple):
 
 
 TASKS = "tests/services/test_task.py -k sqlite"
+BULKS = "tests/services/test_bulk.py -k sqlite"
 USERS = "tests/services/test_user.py -k sqlite"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
 LISTS = "tests/services/listing -k sqlite"
@@ -55,7 +56,7 @@ RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 
-TASK = "taskdb_cli/services/task.py"
+TASK, BULK = "taskdb_cli/services/task.py", "taskdb_cli/services/bulk.py"
 USER = "taskdb_cli/services/user.py"
 LISTING = "taskdb_cli/services/listing"
 TIMES = "taskdb_cli/times.py"
@@ -105,6 +106,7 @@ MUTANTS = (
     Mutant(USER, '"version": Task.version + 1, ', "", USERS),
     # Locks, and their order.
     Mutant(TASK, "    lock_tasks(session, wanted)\n    changed", "    changed", LOCKS),
+    Mutant(BULK, "query.with_for_update()", "query", LOCKS),
     Mutant(TASK, "    if len(wanted) > 1:\n        lock_tasks(session, wanted)\n", "", LOCKS),
     Mutant(TASK, ".order_by(_tasks.c.id).with_for_update()", ".with_for_update()", LOCKS),
     Mutant(TASK, "order_by(_tasks.c.id).with_for", "order_by(_tasks.c.id.desc()).with_for", LOCKS),
@@ -123,7 +125,10 @@ MUTANTS = (
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/users.py", "        lock_table(session, users)\n", "", IMPORTS),
     # All or nothing, and who may.
-    Mutant(TASK, "if missing := [id for id in wanted if id not in found]:", "if not found:", TASKS),
+    Mutant(TASK, "    if missing:\n", "    if not wanted:\n", TASKS),
+    Mutant(BULK, "seal != shown.seal", "False", BULKS),
+    Mutant(BULK, "query = query.where(_tasks.id <= shown.last)", "pass", BULKS),
+    Mutant(BULK, "or_(false(), *change.differences.values())", "_tasks.id > 0", BULKS),
     Mutant(TASK, "or_(*differs.values())", "_tasks.c.id > 0", TASKS),
     Mutant(TASK, 'case((differs["status"], completed), else_=_tasks.c.completed_at)', "completed", TASKS),
     Mutant(USER, "if heir is not None and heir.id in users:", "if False:", USERS),

@@ -86,11 +86,12 @@ class UserNotFound(NotFound):
 
 
 class TaskNotFound(NotFound):
-    """No task has one of these ids."""
+    """No task has one of these ids, or any of a range of them."""
 
-    def __init__(self, ids: Iterable[int]) -> None:
-        missing = [brief(id) for id in ids]
-        noun = "task" if len(missing) == 1 else "tasks"
+    def __init__(self, ids: Iterable[int | range]) -> None:
+        ids = [*ids]
+        missing = [brief(f"{id[0]}-{id[-1]}" if isinstance(id, range) else id) for id in ids]
+        noun = "tasks" if len(ids) > 1 or isinstance(ids[0], range) else "task"
         super().__init__(f"{noun} {', '.join(missing)} not found", "'taskdb task list' shows the tasks")
 
 
@@ -164,6 +165,14 @@ class StaleVersion(Conflict):
     def __init__(self, noun: str, id: int | None, *, expected: int | str, current: int) -> None:
         hint = f"look at it again with 'taskdb {noun} show {id}'"
         super().__init__(f"{noun} {id} is at version {current}, not {brief(expected)}", hint)
+
+
+class MatchesChanged(Conflict):
+    """Other tasks match than those that a person was shown, or one of them has changed since."""
+
+    def __init__(self) -> None:
+        message = "the tasks that match have changed since they were shown; nothing was changed"
+        super().__init__(message, "run it again to see them as they are now")
 
 
 class TargetNotEmpty(Conflict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import partial, wraps
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from taskdb_cli.services.listing.cursor import ListRequest
 
 
+# int() itself refuses some thousands of digits.
+_ID = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
+_RANGE = re.compile(r"(\d{1,4000})-(\d{1,4000})", re.ASCII)
+WIDEST_RANGE = 10_000
+"""How many ids a range may span."""
+
+
 def optional(help: str, **more: Any) -> Any:
     """Return an option that has no default to show."""
     return typer.Option(help=help, show_default=False, **more)
@@ -39,14 +47,47 @@ def _note_confirmation(ctx: typer.Context, name: str | None) -> str | None:
     return name
 
 
+def parse_ids(word: str) -> list[int | range]:
+    """Return the ids of one word, such as `7`, `1,2,7` or `3-9`. Raise ValueError for anything else."""
+    ids: list[int | range] = []
+    for part in word.removesuffix(",").split(","):
+        if match := _RANGE.fullmatch(part):
+            first, last = int(match[1]), int(match[2])
+            if not 0 <= last - first < WIDEST_RANGE:
+                raise ValueError(f"{brief(part)!r} must be a range of 1 to {WIDEST_RANGE:,} ids")
+            ids.append(range(first, last + 1))
+        elif _ID.fullmatch(part):
+            ids.append(int(part))
+        else:
+            raise ValueError(f"{brief(part)!r} is no id; ids are given as 7, 1,2,7 or 3-9")
+    return ids
+
+
+def parse_users(word: str) -> list[str | range]:
+    """Return the users of one word: an e-mail address, or ids as `parse_ids` reads them."""
+    if not re.fullmatch(r"\d[\d,-]*", word, re.ASCII):
+        return [word]
+    return [id if isinstance(id, range) else str(id) for id in parse_ids(word)]
+
+
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help="An id or an e-mail address.", autocompletion=complete_users)
 ]
 UserArguments = Annotated[
-    list[str],
-    typer.Argument(metavar="USER...", help="Ids or e-mail addresses.", autocompletion=complete_users),
+    list[Any],
+    typer.Argument(
+        metavar="USER...",
+        help="E-mail addresses, or ids: 7, 1,2,7 or 3-9.",
+        parser=parse_users,
+        autocompletion=complete_users,
+    ),
 ]
-TaskArguments = Annotated[list[int], typer.Argument(metavar="ID...", help="The ids of tasks.")]
+TaskArguments = Annotated[
+    list[Any] | None,
+    typer.Argument(
+        metavar="ID...", help="The ids of tasks: 7, 1,2,7 or 3-9.", parser=parse_ids, show_default=False
+    ),
+]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
 Confirm = Annotated[
@@ -113,7 +154,7 @@ def _option_of(parameter: Parameter) -> inspect.Parameter:
     if parameter.name == "limit":
         # Either engine can count to the highest limit.
         more = {"help": "How many at most; 0 means all.", "min": 0, "max": 10**9}
-    elif parameter.name == "user":
+    elif parameter.metavar == "USER":
         more["autocompletion"] = complete_users
     elif parameter.choices:
         more["autocompletion"] = complete_words(parameter.choices)

@@ -1,14 +1,17 @@
 """taskdb task: what users have to do."""
 
-from collections.abc import Sequence
+import sys
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
 
 from taskdb_cli import services
-from taskdb_cli.cli import options, transfer
+from taskdb_cli.cli import changes, options, transfer
+from taskdb_cli.cli.answers import answer, due_in_words, is_told, wants_record
+from taskdb_cli.cli.changes import Way, change_tasks, delete_tasks, named
 from taskdb_cli.cli.commands import Commands, HelpfulGroup, TitledCommand
 from taskdb_cli.cli.completion import complete_users, complete_words
 from taskdb_cli.cli.context import Invocation, invocation
@@ -17,15 +20,13 @@ from taskdb_cli.cli.output import (
     FormatOption,
     Output,
     show_count,
-    show_json,
     show_plans,
     show_record,
-    show_records,
 )
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskPriority, TaskStatus
-from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format, Record
-from taskdb_cli.services.listing.query import TASK_QUERY
+from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format
+from taskdb_cli.services.listing.query import TASK_QUERY, TASKS_TO_CHANGE
 from taskdb_cli.times import parse_when
 
 app = Commands(
@@ -35,6 +36,7 @@ app = Commands(
 )
 
 EXPORT = replace(TASK_QUERY, sort="id", more=())
+WHERE = replace(TASKS_TO_CHANGE, prefix="where_")
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,19 @@ class TaskFields:
         optional("2026-12-01, '+3d', 'friday', 'tomorrow 17:00', or 'none'.", metavar="WHEN"),
     ] = None
 
-    def given(self, run: Invocation, **more: object) -> dict[str, object]:
-        """Return the fields that were given, with `more`. The due date 'none' removes it."""
+    def given(self, run: Invocation, output: Output, **more: object) -> dict[str, object]:
+        """Return the fields that were given, with `more`. The due date 'none' removes it.
+
+        How the due date was understood is said here, unless the answer says it.
+        """
         values = {**more, **asdict(self)}
         due = values.pop("due")
         given = {name: value for name, value in values.items() if value is not None}
         if due is not None:
             none = due.strip().lower() == "none"
             given["due_at"] = None if none else parse_when(due, now=run.now, end_of_day=True)
-            run.say_time("due", given["due_at"], deadline=True)
+            if not is_told(output):
+                run.say_time("due", given["due_at"], deadline=True)
         return given
 
 
@@ -93,12 +99,18 @@ def create(
     if if_not_exists and not external_id:
         raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
-    given = TaskCreate.checked(fields.given(run, title=" ".join(words), external_id=external_id))
+    given = TaskCreate.checked(fields.given(run, output, title=" ".join(words), external_id=external_id))
     make = services.task.create_unless_exists if if_not_exists else services.task.create
     record = run.database.write(lambda session: make(session, user, given, now=run.now))
-    if record["created_at"] == run.now:
-        run.did(f"created task {record['id']}", look=f"taskdb task show {record['id']}")
-    show_record(record, TASKS, output)
+    id, made = record["id"], record["created_at"] == run.now
+    if made:
+        run.did(f"created task {id}", look=f"taskdb task show {id}")
+    if is_told(output):
+        due = due_in_words(run, given.due_at)
+        after = (due and f", {due}") if made else " exists already"
+        answer(run, f"{'created ' if made else ''}task {id}", record["title"], after)
+    if wants_record(run, output):
+        show_record(record, TASKS, output)
 
 
 @app.command(
@@ -135,64 +147,114 @@ def list_(
         show_list(run, request, view, output, services.task)
 
 
-@app.command(epilog="taskdb task show 7\ntaskdb task show 7 -o json")
-def show(
-    ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output
-) -> None:
-    """Show one task."""
-    show_record(invocation(ctx).database.read(lambda session: services.task.get(session, id)), TASKS, output)
+@app.command(epilog="taskdb task show 7\ntaskdb task show 7-9 12")
+def show(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
+    """Show tasks with every field."""
+    wanted = [*chain.from_iterable(ids or [])]
+    records = invocation(ctx).database.read(lambda session: services.task.get_all(session, wanted))
+    if output.format_for(sys.stdout) is Format.TABLE:
+        for number, record in enumerate(records):
+            sys.stdout.write("\n" if number else "")
+            show_record(record, TASKS, output)
+    else:
+        changes.show_named(records, wanted, output)
 
 
 @app.command(
-    epilog=("taskdb task update 7 --due 'next monday'\ntaskdb task update 7 8 --priority high --due none")
+    epilog=(
+        "taskdb task update 7 --due 'next monday'\n"
+        "taskdb task update --where-user ann@example.com --where-status open --user bob@example.com"
+    )
 )
 def update(
     ctx: typer.Context,
-    ids: options.TaskArguments,
+    ids: options.TaskArguments = None,
     *,
     title: Annotated[str | None, optional("A new title.")] = None,
     fields: TaskFields,
     user: Annotated[str | None, optional_user("A new owner.")] = None,
     if_version: options.IfVersion = None,
+    where: Annotated[dict[str, Any], WHERE],
+    way: Way,
     output: Output,
 ) -> None:
     """Change tasks, all or nothing; what is not named stays."""
-    given = fields.given(invocation(ctx), title=title)
-    _change(ctx, ids, given, output, owner=user, if_version=if_version)
+    run = invocation(ctx)
+    tasks, values = named(run, ids, WHERE, where), fields.given(run, output, title=title)
+    change_tasks(
+        run,
+        changes.UPDATE,
+        tasks,
+        values,
+        owner=user,
+        if_version=if_version,
+        output=output,
+        way=way,
+        after=due_in_words(run, values.get("due_at")),
+    )
 
 
-@app.command(epilog="taskdb task start 7\ntaskdb task start 7 8")
-def start(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
+@app.command(epilog="taskdb task start 7\ntaskdb task start 7,8 12-15")
+def start(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
     """Mark tasks as in progress, all or nothing."""
-    _change(ctx, ids, {"status": TaskStatus.IN_PROGRESS}, output)
+    _set_status(ctx, changes.START, ids, where, way=way, output=output)
 
 
-@app.command(epilog="taskdb task done 7\ntaskdb task done 7 8 9")
-def done(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
+@app.command(epilog="taskdb task done 7 8 9\ntaskdb task done --user ann@example.com --status in_progress")
+def done(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
     """Mark tasks as done, all or nothing.
 
     A task that is done already keeps its time.
     """
-    _change(ctx, ids, {"status": TaskStatus.DONE}, output)
+    _set_status(ctx, changes.DONE, ids, where, way=way, output=output)
 
 
-@app.command(epilog="taskdb task reopen 7\ntaskdb task reopen 7 8")
-def reopen(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
+@app.command(epilog="taskdb task reopen 7\ntaskdb task reopen --status cancelled --user ann@example.com")
+def reopen(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
     """Mark tasks as to do again, all or nothing."""
-    _change(ctx, ids, {"status": TaskStatus.TODO}, output)
+    _set_status(ctx, changes.REOPEN, ids, where, way=way, output=output)
 
 
-@app.command(epilog="taskdb task cancel 7\ntaskdb task cancel 7 8")
-def cancel(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> None:
+@app.command(epilog="taskdb task cancel 7\ntaskdb task cancel --overdue --due-before -90d --dry-run")
+def cancel(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
     """Mark tasks as cancelled, all or nothing."""
-    _change(ctx, ids, {"status": TaskStatus.CANCELLED}, output)
+    _set_status(ctx, changes.CANCEL, ids, where, way=way, output=output)
 
 
 @app.command(epilog="taskdb task delete 7\ntaskdb task delete 7 8 --dry-run")
 def delete(
     ctx: typer.Context,
-    ids: options.TaskArguments,
+    ids: options.TaskArguments = None,
     *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
     yes: options.Yes = False,
     confirm: options.Confirm = None,
     dry_run: options.DryRun = False,
@@ -200,16 +262,7 @@ def delete(
 ) -> None:
     """Delete tasks, all or nothing."""
     run = invocation(ctx)
-    if not (dry_run or run.agreed(yes=yes)):
-        records = run.database.read(lambda session: services.task.get_all(session, ids))
-        run.confirm(f"delete {_describe(records)}", yes=yes)
-    gone = run.database.write(lambda session: services.task.remove(session, ids), dry_run=dry_run)
-    run.rows = len(gone)
-    run.say(f"{'would delete' if dry_run else 'deleted'} {_describe(gone)}")
-    if not dry_run:
-        run.did(f"deleted {_describe(gone)}", look="taskdb task list")
-    if output is Format.JSON:
-        show_json({"tasks_deleted": [record["id"] for record in gone], "dry_run": dry_run})
+    delete_tasks(run, named(run, ids, TASKS_TO_CHANGE, where), output, Way(yes, dry_run))
 
 
 @app.command(
@@ -260,23 +313,15 @@ def export(
         transfer.print_export(run.counting(records), TASKS, output)
 
 
-def _change(
-    ctx: typer.Context, ids: list[int], values: dict[str, object], output: Output, **more: Any
+def _set_status(
+    ctx: typer.Context,
+    verb: changes.Verb,
+    ids: list[Any] | None,
+    where: dict[str, Any],
+    *,
+    way: Way,
+    output: Output,
 ) -> None:
-    from taskdb_cli.models.task import TaskUpdate
-
-    run, given = invocation(ctx), TaskUpdate.checked(values)
-    changed = run.database.write(partial(services.task.change, ids=ids, given=given, now=run.now, **more))
-    if updated := [record for record in changed if record["updated_at"] == run.now]:
-        one = f"show {updated[0]['id']}" if len(updated) == 1 else "list"
-        run.did(f"updated {_describe(updated)}", look=f"taskdb task {one}")
-    if len(changed) == 1:
-        show_record(changed[0], TASKS, output)
-    else:
-        show_records(changed, TASKS, output)
-
-
-def _describe(records: Sequence[Record]) -> str:
-    if len(records) == 1:
-        return f"task {records[0]['id']}, {records[0]['title']!r}"
-    return f"{len(records)} tasks ({', '.join(str(record['id']) for record in records)})"
+    run = invocation(ctx)
+    tasks = named(run, ids, TASKS_TO_CHANGE, where)
+    change_tasks(run, verb, tasks, {"status": verb.status}, output=output, way=way)

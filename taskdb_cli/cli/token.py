@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from taskdb_cli import services
+from taskdb_cli.cli.answers import answer, is_told
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import optional, optional_user
@@ -69,7 +70,11 @@ def create(
     if bare:
         whose = f"what is {made['user']}'s" if made["user"] else "everything"
         until = f" until {timestamp(expires_at)}" if expires_at else ""
-        run.say(f"{made['name']} may {scope} {whose}{until}; the token is not shown again")
+        may = f"may {scope} {whose}{until}; the token is not shown again"
+        if is_told(output):
+            answer(run, f"created token {made['id']}", made["name"], f", which {may}")
+        else:
+            run.say(f"{made['name']} {may}")
 
 
 @app.command("list", epilog="taskdb token list\ntaskdb token list -o json")
@@ -92,7 +97,10 @@ def revoke(
     """
     run = invocation(ctx)
     revoked = run.database.write(lambda session: services.token.revoke(session, token))
-    run.say(f"revoked {revoked['name']}, token {revoked['id']}")
+    if sys.stdout.isatty():
+        answer(run, f"revoked token {revoked['id']}", revoked["name"])
+    else:
+        run.say(f"revoked {revoked['name']}, token {revoked['id']}")
 
 
 def _revoke_unprinted(run: Invocation, id: int, cause: BaseException) -> TaskdbError:

@@ -1,12 +1,14 @@
 """taskdb user: people who own tasks."""
 
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
 
 from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
+from taskdb_cli.cli.answers import answer, is_told, wants_record
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
@@ -44,9 +46,14 @@ def create(
     given = UserCreate.checked({"email": email, "name": name, "is_active": not inactive})
     make = services.user.create_unless_exists if if_not_exists else services.user.create
     user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
-    if user.created_at == run.now:
+    made = user.created_at == run.now
+    if made:
         run.did(f"created user {user.id}", look=f"taskdb user show {user.id}")
-    show_record(user_record(user), USERS, output)
+    if is_told(output):
+        who = f"user {user.id} {user.email}"
+        answer(run, f"created {who}" if made else f"{who} exists already")
+    if wants_record(run, output):
+        show_record(user_record(user), USERS, output)
 
 
 @app.command(
@@ -107,9 +114,14 @@ def update(
     given = UserUpdate.checked({field: value for field, value in values.items() if value is not None})
     change = partial(services.user.change, ref=user, given=given, now=run.now, if_version=if_version)
     changed = run.database.write(change)
-    if changed.updated_at == run.now:
+    written = changed.updated_at == run.now
+    if written:
         run.did(f"updated user {changed.id}", look=f"taskdb user show {changed.id}")
-    show_record(user_record(changed), USERS, output)
+    if is_told(output):
+        who = f"user {changed.id} {changed.email}"
+        answer(run, f"updated {who}" if written else f"{who} was up to date already")
+    if wants_record(run, output):
+        show_record(user_record(changed), USERS, output)
 
 
 @app.command(
@@ -131,14 +143,16 @@ def delete(
     output: FormatOption = None,
 ) -> None:
     """Delete users and their tasks, all or nothing."""
-    run = invocation(ctx)
+    run, refs = invocation(ctx), [*chain.from_iterable(users)]
     if not (dry_run or run.agreed(yes=yes)):
-        preview = partial(services.user.preview_deletion, refs=users, reassign_to=reassign_to)
+        preview = partial(services.user.preview_deletion, refs=refs, reassign_to=reassign_to)
         found = run.database.read(preview)
         run.confirm(f"delete {found.describe()}", yes=yes)
-    remove = partial(services.user.remove, refs=users, now=run.now, reassign_to=reassign_to)
+        # A range may hold other users by now.
+        refs = [str(user.id) for user in found.users]
+    remove = partial(services.user.remove, refs=refs, now=run.now, reassign_to=reassign_to)
     done = run.database.write(remove, dry_run=dry_run)
-    run.say(f"{'would delete' if dry_run else 'deleted'} {done.describe()}")
+    answer(run, f"{'would delete' if dry_run else 'deleted'} {done.describe()}")
     if not dry_run:
         run.did(f"deleted {done.describe()}", look="taskdb user list")
     if output is Format.JSON:

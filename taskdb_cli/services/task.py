@@ -1,11 +1,26 @@
 """Tasks: make, find, change and delete them."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, Self
 
-from sqlalchemy import Select, case, delete, insert, literal, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Select,
+    Update,
+    case,
+    delete,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql import Executable
 from sqlmodel import Session
 
@@ -26,6 +41,34 @@ _tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))
 _owner = select(_users.c.email).where(_users.c.id == literal_column("tasks.user_id")).scalar_subquery()
 _RECORD = [_owner.label("user") if field == "user" else _tasks.c[field] for field in TASK_FIELDS]
 """What INSERT, UPDATE and DELETE return."""
+
+Ids = Sequence[int | range]
+"""Ids of tasks. A range means those of its ids that exist, and at least one."""
+
+IDS_AT_ONCE = 1000
+"""How many ids a statement names: engines limit its parameters."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """New values of fields of tasks, by the names of their columns."""
+
+    values: Mapping[str, Any]
+    owner: str | None
+    """The new owner as the caller named them."""
+
+    @classmethod
+    def of(cls, session: Session, given: TaskUpdate, owner: str | None) -> Self:
+        """Return the change that sets the given fields, and moves tasks to a user; raise UserNotFound."""
+        values = given.model_dump(exclude_unset=True)
+        if owner is not None:
+            values["user_id"] = users.get_id(session, owner)
+        return cls(values, owner)
+
+    @property
+    def differences(self) -> dict[str, ColumnElement[bool]]:
+        """For each value the condition that a task has another one."""
+        return {name: _tasks.c[name].is_distinct_from(value) for name, value in self.values.items()}
 
 
 def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
@@ -74,7 +117,7 @@ def get(session: Session, id: int) -> Record:
     return get_all(session, [id])[0]
 
 
-def get_all(session: Session, ids: Sequence[int]) -> list[Record]:
+def get_all(session: Session, ids: Ids) -> list[Record]:
     """Return the records of these tasks, each once; raise TaskNotFound naming every missing one."""
     return _in_order(ids, _read_tasks(session, _possible(ids)))
 
@@ -93,12 +136,12 @@ def find(
     Raises UserNotFound for a user that the filter names.
     """
     alone = users.to_id(filter.users[0]) if len(filter.users) == 1 else None
-    owners = _owners(session, filter) if alone is None else [alone]
-    query, order = task_query(filter, owners), replace(order, equal=equal_keys(filter))
+    named = owners(session, filter) if alone is None else [alone]
+    query, order = task_query(filter, named), replace(order, equal=equal_keys(filter))
     found = pages.page(session, query, order, limit=limit, after=after, fits=fits)
     if alone is not None and not found.records:
         # A user who has tasks exists, so look the user up only when the page is empty.
-        _owners(session, filter)
+        owners(session, filter)
     return found
 
 
@@ -120,7 +163,7 @@ def explain(
 ) -> list[Plan]:
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
-        return explain_queries(session, [task_count_query(filter, _owners(session, filter))])
+        return explain_queries(session, [task_count_query(filter, owners(session, filter))])
     query, order = _listed(session, filter, order)
     # The later parts of a page run only if the earlier ones do not fill it.
     parts = order.parts(query, after)
@@ -129,12 +172,12 @@ def explain(
 
 def count(session: Session, filter: TaskFilter) -> int:
     """Return how many tasks match; raise UserNotFound."""
-    return int(session.execute(task_count_query(filter, _owners(session, filter))).scalar_one())
+    return int(session.execute(task_count_query(filter, owners(session, filter))).scalar_one())
 
 
 def change(
     session: Session,
-    ids: Sequence[int],
+    ids: Ids,
     given: TaskUpdate,
     *,
     now: datetime,
@@ -146,18 +189,9 @@ def change(
     A task that has the values already is left as it is. Raises TaskNotFound naming every missing
     one, UserNotFound, ExternalIdTaken, or StaleVersion when a task is not at `if_version`.
     """
-    changes = given.model_dump(exclude_unset=True)
-    if owner is not None:
-        changes["user_id"] = users.get_id(session, owner)
+    change = Change.of(session, given, owner)
     wanted = _possible(ids)
-
-    def write() -> dict[int, Record]:
-        with explained(
-            tasks_user_id_external_id_key=ExternalIdTaken(None, owner),
-            tasks_user_id_fkey=UserNotFound(owner),
-        ):
-            return _update_tasks(session, wanted, changes, now=now, version=if_version)
-
+    write = partial(update_tasks, session, wanted, change, now=now, version=if_version)
     if len(wanted) == 1 and (changed := write()):
         return _in_order(ids, changed)
     # Lock first: only while nobody else may change a task can we say why it was left alone.
@@ -171,20 +205,20 @@ def change(
     return records
 
 
-def remove(session: Session, ids: Sequence[int]) -> list[Record]:
+def remove(session: Session, ids: Ids) -> list[Record]:
     """Delete tasks, all or nothing; return what they were. Raises TaskNotFound."""
     wanted = _possible(ids)
     if len(wanted) > 1:
         lock_tasks(session, wanted)
-    statement = delete(_tasks).where(_tasks.c.id.in_(wanted)).returning(*_RECORD)
-    return _in_order(ids, _run(session, statement))
+    return _in_order(ids, delete_tasks(session, wanted))
 
 
 def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
-    return task_query(filter, _owners(session, filter)), replace(order, equal=equal_keys(filter))
+    return task_query(filter, owners(session, filter)), replace(order, equal=equal_keys(filter))
 
 
-def _owners(session: Session, filter: TaskFilter) -> list[int]:
+def owners(session: Session, filter: TaskFilter) -> list[int]:
+    """Return the ids of the users that a filter names; raise UserNotFound."""
     return sorted({users.get_id(session, ref) for ref in filter.users})
 
 
@@ -202,42 +236,78 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
 
 def lock_tasks(session: Session, ids: Sequence[int]) -> None:
     """Lock tasks in the order of their ids, as every writer of several does: two of them cannot deadlock."""
-    session.execute(select(_tasks.c.id).where(_tasks.c.id.in_(ids)).order_by(_tasks.c.id).with_for_update())
+    for some in _at_once(sorted(ids)):
+        session.execute(
+            select(_tasks.c.id).where(_tasks.c.id.in_(some)).order_by(_tasks.c.id).with_for_update()
+        )
 
 
-def _possible(ids: Sequence[int]) -> list[int]:
-    return [id for id in dict.fromkeys(ids) if 0 < id <= MAX_ID]
-
-
-def _in_order(ids: Sequence[int], found: Mapping[int, Record]) -> list[Record]:
-    wanted = list(dict.fromkeys(ids))
-    if missing := [id for id in wanted if id not in found]:
-        raise TaskNotFound(missing)
-    return [found[id] for id in wanted]
-
-
-def _update_tasks(
-    session: Session, ids: Sequence[int], changes: Mapping[str, Any], *, now: datetime, version: int | None
+def update_tasks(
+    session: Session, ids: Sequence[int], change: Change, *, now: datetime, version: int | None = None
 ) -> dict[int, Record]:
     """Change those tasks in which one of the values differs, and which are at the version if one is given.
 
-    Returns the records of the changed ones by id.
+    Returns the records of the changed ones by id. Raises UserNotFound and ExternalIdTaken.
     """
-    if not changes or not ids:
+    changes, differs = change.values, change.differences
+    if not changes:
         return {}
-    differs = {name: _tasks.c[name].is_distinct_from(value) for name, value in changes.items()}
     values: dict[str, Any] = {**changes, "version": _tasks.c.version + 1, "updated_at": now}
     if "status" in changes:
         completed = literal(now if changes["status"] is TaskStatus.DONE else None, _tasks.c.completed_at.type)
         values["completed_at"] = case((differs["status"], completed), else_=_tasks.c.completed_at)
-    conditions = [_tasks.c.id.in_(ids), or_(*differs.values())]
+    conditions = [or_(*differs.values())]
     if version is not None:
         conditions.append(_tasks.c.version == version)
-    return _run(session, update(_tasks).where(*conditions).values(values).returning(*_RECORD))
+    statement = update(_tasks).where(*conditions).values(values).returning(*_RECORD)
+    with explained(
+        tasks_user_id_external_id_key=ExternalIdTaken(None, change.owner),
+        tasks_user_id_fkey=UserNotFound(change.owner),
+    ):
+        return _run_on(session, ids, statement)
+
+
+def delete_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
+    """Delete those of the tasks that exist. Returns what they were by id."""
+    return _run_on(session, ids, delete(_tasks).returning(*_RECORD))
+
+
+def _possible(ids: Ids) -> list[int]:
+    """Return the ids that tasks can have, each once."""
+    each = chain.from_iterable([id] if isinstance(id, int) else id for id in ids)
+    return [id for id in dict.fromkeys(each) if 0 < id <= MAX_ID]
+
+
+def _in_order(ids: Ids, found: Mapping[int, Record]) -> list[Record]:
+    """Return the records in the order of the ids, each once; raise TaskNotFound naming every missing one."""
+    wanted: dict[int, Record] = {}
+    missing: dict[int | range, None] = {}
+    for each in ids:
+        there = [id for id in ([each] if isinstance(each, int) else each) if id in found]
+        if not there:
+            missing[each] = None
+        wanted |= {id: found[id] for id in there}
+    if missing:
+        raise TaskNotFound(missing)
+    return [*wanted.values()]
+
+
+def _at_once(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE))
 
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
-    return _run(session, TASK_RECORDS.where(_tasks.c.id.in_(ids))) if ids else {}
+    return _run_on(session, ids, TASK_RECORDS)
+
+
+def _run_on(
+    session: Session, ids: Sequence[int], statement: Select[Any] | Update | Delete
+) -> dict[int, Record]:
+    """Run a statement that returns records on the tasks with these ids."""
+    found: dict[int, Record] = {}
+    for some in _at_once(ids):
+        found |= _run(session, statement.where(_tasks.c.id.in_(some)))
+    return found
 
 
 def _run(session: Session, statement: Executable) -> dict[int, Record]:

@@ -21,6 +21,9 @@ from taskdb_cli.services.listing.query import UserFilter
 
 _users = User.metadata.tables["users"].c
 
+Refs = Sequence[str | range]
+"""Ids and e-mail addresses of users. A range means those of its ids that exist, and at least one."""
+
 
 @dataclass(frozen=True)
 class Deletion:
@@ -174,7 +177,7 @@ def change(
     return user
 
 
-def preview_deletion(session: Session, refs: Sequence[str], *, reassign_to: str | None = None) -> Deletion:
+def preview_deletion(session: Session, refs: Refs, *, reassign_to: str | None = None) -> Deletion:
     """Return what `remove` would do to how many tasks, without changing anything; raise as it does."""
     users, heir = involved(session, refs, reassign_to)
     owned = col(Task.user_id).in_([user.id for user in users])
@@ -183,14 +186,14 @@ def preview_deletion(session: Session, refs: Sequence[str], *, reassign_to: str 
 
 
 def involved(
-    session: Session, refs: Sequence[str], reassign_to: str | None, *, lock: bool = False
+    session: Session, refs: Refs, reassign_to: str | None, *, lock: bool = False
 ) -> tuple[list[User], User | None]:
     """Return the users whom `remove` would delete and the new owner of their tasks, locked if asked.
 
     Raises UserNotFound, and InvalidInput when the new owner goes too.
     """
     heir = get(session, reassign_to) if reassign_to is not None else None
-    users = {user.id: user for user in (get(session, ref) for ref in refs)}
+    users = {user.id: user for ref in refs for user in _named(session, ref)}
     if heir is not None and heir.id in users:
         raise errors.InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
     if lock:
@@ -200,9 +203,17 @@ def involved(
     return list(users.values()), heir
 
 
-def remove(
-    session: Session, refs: Sequence[str], *, now: datetime, reassign_to: str | None = None
-) -> Deletion:
+def _named(session: Session, ref: str | range) -> Sequence[User]:
+    if isinstance(ref, str):
+        return [get(session, ref)]
+    within = col(User.id).between(min(ref[0], MAX_ID), min(ref[-1], MAX_ID))
+    found = session.exec(select(User).where(within).order_by(col(User.id))).all()
+    if not found:
+        raise errors.UserNotFound(f"{ref[0]}-{ref[-1]}")
+    return found
+
+
+def remove(session: Session, refs: Refs, *, now: datetime, reassign_to: str | None = None) -> Deletion:
     """Delete users with their tasks, or give the tasks to another user first; all or nothing.
 
     The users are locked first, so that no task can be given to them meanwhile.

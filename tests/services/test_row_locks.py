@@ -17,7 +17,8 @@ from taskdb_cli.database import Database
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.models.vocabulary import Existing, TaskStatus
-from taskdb_cli.services import task, user
+from taskdb_cli.services import bulk, task, user
+from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.transfer.tasks import import_tasks
 from tests.conftest import NOW, SERVERS, connect
 from tests.samples import add_task, add_user
@@ -27,6 +28,7 @@ from tests.transfer.test_imports import batch_of, bring_in_users
 pytestmark = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
 
 ANN, BOB, CAROL, DAVE = (f"{name}@example.com" for name in ("ann", "bob", "carol", "dave"))
+MATCHING = TaskFilter(users=["1"])
 
 
 @pytest.fixture(autouse=True)
@@ -70,10 +72,12 @@ def locked_while_waiting(
         partial(task.change, ids=[5, 3, 1], given=TaskUpdate(), now=NOW, owner=BOB),
         partial(task.change, ids=[5, 3, 1], given=TaskUpdate(status=TaskStatus.DONE), now=NOW),
         partial(task.remove, ids=[5, 3, 1]),
+        lambda session: [*bulk.change(session, MATCHING, TaskUpdate(title="Other"), now=NOW)],
+        lambda session: [*bulk.remove(session, MATCHING)],
         partial(user.remove, refs=[ANN], now=NOW),
         partial(user.remove, refs=[ANN], now=NOW, reassign_to=BOB),
     ],
-    ids=["change", "move", "done", "remove", "remove_user", "reassign"],
+    ids=["change", "move", "done", "remove", "change_matching", "remove_matching", "remove_user", "reassign"],
 )
 def test_tasks_are_locked_in_order(url, database, work):
     """While the middle one of three tasks is held, the lowest is locked and the highest is not."""

@@ -99,7 +99,9 @@ class ListRequest(Generic[Filter]):
         for each in query.bound:
             if (value := given.get(each.name)) not in (None, [], each.default):
                 asked[each.name] = value
-        order = Order.parse(given["sort"], TASK_SORT_KEYS if query.filter is TaskFilter else USER_SORT_KEYS)
+        order = Order.parse(
+            given.get("sort", query.sort), TASK_SORT_KEYS if query.filter is TaskFilter else USER_SORT_KEYS
+        )
         after = None
         if given.get("after") is not None:
             after, now = decode(given["after"], asked, order)

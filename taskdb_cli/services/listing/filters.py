@@ -71,12 +71,12 @@ def equal_keys(filter: TaskFilter) -> frozenset[str]:
 
 def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users."""
-    return TASK_RECORDS.where(*_task_conditions(filter, owners))
+    return TASK_RECORDS.where(*task_conditions(filter, owners))
 
 
 def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of how many tasks match."""
-    matching = _task_conditions(filter, owners)
+    matching = task_conditions(filter, owners)
     return select(func.count()).select_from(Task.metadata.tables["tasks"]).where(*matching)
 
 
@@ -94,7 +94,7 @@ def user_count_query(filter: UserFilter) -> Select[Any]:
     return select(func.count()).select_from(User.metadata.tables["users"]).where(*_user_conditions(filter))
 
 
-def _task_conditions(filter: TaskFilter, owners: Collection[int]) -> Iterator[ColumnElement[bool]]:
+def task_conditions(filter: TaskFilter, owners: Collection[int]) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions that must all hold; raise InvalidInput for a search text that cannot match."""
     if owners:
         yield _is_one_of(_tasks.user_id, owners)

@@ -6,7 +6,7 @@ them. `filters` turns the filters into SQL. This module imports no SQLAlchemy an
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
@@ -125,21 +125,26 @@ class ListQuery(Generic[Filter]):
 
     filter: type[Filter]
     sorts: Mapping[str, str]
-    """The sort keys, each with the field of a record that it sorts by."""
+    """The sort keys, each with the field of a record that it sorts by. None: nothing is sorted."""
     sort: str
     """The order of a list that names none."""
     more: tuple[Parameter, ...] = PAGING
     """The parameters that do not change which records there are."""
+    prefix: str = ""
+    """What the names of the filters' parameters begin with."""
 
     @cached_property
     def filters(self) -> dict[str, Parameter]:
         """The fields of the filter that callers can give, each with its parameter."""
         hints = get_type_hints(self.filter, include_extras=True)
-        return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+        found = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+        return {name: replace(each, name=self.prefix + each.name) for name, each in found.items()}
 
     @cached_property
     def bound(self) -> list[Parameter]:
         """The parameters that decide which records there are and in which order: the filters and the sort."""
+        if not self.sorts:
+            return [*self.filters.values()]
         help = f"{', '.join(self.sorts)}; comma-separated, '-' in front for descending."
         return [*self.filters.values(), Parameter("sort", str, help, self.sort, "KEYS", longest=200)]
 
@@ -158,6 +163,9 @@ TASK_QUERY = ListQuery(
     },
     sort="-created",
 )
+TASKS_TO_CHANGE = replace(TASK_QUERY, sorts={}, sort="id", more=())
+"""Which tasks a change is about: the filters of their list."""
+
 USER_QUERY = ListQuery(
     UserFilter,
     sorts={"id": "id", "email": "email", "name": "name", "created": "created_at", "updated": "updated_at"},
