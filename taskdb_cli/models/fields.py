@@ -141,6 +141,14 @@ Moment = Annotated[
 ]
 
 
+_IN_WORDS = {
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid integer": "a whole number",
+}
+"""What pydantic calls a value that was expected, in words for people."""
+
+
 class Given(SQLModel):
     """What a caller gives. A field that is not declared is refused."""
 
@@ -175,7 +183,10 @@ def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{field} is not a known field"
     if kind == "timezone_aware":
         return f"{field} must be a time with a zone, such as 2026-12-01T17:00:00Z"
-    text = brief(message.removeprefix("Value error, "))
+    text = message.removeprefix("Value error, ")
+    if text.startswith("Input should be "):
+        text = text.removeprefix("Input should be ").partition(", unable")[0]
+        text = f"must be {_IN_WORDS.get(text, text)}"
     if not field:
-        return text
-    return f"{field} {text}" if kind == "value_error" else f"{field}: {text}"
+        return brief(text)
+    return f"{field} {brief(text)}" if kind == "value_error" else f"{field}: {brief(text)}"

@@ -168,8 +168,8 @@ def test_list(api, database):
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("limit=0", "limit: Input should be greater than or equal to 1"),
-        ("limit=1001", "limit: Input should be less than or equal to 1000"),
+        ("limit=0", "limit: must be greater than or equal to 1"),
+        ("limit=1001", "limit: must be less than or equal to 1000"),
         ("limit=x", "limit: "),
         ("sort=nonsense", "cannot sort by nonsense"),
         ("after=nonsense", "the cursor is damaged"),

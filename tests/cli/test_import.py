@@ -382,7 +382,7 @@ def test_bad_users(taskdb):
     result = taskdb("user", "import", file("\n".join(lines), "u.ndjson"), expect=2)
     assert result.err.splitlines() == [
         "u.ndjson:line 2: email is not an e-mail address: An email address must have an @-sign",
-        "u.ndjson:line 3: name is empty; is_active: Input should be a valid boolean",
+        "u.ndjson:line 3: name is empty; is_active: must be true or false",
         "u.ndjson:line 5: title is not a known field",
         "u.ndjson:line 4: email is that of line 1 too",
         "error: 4 records are invalid; nothing was imported (correct the file)",
