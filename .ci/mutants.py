@@ -56,6 +56,8 @@ RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 
+WORDS_TYPED = "tests/cli/test_words.py"
+
 TASK, BULK = "taskdb_cli/services/task.py", "taskdb_cli/services/bulk.py"
 USER = "taskdb_cli/services/user.py"
 LISTING = "taskdb_cli/services/listing"
@@ -71,6 +73,7 @@ DATABASE = "taskdb_cli/database"
 BACKUP = "taskdb_cli/backup"
 READER = "taskdb_cli/backup/archive.py"
 TRANSFER = "taskdb_cli/transfer"
+CLI = "taskdb_cli/cli"
 
 MUTANTS = (
     # Times.
@@ -199,6 +202,14 @@ MUTANTS = (
     Mutant(MIGRATE, "if not even_ahead:", "if False:", MIGRATIONS),
     Mutant(MIGRATE, "if before and _holds_rows(observer):", "if False:", MIGRATIONS),
     Mutant(STAMP, "if unknown and to is None:", "if False:", MIGRATIONS),
+    # How a command line is read.
+    Mutant(f"{CLI}/words.py", '"--yes": "--force"', '"--replace": "--force"', WORDS_TYPED),
+    Mutant(
+        f"{CLI}/words.py", "            root.obj.take_options(root.params)", "            pass", WORDS_TYPED
+    ),
+    Mutant(f"{CLI}/words.py", "self._long_opt |= own[0]", "self._long_opt = own[0]", WORDS_TYPED),
+    Mutant(f"{CLI}/words.py", "self.text and 0 < number", "self.text and 1 < number", WORDS_TYPED),
+    Mutant(f"{CLI}/words.py", "late[option.name] += root", "late[option.name] = root", WORDS_TYPED),
 )
 
 

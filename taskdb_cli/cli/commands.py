@@ -150,10 +150,24 @@ class Group(_Readable, TyperGroup):
 
     def _no_such_command(self, ctx: Any, word: str) -> InvalidInput:
         visible = [name for name, command in self.commands.items() if not command.hidden]
-        message = f"no such command: {brief(word)!r}"
-        if close := close_matches(word, visible):
+        message, hint = (
+            f"no such command: {brief(word)!r}",
+            f"'{ctx.command_path} --help' shows what it takes",
+        )
+        if elsewhere := ctx.find_root().command.paths_to(word):
+            hint = f"there is {' and '.join(repr(f'taskdb {path}') for path in elsewhere)}"
+        elif close := close_matches(word, visible):
             message += f", did you mean {close[0]!r}?"
-        return InvalidInput(message, f"'{ctx.command_path} --help' shows what it takes")
+        return InvalidInput(message, hint)
+
+    def paths_to(self, word: str) -> list[str]:
+        """Return the commands, here or in the groups below, that a word names."""
+        meant = self._meaning(word)
+        found = [" ".join(meant)] if meant[0] in self.commands and not self.commands[meant[0]].hidden else []
+        for name, group in self.commands.items():
+            if isinstance(group, Group):
+                found += [f"{name} {path}" for path in group.paths_to(word)]
+        return found
 
 
 class HelpfulGroup(Group):

@@ -195,10 +195,12 @@ def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
     ("words", "expected"),
     [
         (["lst"], None),
+        (["done", "3"], "there is 'taskdb task done'"),
+        (["task", "stats"], "there is 'taskdb stats'"),
+        (["add"], "there is 'taskdb user create' and 'taskdb task create'"),
         (["haelth"], "'health'"),
         (["tsak"], "'task'"),
         (["task", "lst"], "'list'"),
-        (["task", "health"], None),
         (["helth", "--json"], "'health'"),
         (["task", "list", "--stauts", "todo"], "--status"),
         (["task", "list", "-status", "todo"], "--status"),
