@@ -53,6 +53,7 @@ BACKUPS = (
     "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_backup_faults.py -k 'not postgresql'"
 )
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -k 'not postgresql'"
+PERSONS = "tests/cli/test_owner.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 
@@ -158,6 +159,8 @@ MUTANTS = (
     Mutant(f"{LISTING}/filters.py", 'in (_ESCAPE, "%", "_"):', 'in ("%", "_"):', LISTS),
     Mutant(CURSOR, "checksum != _checksum(body, listing)", "False", CURSORS),
     Mutant(CURSOR, "if not order.holds(position):", "if False:", CURSORS),
+    # What is guessed or asked at a terminal, and the editor.
+    Mutant("taskdb_cli/cli/owner.py", "sys.stdout.isatty() and output.format", "output.format", PERSONS),
     # Archives, backups and restores.
     Mutant(f"{BACKUP}/restore.py", "if held.rows or damaged or trial:", "if damaged or trial:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),

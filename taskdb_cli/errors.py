@@ -79,10 +79,11 @@ class FileMissing(NotFound):
 
 
 class UserNotFound(NotFound):
-    """No user has this id or e-mail address."""
+    """No user has this id or e-mail address, which may be the value of a setting."""
 
-    def __init__(self, ref: object) -> None:
-        super().__init__(f"user {brief(ref)} not found", "'taskdb user list' shows the users")
+    def __init__(self, ref: object, *, setting: str = "") -> None:
+        source = f"{setting}: " if setting else ""
+        super().__init__(f"{source}user {brief(ref)} not found", "'taskdb user list' shows the users")
 
 
 class TaskNotFound(NotFound):

@@ -89,6 +89,9 @@ def main(
         int, typer.Option("--verbose", "-v", count=True, help="Log to stderr: -v events, -vv SQL too.")
     ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="Ask nothing: what is missing is an error.")
+    ] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error. [env: TASKDB_DEBUG]")] = False,
     log_file: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Log events to this file too. [env: TASKDB_LOG_FILE]")

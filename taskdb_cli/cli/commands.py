@@ -9,11 +9,12 @@ import typer
 from typer._click.core import Command as ClickCommand
 from typer._click.shell_completion import CompletionItem
 from typer._coercion import bool_flag_type_descriptor
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperGroup, TyperOption
 
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.help import write_help
 from taskdb_cli.cli.options import with_option_groups
+from taskdb_cli.cli.prompts import CompleteCommand
 from taskdb_cli.cli.words import Words, close_matches
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.escaping import brief
@@ -96,7 +97,7 @@ class _Readable(ClickCommand):
         return found
 
 
-class Command(_Readable, TyperCommand):
+class Command(_Readable, CompleteCommand):
     """A command."""
 
 

@@ -38,6 +38,8 @@ class Invocation:
     options: dict[str, Any] = field(default_factory=dict)
     """The global options that settings can be given with, as `load_settings` takes them."""
     verbosity: int = 0
+    no_input: bool = False
+    """Whether nothing may be asked."""
     command: str = "taskdb"
     rows: int | None = None
     """How many rows it was about, for the log."""
@@ -58,6 +60,7 @@ class Invocation:
         """Note the values of the global options. Those behind a command come after those in front of it."""
         names = ("database_url", "profile", "env_file", "schema", "log_file", "log_format")
         self.options = {name: given[name] for name in names}
+        self.no_input = given["no_input"]
         self.verbosity = -1 if given["quiet"] else given["verbose"]
 
     def open_log_early(self) -> None:
@@ -170,6 +173,16 @@ class Invocation:
             self.rows += 1
             yield row
 
+    @property
+    def on_terminal(self) -> bool:
+        """Whether a person can read what is said and type an answer."""
+        return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a person can be asked for what is missing."""
+        return self.on_terminal and not self.no_input
+
     def say(self, message: str) -> None:
         """Write a message to stderr, unless --quiet was given."""
         if self.verbosity >= 0:
@@ -243,7 +256,7 @@ class Invocation:
             return
         database = database or self.database
         guard = self.settings.protector_of(database) if destroys else None
-        if sys.stdin is None or not sys.stdin.isatty():
+        if self.no_input or sys.stdin is None or not sys.stdin.isatty():
             if guard:
                 what = f"will not {action}: {database.backend.place} is protected by the profile {guard}"
                 raise Refused(what, f"--confirm {guard} goes ahead; --yes is not enough")

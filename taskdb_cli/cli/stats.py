@@ -11,25 +11,33 @@ from taskdb_cli import services
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import optional_user
 from taskdb_cli.cli.output import Output, show_json, show_records
+from taskdb_cli.cli.owner import AllUsers, users_to_show
 from taskdb_cli.output.formats import FIGURES, TASKS, Format, plain
 
 WEEKS = 12
 
 
 def stats(
-    ctx: typer.Context, *, user: Annotated[str | None, optional_user("Only theirs.")] = None, output: Output
+    ctx: typer.Context,
+    *,
+    user: Annotated[str | None, optional_user("Only theirs.")] = None,
+    all_users: AllUsers = False,
+    output: Output,
 ) -> None:
     """Count tasks by status, priority and week.
 
     The oldest open task is shown too.
     """
     run = invocation(ctx)
+    users = users_to_show(run, [] if user is None else [user], all_users=all_users, output=output)
     # The weeks begin on Mondays at midnight, local time. The current week is the last one.
     today = run.now.astimezone().date()
     monday = today - timedelta(days=today.weekday())
     days = [monday + timedelta(weeks=number) for number in range(1 - WEEKS, 2)]
     boundaries = [datetime.combine(day, time.min).astimezone() for day in days]
-    collect = partial(services.stats.collect, owner=user, now=run.now, boundaries=boundaries)
+    collect = partial(
+        services.stats.collect, owner=next(iter(users), None), now=run.now, boundaries=boundaries
+    )
     found = run.database.read(collect)
     format = output.format_for(sys.stdout)
     if format is Format.TABLE:

@@ -13,7 +13,7 @@ from taskdb_cli.cli import changes, options, transfer
 from taskdb_cli.cli.answers import answer, due_in_words, is_told, wants_record
 from taskdb_cli.cli.changes import Way, change_tasks, delete_tasks, named
 from taskdb_cli.cli.commands import Commands, HelpfulGroup, TitledCommand
-from taskdb_cli.cli.completion import complete_users, complete_words
+from taskdb_cli.cli.completion import complete_words
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
 from taskdb_cli.cli.output import (
@@ -23,6 +23,8 @@ from taskdb_cli.cli.output import (
     show_plans,
     show_record,
 )
+from taskdb_cli.cli.owner import AllUsers, blamed_on_setting, choose_active_user, users_to_show
+from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format
@@ -83,25 +85,41 @@ class TaskFields:
 )
 def create(
     ctx: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="TITLE", help="What is to be done, on one line.")],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="TITLE", help="What is to be done, on one line.")
+    ] = None,
     *,
-    user: Annotated[
-        str, typer.Option(metavar="USER", help="The owner: an id or e-mail.", autocompletion=complete_users)
-    ],
+    user: Annotated[str | None, optional_user("The owner, if not the default user.")] = None,
     fields: TaskFields,
     external_id: Annotated[str | None, optional("The task's id elsewhere, unique per user.")] = None,
     if_not_exists: options.IfNotExists = False,
     output: Output,
 ) -> None:
-    """Create a task."""
-    from taskdb_cli.models.task import TaskCreate
+    """Create a task.
 
+    A terminal asks for what is missing, and takes the only active user.
+    """
     if if_not_exists and not external_id:
         raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
-    given = TaskCreate.checked(fields.given(run, output, title=" ".join(words), external_id=external_id))
-    make = services.task.create_unless_exists if if_not_exists else services.task.create
-    record = run.database.write(lambda session: make(session, user, given, now=run.now))
+    title = " ".join(words) if words else None
+    default = run.settings.user if user is None else None
+    owner = default if user is None else user
+    if not run.on_terminal or (run.no_input and title is None):
+        require(ctx, words=title, user=owner)
+    from taskdb_cli.models.task import TaskCreate, TaskUpdate
+
+    values = fields.given(run, output)
+    owner = choose_active_user(run) if owner is None else owner
+    with blamed_on_setting(default):
+        if title is None:
+            # Nobody is asked for a title in vain.
+            TaskUpdate.checked(values)
+            run.database.read(partial(services.user.get, ref=owner))
+        values |= ask_for_missing({"title": title}, TaskUpdate)
+        given = TaskCreate.checked({**values, "external_id": external_id})
+        make = services.task.create_unless_exists if if_not_exists else services.task.create
+        record = run.database.write(lambda session: make(session, owner, given, now=run.now))
     id, made = record["id"], record["created_at"] == run.now
     if made:
         run.did(f"created task {id}", look=f"taskdb task show {id}")
@@ -126,12 +144,14 @@ def list_(
     *,
     given: Annotated[dict[str, Any], TASK_QUERY],
     fields: options.Fields = None,
+    all_users: AllUsers = False,
     count: options.Count = False,
     explain: options.Explain = False,
     output: Output,
 ) -> None:
     """List tasks, filtered and sorted."""
     run = invocation(ctx)
+    given["user"] = users_to_show(run, given["user"], all_users=all_users, output=output)
     request = read_request(run, TASK_QUERY, given)
     wanted, order, limit, after = request.filter, request.order, request.limit, request.after
     # The tasks of one user need no column that says so in every row.

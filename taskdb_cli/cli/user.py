@@ -13,6 +13,7 @@ from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
+from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
 from taskdb_cli.services.listing.query import USER_QUERY
@@ -33,17 +34,23 @@ app = Commands(
 def create(
     ctx: typer.Context,
     *,
-    email: Annotated[str, typer.Option(help="The address, unique; case is not kept.")],
-    name: Annotated[str, typer.Option(help="What the user is called.")],
+    email: Annotated[str | None, optional("The address, unique; case is not kept.")] = None,
+    name: Annotated[str | None, optional("What the user is called.")] = None,
     inactive: Annotated[bool, typer.Option("--inactive", help="Mark the user as inactive.")] = False,
     if_not_exists: options.IfNotExists = False,
     output: Output,
 ) -> None:
-    """Create a user, and the embedded database if there is none yet."""
-    from taskdb_cli.models.user import UserCreate, user_record
+    """Create a user, and the embedded database if there is none yet.
 
+    A terminal asks for what is missing.
+    """
     run = invocation(ctx)
-    given = UserCreate.checked({"email": email, "name": name, "is_active": not inactive})
+    if not run.may_ask:
+        require(ctx, email=email, name=name)
+    from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
+
+    values = ask_for_missing({"email": email, "name": name}, UserUpdate)
+    given = UserCreate.checked({**values, "is_active": not inactive})
     make = services.user.create_unless_exists if if_not_exists else services.user.create
     user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
     made = user.created_at == run.now

@@ -106,6 +106,10 @@ SETTINGS: Mapping[str, Setting] = {
         "the same as `--schema`: the [PostgreSQL schema](docs/postgresql.md#schemas) of the tables",
         default="the first of the search path",
     ),
+    "TASKDB_USER": Setting(
+        "the [default user](docs/interactive.md#the-default-user), an id or e-mail address: whose new tasks "
+        "are, and on a terminal whose are listed"
+    ),
     "TASKDB_POOLED": Setting(
         "`1` if a pooler in transaction mode, such as PgBouncer, hands out the sessions",
         bool,

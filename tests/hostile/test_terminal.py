@@ -242,6 +242,7 @@ def lines_about_rows(place):
         ["user", "import", str(records)],
         ["task", "import", str(records), "--user", "1"],
         ["task", "import", str(records), "--user", "1", "-o", "json"],
+        ["task", "create", "Whose?"],
         ["-vv", "user", "list"],
         ["-vv", "--log-format", "json", "task", "list", "--search", HOSTILE],
     ]

@@ -1,0 +1,80 @@
+"""Whose tasks are meant if a command names no user: those of TASKDB_USER, or of the only active user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from taskdb_cli import services
+from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.options import read_request
+from taskdb_cli.cli.output import Output
+from taskdb_cli.cli.prompts import ask
+from taskdb_cli.errors import InvalidInput, NotFound, UserNotFound
+from taskdb_cli.output.formats import Format
+from taskdb_cli.services.listing.query import USER_QUERY
+
+SETTING = "TASKDB_USER"
+
+NAMED = 5
+"""How many active users are named when one must be chosen."""
+
+AllUsers = Annotated[
+    bool, typer.Option("--all-users", help=f"Everybody's, also on a terminal if {SETTING} names a user.")
+]
+
+
+def users_to_show(
+    run: Invocation, given: Sequence[str] | None, *, all_users: bool, output: Output
+) -> list[str]:
+    """Return the users whose tasks a list or a report is about; none means everybody.
+
+    On a terminal the user of TASKDB_USER is meant if none is given, and it says so. Raises InvalidInput, and
+    UserNotFound that names the setting.
+    """
+    if given and all_users:
+        raise InvalidInput("--all-users and --user contradict each other", "leave one of them out")
+    for_people = sys.stdout.isatty() and output.format in (None, Format.TABLE)
+    if given or all_users or not for_people or not run.settings.user:
+        return list(given or ())
+    with blamed_on_setting(run.settings.user):
+        user = run.database.read(partial(services.user.get, ref=run.settings.user))
+    run.say(f"only tasks of {user.email} ({SETTING}); --all-users shows everybody's")
+    return [user.email]
+
+
+@contextmanager
+def blamed_on_setting(ref: str | None) -> Iterator[None]:
+    """Name the setting in the error if it is the user of TASKDB_USER who is not found."""
+    try:
+        yield
+    except UserNotFound as exc:
+        if ref is None:
+            raise
+        raise UserNotFound(ref, setting=SETTING) from exc
+
+
+def choose_active_user(run: Invocation) -> str:
+    """Return the address of the only active user, and say so; ask for one of several.
+
+    Raises NotFound if nobody is active, and InvalidInput that names several if nobody can be asked.
+    """
+    request = read_request(run, USER_QUERY, {"active": True, "sort": "email"})
+    find = partial(services.user.find, filter=request.filter, order=request.order, limit=NAMED)
+    page = run.database.read(find)
+    addresses = [record["email"] for record in page.records]
+    if not addresses:
+        raise NotFound("there is no active user", "'taskdb user create' makes one")
+    if len(addresses) == 1:
+        run.say(f"for {addresses[0]}, the only active user")
+        return str(addresses[0])
+    several = f"several users are active: {', '.join(addresses)}{' and more' if page.next else ''}"
+    if not run.may_ask:
+        raise InvalidInput(several, f"name one with --user or {SETTING}")
+    run.say(several)
+    return ask("User", lambda answer: run.database.read(partial(services.user.get, ref=answer)).email)
