@@ -53,7 +53,7 @@ BACKUPS = (
     "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_backup_faults.py -k 'not postgresql'"
 )
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -k 'not postgresql'"
-PERSONS = "tests/cli/test_owner.py -k sqlite"
+PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 
@@ -161,6 +161,8 @@ MUTANTS = (
     Mutant(CURSOR, "if not order.holds(position):", "if False:", CURSORS),
     # What is guessed or asked at a terminal, and the editor.
     Mutant("taskdb_cli/cli/owner.py", "sys.stdout.isatty() and output.format", "output.format", PERSONS),
+    Mutant("taskdb_cli/cli/edit.py", 'if_version=task["version"]', "if_version=None", PERSONS),
+    Mutant("taskdb_cli/cli/edit.py", "kept = _read_bytes(file) != text.encode()", "kept = False", PERSONS),
     # Archives, backups and restores.
     Mutant(f"{BACKUP}/restore.py", "if held.rows or damaged or trial:", "if damaged or trial:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),

@@ -214,6 +214,17 @@ def update(
     )
 
 
+@app.command(epilog="taskdb task edit 7\ntaskdb task edit 7 -o json")
+def edit(
+    ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output
+) -> None:
+    """Change a task as a text in your editor: VISUAL, EDITOR, or what is there."""
+    from taskdb_cli.cli.edit import edit_task
+
+    run = invocation(ctx)
+    edit_task(run, id, partial(change_tasks, run, changes.UPDATE, [id], output=output, way=Way()))
+
+
 @app.command(epilog="taskdb task start 7\ntaskdb task start 7,8 12-15")
 def start(
     ctx: typer.Context,

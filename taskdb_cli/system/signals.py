@@ -44,6 +44,17 @@ def held() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
+@contextmanager
+def left_to_child() -> Iterator[None]:
+    """Leave Ctrl-C to a program on the same terminal, such as an editor, which may have a meaning for it."""
+    # A handler ends with exec, but the child would go on ignoring what this process ignores.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def note_change(*, made: bool | None) -> None:
     """Note whether the change of this command is committed. None means that it changes nothing."""
     global _made  # noqa: PLW0603

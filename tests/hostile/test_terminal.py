@@ -126,6 +126,7 @@ def house(engine, make_url_of, isolated, tmp_path, monkeypatch):
     monkeypatch.setenv("TASKDB_BACKUP_DIR", str(place / "backups"))
     monkeypatch.setenv("TASKDB_BACKUP_LABEL", "house")
     monkeypatch.setenv("TASKDB_LOG_FILE", str(tmp_path / "log"))
+    monkeypatch.setenv("EDITOR", "true")
     yield place
     if drop:
         drop()
@@ -242,6 +243,7 @@ def lines_about_rows(place):
         ["user", "import", str(records)],
         ["task", "import", str(records), "--user", "1"],
         ["task", "import", str(records), "--user", "1", "-o", "json"],
+        ["task", "edit", "1"],
         ["task", "create", "Whose?"],
         ["-vv", "user", "list"],
         ["-vv", "--log-format", "json", "task", "list", "--search", HOSTILE],
