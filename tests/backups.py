@@ -85,6 +85,18 @@ def old_archive(shelf, label, at):
     return path
 
 
+def new_archive(shelf, label, at, *, identity, place="/elsewhere/work.sqlite3"):
+    """Write an archive of the same rows that a database with this identity would have taken."""
+    path = old_archive(shelf, label, at)
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    manifest = decode(members["manifest.json"])
+    origin = replace(manifest.origin, identity=identity, place=place)
+    encoded = replace(manifest, format=2, origin=origin).encode()
+    path.write_bytes(forged(*(members | {"manifest.json": encoded}).items()))
+    return path
+
+
 def old_record(shelf, label, paths):
     """Write the record that 0.1.0 would have kept of archives: the last two of them, and a drill."""
     proofs = [

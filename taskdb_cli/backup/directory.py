@@ -92,15 +92,17 @@ class BackupDirectory:
         for entry in self.entries(label):
             known = record_of(entry.label).of(entry.path.name)
             try:
-                origin = manifest_of(entry.path).origin
+                manifest = manifest_of(entry.path)
             except TaskdbError as exc:
                 say(exc.message)
-                origin = None
+                manifest = None
+            origin = manifest and manifest.origin
             yield {
                 "archive": entry.path.name,
                 "label": entry.label,
                 "taken_at": entry.taken_at,
                 "size": entry.size,
+                "rows": manifest and manifest.rows,
                 "verified_at": known.verified and known.verified.verified_at,
                 "drilled_at": known.drilled and known.drilled.at,
                 "identity": origin and origin.identity,
@@ -203,6 +205,13 @@ class BackupDirectory:
                 atomic.write_atomically(path, to_json(record).encode())
         except StorageFailed as exc:
             raise Incomplete(f"{self.path / news.archive} is good, but {exc.message}", exc.hint) from exc
+
+    def known_of(self, path: Path) -> Record:
+        """Return what is known of the archive at a path: nothing if it is not in this directory."""
+        for entry in self.entries():
+            if is_same(entry.path, path):
+                return self.record(entry.label).of(entry.path.name)
+        return Record()
 
     def note_archive(self, path: Path, news: Proof | Drill) -> None:
         """Record the same of the archive at a path, if it is in this directory."""

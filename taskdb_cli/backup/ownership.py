@@ -61,6 +61,11 @@ class Holdings:
             else:
                 self.others[entry] = _describe(origin, owner.place)
 
+    @property
+    def labels(self) -> set[str]:
+        """The labels that the database's archives may have."""
+        return self._owner.labels
+
     @cached_property
     def record(self) -> Record:
         """What is known of the database's own archives."""

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from shlex import quote
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli import errors
-from taskdb_cli.cli.backup_options import ArchiveArgument, Keep, Shelf
+from taskdb_cli.cli.backup_options import ArchiveArgument, ArchiveArguments, Keep, Shelf
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
 from taskdb_cli.models.vocabulary import in_words
-from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format
+from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format, Record
 from taskdb_cli.system.paths import is_same, reserved
 from taskdb_cli.text.escaping import hide_secrets
 
@@ -66,6 +66,8 @@ def main(
         raise errors.InvalidInput(
             "--file cannot be combined with --keep-…, --drill or --metrics-file", "leave them out"
         )
+    if file is not None and shelf.given_directory:
+        raise errors.InvalidInput("--file cannot be combined with --dir", "say one place for the archive")
     if check_config:
         _show_configuration(shelf, policy, metrics_file, output)
     elif file == "-":
@@ -82,25 +84,53 @@ def list_(*, shelf: Shelf, output: Output) -> None:
 
     Each is shown with its last verification and test restore.
     """
-    found = shelf.directory.records(shelf.given_label, say=shelf.run.say)
-    show_records(shelf.run.counting(found), ARCHIVES, output)
-    if not shelf.directory.path.exists():
-        shelf.run.say(f"there is no directory {shelf.directory.path}")
+    run, directory = shelf.run, shelf.directory
+    found = run.counting(directory.records(shelf.given_label, say=run.say))
+    if output.format_for(sys.stdout) is not Format.TABLE:
+        show_records(found, ARCHIVES, output)
+    elif records := list(found):
+        _show_archives(shelf, records)
+    elif directory.path.exists():
+        of_label = f" of {shelf.given_label}" if shelf.given_label else ""
+        run.say(f"there are no archives{of_label} in {directory.path}")
+    if not directory.path.exists():
+        run.say(f"there is no directory {directory.path}")
 
 
-@app.command(epilog=("taskdb backup show latest\ntaskdb backup show latest -o json"))
+def _show_archives(shelf: Shelf, records: list[Record]) -> None:
+    from taskdb_cli.backup.naming import short_names
+    from taskdb_cli.output.archives import print_archives
+
+    label = ""
+    with suppress(errors.InvalidConfiguration):
+        label = shelf.label
+    begin, names = short_names([record["archive"] for record in records], label)
+    heading = f"{in_words({'archives': len(records)})} in {shelf.directory.path}"
+    heading += f"; names begin with {begin}" if begin else ""
+    print_archives(records, names, heading, sys.stdout, now=shelf.run.now)
+
+
+@app.command(epilog=("taskdb backup show latest\ntaskdb backup show 2026-11-26 -o json"))
 def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     """Check the seal of an archive, and show its manifest."""
     from taskdb_cli.backup.archive import Archive
 
-    with Archive.open(shelf.find(archive, shelf.run.database, offline=True)) as found:
+    run = shelf.run
+    with Archive.open(shelf.find(archive, run.database, offline=True)) as found:
         manifest = found.manifest
-    if output.format is Format.JSON:
+    format = output.format_for(sys.stdout)
+    if format is Format.JSON:
         show_json({"archive": str(found.path), "size": found.size, "seal": found.seal, **manifest.record()})
+        return
+    if format is Format.TABLE:
+        from taskdb_cli.output.archives import print_archive
+
+        known = shelf.directory_of(str(found.path.absolute())).known_of(found.path)
+        print_archive(found.path, found.size, manifest, known, sys.stdout, now=run.now)
         return
     origin, tables = manifest.origin, manifest.tables
     show_records(({"table": table.name, **vars(table)} for table in tables), CONTENTS, output)
-    shelf.run.say(
+    run.say(
         f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
         f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {manifest.tool}"
     )
@@ -108,7 +138,7 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
 
 @app.command(epilog=("taskdb backup verify latest\ntaskdb backup verify latest --drill"))
 def verify(
-    archives: Annotated[list[str], typer.Argument(metavar="ARCHIVE...", help="Paths, names, or 'latest'.")],
+    archives: ArchiveArguments,
     *,
     shelf: Shelf,
     drill: Drill = False,
@@ -264,6 +294,9 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
         raise errors.InvalidInput(f"--file {file!r} names no file", "name a new file, or - for stdout")
     if os.path.lexists(path):
         raise errors.Conflict(f"{path} exists already", "choose another name, or - for stdout")
+    if not path.parent.is_dir():
+        missing = errors.NotFound if not os.path.lexists(path.parent) else errors.InvalidInput
+        raise missing(f"there is no directory {path.parent}", "make it, or choose another place")
     if reason := reserved(path):
         raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
     run = shelf.run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,20 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidInput, TaskdbError
+from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidInput, NotFound, TaskdbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from taskdb_cli.backup.create import Backup
-    from taskdb_cli.backup.directory import BackupDirectory
-    from taskdb_cli.backup.ownership import Owner
+    from taskdb_cli.backup.directory import BackupDirectory, Entry
+    from taskdb_cli.backup.naming import Span
+    from taskdb_cli.backup.ownership import Holdings, Owner
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.database import Database
 
-ArchiveArgument = Annotated[
-    str, typer.Argument(metavar="ARCHIVE", help="A path, a name in the directory, or 'latest'.")
-]
+ARCHIVE_HELP = "A path, the beginning of a name, a date such as 2026-12-01, or 'latest'."
+ArchiveArgument = Annotated[str, typer.Argument(metavar="ARCHIVE", help=ARCHIVE_HELP)]
+ArchiveArguments = Annotated[list[str], typer.Argument(metavar="ARCHIVE...", help=ARCHIVE_HELP)]
 Directory = Annotated[
     Path | None,
     typer.Option("--dir", metavar="DIR", help="The directory of archives. [env: TASKDB_BACKUP_DIR]"),
@@ -159,11 +162,51 @@ class Shelf:
         The label decides for a database that is new, or that nobody may open (None), and with `offline` also
         for one that cannot be reached. A caller that will `read_anyway` checks the seal itself.
         """
+        run = self.run
+        if archive == "latest":
+            holdings = self._holdings(database, offline=offline)
+            return holdings.latest(now=run.now, say=run.say, read_anyway=read_anyway)
+        try:
+            return self.directory_of(archive).find(archive)
+        except NotFound as exc:
+            if not archive or Path(archive).name != archive:
+                raise
+            found = self._named(archive, database, offline=offline, missing=exc)
+        run.say(f"{archive} is {found}")
+        return found
+
+    def _named(self, word: str, database: Database | None, *, offline: bool, missing: NotFound) -> Path:
+        """Return the path of the one archive whose name begins so, or that was taken then.
+
+        Raises InvalidInput if there are several, and `missing` with the nearest names if there is none.
+        """
+        from taskdb_cli.backup import naming
+
+        everything, span, own = self.directory.entries(), _time_meant(word, self.run.now), []
+        found: list[Entry] = []
+        if any(naming.begins(entry, word) or naming.is_within(entry, span) for entry in everything):
+            labels: set[str] = set()
+            try:
+                holdings = self._holdings(database, offline=offline)
+                own, labels = [*holdings.own, *holdings.unreadable], holdings.labels
+            except InvalidInput:
+                # The archives are of several databases, so only a part of a label says which one is meant.
+                if not any(naming.begins(entry, word, with_label=True) for entry in everything):
+                    raise
+            found = naming.matching(word, span, own=own, labels=labels, everything=everything)
+        if len(found) > 1:
+            raise naming.several(word, found)
+        if not found:
+            if near := naming.nearest(word, span, own or everything):
+                missing.hint = f"the nearest are {', '.join(near)}; {missing.hint}"
+            raise missing
+        return found[0].path
+
+    def _holdings(self, database: Database | None, *, offline: bool) -> Holdings:
+        """Return the archives of the database, or of the one that a new or unknown database would follow."""
         from taskdb_cli.backup.ownership import Holdings, presumed
         from taskdb_cli.services.migrate import identify
 
-        if archive != "latest":
-            return self.directory_of(archive).find(archive)
         identity, holds_rows = None, False
         try:
             if database:
@@ -178,7 +221,7 @@ class Shelf:
         if not (holds_rows or found.own):
             anywhere = database is not None and not self.chosen_label
             found = Holdings(self.directory, presumed(self.directory, owner, anywhere=anywhere))
-        return found.latest(now=self.run.now, say=self.run.say, read_anyway=read_anyway)
+        return found
 
     def saying(self, backup: Callable[[], Backup], what: str) -> None:
         """Take a backup before something else, and say where it is. It need not be recorded."""
@@ -186,3 +229,17 @@ class Shelf:
             self.run.say(f"{what} {backup().path}")
         except Incomplete as exc:
             self.run.say(exc.message)
+
+
+def _time_meant(word: str, now: datetime) -> Span | None:
+    """Return the day, the minute or the second that a word means, or None if it means no time."""
+    from taskdb_cli.times import parse_when
+
+    try:
+        first, last = (parse_when(word, now=now, end_of_day=end, forward=False) for end in (False, True))
+    except InvalidInput:
+        return None
+    if first < last:
+        return first, last + timedelta(seconds=1)
+    seconds = {"microseconds": 1} if first.microsecond else {"seconds": 1} if first.second else {"minutes": 1}
+    return first, first + timedelta(**seconds)

@@ -195,18 +195,18 @@ def test_a_policy_that_keeps_nothing_is_refused(backup, shelf, filled):
 def test_an_archive_goes_to_a_file_of_its_own(backup, taskdb, tmp_path, shelf, filled):
     """`--file` writes one verified archive to a new path, and never over another file."""
     path = tmp_path / "one.zip"
-    backup("--file", path)
+    taskdb("backup", "--file", path)
     assert taskdb("backup", "verify", path).err.startswith(f"{path}: 3 rows")
     before = path.read_bytes()
-    assert "exists already" in backup("--file", path, expect=ExitCode.CONFLICT).err
+    assert "exists already" in taskdb("backup", "--file", path, expect=ExitCode.CONFLICT).err
     assert path.read_bytes() == before
     assert not shelf.exists()
 
 
-def test_what_makes_no_sense_together_is_refused(backup, shelf, filled):
+def test_what_makes_no_sense_together_is_refused(backup, taskdb, shelf, filled):
     """One file by itself is not thinned out, drilled or told to a monitoring system."""
     for words in (("--keep-last", 1), ("--drill",), ("--metrics-file", "x.prom")):
-        backup("--file", "x.zip", *words, expect=ExitCode.USAGE)
+        assert words[0][:6] in taskdb("backup", "--file", "x.zip", *words, expect=ExitCode.USAGE).err
     for label in ("", "../x", "a b"):
         if label:
             assert label in backup("--label", label, expect=ExitCode.USAGE).err
@@ -321,16 +321,28 @@ def test_options_that_a_subcommand_would_not_heed_are_refused(taskdb, shelf, fil
     assert taskdb("backup", "--dir", shelf, "list").out.count("\n") == 1
 
 
-def test_a_file_that_cannot_be_one_is_refused_at_once(backup, tmp_path, filled):
+def test_a_file_that_cannot_be_one_is_refused_at_once(taskdb, tmp_path, filled):
     """No name, a directory and the root are exit 2 for --file."""
     for name in ("", "/", tmp_path):
-        assert "names no file" in backup("--file", name, expect=ExitCode.USAGE).err
+        assert "names no file" in taskdb("backup", "--file", name, expect=ExitCode.USAGE).err
 
 
-def test_a_file_prints_its_record_too(backup, tmp_path, filled):
+def test_a_file_has_one_place(backup, taskdb, tmp_path, filled):
+    """--file with --dir is exit 2, and in a directory that is missing exit 3; nothing is made."""
+    assert "--dir" in backup("--file", tmp_path / "one.zip", expect=ExitCode.USAGE).err
+    for place in (tmp_path / "none" / "x.zip", tmp_path / "none" / "deep" / "x.zip"):
+        missing = taskdb("backup", "--file", place, expect=ExitCode.NOT_FOUND).err
+        assert f"there is no directory {place.parent}" in missing
+    (tmp_path / "plain").touch()
+    taskdb("backup", "--file", tmp_path / "plain" / "x.zip", expect=ExitCode.USAGE)
+    assert sorted(path.name for path in tmp_path.glob("*.zip")) == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_file_prints_its_record_too(taskdb, tmp_path, filled):
     """-o goes with --file, but not with an archive on stdout."""
-    assert json.loads(backup("--file", tmp_path / "one.zip", "-o", "json").out)["rows"] == 3
-    backup("--file", "-", "-o", "json", expect=ExitCode.USAGE)
+    assert json.loads(taskdb("backup", "--file", tmp_path / "one.zip", "-o", "json").out)["rows"] == 3
+    taskdb("backup", "--file", "-", "-o", "json", expect=ExitCode.USAGE)
 
 
 def test_a_good_archive_is_good_where_nothing_can_be_noted(backup, shelf, filled):

@@ -1,0 +1,127 @@
+"""Archives for people: a list of them, and one in detail. Nothing is cut off in a narrow terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import product
+from typing import TYPE_CHECKING, TextIO
+
+from rich import box
+from rich.filesize import decimal
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
+
+from taskdb_cli.models.vocabulary import in_one_unit
+from taskdb_cli.output.formats import Record
+from taskdb_cli.output.tables import console_for
+from taskdb_cli.system.clock import to_local
+from taskdb_cli.text.escaping import escape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from taskdb_cli.backup.history import Record as History
+    from taskdb_cli.backup.layout import Manifest
+
+
+def print_archives(
+    records: Sequence[Record], names: Sequence[str], heading: str, stream: TextIO, *, now: datetime
+) -> None:
+    """Print one row an archive, or two lines an archive where the terminal is too narrow for a table.
+
+    The records are those of `BackupDirectory.records`, and `names` is what the list calls them.
+    """
+    console = console_for(stream)
+    console.print(Text(escape(heading)))
+    rows = [_cells(record, name, now) for record, name in zip(records, names, strict=True)]
+    unlimited = console.options.update(width=10_000)
+    for folded, gap in product((False, True), (1, 0)):
+        table = _list(rows, gap, folded=folded)
+        if console.measure(table, options=unlimited).maximum <= console.width:
+            console.print(table)
+            return
+    for record, (name, taken, _, size, number, verified, tested) in zip(records, rows, strict=True):
+        age = _ago(record["taken_at"], now)
+        console.print(Text.assemble((name.plain, "bold"), "  ", taken, " (", age, ")"))
+        facts = Text.assemble(size, ", ", number, " rows, verified ", verified, ", test restore ", tested)
+        console.print(Padding(facts, (0, 0, 0, 4)))
+
+
+def print_archive(
+    path: Path, size: int, manifest: Manifest, known: History, stream: TextIO, *, now: datetime
+) -> None:
+    """Print where an archive is from, what is known of it, and what it holds."""
+    console, origin = console_for(stream), manifest.origin
+    facts = _table(Column(style="bold", no_wrap=True), Column(overflow="fold"), show_header=False)
+    for name, value in {
+        "archive": path.name,
+        "directory": str(path.absolute().parent),
+        "taken": _moment(origin.created_at, now),
+        "size": decimal(size),
+        "database": origin.place or "unknown",
+        "label": origin.label,
+        "engine": f"{origin.engine} {origin.server_version}",
+        "revision": origin.revision,
+        "written by": manifest.tool,
+        "verified": _moment(known.verified.verified_at if known.verified else None, now),
+        "test restore": _moment(known.drilled.at if known.drilled else None, now),
+    }.items():
+        facts.add_row(name, Text(escape(value)))
+    console.print(facts)
+    tables = _table("Table", Column("Rows", justify="right"), Column("Bytes", justify="right"))
+    for table in manifest.tables:
+        tables.add_row(Text(escape(table.name)), f"{table.rows:,}", f"{table.bytes:,}")
+    console.print()
+    console.print(tables)
+
+
+def _cells(record: Record, name: str, now: datetime) -> list[Text]:
+    taken, rows = record["taken_at"], record["rows"]
+    return [
+        Text(escape(name)),
+        Text(_clock(taken)),
+        Text("future", "red") if taken > now else Text(in_one_unit(now - taken)),
+        Text(decimal(record["size"])),
+        Text("unknown", "red") if rows is None else Text(f"{rows:,}"),
+        _ago(record["verified_at"], now, "yellow"),
+        _ago(record["drilled_at"], now, "dim"),
+    ]
+
+
+def _list(rows: Sequence[Sequence[Text]], gap: int, *, folded: bool) -> Table:
+    """Return the table. If it is `folded`, the time in a name is on a line of its own behind a label."""
+    right = (Column(name, justify="right", no_wrap=True) for name in ("Age", "Size", "Rows"))
+    left = (Column(name, no_wrap=True) for name in ("Verified", "Test restore"))
+    table = _table(Column("Archive", no_wrap=True), Column("Taken", no_wrap=True), *right, *left, gap=gap)
+    for name, *others in rows:
+        label, hyphen, time = name.plain.rpartition("-")
+        table.add_row(Text(f"{label}-\n{time}") if folded and hyphen else name, *others)
+    return table
+
+
+def _table(*columns: Column | str, show_header: bool = True, gap: int = 1) -> Table:
+    return Table(
+        *columns,
+        box=box.SIMPLE_HEAD if show_header else None,
+        show_edge=False,
+        padding=(0, gap, 0, 0),
+        show_header=show_header,
+        header_style="bold",
+        pad_edge=False,
+    )
+
+
+def _moment(moment: datetime | None, now: datetime) -> str:
+    return f"{_clock(moment)} ({_ago(moment, now).plain})" if moment else "never"
+
+
+def _ago(moment: datetime | None, now: datetime, never: str = "") -> Text:
+    if moment is None:
+        return Text("never", never)
+    return Text(f"{in_one_unit(now - moment)} ago" if moment <= now else "future")
+
+
+def _clock(moment: datetime) -> str:
+    return to_local(moment).replace(tzinfo=None).isoformat(" ", "minutes")
