@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskdb_cli.cli.completion import settings_of
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidInput, NotFound, TaskdbError
+from taskdb_cli.models.vocabulary import in_one_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +26,35 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.database import Database
 
+
+def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the archives of the directory by their short names, newest first, with age and size."""
+    from datetime import UTC, datetime
+
+    from rich.filesize import decimal
+
+    from taskdb_cli.backup.naming import short_names
+
+    ctx.obj, now = Invocation(), datetime.now(UTC)
+    ctx.obj.settings = settings_of(ctx)
+    shelf = Shelf(ctx, ctx.params.get("given_directory"), ctx.params.get("given_label"))
+    entries = shelf.directory.entries()
+    _, names = short_names([entry.path.name for entry in entries], shelf.label)
+    offered = [("latest", "the newest good archive")] if entries else []
+    for entry, name in zip(reversed(entries), reversed(names), strict=True):
+        word = name if name.startswith(incomplete) else entry.path.name
+        age = in_one_unit(max(now - entry.taken_at, timedelta()))
+        offered.append((word, f"{age} ago, {decimal(entry.size)}"))
+    return offered
+
+
 ARCHIVE_HELP = "A path, the beginning of a name, a date such as 2026-12-01, or 'latest'."
-ArchiveArgument = Annotated[str, typer.Argument(metavar="ARCHIVE", help=ARCHIVE_HELP)]
-ArchiveArguments = Annotated[list[str], typer.Argument(metavar="ARCHIVE...", help=ARCHIVE_HELP)]
+ArchiveArgument = Annotated[
+    str, typer.Argument(metavar="ARCHIVE", help=ARCHIVE_HELP, autocompletion=complete_archives)
+]
+ArchiveArguments = Annotated[
+    list[str], typer.Argument(metavar="ARCHIVE...", help=ARCHIVE_HELP, autocompletion=complete_archives)
+]
 Directory = Annotated[
     Path | None,
     typer.Option("--dir", metavar="DIR", help="The directory of archives. [env: TASKDB_BACKUP_DIR]"),

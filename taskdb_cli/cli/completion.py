@@ -5,6 +5,8 @@ Stored data may be offered, such as an address that contains `$(reboot)`. The sc
 unchanged, and have zsh evaluate them.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import shlex
@@ -13,10 +15,17 @@ from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from io import StringIO
+from typing import TYPE_CHECKING
 
 import typer
 from typer._click import shell_completion as shells
 from typer._completion_classes import BashComplete, FishComplete, PowerShellComplete, ZshComplete
+
+from taskdb_cli.text.escaping import escape
+
+if TYPE_CHECKING:
+    from taskdb_cli.config import Settings
+    from taskdb_cli.database import Database
 
 # Longer words and lines are not completed. An address has at most 254 characters.
 LONGEST_WORD = 300
@@ -30,16 +39,9 @@ def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
 
 def complete_users(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the e-mail addresses that begin as typed. Raise TaskdbError if there is no database."""
-    from taskdb_cli.config import load_settings
     from taskdb_cli.services import user as service
 
-    given = ctx.find_root().params
-    names = ("database_url", "profile", "env_file", "schema")
-    settings = load_settings(**{name: given.get(name) for name in names})
-    # A person is waiting, so give up early.
-    hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, lock_timeout=1, retry_budget=0)
-    database = replace(settings, options=hasty).database()
-    found = database.read(lambda session: service.find_by_prefix(session, incomplete, limit=50))
+    found = hasty_database(ctx).read(lambda session: service.find_by_prefix(session, incomplete, limit=50))
     return [user.email for user in found]
 
 
@@ -48,6 +50,22 @@ def complete_profiles(incomplete: str) -> list[str]:
     from taskdb_cli.system.profiles import read_profiles_file
 
     return [name for name in read_profiles_file().tables if name.startswith(incomplete)]
+
+
+def settings_of(ctx: typer.Context) -> Settings:
+    """Return the settings that the command line so far asks for; open no log. Raise InvalidConfiguration."""
+    from taskdb_cli.config import load_settings
+
+    given = ctx.find_root().params
+    names = ("database_url", "profile", "env_file", "schema")
+    return load_settings(**{name: given.get(name) for name in names})
+
+
+def hasty_database(ctx: typer.Context) -> Database:
+    """Return the database of these settings, which gives up early, because a person is waiting."""
+    settings = settings_of(ctx)
+    hasty = replace(settings.options, connect_timeout=2, statement_timeout=2, lock_timeout=1, retry_budget=0)
+    return replace(settings, options=hasty).database()
 
 
 class _Completion(shells.ShellComplete):
@@ -66,11 +84,17 @@ class _Completion(shells.ShellComplete):
             return []
         # Typer completes only the part behind --option=, but the shells replace the whole word.
         before = option[0] if option else ""
+        value = incomplete.removeprefix(before)
         dashes = incomplete.startswith("-") or "--" in args
-        found = super().get_completions(args, incomplete)
+        # Typer would take a key that is sorted by in descending order for an option.
+        is_key = value.startswith("-") and (before or "".join(args[-1:])) in ("--sort", "--sort=")
+        sign = "-" if is_key else ""
+        found = super().get_completions(args, before + value.removeprefix(sign))
         shown = [item for item in found if item.value.isprintable() and (dashes or item.value[:1] != "-")]
         return [
-            shells.CompletionItem(before + each.value, help=" ".join((each.help or "").split()))
+            shells.CompletionItem(
+                before + sign + each.value, help=escape(" ".join((each.help or "").split()))
+            )
             for each in shown
         ]
 
@@ -158,7 +182,10 @@ class _Zsh(_Completion, ZshComplete):
 
     def complete(self) -> str:
         offered = " ".join(self.offered())
-        return f"local -a offered; offered=( {offered} ); _describe taskdb offered" if offered else "_files"
+        # Without -V zsh would sort the words.
+        return (
+            f"local -a offered; offered=( {offered} ); _describe -V taskdb offered" if offered else "_files"
+        )
 
 
 class _Fish(_Completion, FishComplete):

@@ -10,6 +10,7 @@ import typer
 
 from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.context import invocation
+from taskdb_cli.cli.offers import complete_checks
 from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health import TIMEOUT
 
@@ -22,16 +23,18 @@ def _seconds(help: str, least: float, most: float) -> Any:
     return typer.Option(metavar="S", min=least, max=most, help=help)
 
 
+def _check(help: str) -> Any:
+    return typer.Option(metavar="CHECK", help=help, autocompletion=complete_checks)
+
+
 def health(
     ctx: typer.Context,
     *,
     output: Annotated[
         Format, typer.Option("--output", "-o", metavar="FORMAT", help="How to print.")
     ] = "table",
-    only: Annotated[
-        Names, typer.Option(metavar="CHECK", help="Only this check; several with commas.")
-    ] = None,
-    skip: Annotated[Names, typer.Option(metavar="CHECK", help="Not this check; several with commas.")] = None,
+    only: Annotated[Names, _check("Only this check; several with commas.")] = None,
+    skip: Annotated[Names, _check("Not this check; several with commas.")] = None,
     timeout: Annotated[float, _seconds("Seconds for all checks together.", 0.1, 3600)] = TIMEOUT,
     watch: Annotated[
         Seconds, _seconds("Check again every so many seconds, until Ctrl-C.", 0.1, 86400)

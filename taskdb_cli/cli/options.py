@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from taskdb_cli.cli.completion import complete_profiles, complete_users, complete_words
+from taskdb_cli.cli.completion import complete_profiles, complete_users
 from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.offers import complete_list, complete_tasks
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, View
@@ -70,6 +71,12 @@ def parse_users(word: str) -> list[str | range]:
     return [id if isinstance(id, range) else str(id) for id in parse_ids(word)]
 
 
+def only_fields(view: View) -> Any:
+    """Return an option that chooses some of the fields of a view."""
+    help = "Only these fields, comma-separated, in that order."
+    return optional(help, metavar="NAMES", autocompletion=complete_list(view.fields))
+
+
 UserArgument = Annotated[
     str, typer.Argument(metavar="USER", help="An id or an e-mail address.", autocompletion=complete_users)
 ]
@@ -85,7 +92,11 @@ UserArguments = Annotated[
 TaskArguments = Annotated[
     list[Any] | None,
     typer.Argument(
-        metavar="ID...", help="The ids of tasks: 7, 1,2,7 or 3-9.", parser=parse_ids, show_default=False
+        metavar="ID...",
+        help="The ids of tasks: 7, 1,2,7 or 3-9.",
+        parser=parse_ids,
+        autocompletion=complete_tasks,
+        show_default=False,
     ),
 ]
 
@@ -104,9 +115,6 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, 
 IfVersion = Annotated[int | None, optional("Change it only if it is at this version.", metavar="N", min=1)]
 IfNotExists = Annotated[
     bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
-]
-Fields = Annotated[
-    str | None, optional("Only these fields, comma-separated, in that order.", metavar="NAMES")
 ]
 Count = Annotated[bool, typer.Option("--count", help="Print only how many match.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Print the SQL and how the engine runs it.")]
@@ -157,7 +165,7 @@ def _option_of(parameter: Parameter) -> inspect.Parameter:
     elif parameter.metavar == "USER":
         more["autocompletion"] = complete_users
     elif parameter.choices:
-        more["autocompletion"] = complete_words(parameter.choices)
+        more["autocompletion"] = complete_list(parameter.choices)
     option = typer.Option(
         parameter.option or f"--{parameter.name.replace('_', '-')}",
         metavar=parameter.metavar,

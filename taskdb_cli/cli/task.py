@@ -143,7 +143,7 @@ def list_(
     ctx: typer.Context,
     *,
     given: Annotated[dict[str, Any], TASK_QUERY],
-    fields: options.Fields = None,
+    fields: Annotated[str | None, options.only_fields(TASKS)] = None,
     all_users: AllUsers = False,
     count: options.Count = False,
     explain: options.Explain = False,

@@ -71,7 +71,7 @@ def list_(
     ctx: typer.Context,
     *,
     given: Annotated[dict[str, Any], USER_QUERY],
-    fields: options.Fields = None,
+    fields: Annotated[str | None, options.only_fields(USERS)] = None,
     count: options.Count = False,
     output: Output,
 ) -> None:

@@ -1,6 +1,6 @@
 """Tasks: make, find, change and delete them."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -143,6 +143,23 @@ def find(
         # A user who has tasks exists, so look the user up only when the page is empty.
         owners(session, filter)
     return found
+
+
+def find_by_prefix(
+    session: Session, digits: str, *, statuses: Collection[TaskStatus], limit: int
+) -> list[tuple[int, str]]:
+    """Return ids that begin with these digits, the highest first, with titles; no statuses mean all."""
+    query = select(_tasks.c.id, _tasks.c.title).order_by(_tasks.c.id.desc()).limit(limit)
+    if statuses:
+        query = query.where(_tasks.c.status.in_(statuses))
+    if digits:
+        widths = [10**zeros for zeros in range(len(str(MAX_ID)) + 1 - len(digits))]
+        spans = [(int(digits) * width, int(digits) * width + width - 1) for width in widths]
+        ranges = [_tasks.c.id.between(low, min(high, MAX_ID)) for low, high in spans if 0 < low <= MAX_ID]
+        if not ranges:
+            return []
+        query = query.where(or_(*ranges))
+    return [(id, title) for id, title in session.execute(query)]
 
 
 def stream(

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from itertools import count, product
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from sqlalchemy import make_url
 from typer._click.shell_completion import CompletionItem, _available_shells
 from typer.main import get_command
 
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.cli.app import app
 from taskdb_cli.cli.completion import Bash, quote_completions
-from taskdb_cli.cli.run import run
+from tests.backups import NAME, archive
+from tests.completion import ask_for_words
 from tests.conftest import SERVERS
 from tests.samples import add_user
 
@@ -150,12 +153,12 @@ class Shell:
         self.terminal.sendline(line)
         self.terminal.expect_exact(PROMPT)
 
-    def complete(self, typed: str, url: str) -> list[str]:
-        """Press Tab behind what is typed, wait for the end of an address, and run the line."""
+    def complete(self, typed: str, url: str, shown: str = "example.com") -> list[str]:
+        """Press Tab behind what is typed, wait for what it shows at the end, and run the line."""
         self.run(f"export TASKDB_DATABASE_URL={url}")
         self.received.unlink(missing_ok=True)
         self.terminal.send(typed + "\t")
-        self.terminal.expect_exact("example.com")
+        self.terminal.expect_exact(shown)
         self.terminal.sendline("")
         self.terminal.expect_exact(RECEIVED)
         self.terminal.expect_exact(PROMPT)
@@ -209,6 +212,34 @@ def test_names_of_archives(shell, stored):
     assert shell.complete("taskdb backup verify b", stored("ann@example.org")) == ["backup", "verify", name]
     assert [path.name for path in shell.work.iterdir()] == [name]
     (shell.work / name).unlink()
+
+
+@pytest.mark.parametrize("shell", SHELLS, indirect=True)
+def test_words_that_are_offered(shell, stored, tmp_path):
+    """Ids beside hostile titles, keys behind a comma and a sign, fields, checks and archives are inserted."""
+    url = stored("ann@example.org")
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = on")
+        connection.execute(
+            "INSERT INTO tasks (user_id, title, status, priority, version, created_at, updated_at)"
+            " VALUES (1, ?, 'todo', 2, 1, ?, ?)",
+            [EVERYTHING + "\x1b[2J", TIME, TIME],
+        )
+    shelf = BackupDirectory(tmp_path)
+    archive(shelf, "it-s")
+    shell.run(f"export TASKDB_BACKUP_DIR={tmp_path}")
+    for typed, word in {
+        "task done ": "1",
+        "task list --sort priority,-cr": "priority,-created",
+        "task list --sort -prio": "-priority",
+        "task list --fields id,ti": "id,title",
+        "health --only backup_a": "backup_archive",
+        "restore it-s-2": NAME.replace("tasks", "it-s")[: -len(".123456Z.taskdb.zip") - 2],
+        "backup show it-s-20261122T123015.": NAME.replace("tasks", "it-s"),
+    }.items():
+        got = shell.complete(f"taskdb {typed}", url, word.split(",")[-1].lstrip("-"))
+        assert got == [*typed.split()[:-1], word] if typed[-1] != " " else [*typed.split(), word], typed
+    assert not list(shell.work.iterdir())
 
 
 def offered(words, address, monkeypatch):
@@ -286,21 +317,7 @@ def test_bash_is_offered_nothing_for_a_word_that_cannot_be_read(word, monkeypatc
 @pytest.fixture
 def complete(isolated, capfd, monkeypatch):
     """Completes the last of some words as a shell has it done, and returns what that printed."""
-
-    def ask(shell, *words):
-        monkeypatch.setenv("_TASKDB_COMPLETE", f"complete_{shell}")
-        monkeypatch.setenv("COMP_WORDS", "\n".join(["taskdb", *words]))
-        monkeypatch.setenv("COMP_CWORD", str(len(words)))
-        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", " ".join(["taskdb", *words]))
-        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
-        monkeypatch.setenv("_TYPER_COMPLETE_WORD_TO_COMPLETE", words[-1])
-        with pytest.raises(SystemExit):
-            run([])
-        printed = capfd.readouterr()
-        assert printed.err == ""
-        return printed.out.strip("\n")
-
-    return ask
+    return partial(ask_for_words, capfd, monkeypatch)
 
 
 FAMILIES = ("bash", "zsh", "fish", "powershell")

@@ -35,6 +35,7 @@ class Parameter:
     option: str = ""
     """The option where it is not called as the parameter."""
     choices: tuple[str, ...] = ()
+    """The words that it takes, several of them if its type is a list or a comma-separated text."""
     longest: int | None = None
     convert: Callable[[Any, datetime, Callable[..., datetime]], Any] = lambda given, *_: given
     """Return the value of the filter for what was given, the time of the request, and a parser of times.
@@ -146,7 +147,8 @@ class ListQuery(Generic[Filter]):
         if not self.sorts:
             return [*self.filters.values()]
         help = f"{', '.join(self.sorts)}; comma-separated, '-' in front for descending."
-        return [*self.filters.values(), Parameter("sort", str, help, self.sort, "KEYS", longest=200)]
+        sort = Parameter("sort", str, help, self.sort, "KEYS", choices=tuple(self.sorts), longest=200)
+        return [*self.filters.values(), sort]
 
     @property
     def parameters(self) -> list[Parameter]:
