@@ -52,6 +52,7 @@ ARCHIVES = "tests/backup/test_archive.py tests/backup/test_archive_damage.py"
 BACKUPS = (
     "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_backup_faults.py -k 'not postgresql'"
 )
+NAMES = "tests/backup/test_naming.py tests/cli/test_archive_names.py -k 'not postgresql'"
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -k 'not postgresql'"
 PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
@@ -175,6 +176,11 @@ MUTANTS = (
         "found.rows != expected.rows",
         RESTORES,
     ),
+    Mutant(f"{BACKUP}/naming.py", "with_label=entry.label not in labels", "with_label=False", NAMES),
+    Mutant(
+        f"{BACKUP}/naming.py", "for entry in own if is_within", "for entry in everything if is_within", NAMES
+    ),
+    Mutant(f"{BACKUP}/naming.py", "span[0] <= entry.taken_at < span[1]", "span[0] <= entry.taken_at", NAMES),
     Mutant(f"{BACKUP}/create.py", "expected is not None and archive.manifest != expected", "False", BACKUPS),
     Mutant(f"{BACKUP}/create.py", "        archive.verify()\n", "", BACKUPS),
     Mutant(f"{BACKUP}/create.py", "        stream.flush()\n", "", BACKUPS),

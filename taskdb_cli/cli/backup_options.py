@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 
 def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Offer the archives of the directory by their short names, newest first, with age and size."""
+    """Offer the archives of the directory by their short names, newest first, with time, age and size."""
     from datetime import UTC, datetime
 
     from rich.filesize import decimal
 
     from taskdb_cli.backup.naming import short_names
+    from taskdb_cli.system.clock import to_local
 
     ctx.obj, now = Invocation(), datetime.now(UTC)
     ctx.obj.settings = settings_of(ctx)
@@ -44,7 +45,8 @@ def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
     for entry, name in zip(reversed(entries), reversed(names), strict=True):
         word = name if name.startswith(incomplete) else entry.path.name
         age = in_one_unit(max(now - entry.taken_at, timedelta()))
-        offered.append((word, f"{age} ago, {decimal(entry.size)}"))
+        taken = to_local(entry.taken_at).replace(tzinfo=None).isoformat(" ", "seconds")
+        offered.append((word, f"{taken}, {age} ago, {decimal(entry.size)}"))
     return offered
 
 

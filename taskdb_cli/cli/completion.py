@@ -1,8 +1,8 @@
 r"""What the shell offers when a person presses Tab, quoted for each shell so that no shell runs it.
 
 Stored data may be offered, such as an address that contains `$(reboot)`. The scripts that
-`taskdb --install-completion` installs are Typer's. They insert the words into the command line of bash
-unchanged, and have zsh evaluate them.
+`taskdb --install-completion` installs are Typer's, but keep the words in their order. They insert the words
+into the command line of bash unchanged, and have zsh evaluate them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer._click import shell_completion as shells
 from typer._completion_classes import BashComplete, FishComplete, PowerShellComplete, ZshComplete
+from typer._completion_shared import _completion_scripts as scripts
 
 from taskdb_cli.text.escaping import escape
 
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 # Longer words and lines are not completed. An address has at most 254 characters.
 LONGEST_WORD = 300
 LONGEST_LINE = 10_000
+
+
+# Otherwise bash and fish would sort the words. A bash before 4.4 cannot leave them in their order.
+_BASH = "complete -o default -F %(complete_func)s %(prog_name)s"
+scripts["bash"] = scripts["bash"].replace(
+    _BASH, f"{_BASH.replace('complete', 'complete -o nosort', 1)} 2>/dev/null ||\n  {_BASH}"
+)
+scripts["fish"] = scripts["fish"].replace("complete ", "complete --keep-order ", 1)
 
 
 def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
