@@ -18,7 +18,7 @@ from sqlmodel import Session
 from taskdb_cli.models.types import TextTimestamp
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.services import task as service
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, equal_keys
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
 from taskdb_cli.services.listing.pages import Order, Position
 from taskdb_cli.services.listing.query import TaskFilter
 
@@ -59,7 +59,7 @@ class Form:
         if position is None:
             return {}
         named = zip(Order.parse(self.sort, TASK_SORT_KEYS).keys, position, strict=True)
-        differing = [value for key, value in named if key.name not in equal_keys(self.filter)]
+        differing = [value for key, value in named if key.name not in self.filter.equal]
         return {f"p{index}": value for index, value in enumerate(differing)}
 
     def queries(self, *, deep: bool) -> Iterator[str]:

@@ -33,7 +33,7 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import pages
-from taskdb_cli.services.listing.filters import TASK_RECORDS, equal_keys, task_count_query, task_query
+from taskdb_cli.services.listing.filters import TASK_RECORDS, task_count_query, task_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import TaskFilter
 
@@ -129,16 +129,17 @@ def find(
     *,
     limit: int,
     after: Position | None = None,
+    skip: int = 0,
     fits: Callable[[Record], bool] | None = None,
 ) -> Page:
     """Return one page of matching records, which ends early where a record does not fit.
 
-    Raises UserNotFound for a user that the filter names.
+    The first `skip` records are passed over. Raises UserNotFound for a user that the filter names.
     """
     alone = users.to_id(filter.users[0]) if len(filter.users) == 1 else None
     named = owners(session, filter) if alone is None else [alone]
-    query, order = task_query(filter, named), replace(order, equal=equal_keys(filter))
-    found = pages.page(session, query, order, limit=limit, after=after, fits=fits)
+    query, order = task_query(filter, named), replace(order, equal=filter.equal)
+    found = pages.page(session, query, order, limit=limit, after=after, skip=skip, fits=fits)
     if alone is not None and not found.records:
         # A user who has tasks exists, so look the user up only when the page is empty.
         owners(session, filter)
@@ -187,9 +188,9 @@ def explain(
     return explain_queries(session, [part.limit(limit + 1) if limit else part for part in parts])
 
 
-def count(session: Session, filter: TaskFilter) -> int:
-    """Return how many tasks match; raise UserNotFound."""
-    return int(session.execute(task_count_query(filter, owners(session, filter))).scalar_one())
+def count(session: Session, filter: TaskFilter, *, most: int | None = None) -> int:
+    """Return how many tasks match, or `most` if there are more; raise UserNotFound."""
+    return int(session.execute(task_count_query(filter, owners(session, filter), most)).scalar_one())
 
 
 def change(
@@ -231,7 +232,7 @@ def remove(session: Session, ids: Ids) -> list[Record]:
 
 
 def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
-    return task_query(filter, owners(session, filter)), replace(order, equal=equal_keys(filter))
+    return task_query(filter, owners(session, filter)), replace(order, equal=filter.equal)
 
 
 def owners(session: Session, filter: TaskFilter) -> list[int]:

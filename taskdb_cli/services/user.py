@@ -121,15 +121,16 @@ def find(
     *,
     limit: int,
     after: Position | None = None,
+    skip: int = 0,
     with_counts: bool = False,
     fits: Callable[[Record], bool] | None = None,
 ) -> Page:
     """Return one page of matching records, with each user's number of tasks if asked.
 
-    The page ends early where a record does not fit.
+    The first `skip` records are passed over. The page ends early where a record does not fit.
     """
     query = user_query(filter, with_counts=with_counts)
-    return pages.page(session, query, order, limit=limit, after=after, fits=fits)
+    return pages.page(session, query, order, limit=limit, after=after, skip=skip, fits=fits)
 
 
 def stream(
@@ -144,9 +145,9 @@ def stream(
     return pages.stream(session, user_query(filter, with_counts=with_counts), order, after=after)
 
 
-def count(session: Session, filter: UserFilter) -> int:
-    """Return how many users match."""
-    return int(session.execute(user_count_query(filter)).scalar_one())
+def count(session: Session, filter: UserFilter, *, most: int | None = None) -> int:
+    """Return how many users match, or `most` if there are more."""
+    return int(session.execute(user_count_query(filter, most)).scalar_one())
 
 
 def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:

@@ -6,7 +6,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, bindparam, func, or_, select
+from sqlalchemy import Column, ColumnElement, Select, bindparam, func, literal, or_, select
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import TITLE_LENGTH, is_one_line
@@ -63,21 +63,15 @@ TASK_RECORDS = select(
 """The query of the records of all tasks."""
 
 
-def equal_keys(filter: TaskFilter) -> frozenset[str]:
-    """Return the names of the sort keys by which all matching tasks are equal."""
-    wanted = {"user": filter.users, "status": filter.statuses, "priority": filter.priorities}
-    return frozenset(name for name, values in wanted.items() if len(values) == 1)
-
-
 def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
     """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users."""
     return TASK_RECORDS.where(*task_conditions(filter, owners))
 
 
-def task_count_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
-    """Return the query of how many tasks match."""
-    matching = task_conditions(filter, owners)
-    return select(func.count()).select_from(Task.metadata.tables["tasks"]).where(*matching)
+def task_count_query(filter: TaskFilter, owners: Sequence[int], most: int | None = None) -> Select[Any]:
+    """Return the query of how many tasks match, at most so many."""
+    matching = select(literal(1)).select_from(Task.metadata.tables["tasks"])
+    return _count(matching.where(*task_conditions(filter, owners)), most)
 
 
 def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
@@ -89,9 +83,16 @@ def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
     return select(*columns).where(*_user_conditions(filter))
 
 
-def user_count_query(filter: UserFilter) -> Select[Any]:
-    """Return the query of how many users match."""
-    return select(func.count()).select_from(User.metadata.tables["users"]).where(*_user_conditions(filter))
+def user_count_query(filter: UserFilter, most: int | None = None) -> Select[Any]:
+    """Return the query of how many users match, at most so many."""
+    matching = select(literal(1)).select_from(User.metadata.tables["users"])
+    return _count(matching.where(*_user_conditions(filter)), most)
+
+
+def _count(matching: Select[Any], most: int | None) -> Select[Any]:
+    if most is None:
+        return matching.with_only_columns(func.count(), maintain_column_froms=True)
+    return select(func.count()).select_from(matching.limit(most).subquery())
 
 
 def task_conditions(filter: TaskFilter, owners: Collection[int]) -> Iterator[ColumnElement[bool]]:

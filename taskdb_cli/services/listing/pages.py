@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, literal, tuple_
+from sqlalchemy import ColumnElement, Select, func, literal, tuple_
 from sqlmodel import Session
 
 from taskdb_cli.errors import InvalidInput
@@ -154,16 +154,18 @@ def page(
     *,
     limit: int,
     after: Position | None = None,
+    skip: int = 0,
     fits: Callable[[Record], bool] | None = None,
 ) -> Page:
-    """Return the first `limit` records after a position.
+    """Return the first `limit` records after a position and after `skip` more records.
 
     The page ends before the first record that does not fit, and few of the rows behind it are read. `fits` is
     asked about one record after the other, and must accept the first, so that each page makes progress.
     """
     records: list[Record] = []
     at_once = ROWS_AT_ONCE if fits is not None and limit >= ROWS_AT_ONCE else None
-    with closing(stream(session, query, order, after=after, most=limit + 1, at_once=at_once)) as rows:
+    walk = stream(session, query, order, after=after, skip=skip, most=limit + 1, at_once=at_once)
+    with closing(walk) as rows:
         for record in rows:
             if len(records) == limit or not (fits is None or fits(record)):
                 return Page(records, order.position(records[-1]))
@@ -177,21 +179,28 @@ def stream(
     order: Order,
     *,
     after: Position | None = None,
+    skip: int = 0,
     most: int | None = None,
     at_once: int | None = STREAM_ROWS,
 ) -> Generator[Record, None, None]:
-    """Yield every record after a position, or at most so many.
+    """Yield every record after a position, or at most so many, without the first `skip`.
 
     `at_once` rows are fetched at a time, so that memory stays constant. None fetches all of them at once.
     """
     options = {"yield_per": at_once} if at_once else {}
     for part in order.parts(query, after):
+        statement = part.limit(most).offset(skip) if skip else part.limit(most)
         # The connection returns plain rows in two thirds of the time that the session takes.
-        with session.connection().execute(part.limit(most), execution_options=options) as rows:
+        with session.connection().execute(statement, execution_options=options) as rows:
             names = tuple(rows.keys())
             for row in rows if at_once else rows.all():
                 yield dict(zip(names, row, strict=True))
+                skip = 0
                 if most:
                     most -= 1
+        if skip:
+            # The part has no more rows than were to be skipped.
+            skipped = part.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
+            skip -= session.execute(skipped).scalar_one()
         if most == 0:
             return

@@ -97,6 +97,13 @@ class TaskFilter:
     completed_before: Annotated[datetime | None, _time("completed_before", "Completed before then.")] = None
     completed_after: Annotated[datetime | None, _time("completed_after", "Completed then or later.")] = None
 
+    @property
+    def equal(self) -> frozenset[str]:
+        """The fields that are the same in all matching tasks."""
+        wanted = {"user": self.users, "status": self.statuses, "priority": self.priorities}
+        no_due = {"due_at"} if self.no_due else set[str]()
+        return frozenset(name for name, values in wanted.items() if len(values) == 1) | no_due
+
 
 @dataclass(frozen=True)
 class UserFilter:
@@ -110,6 +117,11 @@ class UserFilter:
     ] = None
     search: Annotated[str, _search("Address or name")] = ""
     id: int | None = None
+
+    @property
+    def equal(self) -> frozenset[str]:
+        """The fields that are the same in all matching users."""
+        return frozenset() if self.active is None else frozenset({"is_active"})
 
 
 Filter = TypeVar("Filter", TaskFilter, UserFilter)
