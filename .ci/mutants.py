@@ -38,6 +38,7 @@ TASKS = "tests/services/test_task.py -k sqlite"
 BULKS = "tests/services/test_bulk.py -k sqlite"
 USERS = "tests/services/test_user.py -k sqlite"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
+TABLES = "tests/cli/test_tables.py -k 'not postgresql and not pgbouncer'"
 LISTS = "tests/services/listing -k sqlite"
 CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
@@ -151,6 +152,10 @@ MUTANTS = (
     Mutant(f"{DATABASE}/retry.py", "time.monotonic() - begin + error.cost >= budget", "False", TRANSACTIONS),
     # Lists.
     Mutant(f"{LISTING}/pages.py", "if len(records) == limit or", "if len(records) == limit + 1 or", LISTS),
+    Mutant(f"{LISTING}/pages.py", "skip -= session", "skip = session", TABLES),
+    Mutant("taskdb_cli/output/layout.py", "if left >= 0 or name", "if name", TABLES),
+    Mutant("taskdb_cli/output/tables.py", "chunk if len(chunk) < _CHUNK else None", "chunk", TABLES),
+    Mutant("taskdb_cli/output/pager.py", "code == 0 or bool", "True or bool", TABLES),
     Mutant(f"{LISTING}/pages.py", "row < bounds if", "row <= bounds if", LISTS),
     Mutant(f"{LISTING}/pages.py", "else row > bounds", "else row >= bounds", LISTS),
     Mutant(f"{LISTING}/pages.py", "else expression > bound", "else expression >= bound", LISTS),

@@ -1,4 +1,4 @@
-"""What several commands share: each argument and option, declared once, and lists."""
+"""What several commands share: each argument and option, declared once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import typer
 from taskdb_cli.cli.completion import complete_profiles, complete_users
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.offers import complete_list, complete_tasks
-from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.output.formats import Format, View
+from taskdb_cli.output.formats import View
 from taskdb_cli.services.listing.query import Filter, ListQuery, Parameter
 from taskdb_cli.text.escaping import brief
 from taskdb_cli.times import parse_when
@@ -116,6 +115,10 @@ IfVersion = Annotated[int | None, optional("Change it only if it is at this vers
 IfNotExists = Annotated[
     bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
 ]
+Page = Annotated[
+    int | None, optional("Show this page; --limit says how long a page is.", metavar="N", min=1, max=10**9)
+]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, and cut nothing off.")]
 Count = Annotated[bool, typer.Option("--count", help="Print only how many match.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Print the SQL and how the engine runs it.")]
 
@@ -191,28 +194,6 @@ def read_request(run: Invocation, query: ListQuery[Filter], given: dict[str, Any
     return request
 
 
-def show_list(
-    run: Invocation, request: ListRequest[Any], view: View, output: Output, service: Any, **more: object
-) -> None:
-    """Print one page and how to get the next, or everything as a stream if the limit is 0.
-
-    `service` is the module of the records' service. Its `find` and `stream` get `more` as it is.
-    """
-    wanted = {"filter": request.filter, "order": request.order, "after": request.after, **more}
-    if request.limit == 0:
-        with run.database.stream(partial(service.stream, **wanted)) as records:
-            shown = show_records(run.counting(records), view, output)
-    else:
-        page = run.database.read(partial(service.find, limit=request.limit, **wanted))
-        shown = show_records(run.counting(page.records), view, output)
-        if page.next is not None:
-            run.say(f"{len(page.records)} shown, more follow; --limit 0 shows all")
-            run.say(f"next: --after {request.cursor(page)}")
-            return
-    if shown is Format.TABLE:
-        run.say(f"{run.rows} shown, and that is all" if run.rows else "nothing matches")
-
-
 def choose_fields(view: View, names: str | None) -> View:
     """Return the view with only the named fields; raise InvalidInput naming the valid ones."""
     if names is None:
@@ -221,4 +202,4 @@ def choose_fields(view: View, names: str | None) -> View:
     for name in chosen:
         if name not in view.fields:
             raise InvalidInput(f"there is no field {brief(name)!r}", f"fields are {', '.join(view.fields)}")
-    return View(chosen, chosen)
+    return View(chosen, chosen, named=True)

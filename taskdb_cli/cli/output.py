@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -48,13 +48,27 @@ class Output:
         return self.format or (Format.TABLE if stream.isatty() else Format.TSV)
 
 
-def show_records(records: Iterable[Record], view: View, output: Output) -> Format:
-    """Print records in the format that the options or stdout ask for; return that format."""
+def show_records(
+    records: Iterable[Record],
+    view: View,
+    output: Output,
+    *,
+    wide: bool | None = None,
+    equal: Collection[str] = (),
+) -> Format:
+    """Print records in the format that the options or stdout ask for; return that format.
+
+    A table that is longer than the screen goes through a pager. `wide` is the option of that name, or None if
+    the command has none; `equal` are fields that are the same in all records.
+    """
     format = output.format_for(sys.stdout)
     if format is Format.TABLE:
+        from taskdb_cli.output.pager import paged
         from taskdb_cli.output.tables import print_table
 
-        print_table(records, view, sys.stdout)
+        hint = "" if wide is None else "--wide shows all"
+        with paged(sys.stdout, chop=bool(wide)) as stream:
+            print_table(records, view, stream, wide=bool(wide), equal=equal, hint=hint)
     else:
         write_records(records, view, format, sys.stdout, csv_safe=output.csv_safe)
     return format

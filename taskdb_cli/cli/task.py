@@ -15,7 +15,8 @@ from taskdb_cli.cli.changes import Way, change_tasks, delete_tasks, named
 from taskdb_cli.cli.commands import Commands, HelpfulGroup, TitledCommand
 from taskdb_cli.cli.completion import complete_words
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
+from taskdb_cli.cli.lists import show_list
+from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import (
     FormatOption,
     Output,
@@ -27,7 +28,7 @@ from taskdb_cli.cli.owner import AllUsers, blamed_on_setting, choose_active_user
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskPriority, TaskStatus
-from taskdb_cli.output.formats import TASKS, TASKS_OF_ONE, Format
+from taskdb_cli.output.formats import TASKS, Format
 from taskdb_cli.services.listing.query import TASK_QUERY, TASKS_TO_CHANGE
 from taskdb_cli.times import parse_when
 
@@ -143,8 +144,10 @@ def list_(
     ctx: typer.Context,
     *,
     given: Annotated[dict[str, Any], TASK_QUERY],
+    page: options.Page = None,
     fields: Annotated[str | None, options.only_fields(TASKS)] = None,
     all_users: AllUsers = False,
+    wide: options.Wide = False,
     count: options.Count = False,
     explain: options.Explain = False,
     output: Output,
@@ -154,8 +157,7 @@ def list_(
     given["user"] = users_to_show(run, given["user"], all_users=all_users, output=output)
     request = read_request(run, TASK_QUERY, given)
     wanted, order, limit, after = request.filter, request.order, request.limit, request.after
-    # The tasks of one user need no column that says so in every row.
-    view = choose_fields(TASKS_OF_ONE if len(wanted.users) == 1 else TASKS, fields)
+    view = choose_fields(TASKS, fields)
     if explain:
         explained = partial(
             services.task.explain, filter=wanted, order=order, limit=limit, after=after, count=count
@@ -164,7 +166,7 @@ def list_(
     elif count:
         show_count(run.database.read(lambda session: services.task.count(session, wanted)), output)
     else:
-        show_list(run, request, view, output, services.task)
+        show_list(run, request, view, output, services.task, page=page, wide=wide)
 
 
 @app.command(epilog="taskdb task show 7\ntaskdb task show 7-9 12")

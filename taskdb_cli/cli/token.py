@@ -10,7 +10,7 @@ from taskdb_cli import services
 from taskdb_cli.cli.answers import answer, is_told
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.options import optional, optional_user
+from taskdb_cli.cli.options import Wide, optional, optional_user
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.errors import Incomplete, Interrupted, StorageFailed, TaskdbError
 from taskdb_cli.models.vocabulary import TokenScope
@@ -78,10 +78,12 @@ def create(
 
 
 @app.command("list", epilog="taskdb token list\ntaskdb token list -o json")
-def list_(ctx: typer.Context, *, output: Output) -> None:
+def list_(ctx: typer.Context, *, wide: Wide = False, output: Output) -> None:
     """List access tokens by name, without the tokens themselves."""
     run = invocation(ctx)
-    show_records(run.counting(run.database.read(services.token.find)), TOKENS, output)
+    tokens = run.database.read(services.token.find)
+    run.rows = len(tokens)
+    show_records(tokens, TOKENS, output, wide=wide)
 
 
 @app.command(epilog="taskdb token revoke dashboard\ntaskdb token revoke 1")

@@ -11,7 +11,8 @@ from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.answers import answer, is_told, wants_record
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request, show_list
+from taskdb_cli.cli.lists import show_list
+from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.models.vocabulary import Existing
@@ -71,7 +72,9 @@ def list_(
     ctx: typer.Context,
     *,
     given: Annotated[dict[str, Any], USER_QUERY],
+    page: options.Page = None,
     fields: Annotated[str | None, options.only_fields(USERS)] = None,
+    wide: options.Wide = False,
     count: options.Count = False,
     output: Output,
 ) -> None:
@@ -82,7 +85,8 @@ def list_(
     if count:
         show_count(run.database.read(lambda session: services.user.count(session, request.filter)), output)
     else:
-        show_list(run, request, view, output, services.user, with_counts=with_counts)
+        show = partial(show_list, run, request, view, output, services.user, page=page, wide=wide)
+        show(with_counts=with_counts)
 
 
 @app.command(epilog=("taskdb user show ann@example.com\ntaskdb user show 1 -o json"))

@@ -40,11 +40,17 @@ class View:
     """The columns of TSV, if TSV leaves fields out."""
     narrow: Sequence[str] = ()
     """The columns of a table, if a table leaves columns of TSV out."""
+    named: bool = False
+    """Whether somebody named the fields, so that a table shows each of them."""
 
     def chosen_for(self, format: Format) -> Sequence[str]:
         """Return the names of the fields that the format shows."""
         columns = self.columns or self.fields
         return {Format.TSV: columns, Format.TABLE: self.narrow or columns}.get(format, self.fields)
+
+    def all_columns(self) -> Sequence[str]:
+        """Return the names of all fields, as a wide table shows them: those of any table first."""
+        return tuple(dict.fromkeys([*self.chosen_for(Format.TABLE), *self.fields]))
 
 
 _USER = ("id", "email", "name", "is_active")
@@ -54,7 +60,6 @@ _ARCHIVE = ("archive", "label", "taken_at", "size")
 USERS = View(USER_FIELDS, _USER)
 USERS_WITH_COUNTS = View((*USER_FIELDS, "tasks"), (*_USER, "tasks"))
 TASKS = View(TASK_FIELDS, (*_TASK, "user", "title"))
-TASKS_OF_ONE = View(TASKS.fields, TASKS.columns, (*_TASK, "title"))
 _USED = ("expires_at", "last_used_at")
 TOKENS = View(TOKEN_FIELDS, (*_TOKEN, "created_at", *_USED), (*_TOKEN, *_USED))
 NEW_TOKEN = View(("id", "name", "token", "expires_at"))

@@ -5,29 +5,37 @@ User text is escaped and wrapped in `rich.text.Text`: it can neither drive the t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Format, Record, View, to_plain
+from taskdb_cli.output.layout import ADDRESSES, FOLDED, GAP, fit
 from taskdb_cli.system.clock import to_local
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
     from taskdb_cli.services.stats import Stats
 
-_ELLIPSIZED = ("title", "name", "description", "message")
-"""Columns that take the rest of the line, and are cut off in a narrow terminal."""
-_FOLDED = ("archive", "reasons", "sha256")
-"""Columns that take the rest of the line, and more lines in a narrow terminal: nothing may be missing."""
-_TITLES = {"id": "ID", "user_id": "User ID", "due_at": "Due", "email": "E-mail", "is_active": "Active"}
+_CHUNK = 500
+"""Rows that are laid out at a time. The first ones decide which columns there are."""
+_TITLES = {
+    "id": "ID",
+    "user_id": "User ID",
+    "external_id": "External ID",
+    "due_at": "Due",
+    "email": "E-mail",
+    "is_active": "Active",
+}
 _STATUSES = {TaskStatus.IN_PROGRESS: "cyan", TaskStatus.DONE: "green", TaskStatus.CANCELLED: "dim"}
 _PRIORITIES = {TaskPriority.LOW: "dim", TaskPriority.HIGH: "yellow", TaskPriority.URGENT: "bold red"}
 _STYLES: dict[str, dict[Any, str]] = {"status": _STATUSES, "priority": _PRIORITIES}
@@ -35,32 +43,75 @@ _COUNTED_DAYS = 14
 _NEAR_DAYS = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 
 
-def print_table(records: Iterable[Record], view: View, stream: TextIO) -> None:
+def print_table(
+    records: Iterable[Record],
+    view: View,
+    stream: TextIO,
+    *,
+    wide: bool = False,
+    equal: Collection[str] = (),
+    hint: str = "",
+) -> None:
     """Print one row a record, fitted to the terminal's width, at constant memory.
 
-    The first rows decide how wide the columns are. If there are no rows, nothing is printed.
+    A terminal shows no column that is empty or the same in every row: that is said above the table, as is the
+    name of a column for which there is no room, with the `hint` how to see it. If the table is `wide`, or the
+    stream is no terminal, nothing is left out or cut. Many records are compared only if they are a list; else
+    just those fields are left out that the caller knows to be `equal`. Without rows nothing is printed.
     """
-    console, now, names = console_for(stream), datetime.now(UTC), view.chosen_for(Format.TABLE)
-    rows = ([_cell(name, record, now) for name in names] for record in records)
-    columns: list[Column] = []
-    while chunk := list(islice(rows, 500)):
-        first = not columns
-        if first:
-            widths = [max(cell.cell_len for cell in cells) for cells in zip(*chunk, strict=True)]
-            columns = [_column(name, width, console) for name, width in zip(names, widths, strict=True)]
+    console, now = console_for(stream), datetime.now(UTC)
+    fitted, rest = stream.isatty() and not wide, iter(records)
+    names = view.all_columns() if wide else view.chosen_for(Format.TABLE)
+    chunk = list(islice(rest, _CHUNK))
+    if not chunk:
+        return
+    if fitted and not view.named:
+        compared = records if isinstance(records, list) else chunk if len(chunk) < _CHUNK else None
+        same = _same_columns(names, compared) if compared else [name for name in names if name in equal]
+        names = [name for name in names if name not in same]
+    rows = [_cells(names, record, now) for record in chunk]
+    if fitted and not view.named:
+        kept = fit(_needs(rows), console.width, drop=True)
+        dropped = [name for name in names if name not in kept]
+        _print_left_out(_cells(same, chunk[0], now), dropped, hint, console)
+        names, rows = list(kept), [{name: row[name] for name in kept} for row in rows]
+    grid = Grid(console, fitted=fitted)
+    while rows:
+        grid.print(rows)
+        rows = [_cells(names, record, now) for record in islice(rest, _CHUNK)]
+
+
+class Grid:
+    """Rows of cells below headings. Columns are named as fields are, which says what may be cut in them."""
+
+    def __init__(self, console: Console, *, fitted: bool) -> None:
+        """Fit the columns to the console if asked, or else let lines be as long as they are."""
+        self._console = console
+        self._room = console.width if fitted else None
+        self._needs: dict[str, int] = {}
+
+    def print(self, rows: Sequence[Mapping[str, Text]]) -> None:
+        """Print rows that all have the same columns. Later rows may need more room than the first did."""
+        first = not self._needs
+        self._needs = {name: max(need, self._needs.get(name, 0)) for name, need in _needs(rows).items()}
+        widths = fit(self._needs, self._room, drop=False) if self._room else self._needs
+        # Rich would cut whatever is wider than its console.
+        self._console.width = max(self._console.width, sum(widths.values()) + GAP * (len(widths) - 1))
         table = Table(
-            *(column.copy() for column in columns),
-            box=box.SIMPLE_HEAD if first else None,
+            *(_column(name, width) for name, width in widths.items()),
+            box=box.SIMPLE_HEAD,
             show_edge=False,
-            padding=(0, 1, 0, 0),
+            padding=(0, GAP - 1, 0, 0),
             show_header=first,
             header_style="bold",
             pad_edge=False,
-            expand=any(column.ratio for column in columns),
         )
-        for row in chunk:
-            table.add_row(*row)
-        console.print(table)
+        for row in rows:
+            for name in ADDRESSES:
+                if name in row:
+                    _cut_middle(row[name], widths[name])
+            table.add_row(*row.values())
+        self._console.print(table)
 
 
 def print_detail(record: Record, stream: TextIO) -> None:
@@ -102,7 +153,11 @@ def print_stats(stats: Stats, stream: TextIO) -> None:
 
 def console_for(stream: TextIO) -> Console:
     """Return a console for the stream. If the stream is no terminal, the console cuts nothing off."""
-    return Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False, markup=False)
+    console = Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False, markup=False)
+    if console.is_dumb_terminal:
+        # Rich takes it to have 80 columns.
+        console.width = shutil.get_terminal_size().columns
+    return console
 
 
 def _humanize(moment: datetime, now: datetime) -> str:
@@ -118,23 +173,71 @@ def _humanize(moment: datetime, now: datetime) -> str:
     return local.date().isoformat()
 
 
-def _column(name: str, width: int, console: Console) -> Column:
-    heading = _TITLES.get(name, name.removesuffix("_at").replace("_", " ").capitalize())
-    width = max(width, len(heading))
-    if name in ("user", "email"):
-        width = min(width, console.width // 5, 32)
-    # The other columns keep their widths, and the flexible ones take the rest of the line.
-    flexible = console.file.isatty() and name in (*_ELLIPSIZED, *_FOLDED)
-    folded = flexible and name in _FOLDED
+def _same_columns(names: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """Return the columns that are empty or the same in all records, but never the first one and the title."""
+    first = records[0]
+    return [
+        name
+        for name in names[1:]
+        if name != "title"
+        and (first[name] is None or len(records) > 1)
+        and all(record[name] == first[name] for record in records)
+    ]
+
+
+def _print_left_out(same: Mapping[str, Text], dropped: Sequence[str], hint: str, console: Console) -> None:
+    full = ", ".join(f"{_label(name)} {cell.plain}" for name, cell in same.items() if cell.plain)
+    empty = ", ".join(_label(name) for name, cell in same.items() if not cell.plain)
+    no_room = ", ".join(map(_label, dropped))
+    no_room += f" ({hint})" if no_room and hint else ""
+    parts = full and f"all: {full}", empty and f"empty: {empty}", no_room and f"no room for {no_room}"
+    if said := " \N{MIDDLE DOT} ".join(part for part in parts if part):
+        console.print(Text(said, "dim"))
+
+
+def _label(name: str) -> str:
+    return _heading(name).lower()
+
+
+def _heading(name: str) -> str:
+    return _TITLES.get(name, name.removesuffix("_at").replace("_", " ").capitalize())
+
+
+def _needs(rows: Sequence[Mapping[str, Text]]) -> dict[str, int]:
+    """Return how wide the columns of these rows would have to be."""
+    return {
+        name: max(cell_len(_heading(name)), *(_cell_width(row[name].plain) for row in rows))
+        for name in rows[0]
+    }
+
+
+def _cell_width(text: str) -> int:
+    return max(map(cell_len, text.split("\n"))) if "\n" in text else cell_len(text)
+
+
+def _column(name: str, width: int) -> Column:
     return Column(
-        heading,
+        _heading(name),
         justify="right" if name in ("id", "user_id", "tasks", "version") else "left",
-        no_wrap=not folded,
-        overflow="fold" if folded else "ellipsis",
-        ratio=1 if flexible else None,
-        width=None if flexible or name == "id" else width,
-        min_width=width if name == "id" else None,
+        no_wrap=name not in FOLDED,
+        overflow="fold" if name in FOLDED else "ellipsis",
+        width=width,
     )
+
+
+def _cut_middle(cell: Text, width: int) -> None:
+    """Shorten an address to so many cells. Its beginning tells more than its end."""
+    text = cell.plain
+    if cell_len(text) <= width:
+        return
+    end = text[-(width // 3) :]
+    while cell_len(end) > width // 3:
+        end = end[1:]
+    cell.plain = set_cell_size(text, width - 1 - cell_len(end)).rstrip(" ") + "…" + end
+
+
+def _cells(names: Iterable[str], record: Record, now: datetime) -> dict[str, Text]:
+    return {name: _cell(name, record, now) for name in names}
 
 
 def _cell(field: str, record: Record, now: datetime) -> Text:

@@ -154,11 +154,15 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "TASKDB_LOG_FILE": Setting("the same as `--log-file`: a log besides stderr", Path),
     "TASKDB_LOG_FORMAT": Setting("the same as `--log-format`", words=("text", "json")),
+    "TASKDB_PAGER": Setting(
+        "the [pager](docs/tables.md#pager) of tables; `cat` or nothing turns it off",
+        default="`PAGER`, else `less`",
+    ),
     "TASKDB_DEBUG": Setting("`1` is the same as `--debug`"),
 }
 """Every variable that taskdb reads. The names without TASKDB_ are those that Neon and others use."""
 
-ONLY_IN_ENVIRONMENT = frozenset({"TASKDB_ENV_FILE", "TASKDB_DEBUG"})
+ONLY_IN_ENVIRONMENT = frozenset({"TASKDB_ENV_FILE", "TASKDB_DEBUG", "TASKDB_PAGER"})
 
 KEYS = {
     name.removeprefix("TASKDB_").lower(): name

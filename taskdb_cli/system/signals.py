@@ -45,12 +45,16 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def left_to_child() -> Iterator[None]:
-    """Leave Ctrl-C to a program on the same terminal, such as an editor, which may have a meaning for it."""
+def left_to_child() -> Iterator[list[int]]:
+    """Leave Ctrl-C to a program on the same terminal, such as an editor, which may have a meaning for it.
+
+    Yields a list of the signals that came.
+    """
+    received: list[int] = []
     # A handler ends with exec, but the child would go on ignoring what this process ignores.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
-        yield
+        yield received
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -182,9 +182,10 @@ def test_terminal_gets_a_table(taskdb, database):
     plain, _ = terminal("task", "list", NO_COLOR="1")
     styles = set(re.findall(r"\x1b\[([0-9;]*)m", plain))
     assert styles <= {"0", "1", "2"}, "only bold, dim and their end"
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", plain).strip().splitlines()
-    assert lines[0].split() == ["ID", "Status", "Priority", "Due", "User", "Title"]
-    assert re.match(r" *3 +todo +medium +ann@\S+ +\[bold\]x", lines[2])
+    said, *lines = re.sub(r"\x1b\[[0-9;]*m", "", plain).strip().splitlines()
+    assert said == "all: user ann@example.com"
+    assert lines[0].split() == ["ID", "Status", "Priority", "Due", "Title"]
+    assert re.match(r" *3 +todo +medium +\[bold\]x", lines[2])
     assert len(lines) == 6
     assert lines[-1] == "3 shown, and that is all"
     assert max(map(len, lines)) <= 60
