@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.options import with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, HomeMissing, InvalidConfiguration, SchemaBehind, TaskdbError
 from taskdb_cli.output.formats import SETTINGS_IN_USE, Format
@@ -29,7 +28,6 @@ HASTY = {"connect_timeout": 10, "statement_timeout": 10, "lock_timeout": 5}
 """Seconds that the database is waited for at most."""
 
 
-@with_option_groups
 def config(
     ctx: typer.Context,
     *,
