@@ -266,9 +266,8 @@ class Invocation:
         where = "" if place in action else f" in {place}"
         if name := guard or self.settings.profile_of(database):
             where += f" (profile {name})"
-        asked = f"{action[0].upper()}{action[1:]}{where}? "
-        asked += "Type the name of the profile to go ahead: " if guard else "[y/N] "
-        typer.echo(one_line(asked), err=True, nl=False)
+        typer.echo(one_line(f"{action[0].upper()}{action[1:]}{where}?"), err=True, nl=bool(guard))
+        typer.echo("Type the name of the profile to go ahead: " if guard else " [y/N] ", err=True, nl=False)
         answer = sys.stdin.readline().strip()
         if answer != guard if guard else answer.lower() not in ("y", "yes"):
             raise Refused("declined: nothing was changed")
