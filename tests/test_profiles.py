@@ -12,6 +12,7 @@ from taskdb_cli.system.environment import KEYS
 pytestmark = pytest.mark.usefixtures("isolated")
 
 CANARY = "c4n4ry"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 MISSING = ExitCode.NOT_FOUND
 """The exit code of a command that read its settings, because the database that they name is missing."""
 
@@ -290,3 +291,14 @@ def test_other_variables_are_not_warned_of(bare_taskdb, monkeypatch):
     for variable in ("_TASKDB_X", "TASKDB_SOAK", "TASKDB_TEST_DATABASE_URL", "DATABASE_FOO", "MY_TASKDB_X"):
         monkeypatch.setenv(variable, "1")
     assert "warning" not in bare_taskdb("user", "list", expect=MISSING).err
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="only the product is here")
+def test_the_example_of_the_page_works(file):
+    """The file that docs/settings.md shows is one that taskdb takes, with a default and a protected profile."""
+    page = PAGE.read_text(encoding="utf-8")
+    write(file, page.partition("```toml\n")[2].partition("```")[0])
+    assert name() == "dev.sqlite3"
+    chosen = load_settings(profile="prod", environment={})
+    assert chosen.layers.profile.protected
+    assert chosen.options.schema == "taskdb"

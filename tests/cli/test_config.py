@@ -9,6 +9,7 @@ from taskdb_cli.system.environment import SETTINGS
 from tests.conftest import ENGINES
 
 CANARY = "c4n4ry"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
 
 @pytest.fixture
@@ -161,3 +162,12 @@ def test_nothing_is_made(bare_taskdb, tmp_path):
     assert str(tmp_path / "home/.config/taskdb/config.toml") not in out
     assert not list(tmp_path.rglob("*.sqlite3"))
     assert str(tmp_path / "home/.config/taskdb/config.toml") in bare_taskdb("config", "-o", "table").out
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="only the product is here")
+def test_the_page_has_every_key(shown):
+    """docs/settings.md names each key of the report."""
+    settings, report = shown()
+    page = PAGE.read_text(encoding="utf-8")
+    for key in (*report, *report["database"], *report["files"], *settings["schema"]):
+        assert f"`{key}`" in page
