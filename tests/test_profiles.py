@@ -295,7 +295,7 @@ def test_other_variables_are_not_warned_of(bare_taskdb, monkeypatch):
 
 @pytest.mark.skipif(not PAGE.exists(), reason="only the product is here")
 def test_the_example_of_the_page_works(file):
-    """The file that docs/settings.md shows is one that taskdb takes, with a default and a protected profile."""
+    """The file that docs/settings.md shows is taken, with its default and its protected profile."""
     page = PAGE.read_text(encoding="utf-8")
     write(file, page.partition("```toml\n")[2].partition("```")[0])
     assert name() == "dev.sqlite3"

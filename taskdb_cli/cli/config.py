@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.context import invocation
+from taskdb_cli.cli.backup_options import Shelf
+from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import Output, show_json, show_records
-from taskdb_cli.errors import DatabaseMissing, HomeMissing, InvalidConfiguration, SchemaBehind, TaskdbError
+from taskdb_cli.errors import (
+    DatabaseMissing,
+    HomeMissing,
+    InvalidConfiguration,
+    InvalidInput,
+    SchemaBehind,
+    TaskdbError,
+)
 from taskdb_cli.output.formats import SETTINGS_IN_USE, Format
 from taskdb_cli.text.escaping import hide_secrets
 
@@ -38,7 +46,7 @@ def config(
 ) -> None:
     """Show each setting and where it comes from, and the database that is used."""
     run = invocation(ctx)
-    report = Report(run.options, bool(ctx.find_root().params.get("debug")))
+    report = Report(ctx)
     if check:
         report.check_profiles()
     match output.format_for(sys.stdout):
@@ -61,9 +69,7 @@ def config(
 class Report:
     """All settings of a run, with the database that they name, and what is wrong with either."""
 
-    options: dict[str, Any]
-    """The global options of the run."""
-    debug: bool = False
+    ctx: typer.Context
     troubles: list[TaskdbError] = field(default_factory=list)
     layers: Layers = field(init=False)
     incomplete: bool = False
@@ -82,27 +88,49 @@ class Report:
         from taskdb_cli.system.layers import find_layers
 
         failures: list[InvalidConfiguration] = []
+        run = invocation(self.ctx)
+        self.options = run.options
         given = {name: self.options[name] for name in ("database_url", "profile", "env_file")}
         self.layers = find_layers(os.environ, **given, failures=failures)
         self.troubles += failures
-        self.troubles += [InvalidConfiguration(each) for each in self.layers.warnings]
+        dotenv = self.layers.dotenv
+        odd = [*self.layers.warnings, *(f"the dotenv file {dotenv.path} {each}" for each in dotenv.warnings)]
+        self.troubles += map(InvalidConfiguration, odd)
         self.incomplete = bool(failures)
         if failures:
             # The settings that are left may name another database than a command would use.
             self.problem = failures[0]
             return
+        names = ("database_url", "schema", "log_file", "log_format")
         try:
-            given = {
-                name: self.options[name] for name in ("database_url", "schema", "log_file", "log_format")
-            }
-            self.settings = settings_of(self.layers, **given)
-            _check_texts(self.settings)
+            self.settings = settings_of(self.layers, **{name: self.options[name] for name in names})
+        except InvalidConfiguration as exc:
+            self.problem = exc
+            self.troubles.append(exc)
+            return
+        try:
+            self._check(run, self.settings)
+        except InvalidInput as exc:
+            self.troubles.append(exc)
+        try:
             self._look(self.settings)
         except TaskdbError as exc:
             self.problem = exc
         if self.problem and not isinstance(self.problem, (DatabaseMissing, SchemaBehind)):
             # A migration makes and upgrades a database, so that is no trouble.
             self.troubles.append(self.problem)
+
+    def _check(self, run: Invocation, settings: Settings) -> None:
+        """Raise InvalidInput for a setting that only some commands look at."""
+        from taskdb_cli.health.registry import parse_limits
+
+        run.open_log_of(settings)
+        # What follows reads them again otherwise, and a dotenv file may be a pipe.
+        run.settings = settings
+        parse_limits(settings.health_limits)
+        shelf = Shelf(self.ctx)
+        with suppress(HomeMissing):
+            _ = shelf.chosen_label, shelf.directory
 
     def _look(self, settings: Settings) -> None:
         from taskdb_cli.services.config import describe
@@ -151,7 +179,7 @@ class Report:
             return profile, layers.choice or "default", layers.chosen_by or "default"
         if given is not None:
             return given, "option", f"--{name.replace('_', '-')}"
-        if name == "debug" and self.debug:
+        if name == "debug" and self.ctx.find_root().params.get("debug"):
             return 1, "option", "--debug"
         if name in ("env_file", "debug"):
             known = layers.dotenv.path if name == "env_file" else os.environ.get(variable)
@@ -227,13 +255,3 @@ class Report:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else hide_secrets(str(path))
-
-
-def _check_texts(settings: Settings) -> None:
-    """Raise InvalidInput for a setting that only some commands read."""
-    from taskdb_cli.backup.directory import check_label
-    from taskdb_cli.health.registry import parse_limits
-
-    parse_limits(settings.health_limits)
-    if settings.backup_label:
-        check_label(settings.backup_label)

@@ -120,11 +120,19 @@ class Invocation:
     def settings(self) -> Settings:
         """The settings, read on first use. From then on warnings at least are logged."""
         from taskdb_cli.config import load_settings
+
+        settings = load_settings(**self.options)
+        self.open_log_of(settings)
+        for warning in settings.layers.warnings:
+            self.say(f"warning: {warning}")
+        return settings
+
+    def open_log_of(self, settings: Settings) -> None:
+        """Log as the settings say. Raises InvalidConfiguration for a log file that cannot be used."""
         from taskdb_cli.database.sqlite.url import files_of
         from taskdb_cli.logging import reset
         from taskdb_cli.system.paths import is_same
 
-        settings = load_settings(**self.options)
         log, layers = settings.log.file, settings.layers
         for path in [*files_of(settings.database_url), layers.dotenv.path, layers.profiles.path]:
             if log and path and is_same(log, path):
@@ -136,9 +144,6 @@ class Invocation:
                 raise InvalidConfiguration(f"the log file {log} {problem}", hint)
         self.open_log(settings.log)
         layers.dotenv.log(use=self.verbosity > 0)
-        for warning in layers.warnings:
-            self.say(f"warning: {warning}")
-        return settings
 
     @cached_property
     def database(self) -> Database:

@@ -57,7 +57,7 @@ class Layers:
     is_its_database: bool
     """Whether the run works on the database of the profile, or on one that no profile names."""
     warnings: tuple[str, ...]
-    """What is written somewhere and has no effect."""
+    """What is odd about names in the environment and the dotenv file, and about the file of profiles."""
 
     def values(self) -> dict[str, tuple[str, Layer]]:
         """Return the text of each setting that is set, and the layer that decides about it."""
@@ -121,6 +121,7 @@ def find_layers(
     warnings = [
         *unknown_variables((each for each in environment if environment[each]), "the environment"),
         *unknown_variables(dotenv.values, in_dotenv),
+        *profiles.warnings,
     ]
     return Layers(tuple(layers), dotenv, profiles, used, choice, chosen_by, is_its_database, tuple(warnings))
 

@@ -107,8 +107,8 @@ def read_profiles_file() -> ProfilesFile:
         problem = f"cannot be read: {exc.strerror}" if isinstance(exc, OSError) else f"is refused: {exc}"
         raise InvalidConfiguration(f"the file of profiles {path} {problem}") from exc
     default, tables = _parse(text, path)
-    warnings = ("can be changed by its group: run 'chmod go-w' on it",) if status.st_mode & S_IWGRP else ()
-    return ProfilesFile(path, default, tables, warnings)
+    warning = f"the file of profiles {path} can be changed by its group; run 'chmod go-w' on it"
+    return ProfilesFile(path, default, tables, (warning,) if status.st_mode & S_IWGRP else ())
 
 
 def _holds_password(text: str) -> bool:

@@ -104,6 +104,7 @@ TROUBLE = {
     "address": ({"TASKDB_DATABASE_URL": f"postgresql://u:{CANARY}@@h/d"}, "TASKDB_DATABASE_URL"),
     "server": ({"TASKDB_DATABASE_URL": f"postgresql://u:{CANARY}@127.0.0.1:1/d"}, "127.0.0.1:1"),
     "schema": ({"TASKDB_SCHEMA": "x"}, "schema"),
+    "directory": ({"TASKDB_BACKUP_DIR": f"postgresql://u:{CANARY}@h/d"}, "directory"),
     "dotenv": ({"TASKDB_ENV_FILE": "nowhere"}, "nowhere"),
     "profile": ({"TASKDB_PROFILE": "nope"}, "nope"),
 }
@@ -124,6 +125,15 @@ def test_trouble_is_shown_and_checked(bare_taskdb, monkeypatch, trouble):
     assert checked.err.startswith("error: ")
     assert checked.err.count("\n") == 1
     assert CANARY not in plain.out + plain.err + checked.out + checked.err
+
+
+@pytest.mark.parametrize("line", ["TASKDB_LOG_FILE=/nowhere/log", "TASKDB_LOG_FILE=.env", "no setting"])
+def test_check_looks_at_the_dotenv_file(bare_taskdb, line):
+    """A log that cannot be written and a line that is not understood are trouble, too."""
+    Path(".env").write_text(f"{line}\n")
+    Path(".env").chmod(0o600)
+    assert ".env" in bare_taskdb("config", "--check", expect=2).err or "/nowhere/log" in line
+    bare_taskdb("config")
 
 
 def test_check_looks_at_every_profile(bare_taskdb, file):
