@@ -72,7 +72,9 @@ ARCHIVES = View(
 )
 CONTENTS = View(("table", "rows", "bytes", "sha256"))
 DECISIONS = View(("archive", "taken_at", "size", "keep", "reasons"), narrow=("archive", "keep", "reasons"))
-SETTINGS_IN_USE = View(("name", "variable", "value", "source", "origin"), ("name", "value", "origin"))
+SETTINGS_IN_USE = View(
+    ("name", "variable", "value", "source", "origin"), ("name", "value", "origin", "variable")
+)
 REVISIONS = View(("revision", "date", "applied", "message"))
 
 
