@@ -200,7 +200,11 @@ def update(
     way: Way,
     output: Output,
 ) -> None:
-    """Change tasks, all or nothing; what is not named stays."""
+    """Change tasks, all or nothing; what is not named stays.
+
+    Filters such as --where-status may stand instead of ids. Then all tasks that match are meant, and it asks
+    first.
+    """
     run = invocation(ctx)
     tasks, values = named(run, ids, WHERE, where), fields.given(run, output, title=title)
     change_tasks(
@@ -236,7 +240,10 @@ def start(
     way: Way,
     output: Output,
 ) -> None:
-    """Mark tasks as in progress, all or nothing."""
+    """Mark tasks as in progress, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
     _set_status(ctx, changes.START, ids, where, way=way, output=output)
 
 
@@ -251,7 +258,8 @@ def done(
 ) -> None:
     """Mark tasks as done, all or nothing.
 
-    A task that is done already keeps its time.
+    A task that is done already keeps its time. Filters such as --status may stand instead of ids. Then all
+    tasks that match are meant, and it asks first.
     """
     _set_status(ctx, changes.DONE, ids, where, way=way, output=output)
 
@@ -265,7 +273,10 @@ def reopen(
     way: Way,
     output: Output,
 ) -> None:
-    """Mark tasks as to do again, all or nothing."""
+    """Mark tasks as to do again, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
     _set_status(ctx, changes.REOPEN, ids, where, way=way, output=output)
 
 
@@ -278,7 +289,10 @@ def cancel(
     way: Way,
     output: Output,
 ) -> None:
-    """Mark tasks as cancelled, all or nothing."""
+    """Mark tasks as cancelled, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
     _set_status(ctx, changes.CANCEL, ids, where, way=way, output=output)
 
 
@@ -293,7 +307,10 @@ def delete(
     dry_run: options.DryRun = False,
     output: FormatOption = None,
 ) -> None:
-    """Delete tasks, all or nothing."""
+    """Delete tasks, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
     run = invocation(ctx)
     delete_tasks(run, named(run, ids, TASKS_TO_CHANGE, where), output, Way(yes, dry_run))
 
