@@ -25,7 +25,7 @@ FormatOption = Annotated[
         "--output",
         "-o",
         metavar="FORMAT",
-        help="How to print; a terminal gets a table, anything else gets tsv.",
+        help="How to print; a terminal gets a table, or a line after a change, and anything else gets tsv.",
         show_default=False,
     ),
 ]

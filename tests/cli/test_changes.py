@@ -174,6 +174,13 @@ def test_a_change_by_filter_needs_a_yes(taskdb, database):
 
 
 @SQLITE_ONLY
+def test_no_default_user_applies(taskdb, database, monkeypatch):
+    """A change by filter is about everybody's tasks, whoever the default user is."""
+    monkeypatch.setenv("TASKDB_USER", "1")
+    assert len(ids(taskdb("task", "done", "--status", "todo", "--yes", "-o", "json"))) == 9
+
+
+@SQLITE_ONLY
 def test_ids_or_filters(taskdb, database):
     """Neither ids nor filters, or both, are a usage error, as are filters that say nothing."""
     for verb in CHANGES:
