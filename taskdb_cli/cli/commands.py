@@ -58,10 +58,9 @@ class _Readable(ClickCommand):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        names = [name for parameter in self.params for name in parameter.opts]
-        if "--output" in names and "--json" not in names:
-            self.params = [*self.params, _JSON]
-        for parameter in self.params:
+        for place, parameter in enumerate(self.params, start=1):
+            if "--output" in parameter.opts and _JSON not in self.params:
+                self.params = [*self.params[:place], _JSON, *self.params[place:]]
             short = [SHORT[name] for name in parameter.opts if name in SHORT]
             parameter.opts += [name for name in short if name not in parameter.opts]
 

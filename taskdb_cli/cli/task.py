@@ -87,7 +87,7 @@ class TaskFields:
 def create(
     ctx: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="TITLE", help="What is to be done, on one line.")
+        list[str] | None, typer.Argument(metavar="TITLE…", help="What is to be done, on one line.")
     ] = None,
     *,
     user: Annotated[str | None, optional_user("The owner, if not the default user.")] = None,

@@ -280,7 +280,7 @@ def test_unknown_task_and_owner(taskdb, database):
         ),
         (["create", "--user", "1", "A", "--due", "2026-02-30"], "'2026-02-30' is not a time"),
         (["create", "--user", "1", "A", "--due", "soon"], "'soon' is not a time"),
-        (["create", "--user", "1"], "missing argument 'TITLE'"),
+        (["create", "--user", "1"], "missing argument 'TITLE…'"),
         (["create", "A"], "missing option '--user'"),
         (["create", "--user", "1", "A", "--if-not-exists"], "external id"),
         (["update", "1", "--title", " "], "title is empty"),
