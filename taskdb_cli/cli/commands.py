@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 from typer._click.core import Command as ClickCommand
-from typer._click.shell_completion import CompletionItem
 from typer._coercion import bool_flag_type_descriptor
 from typer.core import TyperGroup, TyperOption
 
@@ -64,10 +63,18 @@ class _Readable(ClickCommand):
             short = [SHORT[name] for name in parameter.opts if name in SHORT]
             parameter.opts += [name for name in short if name not in parameter.opts]
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options and arguments of the command, and for completion the global options."""
+        own = super().get_params(ctx)
+        if ctx.parent is None or not ctx.resilient_parsing:
+            return own
+        names = {name for parameter in own for name in parameter.opts}
+        return [*own, *(each for each in ctx.find_root().command.params if not names.intersection(each.opts))]
+
     def make_parser(self, ctx: Any) -> Words:
         """Return a parser of the options of the command and of the global ones."""
         parser = Words(ctx, self.text)
-        for parameter in self.get_params(ctx):
+        for parameter in super().get_params(ctx):
             parameter.add_to_parser(parser, ctx)
         if ctx.parent:
             parser.add_global_options(ctx)
@@ -82,18 +89,6 @@ class _Readable(ClickCommand):
         if isinstance(ctx.obj, Invocation) and not ctx._protected_args:  # noqa: SLF001 (a subcommand)
             ctx.obj.open_log_early()
         return super().invoke(ctx)
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
-        """Offer the global options too."""
-        found = super().shell_complete(ctx, incomplete)
-        if ctx.parent and incomplete:
-            names = {item.value for item in found}
-            found += [
-                item
-                for item in ClickCommand.shell_complete(ctx.find_root().command, ctx.find_root(), incomplete)
-                if item.value not in names
-            ]
-        return found
 
 
 class Command(_Readable, CompleteCommand):

@@ -134,6 +134,8 @@ def _is_id(word: str) -> bool:
 
 def _join(arg: str, value: Sequence[str], more: Sequence[str], option: Any) -> str:
     """Return what to type for an option that should take more words, or nothing if it cannot take them."""
+    if not more:
+        return ""
     if option.multiple:
         return f"several: {' '.join([arg, *value])},{','.join(more)}"
     if option.is_flag or option.count or option.type_descriptor.annotation is not str:

@@ -151,8 +151,23 @@ def test_activation(filled):
     assert json.loads(filled("user", "activate", "1", "--json").out)["is_active"] is True
 
 
+@pytest.fixture
+def complete(bare_taskdb, monkeypatch, capsys):
+    """Returns what bash is offered for the last of some words."""
+
+    def offered(*words):
+        monkeypatch.setenv("_TASKDB_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", "\n".join(["taskdb", *words]))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        with pytest.raises(SystemExit):
+            bare_taskdb()
+        return capsys.readouterr().out.split()
+
+    return offered
+
+
 @pytest.mark.parametrize("group", ["", "user", "task", "token", "migrate", "backup"])
-def test_aliases_are_hidden(bare_taskdb, monkeypatch, capsys, group):
+def test_aliases_are_hidden(bare_taskdb, complete, group):
     """Neither help nor completion shows an alias."""
     aliases = {
         "add",
@@ -170,17 +185,18 @@ def test_aliases_are_hidden(bare_taskdb, monkeypatch, capsys, group):
     shown = {
         line.split()[0] for line in bare_taskdb(*group.split(), "--help").out.splitlines() if line.strip()
     }
-    offered = set()
-    for incomplete in ("", "-"):
-        words = ["taskdb", *group.split(), incomplete]
-        monkeypatch.setenv("_TASKDB_COMPLETE", "complete_bash")
-        monkeypatch.setenv("COMP_WORDS", " ".join(words))
-        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
-        with pytest.raises(SystemExit):
-            bare_taskdb()
-        offered |= set(capsys.readouterr().out.split())
+    offered = {*complete(*group.split(), ""), *complete(*group.split(), "-")}
     assert "--quiet" in offered
     assert not aliases & (shown | offered)
+
+
+def test_completion_of_words_that_are_read_differently(complete):
+    """Global options behind a command, aliases and the words behind `help` are completed too."""
+    assert complete("task", "list", "--log-f") == ["--log-file", "--log-format"]
+    assert complete("task", "list", "--log-format", "") == ["text", "json"]
+    assert complete("task", "ls", "--st") == ["--status"]
+    assert complete("backup", "create", "--keep-l") == ["--keep-last"]
+    assert complete("help", "task", "cr") == ["create"]
 
 
 def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
@@ -239,6 +255,7 @@ def test_titles_without_quotes(filled, words, title):
         ([*CREATE, "Buy", "-p", "high", "-d", "friday", "17:00", "-q"], 'quote it: -d "friday 17:00"'),
         ([*CREATE, "Buy", "--due=friday", "17:00"], 'quote it: "--due=friday 17:00"'),
         ([*CREATE, "Buy", "-q", "milk"], "'taskdb task create --help'"),
+        ([*CREATE, "Buy", "-d", "friday", "--", "-x"], "'taskdb task create --help'"),
         ([*CREATE, "Buy", "--description", "it's", "$5"], "quote it: --description 'it'\"'\"'s $5'"),
         (["task", "list", "--due-before", "friday", "17:00"], 'quote it: --due-before "friday 17:00"'),
         (["task", "list", "-s", "todo", "done"], "-s todo,done"),
