@@ -95,10 +95,10 @@ class Words(OptionParser):
     def _process_args_for_args(self, state: Any) -> None:
         words, ctx = [*state.largs, *state.rargs], self.ctx
         super()._process_args_for_args(state)
+        if ctx is None or ctx.resilient_parsing or state.opts.get("help"):
+            return
         self._take_json(state.opts)
         self._split_lists(state.opts)
-        if ctx is None or ctx.resilient_parsing:
-            return
         stray = len(words) if ctx.allow_extra_args else len(words) - len(state.largs)
         of_text = ""
         for number, joined in sorted(self.joined.items()):

@@ -120,6 +120,11 @@ def test_help_and_version_anywhere(bare_taskdb):
     for words in (["help", "task", "create"], ["task", "help", "create"], ["help", "task", "add"]):
         assert bare_taskdb(*words) == bare_taskdb("task", "create", "--help")
     assert bare_taskdb("help") == bare_taskdb("--help")
+    for words in (
+        ["task", "create", "Buy", "-d", "friday", "17:00"],
+        ["task", "list", "extra", "-o", "csv", "--json"],
+    ):
+        assert bare_taskdb(*words, "-h") == bare_taskdb("help", *words[:2])
     assert "'task'" in bare_taskdb("help", "tsak", expect=2).err
 
 
