@@ -159,8 +159,6 @@ def edit_task(run: Invocation, id: int, change: Callable[..., None]) -> None:
                 if not values:
                     run.say(f"nothing was changed in task {id}")
                     return
-                if "due_at" in values:
-                    run.say_time("due", values["due_at"], deadline=True)
                 change(values, owner=values.pop("user", None), if_version=task["version"])
                 return
             except (InvalidInput, UserNotFound, ExternalIdTaken) as exc:

@@ -88,6 +88,9 @@ UserArguments = Annotated[
         autocompletion=complete_users,
     ),
 ]
+TaskArgument = Annotated[
+    int, typer.Argument(metavar="ID", help="The id of a task.", autocompletion=complete_tasks)
+]
 TaskArguments = Annotated[
     list[Any] | None,
     typer.Argument(

@@ -28,7 +28,7 @@ from taskdb_cli.cli.owner import AllUsers, blamed_on_setting, choose_active_user
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskPriority, TaskStatus
-from taskdb_cli.output.formats import TASKS, Format
+from taskdb_cli.output.formats import TASKS, Format, Record
 from taskdb_cli.services.listing.query import TASK_QUERY, TASKS_TO_CHANGE
 from taskdb_cli.times import parse_when
 
@@ -108,28 +108,35 @@ def create(
     owner = default if user is None else user
     if not run.on_terminal or (run.no_input and title is None):
         require(ctx, words=title, user=owner)
-    from taskdb_cli.models.task import TaskCreate, TaskUpdate
-
-    values = fields.given(run, output)
+    values = fields.given(run, output, external_id=external_id)
     owner = choose_active_user(run) if owner is None else owner
     with blamed_on_setting(default):
-        if title is None:
-            # Nobody is asked for a title in vain.
-            TaskUpdate.checked(values)
-            run.database.read(partial(services.user.get, ref=owner))
-        values |= ask_for_missing({"title": title}, TaskUpdate)
-        given = TaskCreate.checked({**values, "external_id": external_id})
-        make = services.task.create_unless_exists if if_not_exists else services.task.create
-        record = run.database.write(lambda session: make(session, owner, given, now=run.now))
+        record = _create(run, owner, title, values, if_not_exists=if_not_exists)
     id, made = record["id"], record["created_at"] == run.now
     if made:
         run.did(f"created task {id}", look=f"taskdb task show {id}")
     if is_told(output):
-        due = due_in_words(run, given.due_at)
+        due = due_in_words(run, record["due_at"])
         after = (due and f", {due}") if made else " exists already"
         answer(run, f"{'created ' if made else ''}task {id}", record["title"], after)
     if wants_record(run, output):
         show_record(record, TASKS, output)
+
+
+def _create(
+    run: Invocation, owner: str, title: str | None, values: dict[str, object], *, if_not_exists: bool
+) -> Record:
+    """Create a task, and ask for its title first if there is none."""
+    from taskdb_cli.models.task import TaskCreate, TaskUpdate
+
+    if title is None:
+        # Nobody is asked for a title in vain.
+        TaskCreate.checked({**values, "title": "-"})
+        run.database.read(partial(services.user.get, ref=owner))
+    given = TaskCreate.checked({**values, **ask_for_missing({"title": title}, TaskUpdate)})
+    make = services.task.create_unless_exists if if_not_exists else services.task.create
+    record: Record = run.database.write(lambda session: make(session, owner, given, now=run.now))
+    return record
 
 
 @app.command(
@@ -221,14 +228,20 @@ def update(
 
 
 @app.command(epilog="taskdb task edit 7\ntaskdb task edit 7 -o json")
-def edit(
-    ctx: typer.Context, id: Annotated[int, typer.Argument(help="The id of a task.")], *, output: Output
-) -> None:
+def edit(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> None:
     """Change a task as a text in your editor: VISUAL, EDITOR, or what is there."""
     from taskdb_cli.cli.edit import edit_task
 
     run = invocation(ctx)
-    edit_task(run, id, partial(change_tasks, run, changes.UPDATE, [id], output=output, way=Way()))
+
+    def change(values: dict[str, Any], **more: Any) -> None:
+        due = values.get("due_at")
+        if not is_told(output):
+            run.say_time("due", due, deadline=True)
+        more["after"] = due_in_words(run, due)
+        change_tasks(run, changes.UPDATE, [id], values, output=output, way=Way(), **more)
+
+    edit_task(run, id, change)
 
 
 @app.command(epilog="taskdb task start 7\ntaskdb task start 7,8 12-15")

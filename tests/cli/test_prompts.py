@@ -66,6 +66,7 @@ def test_answers_that_are_refused(taskdb, url, answers, code, said):
         ["task", "create", "--due", "someday"],
         ["task", "create", "--description", "\x1b"],
         ["task", "create", "--user", "7"],
+        ["task", "create", "--external-id", "x" * 201],
     ],
 )
 def test_nobody_is_asked_in_vain(taskdb, url, terminal, words):
