@@ -100,6 +100,7 @@ def list_(*, shelf: Shelf, output: Output) -> None:
 def _show_archives(shelf: Shelf, records: list[Record]) -> None:
     from taskdb_cli.backup.naming import short_names
     from taskdb_cli.output.archives import print_archives
+    from taskdb_cli.output.pager import paged
 
     label = ""
     with suppress(errors.InvalidConfiguration):
@@ -107,7 +108,8 @@ def _show_archives(shelf: Shelf, records: list[Record]) -> None:
     begin, names = short_names([record["archive"] for record in records], label)
     heading = f"{in_words({'archives': len(records)})} in {shelf.directory.path}"
     heading += f"; names begin with {begin}" if begin else ""
-    print_archives(records, names, heading, sys.stdout, now=shelf.run.now)
+    with paged(sys.stdout) as stream:
+        print_archives(records, names, heading, stream, now=shelf.run.now)
 
 
 @app.command(epilog=("taskdb backup show latest\ntaskdb backup show 2026-11-26 -o json"))

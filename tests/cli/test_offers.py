@@ -63,6 +63,7 @@ def test_ids_with_titles(offer, tasks, database):
         ("start", {"1"}),
         ("reopen", {"2", "3", "4"}),
         ("delete", {"1", "2", "3", "4"}),
+        ("edit", {"1", "2", "3", "4"}),
     ],
 )
 def test_only_tasks_that_a_command_would_change(offer, tasks, command, ids):
