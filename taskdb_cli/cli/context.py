@@ -85,8 +85,12 @@ class Invocation:
     def close_log(self, code: int) -> None:
         """Log how the run ended, without any user data, and close the file."""
         if self.logged is None and code != ExitCode.OK:
-            # The command line was not understood.
+            # The command line was not understood, or its own log file cannot be opened.
             with suppress(InvalidConfiguration):  # the person has an error to read already
+                self.open_log_early()
+        if self.logged is None and code != ExitCode.OK:
+            self.options = {}
+            with suppress(InvalidConfiguration):
                 self.open_log_early()
         if self.logged is None:
             return

@@ -16,7 +16,6 @@ from taskdb_cli.cli.commands import Commands, HelpfulGroup, TitledCommand
 from taskdb_cli.cli.completion import complete_words
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.lists import show_list
-from taskdb_cli.cli.offers import complete_tasks
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import (
     FormatOption,
