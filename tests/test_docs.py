@@ -107,7 +107,10 @@ def test_every_command_has_help_with_examples(taskdb_help, path, command):
     shown = taskdb_help(path)
     assert shown.index("Examples:\n  ") < shown.index("Options:\n")
     assert [line for line in command.epilog.splitlines() if f"\n  {line}\n" not in shown] == []
-    assert Path(shown.rpartition("Documentation: ")[2].strip()).read_text() == README
+    manual = re.search(r"\n\nDocumentation: (.*)\n", shown)
+    assert Path(manual[1]).read_text() == README
+    if " WHEN " in shown:
+        assert Path(shown.rpartition("\nTimes: ")[2].strip()).read_text().startswith("# Times\n")
     assert re.search(r"<\w+>|\.\.\.|[{}]|x[<>]=", shown) is None
     assert command.help.strip().endswith(".")
     for parameter in command.params:
@@ -152,6 +155,14 @@ def test_users_and_tasks_come_first(taskdb_help):
     """The help of taskdb begins with what people do every day."""
     words = taskdb_help("taskdb").partition("Users and tasks:")[2].split()
     assert words.index("user") < words.index("task") < words.index("stats") < words.index("backup")
+
+
+def test_filters_have_a_section_of_their_own(taskdb_help):
+    """The help tells filters from other options, and the page about times from the manual."""
+    shown = taskdb_help("taskdb task update")
+    assert "--due WHEN" in shown.partition("\nFilters:\n")[0]
+    assert "--where-due-before WHEN" in shown.partition("\nFilters:\n")[2]
+    assert "\nTimes: " not in taskdb_help("taskdb user list")
 
 
 def test_examples_are_told_from_mistakes():

@@ -44,7 +44,7 @@ def config(
     ] = False,
     output: Output,
 ) -> None:
-    """Show each setting and where it comes from, and the database that is used."""
+    """Show each setting, where it comes from, and the database."""
     run = invocation(ctx)
     report = Report(ctx)
     if check:

@@ -23,11 +23,14 @@ _GROUPS = {
 
 def write_help(command: Any, context: Any, formatter: Any) -> None:
     """Write the help of a command or a group. The lines of its epilog are its examples."""
-    parameters = [each for each in command.get_params(context) if not each.hidden]
-    arguments = [each for each in parameters if each.param_type_name == "argument"]
-    options = [each for each in parameters if each.param_type_name == "option"]
+    sections: dict[str, list[Any]] = {"Arguments": []}
+    for each in command.get_params(context):
+        if not each.hidden:
+            is_argument = each.param_type_name == "argument"
+            title = "Arguments" if is_argument else each.rich_help_panel or "Options"
+            sections.setdefault(title, []).append(each)
     commands = getattr(command, "commands", {})
-    pieces = ["[OPTIONS]", *map(_usage_of, arguments), *(["COMMAND …"] if commands else [])]
+    pieces = ["[OPTIONS]", *map(_usage_of, sections["Arguments"]), *(["COMMAND …"] if commands else [])]
     formatter.write_usage(context.command_path, " ".join(pieces))
     command.format_help_text(context, formatter)
     if command.epilog:
@@ -39,11 +42,16 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
     for title, names in _grouped(context.command_path, visible):
         with formatter.section(title):
             formatter.write_dl([(f"{name:<{width}}", _first_line(visible[name])) for name in names])
-    for title, some in (("Arguments", arguments), ("Options", options)):
+    takes_times = False
+    for title, some in sections.items():
         if rows := [(_name_of(each), _help_of(each, context)) for each in some]:
             with formatter.section(title):
                 formatter.write_dl(rows)
-    formatter.write(f"\nDocumentation: {_manual()}\n")
+            takes_times = takes_times or any(_value_of(each) == "WHEN" for each in some)
+    manual = _manual()
+    formatter.write(f"\nDocumentation: {manual}\n")
+    if takes_times:
+        formatter.write(f"Times: {manual.parent / 'docs/times.md'}\n")
 
 
 def _grouped(path: str, commands: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:

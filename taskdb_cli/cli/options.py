@@ -139,7 +139,8 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
         kind: Any = parameter.annotation
         [query] = getattr(kind, "__metadata__", [None])[:1]
         if isinstance(query, ListQuery):
-            kind, options = dict, [_option_of(each) for each in query.parameters]
+            filters = query.filters.values()
+            kind, options = dict, [_option_of(each, each in filters) for each in query.parameters]
         elif is_dataclass(kind):
             options = [*inspect.signature(cast("type", kind), eval_str=True).parameters.values()]
         else:
@@ -162,7 +163,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def _option_of(parameter: Parameter) -> inspect.Parameter:
+def _option_of(parameter: Parameter, is_filter: bool) -> inspect.Parameter:
     """Return the option that gives this parameter of a list."""
     more: dict[str, Any] = {"help": parameter.help.replace("repeat for several", "several with commas")}
     if parameter.name == "limit":
@@ -176,6 +177,7 @@ def _option_of(parameter: Parameter) -> inspect.Parameter:
         parameter.option or f"--{parameter.name.replace('_', '-')}",
         metavar=parameter.metavar,
         show_default=bool(parameter.default),
+        rich_help_panel="Filters" if is_filter else None,
         **more,
     )
     return inspect.Parameter(

@@ -34,7 +34,7 @@ from taskdb_cli.times import parse_when
 
 app = Commands(
     help="Create, list, change and delete tasks.",
-    epilog=("taskdb task create Buy milk --due tomorrow\ntaskdb task list --status open --sort due"),
+    epilog="taskdb task create Buy milk --due tomorrow\ntaskdb task list --status open --sort due",
     cls=HelpfulGroup,
 )
 
@@ -80,7 +80,7 @@ class TaskFields:
 @app.command(
     cls=TitledCommand,
     epilog=(
-        "taskdb task create Buy milk -u ann@example.com --due tomorrow\n"
+        "taskdb task create Buy milk --due tomorrow\n"
         "taskdb task create 'Write the report' -u ann@example.com -p high -d 'friday 17:00'"
     ),
 )
@@ -229,7 +229,10 @@ def update(
 
 @app.command(epilog="taskdb task edit 7\ntaskdb task edit 7 -o json")
 def edit(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> None:
-    """Change a task as a text in your editor: VISUAL, EDITOR, or what is there."""
+    """Change a task as a text in your editor.
+
+    The editor is VISUAL, EDITOR, or what is there.
+    """
     from taskdb_cli.cli.edit import edit_task
 
     run = invocation(ctx)
@@ -309,7 +312,9 @@ def cancel(
     _set_status(ctx, changes.CANCEL, ids, where, way=way, output=output)
 
 
-@app.command(epilog="taskdb task delete 7\ntaskdb task delete 7 8 --dry-run")
+@app.command(
+    epilog="taskdb task delete 7\ntaskdb task delete --status cancelled --updated-before -1y --dry-run"
+)
 def delete(
     ctx: typer.Context,
     ids: options.TaskArguments = None,

@@ -19,7 +19,7 @@ from taskdb_cli.times import parse_expiry
 
 app = Commands(
     help="Create, list and revoke access tokens of the HTTP API.",
-    epilog=("taskdb token create --name dashboard --expires 90d\ntaskdb token revoke dashboard"),
+    epilog="taskdb token create --name dashboard --expires 90d\ntaskdb token revoke dashboard",
     cls=HelpfulGroup,
 )
 

@@ -21,7 +21,7 @@ from taskdb_cli.services.listing.query import USER_QUERY
 
 app = Commands(
     help="Create, list, change and delete users.",
-    epilog=("taskdb user create --email ann@example.com --name Ann\ntaskdb user list --with-counts"),
+    epilog="taskdb user create --email ann@example.com --name Ann\ntaskdb user list --with-counts",
     cls=HelpfulGroup,
 )
 
@@ -66,7 +66,7 @@ def create(
 
 @app.command(
     "list",
-    epilog=("taskdb user list --active --sort name\ntaskdb user list --search example.com --with-counts"),
+    epilog="taskdb user list --active --sort name\ntaskdb user list --search example.com --with-counts",
 )
 def list_(
     ctx: typer.Context,
