@@ -17,7 +17,6 @@ from taskdb_cli.system.clock import (
     day_bound,
     readings_of,
     require_zone,
-    to_local,
     wall_clock,
 )
 from taskdb_cli.text.escaping import brief
@@ -97,18 +96,6 @@ def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> dat
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a real point in time between the years 1 and 9999") from None
-
-
-def describe(moment: datetime, now: datetime) -> str:
-    """Return what was understood, such as "Fri 27 Nov 2026 17:00 (tomorrow)"."""
-    local = to_local(moment)
-    days = (local.date() - to_local(now).date()).days
-    near = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
-    near = near or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")
-    weekday, month = WEEKDAYS[local.weekday()][:3].title(), MONTHS[local.month - 1][:3].title()
-    whole_minute = local.second == 0 or local.time().replace(microsecond=0) == LAST_SECOND
-    clock = f"{local:%H:%M}" if whole_minute else f"{local:%H:%M:%S}"
-    return f"{weekday} {local.day} {month} {local.year:04d} {clock} ({near})"
 
 
 def _offset(text: str, now: datetime) -> datetime | None:

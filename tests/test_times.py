@@ -16,7 +16,8 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, timestamp
 from taskdb_cli.output.tables import _cell, print_detail, print_table
-from taskdb_cli.times import ACCEPTED, describe, parse_exact, parse_iso, parse_when
+from taskdb_cli.system.clock import describe
+from taskdb_cli.times import ACCEPTED, parse_exact, parse_iso, parse_when
 
 # A Sunday.
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)

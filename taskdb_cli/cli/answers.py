@@ -7,8 +7,8 @@ from datetime import datetime
 
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.output import Output
+from taskdb_cli.system.clock import describe
 from taskdb_cli.text.escaping import escape
-from taskdb_cli.times import describe
 
 SHORTEST_TITLE = 10
 """How many columns a title gets even in the narrowest terminal."""

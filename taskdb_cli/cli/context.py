@@ -201,7 +201,7 @@ class Invocation:
         """Say on a terminal how a time was understood, and anywhere that a deadline is over."""
         over = deadline and moment is not None and moment < self.now
         if moment is not None and (over or sys.stderr.isatty()):
-            from taskdb_cli.times import describe
+            from taskdb_cli.system.clock import describe
 
             self.say(f"{name} {describe(moment, self.now)}{', which is in the past' if over else ''}")
 

@@ -20,7 +20,7 @@ from rich.text import Text
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Format, Record, View, to_plain
 from taskdb_cli.output.layout import ADDRESSES, FOLDED, GAP, fit
-from taskdb_cli.system.clock import to_local
+from taskdb_cli.system.clock import describe, to_local
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -119,7 +119,11 @@ def print_detail(record: Record, stream: TextIO) -> None:
     table = Table(Column(style="bold"), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
     now = datetime.now(UTC)
     for field in record:
-        table.add_row(field, _cell(field, record, now))
+        cell = _cell(field, record, now)
+        if field == "due_at" and cell.plain:
+            # A row of a list has less room.
+            cell.plain = describe(record[field], now)
+        table.add_row(field, cell)
     console_for(stream).print(table)
 
 

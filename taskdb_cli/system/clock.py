@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.phrases import MONTHS, WEEKDAYS
 
 LAST_SECOND = time(23, 59, 59)
 """When a day ends."""
@@ -25,6 +26,18 @@ def to_local(moment: datetime) -> datetime:
         return moment.astimezone()
     except OverflowError:
         return moment.astimezone(UTC)
+
+
+def describe(moment: datetime, now: datetime) -> str:
+    """Return what was understood, such as "Fri 27 Nov 2026 17:00 (tomorrow)"."""
+    local = to_local(moment)
+    days = (local.date() - to_local(now).date()).days
+    near = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
+    near = near or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")
+    weekday, month = WEEKDAYS[local.weekday()][:3].title(), MONTHS[local.month - 1][:3].title()
+    whole_minute = local.second == 0 or local.time().replace(microsecond=0) == LAST_SECOND
+    clock = f"{local:%H:%M}" if whole_minute else f"{local:%H:%M:%S}"
+    return f"{weekday} {local.day} {month} {local.year:04d} {clock} ({near})"
 
 
 def time_zone_error() -> InvalidInput:

@@ -118,6 +118,14 @@ def test_a_due_date_in_the_past(taskdb, berlin):
     assert taskdb("task", "update", "1", "--due", "today").err == ""
 
 
+@SQLITE_ONLY
+def test_show_names_the_whole_due_date(taskdb, berlin):
+    """`task show` shows people the time of day of a due date that is far away."""
+    due(taskdb, "2026-12-24 17:00")
+    shown = taskdb("task", "show", "1", "-o", "table").out
+    assert "Thu 24 Dec 2026 17:00 (in " in shown
+
+
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"])
 def test_the_ends_of_time(taskdb, berlin, monkeypatch, zone):
     """A task of the year 1 or 9999 is created, and shown in zones where these years end at another time."""
