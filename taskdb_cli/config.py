@@ -28,7 +28,6 @@ class Settings:
     log: LogSettings
     layers: Layers = field(compare=False)
     """Where they come from."""
-    user: str | None = None
     backup_dir: Path | None = None
     backup_label: str | None = None
     api_statement_timeout: float = 5

@@ -62,6 +62,8 @@ def run_and_report(*command, **environment):
         (["task", "list", "--limit", "many"], 2),
         (["task", "list", "--output", "xml"], 2),
         (["user", "create"], 2),
+        (["task", "create"], 2),
+        (["task", "create", "Write"], 2),
     ],
 )
 @pytest.mark.usefixtures("isolated")

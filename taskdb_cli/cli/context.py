@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from taskdb_cli.config import Settings
     from taskdb_cli.database import Database
     from taskdb_cli.system.environment import LogSettings
+    from taskdb_cli.system.layers import Layers
 
 PATIENCE = 1.0
 """Seconds of work before a progress bar shows."""
@@ -36,7 +37,7 @@ class Invocation:
     """
 
     options: dict[str, Any] = field(default_factory=dict)
-    """The global options that settings can be given with, as `load_settings` takes them."""
+    """The global options that settings can be given with."""
     verbosity: int = 0
     no_input: bool = False
     """Whether nothing may be asked."""
@@ -121,13 +122,22 @@ class Invocation:
         self.changed, self.look = change, look
 
     @cached_property
+    def layers(self) -> Layers:
+        """The places that settings come from, read on first use."""
+        from taskdb_cli.system.layers import find_layers
+
+        names = ("database_url", "profile", "env_file")
+        return find_layers(os.environ, **{name: self.options.get(name) for name in names})
+
+    @cached_property
     def settings(self) -> Settings:
         """The settings, read on first use. From then on warnings at least are logged."""
-        from taskdb_cli.config import load_settings
+        from taskdb_cli.config import settings_of
 
-        settings = load_settings(**self.options)
+        names = ("database_url", "schema", "log_file", "log_format")
+        settings = settings_of(self.layers, **{name: self.options.get(name) for name in names})
         self.open_log_of(settings)
-        for warning in settings.layers.warnings:
+        for warning in self.layers.warnings:
             self.say(f"warning: {warning}")
         return settings
 

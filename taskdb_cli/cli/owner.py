@@ -40,12 +40,19 @@ def users_to_show(
     if given and all_users:
         raise InvalidInput("--all-users and --user contradict each other", "leave one of them out")
     for_people = sys.stdout.isatty() and output.format in (None, Format.TABLE)
-    if given or all_users or not for_people or not run.settings.user:
+    ref = default_user(run) if for_people and not (given or all_users) else None
+    if ref is None:
         return list(given or ())
-    with blamed_on_setting(run.settings.user):
-        user = run.database.read(partial(services.user.get, ref=run.settings.user))
+    with blamed_on_setting(ref):
+        user = run.database.read(partial(services.user.get, ref=ref))
     run.say(f"only tasks of {user.email} ({SETTING}); --all-users shows everybody's")
     return [user.email]
+
+
+def default_user(run: Invocation) -> str | None:
+    """Return the user of TASKDB_USER, or None, without the libraries that a usage error must not wait for."""
+    text, _ = run.layers.values().get(SETTING, (None, None))
+    return text
 
 
 @contextmanager

@@ -24,7 +24,13 @@ from taskdb_cli.cli.output import (
     show_plans,
     show_record,
 )
-from taskdb_cli.cli.owner import AllUsers, blamed_on_setting, choose_active_user, users_to_show
+from taskdb_cli.cli.owner import (
+    AllUsers,
+    blamed_on_setting,
+    choose_active_user,
+    default_user,
+    users_to_show,
+)
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing, TaskPriority, TaskStatus
@@ -104,7 +110,7 @@ def create(
         raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
     run = invocation(ctx)
     title = " ".join(words) if words else None
-    default = run.settings.user if user is None else None
+    default = default_user(run) if user is None else None
     owner = default if user is None else user
     if not run.on_terminal or (run.no_input and title is None):
         require(ctx, words=title, user=owner)
