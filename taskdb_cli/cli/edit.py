@@ -215,9 +215,12 @@ def _private_file(name: str, text: str) -> Iterator[Path]:
     except BaseException as exc:
         with suppress(OSError, Refused):
             kept = _read_bytes(file) != text.encode()
-        if kept:
-            exc.add_note(f"your text is in {file}")
-        raise
+        if not kept:
+            raise
+        # Typer would replace a KeyboardInterrupt, and forget its note.
+        error = signals.interrupted() if isinstance(exc, KeyboardInterrupt) else exc
+        error.add_note(f"your text is in {file}")
+        raise error from exc.__cause__
     finally:
         if not kept:
             shutil.rmtree(directory, ignore_errors=True)

@@ -252,6 +252,7 @@ def test_a_text_is_corrected(taskdb, database, editor):
         ('rm "$1"', 9),
         ('rm -r "$(dirname "$1")"', 9),
         ('echo kept >> "$1"; exit 1', 9),
+        ('echo kept >> "$1"; exit 130', 130),
         ('echo kept; head -c 300000 /dev/zero > "$1"', 9),
     ],
 )
