@@ -6,7 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from typer.exceptions import TyperException
+from typer.main import get_command
 
+from taskdb_cli.cli import commands
+from taskdb_cli.cli.app import app
+from taskdb_cli.cli.context import Invocation
 from taskdb_cli.database.schema import VERSION_TABLE
 
 HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "psycopg", "rich", "email_validator", "zstandard"}
@@ -94,6 +99,20 @@ def test_static_completion_imports_nothing_heavy(words, offered):
     )
     assert offered in process.stdout.split(), process
     assert not HEAVY & modules
+
+
+def test_only_the_command_that_runs_is_made(monkeypatch):
+    """The options of all other commands are not even declared to Typer."""
+    made = []
+    original = commands.with_option_groups
+    monkeypatch.setattr(
+        commands, "with_option_groups", lambda function: made.append(function.__name__) or original(function)
+    )
+    with pytest.raises(TyperException):
+        get_command(app)(
+            args=["task", "done", "x"], prog_name="taskdb", standalone_mode=False, obj=Invocation()
+        )
+    assert made == ["done"]
 
 
 @pytest.mark.usefixtures("isolated")

@@ -9,6 +9,7 @@ import typer
 from typer._click.core import Command as ClickCommand
 from typer._coercion import bool_flag_type_descriptor
 from typer.core import TyperGroup, TyperOption
+from typer.main import get_command
 
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.help import write_help
@@ -55,14 +56,6 @@ class _Readable(ClickCommand):
     text = ""
     """The argument that all words which are no options belong to, if they must stand together."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        for place, parameter in enumerate(self.params, start=1):
-            if "--output" in parameter.opts and _JSON not in self.params:
-                self.params = [*self.params[:place], _JSON, *self.params[place:]]
-            short = [SHORT[name] for name in parameter.opts if name in SHORT]
-            parameter.opts += [name for name in short if name not in parameter.opts]
-
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options and arguments of the command, and for completion the global options."""
         own = super().get_params(ctx)
@@ -92,7 +85,21 @@ class _Readable(ClickCommand):
 
 
 class Command(_Readable, CompleteCommand):
-    """A command."""
+    """A command. Its parameters are made when they are needed first, because few commands of many are."""
+
+    @property
+    def params(self) -> list[Any]:
+        """The arguments and options."""
+        if function := getattr(self.callback, "deferred", None):
+            whole = typer.Typer(add_completion=False)
+            whole.command()(with_option_groups(function))
+            made: Any = get_command(whole)
+            self.callback, self._params = made.callback, _with_more_names(made.params)
+        return self._params
+
+    @params.setter
+    def params(self, params: list[Any]) -> None:
+        self._params = params
 
 
 class TitledCommand(Command):
@@ -103,6 +110,10 @@ class TitledCommand(Command):
 
 class Group(_Readable, TyperGroup):
     """A group of commands. It knows aliases of theirs, and lets the log know which of them runs."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params = _with_more_names(self.params)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `help` in front of commands for --help behind them."""
@@ -179,4 +190,24 @@ class Commands(typer.Typer):
     def command(self, name: str | None = None, **more: Any) -> Callable[..., Any]:
         """Add a command as Typer does."""
         add = super().command(name, **{"cls": Command, **more})
-        return lambda command: add(with_option_groups(command))
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            def deferred() -> None:
+                """Stand in for the function until its parameters are needed."""
+
+            deferred.__name__, deferred.__doc__ = function.__name__, function.__doc__
+            deferred.deferred = function  # type: ignore[attr-defined]
+            add(deferred)
+            return function
+
+        return register
+
+
+def _with_more_names(parameters: list[Any]) -> list[Any]:
+    """Return parameters with their short names, and with --json behind --output if there is that."""
+    every = list[Any]()
+    for parameter in parameters:
+        short = [SHORT[name] for name in parameter.opts if name in SHORT]
+        parameter.opts += [name for name in short if name not in parameter.opts]
+        every += [parameter, _JSON] if "--output" in parameter.opts else [parameter]
+    return list(dict.fromkeys(every))
