@@ -83,8 +83,8 @@ def test_nobody_is_asked_in_vain(taskdb, url, terminal, words):
     [
         (["user", "create"], "options '--email', '--name'"),
         (["user", "create", "--name", "Ann"], "option '--email'"),
-        (["task", "create"], "argument 'title' and option '--user'"),
-        (["task", "create", "--user", "1"], "argument 'title'"),
+        (["task", "create"], "argument 'title…' and option '--user'"),
+        (["task", "create", "--user", "1"], "argument 'title…'"),
         (["user", "import"], "argument 'file'"),
         (["token", "create"], "option '--name'"),
     ],
