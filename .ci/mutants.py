@@ -226,6 +226,7 @@ MUTANTS = (
     Mutant(f"{CLI}/words.py", "self._long_opt |= own[0]", "self._long_opt = own[0]", WORDS_TYPED),
     Mutant(f"{CLI}/words.py", "self.text and 0 < number", "self.text and 1 < number", WORDS_TYPED),
     Mutant(f"{CLI}/words.py", "late[option.name] += root", "late[option.name] = root", WORDS_TYPED),
+    Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
 )
 
 

@@ -36,7 +36,9 @@ _PLAIN: dict[object, str] = {
 
 def _field(parameter: Parameter) -> Any:
     rules: dict[str, Any] = {"default": parameter.default, "description": parameter.help}
-    if parameter.name == "limit":
+    if parameter.name == "after":
+        rules["description"] = "The `next` of the page before, with the same filters and sort."
+    elif parameter.name == "limit":
         rules |= {"ge": 1, "le": MOST_ROWS}
     elif parameter.metavar == "WHEN":
         rules["description"] = f"{parameter.help.rstrip('.')}: {_TIMES}"

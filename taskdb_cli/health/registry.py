@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.health.report import Limits, Result, Unit
+from taskdb_cli.health.report import Limits, Result, Status, Unit
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -81,7 +81,8 @@ def parse_limits(text: str) -> dict[str, Limits]:
     """Read CHECK=WARNING:CRITICAL, separated by spaces or commas; either of the two may be empty.
 
     Returns seconds, bytes or per cent by the name of the check. The limits of a dropped check are ignored.
-    Raises InvalidConfiguration for a check without limits, and for a quantity that does not fit the check.
+    Raises InvalidConfiguration for a check without limits, for a quantity that does not fit the check, and
+    for a critical limit that is crossed before the warning.
     """
     known = {name: check for name, check in CHECKS.items() if check.unit}
     given = {}
@@ -100,7 +101,14 @@ def parse_limits(text: str) -> dict[str, Limits]:
                 f"TASKDB_HEALTH_LIMITS: {word!r} is not {name}=WARNING:CRITICAL",
                 f"the units are {' '.join(filter(None, units))}, as in 'connection=200ms:2s disk=10%:5%'",
             ) from exc
-        given[name] = Limits(warning, critical, known[name].limits.falling)
+        limits = Limits(warning, critical, known[name].limits.falling)
+        if warning is not None and limits.judge(warning) is Status.CRITICAL:
+            worse, (first, second) = "less" if limits.falling else "more", values.split(":")
+            raise InvalidConfiguration(
+                f"TASKDB_HEALTH_LIMITS: {word!r} would be critical before it warns",
+                f"{worse} is worse here, so turn them round: {name}={second}:{first}",
+            )
+        given[name] = limits
     return given
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from alembic.script import Script
 
 _LIST_THEM = "'taskdb migrate history' lists the revisions"
+_RANGE = f"give one revision, or FROM:TO such as 0001:head; {_LIST_THEM}"
 UNDO = "undo the change that was made by hand, or restore a backup into a new database"
 
 
@@ -54,7 +55,7 @@ class SchemaStatus:
     end: str | None = None
     """The revision that a migration takes the database to; only migrations set it."""
     losses: Sequence[str] = ()
-    """What a downgrade loses, with its amount; only `preview_downgrade` sets it."""
+    """What a downgrade loses, with its amount if that can be counted; only `preview_downgrade` sets it."""
 
 
 def upgrade(
@@ -112,7 +113,19 @@ def _steps(current: str | None, to: str, *, up: bool) -> list[Script]:
     with resolving(to):
         if up:
             return list(revisions().iterate_revisions(to, current or (), implicit_base=True))[::-1]
+        _require_below(current, to)
         return list(revisions().iterate_revisions(current or (), to, select_for_downgrade=True))
+
+
+def _require_below(current: str | None, to: str) -> None:
+    """Raise InvalidInput for a revision that a database at the current one has not reached."""
+    above = to.startswith("+")
+    if not to.startswith(("+", "-")):
+        names, target = [None, *known_revisions()], revisions().get_revision(to)
+        above = names.index(target.revision if target else None) > names.index(current)
+    if above:
+        problem = f"{brief(to)!r} is not on the way down from {current or 'nothing'}"
+        raise errors.InvalidInput(problem, f"'taskdb migrate up {brief(to)}' upgrades")
 
 
 def _below(step: Script) -> str | None:
@@ -152,12 +165,12 @@ def preview_downgrade(database: Database, *, to: str = "-1") -> SchemaStatus:
         found = _status(connection)
         steps = _steps(found.current, to, up=False)
         for loss, query in (each for step in steps for each in step.module.LOSES.items()):
-            losses.append(loss)
+            amount = None
             # A later revision may have renamed the table.
             with suppress(errors.TableMissing, errors.TimedOut), connection.begin_nested():
-                if query:
-                    amount = connection.exec_driver_sql(query).scalar_one()
-                    losses[-1] += f" ({amount:,})".replace(",", " ")
+                amount = connection.exec_driver_sql(query).scalar_one() if query else None
+            if amount != 0:
+                losses.append(loss + ("" if amount is None else f" ({amount:,})".replace(",", " ")))
     return replace(found, end=_below(steps[-1]) if steps else found.current, losses=losses)
 
 
@@ -266,7 +279,7 @@ def offline_sql(dialect: str, *, revision_range: str = "head") -> str:
 
     config = alembic_config(dialect=dialect)
     config.output_buffer = buffer = StringIO()
-    with resolving(revision_range):
+    with resolving(revision_range, _RANGE):
         start, _, target = revision_range.rpartition(":")
         ends = [revisions().get_revision(name) for name in (start, target)] if start else []
         places = [known_revisions().index(end.revision) + 1 if end else 0 for end in ends]
@@ -287,19 +300,17 @@ def require_known(revision: str) -> None:
 
 
 @contextmanager
-def resolving(revision: str) -> Iterator[None]:
-    """Turn Alembic's refusal of a revision into InvalidInput."""
+def resolving(revision: str, hint: str = _LIST_THEM) -> Iterator[None]:
+    """Turn Alembic's refusal of a revision into InvalidInput with this hint."""
     from alembic.script.revision import RevisionError
     from alembic.util.exc import CommandError
 
     # Alembic fails on an @ without a branch, and Python on thousands of digits.
     if "@" in revision or len(revision) > LONGEST_ECHO:
-        raise errors.InvalidInput(f"{brief(revision)!r} is not a revision", _LIST_THEM)
+        raise errors.InvalidInput(f"{brief(revision)!r} is not a revision", hint)
     try:
         yield
     except (AssertionError, CommandError, RevisionError) as exc:
-        # Alembic asserts that a revision has a name, and that one named by its distance exists.
-        reason = str(exc) or "no revision has this name or is at this distance"
-        raise errors.InvalidInput(
-            f"{revision!r} is not a revision on this way: {reason}", _LIST_THEM
-        ) from exc
+        # Alembic asserts that a revision has a name, and that one named by its distance exists. Its own words
+        # are about branches, which taskdb does not have.
+        raise errors.InvalidInput(f"there is no revision {revision!r}", hint) from exc

@@ -174,6 +174,20 @@ def test_down_asks_with_what_is_lost(taskdb, url):
     assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] is None
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_wrong_direction_is_refused(taskdb):
+    """A way down to a newer revision names the command that goes there, and nothing is changed."""
+    taskdb("migrate", "down", "0003", "--yes")
+    for there in (HEAD, "+1"):
+        error = taskdb("migrate", "down", there, expect=ExitCode.USAGE).err
+        assert f"'taskdb migrate up {there}'" in error
+    for word, nowhere in (("down", "-9"), ("up", "+9"), ("up", "nonsense"), ("sql", "nonsense")):
+        error = taskdb("migrate", word, nowhere, expect=ExitCode.USAGE).err
+        assert error.startswith(f"error: there is no revision '{nowhere}'")
+        assert ("FROM:TO" in error) is (word == "sql")
+    assert json.loads(taskdb("migrate", "status", "-o", "json").out)["current"] == "0003"
+
+
 def test_sql_of_a_way_back(bare_taskdb):
     """A range that goes down prints the SQL of the downgrade."""
     out = bare_taskdb("--database-url", "postgresql://127.0.0.1:1/d", "migrate", "sql", f"{HEAD}:base").out

@@ -661,6 +661,7 @@ def test_limits_are_read():
     assert parse_limits("version=30d:0")["version"] == Limits(30 * 24 * HOUR, 0, falling=True)
     assert parse_limits("disk=20:3.5") == parse_limits("disk=20%:3.5%")
     assert parse_limits("disk=20%:3.5%")["disk"] == Limits(20, 3.5, falling=True)
+    assert parse_limits("disk=5%:5%")["disk"] == Limits(5, 5, falling=True)
     assert parse_limits("") == {}
 
 
@@ -679,6 +680,8 @@ def test_limits_are_read():
         "connection=200:2000",
         "connection=1%:",
         "size=1h:",
+        "disk=5%:10%",
+        "connection=2s:200ms",
     ],
 )
 def test_limits_that_make_no_sense(wrong):
