@@ -58,6 +58,7 @@ RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -
 PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
+LOGS = "tests/test_logging.py -k sentence"
 
 WORDS_TYPED = "tests/cli/test_words.py"
 
@@ -227,6 +228,7 @@ MUTANTS = (
     Mutant(f"{CLI}/words.py", "self.text and 0 < number", "self.text and 1 < number", WORDS_TYPED),
     Mutant(f"{CLI}/words.py", "late[option.name] += root", "late[option.name] = root", WORDS_TYPED),
     Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
+    Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
 )
 
 

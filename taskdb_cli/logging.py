@@ -1,37 +1,50 @@
-"""Where log lines go, which levels are logged, and what a line looks like.
+"""Where log lines go, which levels are logged, what a line looks like, and how a person is warned.
 
 Only the command line calls this. A program that uses taskdb as a library configures the loggers under
 `taskdb` itself. Until it does, they write nothing.
 """
 
 import logging
+import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from taskdb_cli.text.escaping import escape_json, hide_secrets, one_line
 
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
 
-def configure(verbosity: int, *, run: str, file: Path | None = None, as_json: bool = False) -> None:
+def configure(
+    verbosity: int,
+    *,
+    run: str,
+    file: Path | None = None,
+    as_json: bool = False,
+    advice: Callable[[], str] | None = None,
+) -> None:
     """Log to stderr: errors at verbosity -1, warnings at 0, events at 1, and SQL without its values above.
 
-    A file always gets events. Every line carries `run`, the id of the invocation. An earlier configuration
-    is undone. Raises InvalidConfiguration if the file cannot be opened.
+    A file always gets events. Every line carries `run`, the id of the invocation. With `advice`, a person
+    reads stderr and gets sentences instead of lines; it says after a slow statement what to do. An earlier
+    configuration is undone. Raises InvalidConfiguration if the file cannot be opened.
     """
     reset()
     root = logging.getLogger()
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    lines = _Lines(run, as_json=as_json)
+    handlers: list[logging.Handler] = [_Sentences(advice) if advice else logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(level)
+    handlers[0].setFormatter(_Sentence() if advice else lines)
     if file is not None:
         from taskdb_cli.system.logfile import open_log_file
 
         handlers.append(open_log_file(file, min(level, logging.INFO)))
+        handlers[1].setFormatter(lines)
     for handler in handlers:
-        handler.setFormatter(_Lines(run, as_json=as_json))
         root.addHandler(handler)
     logging.getLogger("taskdb").setLevel(min(handler.level for handler in handlers))
     # Below WARNING, the libraries log SQL and rows. taskdb logs statements itself, without values.
@@ -51,7 +64,7 @@ def reset() -> None:
     for name in ("taskdb", "psycopg"):
         logging.getLogger(name).setLevel(logging.NOTSET)
     root = logging.getLogger()
-    for handler in [each for each in root.handlers if isinstance(each.formatter, _Lines)]:
+    for handler in [each for each in root.handlers if isinstance(each.formatter, (_Lines, _Sentence))]:
         root.removeHandler(handler)
         with suppress(OSError):
             handler.close()
@@ -80,3 +93,34 @@ class _Lines(logging.Formatter):
         # An unknown object is written as its text.
         shown = json.dumps(line, ensure_ascii=False, default=lambda value: hide_secrets(str(value)))
         return escape_json(shown)
+
+
+class _Sentence(logging.Formatter):
+    """A record as a person is told it: without its time, its logger and the id of the run."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Python puts a place in the code and a class before the words of a warning, and the code behind them.
+        words = re.sub(r"^\S+:\d+: \w+: ", "", record.getMessage()).partition("\n")[0]
+        return one_line(f"{record.levelname.lower()}: {words}")
+
+
+class _Sentences(logging.StreamHandler[TextIO]):
+    """Tells a person what was logged. The slowest of the slow queries is told at the end of the run."""
+
+    def __init__(self, advice: Callable[[], str]) -> None:
+        super().__init__(sys.stderr)
+        self._advice, self._slowest = advice, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "taskdb.sql":
+            self._slowest = max(self._slowest, vars(record)["duration_ms"])
+        else:
+            super().emit(record)
+
+    def close(self) -> None:
+        super().close()
+        if self._slowest:
+            seconds = self._slowest / 1000
+            took = f"{seconds:.1f} s" if seconds >= 1 else f"{self._slowest} ms"
+            self.stream.write(f"warning: the query took {took}; {self._advice()}\n")
+            self.flush()

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from taskdb_cli.errors import ExitCode
 from taskdb_cli.system import logfile
 from tests.conftest import open_database, sqlalchemy_url
 from tests.processes import run_process
+from tests.terminals import open_terminal
 
 CANARY = "c4n4ry"
 LINE = re.compile(
@@ -239,6 +241,41 @@ def test_nothing_that_a_user_wrote_is_logged(taskdb, url, engine, monkeypatch, l
     assert re.search(r'slow query: \d+ ms: (COPY|INSERT INTO) "?taskdb_import', logged)
     assert "EXPLAIN …" in logged
     assert CANARY not in logged
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_person_is_warned_in_a_sentence(taskdb, monkeypatch, log_file):
+    """A slow list is told on a terminal with what explains it; a slow import or change of many is not."""
+    create_user(taskdb)
+    monkeypatch.setenv("TASKDB_SLOW_QUERY_MS", "1")
+    Path("t.ndjson").write_text("".join(f'{{"title": "t {n}"}}\n' for n in range(5000)))
+    terminal = open_terminal(monkeypatch, "stderr")
+    taskdb("--log-file", log_file, "task", "import", "t.ndjson", "--user", "1")
+    assert terminal.lines == [
+        "5000 created, 0 updated, 0 unchanged; 5000 have no external id: another import creates them again"
+    ]
+    assert re.search(r" INFO taskdb.sql \[\w+\] slow query: \d+ ms: INSERT", log_file.read_text())
+    taskdb("--log-file", log_file, "task", "done", "--search", "t", "--yes")
+    assert not any("query" in line for line in terminal.lines)
+    terminal.seek(0)
+    terminal.truncate()
+    for words in (["task", "list", "--search", "nothing"], ["-q", "task", "list", "--search", "nothing"]):
+        taskdb("--log-file", log_file, *words)
+    assert re.fullmatch(r"warning: the query took [\d.]+ m?s; --explain shows why", terminal.lines[-1])
+    assert len(terminal.lines) == 1
+    assert log_file.read_text().count(" WARNING taskdb.sql ") >= 2
+    taskdb("--log-format", "json", "task", "list", "--search", "nothing")
+    assert json.loads(terminal.lines[-1])["logger"] == "taskdb.sql"
+
+
+def test_a_warning_of_a_library_is_a_sentence(monkeypatch):
+    """Neither the place in its code nor a second line is told, and control characters are escaped."""
+    terminal = open_terminal(monkeypatch, "stderr")
+    logs.configure(0, run="0", advice=str)
+    words = "Did not recognize \x1b]0;type\nof column"
+    logging.getLogger("py.warnings").warning(warnings.formatwarning(words, UserWarning, "/lib/x.py", 7))
+    logs.reset()
+    assert terminal.lines == [r"warning: Did not recognize \x1b]0;type"]
 
 
 def test_a_log_file_that_cannot_be_opened_stops_everything(taskdb, tmp_path):

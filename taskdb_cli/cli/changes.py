@@ -220,13 +220,14 @@ def _write_matching(
     """Write the matching tasks; ask before, unless --yes, --confirm or --dry-run was given."""
     shown = None
     if not (way.dry_run or run.agreed(yes=way.yes, destroys=verb.destroys)):
-        shown = run.database.read(look)
+        shown = run.database.read(look, long=True)
         if shown.count:
             _show_first(run, shown)
             if after:
                 run.say(after)
             run.confirm(verb.do.format(_count(shown.count)), yes=way.yes, destroys=verb.destroys)
-    run.database.write(lambda session: written.take(work(session, shown=shown)), dry_run=way.dry_run)
+    write = partial(run.database.write, dry_run=way.dry_run, long=True)
+    write(lambda session: written.take(work(session, shown=shown)))
 
 
 def _show_first(run: Invocation, shown: Preview) -> None:

@@ -80,8 +80,15 @@ class Invocation:
         if settings != self.logged:
             from taskdb_cli.logging import configure
 
-            configure(self.verbosity, run=self.id, file=settings.file, as_json=settings.format == "json")
+            as_json = settings.format == "json"
+            # A server's log has its times on a terminal too. With a log file, the format is that of the file.
+            person = self.verbosity <= 0 and self.command != "taskdb serve" and sys.stderr.isatty()
+            advice = self._slow_advice if person and (settings.file or not as_json) else None
+            configure(self.verbosity, run=self.id, file=settings.file, as_json=as_json, advice=advice)
             self.logged = settings
+
+    def _slow_advice(self) -> str:
+        return "--explain shows why" if self.command == "taskdb task list" else "-v shows its SQL"
 
     def close_log(self, code: int) -> None:
         """Log how the run ended, without any user data, and close the file."""

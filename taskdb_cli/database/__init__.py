@@ -19,7 +19,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import diagnose
-from taskdb_cli.database.sql_log import log_statements
+from taskdb_cli.database.sql_log import LONG_WORK, log_statements
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.system import signals
 
@@ -62,31 +62,33 @@ class Database:
         log_statements(engine, self.options.slow_query_ms)
         return engine
 
-    def read(self, work: Callable[[Session], T]) -> T:
+    def read(self, work: Callable[[Session], T], *, long: bool = False) -> T:
         """Run `work` in one transaction that only reads, and return what it returns.
 
-        On a passing fault it is run again, while the retry budget lasts. Raises DatabaseMissing,
-        DatabaseUnavailable and the other errors of `taskdb_cli.errors`.
+        On a passing fault it is run again, while the retry budget lasts. Of `long` work, such as that of any
+        number of rows, no slow statement is warned about. Raises DatabaseMissing, DatabaseUnavailable and the
+        other errors of `taskdb_cli.errors`.
         """
 
         def attempt() -> T:
-            with self._session(self.backend.read_options) as session:
+            with self._session(self.backend.read_options, long=long) as session:
                 return work(session)
 
         return persist(attempt, budget=self.options.retry_budget)
 
-    def write(self, work: Callable[[Session], T], *, dry_run: bool = False) -> T:
+    def write(self, work: Callable[[Session], T], *, dry_run: bool = False, long: bool = False) -> T:
         """Run `work` in one transaction and commit it; return what it returns.
 
         Any exception rolls everything back, and so does `dry_run` at the end. On a passing fault it
         is run again, so that `work` must have no effect outside its session; but never after a commit
-        that may have taken effect. Raises as `read` does, and OutcomeUnknown.
+        that may have taken effect. `long` means the same as to `read`. Raises as `read` does, and
+        OutcomeUnknown.
         """
 
         def attempt() -> T:
             if not dry_run:
                 signals.note_change(made=False)
-            with self.backend.turn(), self._session(self.backend.write_options) as session:
+            with self.backend.turn(), self._session(self.backend.write_options, long=long) as session:
                 result = work(session)
                 if not dry_run:
                     self._commit(session)
@@ -115,6 +117,7 @@ class Database:
         already. Raises DatabaseUnavailable when one is running.
         """
         with self.connect() as connection, _gone_after_failure(connection):
+            connection.execution_options(**{LONG_WORK: True})
             content = self.backend.content(connection)
             content.begin_snapshot(guarded=guarded)
             yield content
@@ -133,7 +136,7 @@ class Database:
         """
         if not dry_run and not self.options.disposable:
             signals.note_change(made=False)
-        with self._session(self.backend.write_options, patient=True) as session:
+        with self._session(self.backend.write_options, patient=True, long=True) as session:
             connection = session.connection()
             with _gone_after_failure(connection):
                 content = self.backend.content(connection)
@@ -186,11 +189,13 @@ class Database:
         return persist(self._open, budget=self.options.retry_budget)
 
     @contextmanager
-    def _session(self, options: Mapping[str, Any], *, patient: bool = False) -> Iterator[Session]:
+    def _session(
+        self, options: Mapping[str, Any], *, patient: bool = False, long: bool = False
+    ) -> Iterator[Session]:
         self.backend.require()
         info = {Backend: self.backend}
         with self.translating(), (self._open_patiently if patient else self._open)() as connection:
-            connection.execution_options(**options)
+            connection.execution_options(**options, **{LONG_WORK: True} if long else {})
             with Session(connection, expire_on_commit=False, autoflush=False, info=info) as session:
                 # Begin now: tables of our names may be another program's.
                 session.connection()
@@ -253,6 +258,8 @@ class Database:
             self.backend.require()
         # A migration that misses a table is at fault itself, so do not look up the revision.
         with self.backend.translating(), self.backend.migration(self._open_patiently) as pair:
+            for connection in pair:
+                connection.execution_options(**{LONG_WORK: True})
             yield pair
 
     @contextmanager
@@ -308,5 +315,6 @@ def lock_table(session: Session, table: Table) -> None:
 
 
 def explain(session: Session, queries: Sequence[Select[Any]]) -> list[Plan]:
-    """Run queries and return how the engine did it."""
-    return [session.info[Backend].explain(session.connection(), query) for query in queries]
+    """Run queries and return how the engine did it. Nothing warns of a slow one, which this is to explain."""
+    connection = session.connection().execution_options(**{LONG_WORK: True})
+    return [session.info[Backend].explain(connection, query) for query in queries]

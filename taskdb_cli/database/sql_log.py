@@ -1,4 +1,4 @@
-"""Log SQL statements and warn about slow ones. Never log parameter values."""
+"""Log SQL statements, and warn about slow ones unless they may be slow. Never log parameter values."""
 
 import logging
 import time
@@ -10,6 +10,10 @@ from sqlalchemy import Connection, Engine, event
 
 _log = logging.getLogger("taskdb.sql")
 
+LONG_WORK = "taskdb_long_work"
+"""The execution option of a connection whose statements may well be slow, such as those of an import. A slow
+one is an event then, and no warning."""
+
 
 def log_statements(engine: Engine, threshold_ms: int) -> None:
     """Log each statement for debugging, and warn about those that reach the threshold; 0 is never."""
@@ -18,18 +22,19 @@ def log_statements(engine: Engine, threshold_ms: int) -> None:
         connection.info["taskdb_started"] = _start(statement)
 
     def after(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-        _warn_if_slow(statement, connection.info["taskdb_started"], threshold_ms)
+        long = LONG_WORK in connection.get_execution_options()
+        _tell_if_slow(statement, connection.info["taskdb_started"], threshold_ms, long=long)
 
     event.listen(engine, "before_cursor_execute", before)
     event.listen(engine, "after_cursor_execute", after)
 
 
 @contextmanager
-def logged(statement: str, threshold_ms: int) -> Iterator[None]:
-    """Log in the same way a statement that only the driver can run, such as COPY."""
+def logged(statement: str, threshold_ms: int, *, long: bool = False) -> Iterator[None]:
+    """Log in the same way a statement that only the driver can run; `long` is that of LONG_WORK."""
     started = _start(statement)
     yield
-    _warn_if_slow(statement, started, threshold_ms)
+    _tell_if_slow(statement, started, threshold_ms, long=long)
 
 
 def _start(statement: str) -> float:
@@ -39,12 +44,13 @@ def _start(statement: str) -> float:
     return time.perf_counter()
 
 
-def _warn_if_slow(statement: str, started: float, threshold_ms: int) -> None:
+def _tell_if_slow(statement: str, started: float, threshold_ms: int, *, long: bool) -> None:
     elapsed = (time.perf_counter() - started) * 1000
     if threshold_ms and elapsed >= threshold_ms:
         text = _without_values(statement)
         extra = {"sql": text, "duration_ms": round(elapsed)}
-        _log.warning("slow query: %.0f ms: %s", elapsed, text, extra=extra)
+        level = logging.INFO if long else logging.WARNING
+        _log.log(level, "slow query: %.0f ms: %s", elapsed, text, extra=extra)
 
 
 def _without_values(statement: str) -> str:

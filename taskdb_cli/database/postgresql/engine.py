@@ -193,7 +193,7 @@ class PostgreSQL(Backend):
         raw = sessions.driver_connection(connection)
         statement = f"COPY {table.name} ({', '.join(map(sessions.identifier, columns))}) FROM STDIN"
         with (
-            logged(statement, self.options.slow_query_ms),
+            logged(statement, self.options.slow_query_ms, long=True),
             raw.cursor() as cursor,
             cursor.copy(statement.encode()) as copy,
         ):

@@ -158,7 +158,7 @@ class SQLite(Backend):
             [process(value) if process else value for process, value in zip(processors, row, strict=True)]
             for row in rows
         )
-        with logged(statement, self.options.slow_query_ms):
+        with logged(statement, self.options.slow_query_ms, long=True):
             raw_connection(connection).executemany(statement, values)
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
