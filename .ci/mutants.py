@@ -58,6 +58,7 @@ RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -
 PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
+PROBLEMS = "tests/transfer/test_problems.py"
 LOGS = "tests/test_logging.py -k sentence"
 
 WORDS_TYPED = "tests/cli/test_words.py"
@@ -229,6 +230,8 @@ MUTANTS = (
     Mutant(f"{CLI}/words.py", "late[option.name] += root", "late[option.name] = root", WORDS_TYPED),
     Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
+    # What people are told.
+    Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "else:", PROBLEMS),
 )
 
 

@@ -15,7 +15,7 @@ import typer
 
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
-from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput
+from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, TaskdbError
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.system import signals
@@ -25,7 +25,11 @@ from taskdb_cli.times import parse_iso
 if TYPE_CHECKING:
     from sqlmodel import Session
 
+    from taskdb_cli.transfer.problems import Problem
     from taskdb_cli.transfer.staging import Batch, Outcome
+
+MOST_PROBLEMS = 10
+"""How many kinds of problems an import names."""
 
 _FROM = typer.Option(
     "--from", metavar="FORMAT", help="The file's format; auto looks at its name and beginning."
@@ -66,7 +70,7 @@ def import_file(
     output: Format | None,
     look: str,
 ) -> None:
-    """Import a file and say what that did. Raise InvalidRecords after reporting every bad record.
+    """Import a file and say what that did. Raise InvalidRecords after saying what is wrong with its records.
 
     `look` is the command that shows the records.
     """
@@ -78,16 +82,15 @@ def import_file(
         signals.note_change(made=False)
     name = "standard input" if path == "-" else path
 
-    def report(place: str, reason: str) -> None:
-        if output is not Format.JSON:
-            write_stderr(one_line(f"{name}:{place}: {reason}"))
-
     with (
         _opened(path) as file,
         run.progress("reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
     ):
         source = Source.open(file, name, None if format == "auto" else FileFormat(format))
-        with Batch(source, parse_time=parse_iso, report=report, progress=advance) as batch:
+        with (
+            Batch(source, parse_time=parse_iso, progress=advance) as batch,
+            _telling_problems(name, batch, output),
+        ):
             read(batch)
             # A database is made only for what will be written to it.
             database = run.database if dry_run or batch.invalid else run.database_made_if_missing()
@@ -108,6 +111,33 @@ def import_file(
         run.did(f"imported: {outcome.created} created, {outcome.updated} updated", look=look)
     if output is Format.JSON:
         show_json(counts)
+
+
+@contextmanager
+def _telling_problems(name: str, batch: Batch, output: Format | None) -> Iterator[None]:
+    """Before a failure is told, say what is wrong with the records. In JSON the error itself says it."""
+    try:
+        yield
+    except TaskdbError:
+        if output is not Format.JSON:
+            _tell_problems(name, *batch.problems.most_frequent(MOST_PROBLEMS))
+        raise
+
+
+def _tell_problems(name: str, problems: Iterable[Problem], more: int) -> None:
+    from taskdb_cli.transfer.staging import MOST_DETAILS
+
+    for each in problems:
+        if each.records == 1:
+            line = f"{name}:{each.place}: {each.reason}"
+        else:
+            like = " like this" if each.varies else ""
+            line = f"{name}: {each.records} records{like}: {each.reason}; first in {each.place}"
+        write_stderr(one_line(line))
+    if more:
+        write_stderr(
+            one_line(f"{name}: {more} more problems of other kinds (-o json lists the first {MOST_DETAILS})")
+        )
 
 
 def print_export(records: Iterable[Record], view: View, output: ExportOutput) -> None:

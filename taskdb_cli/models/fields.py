@@ -171,7 +171,7 @@ def reasons(error: Any, *, skip: int = 0) -> list[str]:
     details = error.errors()
     named = [_reason(each["loc"][skip:], each["type"], each["msg"]) for each in details[:_MOST_REASONS]]
     more = len(details) - len(named)
-    return [*named, f"and {more} more"] if more else named
+    return [*named[:-1], f"{named[-1]}; and {more} more"] if more else named
 
 
 def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:

@@ -21,12 +21,12 @@ from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.text.escaping import brief, one_line
 from taskdb_cli.transfer.files import Source
+from taskdb_cli.transfer.problems import LONGEST_REASON, InvalidRecord, Problems
 
 Row = tuple[Any, ...]
 """What is written to the temporary table. The number of the record comes first."""
 
 BATCH_ROWS = 1000
-LONGEST_REASON = 500
 MOST_DETAILS = 1000
 
 
@@ -43,10 +43,9 @@ class Outcome:
 class Batch:
     """The valid records of a file, as rows in a temporary file, and the number of records that were invalid.
 
-    `read` fills it, and leaving a `with` statement deletes the rows. `report` is told of every problem as
-    soon as it is found: where the record is, and why it cannot be imported, on one line. `parse_time` reads
-    an ISO 8601 time; `end_of_day` says whether a date alone means its end. `progress` is told how many bytes
-    have been read.
+    `read` fills it, and leaving a `with` statement deletes the rows. `problems` says what is wrong with the
+    others. `parse_time` reads an ISO 8601 time; `end_of_day` says whether a date alone means its end.
+    `progress` is told how many bytes have been read.
     """
 
     def __init__(
@@ -54,15 +53,14 @@ class Batch:
         source: Source,
         *,
         parse_time: Callable[..., datetime],
-        report: Callable[[str, str], None],
         progress: Callable[[int], None],
     ) -> None:
         self.source = source
         self.parse_time = parse_time
         self.valid = 0
         self.invalid = 0
+        self.problems = Problems()
         self._details: list[dict[str, str]] = []
-        self._report = report
         self._progress = progress
         self._file = TemporaryFile()  # noqa: SIM115 (closed by __exit__)
 
@@ -84,15 +82,18 @@ class Batch:
 
         def valid_rows() -> Iterator[Row]:
             for number, values in self.source.records(known, required):
+                faults: Sequence[str] = ()
                 try:
                     if isinstance(values, dict):
                         yield number, *to_row(values)
                         continue
                     reason = values
+                except InvalidRecord as exc:
+                    reason, faults = str(exc), exc.faults
                 except ValueError as exc:
                     reason = str(exc)
                 self.invalid += 1
-                self.report(number, reason)
+                self.report(number, reason, faults)
 
         rows = valid_rows()
         while some := list(islice(rows, BATCH_ROWS)):
@@ -108,13 +109,14 @@ class Batch:
             self._progress(self.source.file.tell())
         self._progress(self.source.file.tell())
 
-    def report(self, number: int, reason: str) -> None:
-        """Report what is wrong with a record."""
-        # A secret is hidden before the text is cut, so that no half of it is left.
-        place, reason = self.place(number), brief(one_line(reason), LONGEST_REASON)
-        self._report(place, reason)
+    def report(self, number: int, reason: str, faults: Sequence[str] = ()) -> None:
+        """Report what is wrong with a record: the whole reason, or each of several faults by itself."""
+        place = self.place(number)
+        for fault in faults or [reason]:
+            self.problems.add(place, fault)
         if len(self._details) < MOST_DETAILS:
-            self._details.append({"place": place, "reason": reason})
+            # A secret is hidden before the text is cut, so that no half of it is left.
+            self._details.append({"place": place, "reason": brief(one_line(reason), LONGEST_REASON)})
 
     def report_all(self, session: Session, query: sa.Select[Any, Any], reason: Callable[[Any], str]) -> int:
         """Report every record that a query finds by its number and a detail. Return how many there are."""
@@ -182,7 +184,7 @@ class Staging:
     def row(self, values: Mapping[str, Any], parse_time: Callable[..., datetime]) -> Iterator[Any]:
         """Yield the values of a record, as the driver takes them. None counts as absent.
 
-        `values` are the fields of the file. Raises ValueError that names every field at fault and why.
+        `values` are the fields of the file. Raises InvalidRecord that names every field at fault and why.
         """
         given = {
             name: value for name, value in values.items() if value is not None and name not in self._left_out
@@ -201,7 +203,7 @@ class Staging:
         except ValidationError as exc:
             faults += reasons(exc)
         if faults:
-            raise ValueError("; ".join(faults))
+            raise InvalidRecord(faults)
         for name in self._fields:
             value = getattr(record, name) if name in given else None
             yield value.value if isinstance(value, Enum) else value

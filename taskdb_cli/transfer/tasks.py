@@ -13,6 +13,7 @@ from taskdb_cli.models.types import text_type, timestamp_type
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, FileFormat, TaskStatus
 from taskdb_cli.services import user as users
+from taskdb_cli.transfer.problems import InvalidRecord
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
 from taskdb_cli.transfer.taskwarrior import to_task
 
@@ -34,7 +35,8 @@ def read_tasks(batch: Batch, *, owned: bool) -> None:
             except ValueError as exc:
                 raise ValueError(f"user {exc}") from exc
         elif not owned:
-            raise ValueError("user is missing: it is the owner's e-mail address; --user names one for all")
+            detail = "user is missing: it is the owner's e-mail address; --user names one for all"
+            raise InvalidRecord(["user is missing (add --user)"], detail)
         return (owner, *STAGING.row(values, batch.parse_time))
 
     batch.read(STAGING.known, ("title",) if owned else ("user", "title"), to_row)

@@ -1,15 +1,14 @@
 """taskdb task import and taskdb user import, from the outside."""
 
-import io
 import json
 import os
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from taskdb_cli.cli import context
+from tests.terminals import open_terminal
 
 DATA = Path(__file__).parent.parent / "data"
 TASKWARRIOR = DATA / "taskwarrior-export.json"
@@ -186,14 +185,39 @@ def test_every_bad_record_is_reported(ann):
     ]
     result = ann("task", "import", file("\n".join(lines)), expect=2)
     assert result.err.splitlines() == [
+        "tasks.csv: 2 records: external_id is that of line 2 too; first in line 6",
         "tasks.csv:line 3: title is missing",
         "tasks.csv:line 5: user is not an e-mail address: An email address must have an @-sign",
         "tasks.csv:line 4: user bob@example.com does not exist",
-        "tasks.csv:line 6: external_id is that of line 2 too",
-        "tasks.csv:line 7: external_id is that of line 2 too",
         "error: 5 records are invalid; nothing was imported (correct the file)",
     ]
     assert tasks(ann) == []
+
+
+def test_alike_problems_are_one_line(ann):
+    """A whole file without users is one line that names the option; JSON has each record as ever."""
+    assert ann("task", "import", TASKWARRIOR, expect=2).err.splitlines() == [
+        f"{TASKWARRIOR}: 147 records: user is missing (add --user); first in record 1",
+        "error: 147 records are invalid; nothing was imported (correct the file)",
+    ]
+    error = json.loads(ann("task", "import", TASKWARRIOR, "-o", "json", expect=2).err)["error"]
+    reason = "user is missing: it is the owner's e-mail address; --user names one for all"
+    assert error["details"] == [{"place": f"record {n}", "reason": reason} for n in range(1, 148)]
+
+
+@pytest.mark.parametrize("noun", ["task", "user"])
+def test_only_the_most_frequent_problems_are_told(ann, noun):
+    """Of many kinds the most frequent ones come first, and the rest is counted."""
+    given = {"title": "t"} if noun == "task" else {"email": "a@example.com", "name": "a"}
+    records = [given | {letter: n} for number, letter in enumerate("abcdfghijklm", 1) for n in range(number)]
+    name = file("".join(json.dumps(each) + "\n" for each in records), "t.ndjson")
+    *told, more, error = ann(
+        noun, "import", name, *(ANN if noun == "task" else ()), expect=2
+    ).err.splitlines()
+    assert told[0] == "t.ndjson: 12 records: m is not a known field; first in line 67"
+    assert [line.split()[1] for line in told] == [f"{n}" for n in range(12, 2, -1)]
+    assert more.startswith("t.ndjson: 3 more problems ")
+    assert error.startswith("error: 78 records are invalid")
 
 
 def test_problems_as_json(ann):
@@ -382,7 +406,8 @@ def test_bad_users(taskdb):
     result = taskdb("user", "import", file("\n".join(lines), "u.ndjson"), expect=2)
     assert result.err.splitlines() == [
         "u.ndjson:line 2: email is not an e-mail address: An email address must have an @-sign",
-        "u.ndjson:line 3: name is empty; is_active: must be true or false",
+        "u.ndjson:line 3: name is empty",
+        "u.ndjson:line 3: is_active: must be true or false",
         "u.ndjson:line 5: title is not a known field",
         "u.ndjson:line 4: email is that of line 1 too",
         "error: 4 records are invalid; nothing was imported (correct the file)",
@@ -402,19 +427,11 @@ def test_an_import_makes_the_embedded_database(bare_taskdb, tmp_path):
     assert database.exists()
 
 
-class Terminal(io.StringIO):
-    """A stream that claims to be a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.mark.parametrize(("patience", "shown"), [(-1.0, True), (3600.0, False)])
 def test_progress_on_a_terminal(bare_taskdb, monkeypatch, patience, shown):
     """A terminal shows a progress bar once the import takes a while; the messages stay readable."""
     monkeypatch.setattr(context, "PATIENCE", patience)
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    monkeypatch.setenv("TERM", "xterm")
+    terminal = open_terminal(monkeypatch, "stderr")
     bare_taskdb("user", "import", file("email,name\nann@example.com,Ann\n"))
     assert ("━" in terminal.getvalue()) is shown
     assert "1 created, 0 updated, 0 unchanged\n" in terminal.getvalue()

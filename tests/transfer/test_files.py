@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, InvalidRecords
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.times import parse_iso
@@ -39,12 +39,12 @@ def read(content, format=None, *, kind=read_tasks, **options):
     source = Source.open(io.BytesIO(data), "file", format)
     problems = []
     options |= {"owned": True} if kind is read_tasks else {}
-
-    def report(place, reason):
-        problems.append(f"{place}: {reason}")
-
-    with Batch(source, parse_time=parse_time, report=report, progress=lambda _: None) as batch:
+    with Batch(source, parse_time=parse_time, progress=lambda _: None) as batch:
         kind(batch, **options)
+        try:
+            batch.require_all_valid()
+        except InvalidRecords as error:
+            problems = [f"{each['place']}: {each['reason']}" for each in error.details]
         staging = tasks.STAGING if kind is read_tasks else users.STAGING
         rows = [dict(zip(staging.table.c.keys(), row, strict=True)) for row in batch.rows()]
         assert batch.valid == len(rows)
@@ -176,7 +176,7 @@ def test_memory_is_constant():
         data = many(format, 20_000)
         tracemalloc.start()
         source = Source.open(io.BytesIO(data), "file", format)
-        with Batch(source, parse_time=parse_time, report=print, progress=lambda _: None) as batch:
+        with Batch(source, parse_time=parse_time, progress=lambda _: None) as batch:
             read_tasks(batch, owned=True)
             assert sum(1 for _ in batch.rows()) == 20_000
         _, peak = tracemalloc.get_traced_memory()

@@ -28,10 +28,10 @@ ANN = "ann@example.com"
 
 
 @contextmanager
-def batch_of(records, read=read_tasks, report=print, **options):
+def batch_of(records, read=read_tasks, **options):
     lines = "".join(json.dumps(record) + "\n" for record in records)
     source = Source.open(io.BytesIO(lines.encode()), "file.ndjson", None)
-    with Batch(source, parse_time=parse_time, report=report, progress=lambda _: None) as batch:
+    with Batch(source, parse_time=parse_time, progress=lambda _: None) as batch:
         read(batch, **options)
         yield batch
 
@@ -136,14 +136,13 @@ def test_an_invalid_record_stops_the_valid_ones(ann):
 
 def test_problems_are_reported_once(ann):
     """A record of an unknown user is one problem, even if its external id is repeated too."""
-    problems = []
     records = [{**record, "user": "bob@example.com"} for record in numbered(1) * 2]
     with (
-        batch_of(records, owned=False, report=lambda place, _: problems.append(place)) as batch,
-        pytest.raises(InvalidRecords, match=r"^2 records are invalid"),
+        batch_of(records, owned=False) as batch,
+        pytest.raises(InvalidRecords, match=r"^2 records are invalid") as raised,
     ):
         ann.write(lambda s: import_tasks(s, batch, owner=None, existing=Existing.UPDATE, now=NOW))
-    assert problems == ["line 1", "line 2"]
+    assert [each["place"] for each in raised.value.details] == ["line 1", "line 2"]
 
 
 @pytest.mark.parametrize("field", ["title", "description", "status", "priority", "due_at", "completed_at"])
