@@ -35,15 +35,14 @@ def stats(
     monday = today - timedelta(days=today.weekday())
     days = [monday + timedelta(weeks=number) for number in range(1 - WEEKS, 2)]
     boundaries = [datetime.combine(day, time.min).astimezone() for day in days]
-    collect = partial(
-        services.stats.collect, owner=next(iter(users), None), now=run.now, boundaries=boundaries
-    )
+    owner = next(iter(users), None)
+    collect = partial(services.stats.collect, owner=owner, now=run.now, boundaries=boundaries)
     found = run.database.read(collect)
     format = output.format_for(sys.stdout)
     if format is Format.TABLE:
-        from taskdb_cli.output.tables import print_stats
+        from taskdb_cli.output.stats import print_stats
 
-        print_stats(found, sys.stdout)
+        print_stats(found, sys.stdout, owner=owner)
     elif format is Format.JSON:
         oldest = found.oldest_open
         show_json({**found.report(), "oldest_open": oldest and plain(oldest, TASKS.fields)})

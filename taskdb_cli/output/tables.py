@@ -1,15 +1,13 @@
-"""Records and statistics as tables for people.
+"""Records as tables for people.
 
 User text is escaped and wrapped in `rich.text.Text`: it can neither drive the terminal nor act as markup.
 """
-
-from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -23,9 +21,6 @@ from taskdb_cli.output.layout import ADDRESSES, FOLDED, GAP, fit
 from taskdb_cli.system.clock import describe, to_local
 from taskdb_cli.text.escaping import escape
 
-if TYPE_CHECKING:
-    from taskdb_cli.services.stats import Stats
-
 _CHUNK = 500
 """Rows that are laid out at a time. The first ones decide which columns there are."""
 _TITLES = {
@@ -38,7 +33,7 @@ _TITLES = {
 }
 _STATUSES = {TaskStatus.IN_PROGRESS: "cyan", TaskStatus.DONE: "green", TaskStatus.CANCELLED: "dim"}
 _PRIORITIES = {TaskPriority.LOW: "dim", TaskPriority.HIGH: "yellow", TaskPriority.URGENT: "bold red"}
-_STYLES: dict[str, dict[Any, str]] = {"status": _STATUSES, "priority": _PRIORITIES}
+STYLES: dict[str, dict[Any, str]] = {"status": _STATUSES, "priority": _PRIORITIES}
 _COUNTED_DAYS = 14
 _NEAR_DAYS = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 
@@ -125,34 +120,6 @@ def print_detail(record: Record, stream: TextIO) -> None:
             cell.plain = describe(record[field], now)
         table.add_row(field, cell)
     console_for(stream).print(table)
-
-
-def print_stats(stats: Stats, stream: TextIO) -> None:
-    """Print counts, and bars for the tasks that were created and completed in each week."""
-    console = console_for(stream)
-    counts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    pairs = zip(stats.by_status.items(), stats.by_priority.items(), strict=True)
-    for (status, with_status), (priority, with_priority) in pairs:
-        left = Text(status, _STATUSES.get(status, ""))
-        right = Text(priority.word, _PRIORITIES.get(priority, ""))
-        counts.add_row(left, f"{with_status:,}", right, f"{with_priority:,}")
-    counts.add_row("total", f"{stats.total:,}", Text("overdue", "red"), f"{stats.overdue:,}")
-    console.print(counts)
-    columns = (Column(name, no_wrap=True) for name in ("Week of", "Created", "", "Completed", ""))
-    weeks = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    most = max([1, *(max(week.created, week.completed) for week in stats.weeks)])
-    for week in stats.weeks:
-        cells: list[Text | str] = [f"{week.start:%Y-%m-%d}"]
-        for number, style in ((week.created, "cyan"), (week.completed, "green")):
-            # A week with any task shows at least a short bar.
-            length = max(round(number / most * 16), bool(number))
-            cells += [Text("█" * length, style), f"{number:,}"]
-        weeks.add_row(*cells)
-    console.print(weeks)
-    if stats.oldest_open is not None:
-        age = max((datetime.now(UTC) - stats.oldest_open["created_at"]).days, 0)
-        line = f"oldest open: task {stats.oldest_open['id']}, {age:,} day{'' if age == 1 else 's'} old, "
-        console.print(Text(escape(line + stats.oldest_open["title"])), no_wrap=True, overflow="ellipsis")
 
 
 def console_for(stream: TextIO) -> Console:
@@ -255,6 +222,6 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
     if isinstance(value, datetime):
         overdue = value < now and record["status"] in OPEN_STATUSES
         return Text(_humanize(value, now), style="red" if overdue else "")
-    style = _STYLES.get(field, {}).get(value, "")
+    style = STYLES.get(field, {}).get(value, "")
     # A description may have several lines. Other text has them only if it breaks a rule of its table.
     return Text(escape(str(to_plain(value)), lines=field == "description"), style=style)
