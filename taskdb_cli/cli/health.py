@@ -35,6 +35,9 @@ def health(
     ] = "table",
     only: Annotated[Names, _check("Only this check; several with commas.")] = None,
     skip: Annotated[Names, _check("Not this check; several with commas.")] = None,
+    all: Annotated[
+        bool, typer.Option("--all", help="Show every check; a terminal shows only what is not ok.")
+    ] = False,
     timeout: Annotated[float, _seconds("Seconds for all checks together.", 0.1, 3600)] = TIMEOUT,
     watch: Annotated[
         Seconds, _seconds("Check again every so many seconds, until Ctrl-C.", 0.1, 86400)
@@ -68,11 +71,13 @@ def health(
     )
     if wait is not None and not runner.wait_until_up(run.database, now=run.now, seconds=wait):
         run.say(f"{run.database.backend.place} did not come up within {wait:g} s")
+    # Whoever names checks wants to see them.
+    every = all or bool(only)
     if watch is not None:
         if output != "table" or not sys.stdout.isatty():
             raise InvalidInput("--watch draws a table in a terminal", "elsewhere run 'taskdb health' by cron")
-        watch_reports(lambda: check(now=datetime.now(UTC)), watch, sys.stdout)
+        watch_reports(lambda: check(now=datetime.now(UTC)), watch, sys.stdout, every=every)
     report = check(now=datetime.now(UTC))
-    write_report(report, output, sys.stdout)
+    write_report(report, output, sys.stdout, every=every)
     run.outcome = report.status.value
     raise typer.Exit(report.exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from taskdb_cli.health.report import EXIT_CODES, Report, Result, Status
@@ -15,10 +15,15 @@ from taskdb_cli.text.prometheus import Samples, gauges
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
 
 
-def write_report(report: Report, format: str, stream: TextIO) -> None:
-    """Write a report as a table, or as "json", "nagios" or "prometheus"."""
+def write_report(report: Report, format: str, stream: TextIO, *, every: bool = True) -> None:
+    """Write a report for people, or as "json", "nagios" or "prometheus".
+
+    Unless it is to show `every` check, a terminal shows those that are not ok, and counts the others.
+    """
     match format:
         case "json":
             write_json(_record(report), stream)
@@ -29,7 +34,8 @@ def write_report(report: Report, format: str, stream: TextIO) -> None:
         case _:
             from taskdb_cli.output.tables import console_for
 
-            console_for(stream).print(_render(report, report.folded))
+            every = every or not stream.isatty()
+            console_for(stream).print(_table(report, report.folded) if every else _problems(report))
 
 
 def _record(report: Report) -> dict[str, Any]:
@@ -105,10 +111,11 @@ _STYLES = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown"
 _TIMES = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
-def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -> None:
+def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO, *, every: bool = True) -> None:
     """Show one report after the other in the same place, so many seconds apart, until interrupted.
 
-    What is wrong comes first, because what does not fit on the screen is cut off.
+    Each shows `every` check or those that are not ok. What is wrong comes first, because what does not fit on
+    the screen is cut off.
     """
     from rich.live import Live
 
@@ -117,12 +124,33 @@ def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO) -
     with Live(console=console_for(stream), auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while True:
             report = collect()
-            worst_first = sorted(report.folded, key=lambda check: list(Status).index(check.status))
-            live.update(_render(report, worst_first, summary_first=True), refresh=True)
+            shown = _table(report, _worst_first(report), summary_first=True) if every else _problems(report)
+            live.update(shown, refresh=True)
             time.sleep(pause)
 
 
-def _render(report: Report, checks: Sequence[Result], *, summary_first: bool = False) -> Group:
+def _worst_first(report: Report) -> list[Result]:
+    return sorted(report.folded, key=lambda check: list(Status).index(check.status))
+
+
+def _problems(report: Report) -> Group:
+    """Return what is not ok, each with its remedy, and a line that counts the rest."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    shown: list[Text | Padding] = []
+    for check in _worst_first(report):
+        if not check.is_fine:
+            # A number without a unit is one that the message says.
+            value = f"  {_value(check)}" if check.unit else ""
+            shown.append(Text(f"{check.status}  {check.name}{value}", _STYLES[check.status]))
+            shown.append(Padding(_found(check), (0, 0, 1, 2)))
+    fine = any(check.is_fine for check in report.checks)
+    return Group(*shown, _summary(report, list(Status), "; --all shows each" if fine else ""))
+
+
+def _table(report: Report, checks: Sequence[Result], *, summary_first: bool = False) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -133,19 +161,29 @@ def _render(report: Report, checks: Sequence[Result], *, summary_first: bool = F
     table.add_column("Value", justify="right", no_wrap=True)
     table.add_column("Found", overflow="fold")
     for check in checks:
-        # A part of it may be the words of a server.
-        found = Text(one_line(check.message), "dim" if check.status == "skipped" else "")
-        if check.remedy:
-            found.append(f"\n→ {one_line(check.remedy)}", "bold")
-        table.add_row(check.name, Text(check.status, _STYLES[check.status]), _value(check), found)
-    numbers = Counter(str(check.status) for check in report.checks)
-    counts = ", ".join(f"{numbers[status]} {status}" for status in _STYLES if numbers[status])
-    length, clock = f"{report.seconds * 1000:.0f} ms", f"{report.at.astimezone():%H:%M:%S}"
-    summary = Text.assemble(
-        (report.status, _STYLES[report.status]),
-        f": {one_line(report.place)}: {counts or 'nothing was measured'} in {length} at {clock}",
-    )
+        table.add_row(check.name, Text(check.status, _STYLES[check.status]), _value(check), _found(check))
+    summary = _summary(report, _STYLES)
     return Group(summary, table) if summary_first else Group(table, summary)
+
+
+def _found(check: Result) -> Text:
+    from rich.text import Text
+
+    # A part of it may be the words of a server.
+    found = Text(one_line(check.message), "dim" if check.status == "skipped" else "")
+    if check.remedy:
+        found.append(f"\n→ {one_line(check.remedy)}", "bold")
+    return found
+
+
+def _summary(report: Report, order: Iterable[str], hint: str = "") -> Text:
+    from rich.text import Text
+
+    numbers = Counter(str(check.status) for check in report.checks)
+    counts = ", ".join(f"{numbers[status]} {status}" for status in order if numbers[status])
+    length, clock = f"{report.seconds * 1000:.0f} ms", f"{report.at.astimezone():%H:%M:%S}"
+    said = f": {one_line(report.place)}: {counts or 'nothing was measured'} in {length} at {clock}{hint}"
+    return Text.assemble((report.status, _STYLES[report.status]), said)
 
 
 def _value(check: Result) -> str:

@@ -17,6 +17,7 @@ from tests.conftest import SERVERS, sqlalchemy_url
 from tests.processes import command, run_process
 from tests.proxy import Proxy
 from tests.schemas import execute, set_revision
+from tests.terminals import open_terminal
 
 ON_FILES = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 ON_A_SERVER = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
@@ -129,6 +130,37 @@ def test_a_table(taskdb, url):
     assert re.search(r"^warning: .*: 1 warning|^warning: .*1 warning", out, re.MULTILINE)
 
 
+@ON_FILES
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_shows_what_is_not_ok(taskdb, url, monkeypatch, width):
+    """A terminal gets all that is not ok with what mends it, uncut, and the number of other checks."""
+    execute(url, "DROP INDEX tasks_created")
+    everything = taskdb("health", "-o", "json", *QUIET, expect=1).out
+    [wrong] = [each for each in json.loads(everything)["checks"] if each["status"] == "warning"]
+    terminal = open_terminal(monkeypatch, "stdout", width=width)
+    taskdb("health", *QUIET, expect=1)
+    assert all(len(line) <= width for line in terminal.lines)
+    # Words are folded at any character if a line has no room for them.
+    shown = "".join("".join(terminal.lines).split())
+    for words in (wrong["message"], f"→ {wrong['remedy']}", f"warning: {url.database}: 1 warning, "):
+        assert "".join(words.split()) in shown
+    assert re.search(r"1warning,\d+ok,\d+skippedin.*--all", shown)
+    assert [line.split()[1] for line in terminal.lines if re.match("[a-z]+  ", line)] == ["indexes"]
+
+
+@ON_FILES
+def test_a_terminal_shows_that_all_is_well(taskdb, url, monkeypatch):
+    """If all is well one line names the database; --all shows every check, and --only those named."""
+    terminal = open_terminal(monkeypatch, "stdout", width=400)
+    taskdb("health", *QUIET)
+    [line] = terminal.lines
+    assert line.startswith(f"ok: {url.database}: ")
+    taskdb("health", "--all", *QUIET)
+    assert {line.split()[0] for line in terminal.lines if line} >= {*NAMES} - {*QUIET}
+    taskdb("health", "--only", "disk")
+    assert terminal.lines[-2].startswith("disk ")
+
+
 def test_a_missing_file(bare_taskdb, tmp_path):
     """A path without a database is critical, and stays without one."""
     path = tmp_path / "absent.sqlite3"
@@ -182,6 +214,8 @@ def test_limits_from_the_environment(taskdb, monkeypatch):
     assert "TASKDB CRITICAL" in taskdb("health", "-o", "nagios", "--only", "disk", expect=2).out
     monkeypatch.setenv("TASKDB_HEALTH_LIMITS", "disk=full")
     assert "TASKDB_HEALTH_LIMITS" in taskdb("health", expect=3).err
+    monkeypatch.setenv("TASKDB_HEALTH_LIMITS", "disk=5%:10%")
+    assert "disk=10%:5%" in taskdb("health", expect=3).err
 
 
 @ON_FILES
@@ -252,7 +286,10 @@ def test_watching_in_a_terminal(taskdb, url):
     """--watch shows one report after the other in its place, until Ctrl-C, which is 130."""
     control, terminal = pty.openpty()
     process = subprocess.Popen(
-        command("health", "--watch", "0.1"), stdin=subprocess.DEVNULL, stdout=terminal, stderr=subprocess.PIPE
+        command("health", "--all", "--watch", "0.1"),
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
     )
     os.close(terminal)
     shown = b""
