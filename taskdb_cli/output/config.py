@@ -55,4 +55,5 @@ def _print(console: Console, names: tuple[str, ...], rows: Iterable[tuple[str | 
     )
     for row in rows:
         table.add_row(*(Text(escape(cell or "not set")) for cell in row))
-    console.print(table, "")
+    if table.rows:
+        console.print(table, "")
