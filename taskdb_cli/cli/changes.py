@@ -231,7 +231,7 @@ def _write_matching(
 
 
 def _show_first(run: Invocation, shown: Preview) -> None:
-    if sys.stderr.isatty():
+    if run.may_ask:
         from taskdb_cli.output.tables import print_table
 
         print_table(shown.first, TASKS, sys.stderr)
