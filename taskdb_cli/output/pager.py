@@ -15,6 +15,8 @@ from taskdb_cli.system import signals
 if TYPE_CHECKING:
     import subprocess
 
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
 _KEPT = 2**21
 """Characters that are kept, in case the pager fails before it showed any. A pipe holds half as many."""
 
@@ -37,7 +39,8 @@ def paged(stream: TextIO, *, chop: bool = False) -> Iterator[TextIO]:
     if command is None:
         yield stream
         return
-    paging = _Paging(stream, command, {"LESS": "FRSX" if chop else "FRX"})
+    # With F, less leaves at once if all lines are on the screen, even those that S has cut off.
+    paging = _Paging(stream, command, {"LESS": "RSX" if chop else "FRX"})
     try:
         yield cast("TextIO", paging)
     except _ReaderLeft:
@@ -93,9 +96,11 @@ class _Paging:
         if self._process is not None:
             self._send(self._process, text)
             return len(text)
-        self._lines += text.count("\n")
+        size = shutil.get_terminal_size()
+        widths = (len(_STYLE.sub("", line)) for line in text.splitlines())
+        self._lines += sum(max(1, -(-width // size.columns)) for width in widths)
         # The prompt of the shell takes a line, too.
-        if self._lines >= shutil.get_terminal_size().lines:
+        if self._lines >= size.lines:
             self._start()
         return len(text)
 
@@ -119,9 +124,12 @@ class _Paging:
         import subprocess
 
         self._stream.flush()
+        # Without a shell between, SIGTERM reaches the pager.
+        plain = re.fullmatch(r"[\w./+-]+( [\w./+:,=-]+)*", self._command)
+        words = self._command.split(" ") if plain else ["/bin/sh", "-c", self._command]
         try:
             self._process = subprocess.Popen(  # noqa: S603 (the user's own command, as git runs it)
-                ["/bin/sh", "-c", self._command],
+                words,
                 stdin=subprocess.PIPE,
                 env={**self._defaults, **os.environ},
             )
@@ -152,7 +160,12 @@ class _Paging:
         with signals.left_to_child() as received:
             with suppress(BrokenPipeError):
                 process.stdin.close()
-            code = process.wait()
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:  # SIGTERM
+                process.terminate()
+                process.wait()
+                raise
         return code == 0 or bool(received) or self._size > _KEPT
 
     def _write_held(self) -> None:

@@ -15,9 +15,11 @@ from rich.cells import cell_len
 
 from taskdb_cli.cli import lists
 from taskdb_cli.cli.context import Invocation
+from taskdb_cli.errors import DatabaseUnavailable
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskPriority
 from taskdb_cli.output.formats import TASKS, View
 from taskdb_cli.output.layout import GAP, fit
+from taskdb_cli.output.pager import paged
 from taskdb_cli.output.tables import print_table
 from tests.conftest import NOW
 from tests.listings import add_tasks, add_users, make_row
@@ -317,6 +319,9 @@ def test_which_pager(show, fill, monkeypatch, pager):
     monkeypatch.delenv("LESS", raising=False)
     show("task", "list")
     assert file.read_text().splitlines()[0] == "FRX"
+    # Twelve lines that take two or three lines of the screen each.
+    show("task", "list", "--wide", "--limit", "10")
+    assert file.read_text().splitlines()[0] == "RSX"
     monkeypatch.setenv("LESS", "R")
     show("task", "list", "--wide")
     assert file.read_text().splitlines()[0] == "R"
@@ -325,6 +330,20 @@ def test_which_pager(show, fill, monkeypatch, pager):
     assert show("task", "list")[0] == []
     monkeypatch.setenv("TERM", "dumb")
     assert len(show("task", "list")[0]) == 43
+
+
+def test_a_failure_after_the_first_screen(screen, pager):
+    """What was written before an error is in the pager, and the error comes out of it as it is."""
+    file = pager("cat > {}")
+
+    def write():
+        with paged(Terminal()) as stream:
+            stream.write("line\n" * 30)
+            raise DatabaseUnavailable("gone")
+
+    with pytest.raises(DatabaseUnavailable):
+        write()
+    assert file.read_text() == "line\n" * 30
 
 
 @SQLITE_ONLY
