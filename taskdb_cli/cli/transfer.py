@@ -25,7 +25,7 @@ from taskdb_cli.times import parse_iso
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from taskdb_cli.transfer.problems import Problem
+    from taskdb_cli.transfer.problems import Problems
     from taskdb_cli.transfer.staging import Batch, Outcome
 
 MOST_PROBLEMS = 10
@@ -75,22 +75,21 @@ def import_file(
     `look` is the command that shows the records.
     """
     from taskdb_cli.transfer.files import Source
+    from taskdb_cli.transfer.problems import Problems
     from taskdb_cli.transfer.staging import Batch
 
     if not dry_run:
         # Reading takes long. A user who stops it is told that nothing was imported.
         signals.note_change(made=False)
-    name = "standard input" if path == "-" else path
-
+    name, problems = "standard input" if path == "-" else path, Problems()
     with (
+        # Outside of the progress bar, which is gone by then.
+        _telling(problems, name, output),
         _opened(path) as file,
         run.progress("reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
     ):
         source = Source.open(file, name, None if format == "auto" else FileFormat(format))
-        with (
-            Batch(source, parse_time=parse_iso, progress=advance) as batch,
-            _telling_problems(name, batch, output),
-        ):
+        with Batch(source, parse_time=parse_iso, problems=problems, progress=advance) as batch:
             read(batch)
             # A database is made only for what will be written to it.
             database = run.database if dry_run or batch.invalid else run.database_made_if_missing()
@@ -114,20 +113,21 @@ def import_file(
 
 
 @contextmanager
-def _telling_problems(name: str, batch: Batch, output: Format | None) -> Iterator[None]:
+def _telling(problems: Problems, name: str, output: Format | None) -> Iterator[None]:
     """Before a failure is told, say what is wrong with the records. In JSON the error itself says it."""
     try:
         yield
     except TaskdbError:
         if output is not Format.JSON:
-            _tell_problems(name, *batch.problems.most_frequent(MOST_PROBLEMS))
+            _tell(problems, name)
         raise
 
 
-def _tell_problems(name: str, problems: Iterable[Problem], more: int) -> None:
+def _tell(problems: Problems, name: str) -> None:
     from taskdb_cli.transfer.staging import MOST_DETAILS
 
-    for each in problems:
+    kinds, more = problems.most_frequent(MOST_PROBLEMS)
+    for each in kinds:
         if each.records == 1:
             line = f"{name}:{each.place}: {each.reason}"
         else:

@@ -43,9 +43,9 @@ class Outcome:
 class Batch:
     """The valid records of a file, as rows in a temporary file, and the number of records that were invalid.
 
-    `read` fills it, and leaving a `with` statement deletes the rows. `problems` says what is wrong with the
-    others. `parse_time` reads an ISO 8601 time; `end_of_day` says whether a date alone means its end.
-    `progress` is told how many bytes have been read.
+    `read` fills it, and leaving a `with` statement deletes the rows. What is wrong with the other records is
+    added to `problems`. `parse_time` reads an ISO 8601 time; `end_of_day` says whether a date alone means its
+    end. `progress` is told how many bytes have been read.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class Batch:
         source: Source,
         *,
         parse_time: Callable[..., datetime],
+        problems: Problems,
         progress: Callable[[int], None],
     ) -> None:
         self.source = source
         self.parse_time = parse_time
         self.valid = 0
         self.invalid = 0
-        self.problems = Problems()
+        self.problems = problems
         self._details: list[dict[str, str]] = []
         self._progress = progress
         self._file = TemporaryFile()  # noqa: SIM115 (closed by __exit__)

@@ -15,6 +15,7 @@ from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer import tasks, users
 from taskdb_cli.transfer.files import CHUNK, LONGEST_RECORD, Source
+from taskdb_cli.transfer.problems import Problems
 from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users
@@ -39,7 +40,7 @@ def read(content, format=None, *, kind=read_tasks, **options):
     source = Source.open(io.BytesIO(data), "file", format)
     problems = []
     options |= {"owned": True} if kind is read_tasks else {}
-    with Batch(source, parse_time=parse_time, progress=lambda _: None) as batch:
+    with Batch(source, parse_time=parse_time, problems=Problems(), progress=lambda _: None) as batch:
         kind(batch, **options)
         try:
             batch.require_all_valid()
@@ -176,7 +177,7 @@ def test_memory_is_constant():
         data = many(format, 20_000)
         tracemalloc.start()
         source = Source.open(io.BytesIO(data), "file", format)
-        with Batch(source, parse_time=parse_time, progress=lambda _: None) as batch:
+        with Batch(source, parse_time=parse_time, problems=Problems(), progress=lambda _: None) as batch:
             read_tasks(batch, owned=True)
             assert sum(1 for _ in batch.rows()) == 20_000
         _, peak = tracemalloc.get_traced_memory()

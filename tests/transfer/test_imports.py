@@ -19,6 +19,7 @@ from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer.files import Source
+from taskdb_cli.transfer.problems import Problems
 from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.transfer.users import import_users, read_users
@@ -31,7 +32,7 @@ ANN = "ann@example.com"
 def batch_of(records, read=read_tasks, **options):
     lines = "".join(json.dumps(record) + "\n" for record in records)
     source = Source.open(io.BytesIO(lines.encode()), "file.ndjson", None)
-    with Batch(source, parse_time=parse_time, progress=lambda _: None) as batch:
+    with Batch(source, parse_time=parse_time, problems=Problems(), progress=lambda _: None) as batch:
         read(batch, **options)
         yield batch
 

@@ -20,7 +20,7 @@ def problems_of(records, read, **options):
     """Return the kinds of problems of NDJSON, and how many problems are of other kinds."""
     lines = "".join(json.dumps(record) + "\n" for record in records)
     source = Source.open(io.BytesIO(lines.encode()), "t.ndjson", None)
-    with Batch(source, parse_time=parse_iso, progress=lambda _: None) as batch:
+    with Batch(source, parse_time=parse_iso, problems=Problems(), progress=lambda _: None) as batch:
         read(batch, **options)
         return batch.problems.most_frequent(10)
 
