@@ -163,6 +163,8 @@ def test_filters_have_a_section_of_their_own(taskdb_help):
     assert "--due WHEN" in shown.partition("\nFilters:\n")[0]
     assert "--where-due-before WHEN" in shown.partition("\nFilters:\n")[2]
     assert "\nTimes: " not in taskdb_help("taskdb user list")
+    assert "'taskdb --help'" in shown
+    assert "'taskdb --help'" not in taskdb_help("taskdb")
 
 
 def test_examples_are_told_from_mistakes():

@@ -48,6 +48,9 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
             with formatter.section(title):
                 formatter.write_dl(rows)
             takes_times = takes_times or any(_value_of(each) == "WHEN" for each in some)
+    if context.parent:
+        root = context.find_root().command_path
+        formatter.write(f"\nThe options of '{root} --help' may stand here too.\n")
     manual = _manual()
     formatter.write(f"\nDocumentation: {manual}\n")
     if takes_times:
