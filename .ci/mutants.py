@@ -231,7 +231,7 @@ MUTANTS = (
     Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
     # What people are told.
-    Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "else:", PROBLEMS),
+    Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "elif True:", PROBLEMS),
 )
 
 
