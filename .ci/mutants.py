@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(TIMES, "else moments[0] <= context.now", "else True", PHRASES),
     Mutant(TIMES, "coming - week < today else", "coming - week <= today else", PHRASES),
     Mutant(TIMES, "return [*same, *moments][0]", "return moments[0]", PHRASES),
-    Mutant(TIMES, 'sign == "" and not context.forward', "not sign", PHRASES),
+    Mutant(TIMES, 'sign == "" and not context.forward', 'sign == ""', PHRASES),
     Mutant(
         TIMES,
         '            if not found.groupdict().get("zone"):\n                require_zone()\n',

@@ -188,10 +188,8 @@ def _amount(found: re.Match[str], context: _Context) -> _Meaning:
     """Return a day, as "in 2 weeks" means, or a moment for hours, minutes and an offset such as +3d."""
     groups = found.groupdict()
     unit, sign, count = groups["unit"], groups.get("sign"), int(groups.get("count") or 1)
-    if sign == "" and not context.forward:
-        hint = f"say -{count}{unit} or +{count}{unit}"
-        raise InvalidInput(f"{brief(found[0])!r} may lie in the past or in the future", hint)
-    count = -count if sign == "-" or groups.get("ago") else count
+    if sign == "-" or groups.get("ago") or (sign == "" and not context.forward):
+        count = -count
     if unit.startswith(("h", "min")):
         return context.now + timedelta(**{"hours" if unit[0] == "h" else "minutes": count})
     if sign is None or found["clock"]:

@@ -90,9 +90,8 @@ def test_directions(taskdb, berlin, monkeypatch):
     due(taskdb, "end of week")
     assert count(taskdb, "--due-before", "eow") == 2
     assert count(taskdb, "--due-after", "monday") == 1
-    for name in ("created", "updated", "completed"):
-        refused = taskdb("task", "list", f"--{name}-after", "3d", expect=2)
-        assert refused.err == "error: '3d' may lie in the past or in the future (say -3d or +3d)\n"
+    for name in ("created", "updated"):
+        assert count(taskdb, f"--{name}-after", "3d") == count(taskdb, f"--{name}-after", "-3d") > 0
 
 
 @SQLITE_ONLY
