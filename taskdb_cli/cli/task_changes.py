@@ -1,0 +1,198 @@
+"""taskdb task: the commands that change tasks, by ids or by filters, and the options for their fields."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
+
+import typer
+
+from taskdb_cli.cli import changes, options
+from taskdb_cli.cli.answers import due_in_words, is_told
+from taskdb_cli.cli.changes import Way, change_tasks, delete_tasks, named
+from taskdb_cli.cli.completion import complete_words
+from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.options import optional, optional_user
+from taskdb_cli.cli.output import FormatOption, Output
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
+from taskdb_cli.services.listing.query import TASKS_TO_CHANGE
+from taskdb_cli.times import parse_when
+
+WHERE = replace(TASKS_TO_CHANGE, prefix="where_")
+
+
+@dataclass(frozen=True)
+class TaskFields:
+    """The options for fields of a task."""
+
+    description: Annotated[str | None, optional("More text; '' removes it.", metavar="TEXT")] = None
+    status: Annotated[TaskStatus | None, optional("Where the task stands.", case_sensitive=False)] = None
+    priority: Annotated[
+        str | None,
+        optional(
+            "low, medium (a new task's default), high or urgent.",
+            metavar="PRIORITY",
+            autocompletion=complete_words([each.word for each in TaskPriority]),
+        ),
+    ] = None
+    due: Annotated[
+        str | None,
+        optional("2026-12-01, '+3d', 'friday', 'tomorrow 17:00', or 'none'.", metavar="WHEN"),
+    ] = None
+
+    def given(self, run: Invocation, output: Output, **more: object) -> dict[str, object]:
+        """Return the fields that were given, with `more`. The due date 'none' removes it.
+
+        How the due date was understood is said here, unless the answer says it.
+        """
+        values = {**more, **asdict(self)}
+        due = values.pop("due")
+        given = {name: value for name, value in values.items() if value is not None}
+        if due is not None:
+            none = due.strip().lower() == "none"
+            given["due_at"] = None if none else parse_when(due, now=run.now, end_of_day=True)
+            if not is_told(output):
+                run.say_time("due", given["due_at"], deadline=True)
+        return given
+
+
+def update(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    title: Annotated[str | None, optional("A new title.")] = None,
+    fields: TaskFields,
+    user: Annotated[str | None, optional_user("A new owner.")] = None,
+    if_version: options.IfVersion = None,
+    where: Annotated[dict[str, Any], WHERE],
+    way: Way,
+    output: Output,
+) -> None:
+    """Change tasks, all or nothing; what is not named stays.
+
+    Filters such as --where-status may stand instead of ids. Then all tasks that match are meant, and it asks
+    first.
+    """
+    run = invocation(ctx)
+    tasks, values = named(run, ids, WHERE, where), fields.given(run, output, title=title)
+    change_tasks(
+        run,
+        changes.UPDATE,
+        tasks,
+        values,
+        owner=user,
+        if_version=if_version,
+        output=output,
+        way=way,
+        after=due_in_words(run, values.get("due_at")),
+    )
+
+
+def edit(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> None:
+    """Change a task as a text in your editor.
+
+    The editor is VISUAL, EDITOR, or what is there.
+    """
+    from taskdb_cli.cli.edit import edit_task
+
+    run = invocation(ctx)
+
+    def change(values: dict[str, Any], **more: Any) -> None:
+        due = values.get("due_at")
+        if not is_told(output):
+            run.say_time("due", due, deadline=True)
+        more["after"] = due_in_words(run, due)
+        change_tasks(run, changes.UPDATE, [id], values, output=output, way=Way(), **more)
+
+    edit_task(run, id, change)
+
+
+def start(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
+    """Mark tasks as in progress, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
+    _set_status(ctx, changes.START, ids, where, way=way, output=output)
+
+
+def done(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
+    """Mark tasks as done, all or nothing.
+
+    A task that is done already keeps its time. Filters such as --status may stand instead of ids. Then all
+    tasks that match are meant, and it asks first.
+    """
+    _set_status(ctx, changes.DONE, ids, where, way=way, output=output)
+
+
+def reopen(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
+    """Mark tasks as to do again, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
+    _set_status(ctx, changes.REOPEN, ids, where, way=way, output=output)
+
+
+def cancel(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    way: Way,
+    output: Output,
+) -> None:
+    """Mark tasks as cancelled, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
+    _set_status(ctx, changes.CANCEL, ids, where, way=way, output=output)
+
+
+def delete(
+    ctx: typer.Context,
+    ids: options.TaskArguments = None,
+    *,
+    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+    yes: options.Yes = False,
+    confirm: options.Confirm = None,
+    dry_run: options.DryRun = False,
+    output: FormatOption = None,
+) -> None:
+    """Delete tasks, all or nothing.
+
+    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    """
+    run = invocation(ctx)
+    delete_tasks(run, named(run, ids, TASKS_TO_CHANGE, where), output, Way(yes, dry_run))
+
+
+def _set_status(
+    ctx: typer.Context,
+    verb: changes.Verb,
+    ids: list[Any] | None,
+    where: dict[str, Any],
+    *,
+    way: Way,
+    output: Output,
+) -> None:
+    run = invocation(ctx)
+    tasks = named(run, ids, TASKS_TO_CHANGE, where)
+    change_tasks(run, verb, tasks, {"status": verb.status}, output=output, way=way)
