@@ -66,8 +66,6 @@ def main(
         raise errors.InvalidInput(
             "--file cannot be combined with --keep-…, --drill or --metrics-file", "leave them out"
         )
-    if file is not None and shelf.given_directory:
-        raise errors.InvalidInput("--file cannot be combined with --dir", "say one place for the archive")
     if check_config:
         _show_configuration(shelf, policy, metrics_file, output)
     elif file == "-":

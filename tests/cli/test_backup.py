@@ -327,9 +327,8 @@ def test_a_file_that_cannot_be_one_is_refused_at_once(taskdb, tmp_path, filled):
         assert "names no file" in taskdb("backup", "--file", name, expect=ExitCode.USAGE).err
 
 
-def test_a_file_has_one_place(backup, taskdb, tmp_path, filled):
-    """--file with --dir is exit 2, and in a directory that is missing exit 3; nothing is made."""
-    assert "--dir" in backup("--file", tmp_path / "one.zip", expect=ExitCode.USAGE).err
+def test_a_file_in_a_directory_that_is_missing(taskdb, tmp_path, filled):
+    """It is exit 3, and nothing is made."""
     for place in (tmp_path / "none" / "x.zip", tmp_path / "none" / "deep" / "x.zip"):
         missing = taskdb("backup", "--file", place, expect=ExitCode.NOT_FOUND).err
         assert f"there is no directory {place.parent}" in missing
