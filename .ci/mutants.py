@@ -168,7 +168,8 @@ MUTANTS = (
     Mutant(CURSOR, "checksum != _checksum(body, listing)", "False", CURSORS),
     Mutant(CURSOR, "if not order.holds(position):", "if False:", CURSORS),
     # What is guessed or asked at a terminal, and the editor.
-    Mutant("taskdb_cli/cli/owner.py", "sys.stdout.isatty() and output.format", "output.format", PERSONS),
+    Mutant("taskdb_cli/cli/owner.py", "seen and output.format", "output.format", PERSONS),
+    Mutant("taskdb_cli/cli/owner.py", " and sys.stderr.isatty()", "", PERSONS),
     Mutant("taskdb_cli/cli/edit.py", 'if_version=task["version"]', "if_version=None", PERSONS),
     Mutant("taskdb_cli/cli/edit.py", "kept = _read_bytes(file) != text.encode()", "kept = False", PERSONS),
     # Archives, backups and restores.

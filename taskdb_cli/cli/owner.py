@@ -34,18 +34,19 @@ def users_to_show(
 ) -> list[str]:
     """Return the users whose tasks a list or a report is about; none means everybody.
 
-    On a terminal the user of TASKDB_USER is meant if none is given, and it says so. Raises InvalidInput, and
-    UserNotFound that names the setting.
+    If none is given, the user of TASKDB_USER is meant where a person sees the list and the note about it.
+    Raises InvalidInput, and UserNotFound that names the setting.
     """
     if given and all_users:
         raise InvalidInput("--all-users and --user contradict each other", "leave one of them out")
-    for_people = sys.stdout.isatty() and output.format in (None, Format.TABLE)
+    seen = sys.stdout.isatty() and sys.stderr.isatty()
+    for_people = seen and output.format in (None, Format.TABLE)
     ref = default_user(run) if for_people and not (given or all_users) else None
     if ref is None:
         return list(given or ())
-    with blamed_on_setting(ref):
+    with blamed_on_setting(run, ref):
         user = run.database.read(partial(services.user.get, ref=ref))
-    run.say(f"only tasks of {user.email} ({SETTING}); --all-users shows everybody's")
+    run.say(f"only tasks of {user.email} ({_setting(run)}); --all-users shows everybody's")
     return [user.email]
 
 
@@ -55,15 +56,27 @@ def default_user(run: Invocation) -> str | None:
     return text
 
 
+def _setting(run: Invocation) -> str:
+    """Return the setting of the default user by the name that it has in its place."""
+    _, layer = run.layers.values()[SETTING]
+    if layer.kind == "environment":
+        return SETTING
+    # The path of a file is too long for a note.
+    place, _, _ = layer.origin.partition(" /")
+    return (
+        f"user of {place.removesuffix(' in')}" if layer.kind.endswith("profile") else f"{SETTING} in {place}"
+    )
+
+
 @contextmanager
-def blamed_on_setting(ref: str | None) -> Iterator[None]:
+def blamed_on_setting(run: Invocation, ref: str | None) -> Iterator[None]:
     """Name the setting in the error if it is the user of TASKDB_USER who is not found."""
     try:
         yield
     except UserNotFound as exc:
         if ref is None:
             raise
-        raise UserNotFound(ref, setting=SETTING) from exc
+        raise UserNotFound(ref, setting=_setting(run)) from exc
 
 
 def choose_active_user(run: Invocation) -> str:
@@ -76,7 +89,8 @@ def choose_active_user(run: Invocation) -> str:
     page = run.database.read(find)
     addresses = [record["email"] for record in page.records]
     if not addresses:
-        raise NotFound("there is no active user", "'taskdb user create' makes one")
+        hint = "'taskdb user create' makes one, and 'taskdb user activate' activates one"
+        raise NotFound("there is no active user", hint)
     if len(addresses) == 1:
         run.say(f"for {addresses[0]}, the only active user")
         return str(addresses[0])

@@ -77,7 +77,7 @@ def create(
         require(ctx, words=title, user=owner)
     values = fields.given(run, output, external_id=external_id)
     owner = choose_active_user(run) if owner is None else owner
-    with blamed_on_setting(default):
+    with blamed_on_setting(run, default):
         record = _create(run, owner, title, values, if_not_exists=if_not_exists)
     id, made = record["id"], record["created_at"] == run.now
     if made:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,32 @@ def test_programs_get_everybodys_tasks(taskdb, database, monkeypatch, terminal):
 
 
 @SQLITE_ONLY
+@pytest.mark.parametrize("words", [["task", "list"], ["stats"], ["task", "list", "--count"]])
+def test_nothing_is_left_out_without_a_word(taskdb, database, monkeypatch, terminal, words):
+    """If stderr is no terminal, nobody would see the note, so the list is everybody's."""
+    before = taskdb(*words, "--all-users")
+    monkeypatch.setenv("TASKDB_USER", "2")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    assert taskdb(*words) == before
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize("name", ["user of the profile work", "TASKDB_USER in the dotenv file"])
+def test_a_default_user_of_a_file(taskdb, url, database, terminal, name):
+    """The note and the error name the setting as it is called where it stands."""
+    file, text, options = Path(".env"), "TASKDB_USER={}\n", ()
+    if "profile" in name:
+        file = Path("../home/.config/taskdb/config.toml")
+        file.parent.mkdir(parents=True)
+        text, options = f'[profiles.work]\ndatabase_url = "{url}"\nuser = "{{}}"\n', ("--profile", "work")
+    file.write_text(text.format("ann@example.com"))
+    assert f"ann@example.com ({name}" in taskdb(*options, "task", "list").err
+    file.write_text(text.format("77"))
+    for words in (["task", "list"], ["task", "create", "Mine"]):
+        assert taskdb(*options, *words, expect=3).err.startswith(f"error: {name}")
+
+
+@SQLITE_ONLY
 @pytest.mark.parametrize("words", [["task", "list"], ["stats"]])
 def test_all_users_contradict_one(taskdb, words):
     """--all-users with --user is an error, with a terminal or without."""
@@ -130,5 +157,7 @@ def test_no_active_user(taskdb, url, terminal):
     """Without any user, or any active one, the next step is named before anything is asked."""
     assert "user create" in taskdb("task", "create", expect=3).err
     add_user(open_database(url), is_active=False)
-    assert "user create" in taskdb("task", "create", expect=3).err
+    refused = taskdb("task", "create", expect=3).err
+    assert "user create" in refused
+    assert "user activate" in refused
     assert len(user_records(open_database(url))) == 1

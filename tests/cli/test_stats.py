@@ -21,6 +21,7 @@ def test_an_empty_database_says_so(taskdb, url, monkeypatch):
     """Without tasks a sentence says so, and names the user if one was asked for."""
     add_user(open_database(url))
     terminal = open_terminal(monkeypatch, "stdout")
+    open_terminal(monkeypatch, "stderr")
     taskdb("stats")
     taskdb("stats", "--user", "ann@example.com")
     monkeypatch.setenv("TASKDB_USER", "ann@example.com")
