@@ -83,7 +83,9 @@ def list_(ctx: typer.Context, *, wide: Wide = False, output: Output) -> None:
     run = invocation(ctx)
     tokens = run.database.read(services.token.find)
     run.rows = len(tokens)
-    show_records(tokens, TOKENS, output, wide=wide)
+    shown = show_records(tokens, TOKENS, output, wide=wide)
+    if shown is Format.TABLE and not tokens:
+        run.say("there are no tokens; 'taskdb token create' makes one")
 
 
 @app.command(epilog="taskdb token revoke dashboard\ntaskdb token revoke 1")

@@ -122,15 +122,19 @@ def update(
 
     run = invocation(ctx)
     values = {"email": email, "name": name, "is_active": active}
-    given = UserUpdate.checked({field: value for field, value in values.items() if value is not None})
+    named = {field: value for field, value in values.items() if value is not None}
+    given = UserUpdate.checked(named)
     change = partial(services.user.change, ref=user, given=given, now=run.now, if_version=if_version)
     changed = run.database.write(change)
     written = changed.updated_at == run.now
+    what, state = "updated", "up to date"
+    if [*named] == ["is_active"]:
+        what, state = ("activated", "active") if active else ("deactivated", "inactive")
     if written:
-        run.did(f"updated user {changed.id}", look=f"taskdb user show {changed.id}")
+        run.did(f"{what} user {changed.id}", look=f"taskdb user show {changed.id}")
     if is_told(output):
         who = f"user {changed.id} {changed.email}"
-        answer(run, f"updated {who}" if written else f"{who} was up to date already")
+        answer(run, f"{what} {who}" if written else f"{who} was {state} already")
     if wants_record(run, output):
         show_record(user_record(changed), USERS, output)
 

@@ -242,9 +242,18 @@ def test_one_line(terminal, database):
     )
     assert terminal("user", "update", "3", "--name", "Cid") == "updated user 3 cid@example.com\n"
     assert "already" in terminal("user", "update", "3", "--name", "Cid")
+    for words, told in (
+        (("deactivate", "3"), "deactivated user 3 cid@example.com\n"),
+        (("deactivate", "3"), "user 3 cid@example.com was inactive already\n"),
+        (("update", "3", "--active", "--name", "C"), "updated user 3 cid@example.com\n"),
+        (("update", "3", "--inactive"), "deactivated user 3 cid@example.com\n"),
+        (("activate", "3"), "activated user 3 cid@example.com\n"),
+    ):
+        assert terminal("user", *words) == told
     assert "already" in terminal(
         *("user", "create", "--email", "cid@example.com", "--name", "C", "--if-not-exists")
     )
+    assert "token create" in terminal("token", "list")
     secret, said = terminal("token", "create", "--name", "dash").splitlines()
     assert secret.startswith("taskdb_")
     assert said.startswith('created token 1 "dash"')
