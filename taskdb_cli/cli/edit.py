@@ -23,7 +23,14 @@ from typing import Any
 from taskdb_cli import services
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.prompts import DECLINED, agree, say_error
-from taskdb_cli.errors import ExternalIdTaken, InvalidConfiguration, InvalidInput, Refused, UserNotFound
+from taskdb_cli.errors import (
+    ExternalIdTaken,
+    InvalidConfiguration,
+    InvalidInput,
+    Refused,
+    StaleVersion,
+    UserNotFound,
+)
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Record
 from taskdb_cli.system import signals
@@ -161,6 +168,9 @@ def edit_task(run: Invocation, id: int, change: Callable[..., None]) -> None:
                     return
                 change(values, owner=values.pop("user", None), if_version=task["version"])
                 return
+            except StaleVersion as exc:
+                exc.message = f"task {id} was changed by somebody else meanwhile"
+                raise
             except (InvalidInput, UserNotFound, ExternalIdTaken) as exc:
                 say_error(exc)
                 if not agree("Edit it again?"):

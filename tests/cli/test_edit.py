@@ -195,6 +195,7 @@ def test_somebody_else_was_faster(taskdb, database, url, editor):
     """A task that has changed meanwhile is left alone, and the text is kept in a file for its owner."""
     editor('sed -i "s/^title: .*/title: Mine/" "$1"; ' + shlex.join(command("task", "done", "1")))
     failed = taskdb("task", "edit", "1", expect=4)
+    assert "meanwhile" in failed.err
     file = Path(re.search(r"your text is in (\S+)", failed.err)[1].rstrip(")"))
     assert "title: Mine" in file.read_text()
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
