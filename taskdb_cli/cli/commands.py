@@ -12,7 +12,7 @@ from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.cli.help import write_help
+from taskdb_cli.cli.help import first_line, write_help
 from taskdb_cli.cli.options import with_option_groups
 from taskdb_cli.cli.prompts import CompleteCommand
 from taskdb_cli.cli.words import Words, close_matches
@@ -76,6 +76,10 @@ class _Readable(ClickCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with examples first."""
         write_help(self, ctx, formatter)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first line of the help, for completion."""
+        return first_line(self)
 
     def invoke(self, ctx: Any) -> Any:
         """Open the log, then run the command. Raises InvalidConfiguration if the log cannot be opened."""

@@ -41,7 +41,7 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
     width = max(map(len, visible), default=0)
     for title, names in _grouped(context.command_path, visible):
         with formatter.section(title):
-            formatter.write_dl([(f"{name:<{width}}", _first_line(visible[name])) for name in names])
+            formatter.write_dl([(f"{name:<{width}}", first_line(visible[name])) for name in names])
     takes_times = False
     for title, some in sections.items():
         if rows := [(_name_of(each), _help_of(each, context)) for each in some]:
@@ -66,7 +66,8 @@ def _grouped(path: str, commands: dict[str, Any]) -> Iterator[tuple[str, list[st
         yield "Other commands" if groups else "Commands", rest
 
 
-def _first_line(command: Any) -> str:
+def first_line(command: Any) -> str:
+    """Return what a command or a group does, in one line."""
     return (command.help or "").strip().partition("\n")[0]
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.completion import ask_for_words
 from tests.samples import add_task, add_user
 from tests.test_docs import COMMANDS
 
@@ -193,6 +194,13 @@ def test_aliases_are_hidden(bare_taskdb, complete, group):
     offered = {*complete(*group.split(), ""), *complete(*group.split(), "-")}
     assert "--quiet" in offered
     assert not aliases & (shown | offered)
+
+
+def test_descriptions_are_whole(capfd, isolated, monkeypatch):
+    """A shell shows the first line of the help of each command and group, as help does."""
+    for group in ((), ("task",), ("user",), ("token",)):
+        offered = ask_for_words(capfd, monkeypatch, "fish", *group, "").splitlines()
+        assert [line for line in offered if line.endswith("...") or not line.endswith(".")] == []
 
 
 def test_completion_of_words_that_are_read_differently(complete):
