@@ -53,7 +53,8 @@ def config(
         case Format.TABLE:
             from taskdb_cli.output.config import print_config
 
-            print_config(report.record(), sys.stdout)
+            refused = [name for name in ("profiles", "dotenv") if getattr(report.layers, name).refused]
+            print_config(report.record(), sys.stdout, refused=refused)
         case Format.JSON:
             show_json(report.record())
         case _:

@@ -1,6 +1,6 @@
 """The settings of a run, its files and its database, as tables for people."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -12,18 +12,22 @@ from taskdb_cli.output.tables import console_for
 from taskdb_cli.text.escaping import escape
 
 
-def print_config(report: Mapping[str, Any], stream: TextIO) -> None:
-    """Print what `taskdb config -o json` has; what decides most comes last, next to the prompt."""
+def print_config(report: Mapping[str, Any], stream: TextIO, *, refused: Collection[str] = ()) -> None:
+    """Print what `taskdb config -o json` has; what decides most comes last, next to the prompt.
+
+    `refused` names the files that could not be used.
+    """
     console, settings = console_for(stream), report["settings"]
     defaults = [each for each in settings if each["source"] == "default"]
     _print(console, ("Default", "Value"), ((each["name"], each["value"]) for each in defaults))
     chosen = [each for each in settings if each["source"] != "default"]
     _print(console, ("Setting", "Value", "From"), ((x["name"], x["value"], _source(x)) for x in chosen))
-    files = report["files"]
-    profiles = f"{files['profiles'] or 'none'}: {', '.join(report['profiles']) or 'no profiles'}"
-    _print(
-        console, ("", ""), [("Profiles", profiles), ("Dotenv", files["dotenv"] or "none"), *_database(report)]
-    )
+    profiles, dotenv = report["files"]["profiles"] or "none", report["files"]["dotenv"] or "none"
+    known = "refused" if "profiles" in refused else ", ".join(report["profiles"]) or "no profiles"
+    if "dotenv" in refused:
+        dotenv = f"{report['files']['dotenv'] or '.env'}: refused"
+    files = [("Profiles", f"{profiles}: {known}"), ("Dotenv", dotenv)]
+    _print(console, ("", ""), [*files, *_database(report)])
 
 
 def _source(setting: Mapping[str, Any]) -> str:

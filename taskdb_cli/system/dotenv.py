@@ -19,6 +19,7 @@ class DotenvFile:
     path: Path | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    refused: bool = False
 
     def log(self, *, use: bool) -> None:
         """Log the warnings, and with `use` which file is used."""

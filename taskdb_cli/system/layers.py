@@ -11,7 +11,7 @@ from typing import Literal
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.system.dotenv import DotenvFile, read_dotenv_file
 from taskdb_cli.system.environment import SETTINGS, unknown_variables
-from taskdb_cli.system.profiles import Profile, ProfilesFile, read_profiles_file
+from taskdb_cli.system.profiles import Profile, ProfilesFile, profiles_path, read_profiles_file
 
 ADDRESSES = {"TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
 """The variables that name a database, each with that of its direct address."""
@@ -84,14 +84,15 @@ def find_layers(
         raise InvalidConfiguration(
             "--profile and --database-url both name a database", "leave one of them out"
         )
-    dotenv, profiles, used, readable = DotenvFile(), ProfilesFile(), None, False
+    variable = environment.get("TASKDB_ENV_FILE")
+    named = env_file or (Path(variable) if variable else None)
+    dotenv, profiles = DotenvFile(named, refused=True), ProfilesFile(profiles_path(), refused=True)
+    used = None
     with _collecting(failures):
-        named = environment.get("TASKDB_ENV_FILE")
-        dotenv = read_dotenv_file(env_file or (Path(named) if named else None))
+        dotenv = read_dotenv_file(named)
     # An option names a profile of this file, so nothing could be said about the settings without it.
     with _collecting(failures if profile is None else None):
         profiles = read_profiles_file()
-        readable = True
     in_dotenv = f"the dotenv file {dotenv.path}"
     layers = [
         Layer("environment", "the environment", _settings_in(environment)),
@@ -105,7 +106,7 @@ def find_layers(
     )
     name, choice, chosen_by = next((each for each in choices if each[0] is not None), (None, "", ""))
     is_its_database = False
-    if name is not None and readable:
+    if name is not None and not profiles.refused:
         with _collecting(failures if profile is None else None):
             used = profiles.get(name, chosen_by)
             place = {"option": 0, "environment": 1}.get(choice, 2)

@@ -45,6 +45,7 @@ class ProfilesFile:
     default: str | None = None
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    refused: bool = False
 
     def get(self, name: str, source: str) -> Profile:
         """Return a profile; `source` says in an error who asked for it.

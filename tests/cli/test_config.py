@@ -136,6 +136,17 @@ def test_check_looks_at_the_dotenv_file(bare_taskdb, line):
     bare_taskdb("config")
 
 
+def test_files_that_are_refused_are_shown(bare_taskdb, file):
+    """The table names a file that is refused, and does not say that there is none."""
+    path = file(f"[profiles.dev]\ndatabase_url = 'postgresql://u:{CANARY}@h/d'\n")
+    path.chmod(0o644)
+    Path("odd.env").mkdir()
+    shown = bare_taskdb("--env-file", "odd.env", "config", "-o", "table").out.replace("\n", "")
+    assert f"{path}: refused" in shown
+    assert "odd.env: refused" in shown
+    assert "no profiles" not in shown
+
+
 def test_check_looks_at_every_profile(bare_taskdb, file):
     """A mistake in a profile that is not used is trouble for --check only."""
     path = file("[profiles.dev]\n[profiles.prod]\nprotcted = true\n")
