@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 
 def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Offer the archives of the directory by their short names, newest first, with time, age and size."""
-    from datetime import UTC, datetime
+    """Offer the archives of the directory by their short names, newest first, with time, age and size.
+
+    What is typed may also begin a time, a whole name, or `today` or `yesterday` if an archive is of that day.
+    """
+    from datetime import UTC, date, datetime
 
     from rich.filesize import decimal
 
@@ -42,12 +45,17 @@ def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
     entries = shelf.directory.entries()
     _, names = short_names([entry.path.name for entry in entries], shelf.label)
     offered = [("latest", "the newest good archive")] if entries else []
+    days = set[date]()
     for entry, name in zip(reversed(entries), reversed(names), strict=True):
-        word = name if name.startswith(incomplete) else entry.path.name
+        taken = to_local(entry.taken_at).replace(tzinfo=None)
+        words = (name, taken.isoformat(timespec="seconds"), entry.path.name)
+        word = next((word for word in words if word.startswith(incomplete)), entry.path.name)
         age = in_one_unit(max(now - entry.taken_at, timedelta()))
-        taken = to_local(entry.taken_at).replace(tzinfo=None).isoformat(" ", "seconds")
-        offered.append((word, f"{taken}, {age} ago, {decimal(entry.size)}"))
-    return offered
+        offered.append((word, f"{taken.isoformat(' ', 'seconds')}, {age} ago, {decimal(entry.size)}"))
+        days.add(taken.date())
+    today = to_local(now).date()
+    recent = {"today": today, "yesterday": today - timedelta(days=1)}
+    return offered + [(word, f"{day}") for word, day in recent.items() if incomplete and day in days]
 
 
 ARCHIVE_HELP = "A path, the beginning of a name, a date such as 2026-12-01, or 'latest'."

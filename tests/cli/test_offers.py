@@ -107,6 +107,12 @@ def test_archives(offer, shelf, tmp_path):
     assert offer("restore", times[1][:10])[0][0] == times[1]
     assert [name for name, _ in offer("restore", "work-")] == [path.name for path in reversed(paths)]
     assert [name for name, _ in offer("restore", "late")] == ["latest"]
+    taken = f"{now - timedelta(days=9, hours=1):%Y-%m-%dT%H:%M:%S}"
+    assert [name for name, _ in offer("restore", taken[:10])] == [taken]
+    assert offer("restore", "tod") == []
+    newest = archive(shelf, "work", now)
+    assert offer("restore", "tod") == [("today", f"{now:%Y-%m-%d}")]
+    newest.unlink()
     assert offer("restore", "nothing") == offer("restore", "--dir", str(tmp_path / "none"), "") == []
     other = BackupDirectory(tmp_path)
     archive(other, "prod", now)
