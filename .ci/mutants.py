@@ -216,7 +216,19 @@ MUTANTS = (
     Mutant(
         "taskdb_cli/cli/context.py", "answer != guard if guard else", "not answer if guard else", PROTECTED
     ),
-    Mutant("taskdb_cli/config.py", "if table.get(PROTECTED) is not True:", "if True:", PROTECTED),
+    Mutant("taskdb_cli/system/profiles.py", "not table.keys() <= KEYS.keys()", "False", PROTECTED),
+    Mutant(
+        "taskdb_cli/system/profiles.py",
+        "table[PROTECTED] is not False",
+        "table[PROTECTED] is True",
+        PROTECTED,
+    ),
+    Mutant(
+        "taskdb_cli/database/sqlite/engine.py",
+        "{self.fingerprint(None) or self.file()}",
+        "{self.file()}",
+        PROTECTED,
+    ),
     # Migrations.
     Mutant(MIGRATE, "if not even_ahead:", "if False:", MIGRATIONS),
     Mutant(MIGRATE, "if before and _holds_rows(observer):", "if False:", MIGRATIONS),

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.url import may_be_same, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
-from taskdb_cli.system.environment import LogSettings, read_settings
+from taskdb_cli.system.environment import KEYS, LogSettings, read_settings
 from taskdb_cli.system.layers import ADDRESSES, Layers, find_layers
-from taskdb_cli.system.profiles import PROTECTED
 
 
 @dataclass(frozen=True)
@@ -63,19 +61,23 @@ class Settings:
     def protector_of(self, database: Database) -> str | None:
         """Return the name of the protected profile whose database this is, however the database was named.
 
-        A profile that is not used is compared by its addresses. One that is written wrongly is passed over.
+        A profile that is not used is compared by its addresses. Raises InvalidConfiguration for one that may
+        be protected and is written wrongly, because it may be that of this database.
         """
         profiles, used = self.layers.profiles, self.profile_of(database)
         if used and profiles.get(used, "").protected:
             return used
-        for name, table in profiles.tables.items():
-            if table.get(PROTECTED) is not True:
-                continue
-            with suppress(InvalidConfiguration):
-                texts = profiles.get(name, "").values
-                for address in (texts.get(each) for each in ("TASKDB_DATABASE_URL", "TASKDB_DIRECT_URL")):
-                    if address and _whereabouts(parse_url(address, name)) == _whereabouts(database.url):
+        own = database.backend.whereabouts()
+        for name in filter(profiles.may_protect, profiles.tables):
+            try:
+                values = profiles.get(name, "").values
+                for key in ("database_url", "direct_url"):
+                    text = values.get(KEYS[key])
+                    if text and own & Database(parse_url(text, key)).backend.whereabouts():
                         return name
+            except InvalidConfiguration as exc:
+                problem = f"the profile {name} may protect {database.backend.place}, but {exc.message}"
+                raise InvalidConfiguration(problem, exc.hint) from exc
         return None
 
     def other_database(self, url: str, source: str) -> Database:
@@ -157,12 +159,6 @@ def data_directory(setting: str) -> Path:
         return user_data_path("taskdb", appauthor=False)
     except RuntimeError:
         raise HomeMissing(f"{setting}, or HOME or XDG_DATA_HOME") from None
-
-
-def _whereabouts(url: URL) -> object:
-    """Return what two addresses of one database have in common: the file, or the servers and the name."""
-    backend = Database(without_pooler(url)).backend
-    return backend.file() or backend.place
 
 
 def choose_urls(option: str | None, layers: Layers) -> tuple[URL, URL]:

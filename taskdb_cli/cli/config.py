@@ -230,7 +230,9 @@ class Report:
         """Return everything as JSON has it."""
         layers, about = self.layers, self.about
         used = layers.profile.name if layers.profile and layers.is_its_database else None
-        guard = self.settings.protector_of(self.database) if self.settings and self.database else None
+        guard = None
+        with suppress(InvalidConfiguration):  # --check looks for mistakes in profiles that are not used
+            guard = self.settings.protector_of(self.database) if self.settings and self.database else None
         return {
             "settings": self.rows,
             "database": {

@@ -88,6 +88,10 @@ class Backend(ABC):
         """Return a value that only this database has, whatever its name; None if it is missing."""
 
     @abstractmethod
+    def whereabouts(self) -> set[object]:
+        """Return what all addresses of the database share something of; connect to nothing."""
+
+    @abstractmethod
     def size(self, connection: Connection) -> int:
         """Return how many bytes the database takes."""
 

@@ -68,6 +68,11 @@ class ProfilesFile:
                 raise _unknown(where, key, [*KEYS, PROTECTED])
         return Profile(name, values, protected)
 
+    def may_protect(self, name: str) -> bool:
+        """Return whether a profile is protected, or so wrongly written that it may be meant to be."""
+        table = self.tables[name]
+        return table[PROTECTED] is not False if PROTECTED in table else not table.keys() <= KEYS.keys()
+
     def _missing(self, name: str, source: str) -> InvalidConfiguration:
         problem = f"{source} names {brief(name)!r}, but there is no such profile in {self.path}"
         hint = 'write [profiles.NAME] into it, and under that database_url = "…"'

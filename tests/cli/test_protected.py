@@ -88,18 +88,52 @@ def test_yes_is_not_enough(bare_taskdb, answer, prod, words):
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("named", ["option", "environment", "link"])
+@pytest.mark.parametrize("named", ["option", "environment", "link", "hard link"])
 def test_the_database_is_protected_however_it_is_named(bare_taskdb, prod, monkeypatch, named):
     """The address of a protected profile is protected without the profile, too."""
     path, options = prod.backend.place, []
     if named == "environment":
         monkeypatch.setenv("DATABASE_URL", f"sqlite:///{path}")
     else:
-        Path("link.db").symlink_to(path)
-        options = ["--database-url", "link.db" if named == "link" else f"sqlite:///{path}"]
+        link = Path("link.db")
+        link.hardlink_to(path) if named == "hard link" else link.symlink_to(path)
+        options = ["--database-url", f"sqlite:///{path}" if named == "option" else link]
     assert "prod" in bare_taskdb(*options, "task", "delete", "1", "--yes", expect=REFUSED).err
     bare_taskdb(*options, "task", "delete", "1", "--confirm", "prod")
     assert titles(prod) == ["B"]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ("protected = true\nstatment_timeout = 3", ExitCode.USAGE),
+        ("protected = true\nlock_timeout = 'soon'", ExitCode.USAGE),
+        ("protected = true\ndirect_url = 'nonsense'", ExitCode.USAGE),
+        ("protected = true\ndirect_url = 'postgresql:///?service=none'", ExitCode.USAGE),
+        ("protected = 'true'", ExitCode.USAGE),
+        ("protected = 1", ExitCode.USAGE),
+        ("protcted = true", ExitCode.USAGE),
+        ("protected = false\nstatment_timeout = 3", ExitCode.OK),
+        ("lock_timeout = 'soon'", ExitCode.OK),
+    ],
+)
+def test_a_mistake_does_not_turn_the_protection_off(bare_taskdb, prod, tmp_path, wrong, code):
+    """While a profile that may be protected is written wrongly, nothing is destroyed under any address."""
+    path = tmp_path / "home/.config/taskdb/config.toml"
+    address = f"database_url = '{prod.backend.place}'"
+    if "nonsense" in wrong or "service" in wrong:
+        address = "database_url = 'other.db'"
+    path.write_text(f"[profiles.prod]\n{address}\n{wrong}\n")
+    named = ("--database-url", prod.backend.place)
+    result = bare_taskdb(*named, "task", "delete", "1", "--yes", expect=code)
+    assert titles(prod) == (["B"] if code == ExitCode.OK else ["A", "B"])
+    if code != ExitCode.OK:
+        assert "prod" in result.err
+        assert result.err.count("\n") == 1
+        bare_taskdb(*named, "task", "delete", "1", "--confirm", "prod", expect=code)
+        bare_taskdb(*named, "task", "done", "1")
+        bare_taskdb(*named, "config")
 
 
 @ON_SQLITE

@@ -307,3 +307,33 @@ def test_nothing_goes_out_in_clear(bare_taskdb, monkeypatch, services, url):
                 assert "SSL" in bare_taskdb(*command, expect=5).err
                 patch.setenv("PGSSLMODE", "disable")
                 bare_taskdb(*command)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_shared"),
+    [
+        ("db.example.com/d", "DB.Example.Com./d", True),
+        ("db.example.com/d", "db.example.com:5432/d", True),
+        ("db.example.com/d", "db.example.com:05432/d", True),
+        ("db.example.com/d", "a.example.com,db.example.com/d", True),
+        ("db.example.com/d", "/d?host=x&hostaddr=10.0.0.1", False),
+        ("10.0.0.1/d", "/d?host=x&hostaddr=10.0.0.1", True),
+        ("10.0.0.1/d", "0x0a000001/d", True),
+        ("[2001:db8::1]/d", "[2001:DB8:0:0::1]/d", True),
+        ("localhost/d", "LocalHost./d", True),
+        ("localhost/d", "127.0.0.1/d", True),
+        ("localhost/d", "127.1/d", True),
+        ("localhost/d", "[::1]/d", True),
+        ("localhost/d", "/d", True),
+        ("localhost/d", "/d?host=/elsewhere", True),
+        ("ep-x-1.eu.aws.neon.tech/d", "EP-X-1-pooler.eu.aws.neon.tech/d", True),
+        ("db.example.com/d", "db.example.com/D", False),
+        ("db.example.com/d", "db.example.com:5433/d", False),
+        ("db.example.com/d", "db2.example.com/d", False),
+    ],
+)
+def test_spellings_of_one_server(one, other, is_shared):
+    """Addresses are compared without their spelling, and all those of this machine are one."""
+    found = [load_settings(database_url=f"postgresql://{each}", environment={}) for each in (one, other)]
+    first, second = (each.database().backend.whereabouts() for each in found)
+    assert bool(first & second) == is_shared

@@ -142,6 +142,10 @@ class PostgreSQL(Backend):
         with connect() as connection:
             return tuple(connection.exec_driver_sql(_FINGERPRINT).one())
 
+    def whereabouts(self) -> set[object]:
+        """Return each server with the name of the database."""
+        return {(*server, self.name) for server in self.target.servers}
+
     def translate(self, error: Exception) -> errors.TaskdbError:
         """Classify by SQLSTATE; an error without one comes from the connection itself."""
         return faults.translate(error, self.place, lock_timeout=self.options.lock_timeout)

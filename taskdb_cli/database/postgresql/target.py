@@ -104,6 +104,15 @@ class Target:
         """The names of the hosts without Neon's mark of a pooler."""
         return [_NEON_POOLER.sub(r"\1\2", host.name) for host in self.hosts]
 
+    @property
+    def servers(self) -> set[tuple[str, int]]:
+        """Each name and address of each host in one spelling, with the port. No name is looked up."""
+        return {
+            (_one_spelling(text), int(host.port))
+            for host in self.hosts
+            for text in {host.name, host.address} - {""} or {""}
+        }
+
 
 def past_neon_pooler(url: URL) -> URL:
     """Return the URL of the direct endpoint, if it leads to a pooler of Neon; else the URL as it is."""
@@ -163,6 +172,13 @@ def _fitting(whole: str, *, longest: int) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:_HASH]
+
+
+def _one_spelling(host: str) -> str:
+    host = _NEON_POOLER.sub(r"\1\2", host.lower().rstrip("."))
+    with suppress(OSError, UnicodeError):
+        host = str(socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)[0][4][0])
+    return "localhost" if host.startswith(("/", "@")) or _is_local(host) else host
 
 
 def _is_local(host: str) -> bool:

@@ -118,6 +118,10 @@ class SQLite(Backend):
             return found.st_dev, found.st_ino
         return None
 
+    def whereabouts(self) -> set[object]:
+        """Return the device and inode of the file, or the path of one that is missing."""
+        return {self.fingerprint(None) or self.file()}
+
     def size(self, connection: object) -> int:
         """Return the bytes of the file and of those beside it."""
         files = [self.file(), *sidecars(self.file())]
