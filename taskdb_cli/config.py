@@ -171,6 +171,12 @@ def choose_urls(option: str | None, layers: Layers) -> tuple[URL, URL]:
         return url, without_pooler(url)
     layer = next((each for each in layers.layers if each.address), None)
     if layer is None or layer.address is None:
+        for each in layers.layers:
+            for name, direct_name in ADDRESSES.items():
+                if direct_name in each.values:
+                    raise InvalidConfiguration(
+                        f"{each.place_of(direct_name)} is set without {name}", f"set {name} beside it"
+                    )
         # The path goes into the URL as it is: a home directory may have any character in its name.
         url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
         return url, url
@@ -180,6 +186,7 @@ def choose_urls(option: str | None, layers: Layers) -> tuple[URL, URL]:
         return url, without_pooler(url)
     direct = parse_url(layer.values[direct_name], layer.place_of(direct_name))
     if not may_be_same(url, direct):
-        hint = f"make them the pooled and the direct address of one, or unset {direct_name}"
-        raise InvalidConfiguration(f"{name} and {direct_name} in {layer.origin} name two databases", hint)
+        hint = f"make them the pooled and the direct address of one, or unset {layer.name_of(direct_name)}"
+        problem = f"{layer.name_of(name)} and {layer.place_of(direct_name)} name two databases"
+        raise InvalidConfiguration(problem, hint)
     return url, direct

@@ -131,6 +131,17 @@ def test_a_direct_address_from_another_place():
 
 
 @pytest.mark.parametrize(
+    ("direct", "missing"),
+    [("TASKDB_DIRECT_URL", "TASKDB_DATABASE_URL"), ("DATABASE_URL_UNPOOLED", "DATABASE_URL")],
+)
+def test_a_direct_address_alone(direct, missing):
+    """It does not lead to the default database; where another place names a database, it means nothing."""
+    environment = {direct: "postgresql://db.example.com/work"}
+    assert f"without {missing}" in refused(environment=environment)
+    assert load_settings(database_url="x.db", environment=environment).database_url.database == "x.db"
+
+
+@pytest.mark.parametrize(
     "direct",
     [
         NEON_DIRECT.replace("neondb", "other"),

@@ -145,10 +145,12 @@ class Report:
         self.problem = self.about.problem
 
     def check_profiles(self) -> None:
-        """Look at every profile, also at those that are not used."""
-        for name in self.layers.profiles.tables:
+        """Look at every profile and at the name of the default one, also if they are not used."""
+        profiles = self.layers.profiles
+        names = list(profiles.tables) if profiles.default is None else [*profiles.tables, profiles.default]
+        for name in names:
             try:
-                self.layers.profiles.get(name, "")
+                profiles.get(name, f"default_profile in {profiles.path}")
             except InvalidConfiguration as exc:
                 if exc.message not in [each.message for each in self.troubles]:
                     self.troubles.append(exc)

@@ -34,10 +34,13 @@ class Layer:
         """The variable that names a database here, or None."""
         return next((name for name in ADDRESSES if name in self.values), None)
 
-    def place_of(self, name: str) -> str:
+    def name_of(self, variable: str) -> str:
+        """Return what a setting is called here."""
+        return variable.removeprefix("TASKDB_").lower() if self.kind.endswith("profile") else variable
+
+    def place_of(self, variable: str) -> str:
         """Return a setting and its place, as an error names them."""
-        key = name.removeprefix("TASKDB_").lower() if self.kind.endswith("profile") else name
-        return f"{key} in {self.origin}"
+        return f"{self.name_of(variable)} in {self.origin}"
 
 
 @dataclass(frozen=True)

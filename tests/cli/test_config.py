@@ -157,6 +157,13 @@ def test_check_looks_at_every_profile(bare_taskdb, file):
     bare_taskdb("--profile", "nope", "config", expect=2)
 
 
+def test_check_looks_at_the_default_profile(bare_taskdb, file):
+    """A default that does not exist is trouble although another profile is used, and is said once."""
+    file("default_profile = 'zz'\n[profiles.dev]\n")
+    assert "'zz'" in bare_taskdb("--profile", "dev", "config", "--check", expect=2).err
+    assert bare_taskdb("config", "--check", expect=2).err.count("'zz'") == 1
+
+
 @pytest.mark.parametrize(
     "url",
     [
