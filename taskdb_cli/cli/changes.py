@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -19,6 +20,7 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.output.formats import TASKS, Format, Record
 from taskdb_cli.services.listing.query import ListQuery, TaskFilter
+from taskdb_cli.system.paths import temporary_storage
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -75,10 +77,11 @@ class Written:
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            self._file.close()
+            with suppress(OSError):  # what is still buffered may find no room either
+                self._file.close()
 
     def take(self, written: Iterable[Sequence[Record]]) -> None:
-        """Take all records, in place of those of an earlier attempt."""
+        """Take all records, in place of those of an earlier attempt; raise StorageFailed without room."""
         import pickle
         from array import array
 
@@ -89,7 +92,9 @@ class Written:
             self.first = self.first or records[0]
             ids.extend(record["id"] for record in records)
             if self._file:
-                pickle.dump(records, self._file, pickle.HIGHEST_PROTOCOL)
+                with temporary_storage("nothing was changed"):
+                    pickle.dump(records, self._file, pickle.HIGHEST_PROTOCOL)
+                    self._file.flush()
                 self._parts += 1
         self.ids = ids
 

@@ -35,6 +35,7 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Record
 from taskdb_cli.system import signals
 from taskdb_cli.system.clock import to_local
+from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.text.escaping import brief, escape
 from taskdb_cli.times import parse_when
 
@@ -219,8 +220,13 @@ def _private_file(name: str, text: str) -> Iterator[Path]:
     directory, kept = Path(mkdtemp(prefix="taskdb-")), False
     file = directory / name
     try:
-        file.touch(mode=0o600)
-        file.write_bytes(text.encode())
+        with temporary_storage("nothing was changed"):
+            file.touch(mode=0o600)
+            file.write_bytes(text.encode())
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    try:
         yield file
     except BaseException as exc:
         with suppress(OSError, Refused):
@@ -247,8 +253,8 @@ def _read(file: Path) -> str:
 
 
 def _read_bytes(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(LONGEST_TEXT + 1)
-    except FileNotFoundError:
-        raise Refused("the text was deleted: nothing was changed") from None
+    # A pipe would be waited for.
+    if not file.is_file():
+        raise Refused("the text was deleted, or is no regular file now: nothing was changed")
+    with file.open("rb") as stream:
+        return stream.read(LONGEST_TEXT + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +18,7 @@ from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, Taskdb
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.system import signals
+from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.text.escaping import one_line
 from taskdb_cli.times import parse_iso
 
@@ -162,5 +162,8 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         if path != "-" and file.seekable():
             yield file
         else:
-            shutil.copyfileobj(file, copy)
+            while chunk := file.read(2**20):
+                with temporary_storage("nothing was imported"):
+                    copy.write(chunk)
+                    copy.flush()
             yield copy

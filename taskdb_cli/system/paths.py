@@ -1,7 +1,11 @@
 """What a path leads to: another file, an open descriptor, or a name with another purpose."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from taskdb_cli.errors import StorageFailed
 
 SIDECARS = ("-wal", "-shm", "-journal")
 """How the names of the files end that SQLite keeps beside a database."""
@@ -39,3 +43,17 @@ def reserved(path: Path) -> str:
         if name.endswith(".taskdb.json") or (name.startswith(".") and name.endswith(".lock")):
             return "backups have their records and locks under such names"
     return ""
+
+
+@contextmanager
+def temporary_storage(undone: str) -> Iterator[None]:
+    """Turn an OSError of a temporary file into StorageFailed; `undone` says what has not happened."""
+    try:
+        yield
+    except OSError as exc:
+        from tempfile import gettempdir
+
+        raise StorageFailed(
+            f"a temporary file in {gettempdir()} cannot be written: {exc.strerror or exc}",
+            f"{undone}; make room there, or set TMPDIR to a directory on another disk",
+        ) from exc

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from itertools import islice
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryFile
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -15,10 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from sqlmodel import Session, SQLModel
 
 from taskdb_cli.database import bulk_insert
-from taskdb_cli.errors import InvalidRecords, StorageFailed
+from taskdb_cli.errors import InvalidRecords
 from taskdb_cli.models.fields import reasons
 from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
 from taskdb_cli.models.vocabulary import Existing
+from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.text.escaping import brief, one_line
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.problems import LONGEST_REASON, InvalidRecord, Problems
@@ -98,14 +99,9 @@ class Batch:
 
         rows = valid_rows()
         while some := list(islice(rows, BATCH_ROWS)):
-            try:
+            with temporary_storage("nothing was imported"):
                 pickle.dump(some, self._file, pickle.HIGHEST_PROTOCOL)
                 self._file.flush()
-            except OSError as exc:
-                raise StorageFailed(
-                    f"a temporary file in {gettempdir()} cannot be written: {exc.strerror}",
-                    "nothing was imported; make room there, or set TMPDIR to a directory on another disk",
-                ) from exc
             self.valid += len(some)
             self._progress(self.source.file.tell())
         self._progress(self.source.file.tell())

@@ -174,6 +174,14 @@ def test_a_change_by_filter_needs_a_yes(taskdb, database):
 
 
 @SQLITE_ONLY
+def test_no_room_for_a_temporary_file(taskdb, database, monkeypatch):
+    """A change by filter whose records find no room on the way says where, and is rolled back."""
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: PTH123, SIM115
+    assert "TMPDIR" in taskdb("task", "done", "--user", "1", "--yes", expect=1).err
+    assert with_status(database, "done") == []
+
+
+@SQLITE_ONLY
 def test_no_default_user_applies(taskdb, database, monkeypatch):
     """A change by filter is about everybody's tasks, whoever the default user is."""
     monkeypatch.setenv("TASKDB_USER", "1")

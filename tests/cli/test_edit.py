@@ -1,5 +1,6 @@
 """taskdb task edit: the text, the editor, and what becomes of what was typed."""
 
+import errno
 import re
 import shlex
 import stat
@@ -252,6 +253,8 @@ def test_a_text_is_corrected(taskdb, database, editor):
         ("exit 130", 130),
         ('rm "$1"', 9),
         ('rm -r "$(dirname "$1")"', 9),
+        ('rm "$1"; mkfifo "$1"', 9),
+        ('rm "$1"; mkdir "$1"', 9),
         ('echo kept >> "$1"; exit 1', 9),
         ('echo kept >> "$1"; exit 130', 130),
         ('echo kept; head -c 300000 /dev/zero > "$1"', 9),
@@ -308,3 +311,19 @@ read line || read line; sed -i "s/^title: .*/title: $line/" "$1" """)
     assert child.exitstatus == 0, said
     assert '"title": "Read"' in (tmp_path / "out").read_text()
     assert (tmp_path / "mode").read_text() == "600\n"
+
+
+@SQLITE_ONLY
+def test_no_room_for_the_text(taskdb, database, editor, monkeypatch):
+    """A text that cannot be written opens no editor, and no part of it is left."""
+    editor("echo opened >> ../opened")
+
+    def full(path, data):
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert "TMPDIR" in taskdb("task", "edit", "1", expect=1).err
+    assert not [*editor.place.iterdir()]
+    assert not Path("../opened").exists()

@@ -87,7 +87,8 @@ def _cause(error: BaseException) -> BaseException:
 def _storage_fault(cause: BaseException, place: str, path: Path) -> TaskdbError:
     hint = "check the disk, and the permissions of the file and its directory"
     if family(cause) == sqlite3.SQLITE_FULL:
-        hint = "make room on the disk"
+        # Its own temporary files may be on another disk.
+        hint = "make room on the disk, and where temporary files are; TMPDIR names another directory for them"
         # SQLite reports the same for a full disk and for an INSERT into a table whose ids are used up.
         # A single change may use up the last four billion.
         query = "SELECT name FROM sqlite_sequence WHERE seq >= ? ORDER BY name"
