@@ -68,7 +68,7 @@ USER = "taskdb_cli/services/user.py"
 LISTING = "taskdb_cli/services/listing"
 TIMES = "taskdb_cli/times.py"
 CLOCK = "taskdb_cli/system/clock.py"
-ODD_ZONES = "tests/hostile/test_arguments.py -k odd_time_zones"
+ODD_ZONES = "tests/hostile/test_arguments.py -k zone"
 PHRASES = (
     "tests/test_times.py tests/cli/test_times.py -k 'not postgresql and not pgbouncer and not documented'"
 )
@@ -93,6 +93,7 @@ MUTANTS = (
         "",
         ODD_ZONES,
     ),
+    Mutant(f"{CLI}/output.py", "            require_offset()", "            pass", ODD_ZONES),
     Mutant(CLOCK, "if exists and len(moments) == 1:", "if exists:", PHRASES),
     Mutant(CLOCK, "after if end == exists else before", "after", PHRASES),
     Mutant(

@@ -176,7 +176,7 @@ def show_named(records: Sequence[Record], ids: Sequence[int | range], output: Ou
         show_records(records, TASKS, output)
 
 
-def delete_tasks(run: Invocation, tasks: Named, format: Format | None, way: Way) -> None:
+def delete_tasks(run: Invocation, tasks: Named, output: Output, way: Way) -> None:
     """Delete tasks, and say which."""
     ids: Sequence[int]
     if isinstance(tasks, TaskFilter):
@@ -196,11 +196,11 @@ def delete_tasks(run: Invocation, tasks: Named, format: Format | None, way: Way)
     run.rows = len(ids)
     if ids and not way.dry_run:
         run.did(f"deleted {gone}", look="taskdb task list")
-    if is_told(Output(format)):
+    if is_told(output):
         _tell(run, DELETE, ids, first, way=way, rest="" if ids else "no task matches")
     else:
         run.say(f"{'would delete' if way.dry_run else 'deleted'} {gone}")
-    if format is Format.JSON:
+    if output.format is Format.JSON:
         show_json({"tasks_deleted": [*ids], "dry_run": way.dry_run})
 
 

@@ -14,6 +14,7 @@ import typer
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, Record, View, plain, write_json, write_records
+from taskdb_cli.system.clock import require_offset
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Output:
     def __post_init__(self) -> None:
         if self.csv_safe and self.format != Format.CSV:
             raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
+        if self.format_for(sys.stdout) is Format.TABLE:
+            # The answer shows local times, and comes after a change.
+            require_offset()
 
     def format_for(self, stream: TextIO) -> Format:
         """Return the format that was asked for, or else a table for a terminal and TSV for anything else."""

@@ -181,7 +181,7 @@ def delete(
     Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
     """
     run = invocation(ctx)
-    delete_tasks(run, named(run, ids, TASKS_TO_CHANGE, where), output, Way(yes, dry_run))
+    delete_tasks(run, named(run, ids, TASKS_TO_CHANGE, where), Output(output), Way(yes, dry_run))
 
 
 def _set_status(

@@ -62,8 +62,13 @@ def require_zone() -> None:
         except (LookupError, OSError, ValueError):
             if not re.match(r"([A-Za-z]{3,}|<[+\-\w]{3,}>)[+-]?\d", name, re.ASCII):
                 raise time_zone_error() from None
-        if abs(clocks.localtime().tm_gmtoff) >= _DAY:
-            raise time_zone_error()
+        require_offset()
+
+
+def require_offset() -> None:
+    """Raise InvalidInput for a TZ that is a day or more away from UTC, whose times cannot be shown."""
+    if abs(clocks.localtime().tm_gmtoff) >= _DAY:
+        raise time_zone_error()
 
 
 def wall_clock(moment: datetime) -> datetime:

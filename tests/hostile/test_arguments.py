@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import sys
 import time
 from urllib.parse import urlsplit
 
@@ -182,19 +183,36 @@ def test_a_label_that_is_none(taskdb, tmp_path):
 
 
 @SQLITE_ONLY
-def test_an_offset_that_no_zone_has(taskdb, database, monkeypatch):
-    """A table in the local time of an impossible zone names TZ."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        "task list -o table",
+        "task create -u 1 B -o table",
+        "task done 1 -o table",
+        "user update 1 --name B -o table",
+        "task create -u 1 B -d 2027-01-01T00:00Z",
+        "task done 1",
+        "task delete 1 --yes",
+    ],
+)
+def test_an_offset_that_no_zone_has(taskdb, database, monkeypatch, words):
+    """An answer in the local time of an impossible zone names TZ, before anything is changed."""
     add_user(database)
     taskdb("task", "create", "--user", "1", "A", "--due", "2026-12-01")
+    before = taskdb("user", "list", "-o", "json").out, taskdb("task", "list", "-o", "json").out
     monkeypatch.setenv("TZ", "UTC+99")
     time.tzset()
     try:
-        result = taskdb("task", "list", "-o", "table", expect=None)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(sys.stdout), "isatty", lambda _: not words.endswith("table"))
+            result = taskdb(*words.split(), expect=None)
+        after = taskdb("user", "list", "-o", "json").out, taskdb("task", "list", "-o", "json").out
     finally:
         monkeypatch.undo()
         time.tzset()
     require_refused(result, 2)
     assert "TZ" in result.err
+    assert before == after
 
 
 @SQLITE_ONLY
