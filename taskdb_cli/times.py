@@ -297,7 +297,8 @@ def _near(words: str, context: _Context) -> str:
         for guess in guesses:
             with suppress(InvalidInput, ValueError, OverflowError):
                 _parse(guess, context)
-                accepted[f"'{re.sub(r'(?<=[0-9])t(?=[0-9])', 'T', guess)}'"] = None
+                written = re.sub(r"(?<=\d)(t(?=\d)|z$)", lambda letter: letter[0].upper(), guess)
+                accepted[f"'{written}'"] = None
         if accepted:
             return " or ".join(accepted)
     return "2026-12-01" if re.match(r"\d{4}", words) else "'tomorrow 17:00'"

@@ -268,6 +268,15 @@ NEAR = {
     "the end of the week": "'end of week'",
     "5pm on friday": "'friday 5pm'",
     "2026-13-01": "2026-12-01",
+    "feb 29 2027": "'feb 28 2027'",
+    "29 february 2027": "'28 february 2027'",
+    "feb 28 2027 1730": "'feb 28 2027 17:30'",
+    "day after tomorrow": "'in 2 days'",
+    "the day before yesterday 17:00": "'2 days ago 17:00'",
+    "next day": "'tomorrow'",
+    "previous day": "'yesterday'",
+    "2026-12-01T17Z": "'2026-12-01T17:00Z'",
+    "2026-12-01 17+02:00": "'2026-12-01 17:00+02:00'",
 }
 
 

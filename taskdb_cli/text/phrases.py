@@ -9,6 +9,12 @@ MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
 )
+_IDIOMS = {
+    r"(the )?day after tomorrow": "in 2 days",
+    r"(the )?day before yesterday": "2 days ago",
+    r"(the )?next day": "tomorrow",
+    r"(the )?(last|previous) day": "yesterday",
+}
 _FILLERS = r"\b(on|this|the|of|by|until|due|for)\b"
 _DATES = r"\b(?:(\d{4})[./-](\d\d?)[./-](\d\d?)|(\d\d?)([./-])(\d\d?)[./-](\d{4}))\b"
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -24,6 +30,8 @@ def likely_phrases(words: str) -> Iterator[list[str]]:
     for number, word in enumerate(_NUMBERS, 1):
         words = re.sub(rf"\b{word}\b", str(number), words)
     words = re.sub(r"\b([ap])\.m\.?(?!\w)", r"\1m", words)
+    for idiom, phrase in _IDIOMS.items():
+        words = re.sub(rf"\b{idiom}\b", phrase, words)
     yield [words]
     if found := re.fullmatch(r"(?:(.*?\S) )??(?:at )?(\d\d?)", words):
         day, hour = found[1] or "", found[2]
@@ -32,7 +40,10 @@ def likely_phrases(words: str) -> Iterator[list[str]]:
     yield [re.sub(r" (?=[+-]\d\d|z$)", "", words), f"{words}:00", f"{words} days"]
     yield [f"in {words}", f"{words} ago", re.sub(r"^([+-]\d+)$", r"\1d", words)]
     yield [re.sub(r"^\+ ?", "in ", words), re.sub(r"^- ?(.*)", r"\1 ago", words)]
-    yield [re.sub(r"\b(\d\d?)[.h](\d\d)$|(?<= )(\d\d?)(\d\d)$", r"\1\3:\2\4", words)]
+    yield [
+        re.sub(r"\b(\d\d?)[.h](\d\d)$", r"\1:\2", words),
+        re.sub(r"[t ]\d\d(?=z|[+-])", r"\g<0>:00", words),
+    ]
     if found := re.search(_DATES, words):
         year = found[1] or found[7]
         orders = [(found[2], found[3])] if found[1] else [(found[6], found[4]), (found[4], found[6])]
@@ -52,5 +63,7 @@ def likely_phrases(words: str) -> Iterator[list[str]]:
     if any(word.startswith(tuple(month[:3] for month in MONTHS)) for word in rest):
         days = (r"\1", "31", "30", "29", "28")
         yield from ([re.sub(r"(\d+)[a-z]*", day, " ".join(rest), count=1)] for day in days)
+    # A year behind a day and a month is no time of day, even if there is no such day.
+    yield [re.sub(r"(?<= )(\d\d?)(\d\d)$", r"\1:\2", words)]
     yield [" ".join(rest[1:])]
     yield from ([" ".join(rest[:length])] for length in range(len(rest) - 1, 0, -1))
