@@ -98,7 +98,11 @@ def main(
     ] = None,
     log_format: Annotated[
         Literal["text", "json"] | None,
-        typer.Option(help="How lines of the log are written. [env: TASKDB_LOG_FORMAT]", show_default=False),
+        typer.Option(
+            help="How lines of the log are written. [env: TASKDB_LOG_FORMAT]",
+            show_default=False,
+            case_sensitive=False,
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")

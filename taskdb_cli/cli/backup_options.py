@@ -63,7 +63,7 @@ ArchiveArgument = Annotated[
     str, typer.Argument(metavar="ARCHIVE", help=ARCHIVE_HELP, autocompletion=complete_archives)
 ]
 ArchiveArguments = Annotated[
-    list[str], typer.Argument(metavar="ARCHIVE...", help=ARCHIVE_HELP, autocompletion=complete_archives)
+    list[str], typer.Argument(metavar="ARCHIVE…", help=ARCHIVE_HELP, autocompletion=complete_archives)
 ]
 Directory = Annotated[
     Path | None,

@@ -31,7 +31,7 @@ def health(
     ctx: typer.Context,
     *,
     output: Annotated[
-        Format, typer.Option("--output", "-o", metavar="FORMAT", help="How to print.")
+        Format, typer.Option("--output", "-o", metavar="FORMAT", case_sensitive=False, help="How to print.")
     ] = "table",
     only: Annotated[Names, _check("Only this check; several with commas.")] = None,
     skip: Annotated[Names, _check("Not this check; several with commas.")] = None,

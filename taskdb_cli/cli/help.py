@@ -74,8 +74,7 @@ def first_line(command: Any) -> str:
 def _value_of(parameter: Any) -> str:
     """Return the name of a value, by default the last word of its option."""
     longest = max(parameter.opts, key=len, default=parameter.name)
-    value: str = parameter.metavar or longest.replace("_", "-").rpartition("-")[2].upper()
-    return value.replace("...", "…")
+    return str(parameter.metavar or longest.replace("_", "-").rpartition("-")[2].upper())
 
 
 def _usage_of(argument: Any) -> str:

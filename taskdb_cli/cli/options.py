@@ -82,7 +82,7 @@ UserArgument = Annotated[
 UserArguments = Annotated[
     list[Any],
     typer.Argument(
-        metavar="USER...",
+        metavar="USER…",
         help="E-mail addresses, or ids: 7, 1,2,7 or 3-9.",
         parser=parse_users,
         autocompletion=complete_users,
@@ -94,7 +94,7 @@ TaskArgument = Annotated[
 TaskArguments = Annotated[
     list[Any] | None,
     typer.Argument(
-        metavar="ID...",
+        metavar="ID…",
         help="The ids of tasks: 7, 1,2,7 or 3-9.",
         parser=parse_ids,
         autocompletion=complete_tasks,

@@ -26,6 +26,7 @@ FormatOption = Annotated[
         "--output",
         "-o",
         metavar="FORMAT",
+        case_sensitive=False,
         help="How to print; a terminal gets a table, or a line after a change, and anything else gets tsv.",
         show_default=False,
     ),

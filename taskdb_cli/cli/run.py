@@ -115,8 +115,8 @@ def _report(error: errors.TaskdbError, cause: BaseException, arguments: Sequence
         shown = "".join(map(hide_secrets, traceback.format_exception(cause)))
         write_stderr(escape(shown, lines=True).removesuffix("\n"))
     # The command line may not be parsed yet: errors of the parser are written as JSON too.
-    asked = any(re.fullmatch("--json|(--output=|-[qvy]*o)json", word) for word in words) or any(
-        re.fullmatch("--output|-[qvy]*o", word) and value == "json" for word, value in pairwise(words)
+    asked = any(re.fullmatch("--json|(--output=|-[qvy]*o)(?i:json)", word) for word in words) or any(
+        re.fullmatch("--output|-[qvy]*o", word) and value.lower() == "json" for word, value in pairwise(words)
     )
     if asked:
         body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}

@@ -23,7 +23,7 @@ WHERE = replace(TASKS_TO_CHANGE, prefix="where_")
 class TaskFields:
     """The options for fields of a task."""
 
-    description: Annotated[str | None, optional("More text; '' removes it.", metavar="TEXT")] = None
+    description: Annotated[str | None, optional("More text; '' means none.", metavar="TEXT")] = None
     status: Annotated[TaskStatus | None, optional("Where the task stands.", case_sensitive=False)] = None
     priority: Annotated[
         str | None,

@@ -35,7 +35,9 @@ def create(
     *,
     name: Annotated[str, typer.Option(help="What the token is called, unique; not a number.")],
     user: Annotated[str | None, optional_user("Limit it to this user and their tasks.")] = None,
-    scope: Annotated[TokenScope, typer.Option(help="What it allows.")] = TokenScope.READ,
+    scope: Annotated[
+        TokenScope, typer.Option(help="What it allows.", case_sensitive=False)
+    ] = TokenScope.READ,
     expires: Annotated[
         str | None,
         optional(

@@ -32,19 +32,32 @@ MOST_PROBLEMS = 10
 """How many kinds of problems an import names."""
 
 _FROM = typer.Option(
-    "--from", metavar="FORMAT", help="The file's format; auto looks at its name and beginning."
+    "--from",
+    metavar="FORMAT",
+    case_sensitive=False,
+    help="The file's format; auto looks at its name and beginning.",
 )
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
 FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _FROM]
 FromTaskFile = Annotated[Literal["auto", "csv", "json", "ndjson", "taskwarrior"], _FROM]
 IfExisting = Annotated[
     Existing,
-    typer.Option("--existing", metavar="WHAT", help="What becomes of a record that is there but differs."),
+    typer.Option(
+        "--existing",
+        metavar="WHAT",
+        case_sensitive=False,
+        help="What becomes of a record that is there but differs.",
+    ),
 ]
 CountsOutput = Annotated[
     Format | None,
     typer.Option(
-        "--output", "-o", metavar="FORMAT", help="json prints the counts on stdout too.", show_default=False
+        "--output",
+        "-o",
+        metavar="FORMAT",
+        case_sensitive=False,
+        help="json prints the counts on stdout too.",
+        show_default=False,
     ),
 ]
 
@@ -54,7 +67,8 @@ class ExportOutput(Output):
     """The options that say how an export is written. An import reads each of the formats."""
 
     format: Annotated[
-        Literal["ndjson", "json", "csv"], typer.Option("--output", "-o", metavar="FORMAT", help="The format.")
+        Literal["ndjson", "json", "csv"],
+        typer.Option("--output", "-o", metavar="FORMAT", case_sensitive=False, help="The format."),
     ] = "ndjson"  # type: ignore[assignment]
     csv_safe: CsvSafe = False
 

@@ -45,7 +45,12 @@ def _meant(error: NoSuchOption, context: Any) -> str:
     """Return the option of the command, or the global one, that may have been meant."""
     if error.option_name[:2] != "--":
         return next(iter(error.possibilities or ()), "")
-    names = [*_names(context), *_names(context.find_root())]
+    root = context.find_root()
+    # An option with a callback, such as --version, would end the run.
+    names = [
+        *_names(context),
+        *(name for each in root.command.params if each.callback is None for name in each.opts),
+    ]
     bare = [name[2:] for name in names if name.startswith("--")]
     word = error.option_name[2:]
     longer = [name for name in bare if name.startswith(f"{word}-")]

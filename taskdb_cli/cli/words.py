@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -20,10 +21,14 @@ HIDDEN = {"--yes": "--force", "--version": "-V"}
 
 _GLOBAL = "global "
 
+_ONE_WORD = {"USER", "PRIORITY", "FORMAT", "URL", "CURSOR", "KEYS", "NAMES"}
+"""What stands for a value without spaces."""
+
 
 def close_matches(word: str, words: Sequence[str]) -> list[str]:
-    """Return the words of which this one may be a slip, the closest first."""
-    return get_close_matches(word, words, cutoff=0.75)
+    """Return the words of which this one may be a slip, the closest first, or the only one that it begins."""
+    begun = {each for each in words if each.startswith(word)}
+    return get_close_matches(word, words, cutoff=0.75) or ([*begun] if len(begun) == 1 else [])
 
 
 class Words(OptionParser):
@@ -77,6 +82,9 @@ class Words(OptionParser):
             root.obj.take_options(root.params)
 
     def _process_opts(self, arg: str, state: Any) -> None:
+        if re.match("--?[a-z]", arg, re.IGNORECASE):
+            # Only a word such as -1 may be something else than an option.
+            self.ignore_unknown_options = False
         words, rest = len(state.largs), [*state.rargs]
         name = arg.partition("=")[0]
         try:
@@ -109,7 +117,10 @@ class Words(OptionParser):
         if stray < len(words):
             what = f"unexpected {brief(words[stray])!r}{of_text}"
             raise InvalidInput(
-                what, self.joined.get(stray) or f"'{ctx.command_path} --help' shows what it takes"
+                what,
+                self.joined.get(stray)
+                or (of_text and f"put them side by side, or quote the {self.text.lower()}")
+                or f"'{ctx.command_path} --help' shows what it takes",
             )
 
     def _takes_ids(self) -> bool:
@@ -118,7 +129,7 @@ class Words(OptionParser):
     def _take_json(self, given: dict[str, Any]) -> None:
         if given.get("json") and (option := self._long_opt.get("--output")):
             chosen = given.setdefault(str(option.dest), "json")
-            if chosen != "json":
+            if chosen.lower() != "json":
                 raise InvalidInput(f"--json means -o json, and -o is {brief(chosen)!r}", "leave one out")
 
     def _split_lists(self, given: dict[str, Any]) -> None:
@@ -138,7 +149,12 @@ def _join(arg: str, value: Sequence[str], more: Sequence[str], option: Any) -> s
         return ""
     if option.multiple:
         return f"several: {' '.join([arg, *value])},{','.join(more)}"
-    if option.is_flag or option.count or option.type_descriptor.annotation is not str:
+    if (
+        option.is_flag
+        or option.count
+        or option.metavar in _ONE_WORD
+        or option.type_descriptor.annotation is not str
+    ):
         return ""
     quoted = brief(" ".join([*(value or [arg]), *more]))
     quoted = shlex.quote(quoted) if set(quoted) & set('"\\$`!') else f'"{quoted}"'

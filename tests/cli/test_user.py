@@ -136,7 +136,7 @@ def test_unknown_user(taskdb, ann):
         (["update", "1", "--if-version", "x"], "--if-version takes"),
         (["update"], "missing argument 'USER'"),
         (["show"], "missing argument 'USER'"),
-        (["delete"], "missing argument 'USER...'"),
+        (["delete"], "missing argument 'USER…'"),
         (
             ["delete", "1", "--reassign-to", "ann@example.com", "--yes"],
             "user ann@example.com is to be deleted too",

@@ -64,7 +64,19 @@ def test_json(filled):
     assert json.loads(filled("user", "list", "-o", "csv", "--json", expect=2).err)["error"]["code"] == "usage"
 
 
-@pytest.mark.parametrize("words", [["-yo", "json"], ["-qyojson"], ["-v", "-yo", "json"], ["--json"]])
+def test_capital_letters(filled):
+    """A word that an option chooses from may be written in capital letters, as a status may."""
+    assert filled("user", "list", "-o", "JSON").out == filled("user", "list", "--json", "-o", "JSON").out
+    assert filled("task", "export", "-oCSV", "--log-format", "TEXT").out.startswith("id,")
+    choices = [
+        each for command in COMMANDS.values() for each in command.params if each.type_descriptor.choices
+    ]
+    assert all(not each.type_descriptor.case_sensitive for each in choices)
+
+
+@pytest.mark.parametrize(
+    "words", [["-yo", "json"], ["-qyojson"], ["-v", "-yo", "JSON"], ["--json"], ["--output=Json"]]
+)
 def test_errors_as_json_however_it_is_asked_for(filled, words):
     """The format is known before the command line is understood."""
     failed = filled("user", "delete", *words, "--no-such", expect=2)
@@ -236,6 +248,17 @@ def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
         (["task", "list", "--databse-url", "x"], "--database-url"),
         (["task", "list", "--due", "x"], "--due-before"),
         (["task", "list", "--frce"], None),
+        (["task", "list", "--prio", "high"], "--priority?"),
+        (["task", "list", "--created", "x"], "--created-before?"),
+        (["task", "list", "--pr", "high"], None),
+        (["task", "cre"], "'create'"),
+        (["--verison"], "--version?"),
+        (["task", "done", "6", "--if-version", "99"], None),
+        (["task", "list", "--instal-completion"], None),
+        (["migrate", "down", "--dry-run"], "no such option: --dry-run ("),
+        (["migrate", "down", "-x"], "no such option: -x ("),
+        (["migrate", "down", "--nobackup"], "--no-backup?"),
+        (["task", "show"], "'ID…'"),
         (["task", "list", "--email", "x"], None),
         (["--limit", "5", "task", "list"], "'taskdb user list --limit'"),
     ],
@@ -267,8 +290,11 @@ def test_titles_without_quotes(filled, words, title):
         ([*CREATE, "Buy", "-d", "friday", "17:00"], 'quote it: -d "friday 17:00"'),
         ([*CREATE, "Buy", "-p", "high", "-d", "friday", "17:00", "-q"], 'quote it: -d "friday 17:00"'),
         ([*CREATE, "Buy", "--due=friday", "17:00"], 'quote it: "--due=friday 17:00"'),
-        ([*CREATE, "Buy", "-q", "milk"], "'taskdb task create --help'"),
-        ([*CREATE, "Buy", "-d", "friday", "--", "-x"], "'taskdb task create --help'"),
+        ([*CREATE, "Buy", "-q", "milk"], "or quote the title"),
+        ([*CREATE, "Buy", "-d", "friday", "--", "-x"], "or quote the title"),
+        (["task", "create", "Buy", "-u", "1", "milk"], "or quote the title"),
+        ([*CREATE, "Buy", "-p", "high", "milk"], "or quote the title"),
+        (["task", "list", "--sort", "due", "title"], "'taskdb task list --help'"),
         ([*CREATE, "Buy", "--description", "it's", "$5"], "quote it: --description 'it'\"'\"'s $5'"),
         (["task", "list", "--due-before", "friday", "17:00"], 'quote it: --due-before "friday 17:00"'),
         (["task", "list", "-s", "todo", "done"], "-s todo,done"),

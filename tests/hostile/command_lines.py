@@ -284,7 +284,7 @@ PATHS = (
 
 PLAUSIBLE = ("1", "2", "ann@example.com", "id", "tomorrow")
 
-_OF_PATHS = ("PATH", "DIR", "FILE", "ARCHIVE", "ARCHIVE...")
+_OF_PATHS = ("PATH", "DIR", "FILE", "ARCHIVE", "ARCHIVE…")
 
 
 @dataclass(frozen=True)
