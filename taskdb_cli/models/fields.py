@@ -7,6 +7,8 @@ The constraints of the database have the last word.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ValidationError, WithJsonSchema
@@ -163,24 +165,34 @@ class Given(SQLModel):
             raise InvalidInput("; ".join(reasons(exc))) from exc
 
 
-def reasons(error: Any, *, skip: int = 0) -> list[str]:
+def reasons(error: Any, *, skip: int = 0, known: tuple[str, ...] = ()) -> list[str]:
     """Return one phrase for each field at fault: its name and why; of many, the last says how many more.
 
     The error is a ValidationError, or one of its form. The first `skip` parts of a place are left out.
+    For a field that does not exist, the likely one of those `known` is named.
     """
     details = error.errors()
-    named = [_reason(each["loc"][skip:], each["type"], each["msg"]) for each in details[:_MOST_REASONS]]
+    named = [
+        _reason(each["loc"][skip:], each["type"], each["msg"], known) for each in details[:_MOST_REASONS]
+    ]
     more = len(details) - len(named)
     return [*named[:-1], f"{named[-1]}; and {more} more"] if more else named
 
 
-def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
+@lru_cache
+def _likely(field: str, known: tuple[str, ...]) -> str:
+    # All records of a long file may have the same wrong field.
+    near = get_close_matches(field.lower(), known, n=1, cutoff=0.75)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _reason(place: tuple[int | str, ...], kind: str, message: str, known: tuple[str, ...]) -> str:
     """Return the phrase for one field at fault, as pydantic tells its place, kind and message."""
     field = brief(".".join(map(str, place)))
     if kind == "missing":
         return f"{field} is missing"
     if kind == "extra_forbidden":
-        return f"{field} is not a known field"
+        return f"{field} is not a known field{_likely(field, known)}"
     if kind == "timezone_aware":
         return f"{field} must be a time with a zone, such as 2026-12-01T17:00:00Z"
     text = message.removeprefix("Value error, ")

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
 from pathlib import PurePath
@@ -235,8 +236,10 @@ def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequen
     for name in header:
         if name not in known:
             how = ", with commas between them" if re.search("^$|[;\t]", name) else ""
-            unknown = f"{brief(name)!r} is not a known field (these are: {', '.join(known)})"
-            yield f"must name the columns{how}: {unknown}"
+            unknown = f"{brief(name)!r} is not a known field"
+            if meant := get_close_matches(name.lower(), known, n=1, cutoff=0.75):
+                yield f"{unknown}, did you mean {meant[0]!r}?"
+            yield f"must name the columns{how}: {unknown} (these are: {', '.join(known)})"
     for name in required:
         if name not in header:
             yield f"must name a column {name!r}"

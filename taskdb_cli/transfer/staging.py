@@ -198,7 +198,7 @@ class Staging:
         try:
             record = self._schema.validate_python(given)
         except ValidationError as exc:
-            faults += reasons(exc)
+            faults += reasons(exc, known=self.known)
         if faults:
             raise InvalidRecord(faults)
         for name in self._fields:
