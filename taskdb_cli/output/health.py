@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from taskdb_cli.health.report import EXIT_CODES, Report, Result, Status
@@ -147,7 +147,7 @@ def _problems(report: Report) -> Group:
             shown.append(Text(f"{check.status}  {check.name}{value}", _STYLES[check.status]))
             shown.append(Padding(_found(check), (0, 0, 1, 2)))
     fine = any(check.is_fine for check in report.checks)
-    return Group(*shown, _summary(report, list(Status), "; --all shows each" if fine else ""))
+    return Group(*shown, _summary(report, "; --all shows each" if fine else ""))
 
 
 def _table(report: Report, checks: Sequence[Result], *, summary_first: bool = False) -> Group:
@@ -162,7 +162,7 @@ def _table(report: Report, checks: Sequence[Result], *, summary_first: bool = Fa
     table.add_column("Found", overflow="fold")
     for check in checks:
         table.add_row(check.name, Text(check.status, _STYLES[check.status]), _value(check), _found(check))
-    summary = _summary(report, _STYLES)
+    summary = _summary(report)
     return Group(summary, table) if summary_first else Group(table, summary)
 
 
@@ -176,11 +176,11 @@ def _found(check: Result) -> Text:
     return found
 
 
-def _summary(report: Report, order: Iterable[str], hint: str = "") -> Text:
+def _summary(report: Report, hint: str = "") -> Text:
     from rich.text import Text
 
     numbers = Counter(str(check.status) for check in report.checks)
-    counts = ", ".join(f"{numbers[status]} {status}" for status in order if numbers[status])
+    counts = ", ".join(f"{numbers[status]} {status}" for status in _STYLES if numbers[status])
     length, clock = f"{report.seconds * 1000:.0f} ms", f"{report.at.astimezone():%H:%M:%S}"
     said = f": {one_line(report.place)}: {counts or 'nothing was measured'} in {length} at {clock}{hint}"
     return Text.assemble((report.status, _STYLES[report.status]), said)
