@@ -230,6 +230,12 @@ MUTANTS = (
         "{self.file()}",
         PROTECTED,
     ),
+    Mutant(
+        "taskdb_cli/database/postgresql/target.py",
+        'host.lower().rstrip("."))',
+        "host)",
+        "tests/database/test_target.py -k spellings",
+    ),
     # Migrations.
     Mutant(MIGRATE, "if not even_ahead:", "if False:", MIGRATIONS),
     Mutant(MIGRATE, "if before and _holds_rows(observer):", "if False:", MIGRATIONS),
