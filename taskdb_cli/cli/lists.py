@@ -27,6 +27,19 @@ SEARCHED = 50_000
 """Up to how many records are searched to count those that hold a text."""
 
 
+def require_pages(request: ListRequest[Any], page: int | None, *, count: bool, explain: bool = False) -> None:
+    """Raise InvalidInput for a page of what has no pages, or of a list that begins at a cursor."""
+    others = {
+        "--limit 0": request.limit == 0,
+        "--after": request.after is not None,
+        "--count": count,
+        "--explain": explain,
+    }
+    if page is not None and any(others.values()):
+        other = next(name for name, given in others.items() if given)
+        raise InvalidInput(f"--page cannot be combined with {other}", "leave one of them out")
+
+
 def show_list(
     run: Invocation,
     request: ListRequest[Any],
@@ -40,12 +53,8 @@ def show_list(
 ) -> None:
     """Print one page and how to see more, or everything as a stream if the limit is 0.
 
-    `service` is the module of the records' service. Its `find` and `stream` get `more` as it is. Raises
-    InvalidInput for a page of a list that has no pages, or that begins at a cursor.
+    `service` is the module of the records' service. Its `find` and `stream` get `more` as it is.
     """
-    if page is not None and (request.limit == 0 or request.after is not None):
-        other = "--limit 0" if request.limit == 0 else "--after"
-        raise InvalidInput(f"--page cannot be combined with {other}", "leave one of them out")
     wanted = {"filter": request.filter, "order": request.order, "after": request.after, **more}
     show = partial(show_records, view=view, output=output, wide=wide, equal=request.filter.equal)
     if request.limit == 0:

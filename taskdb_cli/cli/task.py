@@ -13,7 +13,7 @@ from taskdb_cli.cli import changes, options, task_changes, transfer
 from taskdb_cli.cli.answers import answer, due_in_words, is_told, wants_record
 from taskdb_cli.cli.commands import Commands, HelpfulGroup, TitledCommand
 from taskdb_cli.cli.context import Invocation, invocation
-from taskdb_cli.cli.lists import show_list
+from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import (
     Output,
@@ -131,6 +131,7 @@ def list_(
     given["user"] = users_to_show(run, given["user"], all_users=all_users, output=output)
     request = read_request(run, TASK_QUERY, given)
     wanted, order, limit, after = request.filter, request.order, request.limit, request.after
+    require_pages(request, page, count=count, explain=explain)
     view = choose_fields(TASKS, fields)
     if explain:
         explained = partial(

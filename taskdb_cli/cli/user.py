@@ -11,7 +11,7 @@ from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.answers import answer, is_told, wants_record
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.cli.lists import show_list
+from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
 from taskdb_cli.cli.prompts import ask_for_missing, require
@@ -81,6 +81,7 @@ def list_(
     """List users, filtered and sorted."""
     run = invocation(ctx)
     request, with_counts = read_request(run, USER_QUERY, given), given["with_counts"]
+    require_pages(request, page, count=count)
     view = choose_fields(USERS_WITH_COUNTS if with_counts else USERS, fields)
     if count:
         show_count(run.database.read(lambda session: services.user.count(session, request.filter)), output)

@@ -256,6 +256,8 @@ def test_what_a_terminal_says_of_pages(show, fill, monkeypatch):
     assert said("--search", "task").startswith("3 of more than 3 ")
     for other in (("--limit", 0), ("--after", cursor)):
         assert "--page" in said("--page", 2, *other, expect=2)
+    for noun, option in (("task", "--count"), ("user", "--count"), ("task", "--explain")):
+        assert option in said("--page", 2, option, noun=noun, expect=2)
 
 
 @pytest.fixture
