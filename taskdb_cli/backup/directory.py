@@ -4,6 +4,7 @@ The name of an archive holds the label of a database and the time of the backup 
 `tasks-20261122T123015.123456Z.taskdb.zip`.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -116,11 +117,15 @@ class BackupDirectory:
         name as one in this directory is written './name'. Raises NotFound.
         """
         paths = [self.path / name, Path(name)] if Path(name).name == name else [Path(name)]
-        with storage(f"{name!r} cannot be looked up"):
-            for path in paths:
-                if path.is_file():
-                    return path
-        message = f"there is no archive {name!r}, neither here nor in {self.path}"
+        for path in paths:
+            with storage(f"{brief(name)!r} cannot be looked up"):
+                try:
+                    if path.is_file():
+                        return path
+                except OSError as exc:
+                    if exc.errno != errno.ENAMETOOLONG:
+                        raise
+        message = f"there is no archive {brief(name)!r}, neither here nor in {self.path}"
         raise NotFound(message, "'taskdb backup list' shows the archives")
 
     def strays(self) -> list[Path]:

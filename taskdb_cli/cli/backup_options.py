@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -237,6 +238,8 @@ class Shelf:
         if not found:
             if near := naming.nearest(word, span, own or everything):
                 missing.hint = f"the nearest are {', '.join(near)}; {missing.hint}"
+            if span is None and re.fullmatch(r"\d{4}-?\d\d-?\d\d", word):
+                missing.hint = f"there is no such day; {missing.hint}"
             raise missing
         return found[0].path
 

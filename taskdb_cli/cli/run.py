@@ -75,6 +75,8 @@ def _translate(error: BaseException) -> errors.TaskdbError:
             return errors.InvalidConfiguration("the working directory does not exist any more", hint)
         case OSError():
             where, hint = error.filename or "cannot read or write", ""
+            if error.errno == errno.ENAMETOOLONG:
+                where = brief(where)
             if isinstance(error, StdoutError):
                 where = "the answer could not be written to stdout"
             if isinstance(error, StdoutError) and error.errno == errno.EBADF:

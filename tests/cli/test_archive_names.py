@@ -89,8 +89,11 @@ def test_names_that_mean_several_archives_or_none(taskdb, nights):
         asked = taskdb("backup", "show", word, expect=ExitCode.NOT_FOUND).err
         assert f"{word!r}" in asked
         assert f"the nearest are {nights[number].name}" in asked
-    for word in ("", "2026-13-45", "wrok", "3d", "*", "."):
-        taskdb("restore", word, "--replace", "--yes", expect=ExitCode.NOT_FOUND)
+    for word in ("2026-02-30", "20261345"):
+        assert "no such day" in taskdb("backup", "show", word, expect=ExitCode.NOT_FOUND).err
+    for word in ("", "2026-13-45", "wrok", "3d", "*", ".", "x" * 100_000):
+        failed = taskdb("restore", word, "--replace", "--yes", expect=ExitCode.NOT_FOUND)
+        assert len(failed.err) < 2000
 
 
 @SQLITE_ONLY
