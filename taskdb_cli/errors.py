@@ -78,12 +78,16 @@ class FileMissing(NotFound):
         super().__init__(f"no file at {path}", "check the path; '-' reads standard input")
 
 
+def _visible(ref: object) -> str:
+    return brief(ref) if str(ref).strip() else repr(ref)
+
+
 class UserNotFound(NotFound):
     """No user has this id or e-mail address, which may be the value of a setting."""
 
     def __init__(self, ref: object, *, setting: str = "") -> None:
         source = f"{setting}: " if setting else ""
-        super().__init__(f"{source}user {brief(ref)} not found", "'taskdb user list' shows the users")
+        super().__init__(f"{source}user {_visible(ref)} not found", "'taskdb user list' shows the users")
 
 
 class TaskNotFound(NotFound):
@@ -100,7 +104,7 @@ class TokenNotFound(NotFound):
     """No access token has this id or name."""
 
     def __init__(self, ref: object) -> None:
-        super().__init__(f"access token {brief(ref)} not found", "'taskdb token list' shows the tokens")
+        super().__init__(f"access token {_visible(ref)} not found", "'taskdb token list' shows the tokens")
 
 
 class DatabaseMissing(NotFound):

@@ -41,7 +41,7 @@ def test_new_tasks_are_the_default_users(taskdb, database, monkeypatch, ref):
 
 
 @SQLITE_ONLY
-@pytest.mark.parametrize("ref", ["nobody@example.com", "77", "bob", "\udcff", "x" * 5000, "a\x1b[31m"])
+@pytest.mark.parametrize("ref", ["nobody@example.com", "77", "bob", "\udcff", "x" * 5000, "a\x1b[31m", " "])
 def test_a_default_user_who_does_not_exist(taskdb, database, monkeypatch, terminal, ref):
     """One line names the setting, whatever its value is."""
     monkeypatch.setenv("TASKDB_USER", ref)
@@ -144,6 +144,7 @@ def test_several_active_users(taskdb, database, terminal):
     assert json.loads(made.out)["user"] == "bob@example.com"
     assert "ann@example.com, bob@example.com" in made.err
     assert made.err.count("not found") == 2
+    assert "user '' not found" in made.err
     unasked = taskdb("--no-input", "task", "create", "His", expect=2).err
     assert "ann@example.com, bob@example.com" in unasked
     for number in range(9):
