@@ -14,8 +14,10 @@ MOST_KINDS = 1000
 
 _LONGEST_VALUE = 60
 
-# A value in quotes as Python writes it. Its end may have been cut off. An apostrophe within a word is none.
-_QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*(?:'|\\?$)|"(?:[^"\\]|\\.)*(?:"|\\?$))""")
+# A value in quotes as Python writes it. Its end may have been cut off, or hidden with a password.
+# An apostrophe within a word is none.
+_END = r"(?<=\*{3})(?= )|\\?$"
+_QUOTED = re.compile(rf"""(?<!\w)(?:'(?:[^'\\]|\\.)*?(?:'|{_END})|"(?:[^"\\]|\\.)*?(?:"|{_END}))""")
 
 
 class InvalidRecord(ValueError):

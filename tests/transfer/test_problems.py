@@ -79,3 +79,11 @@ def test_memory_is_constant():
     [first, *_], more = problems.most_frequent(1)
     assert (first.records, more) == (20_000, 20_000)
     assert peak < 2000 * MOST_KINDS
+
+
+def test_a_hidden_password_takes_nothing_else():
+    """What stands behind a value is kept, also if the value's closing quote was hidden with a password."""
+    problems = Problems()
+    problems.add("line 1", "'root:x:0:0:root:/root:/bin/bash' is not a known field (these are: id, title)")
+    [[only], _] = problems.most_frequent(1)
+    assert only.reason.endswith(" is not a known field (these are: id, title)")
