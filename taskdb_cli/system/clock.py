@@ -18,6 +18,10 @@ LAST_SECOND = time(23, 59, 59)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (what a clock shows)
 _SECOND = timedelta(seconds=1)
 _DAY = 86400
+_NAME, _SHIFT = r"(?:[A-Za-z]{3,}|<[+\-A-Za-z0-9]{3,}>)", r"[+-]?\d{1,3}(?::[0-5]\d){0,2}"
+_CHANGE = rf",(?:M(?:0?[1-9]|1[0-2])\.[1-5]\.[0-6]|J?\d{{1,3}})(?:/{_SHIFT})?"
+_ZONE_BY_RULE = re.compile(f"{_NAME}{_SHIFT}(?:{_NAME}(?:{_SHIFT})?(?:{_CHANGE}{_CHANGE})?)?", re.ASCII)
+"""A TZ of the POSIX form, such as CET-1CEST,M3.5.0,M10.5.0/3."""
 
 
 def to_local(moment: datetime) -> datetime:
@@ -56,12 +60,19 @@ def require_zone() -> None:
         name = name.removeprefix(":")
         try:
             if name.startswith("/"):
-                ZoneInfo.from_file(BytesIO(Path(name).read_bytes()))
+                zone = ZoneInfo.from_file(BytesIO(Path(name).read_bytes()))
             else:
-                ZoneInfo(name)
+                zone = ZoneInfo(name)
         except (LookupError, OSError, ValueError):
-            if not re.match(r"([A-Za-z]{3,}|<[+\-\w]{3,}>)[+-]?\d", name, re.ASCII):
+            if not _ZONE_BY_RULE.fullmatch(name):
                 raise time_zone_error() from None
+        else:
+            # The C library may look elsewhere than Python. In half of the year London has the time of UTC.
+            now = datetime.now(UTC)
+            for moment in (now, now + timedelta(days=182)):
+                if clocks.localtime(moment.timestamp())[:6] != moment.astimezone(zone).timetuple()[:6]:
+                    problem = f"the system does not know the time zone {brief(name)!r} that TZ names"
+                    raise InvalidInput(problem, "install tzdata, and look at TZDIR")
         require_offset()
 
 

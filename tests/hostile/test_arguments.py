@@ -229,7 +229,13 @@ def test_a_device_as_dotenv_file(taskdb):
 
 
 @SQLITE_ONLY
-@pytest.mark.parametrize("zone", ["nonsense", ":", "\udcff", "/dev/null", "x" * 5000, "\x1b[31m"])
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("nonsense", ":", "\udcff", "/dev/null", "x" * 5000, "\x1b[31m"),
+        *("CET-1junk junk", "CET-1CEST,garbage", "CET-1xyz!!", "ABC1:60", "CET-1CEST,M13.1.0,M3.1.0"),
+    ],
+)
 def test_odd_time_zones(taskdb, monkeypatch, zone):
     """A time of the local clock needs a time zone, and the one that is wrong is named."""
     monkeypatch.setenv("TZ", zone)
@@ -238,6 +244,37 @@ def test_odd_time_zones(taskdb, monkeypatch, zone):
         require_refused(result, 2)
         assert "TZ" in result.err
     taskdb("task", "list", "--due-before", "2026-12-01T00:00Z")
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize(
+    "zone", ["UTC", "JST-9", "<+0530>-5:30", "CET-1CEST", "CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT4,J60/-1,300"]
+)
+def test_time_zones_by_rules(taskdb, monkeypatch, zone):
+    """A rule of the POSIX form is a time zone."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        taskdb("task", "list", "--due-before", "tomorrow")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Europe/London"])
+def test_a_time_zone_that_the_system_lacks(taskdb, monkeypatch, zone):
+    """A zone that only Python knows is refused, because the local clock shows UTC."""
+    monkeypatch.setenv("TZDIR", "/nonexistent")
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        result = taskdb("task", "list", "--due-before", "2026-07-01 12:00", expect=None)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    require_refused(result, 2)
+    assert "TZ" in result.err
 
 
 @SQLITE_ONLY
