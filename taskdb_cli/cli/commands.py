@@ -146,6 +146,11 @@ class Group(_Readable, TyperGroup):
         command = self.get_command(ctx, meant[0])
         if command is None and not ctx.resilient_parsing:
             raise self._no_such_command(ctx, word)
+        for option in command.params if command and meant[1:] and not ctx.resilient_parsing else ():
+            sides = [*option.opts, *option.secondary_opts]
+            if meant[1] in sides and (other := ({*sides} - {*meant}) & {*rest}):
+                problem = f"{ctx.command_path} {word} means {meant[1]}, not {other.pop()}"
+                raise InvalidInput(problem, "leave that option out")
         if isinstance(ctx.obj, Invocation):
             itself = meant[0] not in self.commands
             ctx.obj.command = ctx.command_path if itself else f"{ctx.command_path} {meant[0]}"
@@ -165,7 +170,8 @@ class Group(_Readable, TyperGroup):
             f"'{ctx.command_path} --help' shows what it takes",
         )
         if elsewhere := ctx.find_root().command.paths_to(word):
-            hint = f"there is {' and '.join(repr(f'taskdb {path}') for path in elsewhere)}"
+            *first, last = [repr(f"taskdb {path}") for path in elsewhere]
+            hint = f"there are {', '.join(first)} and {last}" if first else f"there is {last}"
         elif close := close_matches(word, visible):
             message += f", did you mean {close[0]!r}?"
         return InvalidInput(message, hint)

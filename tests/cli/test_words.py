@@ -167,6 +167,9 @@ def test_activation(filled):
     """A user is deactivated and activated by the words for it."""
     assert json.loads(filled("user", "deactivate", "1", "--json").out)["is_active"] is False
     assert json.loads(filled("user", "activate", "1", "--json").out)["is_active"] is True
+    for words in (["user", "activate", "1", "--inactive"], ["user", "deactivate", "--active", "1"]):
+        assert "leave" in filled(*words, expect=2).err
+    assert json.loads(filled("user", "show", "1", "--json").out)["is_active"] is True
 
 
 @pytest.fixture
@@ -238,7 +241,7 @@ def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
         (["lst"], None),
         (["done", "3"], "there is 'taskdb task done'"),
         (["task", "stats"], "there is 'taskdb stats'"),
-        (["add"], "there is 'taskdb user create' and 'taskdb task create'"),
+        (["add"], "there are 'taskdb user create' and 'taskdb task create'"),
         (["haelth"], "'health'"),
         (["tsak"], "'task'"),
         (["task", "lst"], "'list'"),
