@@ -241,7 +241,7 @@ def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
         (["lst"], None),
         (["done", "3"], "there is 'taskdb task done'"),
         (["task", "stats"], "there is 'taskdb stats'"),
-        (["add"], "there are 'taskdb user create' and 'taskdb task create'"),
+        (["add"], "there are 'taskdb user create', 'taskdb task create' and 'taskdb token create'"),
         (["haelth"], "'health'"),
         (["tsak"], "'task'"),
         (["task", "lst"], "'list'"),
