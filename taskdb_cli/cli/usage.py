@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, get_args
 
@@ -25,7 +26,7 @@ def usage_error(error: TyperException) -> InvalidInput:
             message = f"no such option: {brief(error.option_name)}"
             if meant := _meant(error, context):
                 message += f", did you mean {meant}?"
-            elif behind := _command_with(context.command, error.option_name):
+            elif behind := _command_with(context.command, error.option_name, context.args):
                 hint = f"it goes behind a command, as in '{command} {behind} {error.option_name}'"
         case BadOptionUsage():
             needed = "takes no value" if "does not take" in error.message else "needs a value"
@@ -61,12 +62,13 @@ def _names(context: Any) -> list[str]:
     return [name for each in context.command.params for name in (*each.opts, *each.secondary_opts)]
 
 
-def _command_with(group: Any, option: str) -> str:
-    """Return the first command of a group that has the option, or nothing."""
-    for name, command in getattr(group, "commands", {}).items():
+def _command_with(group: Any, option: str, typed: Sequence[str]) -> str:
+    """Return a command of a group that has the option, or nothing. One that was typed goes first."""
+    commands = getattr(group, "commands", {}).items()
+    for name, command in sorted(commands, key=lambda each: each[0] not in typed):
         if any(option in parameter.opts for parameter in command.params):
             return str(name)
-        if below := _command_with(command, option):
+        if below := _command_with(command, option, typed):
             return f"{name} {below}"
     return ""
 

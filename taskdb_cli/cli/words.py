@@ -94,6 +94,8 @@ class Words(OptionParser):
             super()._process_opts(arg, state)
         except (NoSuchOption, BadOptionUsage) as exc:
             exc.ctx = self.ctx
+            if self.ctx:
+                self.ctx.args = rest
             raise
         if len(state.largs) == words:
             value = rest[: len(rest) - len(state.rargs)]

@@ -240,6 +240,8 @@ def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
     [
         (["lst"], None),
         (["done", "3"], "there is 'taskdb task done'"),
+        (["task", "--json", "list"], "as in 'taskdb task list --json'"),
+        (["-n", "1", "task", "list"], "as in 'taskdb task list -n'"),
         (["task", "stats"], "there is 'taskdb stats'"),
         (["add"], "there are 'taskdb user create', 'taskdb task create' and 'taskdb token create'"),
         (["haelth"], "'health'"),
@@ -263,7 +265,7 @@ def test_force_is_yes_and_nothing_else(filled, database, tmp_path):
         (["migrate", "down", "--nobackup"], "--no-backup?"),
         (["task", "show"], "'ID…'"),
         (["task", "list", "--email", "x"], None),
-        (["--limit", "5", "task", "list"], "'taskdb user list --limit'"),
+        (["--limit", "5", "task", "list"], "'taskdb task list --limit'"),
     ],
 )
 def test_suggestions(bare_taskdb, words, expected):
