@@ -239,6 +239,9 @@ def test_refused(zone, text):
 
 
 NEAR = {
+    "1h 30min": "'90min'",
+    "in 2 hours and 5 minutes": "'in 125min'",
+    "1h30": "'90min' or '1:30'",
     "friday at 5": "'friday 5am' or 'friday 5pm' or 'friday 05:00'",
     "friday 17": "'friday 17:00'",
     "at 0": "'00:00'",

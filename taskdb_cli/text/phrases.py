@@ -17,6 +17,9 @@ _IDIOMS = {
 }
 _FILLERS = r"\b(on|this|the|of|by|until|due|for)\b"
 _DATES = r"\b(?:(\d{4})[./-](\d\d?)[./-](\d\d?)|(\d\d?)([./-])(\d\d?)[./-](\d{4}))\b"
+_HOURS_AND_MINUTES = (
+    r"((?:in |[+-] ?)?)(\d{1,3}) ?h(?:ours?|rs?)?(?: |,|and\b)*([0-5]?\d) ?(m(?:in(?:ute)?s?)?)?(?!\w)(.*)"
+)
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORDS = (
     *("yesterday", "today", "tomorrow", *WEEKDAYS, *MONTHS),
@@ -33,6 +36,10 @@ def likely_phrases(words: str) -> Iterator[list[str]]:
     for idiom, phrase in _IDIOMS.items():
         words = re.sub(rf"\b{idiom}\b", phrase, words)
     yield [words]
+    if found := re.fullmatch(_HOURS_AND_MINUTES, words):
+        span = f"{found[1]}{int(found[2]) * 60 + int(found[3])}min{found[5]}"
+        # Without a unit the second number may be the minutes of a time of day.
+        yield [span] if found[4] else [span, f"{found[2]}:{found[3]}"]
     if found := re.fullmatch(r"(?:(.*?\S) )??(?:at )?(\d\d?)", words):
         day, hour = found[1] or "", found[2]
         yield [f"{day} {each}".strip() for each in (f"{hour}am", f"{hour}pm", f"{hour:0>2}:00")]
