@@ -110,9 +110,9 @@ def test_only_the_command_that_runs_is_made(monkeypatch):
     )
     with pytest.raises(TyperException):
         get_command(app)(
-            args=["task", "done", "x"], prog_name="taskdb", standalone_mode=False, obj=Invocation()
+            args=["task", "show", "x"], prog_name="taskdb", standalone_mode=False, obj=Invocation()
         )
-    assert made == ["done"]
+    assert made == ["show"]
 
 
 @pytest.mark.usefixtures("isolated")

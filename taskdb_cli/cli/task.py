@@ -164,16 +164,16 @@ app.command(
     )
 )(task_changes.update)
 app.command(epilog="taskdb task edit 7\ntaskdb task edit 7 -o json")(task_changes.edit)
-app.command(epilog="taskdb task start 7\ntaskdb task start 7,8 12-15")(task_changes.start)
-app.command(epilog="taskdb task done 7 8 9\ntaskdb task done --user ann@example.com --status in_progress")(
-    task_changes.done
-)
-app.command(epilog="taskdb task reopen 7\ntaskdb task reopen --status cancelled --user ann@example.com")(
-    task_changes.reopen
-)
-app.command(epilog="taskdb task cancel 7\ntaskdb task cancel --overdue --due-before -90d --dry-run")(
-    task_changes.cancel
-)
+app.command("start", epilog="taskdb task start 7\ntaskdb task start 7,8 12-15")(task_changes.start)
+app.command(
+    "done", epilog="taskdb task done 7 8 9\ntaskdb task done --user ann@example.com --status in_progress"
+)(task_changes.done)
+app.command(
+    "reopen", epilog="taskdb task reopen 7\ntaskdb task reopen --status cancelled --user ann@example.com"
+)(task_changes.reopen)
+app.command(
+    "cancel", epilog="taskdb task cancel 7\ntaskdb task cancel --overdue --due-before -90d --dry-run"
+)(task_changes.cancel)
 app.command(
     epilog="taskdb task delete 7\ntaskdb task delete --status cancelled --updated-before -1y --dry-run"
 )(task_changes.delete)

@@ -1,5 +1,6 @@
 """taskdb task: the commands that change tasks, by ids or by filters, and the options for their fields."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
@@ -105,65 +106,34 @@ def edit(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> Non
     edit_task(run, id, change)
 
 
-def start(
-    ctx: typer.Context,
-    ids: options.TaskArguments = None,
-    *,
-    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
-    way: Way,
-    output: Output,
-) -> None:
-    """Mark tasks as in progress, all or nothing.
+def _status_command(verb: changes.Verb, does: str) -> Callable[..., None]:
+    """Return the command that gives tasks the status of a verb."""
 
-    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
-    """
-    _set_status(ctx, changes.START, ids, where, way=way, output=output)
+    def command(
+        ctx: typer.Context,
+        ids: options.TaskArguments = None,
+        *,
+        where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
+        way: Way,
+        output: Output,
+    ) -> None:
+        run = invocation(ctx)
+        tasks = named(run, ids, TASKS_TO_CHANGE, where)
+        change_tasks(run, verb, tasks, {"status": verb.status}, output=output, way=way)
 
-
-def done(
-    ctx: typer.Context,
-    ids: options.TaskArguments = None,
-    *,
-    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
-    way: Way,
-    output: Output,
-) -> None:
-    """Mark tasks as done, all or nothing.
-
-    A task that is done already keeps its time. Filters such as --status may stand instead of ids. Then all
-    tasks that match are meant, and it asks first.
-    """
-    _set_status(ctx, changes.DONE, ids, where, way=way, output=output)
+    command.__doc__ = (
+        f"{does}Filters such as --status may stand instead of ids. Then all tasks that match are meant, "
+        "and it asks first."
+    )
+    return command
 
 
-def reopen(
-    ctx: typer.Context,
-    ids: options.TaskArguments = None,
-    *,
-    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
-    way: Way,
-    output: Output,
-) -> None:
-    """Mark tasks as to do again, all or nothing.
-
-    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
-    """
-    _set_status(ctx, changes.REOPEN, ids, where, way=way, output=output)
-
-
-def cancel(
-    ctx: typer.Context,
-    ids: options.TaskArguments = None,
-    *,
-    where: Annotated[dict[str, Any], TASKS_TO_CHANGE],
-    way: Way,
-    output: Output,
-) -> None:
-    """Mark tasks as cancelled, all or nothing.
-
-    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
-    """
-    _set_status(ctx, changes.CANCEL, ids, where, way=way, output=output)
+start = _status_command(changes.START, "Mark tasks as in progress, all or nothing.\n\n")
+done = _status_command(
+    changes.DONE, "Mark tasks as done, all or nothing.\n\nA task that is done already keeps its time. "
+)
+reopen = _status_command(changes.REOPEN, "Mark tasks as to do again, all or nothing.\n\n")
+cancel = _status_command(changes.CANCEL, "Mark tasks as cancelled, all or nothing.\n\n")
 
 
 def delete(
@@ -182,17 +152,3 @@ def delete(
     """
     run = invocation(ctx)
     delete_tasks(run, named(run, ids, TASKS_TO_CHANGE, where), Output(output), Way(yes, dry_run))
-
-
-def _set_status(
-    ctx: typer.Context,
-    verb: changes.Verb,
-    ids: list[Any] | None,
-    where: dict[str, Any],
-    *,
-    way: Way,
-    output: Output,
-) -> None:
-    run = invocation(ctx)
-    tasks = named(run, ids, TASKS_TO_CHANGE, where)
-    change_tasks(run, verb, tasks, {"status": verb.status}, output=output, way=way)
