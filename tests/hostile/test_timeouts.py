@@ -289,27 +289,6 @@ def test_short_reads_at_once(database):
 
 
 @SQLITE_ONLY
-def test_changes_that_wait_for_a_lock_hold_up_no_reads(limited_app, database, token):
-    """While as many changes wait as reads may run at once, all reads are answered."""
-    app = limited_app(API_STATEMENT_TIMEOUT="60", LOCK_TIMEOUT="60")
-    with (
-        running(app) as address,
-        httpx.Client(base_url=address, headers=token, timeout=60) as client,
-        ThreadPoolExecutor(3) as pool,
-    ):
-        with (
-            database.engine.connect().execution_options(sqlite_begin="BEGIN IMMEDIATE") as lock,
-            lock.begin(),
-        ):
-            changes = [pool.submit(client.patch, "/users/1", json={"name": name}) for name in "ABC"]
-            while "connections_in_use 3" not in client.get("/metrics").text:
-                assert not any(change.done() for change in changes)
-            # The lock is held until all of these are answered.
-            assert [client.get("/users/1").status_code for _ in range(CLIENTS)] == [200] * CLIENTS
-        assert {change.result().status_code for change in changes} == {200}
-
-
-@SQLITE_ONLY
 def test_a_search_that_nobody_waits_for_ends(limited_app, url, token):
     """The only thread of a server comes back when the client of a search that never ends has left."""
     add_long_texts(url, 400)
