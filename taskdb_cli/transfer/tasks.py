@@ -13,9 +13,9 @@ from taskdb_cli.models.types import text_type, timestamp_type
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, FileFormat, TaskStatus
 from taskdb_cli.services import user as users
+from taskdb_cli.transfer.formats.taskwarrior import to_task
 from taskdb_cli.transfer.problems import InvalidRecord
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
-from taskdb_cli.transfer.taskwarrior import to_task
 
 _owners: Table = User.__table__  # type: ignore[attr-defined]
 STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), key="external_id")

@@ -14,7 +14,8 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.times import parse_iso
 from taskdb_cli.transfer import tasks, users
-from taskdb_cli.transfer.files import CHUNK, LONGEST_RECORD, Source
+from taskdb_cli.transfer.files import Source
+from taskdb_cli.transfer.lines import CHUNK, LONGEST_RECORD
 from taskdb_cli.transfer.problems import Problems
 from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import read_tasks
