@@ -31,7 +31,7 @@ from taskdb_cli.cli.owner import (
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.cli.task_changes import TaskFields
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.vocabulary import Existing
+from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import TASKS, Format, Record
 from taskdb_cli.services.listing.query import TASK_QUERY
 
@@ -191,12 +191,12 @@ def import_(
     file: transfer.FileArgument,
     *,
     user: Annotated[str | None, optional_user("Give all tasks to this user, whatever the file says.")] = None,
-    source: transfer.FromTaskFile = "auto",
+    source: transfer.FromTaskFile = FileFormat.AUTO,
     existing: transfer.IfExisting = Existing.UPDATE,
     dry_run: options.DryRun = False,
     output: transfer.CountsOutput = None,
 ) -> None:
-    """Import tasks from CSV, JSON, NDJSON or Taskwarrior, all or nothing.
+    """Import tasks from CSV, JSON, NDJSON or another program's export, all or nothing.
 
     A task whose user has one of the same external id is updated if it differs.
     """

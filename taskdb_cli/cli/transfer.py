@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,21 +25,21 @@ from taskdb_cli.times import parse_iso
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from taskdb_cli.transfer.problems import Problems
+    from taskdb_cli.transfer.problems import Problem, Problems
     from taskdb_cli.transfer.staging import Batch, Outcome
 
 MOST_PROBLEMS = 10
 """How many kinds of problems an import names."""
 
-_FROM = typer.Option(
-    "--from",
-    metavar="FORMAT",
-    case_sensitive=False,
-    help="The file's format; auto looks at its name and beginning.",
-)
+
+def _from(*formats: str) -> Any:
+    help = f"The file's format: {', '.join(formats)}; auto looks at its name and beginning."
+    return typer.Option("--from", metavar="FORMAT", case_sensitive=False, help=help)
+
+
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
-FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _FROM]
-FromTaskFile = Annotated[Literal["auto", "csv", "json", "ndjson", "taskwarrior"], _FROM]
+FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _from("csv", "json", "ndjson")]
+FromTaskFile = Annotated[FileFormat, _from(*[each for each in FileFormat if each is not FileFormat.AUTO])]
 IfExisting = Annotated[
     Existing,
     typer.Option(
@@ -89,7 +89,7 @@ def import_file(
     `look` is the command that shows the records.
     """
     from taskdb_cli.transfer.files import Source
-    from taskdb_cli.transfer.problems import Problems
+    from taskdb_cli.transfer.problems import MOST_KINDS, Problems
     from taskdb_cli.transfer.staging import Batch
 
     if not dry_run:
@@ -117,9 +117,12 @@ def import_file(
     said = [", ".join(f"{number} {what}" for what, number in counts.items())]
     if outcome.without_external_id:
         said.append(f"{outcome.without_external_id} have no external id: another import creates them again")
-    if source.format is FileFormat.TASKWARRIOR:
-        said.append("skipped id and urgency (Taskwarrior recomputes them)")
+    if source.foreign and source.foreign.remark:
+        said.append(source.foreign.remark)
     run.say(f"{'dry run: ' if dry_run else ''}{'; '.join(said)}")
+    # Other formats note the few kinds of things that they cannot keep, so all of these are told.
+    for note in batch.notes.most_frequent(MOST_KINDS)[0]:
+        run.say(_told(note, name))
     if not dry_run and (outcome.created or outcome.updated):
         run.did(f"imported: {outcome.created} created, {outcome.updated} updated", look=look)
     if output is Format.JSON:
@@ -142,16 +145,18 @@ def _tell(problems: Problems, name: str) -> None:
 
     kinds, more = problems.most_frequent(MOST_PROBLEMS)
     for each in kinds:
-        if each.records == 1:
-            line = f"{name}:{each.place}: {each.reason}"
-        else:
-            like = " like this" if each.varies else ""
-            line = f"{name}: {each.records} records{like}: {each.reason}; first in {each.place}"
-        write_stderr(one_line(line))
+        write_stderr(_told(each, name))
     if more:
         write_stderr(
             one_line(f"{name}: {more} more problems of other kinds (-o json lists the first {MOST_DETAILS})")
         )
+
+
+def _told(problem: Problem, name: str) -> str:
+    if problem.records == 1:
+        return one_line(f"{name}:{problem.place}: {problem.reason}")
+    like = " like this" if problem.varies else ""
+    return one_line(f"{name}: {problem.records} records{like}: {problem.reason}; first in {problem.place}")
 
 
 def print_export(records: Iterable[Record], view: View, output: ExportOutput) -> None:

@@ -71,8 +71,12 @@ class TaskPriority(IntEnum):
 
 
 class FileFormat(StrEnum):
-    """How a file of records is written."""
+    """How a file of records is written; AUTO leaves that to its name and beginning.
 
+    A format of another program has a module of its name in transfer/formats.
+    """
+
+    AUTO = "auto"
     CSV = "csv"
     JSON = "json"
     NDJSON = "ndjson"

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import PurePath
-from typing import IO, Self, TextIO
+from typing import IO, Any, Self, TextIO
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
 from taskdb_cli.transfer.csv_rows import read_rows
+from taskdb_cli.transfer.foreign import ForeignFormat, Sample, load, recognise
 from taskdb_cli.transfer.json_records import read_array, read_objects
 from taskdb_cli.transfer.lines import CHUNK, Found
 
@@ -29,6 +30,8 @@ class Source:
     file: IO[bytes]
     text: TextIO
     format: FileFormat
+    foreign: ForeignFormat | None
+    """The format, if it is one of another program."""
     unit: str
 
     @classmethod
@@ -46,11 +49,13 @@ class Source:
         # Bytes that are not UTF-8 become surrogates. No field accepts them, so the error names the field.
         text = TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="\n")
         format = format or _detect(text, name, beginning)
+        foreign = load(format)
         in_array = format is not FileFormat.CSV and beginning.startswith(b"[")
         if format in _SHAPES and in_array != (format is FileFormat.JSON):
             what = f"not {_SHAPES[format]}" if beginning else "empty"
             raise InvalidInput(f"{name} is {what}", "name another format with --from")
-        return cls(file, text, format, "record" if in_array else "line")
+        unit = "record" if in_array else "line"
+        return cls(file, text, format, foreign, (foreign and foreign.unit) or unit)
 
     def records(self, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
         """Yield every record from the beginning, at constant memory. Stop at a fault of the whole file.
@@ -58,27 +63,27 @@ class Source:
         A header of CSV must have the `required` columns and no other than the `known` ones.
         """
         self.text.seek(0)
+        if self.foreign:
+            return self.foreign.read(self.text)
         if self.format is FileFormat.CSV:
             return read_rows(self.text, known, required)
-        if self.unit == "record":
-            return read_array(self.text)
-        return read_objects(self.text, separator="," if self.format is FileFormat.TASKWARRIOR else "")
+        return read_array(self.text) if self.unit == "record" else read_objects(self.text, separator="")
 
 
 def _detect(text: TextIO, name: str, beginning: bytes) -> FileFormat:
     known = _EXTENSIONS.get(PurePath(name).suffix.lower())
+    if not (beginning or known):
+        raise InvalidInput(f"{name} is empty", "name the format with --from if that is right")
+    first: dict[str, Any] | str = ""
     if known is FileFormat.CSV or not beginning.startswith((b"[", b"{")):
-        if not (beginning or known):
-            raise InvalidInput(f"{name} is empty", "name the format with --from if that is right")
-        return known or FileFormat.CSV
-    if beginning.startswith(b"["):
+        found = known or FileFormat.CSV
+    elif beginning.startswith(b"["):
         found, (_, first) = FileFormat.JSON, next(read_array(text), (0, ""))
     else:
         _, first = next(read_objects(text, separator=","))
         # One object over several lines is read as an array, which refuses it.
         alone = isinstance(first, str) and known is not FileFormat.NDJSON
         found = FileFormat.JSON if alone else FileFormat.NDJSON
-    theirs = {"uuid", "entry", "description"}
-    if isinstance(first, dict) and first.keys() >= theirs and "title" not in first:
-        return FileFormat.TASKWARRIOR
-    return found
+    head = beginning.decode(errors="replace")
+    sample = Sample(PurePath(name).name.lower(), head, first if isinstance(first, dict) else {})
+    return (recognise(sample) if beginning else None) or found

@@ -62,7 +62,10 @@ class Batch:
         self.valid = 0
         self.invalid = 0
         self.problems = problems
+        self.notes = Problems()
+        """What was not kept of which records."""
         self._details: list[dict[str, str]] = []
+        self._number = 0
         self._progress = progress
         self._file = TemporaryFile()  # noqa: SIM115 (closed by __exit__)
 
@@ -74,12 +77,16 @@ class Batch:
             self._file.close()
 
     def read(
-        self, known: Sequence[str], required: Sequence[str], to_row: Callable[[dict[str, Any]], Iterable[Any]]
+        self,
+        known: Sequence[str],
+        required: Sequence[str],
+        to_row: Callable[[dict[str, Any]], Iterable[Any] | None],
     ) -> None:
         """Read the whole file. Report and count the records that are invalid.
 
-        A header of CSV must have the `required` fields and no other than the `known` ones. `to_row` raises
-        ValueError for an invalid record. Raises StorageFailed if there is no room for a row.
+        A header of CSV must have the `required` fields and no other than the `known` ones. `to_row` returns
+        None for a record to leave out, and raises ValueError for an invalid one.
+        Raises StorageFailed if there is no room for a row.
         """
 
         def valid_rows() -> Iterator[Row]:
@@ -87,7 +94,9 @@ class Batch:
                 faults: Sequence[str] = ()
                 try:
                     if isinstance(values, dict):
-                        yield number, *to_row(values)
+                        self._number = number
+                        if (row := to_row(values)) is not None:
+                            yield number, *row
                         continue
                     reason = values
                 except InvalidRecord as exc:
@@ -114,6 +123,10 @@ class Batch:
         if len(self._details) < MOST_DETAILS:
             # A secret is hidden before the text is cut, so that no half of it is left.
             self._details.append({"place": place, "reason": brief(one_line(reason), LONGEST_REASON)})
+
+    def note(self, what: str) -> None:
+        """Note what is not kept of the record that is being read."""
+        self.notes.add(self.place(self._number), what)
 
     def report_all(self, session: Session, query: sa.Select[Any, Any], reason: Callable[[Any], str]) -> int:
         """Report every record that a query finds by its number and a detail. Return how many there are."""
@@ -228,7 +241,9 @@ class Staging:
         first = sa.func.min(number).over(partition_by=(*owner, key))
         ranked = sa.select(number, first.label("first")).select_from(rows).where(key.is_not(None)).subquery()
         query = sa.select(ranked).where(ranked.c.number > ranked.c.first).order_by(ranked.c.number)
-        return batch.report_all(session, query, lambda n: f"{self._key} is that of {batch.place(n)} too")
+        foreign = batch.source.foreign
+        key_name = foreign.their_name(self._key) if foreign else self._key
+        return batch.report_all(session, query, lambda n: f"{key_name} is that of {batch.place(n)} too")
 
     def merge(
         self,

@@ -11,9 +11,8 @@ from taskdb_cli.models.fields import normalize_email
 from taskdb_cli.models.task import Task, TaskCreate
 from taskdb_cli.models.types import text_type, timestamp_type
 from taskdb_cli.models.user import User
-from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, FileFormat, TaskStatus
+from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, TaskStatus
 from taskdb_cli.services import user as users
-from taskdb_cli.transfer.formats.taskwarrior import to_task
 from taskdb_cli.transfer.problems import InvalidRecord
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
 
@@ -24,10 +23,15 @@ STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), k
 def read_tasks(batch: Batch, *, owned: bool) -> None:
     """Read and check the tasks of a file. With `owned` the users that it names are ignored."""
     address = lru_cache(10_000)(normalize_email)
+    foreign = batch.source.foreign
 
-    def to_row(values: dict[str, Any]) -> tuple[Any, ...]:
-        if batch.source.format is FileFormat.TASKWARRIOR:
-            values = to_task(values)
+    def to_row(values: dict[str, Any]) -> tuple[Any, ...] | None:
+        if foreign is None:
+            return own_row(values)
+        task = foreign.to_task(values, batch.note)
+        return own_row(task) if task is not None else None
+
+    def own_row(values: dict[str, Any]) -> tuple[Any, ...]:
         owner = None if owned else values.get("user")
         if isinstance(owner, str):
             try:
@@ -37,7 +41,12 @@ def read_tasks(batch: Batch, *, owned: bool) -> None:
         elif not owned:
             detail = "user is missing: it is the owner's e-mail address; --user names one for all"
             raise InvalidRecord(["user is missing (add --user)"], detail)
-        return (owner, *STAGING.row(values, batch.parse_time))
+        try:
+            return (owner, *STAGING.row(values, batch.parse_time))
+        except InvalidRecord as exc:
+            if foreign is None:
+                raise
+            raise InvalidRecord([foreign.in_their_words(fault) for fault in exc.faults]) from exc
 
     batch.read(STAGING.known, ("title",) if owned else ("user", "title"), to_row)
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlmodel import Session
 
 from taskdb_cli.database import lock_table
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging
@@ -16,7 +17,12 @@ STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"), key="email")
 
 
 def read_users(batch: Batch) -> None:
-    """Read and check the users of a file."""
+    """Read and check the users of a file. Raises InvalidInput for the tasks of another program."""
+    if batch.source.foreign:
+        raise InvalidInput(
+            f"the file holds tasks ({batch.source.format}), not users",
+            "'taskdb task import' reads it; name another format with --from",
+        )
 
     def to_row(values: dict[str, Any]) -> Iterator[Any]:
         active = values.get("is_active")

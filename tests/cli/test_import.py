@@ -135,7 +135,12 @@ def test_a_pipe_that_has_a_name(ann):
         ("t.csv", b"title\nfine\n\xff\n", "line 3", "title is not valid UTF-8"),
         ("t.ndjson", '{"title":"fine"}\n{\n', "line 2", "is not valid JSON: "),
         ("t.json", '[{"title":"fine"},', "record 2", "is cut off: the file ends before the array does"),
-        ("t", '{"uuid":"a","description":"","status":"pending","entry":""}', "line 1", "title is missing"),
+        (
+            "t",
+            '{"uuid":"a","description":"","status":"pending","entry":""}',
+            "line 1",
+            "description is missing",
+        ),
     ],
 )
 def test_a_bad_record_is_named_with_its_place(ann, name, content, place, reason):

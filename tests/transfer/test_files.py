@@ -28,7 +28,7 @@ STATUSES = "status must be one of todo, in_progress, done, cancelled"
 COLUMNS = "line 1: must name the columns, with commas"
 KNOWN = f"is not a known field (these are: {', '.join(TASK_FIELDS)})"
 PRIORITIES = "priority must be one of low, medium, high, urgent"
-CSV, JSON, NDJSON, TASKWARRIOR = FileFormat
+CSV, JSON, NDJSON, TASKWARRIOR = (FileFormat(name) for name in ("csv", "json", "ndjson", "taskwarrior"))
 
 
 def parse_time(text, end_of_day):
@@ -131,7 +131,7 @@ def read(content, format=None, *, kind=read_tasks, **options):
             '[{"description":"a","status":"pending","due":"20261301T000000Z"}]',
             "record 1: due is not a time such as 20180914T103257Z",
         ),
-        (TASKWARRIOR, '{"status":"pending"}', "line 1: title is missing"),
+        (TASKWARRIOR, '{"status":"pending"}', "line 1: description is missing"),
     ],
 )  # fmt: skip
 def test_a_bad_record(format, content, problem):
@@ -252,6 +252,12 @@ def test_taskwarrior_long_description(text, title):
     rows, _ = read(json.dumps([{"description": text, "status": "pending", "project": "p"}]), TASKWARRIOR)
     assert rows[0]["title"] == title
     assert rows[0]["description"] == ("project: p" if title == text else f"{text}\n\nproject: p")
+
+
+def test_users_are_not_in_another_programs_tasks():
+    """Tasks of another program are refused as a whole where users are wanted."""
+    with pytest.raises(InvalidInput, match="taskwarrior"):
+        read('{"uuid":"u","entry":"20260101T000000Z","description":"a"}', kind=read_users)
 
 
 def test_user_flags():

@@ -1,17 +1,26 @@
-"""Tasks of Taskwarrior. An attribute without a field here becomes text in the description."""
+"""Tasks of Taskwarrior: an array, or one task a line, as `task export` prints them."""
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
-from taskdb_cli.models.fields import TITLE_LENGTH
 from taskdb_cli.models.vocabulary import TaskStatus
+from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, words
+from taskdb_cli.transfer.json_records import read_array, read_objects
+from taskdb_cli.transfer.lines import Found
 
-# Taskwarrior computes these whenever it shows a task.
-_COMPUTED = ("id", "urgency")
+_FIELDS = {
+    "uuid": "external_id",
+    "description": "title",
+    "status": "status",
+    "priority": "priority",
+    "due": "due_at",
+    "end": "completed_at",
+    "entry": "created_at",
+    "modified": "updated_at",
+}
 _STATUSES = {
     "pending": TaskStatus.TODO,
     "waiting": TaskStatus.TODO,
@@ -23,51 +32,47 @@ _PRIORITIES = {"H": "high", "M": "medium", "L": "low"}
 _DATE = re.compile(r"\d{8}T\d{6}Z")
 
 
-def to_task(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a task. A field that Taskwarrior left out is None.
-
-    Raises ValueError for an unknown status or an invalid date.
-    """
-    rest = {
-        name: value for name, value in values.items() if name not in _COMPUTED and value not in (None, "", [])
-    }
-    text = rest.pop("description", None)
-    title = _title(text) if isinstance(text, str) else text
-    status = _status(rest)
-    task = {
-        "external_id": rest.pop("uuid", None),
-        "title": title,
-        "status": status.value,
-        "priority": _priority(rest),
-        "due_at": _take_date(rest, "due"),
-        "completed_at": _take_date(rest, "end") if status is TaskStatus.DONE else None,
-        "created_at": _take_date(rest, "entry"),
-        "updated_at": _take_date(rest, "modified"),
-    }
-    task["description"] = _description(text if title != text else None, rest)
-    return task
+def _read(text: TextIO) -> Iterator[Found]:
+    beginning = text.read(1)
+    while beginning.isspace():
+        beginning = text.read(1)
+    text.seek(0)
+    return read_array(text) if beginning == "[" else read_objects(text, separator=",")
 
 
-def _status(rest: dict[str, Any]) -> TaskStatus:
-    word = rest.pop("status", None)
+def _adapt(task: dict[str, Any], rest: dict[str, Any], _: Note) -> Mapping[str, Any]:
+    status = _take_status(task, rest)
+    if status is not TaskStatus.DONE and task["completed_at"] is not None:
+        rest["end"], task["completed_at"] = task["completed_at"], None
+    for ours in ("due_at", "completed_at", "created_at", "updated_at"):
+        if task[ours] is not None:
+            task[ours] = _required_date(task[ours], FORMAT.their_name(ours))
+    priority = task["priority"]
+    task["priority"] = _PRIORITIES.get(priority, "medium") if isinstance(priority, str) else "medium"
+    if priority not in (None, *_PRIORITIES):
+        # One that the user defined.
+        rest["priority"] = priority
+    notes = rest.pop("annotations", [])
+    task["description"] = "\n".join(map(_in_words, notes if isinstance(notes, list) else [notes]))
+    names = sorted(rest, key=lambda name: (name not in ("project", "tags"), name))
+    return {name: _in_words(rest[name]) for name in names}
+
+
+def _take_status(task: dict[str, Any], rest: dict[str, Any]) -> TaskStatus:
+    word = task["status"]
     if not isinstance(word, str) or word not in _STATUSES:
         raise ValueError(f"status must be one of {', '.join(_STATUSES)}, not {word!r}")
     if word in ("waiting", "recurring"):
         rest["status"] = word
     status = _STATUSES[word]
-    return TaskStatus.IN_PROGRESS if status is TaskStatus.TODO and "start" in rest else status
+    if status is TaskStatus.TODO and "start" in rest:
+        status = TaskStatus.IN_PROGRESS
+    task["status"] = status.value
+    return status
 
 
-def _priority(rest: dict[str, Any]) -> str:
-    # A priority that the user defined stays in `rest` and becomes text.
-    theirs = rest.get("priority")
-    return _PRIORITIES[rest.pop("priority")] if theirs in ("H", "M", "L") else "medium"
-
-
-def _take_date(rest: dict[str, Any], name: str) -> str | None:
-    if name not in rest:
-        return None
-    if moment := _date(rest.pop(name)):
+def _required_date(value: object, name: str) -> str:
+    if moment := _date(value):
         return moment.isoformat()
     raise ValueError(f"{name} is not a time such as 20180914T103257Z")
 
@@ -79,30 +84,25 @@ def _date(value: object) -> datetime | None:
     return None
 
 
-def _title(text: str) -> str:
-    if len(text) <= TITLE_LENGTH and not re.search(r"[\t\n\r]", text):
-        return text
-    line = next((line for line in re.split(r"[\n\r]+", text.replace("\t", " ")) if line.strip(" ")), "")
-    return line[: TITLE_LENGTH - 1] + "…"
-
-
-def _description(whole: str | None, rest: dict[str, Any]) -> str | None:
-    notes = rest.pop("annotations", [])
-    notes = notes if isinstance(notes, list) else [notes]
-    names = sorted(rest, key=lambda name: (name not in ("project", "tags"), name))
-    parts = [
-        whole,
-        "\n".join(map(_words, notes)),
-        "\n".join(f"{name}: {_words(rest[name])}" for name in names),
-    ]
-    return "\n\n".join(part for part in parts if part) or None
-
-
-def _words(value: object) -> str:
+def _in_words(value: object) -> str:
     if moment := _date(value):
         return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(value, list):
-        return ", ".join(map(_words, value))
+        return ", ".join(map(_in_words, value))
     if isinstance(value, dict) and value.keys() == {"entry", "description"}:
-        return f"{_words(value['entry'])}: {_words(value['description'])}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return f"{_in_words(value['entry'])}: {_in_words(value['description'])}"
+    return words(value)
+
+
+def _recognises(sample: Sample) -> bool:
+    return sample.first.keys() >= {"uuid", "entry", "description"} and "title" not in sample.first
+
+
+FORMAT = ForeignFormat(
+    fields=_FIELDS,
+    read=_read,
+    adapt=_adapt,
+    recognises=_recognises,
+    left_out=("id", "urgency"),
+    remark="skipped id and urgency (Taskwarrior recomputes them)",
+)

@@ -1,0 +1,139 @@
+"""How tasks of other programs become ours. Each program has a module with one table in `formats`."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TextIO
+
+from taskdb_cli.models.fields import DESCRIPTION_LENGTH, EXTERNAL_ID_LENGTH, TITLE_LENGTH
+from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
+from taskdb_cli.transfer.lines import Found
+
+OWN = (FileFormat.AUTO, FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON)
+
+Note = Callable[[str], None]
+"""Says what is not kept of the record that is being read, such as "attachments were not kept"."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What tells the format of a file: its name in small letters, its first characters, its first record."""
+
+    name: str
+    head: str
+    first: Mapping[str, Any]
+    """The first object of a JSON array or of JSON lines; else it is empty."""
+
+
+@dataclass(frozen=True)
+class ForeignFormat:
+    """The tasks that another program exports. A module of `formats` has one, named FORMAT.
+
+    `fields` maps their fields to ours, whose values `adapt` turns into ours. It takes out of the other
+    fields what it uses, notes what cannot be kept, and returns the rest, which becomes text of the
+    description, or None if the record is not a task. It raises ValueError for an invalid value.
+    """
+
+    fields: Mapping[str, str]
+    read: Callable[[TextIO], Iterator[Found]]
+    """Yields the records of a file as the program wrote them, at constant memory."""
+    adapt: Callable[[dict[str, Any], dict[str, Any], Note], Mapping[str, Any] | None]
+    """Is called with the task, the other fields, and what notes a loss."""
+    recognises: Callable[[Sample], bool]
+    """Whether a file is one of this format. It must never be true of another's file."""
+    left_out: tuple[str, ...] = ()
+    """Fields that say nothing, because the program computes them."""
+    prefix: str = ""
+    """What an external id begins with, so that the ids of two programs differ."""
+    unit: str = ""
+    """What the place of a record is called: by default the record of a JSON array, or the line."""
+    remark: str = ""
+    """What the summary of an import says."""
+
+    def to_task(self, values: Mapping[str, Any], note: Note) -> dict[str, Any] | None:
+        """Return our fields of a record, or None if it is not a task. What has no field becomes text.
+
+        A field that is empty there is None. Raises ValueError for an invalid value.
+        """
+        rest = {
+            name: value
+            for name, value in values.items()
+            if name not in self.left_out and value not in (None, "", [])
+        }
+        task = dict.fromkeys(self.fields.values()) | {
+            ours: rest.pop(theirs) for theirs, ours in self.fields.items() if theirs in rest
+        }
+        others = self.adapt(task, rest, note)
+        if others is None:
+            return None
+        whole = task["title"]
+        task["title"] = _title(whole) if isinstance(whole, str) else whole
+        parts = [
+            whole if whole != task["title"] else None,
+            task.get("description"),
+            "\n".join(f"{name}: {words(value)}" for name, value in others.items()),
+        ]
+        text = "\n\n".join(part for part in parts if part)
+        if len(text) > DESCRIPTION_LENGTH:
+            note(f"the text is longer than {DESCRIPTION_LENGTH} characters, and its end was not kept")
+            text = text[: DESCRIPTION_LENGTH - 1] + "…"
+        task["description"] = text or None
+        if task.get("external_id") is not None:
+            task["external_id"] = self._external_id(task["external_id"])
+        return task
+
+    def _external_id(self, own: object) -> object:
+        if not self.prefix:
+            return own
+        whole = f"{self.prefix}{own}"
+        return whole if len(whole) <= EXTERNAL_ID_LENGTH else f"{self.prefix}{digest(whole)}"
+
+    def their_name(self, field: str) -> str:
+        """Return what the program calls one of our fields, or our name if it has none."""
+        return next((theirs for theirs, ours in self.fields.items() if ours == field), field)
+
+    def in_their_words(self, fault: str) -> str:
+        """Return a fault of one of our fields, whose name comes first, with the program's name for it."""
+        field = re.match(r"\w*", fault)
+        assert field is not None
+        return self.their_name(field[0]) + fault[field.end() :]
+
+
+def load(format: FileFormat | None) -> ForeignFormat | None:
+    """Return a format of another program, or None if it is one of ours."""
+    if format is None or format in OWN:
+        return None
+    found: ForeignFormat = import_module(f"taskdb_cli.transfer.formats.{format}").FORMAT
+    return found
+
+
+def recognise(sample: Sample) -> FileFormat | None:
+    """Return the format of another program that a file has. A record with our fields only is ours."""
+    if sample.first and sample.first.keys() <= {*TASK_FIELDS}:
+        return None
+    for format in FileFormat:
+        if (foreign := load(format)) and foreign.recognises(sample):
+            return format
+    return None
+
+
+def words(value: object) -> str:
+    """Return any value of JSON as text for a person."""
+    if isinstance(value, list):
+        return ", ".join(map(words, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def digest(text: str) -> str:
+    """Return 32 characters that stand for a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _title(text: str) -> str:
+    if len(text) <= TITLE_LENGTH and not re.search(r"[\t\n\r]", text):
+        return text
+    line = next((line for line in re.split(r"[\n\r]+", text.replace("\t", " ")) if line.strip(" ")), "")
+    return line[: TITLE_LENGTH - 1] + "…"
