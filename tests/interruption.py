@@ -6,12 +6,11 @@ something, before it and after it. The same run comes by the same places again.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.forked import run_forked
 
 _PROGRAM = """
 import os, sys
@@ -79,16 +78,7 @@ class Places:
 
     def stop(self, place: int, number: int = signal.SIGKILL) -> Stopped:
         """Run the command, and send it a signal at a place, which counts from 1."""
-        done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, str(place), str(int(number)), str(self._told), *self._arguments],
-            errors="replace",
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        for noise in ("Traceback", "Timeout (", "Exception ignored"):
-            assert noise not in done.stderr, (place, done.stderr)
+        done = run_forked(place, int(number), self._told, *self._arguments, code=_PROGRAM)
         return Stopped(done.returncode, done.stdout, done.stderr)
 
     def spread(self, number: int) -> list[int]:

@@ -21,6 +21,7 @@ from tests.backups import archives, break_call, is_directory, leftovers
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, hashes
 from tests.disks import small_disk
+from tests.forked import run_forked
 from tests.interruption import Places
 from tests.processes import WITHOUT_PRIVILEGE, command, limited, run_process
 from tests.proxy import Proxy
@@ -166,7 +167,7 @@ def test_a_run_that_is_terminated(filled, url, held, shelf, tmp_path, name):  # 
 def test_a_backup_that_does_not_fit(filled, shelf, size):
     """Out of room anywhere: 1 and one line that says so, and nothing but the older archive is there."""
     before = archives(shelf)
-    failed = run_process("backup", first=limited(size))
+    failed = run_forked("backup", first=limited(size))
     assert failed.returncode == 1
     assert failed.stderr.count("\n") == 1
     assert str(shelf) in failed.stderr
@@ -403,8 +404,8 @@ def test_a_stdout_that_is_full_or_closed(filled):
     """A stream that takes nothing: 1, and one line."""
     with Path("/dev/full").open("w") as full:
         done = [
-            run_process("backup", "--file", "-", stdout=full),
-            run_process("backup", "--file", "-", first="os.close(1)"),
+            run_forked("backup", "--file", "-", stdout=full),
+            run_forked("backup", "--file", "-", first="os.close(1)"),
         ]
     for failed in done:
         assert failed.returncode == 1, failed

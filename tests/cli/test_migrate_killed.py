@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from taskdb_cli.database.schema import revisions
 from tests.conftest import SERVERS, connect
 from tests.database.test_interrupts import wait_until
+from tests.forked import run_forked
 from tests.processes import command
 from tests.schemas import execute, insert_rows
 
@@ -56,10 +56,7 @@ def engine(request):
 
 def run_killed(last: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run taskdb until it is killed at that statement, or to its end."""
-    words = [sys.executable, "-c", KILLED, str(last), *arguments]
-    return subprocess.run(
-        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
-    )
+    return run_forked(last, *arguments, code=KILLED)
 
 
 @pytest.mark.soak

@@ -5,9 +5,11 @@ The databases are so large that what is read does not fit into the buffers betwe
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ from tests.backups import archives, leftovers
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, hashes
 from tests.disks import small_disk
+from tests.forked import run_forked
 from tests.interruption import Places
-from tests.processes import command, limited, run_process
+from tests.processes import command, limited
 from tests.schemas import execute
 from tests.sessions import settle
 
@@ -57,12 +60,19 @@ def text(url: URL) -> str:
 
 def into_closed_pipe(*arguments: object, after: int = 10) -> subprocess.CompletedProcess[str]:
     """Run taskdb for a reader that takes some bytes and goes away."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": PIPE}
-    with subprocess.Popen(command(*arguments), **pipes) as process:
-        process.stdout.read(after)
-        process.stdout.close()
-        err = process.stderr.read().decode()
-    return subprocess.CompletedProcess(process.args, process.returncode, "", err)
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE)
+
+    def read() -> None:
+        with open(reading, "rb") as file:  # noqa: PTH123
+            file.read(after)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with open(writing, "wb") as file:  # noqa: PTH123
+        done = run_forked(*arguments, stdout=file)
+    reader.join()
+    return done
 
 
 def require_one_line(done: subprocess.CompletedProcess[str], code: int, url: URL) -> None:
@@ -86,10 +96,10 @@ def require_unlocked(url: URL) -> None:
 def test_a_backup(large, shelf, taskdb, tmp_path):
     """A full disk, a full stream or a reader that goes away: 1, and the next backup works at once."""
     file, before = tmp_path / "one.taskdb.zip", archives(shelf)
-    require_one_line(run_process("backup", first=FULL), 1, large)
-    require_one_line(run_process("backup", "--file", file, first=FULL), 1, large)
+    require_one_line(run_forked("backup", first=FULL), 1, large)
+    require_one_line(run_forked("backup", "--file", file, first=FULL), 1, large)
     with Path("/dev/full").open("w") as full:
-        require_one_line(run_process("backup", "--file", "-", stdout=full), 1, large)
+        require_one_line(run_forked("backup", "--file", "-", stdout=full), 1, large)
     require_one_line(into_closed_pipe("backup", "--file", "-"), 1, large)
     assert archives(shelf) == before
     assert leftovers(shelf) == leftovers(tmp_path) == []
@@ -110,11 +120,11 @@ def test_a_safety_backup(large, shelf, taskdb, tmp_path):
             ("restore", archive, *replace, disk.outside),
             ("--database-url", origin, "copy", "--to", text(large), *replace, disk.outside),
         ):
-            require_one_line(run_process(*words), 1, large)
+            require_one_line(run_forked(*words), 1, large)
             require_unlocked(large)
             assert archives(disk.outside) == {}
             assert leftovers(disk.outside) == []
-    require_one_line(run_process("migrate", "down", "--yes", first=FULL), 1, large)
+    require_one_line(run_forked("migrate", "down", "--yes", first=FULL), 1, large)
     require_unlocked(large)
     assert list(archives(shelf)) == [archive.name]
     assert leftovers(shelf) == []
@@ -134,7 +144,7 @@ def test_a_load_or_a_drill(large, shelf, tmp_path, monkeypatch):
         (("backup", "verify", "latest", "--drill"), 1),
         (("backup", "--drill"), 8),
     ):
-        require_one_line(run_process(*words, first=room), code, large)
+        require_one_line(run_forked(*words, first=room), code, large)
         assert not target.exists()
         assert leftovers(tmp_path) == list(scratch.iterdir()) == []
     require_unlocked(large)
@@ -158,7 +168,7 @@ def test_a_list_that_nobody_reads(large):
         settle(large)
     with Path("/dev/full").open("w") as full:
         for words, code in ((LISTS[0], 1), (("stats",), 1), (("health",), 3), (("backup", "list"), 1)):
-            require_one_line(run_process(*words, stdout=full), code, large)
+            require_one_line(run_forked(*words, stdout=full), code, large)
 
 
 def spread(whole: int) -> list[int]:
@@ -190,10 +200,10 @@ def test_a_backup_that_is_cut_off_sooner_or_later(shelf, tmp_path, require_stopp
         require_stopped(into_closed_pipe("backup", "--file", "-", after=taken), 1)
     for number, room in enumerate(spread(size)):
         if number % 2 == 0:
-            require_stopped(run_process("backup", first=limited(room)), 1)
+            require_stopped(run_forked("backup", first=limited(room)), 1)
             continue
         with small_disk(tmp_path / f"disk{number}", room) as disk:
-            require_stopped(run_process("backup", "--dir", disk.outside), 1)
+            require_stopped(run_forked("backup", "--dir", disk.outside), 1)
             assert archives(disk.outside) == {}
             assert leftovers(disk.outside) == []
 

@@ -5,7 +5,6 @@ TASKDB_SOAK=1 makes them work for minutes (`.ci/soak`).
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.user import UserCreate
 from taskdb_cli.services import task, user
 from tests.conftest import NOW, SERVERS, connect
-from tests.processes import run_process
+from tests.forked import context, run_forked
 from tests.samples import add_task, add_user, task_records, user_records
 from tests.sessions import until_waiting
 from tests.workload import HOT, USERS, Tally, Writer, address, total, work_in_process
@@ -122,7 +121,7 @@ def test_threads(shared, operations):
 def test_processes(shared, operations):
     """Several processes leave behind exactly what they were told, and none finds the database locked."""
     url = shared.url.render_as_string(hide_password=False)
-    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as processes:
+    with ProcessPoolExecutor(PROCESSES, mp_context=context()) as processes:
         jobs = [processes.submit(work_in_process, url, number, operations) for number in range(PROCESSES)]
         done = total(job.result() for job in jobs)
     assert done.created
@@ -180,7 +179,7 @@ def test_commands_of_one_version(taskdb, database):
     add_user(database)
     id = add_task(database)
     done = together(
-        *(partial(run_process, "task", "update", id, "--title", title, "--if-version", 1) for title in "AB")
+        *(partial(run_forked, "task", "update", id, "--title", title, "--if-version", 1) for title in "AB")
     )
     won, lost = sorted(done, key=lambda process: process.returncode)
     assert (won.returncode, lost.returncode) == (0, 4), won.stderr + lost.stderr

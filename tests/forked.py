@@ -1,0 +1,166 @@
+"""Commands in processes that have imported everything already, which takes longer than most commands run.
+
+They are forked from a process that did nothing else, by the fork server of the standard library. `processes`
+is for what only the start of a process decides: privileges, a terminal, what Python itself reads of the
+environment. With TASKDB_SOAK=1 every process starts anew.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import multiprocessing
+import os
+import pkgutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import IO
+
+import taskdb_cli
+from tests.watchdog import LIMIT
+
+RUN = "from taskdb_cli.__main__ import main; main()"
+"""Python that becomes the command line."""
+
+SOAK = os.environ.get("TASKDB_SOAK") == "1"
+
+_LIBRARIES = (
+    "alembic.command",
+    "email_validator",
+    "psycopg",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+)
+_ENVIRONMENT = dict(os.environ)
+_context = multiprocessing.get_context("forkserver")
+_lock = threading.Lock()
+
+
+class _Descriptor(int):
+    """A file descriptor, of which a process gets a copy."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _copied, (DupFd(int(self)),)
+
+
+def _copied(descriptor: object) -> int:
+    return descriptor.detach()
+
+
+def run_forked(
+    *arguments: object, code: str = RUN, first: str = "", **streams: IO
+) -> subprocess.CompletedProcess[str]:
+    """Run taskdb, or other Python, to its end with nothing on stdin, and return what it left behind.
+
+    `first` is Python that runs before the process looks at its standard streams.
+    """
+    words, texts = list(map(str, arguments)), dict.fromkeys(("stdout", "stderr"), "")
+    start = _start_anew if SOAK else _start_forked
+    # No files: a process that may write none of that size may still write to a pipe.
+    pipes = {name: os.pipe() for name in texts if name not in streams}
+    ends = {name: writing for name, (_, writing) in pipes.items()}
+    ends |= {name: file.fileno() for name, file in streams.items()}
+    with Path(os.devnull).open() as nothing, ThreadPoolExecutor() as readers:
+        status = start(first, code, words, [nothing.fileno(), ends["stdout"], ends["stderr"]])
+        for _, writing in pipes.values():
+            os.close(writing)
+        texts |= dict(zip(pipes, readers.map(_read, (reading for reading, _ in pipes.values())), strict=True))
+        done = subprocess.CompletedProcess(arguments, status(), **texts)
+    for noise in ("Traceback", "Timeout (", "Exception ignored"):
+        assert noise not in done.stderr, done.stderr
+    return done
+
+
+def _read(descriptor: int) -> str:
+    with open(descriptor, errors="replace") as file:
+        return file.read()
+
+
+def _start_anew(first: str, code: str, words: list[str], streams: list[int]) -> Callable[[], int]:
+    become = f"os.execv(sys.executable, [sys.executable, '-c', {code!r}, *sys.argv[1:]])"
+    command = [sys.executable, "-c", f"import os, sys\n{first}\n{become}", *words]
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr).wait
+
+
+def _start_forked(first: str, code: str, words: list[str], streams: list[int]) -> Callable[[], int]:
+    # The first call exchanges the environment for a moment.
+    processes = context()
+    given = (first, code, ["-c", *words], dict(os.environ), Path.cwd(), list(map(_Descriptor, streams)))
+    process = processes.Process(target=_become, args=given)
+    process.start()
+
+    def wait() -> int:
+        process.join()
+        return process.exitcode
+
+    return wait
+
+
+def context() -> BaseContext:
+    """Return what makes processes for the library's pools; the first call starts the process to fork from."""
+    if SOAK:
+        return multiprocessing.get_context("spawn")
+    with _lock:
+        _start_server()
+    return _context
+
+
+@cache
+def _start_server() -> None:
+    # It gets the environment of the tests themselves.
+    _context.set_forkserver_preload(["__main__", __name__])
+    now = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(_ENVIRONMENT, PYTHONPATH=os.pathsep.join(sys.path), TESTS_FORKED="1")
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(now)
+
+
+def _become(  # noqa: PLR0917 (the fork server passes them)
+    first: str, code: str, words: list[str], environment: dict[str, str], place: Path, streams: list[int]
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.chdir(place)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.argv[:] = words
+    exec(first, {"os": os})
+    for number, (name, mode, errors) in enumerate(
+        (("stdin", "r", "strict"), ("stdout", "w", "strict"), ("stderr", "w", "backslashreplace"))
+    ):
+        try:
+            stream = open(number, mode, errors=errors, closefd=False)  # noqa: SIM115
+        except OSError:
+            # As Python does where a stream is closed.
+            stream = None
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    if sys.stderr:
+        faulthandler.dump_traceback_later(LIMIT, exit=True)
+    exec(code, {"__name__": "__main__"})
+    os._exit(0)
+
+
+if "TESTS_FORKED" in os.environ:
+    # The server, which the watchdog may have taken for a command.
+    faulthandler.cancel_dump_traceback_later()
+    modules = [module.name for module in pkgutil.walk_packages(taskdb_cli.__path__, "taskdb_cli.")]
+    for name in (*modules, *_LIBRARIES):
+        if not name.startswith("taskdb_cli.api."):
+            importlib.import_module(name)
