@@ -47,7 +47,7 @@ class Source:
             raise InvalidInput(f"{name} is not UTF-8 text", "save it as UTF-8")
         beginning = head.removeprefix(codecs.BOM_UTF8).lstrip()
         # Bytes that are not UTF-8 become surrogates. No field accepts them, so the error names the field.
-        text = TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="\n")
+        text = TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
         format = format or _detect(text, name, beginning)
         foreign = load(format)
         in_array = format is not FileFormat.CSV and beginning.startswith(b"[")

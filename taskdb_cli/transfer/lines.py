@@ -17,3 +17,24 @@ Found = tuple[int, dict[str, Any] | str]
 def read_lines(text: TextIO) -> Iterator[str]:
     """Yield the lines of a text. One that is longer than a record may be comes in parts."""
     return iter(partial(text.readline, LONGEST_RECORD), "")
+
+
+def unread(place: str) -> str:
+    """Return what is said of a file when reading stops before its end; `place` is where, such as `line 7`."""
+    return f"the rest of the file, from {place} on, was not read"
+
+
+def undecodable(line: str, number: int, encoding: str) -> str:
+    """Return which byte of a line is not of the encoding of the file, or '' if all are.
+
+    Such bytes are lone surrogates, as the error handler `surrogateescape` and `taskdb` write them.
+    """
+    try:
+        line.encode()
+    except UnicodeEncodeError as exc:
+        encoding = encoding.removesuffix("-sig")
+        likely = encoding == "utf-8"
+        hint = " (if a program of Windows wrote the file, add --encoding windows-1252)" if likely else ""
+        byte = f"byte 0x{ord(line[exc.start]) & 0xFF:02X} at character {exc.start + 1} of line {number}"
+        return f"{byte} is not {encoding.upper() if likely else encoding}{hint}"
+    return ""

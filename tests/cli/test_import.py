@@ -132,7 +132,7 @@ def test_a_pipe_that_has_a_name(ann):
 @pytest.mark.parametrize(
     ("name", "content", "place", "reason"),
     [
-        ("t.csv", b"title\nfine\n\xff\n", "line 3", "title is not valid UTF-8"),
+        ("t.csv", b"title\nfine\n\xff\n", "line 3", "byte 0xFF at character 1 of line 3 is not UTF-8"),
         ("t.ndjson", '{"title":"fine"}\n{\n', "line 2", "is not valid JSON: "),
         ("t.json", '[{"title":"fine"},', "record 2", "is cut off: the file ends before the array does"),
         (
