@@ -19,13 +19,15 @@ from taskdb_cli.system.clock import (
     require_zone,
     wall_clock,
 )
-from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.escaping import brief, described
 from taskdb_cli.text.phrases import MONTHS, WEEKDAYS, likely_phrases
 
 ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, 'tomorrow 17:00', friday, 'dec 24', 'in 2 weeks', eom"
 """Examples of the forms, for messages and help."""
 
 EXPIRIES = "try 90d, 2w, 12h, 2027-12-01 or 2027-12-01T17:00:00Z"
+
+_WRITTEN_EXAMPLES = "2026-12-01T17:00:00Z, 2026-12-01 17:00 or 2026-12-01"
 
 _OFFSET = re.compile(r"([+-]\d{1,6})([hdw])")
 _ISO = re.compile(
@@ -98,6 +100,36 @@ def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> dat
         raise ValueError("is not a real point in time between the years 1 and 9999") from None
 
 
+def parse_written(value: object, *, end_of_day: bool) -> datetime:
+    """Return the point in time that another program wrote into a file: ISO 8601 of any form, in UTC.
+
+    What names no zone is in the local one. A fraction is cut to microseconds. 24:00 is the end of a day.
+    Raises ValueError, naming the value, for anything else.
+    """
+    text = value if isinstance(value, str) else ""
+    try:
+        # Most files have the extended form, which is read faster.
+        return parse_iso(text, end_of_day=end_of_day)
+    except ValueError:
+        found = _WRITTEN.fullmatch(" ".join(text.split()).lower())
+    if found is None:
+        number = type(value) in (int, float) or re.fullmatch(r"[+-]?\d+([.,]\d+)?", text.strip())
+        why = " (a number names no unit and no zone)" if number else ""
+        raise ValueError(f"is not an ISO 8601 time such as {_WRITTEN_EXAMPLES}: {described(value)}{why}")
+    try:
+        day, clock = _iso_day(found), LAST_SECOND if end_of_day else time.min
+        if found["time"]:
+            clock = time.fromisoformat(found["time"])
+        elif found["next_day"]:
+            day, clock = day + timedelta(days=1), time.min
+        zone = found["zone"] or ""
+        zone = "Z" if zone.endswith(("utc", "gmt")) else zone.upper()
+        return datetime.fromisoformat(f"{day}T{clock}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        real = "a real point in time between the years 1 and 9999"
+        raise ValueError(f"is not {real}: {described(value)}") from None
+
+
 def _offset(text: str, now: datetime) -> datetime | None:
     match = _OFFSET.fullmatch(text)
     if match is None:
@@ -143,7 +175,7 @@ def _clock_of(found: re.Match[str]) -> time | None:
     return time(hour, int(found["minute"] or 0), int(found["second"] or 0))
 
 
-def _iso_day(found: re.Match[str], _: _Context) -> date:
+def _iso_day(found: re.Match[str]) -> date:
     text = found["date"].upper()
     if not found["ordinal"]:
         return date.fromisoformat(text)
@@ -155,7 +187,7 @@ def _iso_day(found: re.Match[str], _: _Context) -> date:
 
 
 def _iso_moment(found: re.Match[str], context: _Context) -> _Meaning:
-    day, clock = _iso_day(found, context), time.fromisoformat(found["time"])
+    day, clock = _iso_day(found), time.fromisoformat(found["time"])
     if found["zone"] is None:
         return at_clock(day, clock)
     return datetime.fromisoformat(f"{day}T{clock}{found['zone'].upper()}")
@@ -241,6 +273,11 @@ _CLOCK = (
 _DATE = r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|\d{4}-w\d\d-\d|\d{4}w\d{3}|(?P<ordinal>\d{4}-?\d{3}))"
 _HOURS = r"(?:[01]\d|2[0-3])"
 _TIME = rf"(?P<time>{_HOURS}(?::[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?|[0-5]\d(?:[0-5]\d(?:[.,]\d+)?)?))"
+_WRITTEN = re.compile(
+    rf"{_DATE}(?:[t ](?:{_TIME}|(?P<next_day>24:?00(?::?00(?:[.,]0+)?)?))"
+    rf"(?: ?(?P<zone>z|utc|gmt|\+00:?00 utc|[+-]{_HOURS}(?::?[0-5]\d(?::?[0-5]\d)?)?))?)?",
+    re.ASCII,
+)
 _UNIT = "(?P<unit>min(?:ute)?s?|h(?:ours?)?|d(?:ays?)?|w(?:eeks?)?|mo(?:nths?)?|y(?:ears?)?)"
 _AMOUNT = rf"(?:(?P<count>\d{{1,9}}) ?|an? ){_UNIT}"
 _ORDINAL = r"(?:(?<=(?<!1)1)st|(?<=(?<!1)2)nd|(?<=(?<!1)3)rd|(?:(?<=[04-9])|(?<=1[1-3]))th)"
@@ -249,7 +286,7 @@ _WEEKDAY, _MONTH = _names("weekday", WEEKDAYS, "tues|thurs?"), _names("month", M
 _PHRASES: tuple[tuple[str, Callable[[re.Match[str], _Context], _Meaning]], ...] = (
     ("now", lambda _, context: context.now),
     (rf"{_DATE}[t ]{_TIME}(?P<zone>z|[+-]{_HOURS}(?::?[0-5]\d)?)?", _iso_moment),
-    (_DATE, _iso_day),
+    (_DATE, lambda found, _: _iso_day(found)),
     ("today|tomorrow|yesterday", lambda found, context: context.today + timedelta(_NEAR_DAYS[found[1]])),
     (f"(?:(?P<which>next|last) )?{_WEEKDAY}", _weekday),
     (f"{_NUMBER} {_MONTH}{_YEAR}", _calendar_day),

@@ -21,7 +21,7 @@ from taskdb_cli.api.problems import problem_response
 from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.database import Database
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.fields import reasons
+from taskdb_cli.text.faults import reasons
 
 
 def create_app(database: Database) -> FastAPI:

@@ -11,12 +11,12 @@ from pydantic_core import to_json
 from taskdb_cli.api.middleware import REPEATABLE
 from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.fields import reasons
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services.listing import cursor
 from taskdb_cli.services.listing.cursor import ListRequest
 from taskdb_cli.services.listing.pages import Page, Record
 from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY, Filter, ListQuery, Parameter
+from taskdb_cli.text.faults import reasons
 from taskdb_cli.times import parse_exact
 
 MOST_ROWS = 1000

@@ -13,10 +13,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from taskdb_cli.backup.atomic import storage, write_atomically
-from taskdb_cli.backup.layout import Moment, reason
+from taskdb_cli.backup.layout import Moment
 from taskdb_cli.errors import StorageFailed
 from taskdb_cli.system.paths import descriptor_of, reserved
 from taskdb_cli.text.escaping import escape
+from taskdb_cli.text.faults import reasons
 from taskdb_cli.text.prometheus import Samples, gauges
 
 LARGEST = 32_000_000
@@ -147,7 +148,7 @@ def from_json(text: str | bytes) -> Record:
     try:
         found = _FILE.validate_json(text)
     except ValidationError as exc:
-        raise ValueError(reason(exc)) from exc
+        raise ValueError(reasons(exc)[0]) from exc
     if isinstance(found, _File2):
         return Record().joined(*found.proofs, *found.drills)
     return Record().joined(*(each for each in (found.previous, found.verified, found.drilled) if each))

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import from_json
 
 from taskdb_cli.errors import ArchiveTooNew
-from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.faults import reasons
 
 MANIFEST = "manifest.json"
 SUFFIX = ".copy.zst"
@@ -133,12 +133,6 @@ _LARGEST = 2**63 - 1
 _FORMAT_1 = ("format", "tool", "created_at", "label", "engine", "server_version", "revision", "tables")
 _KEYS = {1: _FORMAT_1, FORMAT_VERSION: (*_FORMAT_1, "identity", "place")}
 """The keys of `manifest.json` in each format, in their order."""
-
-
-def reason(error: ValidationError) -> str:
-    """Return in one short line which value is wrong first, and why."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{brief('.'.join(map(str, first['loc'])))}: {first['msg']}".removeprefix(": ")
 
 
 def _printable(text: str) -> str:
@@ -269,7 +263,7 @@ def decode(data: bytes, archive: object = "the archive") -> Manifest:
         # The origin's keys stand beside the others. An unknown key is ignored, but the bytes below differ.
         manifest = _MANIFEST.validate_python(record | {"origin": record})
     except ValidationError as exc:
-        raise ValueError(reason(exc)) from exc
+        raise ValueError(reasons(exc)[0]) from exc
     if manifest.encode() != data:
         raise ValueError("it is not written as taskdb writes it")
     return manifest

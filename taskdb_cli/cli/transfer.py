@@ -20,7 +20,7 @@ from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.system import signals
 from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.text.escaping import one_line
-from taskdb_cli.times import parse_iso
+from taskdb_cli.times import parse_written
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -103,7 +103,7 @@ def import_file(
         run.progress("reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
     ):
         source = Source.open(file, name, None if format == "auto" else FileFormat(format))
-        with Batch(source, parse_time=parse_iso, problems=problems, progress=advance) as batch:
+        with Batch(source, parse_time=parse_written, problems=problems, progress=advance) as batch:
             read(batch)
             # A database is made only for what will be written to it.
             database = run.database if dry_run or batch.invalid else run.database_made_if_missing()

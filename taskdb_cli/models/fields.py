@@ -7,16 +7,15 @@ The constraints of the database have the last word.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from difflib import get_close_matches
-from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ValidationError, WithJsonSchema
 from sqlmodel import SQLModel
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
-from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.escaping import described
+from taskdb_cli.text.faults import reasons
 
 EMAIL_LENGTH = 254
 NAME_LENGTH = 200
@@ -25,9 +24,6 @@ EXTERNAL_ID_LENGTH = 200
 DESCRIPTION_LENGTH = 20_000
 TIME_LENGTH = 100
 """Characters that the text of a time may have. No parser accepts a text nearly as long."""
-
-_MOST_REASONS = 20
-"""How many fields at fault are named; a person mends no more of them at once."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -96,12 +92,12 @@ def _moment(value: object) -> object:
         return value
     if isinstance(value, str) and value[4:5] == "-" and len(value) <= TIME_LENGTH:
         return value
-    raise ValueError("must be a time such as 2026-12-01T17:00:00Z")
+    raise ValueError(f"must be a time such as 2026-12-01T17:00:00Z, not {described(value)}")
 
 
 def _status(value: object) -> object:
-    if isinstance(value, str) and value not in _STATUSES:
-        raise ValueError(f"must be one of {', '.join(TaskStatus)}, not {value!r}")
+    if not isinstance(value, str) or value not in _STATUSES:
+        raise ValueError(f"must be one of {', '.join(TaskStatus)}, not {described(value)}")
     return value
 
 
@@ -109,7 +105,10 @@ def _priority(value: object) -> object:
     # Callers give the word. The number is how it is stored.
     if isinstance(value, TaskPriority):
         return value
-    return TaskPriority.from_word(value if isinstance(value, str) else "")
+    try:
+        return TaskPriority.from_word(value if isinstance(value, str) else "")
+    except ValueError as exc:
+        raise ValueError(f"{exc}, not {described(value)}") from None
 
 
 def _text(longest: int, pattern: str) -> WithJsonSchema:
@@ -143,14 +142,6 @@ Moment = Annotated[
 ]
 
 
-_IN_WORDS = {
-    "a valid string": "text",
-    "a valid boolean": "true or false",
-    "a valid integer": "a whole number",
-}
-"""What pydantic calls a value that was expected, in words for people."""
-
-
 class Given(SQLModel):
     """What a caller gives. A field that is not declared is refused."""
 
@@ -163,42 +154,3 @@ class Given(SQLModel):
             return cls.model_validate(values)
         except ValidationError as exc:
             raise InvalidInput("; ".join(reasons(exc))) from exc
-
-
-def reasons(error: Any, *, skip: int = 0, known: tuple[str, ...] = ()) -> list[str]:
-    """Return one phrase for each field at fault: its name and why; of many, the last says how many more.
-
-    The error is a ValidationError, or one of its form. The first `skip` parts of a place are left out.
-    For a field that does not exist, the likely one of those `known` is named.
-    """
-    details = error.errors()
-    named = [
-        _reason(each["loc"][skip:], each["type"], each["msg"], known) for each in details[:_MOST_REASONS]
-    ]
-    more = len(details) - len(named)
-    return [*named[:-1], f"{named[-1]}; and {more} more"] if more else named
-
-
-@lru_cache
-def _likely(field: str, known: tuple[str, ...]) -> str:
-    # All records of a long file may have the same wrong field.
-    near = get_close_matches(field.lower(), known, n=1, cutoff=0.75)
-    return f", did you mean {near[0]}?" if near else ""
-
-
-def _reason(place: tuple[int | str, ...], kind: str, message: str, known: tuple[str, ...]) -> str:
-    """Return the phrase for one field at fault, as pydantic tells its place, kind and message."""
-    field = brief(".".join(map(str, place)))
-    if kind == "missing":
-        return f"{field} is missing"
-    if kind == "extra_forbidden":
-        return f"{field} is not a known field{_likely(field, known)}"
-    if kind == "timezone_aware":
-        return f"{field} must be a time with a zone, such as 2026-12-01T17:00:00Z"
-    text = message.removeprefix("Value error, ")
-    if text.startswith("Input should be "):
-        text = text.removeprefix("Input should be ").partition(", unable")[0]
-        text = f"must be {_IN_WORDS.get(text, text)}"
-    if not field:
-        return brief(text)
-    return f"{field} {brief(text)}" if kind == "value_error" else f"{field}: {brief(text)}"

@@ -60,6 +60,17 @@ def brief(value: object, longest: int = LONGEST_ECHO) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def described(value: object) -> str:
+    """Return a value of JSON as an error repeats it: a text in quotes, a number, or what kind it is."""
+    if isinstance(value, str):
+        return repr(brief(value))
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, (int, float)):
+        return f"the number {brief(value)}"
+    return "a list" if isinstance(value, list) else "an object"
+
+
 def one_line(text: str) -> str:
     """Return text for one line of output or of a log, without secrets and without line ends."""
     return escape(hide_secrets(text))

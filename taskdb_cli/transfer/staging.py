@@ -16,13 +16,14 @@ from sqlmodel import Session, SQLModel
 
 from taskdb_cli.database import bulk_insert
 from taskdb_cli.errors import InvalidRecords
-from taskdb_cli.models.fields import reasons
 from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.text.escaping import brief, one_line
+from taskdb_cli.text.faults import reasons
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.problems import LONGEST_REASON, InvalidRecord, Problems
+from taskdb_cli.transfer.values import translate
 
 Row = tuple[Any, ...]
 """What is written to the temporary table. The number of the record comes first."""
@@ -45,7 +46,7 @@ class Batch:
     """The valid records of a file, as rows in a temporary file, and the number of records that were invalid.
 
     `read` fills it, and leaving a `with` statement deletes the rows. What is wrong with the other records is
-    added to `problems`. `parse_time` reads an ISO 8601 time; `end_of_day` says whether a date alone means its
+    added to `problems`. `parse_time` reads a time of a file; `end_of_day` says whether a date alone means its
     end. `progress` is told how many bytes have been read.
     """
 
@@ -199,13 +200,15 @@ class Staging:
         given = {
             name: value for name, value in values.items() if value is not None and name not in self._left_out
         }
+        translate(given)
         faults = []
-        for name in [name for name in self._times if name in given]:
-            text = given.pop(name)
+        for name in self._times:
+            value = given.pop(name, None)
+            if value is None or (isinstance(value, str) and not value.strip()):
+                continue
             try:
                 # A task is due until the end of a day, and everything else begins with it.
-                text = text if isinstance(text, str) else ""
-                given[name] = parse_time(text, end_of_day=name == "due_at")
+                given[name] = parse_time(value, end_of_day=name == "due_at")
             except ValueError as exc:
                 faults.append(f"{name} {exc}")
         try:
@@ -214,8 +217,9 @@ class Staging:
             faults += reasons(exc, known=self.known)
         if faults:
             raise InvalidRecord(faults)
+        checked = vars(record)
         for name in self._fields:
-            value = getattr(record, name) if name in given else None
+            value = checked[name] if name in given else None
             yield value.value if isinstance(value, Enum) else value
         for name in self._flags:
             yield name in values

@@ -35,7 +35,7 @@ def read_tasks(batch: Batch, *, owned: bool) -> None:
         owner = None if owned else values.get("user")
         if isinstance(owner, str):
             try:
-                owner = address(owner)
+                owner = address(owner.strip())
             except ValueError as exc:
                 raise ValueError(f"user {exc}") from exc
         elif not owned:

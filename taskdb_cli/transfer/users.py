@@ -12,7 +12,6 @@ from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging
 
-_FLAGS = {"true": True, "false": False}
 STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"), key="email")
 
 
@@ -25,10 +24,6 @@ def read_users(batch: Batch) -> None:
         )
 
     def to_row(values: dict[str, Any]) -> Iterator[Any]:
-        active = values.get("is_active")
-        if isinstance(active, str):
-            # CSV knows no other truth values than these words, and spreadsheets write them in capitals.
-            values["is_active"] = _FLAGS.get(active.lower(), active)
         return STAGING.row(values, batch.parse_time)
 
     batch.read(STAGING.known, ("email", "name"), to_row)

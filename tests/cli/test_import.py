@@ -404,7 +404,7 @@ def test_bad_users(taskdb):
     lines = [
         '{"email":"ann@example.com","name":"Ann"}',
         '{"email":"ann","name":"Ann"}',
-        '{"email":"bob@example.com","name":"","is_active":"yes"}',
+        '{"email":"bob@example.com","name":"","is_active":"maybe"}',
         '{"email":"ANN@example.com","name":"Ann"}',
         '{"email":"cyd@example.com","name":"Cyd","title":"x"}',
     ]
@@ -412,7 +412,7 @@ def test_bad_users(taskdb):
     assert result.err.splitlines() == [
         "u.ndjson:line 2: email is not an e-mail address: An email address must have an @-sign",
         "u.ndjson:line 3: name is empty",
-        "u.ndjson:line 3: is_active: must be true or false",
+        "u.ndjson:line 3: is_active: must be true or false, not 'maybe'",
         "u.ndjson:line 5: title is not a known field",
         "u.ndjson:line 4: email is that of line 1 too",
         "error: 4 records are invalid; nothing was imported (correct the file)",

@@ -17,7 +17,7 @@ from taskdb_cli.services import task, user
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.times import parse_iso
+from taskdb_cli.times import parse_written
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.problems import Problems
 from taskdb_cli.transfer.staging import Batch
@@ -38,7 +38,7 @@ def batch_of(records, read=read_tasks, **options):
 
 
 def parse_time(text, end_of_day):
-    return parse_iso(text, end_of_day=end_of_day)
+    return parse_written(text, end_of_day=end_of_day)
 
 
 def bring_in_tasks(database, records, *, existing=Existing.UPDATE, owner=ANN):

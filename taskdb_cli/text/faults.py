@@ -1,0 +1,81 @@
+"""What pydantic finds wrong with values, in words for people. No sentence of its own is repeated."""
+
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from taskdb_cli.text.escaping import brief, described
+
+_MOST_REASONS = 20
+"""How many fields at fault are named; a person mends no more of them at once."""
+
+_EXAMPLE = "2026-12-01T17:00:00Z"
+_WHOLE, _OBJECT = "must be a whole number", "must be an object"
+_EXPECTED = {
+    "string_type": "must be text",
+    "string_unicode": "must be valid UTF-8",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "int_from_float": _WHOLE,
+    "greater_than_equal": "must be greater than or equal to {ge}",
+    "less_than_equal": "must be less than or equal to {le}",
+    "enum": "must be {expected}",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "dataclass_type": _OBJECT,
+}
+"""What is expected instead of a value, by pydantic's name of the fault."""
+
+_WITHOUT_VALUE = {
+    "missing": "is missing",
+    "json_invalid": "is not valid JSON",
+    "timezone_aware": f"must be a time with a zone, such as {_EXAMPLE}",
+    "string_too_long": "has more than {max_length} characters",
+    "string_too_short": "has fewer than {min_length} characters",
+    "too_long": "has more than {max_length} values",
+    "too_short": "has fewer than {min_length} values",
+}
+
+
+def reasons(error: Any, *, skip: int = 0, known: tuple[str, ...] = ()) -> list[str]:
+    """Return one phrase for each field at fault: its name and why; of many, the last says how many more.
+
+    The error is a ValidationError, or one of its form. The first `skip` parts of a place are left out.
+    For a field that does not exist, the likely one of those `known` is named.
+    """
+    details = error.errors()
+    named = [_reason(each, ".".join(map(str, each["loc"][skip:])), known) for each in details[:_MOST_REASONS]]
+    more = len(details) - len(named)
+    return [*named[:-1], f"{named[-1]}; and {more} more"] if more else named
+
+
+@lru_cache
+def _likely(field: str, known: tuple[str, ...]) -> str:
+    # All records of a long file may have the same wrong field.
+    near = get_close_matches(field.lower(), known, n=1, cutoff=0.75)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _reason(detail: dict[str, Any], place: str, known: tuple[str, ...]) -> str:
+    field, kind, context = brief(place), detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"{field} is not a known field{_likely(field, known)}"
+    if kind == "value_error":
+        # One of our own validators.
+        return f"{field} {brief(detail['msg'].removeprefix('Value error, '))}".strip()
+    if kind in _WITHOUT_VALUE:
+        return f"{field} {_WITHOUT_VALUE[kind].format(**context)}".strip()
+    value = described(detail["input"])
+    if kind in _EXPECTED:
+        fault = f"{_EXPECTED[kind].format(**context)}, not {value}"
+    elif kind.startswith("datetime"):
+        fault = f"must be a time such as {_EXAMPLE}, not {value}"
+    else:
+        fault = f"is not valid: {value}"
+    return f"{field}: {fault}" if field else fault
