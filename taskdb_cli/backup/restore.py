@@ -156,7 +156,7 @@ def look_at(target: Database, damaged: Damaged | None = None) -> Held:
     """
     if damaged or _lacks_tables(target):
         return Held({}, None, damaged)
-    with target.connect() as connection:
+    with target.connect(bulk=True) as connection:
         content = target.backend.content(connection)
         return Held(_without_zeros(content.counts()), content.identity, None)
 

@@ -225,13 +225,13 @@ def _write_matching(
     """Write the matching tasks; ask before, unless --yes, --confirm or --dry-run was given."""
     shown = None
     if not (way.dry_run or run.agreed(yes=way.yes, destroys=verb.destroys)):
-        shown = run.database.read(look, long=True)
+        shown = run.database.read(look, bulk=True)
         if shown.count:
             _show_first(run, shown)
             if after:
                 run.say(after)
             run.confirm(verb.do.format(_count(shown.count)), yes=way.yes, destroys=verb.destroys)
-    write = partial(run.database.write, dry_run=way.dry_run, long=True)
+    write = partial(run.database.write, dry_run=way.dry_run, bulk=True)
     write(lambda session: written.take(work(session, shown=shown)))
 
 
@@ -246,7 +246,7 @@ def _show_first(run: Invocation, shown: Preview) -> None:
 
 def _untouched(run: Invocation, verb: Verb, filter: TaskFilter) -> str:
     """Return why nothing was done to the tasks that match."""
-    count = run.database.read(lambda session: services.task.count(session, filter))
+    count = run.database.read(lambda session: services.task.count(session, filter), bulk=True)
     if count == 0:
         return "no task matches"
     return f"{_count(count)} {'was' if count == 1 else 'were'} {verb.was} already"

@@ -223,5 +223,5 @@ def export(
     run = invocation(ctx)
     request = read_request(run, EXPORT, given)
     everything = partial(services.task.stream, filter=request.filter, order=request.order)
-    with run.database.stream(everything) as records:
+    with run.database.stream(everything, bulk=True) as records:
         transfer.print_export(run.counting(records), TASKS, output)

@@ -108,7 +108,7 @@ def import_file(
             # A database is made only for what will be written to it.
             database = run.database if dry_run or batch.invalid else run.database_made_if_missing()
             try:
-                outcome = database.write(lambda session: bring_in(session, batch), dry_run=dry_run, long=True)
+                outcome = database.write(lambda session: bring_in(session, batch), dry_run=dry_run, bulk=True)
             except DatabaseMissing:
                 batch.require_all_valid()
                 raise

@@ -162,12 +162,12 @@ def delete(
     run, refs = invocation(ctx), [*chain.from_iterable(users)]
     if not (dry_run or run.agreed(yes=yes)):
         preview = partial(services.user.preview_deletion, refs=refs, reassign_to=reassign_to)
-        found = run.database.read(preview)
+        found = run.database.read(preview, bulk=True)
         run.confirm(f"delete {found.describe()}", yes=yes)
         # A range may hold other users by now.
         refs = [str(user.id) for user in found.users]
     remove = partial(services.user.remove, refs=refs, now=run.now, reassign_to=reassign_to)
-    done = run.database.write(remove, dry_run=dry_run)
+    done = run.database.write(remove, dry_run=dry_run, bulk=True)
     answer(run, f"{'would delete' if dry_run else 'deleted'} {done.describe()}")
     if not dry_run:
         run.did(f"deleted {done.describe()}", look="taskdb user list")
@@ -210,5 +210,5 @@ def export(ctx: typer.Context, *, output: transfer.ExportOutput) -> None:
     run = invocation(ctx)
     all_users = read_request(run, USER_QUERY, {"sort": "id"})
     everything = partial(services.user.stream, filter=all_users.filter, order=all_users.order)
-    with run.database.stream(everything) as records:
+    with run.database.stream(everything, bulk=True) as records:
         transfer.print_export(run.counting(records), USERS, output)

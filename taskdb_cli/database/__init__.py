@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import MIGRATED, Backend, Plan, Transaction
+from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Plan, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
@@ -28,6 +28,8 @@ T = TypeVar("T")
 # A program that uses taskdb as a library and configures no logging hears nothing.
 logging.getLogger("taskdb").addHandler(logging.NullHandler())
 _log = logging.getLogger("taskdb.connect")
+
+_BULK_WORK = {BULK: True, LONG_WORK: True}
 
 
 class Database:
@@ -62,33 +64,33 @@ class Database:
         log_statements(engine, self.options.slow_query_ms)
         return engine
 
-    def read(self, work: Callable[[Session], T], *, long: bool = False) -> T:
+    def read(self, work: Callable[[Session], T], *, bulk: bool = False) -> T:
         """Run `work` in one transaction that only reads, and return what it returns.
 
-        On a passing fault it is run again, while the retry budget lasts. Of `long` work, such as that of any
-        number of rows, no slow statement is warned about. Raises DatabaseMissing, DatabaseUnavailable and the
-        other errors of `taskdb_cli.errors`.
+        On a passing fault it is run again, while the retry budget lasts. Statements of `bulk` work, which is
+        that on any number of rows, have a limit of their own, and no slow one is warned about. Raises
+        DatabaseMissing, DatabaseUnavailable and the other errors of `taskdb_cli.errors`.
         """
 
         def attempt() -> T:
-            with self._session(self.backend.read_options, long=long) as session:
+            with self._session(self.backend.read_options, bulk=bulk) as session:
                 return work(session)
 
         return persist(attempt, budget=self.options.retry_budget)
 
-    def write(self, work: Callable[[Session], T], *, dry_run: bool = False, long: bool = False) -> T:
+    def write(self, work: Callable[[Session], T], *, dry_run: bool = False, bulk: bool = False) -> T:
         """Run `work` in one transaction and commit it; return what it returns.
 
         Any exception rolls everything back, and so does `dry_run` at the end. On a passing fault it
         is run again, so that `work` must have no effect outside its session; but never after a commit
-        that may have taken effect. `long` means the same as to `read`. Raises as `read` does, and
+        that may have taken effect. `bulk` means the same as to `read`. Raises as `read` does, and
         OutcomeUnknown.
         """
 
         def attempt() -> T:
             if not dry_run:
                 signals.note_change(made=False)
-            with self.backend.turn(), self._session(self.backend.write_options, long=long) as session:
+            with self.backend.turn(), self._session(self.backend.write_options, bulk=bulk) as session:
                 result = work(session)
                 if not dry_run:
                     self._commit(session)
@@ -97,14 +99,16 @@ class Database:
         return persist(attempt, budget=self.options.retry_budget)
 
     @contextmanager
-    def stream(self, work: Callable[[Session], Generator[T, None, None]]) -> Iterator[Iterator[T]]:
+    def stream(
+        self, work: Callable[[Session], Generator[T, None, None]], *, bulk: bool = False
+    ) -> Iterator[Iterator[T]]:
         """Open one transaction that only reads, in which what `work` yields can be taken row by row.
 
         Rows that were not read are given up on leaving, before the transaction ends. Opening the connection
-        is tried again on a passing fault; what is being taken is not.
+        is tried again on a passing fault; what is being taken is not. `bulk` means the same as to `read`.
         """
         with (
-            self._session(self.backend.read_options, patient=True) as session,
+            self._session(self.backend.read_options, patient=True, bulk=bulk) as session,
             closing(work(session)) as rows,
         ):
             yield rows
@@ -116,8 +120,7 @@ class Database:
         Migrations and restores are kept out until it is closed, unless the caller is `guarded` from them
         already. Raises DatabaseUnavailable when one is running.
         """
-        with self.connect() as connection, _gone_after_failure(connection):
-            connection.execution_options(**{LONG_WORK: True})
+        with self.connect(bulk=True) as connection, _gone_after_failure(connection):
             content = self.backend.content(connection)
             content.begin_snapshot(guarded=guarded)
             yield content
@@ -136,7 +139,7 @@ class Database:
         """
         if not dry_run and not self.options.disposable:
             signals.note_change(made=False)
-        with self._session(self.backend.write_options, patient=True, long=True) as session:
+        with self._session(self.backend.write_options, patient=True, bulk=True) as session:
             connection = session.connection()
             with _gone_after_failure(connection):
                 content = self.backend.content(connection)
@@ -146,13 +149,16 @@ class Database:
                 self._commit(session)
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
+    def connect(self, *, bulk: bool = False) -> Iterator[Connection]:
         """Open a connection whose errors are ours; nothing is committed unless the caller does it.
 
-        Opening it is tried again on a passing fault.
+        Opening it is tried again on a passing fault. `bulk` means the same as to `read`.
         """
         self.backend.require()
-        with self.translating(), self._open_patiently() as connection:
+        limit = self.options.statement_limit(bulk=bulk)
+        with _naming(*limit), self.translating(), self._open_patiently() as connection:
+            if bulk:
+                connection.execution_options(**_BULK_WORK)
             yield connection
 
     def is_same(self, other: Database) -> bool:
@@ -190,12 +196,13 @@ class Database:
 
     @contextmanager
     def _session(
-        self, options: Mapping[str, Any], *, patient: bool = False, long: bool = False
+        self, options: Mapping[str, Any], *, patient: bool = False, bulk: bool = False
     ) -> Iterator[Session]:
         self.backend.require()
-        info = {Backend: self.backend}
-        with self.translating(), (self._open_patiently if patient else self._open)() as connection:
-            connection.execution_options(**options, **{LONG_WORK: True} if long else {})
+        info, limit = {Backend: self.backend}, self.options.statement_limit(bulk=bulk)
+        opening = self._open_patiently if patient else self._open
+        with _naming(*limit), self.translating(), opening() as connection:
+            connection.execution_options(**options, **_BULK_WORK if bulk else {})
             with Session(connection, expire_on_commit=False, autoflush=False, info=info) as session:
                 # Begin now: tables of our names may be another program's.
                 session.connection()
@@ -257,7 +264,12 @@ class Database:
         else:
             self.backend.require()
         # A migration that misses a table is at fault itself, so do not look up the revision.
-        with self.backend.translating(), self.backend.migration(self._open_patiently) as pair:
+        limit = self.options.migration_timeout, "TASKDB_MIGRATION_TIMEOUT"
+        with (
+            _naming(*limit),
+            self.backend.translating(),
+            self.backend.migration(self._open_patiently) as pair,
+        ):
             for connection in pair:
                 connection.execution_options(**{LONG_WORK: True})
             yield pair
@@ -283,6 +295,17 @@ class Database:
         if context.connection is None:
             return self.backend.translate_connecting(error)
         return self.backend.translate(error)
+
+
+@contextmanager
+def _naming(seconds: float, setting: str) -> Iterator[None]:
+    """Let the error of a statement that took too long name the setting, which a server does not know."""
+    try:
+        yield
+    except errors.TimedOut as exc:
+        cancelled = "somebody cancelled it on the server: try again later"
+        exc.hint = exc.hint or (f"raise {setting}, or try again later" if seconds else cancelled)
+        raise
 
 
 @contextmanager

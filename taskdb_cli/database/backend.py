@@ -17,6 +17,10 @@ MIGRATED = "taskdb_migrated"
 """The key in a connection's `info` that says whether taskdb's version table exists."""
 
 
+BULK = "taskdb_bulk"
+"""The execution option of a connection whose statements have the limit of bulk work."""
+
+
 class Transaction(NamedTuple):
     """A transaction whose outcome can be looked up if the answer to its commit was lost."""
 

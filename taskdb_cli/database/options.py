@@ -20,6 +20,8 @@ class Options:
 
     connect_timeout: int = 15
     statement_timeout: float = 300
+    bulk_timeout: float = 0
+    """How long a statement of work on any number of rows may take, such as an import."""
     lock_timeout: int = 10
     retry_budget: int = 30
     """How long a unit of work may be tried again after it failed on a passing fault."""
@@ -36,3 +38,12 @@ class Options:
     disposable: bool = False
     """Whether a SQLite file is thrown away after use, so that nothing is done for it to outlive a crash."""
     slow_query_ms: int = 1000
+
+    def statement_limit(self, *, bulk: bool) -> tuple[float, str]:
+        """Return how long a statement may take, and the setting that says so."""
+        if bulk:
+            return self.bulk_timeout, "TASKDB_BULK_TIMEOUT"
+        return (
+            self.statement_timeout,
+            "TASKDB_API_STATEMENT_TIMEOUT" if self.pool else "TASKDB_STATEMENT_TIMEOUT",
+        )

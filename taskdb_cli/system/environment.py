@@ -120,6 +120,11 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_STATEMENT_TIMEOUT": Setting(
         "seconds for a statement of a command, such as `0.5` or `60`; 0 is no limit", float
     ),
+    "TASKDB_BULK_TIMEOUT": Setting(
+        "seconds for a statement of [bulk work](docs/settings.md#bulk-work), such as an import or a backup; "
+        "0 is no limit",
+        float,
+    ),
     "TASKDB_API_STATEMENT_TIMEOUT": Setting(
         "seconds for a statement of an [HTTP request](docs/api.md#time-limits); 0 is no limit", float
     ),

@@ -207,7 +207,7 @@ def test_rows_that_a_policy_hides_are_no_backup(url, database, tmp_path):
 
 @POSTGRESQL_ONLY
 def test_no_limit_of_the_server_ends_a_backup(url, database):
-    """Neither a snapshot nor a replacement falls under the limits on how long a transaction may take."""
+    """Neither a snapshot, a replacement nor an import falls under the limits on how long it may take."""
     limits = ["statement_timeout", "idle_in_transaction_session_timeout"]
     [(version,)] = execute(url, "SHOW server_version_num")
     if int(version) >= 170_000:
@@ -218,6 +218,9 @@ def test_no_limit_of_the_server_ends_a_backup(url, database):
         with opened() as content:
             found = [content.connection.exec_driver_sql(f"SHOW {name}").scalar() for name in limits]
         assert found == ["0"] * len(limits)
+    ask = f"SELECT {', '.join(f'current_setting({name!r})' for name in limits)}"
+    found = database.write(lambda session: session.connection().exec_driver_sql(ask).one(), bulk=True)
+    assert [*found] == ["0"] * len(limits)
 
 
 def refuse_tasks(url):

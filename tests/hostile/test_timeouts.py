@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -105,20 +106,68 @@ def test_nothing_stays_of_a_write_that_timed_out(database):
     assert emails(database) == []
 
 
-@SQLITE_ONLY
-def test_an_import_happens_entirely_or_not_at_all(taskdb, database, monkeypatch):
-    """An import that takes too long imports nothing, and without a limit everything."""
+@EVERY_WAY
+def test_bulk_work_has_its_own_limit(taskdb, database, monkeypatch):
+    """An import that takes longer than its limit imports nothing, and the error names the setting."""
     add_user(database)
     lines = [json.dumps({"user": "ann@example.com", "title": f"Task {i}"}) for i in range(5000)]
     arguments = ("task", "import", "-", "--from", "ndjson")
-    monkeypatch.setenv("TASKDB_STATEMENT_TIMEOUT", "0.001")
+    monkeypatch.setenv("TASKDB_BULK_TIMEOUT", "0.002")
     failed = taskdb(*arguments, stdin="\n".join(lines), expect=5)
-    assert "TASKDB_STATEMENT_TIMEOUT" in failed.err
+    assert "TASKDB_BULK_TIMEOUT" in failed.err
+    assert "TASKDB_STATEMENT_TIMEOUT" not in failed.err
     assert failed.err.count("\n") == 1
     assert titles(database) == []
-    monkeypatch.setenv("TASKDB_STATEMENT_TIMEOUT", "0")
-    taskdb(*arguments, stdin="\n".join(lines))
-    assert len(titles(database)) == len(lines)
+
+
+@SQLITE_ONLY
+def test_the_limit_of_a_statement_does_not_end_bulk_work(taskdb, url, tmp_path, database, monkeypatch):
+    """Work on all rows of a file, a table or a filter goes on for as long as there are rows."""
+    add_user(database)
+    lines = [json.dumps({"user": "ann@example.com", "title": f"Task {i}"}) for i in range(5000)]
+    monkeypatch.setenv("TASKDB_STATEMENT_TIMEOUT", "0.001")
+    taskdb("task", "import", "-", "--from", "ndjson", stdin="\n".join(lines))
+    assert taskdb("task", "export", "--search", "task").out.count("\n") == 5000
+    taskdb("task", "update", "--where-status", "todo", "--priority", "high", "--yes")
+    archive = str(tmp_path / "all.taskdb.zip")
+    taskdb("backup", "--file", archive)
+    taskdb("restore", archive, "--replace", "--yes", "--no-safety-backup")
+    taskdb("user", "delete", "1", "--yes")
+    assert titles(database) == []
+
+
+@pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+def test_every_kind_of_bulk_work_has_the_limit(database):
+    """Each way to read or write all rows has the limit of bulk work and no other one."""
+    limited = with_limits(database, statement_timeout=0.2, bulk_timeout=0.4)
+
+    def work(session):
+        yield session.execute(text(ENDLESS)).scalar()
+
+    def take(content) -> None:
+        content.connection.exec_driver_sql(ENDLESS).scalar()
+
+    def stream() -> None:
+        with limited.stream(work, bulk=True) as rows:
+            next(rows)
+
+    def open_all(opened) -> None:
+        with opened() as content:
+            take(content)
+
+    ways = [
+        lambda: limited.read(lambda session: next(work(session)), bulk=True),
+        lambda: limited.write(lambda session: next(work(session)), bulk=True),
+        stream,
+        partial(open_all, limited.snapshot),
+        partial(open_all, limited.replacement),
+    ]
+    for way in ways:
+        begun = monotonic()
+        with pytest.raises(TimedOut) as caught:
+            way()
+        assert "TASKDB_BULK_TIMEOUT" in caught.value.hint
+        assert monotonic() - begun >= limited.options.bulk_timeout
 
 
 @SQLITE_ONLY
@@ -183,7 +232,9 @@ def test_health_has_its_own_limits(taskdb, database, url, monkeypatch):
     assert [check["status"] for check in report["checks"]] == ["ok", "ok"]
 
 
-@pytest.mark.parametrize("name", ["TASKDB_STATEMENT_TIMEOUT", "TASKDB_API_STATEMENT_TIMEOUT"])
+@pytest.mark.parametrize(
+    "name", ["TASKDB_STATEMENT_TIMEOUT", "TASKDB_API_STATEMENT_TIMEOUT", "TASKDB_BULK_TIMEOUT"]
+)
 def test_limits_are_seconds(isolated, name):
     """A limit is a number of seconds with at most three decimals; 0 is none."""
 
@@ -192,9 +243,10 @@ def test_limits_are_seconds(isolated, name):
         return {
             "TASKDB_STATEMENT_TIMEOUT": settings.database().options.statement_timeout,
             "TASKDB_API_STATEMENT_TIMEOUT": settings.database(long_lived=True).options.statement_timeout,
+            "TASKDB_BULK_TIMEOUT": settings.database().options.bulk_timeout,
         }
 
-    usual = {"TASKDB_STATEMENT_TIMEOUT": 300, "TASKDB_API_STATEMENT_TIMEOUT": 5}
+    usual = {"TASKDB_STATEMENT_TIMEOUT": 300, "TASKDB_API_STATEMENT_TIMEOUT": 5, "TASKDB_BULK_TIMEOUT": 0}
     for value in ("0", "7", "0.25", "86400"):
         assert limits(value) == usual | {name: float(value)}
     for value in ("-1", "1e3", "nan", "inf", ".5", "5.", "5s", "86400.5", "0.0001", " 5", "٣", "9" * 5000):

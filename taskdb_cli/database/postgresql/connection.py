@@ -175,6 +175,19 @@ def set_session(
         )
 
 
+def allow_bulk_work(connection: Connection, options: Options) -> None:
+    """Give the statements of the transaction that has begun the limit of bulk work, and let it last.
+
+    A setting of the role or the database must not end the session while it waits for a disk, or for the
+    reader of an export.
+    """
+    seconds, _ = options.statement_limit(bulk=True)
+    settings = {"statement_timeout": round(seconds * 1000), "idle_in_transaction_session_timeout": 0}
+    if driver_connection(connection).info.server_version >= 170_000:  # noqa: PLR2004
+        settings["transaction_timeout"] = 0
+    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
+
+
 def require_schema_name(name: str) -> None:
     """Raise InvalidConfiguration for a name that no schema of taskdb can have."""
     # Text that is printable can be encoded. The search path takes "$user" for the name of the role.

@@ -130,14 +130,9 @@ class PostgreSQLContent(Content):
         self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
     def _set_locally(self) -> None:
-        # Settings of a role or a database must not hide rows, or end the session while it waits for a disk.
-        settings = ["row_security = off", "statement_timeout = 0", "idle_in_transaction_session_timeout = 0"]
-        if self._raw.info.server_version >= 170_000:  # noqa: PLR2004
-            settings.append("transaction_timeout = 0")
-        # An index that is made again goes into the tablespace of the database, where it was before.
-        settings.append("default_tablespace = ''")
-        # SET reads no table, and so does not begin a snapshot.
-        self.connection.exec_driver_sql("; ".join(f"SET LOCAL {each}" for each in settings))
+        # Settings of a role or a database must not hide rows. An index that is made again goes into the
+        # tablespace of the database, where it was before. SET begins no snapshot, because it reads no table.
+        self.connection.exec_driver_sql("SET LOCAL row_security = off; SET LOCAL default_tablespace = ''")
 
     def _take(self, function: str) -> None:
         if not self.connection.exec_driver_sql(f"SELECT {function}(%s)", (MIGRATION_LOCK,)).scalar():

@@ -12,7 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import Backend, Plan, Transaction, literal_sql
+from taskdb_cli.database.backend import BULK, Backend, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import connection as sessions
@@ -120,6 +120,8 @@ class PostgreSQL(Backend):
                 connection.info[BEGIN_WRITING] = begun.one()
         if not connection.info.get(sessions.OWN):
             sessions.set_session(connection.exec_driver_sql, connection.info, self.options, self.place)
+        if BULK in options:
+            sessions.allow_bulk_work(connection, self.options)
 
     def _place(self, server: str) -> str:
         schema = "" if self.options.schema is None else f" (schema {self.options.schema})"

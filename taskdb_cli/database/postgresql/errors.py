@@ -17,7 +17,8 @@ DEPENDENTS = "2BP01"
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[errors.TaskdbError], str]] = {
     **dict.fromkeys(("08", "57P", "25P03"), (errors.ConnectionLost, LATER)),
-    "57014": (errors.TimedOut, "raise TASKDB_STATEMENT_TIMEOUT, or TASKDB_MIGRATION_TIMEOUT; or " + LATER),
+    # Which limit ended the statement is known where it was set.
+    "57014": (errors.TimedOut, ""),
     LOCK_TIMEOUT: (errors.TransactionConflict, "another session holds the lock: " + LATER),
     "40": (errors.TransactionConflict, "another transaction was in the way: " + LATER),
     "53100": (errors.StorageFailed, "make room on the server's disk"),

@@ -32,12 +32,9 @@ class SQLiteContent(Content):
     def begin_snapshot(self, *, guarded: bool) -> None:
         """Read something: from then on the transaction sees that state."""
         _ = self.revision
-        # The transaction begins with the usual limit of a statement.
-        self._raw.limit(0, "")
 
     def begin_replacement(self) -> None:
         """Use more memory for the rows. The transaction holds the write lock since it began."""
-        self._raw.limit(0, "")
         # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
         # The rows fill the index of a unique constraint in no order. With the usual 2 MiB, its pages would be

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import MIGRATED, Backend, Plan, literal_sql
+from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Plan, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
@@ -87,9 +87,9 @@ class SQLite(Backend):
 
     def _begin(self, connection: Connection) -> None:
         """Begin. A writer takes the lock now, when nothing is lost if another process has it."""
-        raw = raw_connection(connection)
-        raw.limit(self.options.statement_timeout, "TASKDB_STATEMENT_TIMEOUT")
-        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+        raw, options = raw_connection(connection), connection.get_execution_options()
+        raw.limit(*self.options.statement_limit(bulk=BULK in options))
+        connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN"))
         encoding, found = raw.execute(_LOOK).fetchone()
         require_utf8(self.place, encoding, "write its rows to a new file with 'sqlite3 … .dump'")
         connection.info[MIGRATED] = bool(found)
