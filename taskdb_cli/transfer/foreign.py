@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, TextIO
 
@@ -13,6 +14,9 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.transfer.lines import Found
 
 OWN = (FileFormat.AUTO, FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON)
+
+# No field accepts them, and the program that wrote them is often gone.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 Note = Callable[[str], None]
 """Says what is not kept of the record that is being read, such as "attachments were not kept"."""
@@ -71,16 +75,19 @@ class ForeignFormat:
             return None
         whole = task["title"]
         task["title"] = _title(whole) if isinstance(whole, str) else whole
-        parts = [
-            whole if whole != task["title"] else None,
-            task.get("description"),
-            "\n".join(f"{name}: {words(value)}" for name, value in others.items()),
-        ]
-        text = "\n\n".join(part for part in parts if part)
-        if len(text) > DESCRIPTION_LENGTH:
+        above = [whole if whole != task["title"] else None, task.get("description")]
+        lines = "\n".join(f"{name}: {words(value)}" for name, value in others.items())
+        lines_kept = _cut(lines, DESCRIPTION_LENGTH // 2)
+        text = "\n\n".join(words(part) for part in above if part)
+        text_kept = _cut(text, DESCRIPTION_LENGTH - len(lines_kept) - 2)
+        if (text_kept, lines_kept) != (text, lines):
             note(f"the text is longer than {DESCRIPTION_LENGTH} characters, and its end was not kept")
-            text = text[: DESCRIPTION_LENGTH - 1] + "…"
-        task["description"] = text or None
+        task["description"] = "\n\n".join(part for part in (text_kept, lines_kept) if part) or None
+        for field in ("title", "description"):
+            value = task[field]
+            if isinstance(value, str) and _CONTROL.search(value):
+                note(f"control characters of the {field} were replaced by \N{REPLACEMENT CHARACTER}")
+                task[field] = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
         if task.get("external_id") is not None:
             task["external_id"] = self._external_id(task["external_id"])
         return task
@@ -127,9 +134,21 @@ def words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def in_utc(text: str) -> str:
+    """Return an ISO 8601 time as text for a person. Anything else stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return text
+
+
 def digest(text: str) -> str:
     """Return 32 characters that stand for a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _title(text: str) -> str:

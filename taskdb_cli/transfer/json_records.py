@@ -118,3 +118,11 @@ def read_array(text: TextIO) -> Iterator[Found]:
     array.position += 1
     if array.next_character():
         yield number, "is the last of the array, but the file goes on behind it"
+
+
+def read_json(text: TextIO, *, separator: str = "") -> Iterator[Found]:
+    """Yield the objects of an array, or those of lines that may end with a separator, from the beginning."""
+    text.seek(0)
+    in_array = _Array(text).next_character() == "["
+    text.seek(0)
+    return read_array(text) if in_array else read_objects(text, separator=separator)

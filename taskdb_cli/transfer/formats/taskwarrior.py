@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from taskdb_cli.models.vocabulary import TaskStatus
-from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, words
-from taskdb_cli.transfer.json_records import read_array, read_objects
+from taskdb_cli.text.escaping import brief
+from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, in_utc, words
+from taskdb_cli.transfer.json_records import read_json
 from taskdb_cli.transfer.lines import Found
 
 _FIELDS = {
@@ -29,15 +30,11 @@ _STATUSES = {
     "deleted": TaskStatus.CANCELLED,
 }
 _PRIORITIES = {"H": "high", "M": "medium", "L": "low"}
-_DATE = re.compile(r"\d{8}T\d{6}Z")
+_DATE = re.compile(r"(\d{8}T\d{6}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z")
 
 
 def _read(text: TextIO) -> Iterator[Found]:
-    beginning = text.read(1)
-    while beginning.isspace():
-        beginning = text.read(1)
-    text.seek(0)
-    return read_array(text) if beginning == "[" else read_objects(text, separator=",")
+    return read_json(text, separator=",")
 
 
 def _adapt(task: dict[str, Any], rest: dict[str, Any], _: Note) -> Mapping[str, Any]:
@@ -45,8 +42,8 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], _: Note) -> Mapping[str, 
     if status is not TaskStatus.DONE and task["completed_at"] is not None:
         rest["end"], task["completed_at"] = task["completed_at"], None
     for ours in ("due_at", "completed_at", "created_at", "updated_at"):
-        if task[ours] is not None:
-            task[ours] = _required_date(task[ours], FORMAT.their_name(ours))
+        if _is_date(task[ours]):
+            task[ours] = datetime.fromisoformat(task[ours]).isoformat()
     priority = task["priority"]
     task["priority"] = _PRIORITIES.get(priority, "medium") if isinstance(priority, str) else "medium"
     if priority not in (None, *_PRIORITIES):
@@ -59,9 +56,10 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], _: Note) -> Mapping[str, 
 
 
 def _take_status(task: dict[str, Any], rest: dict[str, Any]) -> TaskStatus:
-    word = task["status"]
-    if not isinstance(word, str) or word not in _STATUSES:
-        raise ValueError(f"status must be one of {', '.join(_STATUSES)}, not {word!r}")
+    given = task["status"]
+    word = "pending" if given is None else given.strip().lower() if isinstance(given, str) else ""
+    if word not in _STATUSES:
+        raise ValueError(f"status must be one of {', '.join(_STATUSES)}, not {brief(given)!r}")
     if word in ("waiting", "recurring"):
         rest["status"] = word
     status = _STATUSES[word]
@@ -71,22 +69,18 @@ def _take_status(task: dict[str, Any], rest: dict[str, Any]) -> TaskStatus:
     return status
 
 
-def _required_date(value: object, name: str) -> str:
-    if moment := _date(value):
-        return moment.isoformat()
-    raise ValueError(f"{name} is not a time such as 20180914T103257Z")
-
-
-def _date(value: object) -> datetime | None:
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        with suppress(ValueError):
-            return datetime.fromisoformat(value)
-    return None
+def _is_date(value: object) -> bool:
+    """Return whether a value is a date as Taskwarrior writes it. Others are read as any time is."""
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        return False
+    with suppress(ValueError):
+        return bool(datetime.fromisoformat(value))
+    return False
 
 
 def _in_words(value: object) -> str:
-    if moment := _date(value):
-        return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    if _is_date(value):
+        return in_utc(words(value))
     if isinstance(value, list):
         return ", ".join(map(_in_words, value))
     if isinstance(value, dict) and value.keys() == {"entry", "description"}:
