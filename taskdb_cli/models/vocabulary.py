@@ -81,6 +81,7 @@ class FileFormat(StrEnum):
     JSON = "json"
     NDJSON = "ndjson"
     TASKWARRIOR = "taskwarrior"
+    TRELLO = "trello"
 
 
 class Existing(StrEnum):

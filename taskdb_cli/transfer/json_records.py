@@ -126,3 +126,54 @@ def read_json(text: TextIO, *, separator: str = "") -> Iterator[Found]:
     in_array = _Array(text).next_character() == "["
     text.seek(0)
     return read_array(text) if in_array else read_objects(text, separator=separator)
+
+
+def read_members(text: TextIO) -> Iterator[tuple[str, Any]]:
+    """Yield the members of an object, and of those that are arrays each item by itself, under its name.
+
+    Raises ValueError, saying where, at the first fault of its form.
+    """
+    array, name, number = _Array(text), "", 0
+
+    def fault(reason: str) -> ValueError:
+        return ValueError(f"{reason} (in {brief(name)}, item {number})" if name else reason)
+
+    def next_value() -> Any:
+        array.next_character()
+        try:
+            return array.next_value()
+        except (ValueError, RecursionError) as exc:
+            raise fault(_not_json(exc, _CUT_OFF if array.ended else TOO_LONG)) from exc
+
+    def take(*characters: str) -> str:
+        found = array.next_character()
+        if found not in characters:
+            wanted = " or ".join(characters)
+            raise fault(f"is not valid JSON: expecting {wanted}" if found else _CUT_OFF)
+        array.position += 1
+        return found
+
+    def separated(end: str) -> Iterator[None]:
+        """Yield in front of each of the values that commas separate."""
+        more = array.next_character() != end or take(end) != end
+        while more:
+            yield
+            more = take(",", end) == ","
+
+    take("{")
+    for _ in separated("}"):
+        name, number = "", 0
+        key = next_value()
+        if not isinstance(key, str):
+            raise fault("is not valid JSON: expecting a name in quotes")
+        name = key
+        take(":")
+        if array.next_character() != "[":
+            yield name, next_value()
+            continue
+        take("[")
+        for _ in separated("]"):
+            number += 1  # noqa: SIM113 (a fault says it)
+            yield name, next_value()
+    if array.next_character():
+        raise ValueError("is followed by more than an object")

@@ -35,7 +35,7 @@ def parse_time(text, end_of_day):
     return parse_written(text, end_of_day=end_of_day)
 
 
-def read(content, format=None, *, kind=read_tasks, **options):
+def read(content, format=None, *, kind=read_tasks, notes=None, **options):
     """Return the rows of a file by the names of their fields, and its problems."""
     data = content.encode() if isinstance(content, str) else content
     source = Source.open(io.BytesIO(data), "file", format)
@@ -47,6 +47,8 @@ def read(content, format=None, *, kind=read_tasks, **options):
             batch.require_all_valid()
         except InvalidRecords as error:
             problems = [f"{each['place']}: {each['reason']}" for each in error.details]
+        if notes is not None:
+            notes += [each.reason for each in batch.notes.most_frequent(100)[0]]
         staging = tasks.STAGING if kind is read_tasks else users.STAGING
         rows = [dict(zip(staging.table.c.keys(), row, strict=True)) for row in batch.rows()]
         assert batch.valid == len(rows)

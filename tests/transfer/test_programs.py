@@ -2,11 +2,14 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from taskdb_cli.models.vocabulary import FileFormat
 from tests.transfer.test_files import read
+
+IMPORTS = Path(__file__).parent.parent / "data" / "import"
 
 
 def taskwarrior(**values):
@@ -43,3 +46,61 @@ def test_control_characters_do_not_stop_an_import():
     """A control character that no field accepts is replaced in titles and descriptions."""
     row = taskwarrior(description="a\x1bb", annotations=["c\x00d\ne"])
     assert (row["title"], row["description"]) == ("a\ufffdb", "c\ufffdd\ne")
+
+
+def noted(name, content=None):
+    """Return the rows of a sample or of what was made of it, by their titles, its problems and its notes."""
+    format = FileFormat(Path(name).stem)
+    notes = []
+    rows, problems = read(content or (IMPORTS / name).read_bytes(), format, notes=notes)
+    return {row["title"]: row for row in rows}, problems, notes
+
+
+def test_trello():
+    """A card keeps its state, times and texts. Cards that are archived are done or cancelled."""
+    cards, problems, notes = noted("trello.json")
+    assert problems == []
+    assert {title[:9]: row["status"] for title, row in cards.items()} == {
+        "Order see": "todo", "Dig the p": "todo", "Paint the": "done", "Fix the g": "done",
+        "Build a g": "cancelled", "Swim": "cancelled", "Two lines": "todo",
+    }  # fmt: skip
+    order = cards["Order seeds"]
+    assert order["external_id"] == "trello:67eb9d000000000000000001"
+    assert order["created_at"] == datetime(2025, 4, 1, 8, tzinfo=UTC)
+    assert order["due_at"] == datetime(2026, 12, 1, 17, tzinfo=UTC)
+    assert cards["Paint the fence"]["completed_at"] == datetime(2025, 5, 31, 16, 20, tzinfo=UTC)
+    assert cards["Fix the gate"]["completed_at"] == datetime(2025, 8, 1, 12, tzinfo=UTC)
+    assert order["description"] == (
+        "Tomatoes, beans.\n\nAsk **Tomás** which beans.\n\n"
+        "Seeds:\n[x] tomatoes\n[ ] beans (due 2026-11-15 12:00:00 UTC)\n\n"
+        "2025-04-03 08:00:00 UTC Mira Holt: Which beans?\n"
+        "2025-09-02 08:00:00 UTC Tomás Ekström: Runner beans.\nThe old kind.\n\n"
+        "list: Ideas\nlabels: garden, red_dark\nmembers: Mira Holt\nstart: 2026-11-01 08:00:00 UTC\n"
+        "custom fields: Beds: 3, Season: spring, Paid: true\n"
+        "attachments: https://seeds.example.com/catalogue, "
+        "https://trello.com/1/cards/0/attachments/1/download/bed.png\n"
+        "shortUrl: https://trello.com/c/Qx01Lmnp"
+    )
+    for what in ("archived", "comments", "attached files", "reminder", "coordinates", "votes"):
+        assert any(what in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"cards":[{"id":"a","name":"b"}', "cut off"),
+        ('{"cards":[{"id":"a","name":"b"},]}', "in cards, item 2"),
+        ('{"cards":[{"id":"a","name":"b"}]} x', "followed by more"),
+        ('{"lists":[]}', "no export of a board"),
+        ("[]", "expecting {"),
+        ('{"cards":[3,{"id":[],"name":"b","idList":{},"labels":[1],"attachments":5}]}', "not a JSON object"),
+        ('{"actions":[{"data":5,"type":[]},{"data":{"card":[]}}],"checklists":[[]],"cards":[5]}', "object"),
+        ('{"cards":[{"id":"a","name":{}}]}', "name: must be text"),
+        ('{"cards":[{"id":"a","name":"b","due":"soon"}]}', "due"),
+        ('{"a":' + 100_000 * "[", "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_trello_faults(content, problem):
+    """What is no board, or not JSON, is one problem that says so."""
+    _, problems, _ = noted("trello.json", content)
+    assert problem in problems[0]
