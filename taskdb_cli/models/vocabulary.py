@@ -82,6 +82,7 @@ class FileFormat(StrEnum):
     NDJSON = "ndjson"
     TASKWARRIOR = "taskwarrior"
     TRELLO = "trello"
+    GITHUB = "github"
 
 
 class Existing(StrEnum):

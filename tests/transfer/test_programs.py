@@ -1,5 +1,6 @@
 """Files of other programs, without any database."""
 
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.models.vocabulary import FileFormat
+from taskdb_cli.transfer.files import Source
 from tests.transfer.test_files import read
 
 IMPORTS = Path(__file__).parent.parent / "data" / "import"
@@ -104,3 +106,76 @@ def test_trello_faults(content, problem):
     """What is no board, or not JSON, is one problem that says so."""
     _, problems, _ = noted("trello.json", content)
     assert problem in problems[0]
+
+
+def test_github():
+    """An issue keeps its state, times, body, comments and whatever has a name."""
+    issues, problems, notes = noted("github.json")
+    assert problems == []
+    assert notes == ["reactions were not kept"]
+    assert {title: row["status"] for title, row in issues.items()} == {
+        "Pond leaks": "todo", "Plant a hedge": "done", "Build a moat": "cancelled",
+        "Leaking pond": "cancelled", "Prune the roses": "todo",
+    }  # fmt: skip
+    leak = issues["Pond leaks"]
+    assert leak["external_id"] == "https://github.com/example-org/garden/issues/14"
+    assert leak["description"] == (
+        "It loses 2 cm a day.\r\n\r\n- [ ] find the hole\r\n\n\n"
+        "2026-01-06 08:00:00 UTC tekstrom: Found it.\n\n"
+        "labels: bug, water\nassignees: tekstrom, miraholt\nmilestone: Spring (due 2026-04-30 07:00:00 UTC)\n"
+        "author: miraholt\nprojectItems: Garden 2026 (In Progress)\nisPinned: true"
+    )
+    assert issues["Plant a hedge"]["completed_at"] == datetime(2026, 1, 20, 9, tzinfo=UTC)
+    assert "closedAt: 2026-01-21 09:00:00 UTC" in issues["Build a moat"]["description"]
+
+
+PULL = "https://github.com/a/b/pull/7"
+
+
+@pytest.mark.parametrize(
+    ("values", "id", "status"),
+    [
+        ({"number": 7}, "#7", "todo"),
+        ({"number": 7, "repository": {"name": "b", "nameWithOwner": "a/b"}}, "a/b#7", "todo"),
+        ({"url": "u", "state": "CLOSED"}, "u", "done"),
+        ({"url": "u", "closed": True}, "u", "done"),
+        ({"url": "u", "closedAt": "2026-01-01T00:00:00Z"}, "u", "done"),
+        ({"url": "u", "closedAt": "0001-01-01T00:00:00Z"}, "u", "todo"),
+        ({"url": "u", "stateReason": "NOT_PLANNED"}, "u", "cancelled"),
+        ({"url": "u", "stateReason": "REOPENED"}, "u", "todo"),
+        ({"url": PULL, "state": "MERGED", "mergedAt": "2026-01-01T00:00:00Z"}, PULL, "done"),
+        ({"url": PULL, "state": "CLOSED", "files": [{}], "labels": ["x"]}, PULL, "cancelled"),
+        ({"url": "api", "html_url": "h", "state": "closed", "state_reason": "not_planned"}, "h", "cancelled"),
+        ({"html_url": "h", "state": "closed", "pull_request": {"merged_at": "x"}, "x_y": 2}, "h", "done"),
+        ({"html_url": "h", "state": "closed", "pull_request": {"merged_at": None}}, "h", "cancelled"),
+    ],
+)  # fmt: skip
+def test_github_subsets(values, id, status):
+    """Any fields that were asked for are enough with the title and the address or number, also of the API."""
+    rows, problems, _ = noted("github.json", json.dumps([{"title": "t", **values}]))
+    assert problems == []
+    assert (rows["t"]["external_id"], rows["t"]["status"]) == (id, status)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"title": "t"}, "record 1: url is missing, and so is number"),
+        ({"url": "u"}, "record 1: title is missing"),
+        ({"title": "t", "url": "u", "state": "HALF"}, "record 1: state must be one of"),
+        ({"title": "t", "url": "u", "createdAt": [1]}, "record 1: createdAt is not"),
+        ({"title": "t", "url": ["u"]}, "record 1: url"),
+    ],
+)
+def test_github_faults(values, problem):
+    """A fault names GitHub's field."""
+    _, problems, _ = noted("github.json", json.dumps([values]))
+    assert problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize("name", ["trello.json", "github.json"])
+@pytest.mark.parametrize("written", [lambda value: json.dumps(value, indent=2), json.dumps])
+def test_files_are_recognised(name, written):
+    """A file is known by its content, whether it is one line or many."""
+    content = written(json.loads((IMPORTS / name).read_bytes())).encode()
+    assert Source.open(io.BytesIO(content), "export.json", None).format is FileFormat(Path(name).stem)

@@ -41,9 +41,6 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], _: Note) -> Mapping[str, 
     status = _take_status(task, rest)
     if status is not TaskStatus.DONE and task["completed_at"] is not None:
         rest["end"], task["completed_at"] = task["completed_at"], None
-    for ours in ("due_at", "completed_at", "created_at", "updated_at"):
-        if _is_date(task[ours]):
-            task[ours] = datetime.fromisoformat(task[ours]).isoformat()
     priority = task["priority"]
     task["priority"] = _PRIORITIES.get(priority, "medium") if isinstance(priority, str) else "medium"
     if priority not in (None, *_PRIORITIES):
@@ -70,7 +67,7 @@ def _take_status(task: dict[str, Any], rest: dict[str, Any]) -> TaskStatus:
 
 
 def _is_date(value: object) -> bool:
-    """Return whether a value is a date as Taskwarrior writes it. Others are read as any time is."""
+    """Return whether a value is a date as Taskwarrior writes it."""
     if not isinstance(value, str) or not _DATE.fullmatch(value):
         return False
     with suppress(ValueError):
