@@ -16,7 +16,7 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, timestamp
 from taskdb_cli.output.tables import _cell, print_detail, print_table
-from taskdb_cli.system.clock import describe
+from taskdb_cli.system.clock import describe, in_minutes
 from taskdb_cli.times import ACCEPTED, parse_exact, parse_iso, parse_when
 
 # A Sunday.
@@ -132,12 +132,31 @@ def test_the_ends_of_time(zone):
     for text in far:
         with pytest.raises(InvalidInput, match="between the years 1 and 9999"):
             when(text)
-    zone("Asia/Kolkata")
-    with pytest.raises(InvalidInput):
-        when("0001-01-01")
-    zone("America/New_York")
-    with pytest.raises(InvalidInput):
-        when("9999-12-31", end_of_day=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("America/New_York", "0001-01-01T04:56:02Z", "9999-12-31T23:59:59Z"),
+        ("Asia/Tokyo", "0001-01-01T00:00:00Z", "9999-12-31T14:59:59Z"),
+        ("Pacific/Kiritimati", "0001-01-01T10:29:20Z", "9999-12-31T09:59:59Z"),
+        ("Etc/GMT+12", "0001-01-01T12:00:00Z", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_the_ends_of_time_in_a_zone(zone, name, first, last):
+    """The first and the last day are times in every zone, and a moment without a local time shows a Z."""
+    zone(name)
+    assert when("0001-01-01") == first
+    assert when("9999-12-31", end_of_day=True) == last
+    begins, ends = "T00:00:00" in first, "T23:59:59" in last
+    for text, outside in (("0001-01-01T00:00", begins), ("9999-12-31T23:59", ends)):
+        if outside:
+            with pytest.raises(InvalidInput, match="between the years 1 and 9999"):
+                when(text)
+    start, end = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+    for moment, nameless in ((start, not begins), (end, not ends)):
+        assert in_minutes(moment).endswith("Z") == nameless
+        assert ("Z (" in describe(moment, NOW)) == nameless
 
 
 NO_TIMES = [

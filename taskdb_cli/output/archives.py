@@ -16,7 +16,7 @@ from rich.text import Text
 from taskdb_cli.models.vocabulary import in_one_unit
 from taskdb_cli.output.formats import Record
 from taskdb_cli.output.tables import console_for
-from taskdb_cli.system.clock import to_local
+from taskdb_cli.system.clock import in_minutes
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _cells(record: Record, name: str, now: datetime) -> list[Text]:
     taken, rows = record["taken_at"], record["rows"]
     return [
         Text(escape(name)),
-        Text(_clock(taken)),
+        Text(in_minutes(taken)),
         Text("future", "red") if taken > now else Text(in_one_unit(now - taken)),
         Text(decimal(record["size"])),
         Text("unknown", "red") if rows is None else Text(f"{rows:,}"),
@@ -114,14 +114,10 @@ def _table(*columns: Column | str, show_header: bool = True, gap: int = 1) -> Ta
 
 
 def _moment(moment: datetime | None, now: datetime) -> str:
-    return f"{_clock(moment)} ({_ago(moment, now).plain})" if moment else "never"
+    return f"{in_minutes(moment)} ({_ago(moment, now).plain})" if moment else "never"
 
 
 def _ago(moment: datetime | None, now: datetime, never: str = "") -> Text:
     if moment is None:
         return Text("never", never)
     return Text(f"{in_one_unit(now - moment)} ago" if moment <= now else "future")
-
-
-def _clock(moment: datetime) -> str:
-    return to_local(moment).replace(tzinfo=None).isoformat(" ", "minutes")

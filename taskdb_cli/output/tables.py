@@ -18,7 +18,7 @@ from rich.text import Text
 from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Format, Record, View, to_plain
 from taskdb_cli.output.layout import ADDRESSES, FOLDED, GAP, fit
-from taskdb_cli.system.clock import describe, to_local
+from taskdb_cli.system.clock import describe, in_minutes, to_local, zone_mark
 from taskdb_cli.text.escaping import escape
 
 _CHUNK = 500
@@ -141,7 +141,7 @@ def _humanize(moment: datetime, now: datetime) -> str:
         return _NEAR_DAYS[days] + clock
     if abs(days) <= _COUNTED_DAYS:
         return f"in {days} days" if days > 0 else f"{-days} days ago"
-    return local.date().isoformat()
+    return local.date().isoformat() + zone_mark(local)
 
 
 def _same_columns(names: Sequence[str], records: Sequence[Record]) -> list[str]:
@@ -218,7 +218,7 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, datetime) and field != "due_at":
-        return Text(to_local(value).replace(tzinfo=None).isoformat(" ", "minutes"))
+        return Text(in_minutes(value))
     if isinstance(value, datetime):
         overdue = value < now and record["status"] in OPEN_STATUSES
         return Text(_humanize(value, now), style="red" if overdue else "")

@@ -32,6 +32,17 @@ def to_local(moment: datetime) -> datetime:
         return moment.astimezone(UTC)
 
 
+def zone_mark(local: datetime) -> str:
+    """Return "Z" for what `to_local` left in UTC, and nothing for a time of the local zone."""
+    return "Z" if local.tzinfo is UTC else ""
+
+
+def in_minutes(moment: datetime) -> str:
+    """Return a time of the local zone as 2026-12-01 17:00, or one of UTC with a Z as `to_local` chooses."""
+    local = to_local(moment)
+    return local.replace(tzinfo=None).isoformat(" ", "minutes") + zone_mark(local)
+
+
 def describe(moment: datetime, now: datetime) -> str:
     """Return what was understood, such as "Fri 27 Nov 2026 17:00 (tomorrow)"."""
     local = to_local(moment)
@@ -40,7 +51,7 @@ def describe(moment: datetime, now: datetime) -> str:
     near = near or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")
     weekday, month = WEEKDAYS[local.weekday()][:3].title(), MONTHS[local.month - 1][:3].title()
     whole_minute = local.second == 0 or local.time().replace(microsecond=0) == LAST_SECOND
-    clock = f"{local:%H:%M}" if whole_minute else f"{local:%H:%M:%S}"
+    clock = (f"{local:%H:%M}" if whole_minute else f"{local:%H:%M:%S}") + zone_mark(local)
     return f"{weekday} {local.day} {month} {local.year:04d} {clock} ({near})"
 
 
@@ -114,9 +125,15 @@ def at_clock(day: date, clock: time) -> datetime:
 
 
 def day_bound(day: date, *, end: bool) -> datetime:
-    """Return the first or last second of a local day; raise InvalidInput if the local zone skips the day."""
+    """Return the first or last second of a local day; raise InvalidInput if the local zone skips the day.
+
+    If that second lies outside the years 1 to 9999, it is the nearest one inside.
+    """
     wall = datetime.combine(day, LAST_SECOND if end else time.min)
-    moments, exists = readings_of(wall)
+    try:
+        moments, exists = readings_of(wall)
+    except OverflowError:
+        return wall.replace(tzinfo=UTC)
     before, after = moments[0], moments[-1]
     while not exists and after - before > _SECOND:
         middle = before + (after - before) // _SECOND // 2 * _SECOND

@@ -15,6 +15,8 @@ SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 NOW = datetime(2026, 11, 26, 14, 0, 30, tzinfo=UTC)
 """A Thursday, 15:00:30 in Berlin."""
 
+MOMENTS = ("due_at", "completed_at", "created_at", "updated_at")
+
 
 @pytest.fixture
 def berlin(monkeypatch, url):
@@ -24,6 +26,16 @@ def berlin(monkeypatch, url):
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(params=["America/New_York", "Asia/Tokyo"])
+def zone(request, monkeypatch):
+    """The name of the local zone: one in which the year 1 begins too early, or 9999 ends too late."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
     monkeypatch.undo()
     time.tzset()
 
@@ -125,14 +137,29 @@ def test_show_names_the_whole_due_date(taskdb, berlin):
     assert "Thu 24 Dec 2026 17:00 (in " in shown
 
 
-@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"])
-def test_the_ends_of_time(taskdb, berlin, monkeypatch, zone):
-    """A task of the year 1 or 9999 is created, and shown in zones where these years end at another time."""
+def test_the_ends_of_time(taskdb, url, zone, monkeypatch, tmp_path):
+    """The first and the last moment are listed, filtered, exported and edited, whatever the zone is."""
+    add_user(open_database(url))
+    for moment in (first := "0001-01-01T00:00:00Z", last := "9999-12-31T23:59:59.999999Z"):
+        record = {"title": "A", "status": "done", **dict.fromkeys(MOMENTS, moment)}
+        (tmp_path / "tasks.ndjson").write_text(json.dumps(record))
+        taskdb("task", "import", str(tmp_path / "tasks.ndjson"), "--user", "1")
+    (editor := tmp_path / "editor").write_text("#!/bin/sh\nsed -i 's/^title: A/title: B/' $1\n")
+    editor.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(editor))
+    monkeypatch.setattr(Invocation, "may_ask", True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("TZ", zone)
-    time.tzset()
-    for at in ("0001-01-01T00:00Z", "9999-12-31T23:59:59.999999Z"):
-        taskdb("task", "create", "--user", "1", "A", "--due", at, "-o", "table")
-    assert taskdb("task", "list", "-o", "table").out.count("\n") == 4
-    for text in ("0001-01-01", "9999-12-31", "in 9000 years", "-3000y", "+999999999w"):
-        assert taskdb("task", "list", "--due-after", text, expect=None).code in (0, 2)
+    for id in ("1", "2"):
+        taskdb("task", "edit", id)
+    listed = [json.loads(line) for line in taskdb("task", "export").out.splitlines()]
+    assert [(each["title"], each["due_at"]) for each in listed] == [("B", first), ("B", last)]
+    assert taskdb("task", "list", "-o", "table", "--wide").out.count("Z ") == 3
+    assert "9999" in taskdb("task", "show", "2", "-o", "table").out
+    for field in ("due", "created", "completed"):
+        for day, before in {"0001-01-01": int("York" in zone), "9999-12-31": 1}.items():
+            assert count(taskdb, f"--{field}-before", day) == before
+            assert count(taskdb, f"--{field}-after", day) == 2 - before
+    for text in ("in 9000 years", "-3000y", "+999999999w"):
+        taskdb("task", "list", "--due-after", text, expect=2)
+    taskdb("stats", "-o", "table")
+    assert due(taskdb, "9999-12-31").startswith("9999-12-31")
