@@ -34,6 +34,7 @@ EXAMPLES = {
     "TASKDB_PROFILE": "work",
     "TASKDB_SCHEMA": "taskdb",
     "TASKDB_POOLED": "0",
+    "TASKDB_ALLOW_SPECIAL_DOMAINS": "1",
     "TASKDB_BACKUP_DIR": "/var/backups/taskdb",
     "TASKDB_BACKUP_LABEL": "taskdb",
     "TASKDB_HEALTH_LIMITS": "connection=500ms:5s disk=10%:5%",

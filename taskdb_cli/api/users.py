@@ -53,7 +53,8 @@ def create_user(caller: Authorized, given: UserCreate) -> Response:
 
     def work(session: Session, access: Access) -> dict[str, Any]:
         access.require_everybody()
-        return user_record(service.create(session, given, now=caller.now))
+        allowed = caller.database.options.allow_special_domains
+        return user_record(service.create(session, given, now=caller.now, special_domains=allowed))
 
     record = caller.write(work)
     return routing.record_response(record, 201, location=f"/users/{record['id']}")
@@ -79,7 +80,8 @@ def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions:
         access.require_everybody()
         if versions is not None:
             routing.require_version("user", user_record(service.get(session, user, lock=True)), versions)
-        return user_record(service.change(session, user, given, now=caller.now))
+        allowed = caller.database.options.allow_special_domains
+        return user_record(service.change(session, user, given, now=caller.now, special_domains=allowed))
 
     return routing.record_response(caller.write(work))
 

@@ -52,8 +52,12 @@ def create(
 
     values = ask_for_missing({"email": email, "name": name}, UserUpdate)
     given = UserCreate.checked({**values, "is_active": not inactive})
+    allowed = run.database.options.allow_special_domains
+    # No database is made for an address that is refused.
+    services.user.require_domain(given.email, special_domains=allowed)
     make = services.user.create_unless_exists if if_not_exists else services.user.create
-    user = run.database_made_if_missing().write(lambda session: make(session, given, now=run.now))
+    work = partial(make, given=given, now=run.now, special_domains=allowed)
+    user = run.database_made_if_missing().write(work)
     made = user.created_at == run.now
     if made:
         run.did(f"created user {user.id}", look=f"taskdb user show {user.id}")
@@ -126,7 +130,8 @@ def update(
     named = {field: value for field, value in values.items() if value is not None}
     given = UserUpdate.checked(named)
     change = partial(services.user.change, ref=user, given=given, now=run.now, if_version=if_version)
-    changed = run.database.write(change)
+    allowed = run.database.options.allow_special_domains
+    changed = run.database.write(partial(change, special_domains=allowed))
     written = changed.updated_at == run.now
     what, state = "updated", "up to date"
     if [*named] == ["is_active"]:
@@ -195,12 +200,17 @@ def import_(
 
     The e-mail address tells who is who.
     """
+    from taskdb_cli.transfer.staging import Batch
     from taskdb_cli.transfer.users import import_users, read_users
 
     run, look = invocation(ctx), "taskdb user list"
+
+    def read(batch: Batch) -> None:
+        read_users(batch, special_domains=run.database.options.allow_special_domains)
+
     bring_in = partial(import_users, existing=existing, now=run.now)
     transfer.import_file(
-        run, file, source, read=read_users, bring_in=bring_in, dry_run=dry_run, output=output, look=look
+        run, file, source, read=read, bring_in=bring_in, dry_run=dry_run, output=output, look=look
     )
 
 

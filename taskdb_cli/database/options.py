@@ -1,4 +1,4 @@
-"""How a database is reached, and for how long anything may take."""
+"""How a database is reached, for how long anything may take, and what a new row may be."""
 
 from dataclasses import dataclass
 
@@ -38,6 +38,8 @@ class Options:
     disposable: bool = False
     """Whether a SQLite file is thrown away after use, so that nothing is done for it to outlive a crash."""
     slow_query_ms: int = 1000
+    allow_special_domains: bool = False
+    """Whether the address of a new user may end in a special-use domain, such as corp.local."""
 
     def statement_limit(self, *, bulk: bool) -> tuple[float, str]:
         """Return how long a statement may take, and the setting that says so."""

@@ -30,6 +30,9 @@ _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _STATUSES = frozenset(TaskStatus)
 
+_SPECIAL_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion")
+"""Of IANA's special-use domain names those that only a setting allows. Others, such as `test`, always are."""
+
 
 def is_one_line(value: str) -> bool:
     """Return whether a text is valid UTF-8 and holds no control character."""
@@ -63,20 +66,34 @@ def _description(value: str) -> str | None:
 def normalize_email(value: str) -> str:
     """Return the address as it is stored: checked, normalized and lower-cased.
 
-    The syntax is that of RFC 5321 and RFC 6531 as `email-validator` reads them. DNS is not asked.
+    The syntax is that of RFC 5321 and RFC 6531 as `email-validator` reads them. DNS is not asked. Rules that
+    only a new address must keep are those of `Email` and `domain_fault`.
     Raises ValueError for anything else. The length is checked first, because the time that Unicode
     normalization takes grows with its square.
     """
     _refuse(value, EMAIL_LENGTH, _CONTROL)
-    from email_validator import EmailNotValidError, validate_email
+    import email_validator
 
+    # They are stored, so they must be found. `domain_fault` tells them.
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+    has_dot = value.rpartition("@")[2].lower() not in _SPECIAL_DOMAINS
     try:
-        checked = validate_email(value, check_deliverability=False, test_environment=True)
-    except EmailNotValidError as exc:
+        checked = email_validator.validate_email(
+            value, check_deliverability=False, test_environment=True, globally_deliverable=has_dot
+        )
+    except email_validator.EmailNotValidError as exc:
         raise ValueError(f"is not an e-mail address: {str(exc).rstrip('.')}") from exc
     email = checked.normalized.lower()
     _refuse(email, EMAIL_LENGTH, _CONTROL)
     return email
+
+
+def domain_fault(email: str) -> str:
+    """Return why a new address, normalized, needs TASKDB_ALLOW_SPECIAL_DOMAINS, or nothing if it does not."""
+    for domain in _SPECIAL_DOMAINS:
+        if email.endswith((f"@{domain}", f".{domain}")):
+            return f"ends in the special-use domain {domain!r} (TASKDB_ALLOW_SPECIAL_DOMAINS=1 allows it)"
+    return ""
 
 
 def _utc(value: datetime) -> datetime:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Delete, Update, delete, func, update
 from sqlmodel import Session, col, select
 
 from taskdb_cli import errors
-from taskdb_cli.models.fields import EMAIL_LENGTH, normalize_email
+from taskdb_cli.models.fields import EMAIL_LENGTH, domain_fault, normalize_email
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
@@ -50,8 +50,15 @@ class Deletion:
         }
 
 
-def create(session: Session, given: UserCreate, *, now: datetime) -> User:
-    """Make a user; raise EmailTaken when another user has the address."""
+def require_domain(email: str, *, special_domains: bool) -> None:
+    """Raise InvalidInput for a new address in a special-use domain, unless these are allowed."""
+    if not special_domains and (fault := domain_fault(email)):
+        raise errors.InvalidInput(f"email {fault}")
+
+
+def create(session: Session, given: UserCreate, *, now: datetime, special_domains: bool = False) -> User:
+    """Make a user; raise EmailTaken when another user has the address, and as `require_domain` does."""
+    require_domain(given.email, special_domains=special_domains)
     times = {"created_at": given.created_at or now, "updated_at": given.updated_at or now}
     user = User(**given.model_dump() | times)
     session.add(user)
@@ -60,11 +67,13 @@ def create(session: Session, given: UserCreate, *, now: datetime) -> User:
     return user
 
 
-def create_unless_exists(session: Session, given: UserCreate, *, now: datetime) -> User:
-    """Make a user, or return the one that has the address already, as it is."""
+def create_unless_exists(
+    session: Session, given: UserCreate, *, now: datetime, special_domains: bool = False
+) -> User:
+    """Make a user, or return the one that has the address already, as it is; raise as `require_domain`."""
     try:
         with session.begin_nested():
-            return create(session, given, now=now)
+            return create(session, given, now=now, special_domains=special_domains)
     except errors.EmailTaken as taken:
         try:
             return get(session, given.email)
@@ -159,15 +168,24 @@ def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:
 
 
 def change(
-    session: Session, ref: str, given: UserUpdate, *, now: datetime, if_version: int | None = None
+    session: Session,
+    ref: str,
+    given: UserUpdate,
+    *,
+    now: datetime,
+    if_version: int | None = None,
+    special_domains: bool = False,
 ) -> User:
     """Change the fields that are given; without a difference nothing is written.
 
-    Raises UserNotFound, EmailTaken, or StaleVersion when the user is not at `if_version`.
+    Raises UserNotFound, EmailTaken, StaleVersion when the user is not at `if_version`, and what
+    `require_domain` raises for another address.
     """
     user = get(session, ref, lock=True)
     if if_version is not None and user.version != if_version:
         raise errors.StaleVersion("user", user.id, expected=if_version, current=user.version)
+    if given.email not in (None, user.email):
+        require_domain(given.email, special_domains=special_domains)
     for field, value in given.model_dump(exclude_unset=True).items():
         setattr(user, field, value)
     if session.is_modified(user):

@@ -157,6 +157,13 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_HEALTH_LIMITS": Setting(
         "when checks of [health](#health) warn and become critical, such as `backup=26h:50h disk=10%:5%`"
     ),
+    "TASKDB_ALLOW_SPECIAL_DOMAINS": Setting(
+        "`1` if addresses of new users may be in [special-use domains](docs/import.md#e-mail-addresses), "
+        "such as `ann@corp.local`",
+        bool,
+        most=1,
+        default="`0`",
+    ),
     "TASKDB_LOG_FILE": Setting("the same as `--log-file`: a log besides stderr", Path),
     "TASKDB_LOG_FORMAT": Setting("the same as `--log-format`", words=("text", "json")),
     "TASKDB_PAGER": Setting(

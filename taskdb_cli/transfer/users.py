@@ -1,6 +1,5 @@
 """Users from files."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +7,7 @@ from sqlmodel import Session
 
 from taskdb_cli.database import lock_table
 from taskdb_cli.errors import InvalidInput
+from taskdb_cli.models.fields import domain_fault
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging
@@ -15,16 +15,22 @@ from taskdb_cli.transfer.staging import Batch, Outcome, Staging
 STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"), key="email")
 
 
-def read_users(batch: Batch) -> None:
-    """Read and check the users of a file. Raises InvalidInput for the tasks of another program."""
+def read_users(batch: Batch, *, special_domains: bool = False) -> None:
+    """Read and check the users of a file. With `special_domains` their addresses may be in these too.
+
+    Raises InvalidInput for the tasks of another program.
+    """
     if batch.source.foreign:
         raise InvalidInput(
             f"the file holds tasks ({batch.source.format}), not users",
             "'taskdb task import' reads it; name another format with --from",
         )
 
-    def to_row(values: dict[str, Any]) -> Iterator[Any]:
-        return STAGING.row(values, batch.parse_time)
+    def to_row(values: dict[str, Any]) -> tuple[Any, ...]:
+        email, *rest = STAGING.row(values, batch.parse_time)
+        if not special_domains and (fault := domain_fault(email)):
+            raise ValueError(f"email {fault}")
+        return email, *rest
 
     batch.read(STAGING.known, ("email", "name"), to_row)
 

@@ -1,7 +1,11 @@
 """/users, by HTTP."""
 
+from dataclasses import replace
+
 import pytest
 
+from taskdb_cli.api.app import create_app
+from taskdb_cli.database import Database
 from taskdb_cli.models.vocabulary import USER_FIELDS
 from tests.api.conftest import ANY_ENGINE
 from tests.samples import add_task, add_user, emails, titles
@@ -72,6 +76,22 @@ def test_create_refuses_what_is_no_json(api, content, kind, status):
     """Whatever the bytes are, the answer says that they are not what is asked for."""
     answer = api.post("/users", content=content, headers={"Content-Type": kind})
     assert_problem(answer, status, "usage" if status == 422 else "unsupported_media_type")
+
+
+@ANY_ENGINE
+def test_special_domains(api, database):
+    """A special-use domain is taken if the server allows it, and who is stored there is found anyway."""
+    refused = api.post("/users", json={**ANN, "email": "ann@corp.local"})
+    assert_problem(refused, 422, "usage", "TASKDB_ALLOW_SPECIAL_DOMAINS")
+    options = replace(database.options, allow_special_domains=True)
+    allowing = replace(api, app=create_app(Database(database.url, options)))
+    assert allowing.post("/users", json={**ANN, "email": "ann@corp.local"}).status_code == 201
+    assert allowing.patch("/users/1", json={"email": "root@localhost"}).status_code == 200
+    assert api.get("/users/root@localhost").json()["id"] == 1
+    kept = api.patch("/users/root@localhost", json={"email": "root@localhost", "name": "Root"})
+    assert kept.json()["name"] == "Root"
+    assert api.get("/tasks", params={"user": "root@localhost"}).json()["items"] == []
+    assert_problem(api.patch("/users/1", json={"email": "a@b.local"}), 422, "usage", "special-use")
 
 
 def test_create_taken(api, database):

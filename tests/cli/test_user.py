@@ -198,3 +198,31 @@ def test_delete_several(taskdb, url, bob):
     assert sorted(report.pop("users")) == [1, 2]
     assert report == {"tasks_deleted": 0, "tasks_reassigned": 0, "dry_run": False}
     assert taskdb("user", "list").out == ""
+
+
+@SQLITE_ONLY
+def test_special_domains(taskdb, monkeypatch, tmp_path):
+    """A setting allows new addresses in special-use domains; without it the stored ones work all the same."""
+    (users := tmp_path / "users.csv").write_text("email,name\nann@corp.local,Ann\nroot@localhost,Root\n")
+    (tasks := tmp_path / "tasks.csv").write_text("user,title\nANN@corp.local,A\n")
+    ann = ("user", "create", "--email", "ann@corp.local", "--name", "Ann")
+    assert "TASKDB_ALLOW_SPECIAL_DOMAINS=1" in taskdb(*ann, expect=2).err
+    refused = taskdb("user", "import", users, expect=2).err
+    assert "2 records like this: email ends in" in refused
+    assert "TASKDB_ALLOW_SPECIAL_DOMAINS=1" in refused
+    monkeypatch.setenv("TASKDB_ALLOW_SPECIAL_DOMAINS", "1")
+    taskdb(*ann)
+    assert taskdb("user", "import", users).err.startswith("1 created, 0 updated, 1 unchanged")
+    monkeypatch.delenv("TASKDB_ALLOW_SPECIAL_DOMAINS")
+    taskdb("task", "import", tasks)
+    assert taskdb("task", "list", "--user", "ann@corp.local", "--count").out == "1\n"
+    assert taskdb("user", "update", "root@localhost", "--inactive").out == "2\troot@localhost\tRoot\tfalse\n"
+    assert taskdb("user", "list", "--search", "corp.local", "--count").out == "1\n"
+    assert "special-use" in taskdb("user", "update", "1", "--email", "b@corp.local", expect=2).err
+
+
+def test_no_database_for_a_refused_address(bare_taskdb, tmp_path):
+    """A new address that needs the setting is refused before a file is made for it."""
+    refused = bare_taskdb("user", "create", "--email", "ann@corp.local", "--name", "Ann", expect=2)
+    assert refused.err.startswith("error: email ends in")
+    assert not (tmp_path / "data").exists()

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -381,3 +382,19 @@ def test_valid_addresses(database):
     """An address that is stored is found again as it was typed."""
     for email in ADDRESSES:
         assert add_user(database, email) == get(database, email)
+
+
+@pytest.mark.parametrize(
+    "email", ["ann@corp.local", "ann@home.arpa", "x@a.onion", "a@b.invalid", "root@localhost"]
+)
+def test_special_domains(database, email):
+    """A special-use domain needs the setting in a new address only: what is stored is found and changed."""
+    given = UserCreate.checked({"email": email, "name": "Ann"})
+    for make in (service.create, service.create_unless_exists):
+        with pytest.raises(InvalidInput, match=r"special-use.*TASKDB_ALLOW_SPECIAL_DOMAINS=1"):
+            database.write(partial(make, given=given, now=NOW))
+    made = database.write(partial(service.create, given=given, now=NOW, special_domains=True))
+    assert get(database, email.upper()) == made
+    assert change(database, email, email=email, name="Anna").name == "Anna"
+    with pytest.raises(InvalidInput, match="special-use"):
+        change(database, email, email=f"other.{email}")
