@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlmodel import Field as SQLField
 
 from taskdb_cli.api.problems import MEDIA_TYPE
-from taskdb_cli.models.fields import Email, Moment
+from taskdb_cli.models.fields import Email, Moment, StoredExternalId, StoredName, StoredTitle
 from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import UserCreate, UserUpdate
@@ -30,6 +30,9 @@ _SHARED: dict[str, Any] = {
     "id": Id,
     "user_id": Id,
     "user": Email,
+    "name": StoredName,
+    "title": StoredTitle,
+    "external_id": StoredExternalId | None,
     "version": Annotated[int, Field(ge=1)],
     "created_at": Moment,
     "updated_at": Moment,

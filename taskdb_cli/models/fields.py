@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
-from taskdb_cli.text.escaping import described
+from taskdb_cli.text.escaping import BLANK, described
 from taskdb_cli.text.faults import reasons
 
 EMAIL_LENGTH = 254
@@ -28,6 +28,8 @@ TIME_LENGTH = 100
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BLANK = re.compile(f"[{BLANK}]")
+_VISIBLE = re.compile(f"[^{BLANK}]")
 _STATUSES = frozenset(TaskStatus)
 
 _SPECIAL_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion")
@@ -53,6 +55,8 @@ def _one_line(longest: int) -> AfterValidator:
         _refuse(value, longest, _CONTROL)
         if not value.strip(" "):
             raise ValueError("is empty")
+        if not _VISIBLE.search(value):
+            raise ValueError("holds only blanks and invisible characters")
         return value
 
     return AfterValidator(validate)
@@ -96,6 +100,15 @@ def domain_fault(email: str) -> str:
     return ""
 
 
+def _new_email(value: str) -> str:
+    email = normalize_email(value)
+    if found := _BLANK.search(value):
+        raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}")
+    if email.startswith("-"):
+        raise ValueError("begins with '-', and programs would take it for an option")
+    return email
+
+
 def _utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
@@ -132,18 +145,26 @@ def _text(longest: int, pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "maxLength": longest, "pattern": f"^{pattern}$"})
 
 
-_LINE = r"[^{0}]*[^ {0}][^{0}]*".format(r"\u0000-\u001f\u007f-\u009f")
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+# Readers of JSON know `\u` with four digits only.
+_BLANKS = re.sub("[\x7f-\uffff]", lambda found: f"\\u{ord(found[0]):04x}", BLANK)
+_LINE = f"[^{_CONTROLS}]*[^{_BLANKS}{_CONTROLS}][^{_CONTROLS}]*"
+_STORED_LINE = f"[^{_CONTROLS}]*[^ {_CONTROLS}][^{_CONTROLS}]*"
 _LINES = r"[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*"
 _PRIORITIES = {"type": "string", "enum": [priority.word for priority in TaskPriority]}
 
 # The JSON schemas tell readers of OpenAPI what the validators check.
 Email = Annotated[
     str,
-    AfterValidator(normalize_email),
+    AfterValidator(_new_email),
     WithJsonSchema({"type": "string", "format": "email", "maxLength": EMAIL_LENGTH}),
 ]
 Name = Annotated[str, _one_line(NAME_LENGTH), _text(NAME_LENGTH, _LINE)]
 Title = Annotated[str, _one_line(TITLE_LENGTH), _text(TITLE_LENGTH, _LINE)]
+# A row from before may show nothing.
+StoredName = Annotated[str, _text(NAME_LENGTH, _STORED_LINE)]
+StoredTitle = Annotated[str, _text(TITLE_LENGTH, _STORED_LINE)]
+StoredExternalId = Annotated[str, _text(EXTERNAL_ID_LENGTH, _STORED_LINE)]
 # An empty text means that there is none.
 ExternalId = Annotated[str, _one_line(EXTERNAL_ID_LENGTH), _text(EXTERNAL_ID_LENGTH, f"({_LINE})?")]
 Description = Annotated[str, AfterValidator(_description), _text(DESCRIPTION_LENGTH, _LINES)]

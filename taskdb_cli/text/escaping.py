@@ -26,8 +26,15 @@ _TAG_FLAGS = "\U0001f3f4(?:{})\U000e007f".format(
 _SUSPECT = f"{_TAG_FLAGS}|[^{_PLAIN}]"
 _SUSPECT_BUT_LINES = f"{_TAG_FLAGS}|[^{_PLAIN}\t\n]"
 
-# Letters and marks that have no shape.
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+INVISIBLE = (
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""Default_Ignorable_Code_Point in DerivedCoreProperties.txt of Unicode 17, as in a class of a pattern."""
+
+BLANK = f"\\s{INVISIBLE}\u2800\ufff9-\ufffb\U00013430-\U00013442\U0001d159"
+"""The same, white space, and blanks and marks of layout that have neither property, such as braille's."""
+
 _UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 
 # Signs of Arabic, Syriac and Kaithi that have a shape, although Unicode calls them format characters.
@@ -112,7 +119,7 @@ def _is_shown(match: re.Match[str]) -> bool:
         return bool(re.match(_SELECTED, before)) and before.isprintable() and not re.match(_SELECTOR, before)
     if category(character) in _UNSEEN:
         return character in _VISIBLE or (category(character) == "Cn" and bool(re.match(_GROWING, character)))
-    return character not in _INVISIBLE
+    return not re.match(f"[{INVISIBLE}]", character)
 
 
 def hide_secrets(text: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from pydantic import TypeAdapter, ValidationError
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 from sqlalchemy import make_url
@@ -14,6 +16,7 @@ from sqlalchemy import make_url
 from taskdb_cli.api.app import create_app
 from taskdb_cli.api.schemas import ListedUser, TaskRecord, UserRecord
 from taskdb_cli.database import Database
+from taskdb_cli.models.fields import Title
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 from tests.api.servers import running
 from tests.conftest import SERVERS
@@ -72,6 +75,21 @@ def test_records_are_described_field_by_field():
     assert tuple(TaskRecord.model_fields) == TASK_FIELDS
     assert tuple(UserRecord.model_fields) == USER_FIELDS
     assert tuple(ListedUser.model_fields) == (*USER_FIELDS, "tasks")
+
+
+def test_a_text_must_show_something():
+    """The patterns of new texts accept what the rules accept, and a stored text may be blank."""
+    models = DESCRIPTION["components"]["schemas"]
+    pattern = models["TaskCreate"]["properties"]["title"]["pattern"]
+    title = TypeAdapter(Title)
+    for code in (*range(0x3200), *range(0xE000, 0x10000), *range(0x13400, 0x13500), *range(0xE0000, 0xE1010)):
+        try:
+            shown = bool(title.validate_python(chr(code)))
+        except ValidationError:
+            shown = False
+        assert bool(re.search(pattern, chr(code))) == shown, hex(code)
+    assert models["UserCreate"]["properties"]["name"]["pattern"] == pattern
+    assert re.search(models["TaskRecord"]["properties"]["title"]["pattern"], "\u3164")
 
 
 def operations():

@@ -311,6 +311,8 @@ def test_stream_of_more_than_a_fetch(database, ann, monkeypatch):
     [
         ({"title": ""}, "title is empty"),
         ({"title": "  "}, "title is empty"),
+        ({"title": "\xa0\u200b\u2800\ufe0f\U000e0041"}, "title holds only blanks and invisible characters"),
+        ({"title": "a", "external_id": "\u3000\ufeff"}, "external_id holds only blanks and invisible"),
         ({"title": "t" * 501}, "title has 501 characters; at most 500 fit"),
         ({"title": "a\x00b"}, "title holds the control character U+0000"),
         ({"title": "a\nb"}, "title holds the control character U+000A"),
@@ -338,6 +340,21 @@ def test_invalid_task(values, message):
     with pytest.raises(InvalidInput) as refusal:
         TaskCreate.checked(values)
     assert refusal.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "\u2764\ufe0f",
+        "\U0001f469\u200d\U0001f680",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u3164a",
+        "\ue000",
+    ],
+)
+def test_a_title_with_something_to_see(title):
+    """Joiners, selectors and blanks may stand beside what is visible."""
+    assert TaskCreate.checked({"title": title, "external_id": title}).title == title
 
 
 @pytest.mark.parametrize("field", ["title", "status", "priority"])

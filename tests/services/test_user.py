@@ -16,7 +16,7 @@ from taskdb_cli.errors import (
     UserNotFound,
 )
 from taskdb_cli.models.task import TaskCreate
-from taskdb_cli.models.user import UserCreate, UserUpdate, user_record
+from taskdb_cli.models.user import User, UserCreate, UserUpdate, user_record
 from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
 from tests.conftest import NOW, open_database
@@ -347,6 +347,13 @@ def run_overlapping(database, first, second):
         ({"email": "ann", "name": "A"}, "email is not an e-mail address"),
         ({"email": "a@b@c.example", "name": "A"}, "email is not an e-mail address"),
         ({"email": "a\x00@example.com", "name": "A"}, "email holds the control character U+0000"),
+        ({"email": "a\u034f@example.com", "name": "A"}, "email holds the invisible character U+034F"),
+        ({"email": "a\u3164@example.com", "name": "A"}, "email holds the invisible character U+3164"),
+        ({"email": "a@ex\ufe0fample.com", "name": "A"}, "email holds the invisible character U+FE0F"),
+        ({"email": "a\u2800@example.com", "name": "A"}, "email holds the invisible character U+2800"),
+        ({"email": "a\u200b@example.com", "name": "A"}, "email is not an e-mail address"),
+        ({"email": "-a@example.com", "name": "A"}, "email begins with '-'"),
+        ({"email": "a@example.com", "name": "\xa0\u3164"}, "name holds only blanks and invisible"),
         ({"email": "a" * 255 + "@example.com", "name": "A"}, "email has 267 characters; at most 254 fit"),
         ({"email": "a@example.com", "name": " "}, "name is empty"),
         ({"email": "a@example.com", "name": "n" * 201}, "name has 201 characters; at most 200 fit"),
@@ -398,3 +405,11 @@ def test_special_domains(database, email):
     assert change(database, email, email=email, name="Anna").name == "Anna"
     with pytest.raises(InvalidInput, match="special-use"):
         change(database, email, email=f"other.{email}")
+
+
+@pytest.mark.parametrize("email", ["-a@example.com", "a\u034f@example.com", "a\u3164@example.com"])
+def test_an_address_from_before(database, email):
+    """An address that no new user may have is still found, because it may be stored."""
+    made = User(email=email, name="Ann", is_active=True, created_at=NOW, updated_at=NOW)
+    database.write(lambda session: session.add(made))
+    assert change(database, email, name="Anna").email == email
