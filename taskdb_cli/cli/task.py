@@ -192,6 +192,7 @@ def import_(
     *,
     user: Annotated[str | None, optional_user("Give all tasks to this user, whatever the file says.")] = None,
     source: transfer.FromTaskFile = FileFormat.AUTO,
+    reading: transfer.ImportOptions,
     existing: transfer.IfExisting = Existing.UPDATE,
     dry_run: options.DryRun = False,
     output: transfer.CountsOutput = None,
@@ -206,7 +207,7 @@ def import_(
     read = partial(read_tasks, owned=user is not None)
     bring_in = partial(import_tasks, owner=user, existing=existing, now=run.now)
     transfer.import_file(
-        run, file, source, read=read, bring_in=bring_in, dry_run=dry_run, output=output, look=look
+        run, file, source, reading, read=read, bring_in=bring_in, dry_run=dry_run, output=output, look=look
     )
 
 

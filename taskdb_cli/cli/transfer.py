@@ -12,7 +12,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from taskdb_cli.cli.completion import complete_words
 from taskdb_cli.cli.context import Invocation, write_stderr
+from taskdb_cli.cli.options import optional
 from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
 from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, TaskdbError
 from taskdb_cli.models.vocabulary import Existing, FileFormat
@@ -21,6 +23,7 @@ from taskdb_cli.system import signals
 from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.text.escaping import one_line
 from taskdb_cli.times import parse_written
+from taskdb_cli.transfer.options import ENCODINGS, ReadOptions, listed
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -63,6 +66,37 @@ CountsOutput = Annotated[
 
 
 @dataclass(frozen=True)
+class ImportOptions(ReadOptions):
+    """The options that say how a file to import is read."""
+
+    delimiter: Annotated[
+        str | None,
+        optional(
+            "What is between the cells of CSV: one character, or tab. It is found by itself mostly.",
+            metavar="CHARACTER",
+            autocompletion=complete_words((",", ";", "|", "tab")),
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        optional(
+            "The encoding of a file that is not UTF-8 and has no mark.",
+            metavar="NAME",
+            autocompletion=complete_words(ENCODINGS),
+        ),
+    ] = None
+    map: Annotated[
+        list[str] | None,
+        optional(
+            "What a column is here, such as 'Task name=title'; repeat for several.", metavar="COLUMN=FIELD"
+        ),
+    ] = None
+    ignore_unknown: Annotated[
+        bool, typer.Option("--ignore-unknown", help="Leave out columns and fields that are not known.")
+    ] = False
+
+
+@dataclass(frozen=True)
 class ExportOutput(Output):
     """The options that say how an export is written. An import reads each of the formats."""
 
@@ -77,6 +111,7 @@ def import_file(
     run: Invocation,
     path: str,
     format: str,
+    reading: ImportOptions,
     *,
     read: Callable[[Batch], None],
     bring_in: Callable[[Session, Batch], Outcome],
@@ -102,7 +137,7 @@ def import_file(
         _opened(path) as file,
         run.progress("reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
     ):
-        source = Source.open(file, name, None if format == "auto" else FileFormat(format))
+        source = Source.open(file, name, None if format == "auto" else FileFormat(format), reading)
         with Batch(source, parse_time=parse_written, problems=problems, progress=advance) as batch:
             read(batch)
             # A database is made only for what will be written to it.
@@ -119,6 +154,8 @@ def import_file(
         said.append(f"{outcome.without_external_id} have no external id: another import creates them again")
     if source.foreign and source.foreign.remark:
         said.append(source.foreign.remark)
+    if source.left_out:
+        said.append(f"left out: {listed(source.left_out)}")
     run.say(f"{'dry run: ' if dry_run else ''}{'; '.join(said)}")
     # Other formats note the few kinds of things that they cannot keep, so all of these are told.
     for note in batch.notes.most_frequent(MOST_KINDS)[0]:

@@ -192,6 +192,7 @@ def import_(
     file: transfer.FileArgument,
     *,
     source: transfer.FromUserFile = "auto",
+    reading: transfer.ImportOptions,
     existing: transfer.IfExisting = Existing.UPDATE,
     dry_run: options.DryRun = False,
     output: transfer.CountsOutput = None,
@@ -210,7 +211,15 @@ def import_(
 
     bring_in = partial(import_users, existing=existing, now=run.now)
     transfer.import_file(
-        run, file, source, read=read, bring_in=bring_in, dry_run=dry_run, output=output, look=look
+        run,
+        file,
+        source,
+        reading,
+        read=read,
+        bring_in=bring_in,
+        dry_run=dry_run,
+        output=output,
+        look=look,
     )
 
 

@@ -136,7 +136,8 @@ class Words(OptionParser):
 
     def _split_lists(self, given: dict[str, Any]) -> None:
         for option in self._long_opt.values():
-            if option.action == "append" and option.dest in given:
+            # The name of a column may have commas.
+            if option.action == "append" and option.dest in given and option.dest != "map":
                 values = ",".join(given[option.dest]).split(",")
                 given[option.dest] = [value.strip() for value in values]
 

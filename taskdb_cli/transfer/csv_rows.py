@@ -1,17 +1,13 @@
-"""Records out of CSV: a header, then one record a row."""
+"""The cells of CSV, line by line."""
 
 import csv
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import repeat
 from threading import Lock
 from typing import TextIO
 
-from taskdb_cli.text.escaping import brief
-from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, undecodable
+from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, undecodable
 
 _NEVER_CLOSED = "is not valid CSV: a quote is opened and never closed"
 _BAD_QUOTE = (
@@ -103,39 +99,3 @@ def _cells_of_any_size() -> Iterator[None]:
             yield
         finally:
             csv.field_size_limit(before)
-
-
-def read_rows(text: TextIO, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
-    """Yield a record for each row behind the header. Stop at a fault of the header."""
-    rows = read_cells(text)
-    number, header = next(rows, (1, list[str]()))
-    faults = [header] if isinstance(header, str) else [*_header_faults(header, known, required)][:1]
-    if faults or isinstance(header, str):
-        yield number, faults[0]
-        return
-    for number, row in rows:
-        if isinstance(row, str):
-            yield number, row
-        elif len(row) != len(header):
-            many = "few" if len(row) < len(header) else "many"
-            yield number, f"has too {many} cells: {len(row)}, but there are {len(header)} columns"
-        else:
-            yield number, {name: cell or None for name, cell in zip(header, row, strict=True)}
-
-
-def _header_faults(header: Sequence[str], known: Sequence[str], required: Sequence[str]) -> Iterator[str]:
-    twice = [name for name, count in Counter(header).items() if count > 1 and name]
-    if not header:
-        yield "must name the columns, but is empty"
-    if twice:
-        yield f"names the column {brief(twice[0])} twice"
-    for name in header:
-        if name not in known:
-            how = ", with commas between them" if re.search("^$|[;\t]", name) else ""
-            unknown = f"{brief(name)!r} is not a known field"
-            if meant := get_close_matches(name.lower(), known, n=1, cutoff=0.75):
-                yield f"{unknown}, did you mean {meant[0]!r}?"
-            yield f"must name the columns{how}: {unknown} (these are: {', '.join(known)})"
-    for name in required:
-        if name not in header:
-            yield f"must name a column {name!r}"

@@ -1,18 +1,19 @@
 """Records out of a file, one after the other, whatever its format."""
 
-import codecs
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import PurePath
 from typing import IO, Any, Self, TextIO
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
-from taskdb_cli.transfer.csv_rows import read_rows
+from taskdb_cli.transfer.csv_records import Columns, read_rows
+from taskdb_cli.transfer.decoding import KEEP_BYTES, decode_head, find_encoding, refuse_other_text
 from taskdb_cli.transfer.foreign import ForeignFormat, Sample, load, recognise
 from taskdb_cli.transfer.json_records import read_array, read_objects
 from taskdb_cli.transfer.lines import CHUNK, Found
+from taskdb_cli.transfer.options import FOUND, ReadOptions, listed, resolve
 
 _EXTENSIONS = {
     ".csv": FileFormat.CSV,
@@ -20,6 +21,8 @@ _EXTENSIONS = {
     ".jsonl": FileFormat.NDJSON,
     ".ndjson": FileFormat.NDJSON,
 }
+_MOST_LEFT_OUT = 1000
+_OTHER_OPTIONS = "leave the option away, or name another format with --from"
 _SHAPES = {FileFormat.JSON: "a JSON array of objects", FileFormat.NDJSON: "one JSON object a line"}
 
 
@@ -33,57 +36,103 @@ class Source:
     foreign: ForeignFormat | None
     """The format, if it is one of another program."""
     unit: str
+    options: ReadOptions
+    left_out: dict[str, None] = field(default_factory=dict)
+    """The names of columns or fields that were ignored while reading, the first of them if there are many."""
 
     @classmethod
-    def open(cls, file: IO[bytes], name: str, format: FileFormat | None) -> Self:
+    def open(
+        cls, file: IO[bytes], name: str, format: FileFormat | None, options: ReadOptions = FOUND
+    ) -> Self:
         """Look at the beginning of a seekable file; without a format, find out which it is.
 
-        Raises InvalidInput, naming the file, for one that is not text in UTF-8 or is empty.
+        Raises InvalidInput, naming the file, for one that is empty, or no text of such a kind, or whose
+        format has no use for an option.
         """
         file.seek(0)
         head = file.read(CHUNK)
         file.seek(0)
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head[:4]:
-            raise InvalidInput(f"{name} is not UTF-8 text", "save it as UTF-8")
-        beginning = head.removeprefix(codecs.BOM_UTF8).lstrip()
-        # Bytes that are not UTF-8 become surrogates. No field accepts them, so the error names the field.
-        text = TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+        encoding = find_encoding(head, name, options.encoding)
+        beginning = decode_head(head, encoding)
+        # Bytes that cannot be decoded become surrogates. No field accepts them.
+        text = TextIOWrapper(file, encoding, KEEP_BYTES, newline="")
         format = format or _detect(text, name, beginning)
+        refuse_other_text(beginning, name, format)
         foreign = load(format)
-        in_array = format is not FileFormat.CSV and beginning.startswith(b"[")
+        in_array = format is not FileFormat.CSV and beginning.startswith("[")
         if format in _SHAPES and in_array != (format is FileFormat.JSON):
             what = f"not {_SHAPES[format]}" if beginning else "empty"
             raise InvalidInput(f"{name} is {what}", "name another format with --from")
+        if format is FileFormat.CSV and not beginning:
+            raise InvalidInput(f"{name} is empty", "CSV begins with the names of the columns")
+        if options.delimiter and format is not FileFormat.CSV:
+            raise InvalidInput(f"--delimiter is for CSV, but {name} is {format}", _OTHER_OPTIONS)
+        if foreign and (options.map or options.ignore_unknown):
+            which = "--map" if options.map else "--ignore-unknown"
+            raise InvalidInput(f"{which} is for CSV, JSON and NDJSON, but {name} is {format}", _OTHER_OPTIONS)
         unit = "record" if in_array else "line"
-        return cls(file, text, format, foreign, (foreign and foreign.unit) or unit)
+        return cls(file, text, format, foreign, (foreign and foreign.unit) or unit, options)
 
     def records(self, known: Sequence[str], required: Sequence[str]) -> Iterator[Found]:
         """Yield every record from the beginning, at constant memory. Stop at a fault of the whole file.
 
-        A header of CSV must have the `required` columns and no other than the `known` ones.
+        A header of CSV must have the `required` columns and no other than the `known` ones. Raises
+        InvalidInput for a `--map` of no use.
         """
+        renamed = self.options.fields_by_name(known)
         self.text.seek(0)
         if self.foreign:
             return self.foreign.read(self.text)
         if self.format is FileFormat.CSV:
-            return read_rows(self.text, known, required)
-        return read_array(self.text) if self.unit == "record" else read_objects(self.text, separator="")
+            columns = Columns(known, required, renamed, self.options.ignore_unknown)
+            return read_rows(self.text, columns, self.options.delimiter, self.left_out)
+        found = read_array(self.text) if self.unit == "record" else read_objects(self.text, separator="")
+        return (
+            self._with_our_names(found, known, renamed) if renamed or self.options.ignore_unknown else found
+        )
+
+    def _with_our_names(
+        self, records: Iterator[Found], known: Sequence[str], renamed: dict[str, str]
+    ) -> Iterator[Found]:
+        """Yield records of JSON with the fields that their names stand for, and without ignored ones."""
+        absent = {*renamed.values()}
+        number = 0
+        for number, values in records:
+            if not isinstance(values, dict):
+                yield number, values
+                continue
+            fields = resolve(values, renamed, known)
+            absent.difference_update(fields.values())
+            ours: dict[str, Any] = {}
+            twice = []
+            for name, value in values.items():
+                field = fields.get(name, name)
+                if self.options.ignore_unknown and field not in known:
+                    if len(self.left_out) < _MOST_LEFT_OUT:
+                        self.left_out[name] = None
+                elif field in ours:
+                    twice.append(field)
+                else:
+                    ours[field] = value
+            yield number, f"has two fields for {twice[0]} (--map)" if twice else ours
+        if number and absent:
+            names = [name for name, field in renamed.items() if field in absent]
+            raise InvalidInput(f"no record has a field {listed(names)}, which --map names", "mend --map")
 
 
-def _detect(text: TextIO, name: str, beginning: bytes) -> FileFormat:
+def _detect(text: TextIO, name: str, beginning: str) -> FileFormat:
     known = _EXTENSIONS.get(PurePath(name).suffix.lower())
     if not (beginning or known):
         raise InvalidInput(f"{name} is empty", "name the format with --from if that is right")
-    first: dict[str, Any] | str = ""
-    if known is FileFormat.CSV or not beginning.startswith((b"[", b"{")):
+    first: dict[str, Any] | str | list[str] = ""
+    if known is FileFormat.CSV or not beginning.startswith(("[", "{")):
         found = known or FileFormat.CSV
-    elif beginning.startswith(b"["):
+    elif beginning.startswith("["):
         found, (_, first) = FileFormat.JSON, next(read_array(text), (0, ""))
     else:
         _, first = next(read_objects(text, separator=","))
         # One object over several lines is read as an array, which refuses it.
         alone = isinstance(first, str) and known is not FileFormat.NDJSON
         found = FileFormat.JSON if alone else FileFormat.NDJSON
-    head = beginning.decode(errors="replace")
-    sample = Sample(PurePath(name).name.lower(), head, first if isinstance(first, dict) else {})
+    sample = Sample(PurePath(name).name.lower(), beginning, first if isinstance(first, dict) else {})
     return (recognise(sample) if beginning else None) or found

@@ -10,8 +10,8 @@ LONGEST_RECORD = 1 << 22
 
 TOO_LONG = f"is longer than {LONGEST_RECORD} characters"
 
-Found = tuple[int, dict[str, Any] | str]
-"""The number of a record in the file, and its values or the reason why it has none."""
+Found = tuple[int, dict[str, Any] | str | list[str]]
+"""The number of a record in the file, and its values or the reason why it has none, or several of them."""
 
 
 def read_lines(text: TextIO) -> Iterator[str]:
@@ -27,7 +27,7 @@ def unread(place: str) -> str:
 def undecodable(line: str, number: int, encoding: str) -> str:
     """Return which byte of a line is not of the encoding of the file, or '' if all are.
 
-    Such bytes are lone surrogates, as the error handler `surrogateescape` and `taskdb` write them.
+    Such bytes are lone surrogates, which the error handler KEEP_BYTES of `decoding` makes.
     """
     try:
         line.encode()

@@ -99,7 +99,8 @@ class Batch:
                         if (row := to_row(values)) is not None:
                             yield number, *row
                         continue
-                    reason = values
+                    reason = values if isinstance(values, str) else "; ".join(values)
+                    faults = [] if isinstance(values, str) else values
                 except InvalidRecord as exc:
                     reason, faults = str(exc), exc.faults
                 except ValueError as exc:

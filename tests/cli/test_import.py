@@ -155,8 +155,6 @@ def test_a_bad_record_is_named_with_its_place(ann, name, content, place, reason)
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
-        ("t.csv", "title\na\n".encode("utf-16"), [], "t.csv is not UTF-8 text"),
-        ("t.json", "[]".encode("utf-16-le"), [], "t.json is not UTF-8 text"),
         ("t", "", [], "t is empty"),
         ("t.json", '{\n"title": "a"\n}\n', [], "t.json is not a JSON array of objects"),
         ("t.json", "3", [], "t.json is not a JSON array of objects"),
@@ -446,3 +444,23 @@ def test_quiet(taskdb):
     """With -q an import that succeeds says nothing."""
     result = taskdb("-q", "user", "import", file("email,name\nann@example.com,Ann\n"))
     assert (result.out, result.err) == ("", "")
+
+
+def test_how_a_file_is_read(ann):
+    """The options say how a file is read, and the summary says which columns were left out."""
+    content = "Task, the name;Priorität;x\nMilch;hoch;1\n".encode("windows-1252")
+    options = ("--map", "Task, the name=title", "--ignore-unknown", "--encoding", "windows-1252")
+    result = ann("task", "import", file(content), *ANN, *options, "--delimiter", ";")
+    assert "left out: 'Priorität', 'x'" in result.err
+    assert [each["title"] for each in tasks(ann)] == ["Milch"]
+    ann("task", "import", file("title\na\n"), *ANN, "--encoding", "zip", expect=2)
+    ann("user", "import", file("Mail|name\nbob@example.com|Bob\n"), "--map", "mail=email")
+    ann("user", "import", file("Mail|name\n"), "--map", "mail=nmae", expect=2)
+
+
+def test_faults_of_a_header_are_lines(ann):
+    """Each fault of a header is told on its own line, and that the rest of the file was not read."""
+    *faults, rest, error = ann("task", "import", file("a,a\n1,2\n"), *ANN, expect=2).err.splitlines()
+    assert len(faults) == 3
+    assert "from line 2 on, was not read" in rest
+    assert error.startswith("error: 1 record is invalid")

@@ -59,4 +59,4 @@ def test_valid_csv_is_read_as_python_does(content):
 @pytest.mark.parametrize("line", ['"a\n', 'x,"\n', '"\n', '"",""\n', '"a""\n'])
 def test_quotes_cost_linear_time(line):
     """However the quotes of many lines stand, each line is read a few times at most."""
-    assert len(cells('"open\n' + line * 100_000)) > 30_000
+    assert len(cells('"open\n' + line * 30_000)) >= 10_000
