@@ -95,7 +95,8 @@ def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> dat
         moment = datetime.fromisoformat(text.upper())
         if match["time"] is None:
             moment = datetime.combine(moment, LAST_SECOND if end_of_day else time.min)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return _to_utc(moment, day_alone=match["time"] is None)
     except (ValueError, OverflowError):
         raise ValueError("is not a real point in time between the years 1 and 9999") from None
 
@@ -124,10 +125,24 @@ def parse_written(value: object, *, end_of_day: bool) -> datetime:
             day, clock = day + timedelta(days=1), time.min
         zone = found["zone"] or ""
         zone = "Z" if zone.endswith(("utc", "gmt")) else zone.upper()
-        return datetime.fromisoformat(f"{day}T{clock}{zone}").astimezone(UTC)
+        day_alone = not (found["time"] or found["next_day"])
+        return _to_utc(datetime.fromisoformat(f"{day}T{clock}{zone}"), day_alone=day_alone)
     except (ValueError, OverflowError):
         real = "a real point in time between the years 1 and 9999"
         raise ValueError(f"is not {real}: {described(value)}") from None
+
+
+def _to_utc(moment: datetime, *, day_alone: bool) -> datetime:
+    """Return a time in UTC, a local one if it has no zone; raise ValueError or OverflowError for none."""
+    try:
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        if moment.tzinfo:
+            raise
+        # Python refuses every local time near the ends of the years 1 and 9999.
+        if day_alone:
+            return day_bound(moment.date(), end=moment.time() != time.min)
+        return readings_of(moment)[0][0]
 
 
 def _offset(text: str, now: datetime) -> datetime | None:

@@ -17,7 +17,7 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, timestamp
 from taskdb_cli.output.tables import _cell, print_detail, print_table
 from taskdb_cli.system.clock import describe, in_minutes
-from taskdb_cli.times import ACCEPTED, parse_exact, parse_iso, parse_when
+from taskdb_cli.times import ACCEPTED, parse_exact, parse_iso, parse_when, parse_written
 
 # A Sunday.
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
@@ -148,6 +148,11 @@ def test_the_ends_of_time_in_a_zone(zone, name, first, last):
     zone(name)
     assert when("0001-01-01") == first
     assert when("9999-12-31", end_of_day=True) == last
+    for parse in (parse_iso, parse_written):
+        assert timestamp(parse("0001-01-01", end_of_day=False)) == first
+        assert timestamp(parse("9999-12-31", end_of_day=True)) == last
+        if "T00:00:00" not in first:
+            assert timestamp(parse("0001-01-01T00:00", end_of_day=False)) == first
     begins, ends = "T00:00:00" in first, "T23:59:59" in last
     for text, outside in (("0001-01-01T00:00", begins), ("9999-12-31T23:59", ends)):
         if outside:
