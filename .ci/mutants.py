@@ -59,6 +59,7 @@ PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 PROBLEMS = "tests/transfer/test_problems.py"
+CSV_ROWS, READING = "tests/transfer/test_csv_rows.py", "tests/transfer/test_options.py"
 LOGS = "tests/test_logging.py -k sentence"
 
 WORDS_TYPED = "tests/cli/test_words.py"
@@ -133,6 +134,10 @@ MUTANTS = (
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/users.py", "        lock_table(session, users)\n", "", IMPORTS),
+    # Files of other programs.
+    Mutant(f"{TRANSFER}/csv_rows.py", "again += reversed(taken)", "again += taken", CSV_ROWS),
+    Mutant(f"{TRANSFER}/csv_rows.py", "csv.field_size_limit(before)", "pass", CSV_ROWS),
+    Mutant(f"{TRANSFER}/csv_records.py", "if not columns.faults(header):", "if False:", READING),
     # All or nothing, and who may.
     Mutant(TASK, "    if missing:\n", "    if not wanted:\n", TASKS),
     Mutant(BULK, "seal != shown.seal", "False", BULKS),
