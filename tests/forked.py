@@ -12,6 +12,7 @@ import importlib
 import multiprocessing
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO
@@ -39,6 +41,9 @@ _LIBRARIES = (
     "psycopg",
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite.pysqlite",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.asyncio",
+    "uvicorn.protocols.http.h11_impl",
 )
 _ENVIRONMENT = dict(os.environ)
 _context = multiprocessing.get_context("forkserver")
@@ -92,18 +97,52 @@ def _start_anew(first: str, code: str, words: list[str], streams: list[int]) -> 
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr).wait
 
 
+class ForkedProcess:
+    """A process of taskdb whose stderr can be read while it runs, with the methods of subprocess.Popen."""
+
+    def __init__(self, *arguments: object, environment: dict[str, str]) -> None:
+        reading, writing = os.pipe()
+        with Path(os.devnull).open("r+") as nothing:
+            streams = [nothing.fileno(), nothing.fileno(), writing]
+            self._process = _fork("", RUN, list(map(str, arguments)), streams, environment)
+        os.close(writing)
+        self.pid = self._process.pid
+        self.stderr = os.fdopen(reading)
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 def _start_forked(first: str, code: str, words: list[str], streams: list[int]) -> Callable[[], int]:
     # The first call exchanges the environment for a moment.
-    processes = context()
-    given = (first, code, ["-c", *words], dict(os.environ), Path.cwd(), list(map(_Descriptor, streams)))
-    process = processes.Process(target=_become, args=given)
-    process.start()
+    context()
+    process = _fork(first, code, words, streams, dict(os.environ))
 
     def wait() -> int:
         process.join()
         return process.exitcode
 
     return wait
+
+
+def _fork(
+    first: str, code: str, words: list[str], streams: list[int], environment: dict[str, str]
+) -> BaseProcess:
+    given = (first, code, ["-c", *words], environment, Path.cwd(), list(map(_Descriptor, streams)))
+    process = context().Process(target=_become, args=given, daemon=True)
+    process.start()
+    return process
 
 
 def context() -> BaseContext:
@@ -151,7 +190,8 @@ def _become(  # noqa: PLR0917 (the fork server passes them)
             stream = None
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    if sys.stderr:
+    # A server runs for as long as its test.
+    if sys.stderr and "serve" not in words:
         faulthandler.dump_traceback_later(LIMIT, exit=True)
     exec(code, {"__name__": "__main__"})
     os._exit(0)
@@ -162,5 +202,4 @@ if "TESTS_FORKED" in os.environ:
     faulthandler.cancel_dump_traceback_later()
     modules = [module.name for module in pkgutil.walk_packages(taskdb_cli.__path__, "taskdb_cli.")]
     for name in (*modules, *_LIBRARIES):
-        if not name.startswith("taskdb_cli.api."):
-            importlib.import_module(name)
+        importlib.import_module(name)
