@@ -43,6 +43,8 @@ LISTS = "tests/services/listing -k sqlite"
 CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
 IMPORTS = "tests/services/test_row_locks.py -k import"
+DRY_IMPORTS = "tests/transfer/test_imports.py -k 'dry_run or anew'"
+LIMITS = "tests/hostile/test_timeouts.py -k 'bulk and not postgresql'"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py -k 'not postgresql'"
 RESTARTS = "tests/database/test_restart.py"
 RESTORES = (
@@ -131,6 +133,9 @@ MUTANTS = (
     Mutant(USER, "user = get(session, ref, lock=True)", "user = get(session, ref)", LOCKS),
     Mutant(f"{TRANSFER}/staging.py", ".order_by(old.id).with_for_update(of=self.target)", "", IMPORTS),
     Mutant(f"{TRANSFER}/staging.py", ".order_by(old.id).with_for", ".with_for", IMPORTS),
+    Mutant(f"{TRANSFER}/staging.py", "query.where(sa.false()) if dry_run else ", "", DRY_IMPORTS),
+    Mutant("taskdb_cli/database/sqlite/engine.py", "build_indexes(raw, definitions)", "pass", DRY_IMPORTS),
+    Mutant("taskdb_cli/database/sqlite/engine.py", "bulk=BULK in options", "bulk=False", LIMITS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/users.py", "        lock_table(session, users)\n", "", IMPORTS),

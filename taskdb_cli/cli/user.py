@@ -209,7 +209,7 @@ def import_(
     def read(batch: Batch) -> None:
         read_users(batch, special_domains=run.database.options.allow_special_domains)
 
-    bring_in = partial(import_users, existing=existing, now=run.now)
+    bring_in = partial(import_users, existing=existing, now=run.now, dry_run=dry_run)
     transfer.import_file(
         run,
         file,

@@ -143,6 +143,7 @@ class Database:
             connection = session.connection()
             with _gone_after_failure(connection):
                 content = self.backend.content(connection)
+                content.trial = dry_run
                 content.begin_replacement()
                 yield content
             if not dry_run:
@@ -300,11 +301,11 @@ class Database:
 @contextmanager
 def _naming(seconds: float, setting: str) -> Iterator[None]:
     """Let the error of a statement that took too long name the setting, which a server does not know."""
+    hint = f"raise {setting}, or try again later" if seconds else "it was cancelled there: try again later"
     try:
         yield
     except errors.TimedOut as exc:
-        cancelled = "somebody cancelled it on the server: try again later"
-        exc.hint = exc.hint or (f"raise {setting}, or try again later" if seconds else cancelled)
+        exc.hint = exc.hint or hint
         raise
 
 
@@ -330,6 +331,13 @@ def bulk_insert(
     # The driver runs it without SQLAlchemy, which would have raised ours.
     with backend.translating():
         backend.bulk_insert(session.connection(), table, columns, rows)
+
+
+@contextmanager
+def many_inserted(session: Session, table: Table, rows: int) -> Iterator[None]:
+    """Make ready for a statement that inserts so many rows into a table."""
+    with session.info[Backend].many_inserted(session.connection(), table, rows):
+        yield
 
 
 def lock_table(session: Session, table: Table) -> None:

@@ -133,6 +133,10 @@ class Backend(ABC):
     ) -> None:
         """Insert rows by the engine's fastest way, at constant memory, in the connection's transaction."""
 
+    def many_inserted(self, connection: Connection, table: Table, rows: int) -> AbstractContextManager[None]:
+        """Make ready for a statement that inserts so many rows into a table."""
+        return nullcontext()
+
     def lock_table(self, connection: Connection, table: Table) -> None:  # noqa: B027 (SQLite has one lock)
         """Keep other transactions from changing the table until the connection's one ends."""
 

@@ -51,6 +51,9 @@ class Layout(NamedTuple):
 class Content(ABC):
     """What is in a database, seen and changed by one transaction over one connection."""
 
+    trial = False
+    """Whether everything is rolled back in the end."""
+
     def __init__(self, connection: Connection, place: str) -> None:
         self.connection = connection
         self.place = place

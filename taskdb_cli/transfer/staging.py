@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from sqlmodel import Session, SQLModel
 
-from taskdb_cli.database import bulk_insert
+from taskdb_cli.database import bulk_insert, many_inserted
 from taskdb_cli.errors import InvalidRecords
 from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
 from taskdb_cli.models.vocabulary import Existing
@@ -187,7 +187,7 @@ class Staging:
         types = {name: self.target.c[name].type for name in self._fields}
         self._times = [name for name, of in types.items() if isinstance(of, sa.DateTime)]
         self._flags = [name for name in types if self.target.c[name].nullable and name != key]
-        columns = [sa.Column("number", BigNumber), *more]
+        columns = [sa.Column("number", BigNumber, primary_key=True, autoincrement=False), *more]
         # The model's own flag has a constraint, which a temporary table does not need.
         columns += [sa.Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
         columns += [sa.Column(f"{name}_given", Flag) for name in self._flags]
@@ -259,10 +259,14 @@ class Staging:
         *,
         existing: Existing,
         now: datetime,
+        dry_run: bool,
         changed: Mapping[str, sa.ColumnElement[Any]] | None = None,
         created: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> Outcome:
         """Update what differs from the `same` row, and insert the `rows` that have none, in their order.
+
+        A dry run writes nothing, and returns what would be done. A rollback would not bring back the ids that
+        PostgreSQL gives to new rows.
 
         `changed` and `created` say which fields of such rows differ from the file's values and the defaults.
         """
@@ -282,7 +286,8 @@ class Staging:
             )
             # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
             locked = sa.select(old.id).where(different).order_by(old.id).with_for_update(of=self.target)
-            if count(session, locked):
+            updated = count(session, locked)
+            if updated and not dry_run:
                 contents |= {"version": old.version + 1, "updated_at": moment}
                 updated = connection.execute(
                     sa.update(self.target).where(different).values(contents)
@@ -296,14 +301,20 @@ class Staging:
         }
         taken |= {"version": sa.literal(1), **(created or {})}
         there = sa.select(old.id).where(same).correlate_except(self.target).exists()
-        query: sa.Select[Any] = (
-            sa.select(*taken.values()).select_from(rows).where(~there).order_by(new.number)
-        )
-        # Otherwise PostgreSQL's count of an INSERT is not kept.
-        statement = (
-            sa.insert(self.target).from_select(list(taken), query).execution_options(preserve_rowcount=True)
-        )
-        inserted = connection.execute(statement).rowcount
+        query: sa.Select[Any] = sa.select(*taken.values()).select_from(rows).where(~there)
+        inserted = count(session, query)
+        if inserted:
+            # An INSERT of no row asks whether the role may insert.
+            query = query.where(sa.false()) if dry_run else query.order_by(new.number)
+            # Otherwise PostgreSQL's count of an INSERT is not kept.
+            statement = (
+                sa.insert(self.target)
+                .from_select(list(taken), query)
+                .execution_options(preserve_rowcount=True)
+            )
+            with many_inserted(session, self.target, 0 if dry_run else inserted):
+                done = connection.execute(statement).rowcount
+            inserted = inserted if dry_run else done
         unnamed = count(session, sa.select(new.number).where(new[self._key].is_(None)))
         return Outcome(inserted, updated, batch.valid - inserted - updated, unnamed)
 

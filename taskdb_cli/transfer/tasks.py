@@ -52,7 +52,13 @@ def read_tasks(batch: Batch, *, owned: bool) -> None:
 
 
 def import_tasks(
-    session: Session, batch: Batch, *, owner: str | None, existing: Existing, now: datetime
+    session: Session,
+    batch: Batch,
+    *,
+    owner: str | None,
+    existing: Existing,
+    now: datetime,
+    dry_run: bool = False,
 ) -> Outcome:
     """Create the new tasks of a batch, and update or skip those that their users have already.
 
@@ -89,6 +95,7 @@ def import_tasks(
             same,
             existing=existing,
             now=now,
+            dry_run=dry_run,
             changed={"completed_at": case((status == done, kept))},
             created={"user_id": owners.id, "completed_at": case((new.status == done, completed))},
         )

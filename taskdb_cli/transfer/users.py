@@ -35,7 +35,9 @@ def read_users(batch: Batch, *, special_domains: bool = False) -> None:
     batch.read(STAGING.known, ("email", "name"), to_row)
 
 
-def import_users(session: Session, batch: Batch, *, existing: Existing, now: datetime) -> Outcome:
+def import_users(
+    session: Session, batch: Batch, *, existing: Existing, now: datetime, dry_run: bool = False
+) -> Outcome:
     """Create the new users of a batch, and update or skip those whose address exists.
 
     A field that a record leaves out keeps its value then. Raises InvalidRecords, having reported each,
@@ -46,4 +48,6 @@ def import_users(session: Session, batch: Batch, *, existing: Existing, now: dat
         batch.require_all_valid(STAGING.refuse_repeated(session, batch, new))
         # An address that is new now stays so until this transaction ends.
         lock_table(session, users)
-        return STAGING.merge(session, batch, new, users.c.email == new.c.email, existing=existing, now=now)
+        return STAGING.merge(
+            session, batch, new, users.c.email == new.c.email, existing=existing, now=now, dry_run=dry_run
+        )

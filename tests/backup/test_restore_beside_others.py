@@ -410,6 +410,8 @@ def test_a_role_that_owns_nothing(url, source, nothing):
         assert failure.value.exit_code == 1
         assert "GRANT DELETE ON tasks TO" in failure.value.hint
         execute(url, f"GRANT DELETE ON users, tasks TO {role}")
+        restore.restore(database, source, replace=True, dry_run=True)
+        assert execute(url, "SELECT pg_sequence_last_value('tasks_id_seq')") == [(None,)]
         works(url, database, source, nothing, source)
         assert execute(url, "SELECT nextval(pg_get_serial_sequence('tasks', 'id'))") == [(401,)]
         execute(

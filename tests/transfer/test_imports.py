@@ -10,7 +10,8 @@ from dataclasses import astuple
 import pytest
 from sqlalchemy import event, text
 
-from taskdb_cli.errors import InvalidRecords, UserNotFound
+from taskdb_cli.database.sqlite import engine as engine_of_sqlite
+from taskdb_cli.errors import InvalidRecords, TaskdbError, UserNotFound, Violation
 from taskdb_cli.models.user import UserCreate
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.services import task, user
@@ -23,7 +24,8 @@ from taskdb_cli.transfer.problems import Problems
 from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.transfer.users import import_users, read_users
-from tests.conftest import NOW, open_database
+from tests.conftest import NOW, SERVERS, open_database
+from tests.schemas import execute
 
 ANN = "ann@example.com"
 
@@ -41,16 +43,16 @@ def parse_time(text, end_of_day):
     return parse_written(text, end_of_day=end_of_day)
 
 
-def bring_in_tasks(database, records, *, existing=Existing.UPDATE, owner=ANN):
+def bring_in_tasks(database, records, *, existing=Existing.UPDATE, owner=ANN, dry_run=False):
+    how = {"owner": owner, "existing": existing, "now": NOW, "dry_run": dry_run}
     with batch_of(records, owned=owner is not None) as batch:
-        return database.write(
-            lambda session: import_tasks(session, batch, owner=owner, existing=existing, now=NOW)
-        )
+        return database.write(lambda session: import_tasks(session, batch, **how), dry_run=dry_run)
 
 
-def bring_in_users(database, records, *, existing=Existing.UPDATE):
+def bring_in_users(database, records, *, existing=Existing.UPDATE, dry_run=False):
+    how = {"existing": existing, "now": NOW, "dry_run": dry_run}
     with batch_of(records, read_users) as batch:
-        return database.write(lambda session: import_users(session, batch, existing=existing, now=NOW))
+        return database.write(lambda session: import_users(session, batch, **how), dry_run=dry_run)
 
 
 def titles(database):
@@ -76,6 +78,56 @@ def test_order_of_the_file(ann):
     outcome = bring_in_tasks(ann, numbered(2500))
     assert astuple(outcome) == (2500, 0, 0, 0)
     assert titles(ann) == [record["title"] for record in numbered(2500)]
+
+
+@pytest.mark.parametrize("existing", Existing)
+def test_a_dry_run_says_what_would_be_done(ann, existing):
+    """It tells the counts of the real run, changes nothing, and uses up no id of tasks or of users."""
+    bring_in_tasks(ann, numbered(4))
+    records = [*numbered(2), *numbered(7, "changed")[2:], {"title": "unnamed"}]
+    before = titles(ann)
+    dry = bring_in_tasks(ann, records, existing=existing, dry_run=True)
+    assert titles(ann) == before
+    assert dry == bring_in_tasks(ann, records, existing=existing)
+    assert dry.created == 4
+    bob = {"email": "bob@example.com", "name": "Bob"}
+    assert bring_in_users(ann, [bob], existing=existing, dry_run=True).created == 1
+    bring_in_users(ann, [bob], existing=existing)
+    last = "SELECT (SELECT max(id) FROM tasks), (SELECT max(id) FROM users)"
+    assert [*ann.read(lambda session: session.execute(text(last)).one())] == [8, 2]
+
+
+@pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
+def test_a_dry_run_asks_for_the_rights_of_the_real_run(ann, url):
+    """A role that may not insert is told so by a dry run."""
+    role = f"taskdb_{url.database}"
+    rights = f'GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO "{role}"'
+    execute(url, f'CREATE ROLE "{role}" LOGIN', rights)
+    try:
+        reader = open_database(url.set(username=role))
+        with pytest.raises(TaskdbError, match="permission denied for table tasks"):
+            bring_in_tasks(reader, numbered(1), dry_run=True)
+    finally:
+        execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_indexes_are_built_anew_behind_many_rows(ann, url, monkeypatch):
+    """All indexes are as they were after an import that is large beside the table, also if it failed."""
+    schema = "SELECT name, sql FROM sqlite_master ORDER BY name"
+    before, version = execute(url, schema), execute(url, "PRAGMA schema_version")
+    monkeypatch.setattr(engine_of_sqlite, "MANY", 10)
+    bring_in_tasks(ann, numbered(9))
+    assert execute(url, "PRAGMA schema_version") == version
+    bring_in_tasks(ann, numbered(60, "some"))
+    assert execute(url, "PRAGMA schema_version") > version
+    assert execute(url, schema) == before
+    assert execute(url, "PRAGMA integrity_check") == [("ok",)]
+    execute(url, "CREATE TRIGGER refuse AFTER INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(Violation):
+        bring_in_tasks(ann, numbered(300, "many"))
+    execute(url, "DROP TRIGGER refuse")
+    assert execute(url, schema) == before
 
 
 def test_statements_do_not_grow_with_the_file(ann):

@@ -248,7 +248,8 @@ class PostgreSQLContent(Content):
         if highest is not None and highest > 0:
             # setval() outlives a rollback, but only the owner may alter the table.
             if self._attempt(f"ALTER TABLE {table} ALTER COLUMN id RESTART WITH {highest}"):
-                self._query("SELECT setval(%s, %s)", sequence, highest)
+                if not self.trial:
+                    self._query("SELECT setval(%s, %s)", sequence, highest)
             else:
                 self._query("SELECT nextval(%s)", sequence)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedCheckConstraint, ReflectedColumn
 
-from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes
+from taskdb_cli.database.content import Content, Layout, joined
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
 from taskdb_cli.database.sqlite.connection import LimitedConnection, raw_connection
 from taskdb_cli.database.sqlite.copy_text import CONVERTERS, WRITERS, rows, written
 from taskdb_cli.database.sqlite.files import uri
+from taskdb_cli.database.sqlite.indexes import build_indexes, drop_indexes, more_memory
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
 
@@ -37,9 +38,7 @@ class SQLiteContent(Content):
         """Use more memory for the rows. The transaction holds the write lock since it began."""
         # SQLite reports a file that cannot be written only when it writes, so write nothing here.
         self._raw.execute(f"DELETE FROM {VERSION_TABLE} WHERE false")  # noqa: S608 (our own table)
-        # The rows fill the index of a unique constraint in no order. With the usual 2 MiB, its pages would be
-        # written and read again and again.
-        self._raw.execute("PRAGMA cache_size = -16384")
+        more_memory(self._raw)
 
     @contextmanager
     def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
@@ -69,12 +68,7 @@ class SQLiteContent(Content):
     def clear(self) -> None:
         """Also drop the indexes of taskdb, which are faster built anew than filled row by row."""
         names = [layout.table for layout in self.layouts]
-        query = "SELECT sql, name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL"
-        self._indexes = []
-        for sql, name, table in self._raw.execute(query).fetchall():
-            if table in names and name in keys_and_indexes(table):
-                self._indexes.append(sql)
-                self._raw.execute(f'DROP INDEX "{name}"')
+        self._indexes = drop_indexes(self._raw, names)
         # Foreign keys make SQLite delete row by row, and from each index too.
         for table in reversed(names):
             if self._any(table):
@@ -120,11 +114,7 @@ class SQLiteContent(Content):
         """
         with self._checking():
             yield
-        # SQLite sorts faster in the processor's cache. Two threads may sort besides the one that reads.
-        self._raw.execute("PRAGMA cache_size = -4096")
-        self._raw.execute("PRAGMA threads = 2")
-        for sql in self._indexes:
-            self._raw.execute(sql)
+        build_indexes(self._raw, self._indexes)
 
     @contextmanager
     def _checking(self) -> Iterator[None]:

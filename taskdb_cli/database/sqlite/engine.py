@@ -26,6 +26,7 @@ from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import schema
 from taskdb_cli.database.sqlite.connection import open_file, raw_connection
 from taskdb_cli.database.sqlite.files import make_file, require_file, sidecars
+from taskdb_cli.database.sqlite.indexes import build_indexes, drop_indexes, more_memory
 from taskdb_cli.database.sqlite.url import FORM
 from taskdb_cli.errors import InvalidConfiguration, TaskdbError
 
@@ -34,6 +35,10 @@ _log = logging.getLogger("taskdb.migrate")
 BUSY_TIMEOUT = 0.5
 """Seconds that SQLite waits for a lock by itself. That wait cannot be interrupted, so it is short, and the
 retries of the unit of work wait longer."""
+
+MANY = 10_000
+OLD_FOR_EACH_NEW = 4
+"""Indexes are built anew for at least so many new rows, and at most so many old ones for each of them."""
 
 _LOOK = f"""
 SELECT encoding, EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{VERSION_TABLE}')
@@ -164,6 +169,22 @@ class SQLite(Backend):
         )
         with logged(statement, self.options.slow_query_ms, long=True):
             raw_connection(connection).executemany(statement, values)
+
+    @contextmanager
+    def many_inserted(self, connection: Connection, table: Table, rows: int) -> Iterator[None]:
+        """Build the indexes of the table anew behind many rows. Row by row takes several times as long.
+
+        It takes the longer, the larger the table is, because rows come to an index in no order.
+        """
+        raw = raw_connection(connection)
+        [(highest,)] = raw.execute(f"SELECT max(id) FROM {table.name}")  # noqa: S608 (our own table)
+        if rows < MANY or rows < (highest or 0) / OLD_FOR_EACH_NEW:
+            yield
+            return
+        more_memory(raw)
+        definitions = drop_indexes(raw, [table.name])
+        yield
+        build_indexes(raw, definitions)
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Ask for the query plan. It shows that rows are sorted but not how many, so count them."""
