@@ -83,6 +83,7 @@ class FileFormat(StrEnum):
     TASKWARRIOR = "taskwarrior"
     TRELLO = "trello"
     GITHUB = "github"
+    ICS = "ics"
 
 
 class Existing(StrEnum):

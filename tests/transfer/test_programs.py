@@ -2,11 +2,13 @@
 
 import io
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.models.vocabulary import FileFormat
 from taskdb_cli.transfer.files import Source
 from tests.transfer.test_files import read
@@ -173,9 +175,138 @@ def test_github_faults(values, problem):
     assert problems[0].startswith(problem)
 
 
-@pytest.mark.parametrize("name", ["trello.json", "github.json"])
-@pytest.mark.parametrize("written", [lambda value: json.dumps(value, indent=2), json.dumps])
-def test_files_are_recognised(name, written):
+@pytest.mark.parametrize("name", ["trello.json", "github.json", "ics.ics"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_files_are_recognised(name, indent):
     """A file is known by its content, whether it is one line or many."""
-    content = written(json.loads((IMPORTS / name).read_bytes())).encode()
-    assert Source.open(io.BytesIO(content), "export.json", None).format is FileFormat(Path(name).stem)
+    content = (IMPORTS / name).read_text(encoding="utf-8")
+    if name != "ics.ics":
+        content = json.dumps(json.loads(content), indent=indent)
+    assert Source.open(io.BytesIO(content.encode()), "export", None).format is FileFormat(Path(name).stem)
+
+
+def test_ics():
+    """A VTODO keeps its state, times in any zone and texts; what is no task is counted."""
+    todos, problems, notes = noted("ics.ics")
+    assert problems == []
+    passport = todos["Renew the passport, before the trip"]
+    assert passport["external_id"] == "ics:4d3e9a52-9d0b-4f7e-8a2f-5a6d0c1b7e01"
+    assert (passport["status"], passport["priority"]) == ("in_progress", 3)
+    assert passport["due_at"] == datetime(2026, 7, 1, 15, tzinfo=UTC)
+    assert passport["created_at"] == datetime(2026, 1, 5, 10, tzinfo=UTC)
+    assert passport["description"] == (
+        "Bring:\n- two photos\n- the old passport\n\n"
+        "The office is closed on Wednesdays; ask for Mr. Jäger.\n\n"
+        "categories: papers, Trip, 2026, town\ndtstart: 2026-03-01 08:00:00 UTC\nlocation: Town hall\n"
+        "percent-complete: 30\nurl: https://example.org/passport?a=1,2"
+    )
+    assert todos["Photos"]["status"] == "done"
+    assert todos["Photos"]["completed_at"] == datetime(2026, 1, 11, 15, tzinfo=UTC)
+    assert todos["Photos"]["description"] == "related-to: 4d3e9a52-9d0b-4f7e-8a2f-5a6d0c1b7e01"
+    # Another VTODO of the same series stands for one day of it.
+    assert todos["Water the plants"]["external_id"] == "ics:0b7c4f3e-thunderbird/20260108T080000"
+    assert todos["Call Tomás"]["due_at"] == datetime(2026, 6, 1, 11, tzinfo=UTC)
+    for what in ("VALARM", "X-APPLE-SORT-ORDER", "VEVENT is not a task", "SUMMARY is missing", "attached"):
+        assert any(what in note for note in notes)
+
+
+def todo(*lines):
+    """Return the task of a VTODO with these lines, its problems and its notes."""
+    content = "\r\n".join(["BEGIN:VCALENDAR", "BEGIN:VTODO", *lines, "END:VTODO", "END:VCALENDAR", ""])
+    rows, problems, notes = noted("ics.ics", content)
+    return next(iter(rows.values()), None), problems, notes
+
+
+ZONE = (
+    "BEGIN:VTIMEZONE\nTZID:Mine\nBEGIN:STANDARD\nDTSTART:16010101T000000\n"
+    "TZOFFSETFROM:-0330\nTZOFFSETTO:-0330\n{}END:STANDARD\nEND:VTIMEZONE\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "hour"),
+    [
+        ("DUE:20260701T120000Z", 12),
+        ("DUE;TZID=Europe/Berlin:20260701T120000Z", 12),
+        ("DUE;TZID=Europe/Berlin:20260701T120000", 10),
+        ('DUE;TZID="W. Europe Standard Time":20260701T120000', 10),
+        ("DUE;TZID=Mine:20260701T120000", 15),
+        ("due;value=date-time:2026-07-01T12:00:00Z", 12),
+        ("DTSTART:20260701T100000Z\r\nDURATION:PT2H", 12),
+    ],
+)
+def test_ics_times(line, hour):
+    """A time may be in UTC, in a zone by its name in several programs, or in one that the file defines."""
+    content = f"BEGIN:VTODO\nSUMMARY:a\n{line}\nEND:VTODO\n" + ZONE.format("")
+    rows, problems, _ = noted("ics.ics", content)
+    assert problems == []
+    assert (rows["a"]["due_at"].day, rows["a"]["due_at"].hour) == (1, hour)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([], "todo"),
+        (["STATUS: in-process "], "in_progress"),
+        (["STATUS:NEEDS-ACTION", "COMPLETED:20260101T000000Z"], "todo"),
+        (["COMPLETED:20260101T000000Z"], "done"),
+        (["PERCENT-COMPLETE:100"], "done"),
+        (["PERCENT-COMPLETE:50"], "in_progress"),
+        (["STATUS:CANCELLED", "COMPLETED:20260101T000000Z"], "cancelled"),
+        (["STATUS:FINAL"], "todo"),
+    ],
+)
+def test_ics_status(lines, status):
+    """STATUS says the status. Without it, what is done of the task does."""
+    row, problems, notes = todo("SUMMARY:a", *lines)
+    assert (row["status"], problems) == (status, [])
+    assert (lines == ["STATUS:FINAL"]) == any("unknown" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (["SUMMARY:a", "DUE:20261301T000000Z"], "line 2: DUE is not"),
+        (["SUMMARY:a", "DUE:99991231T235959", "DTSTART;TZID=Atlantis:20260101T000000"], "unknown time zone"),
+        (["SUMMARY:a", "DUE;TZID=../../etc/passwd:20260101T000000"], "unknown time zone"),
+        (["SUMMARY:a", "DUE;TZID=America:20260101T000000"], "unknown time zone"),
+        (["SUMMARY:a", f"DUE;TZID={5000 * 'x'}:20260101T000000"], "unknown time zone"),
+        (["SUMMARY:a", "DUE;TZID=Europe/Berlin:00010101T000000"], "not a time of its time zone"),
+        (["SUMMARY:a", "DTSTART:20260101T000000Z", "DURATION:P999999999999D"], "DURATION is not"),
+        (["SUMMARY:a", "DTSTART:20260101T000000Z", "DURATION:soon"], "DURATION is not"),
+        (["SUMMARY:a", "no property"], "has a line that is no property: 'no property'"),
+        (["SUMMARY:a", "END:VCALENDAR"], "is not closed: END:VTODO"),
+        (["SUMMARY:a", "BEGIN:VEVENT"], "is not closed: END:VTODO"),
+        (["SUMMARY:" + 5_000_000 * "a"], "is longer than"),
+        (["SUMMARY:a", *["X:" + 900_000 * "a"] * 5], "is longer than"),
+    ],
+)  # fmt: skip
+def test_ics_faults(lines, problem):
+    """A broken VTODO is told with its line, and reading goes on."""
+    broken = "\n".join(["BEGIN:VTODO", *lines, "END:VTODO"])
+    fine = "BEGIN:VTODO\nSUMMARY:fine\nEND:VTODO"
+    rows, problems, _ = noted("ics.ics", f"BEGIN:VCALENDAR\n{broken}\n{fine}\nEND:VCALENDAR\n")
+    assert [*rows] == ["fine"]
+    assert problems[0].startswith("line 2: ")
+    assert problem in problems[0]
+
+
+def test_ics_hostile_files():
+    """Deep nesting, zones whose rules have no end, and what is no iCalendar take no time and no traceback."""
+    deep = 50_000 * "BEGIN:VALARM\n"
+    row, problems, notes = todo("SUMMARY:a", deep)
+    assert (row["title"], problems, notes) == ("a", [], ["VALARM was not kept"])
+    slow = ZONE.format("RRULE:FREQ=SECONDLY\n")
+    content = f"{slow}BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=Mine2:20260101T000000\nEND:VTODO\n"
+    assert "unknown time zone" in noted("ics.ics", content.replace("TZID:Mine", "TZID:Mine2"))[1][0]
+    assert "is no iCalendar" in noted("ics.ics", "title,due\na,b\n")[1][0]
+    assert "is cut off" in noted("ics.ics", "BEGIN:VTODO\nSUMMARY:a\n")[1][0]
+    assert noted("ics.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n")[:2] == ({}, [])
+
+
+def test_ics_without_the_extra(monkeypatch):
+    """Where the extra is not installed, reading such a file says how to install it."""
+    monkeypatch.setitem(sys.modules, "icalendar", None)
+    with pytest.raises(InvalidConfiguration) as caught:
+        noted("ics.ics")
+    assert "pip install 'taskdb-cli[ics]'" in caught.value.hint

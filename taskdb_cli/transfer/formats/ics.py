@@ -1,0 +1,284 @@
+"""To-dos (VTODO) of iCalendar files, by the library `icalendar`, which the extra `ics` brings."""
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, date, tzinfo
+from typing import Any, TextIO
+
+from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.models.vocabulary import TaskStatus
+from taskdb_cli.text.escaping import brief
+from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, digest, in_utc, words
+from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines
+
+_FIELDS = {
+    "UID": "external_id",
+    "SUMMARY": "title",
+    "DESCRIPTION": "description",
+    "STATUS": "status",
+    "PRIORITY": "priority",
+    "DUE": "due_at",
+    "COMPLETED": "completed_at",
+    "CREATED": "created_at",
+    "LAST-MODIFIED": "updated_at",
+}
+_STATUSES = {
+    "NEEDS-ACTION": TaskStatus.TODO,
+    "IN-PROCESS": TaskStatus.IN_PROGRESS,
+    "COMPLETED": TaskStatus.DONE,
+    "CANCELLED": TaskStatus.CANCELLED,
+}
+_PRIORITIES = {"0": "medium", **dict.fromkeys("1234", "high"), "5": "medium", **dict.fromkeys("6789", "low")}
+_TIMES = ("DUE", "COMPLETED", "CREATED", "LAST-MODIFIED", "DTSTAMP", "DTSTART")
+_KINDS = ("VTODO", "VEVENT", "VJOURNAL", "VFREEBUSY", "VTIMEZONE", "VCALENDAR")
+"""The components that stand in no other but VCALENDAR. One that begins inside another was not closed."""
+
+_COMPONENT, _NESTED, _BINARY = "component", "nested components", "binary attachments"
+_RULE = re.compile(r"RRULE[^:]*:(?=.*FREQ=YEARLY)(?!.*BY(HOUR|MINUTE|SECOND|DAY=[^;]*,))", re.IGNORECASE)
+"""A rule of a time zone that has few moments a year. Others would take as long as their author likes."""
+
+_ZONE_LINES = 1000
+
+
+def _read(text: TextIO) -> Iterator[Found]:
+    try:
+        import icalendar  # noqa: F401
+    except ModuleNotFoundError as exc:
+        hint = "pip install 'taskdb-cli[ics]' brings what it needs"
+        raise InvalidConfiguration("the reader of iCalendar files is not installed", hint) from exc
+
+    reader, empty = _Reader(), True
+    # A component may use a time zone that the file defines further down.
+    for _, kind, lines in _components(text):
+        empty = False
+        if kind == "VTIMEZONE" and isinstance(lines, list):
+            reader.learn_zone(lines)
+    if empty:
+        yield 1, "is no iCalendar: no line is BEGIN:VCALENDAR"
+    text.seek(0)
+    for number, kind, lines in _components(text):
+        if kind not in ("VTODO", "VTIMEZONE", "VCALENDAR"):
+            yield number, {_COMPONENT: kind}
+        elif kind == "VTODO":
+            try:
+                yield number, lines if isinstance(lines, str) else reader.properties(lines)
+            except ValueError as exc:
+                yield number, str(exc)
+
+
+def _components(text: TextIO) -> Iterator[tuple[int, str, list[str] | str]]:
+    """Yield each component: the number of its line, its kind, and its lines or what is wrong with them."""
+    kind, begin, size, number, whole = "", 0, 0, 0, True
+    lines: list[str] = []
+    for line in read_lines(text):
+        number += whole
+        mark = line[:80].strip().upper() if whole and line[:1] in "BbEe" else ""
+        whole = line.endswith("\n")
+        word, _, name = mark.partition(":")
+        if word == "BEGIN" and (name in _KINDS or not kind):
+            if kind:
+                yield begin, kind, f"is not closed: END:{kind} is missing"
+            kind, begin, lines, size = name, number, [], 0
+            if name == "VCALENDAR":
+                yield number, name, lines
+                kind = ""
+        elif word == "END" and name == kind:
+            yield begin, kind, lines if size <= LONGEST_RECORD else TOO_LONG
+            kind = ""
+        elif word == "END" and name == "VCALENDAR" and kind:
+            yield begin, kind, f"is not closed: END:{kind} is missing"
+            kind = ""
+        elif kind in ("VTODO", "VTIMEZONE") and size <= LONGEST_RECORD:
+            lines.append(line)
+            size += len(line)
+    if kind:
+        yield begin, kind, f"is cut off: the file ends before END:{kind}"
+
+
+class _Reader:
+    """Reads the properties of components. It knows the time zones that the file defines."""
+
+    def __init__(self) -> None:
+        self._zones: dict[str, tzinfo | None] = {}
+
+    def learn_zone(self, lines: list[str]) -> None:
+        """Remember a time zone. One that is broken stays unknown, which matters only if it is used."""
+        from icalendar import Timezone
+        from icalendar.parser import Contentlines
+
+        text = f"BEGIN:VTIMEZONE\r\n{''.join(lines)}END:VTIMEZONE\r\n"
+        unfolded = Contentlines.from_ical(text)  # type: ignore[no-untyped-call]
+        rules = [line for line in unfolded if line.upper().startswith("RRULE")]
+        if len(lines) <= _ZONE_LINES and all(map(_RULE.match, rules)):
+            with suppress(ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+                Timezone.from_ical(text)
+
+    def _zone(self, id: str) -> tzinfo | None:
+        from icalendar.timezone import tzp
+
+        if id not in self._zones:
+            # An id may be the path of no file, or one that begins with the name of a program.
+            with warnings.catch_warnings(action="ignore"), suppress(ValueError, OSError):
+                self._zones[id] = tzp.timezone(id)
+        return self._zones.setdefault(id, None)
+
+    def properties(self, lines: list[str]) -> dict[str, Any]:
+        """Return the properties of a VTODO by their names, with times of ISO 8601.
+
+        One that has no field here is a list of what it stands for. Raises ValueError, saying all faults.
+        """
+        from icalendar.parser import Contentlines
+
+        values: dict[str, list[Any]] = {}
+        faults, depth = [], 0
+        for line in Contentlines.from_ical("".join(lines)):  # type: ignore[no-untyped-call]
+            word, _, component = line[:80].upper().partition(":")
+            if word == "BEGIN":
+                values.setdefault(_NESTED, []).append(component.strip())
+                depth += 1
+            elif word == "END":
+                depth -= 1
+            elif line and depth <= 0:
+                try:
+                    name, value = self._property(line)
+                except ValueError as exc:
+                    faults.append(str(exc))
+                else:
+                    values.setdefault(name, []).append(value)
+        try:
+            _add_end(values)
+        except ValueError as exc:
+            faults.append(str(exc))
+        if faults:
+            raise ValueError("; ".join(faults))
+        found = {name: [_iso(each) for each in given] for name, given in values.items()}
+        once = {name: found[name][0] for name in (*_FIELDS, "DTSTAMP") if name in found}
+        again = {f"{name} again": found[name][1:] for name in once}
+        return {"UID": digest("".join(lines)), **found, **once, **again}
+
+    def _property(self, line: Any) -> tuple[str, Any]:
+        from icalendar.parser.property import split_on_unescaped_comma
+
+        try:
+            name, params, value = line.parts()
+        except ValueError:
+            raise ValueError(f"has a line that is no property: {brief(line)!r}") from None
+        name = name.upper()
+        if name in _TIMES:
+            return name, self._moment(name, value.strip(), params.get("TZID"))
+        if name == "CATEGORIES":
+            return name, ", ".join(filter(None, split_on_unescaped_comma(line.raw_parts()[2])))
+        if name == "ATTACH" and str(params.get("VALUE")).upper() == "BINARY":
+            return _BINARY, True
+        return name, value
+
+    def _moment(self, name: str, text: str, zone_id: object) -> date | str:
+        """Return a date or a time, which has no zone if the local one is meant. Other text stays as it is."""
+        from icalendar.prop import vDDDTypes
+
+        zone = None
+        if zone_id and "T" in text.upper() and not text.upper().endswith("Z"):
+            zone = self._zone(str(zone_id))
+            if zone is None:
+                raise ValueError(f"{name} is in an unknown time zone: {brief(zone_id)!r}")
+        try:
+            moment = vDDDTypes.from_ical(text, zone)  # type: ignore[no-untyped-call]
+            if zone:
+                # The rules of a zone that a file defines are tried when they are needed first.
+                moment = moment.astimezone(UTC)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+            if zone:
+                raise ValueError(f"{name} is not a time of its time zone: {brief(text)!r}") from None
+            return text
+        return moment if isinstance(moment, date) else text
+
+
+def _add_end(values: dict[str, list[Any]]) -> None:
+    """Give a VTODO that has a start and a duration the time when it is due."""
+    start = values.get("DTSTART", [None])[0]
+    if "DUE" in values or "DURATION" not in values or not isinstance(start, date):
+        return
+    from icalendar.prop import vDuration
+
+    [text, *_] = values.pop("DURATION")
+    try:
+        values["DUE"] = [start + vDuration.from_ical(text)]  # type: ignore[no-untyped-call]
+    except (ValueError, ArithmeticError):
+        raise ValueError(f"DURATION is not a length of time such as P1D: {brief(text)!r}") from None
+
+
+def _iso(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[str, Any] | None:
+    if kind := rest.get(_COMPONENT):
+        note(f"{kind} is not a task, so it was not imported")
+        return None
+    _name(task, note)
+    task["status"] = _status(task, rest, note)
+    if task["status"] is not TaskStatus.DONE and task["completed_at"]:
+        rest["COMPLETED"], task["completed_at"] = task["completed_at"], None
+    stamp = rest.pop("DTSTAMP", None)
+    task["created_at"], task["updated_at"] = task["created_at"] or stamp, task["updated_at"] or stamp
+    priority = words(task["priority"] or "0").strip()
+    if priority not in _PRIORITIES:
+        rest["PRIORITY"] = priority
+    task["priority"] = _PRIORITIES.get(priority, "medium")
+    if recurrence := rest.pop("RECURRENCE-ID", None):
+        task["external_id"] = f"{task['external_id']}/{words(recurrence)}"
+    if rest.pop(_BINARY, None):
+        note("attached files were not kept")
+    for nested in dict.fromkeys(rest.pop(_NESTED, [])):
+        note(f"{nested} was not kept")
+    for name in [name for name in rest if name.startswith("X-")]:
+        del rest[name]
+        note(f"{brief(name)} was not kept")
+    return {name.lower(): _in_words(rest[name]) for name in sorted(rest)}
+
+
+def _name(task: dict[str, Any], note: Note) -> None:
+    if not words(task["title"] or "").strip():
+        note("SUMMARY is missing, so the title is the beginning of the description or (no title)")
+        lines = words(task["description"] or "").split("\n")
+        task["title"] = next((line.strip() for line in lines if line.strip()), "(no title)")
+
+
+def _status(task: Mapping[str, Any], rest: dict[str, Any], note: Note) -> TaskStatus:
+    """Return the status by STATUS or, without it, by how much is done."""
+    percent = words(rest.get("PERCENT-COMPLETE", "0")).strip()
+    if percent in ("0", "100"):
+        rest.pop("PERCENT-COMPLETE", None)
+    if given := task["status"]:
+        word = re.sub("[ _]", "-", words(given).strip().upper())
+        if word in _STATUSES:
+            return _STATUSES[word]
+        rest["STATUS"] = given
+        note(f"STATUS {brief(given)!r} is unknown, so it was kept as text")
+    if task["completed_at"] or percent == "100":
+        return TaskStatus.DONE
+    return TaskStatus.TODO if percent == "0" else TaskStatus.IN_PROGRESS
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    text = words(value)
+    return in_utc(text) if text.endswith("+00:00") else text
+
+
+def _recognises(sample: Sample) -> bool:
+    return sample.head.lstrip("\ufeff")[:15].upper() == "BEGIN:VCALENDAR"
+
+
+FORMAT = ForeignFormat(
+    fields=_FIELDS,
+    read=_read,
+    adapt=_adapt,
+    recognises=_recognises,
+    left_out=("SEQUENCE", "TRANSP"),
+    prefix="ics:",
+    unit="line",
+)
