@@ -107,6 +107,7 @@ FILES = {
 }
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("name", "content"), FILES.values(), ids=FILES)
 @pytest.mark.parametrize("piped", [False, True])
 def test_every_format_is_recognized(ann, name, content, piped):
