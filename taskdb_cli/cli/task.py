@@ -204,7 +204,7 @@ def import_(
     from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 
     run, look = invocation(ctx), "taskdb task list"
-    read = partial(read_tasks, owned=user is not None)
+    read = partial(read_tasks, owned=user is not None, now=run.now)
     bring_in = partial(import_tasks, owner=user, existing=existing, now=run.now, dry_run=dry_run)
     transfer.import_file(
         run, file, source, reading, read=read, bring_in=bring_in, dry_run=dry_run, output=output, look=look

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -11,15 +11,29 @@ from typing import Any, TextIO
 
 from taskdb_cli.models.fields import DESCRIPTION_LENGTH, EXTERNAL_ID_LENGTH, TITLE_LENGTH
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
-from taskdb_cli.transfer.lines import Found
+from taskdb_cli.transfer.csv_rows import read_cells
+from taskdb_cli.transfer.lines import CHUNK, Found
+
+MOST_LINES = 20
+"""How far down the header of a foreign CSV is looked for."""
 
 OWN = (FileFormat.AUTO, FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON)
 
 # No field accepts them, and the program that wrote them is often gone.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
-Note = Callable[[str], None]
-"""Says what is not kept of the record that is being read, such as "attachments were not kept"."""
+
+@dataclass(frozen=True)
+class Note:
+    """Says what is not kept of the record that is being read, such as "attachments were not kept"."""
+
+    add: Callable[[str], None]
+    now: datetime | None = None
+    """When the import began, for a date without a year."""
+
+    def __call__(self, what: str) -> None:
+        """Note a loss."""
+        self.add(what)
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,10 @@ class Sample:
     head: str
     first: Mapping[str, Any]
     """The first object of a JSON array or of JSON lines; else it is empty."""
+
+    def has_columns(self, names: Collection[str], *, within: int = 1) -> bool:
+        """Return whether one of the first lines is a header of CSV with these columns."""
+        return any({*names} <= {*cells} for _, cells in headers(self.head, within))
 
 
 @dataclass(frozen=True)
@@ -118,13 +136,44 @@ def load(format: FileFormat | None) -> ForeignFormat | None:
 
 
 def recognise(sample: Sample) -> FileFormat | None:
-    """Return the format of another program that a file has. A record with our fields only is ours."""
-    if sample.first and sample.first.keys() <= {*TASK_FIELDS}:
+    """Return the format of another program that a file has. One with our fields only is ours."""
+    ours = {*TASK_FIELDS}
+    names = [set(sample.first)] if sample.first else [{*cells} for _, cells in headers(sample.head)]
+    if any(each <= ours for each in names):
         return None
     for format in FileFormat:
         if (foreign := load(format)) and foreign.recognises(sample):
             return format
     return None
+
+
+def headers(head: str, within: int = 1) -> Iterator[tuple[str, list[str]]]:
+    """Yield the cells of the first lines of a file, of which one may be a header, for each delimiter."""
+    for line in head.splitlines()[:within]:
+        for delimiter in ",;\t|":
+            yield delimiter, [cell.strip(' "') for cell in line.split(delimiter)]
+
+
+def read_table(text: TextIO, columns: Collection[str]) -> Iterator[Found]:
+    """Yield a record for each row of CSV behind the header, which is the first row that has these columns.
+
+    Every cell is a text. Rows without any text are left out. A row may have fewer cells than the header.
+    """
+    head = text.read(CHUNK)
+    text.seek(0)
+    delimiter = next((each for each, cells in headers(head, MOST_LINES) if {*columns} <= {*cells}), None)
+    header: list[str] = []
+    for number, row in read_cells(text, delimiter) if delimiter else ():
+        if isinstance(row, str):
+            yield number, row
+        elif not header:
+            header = [name.strip() for name in row] if {*columns} <= {name.strip() for name in row} else []
+        elif any(row[len(header) :]):
+            yield number, f"has too many cells: {len(row)}, but there are {len(header)} columns"
+        elif any(cell.strip() for cell in row):
+            yield number, dict(zip(header, row + [""] * (len(header) - len(row)), strict=False))
+    if not header:
+        yield 1, f"must name the columns {', '.join(columns)}"
 
 
 def words(value: object) -> str:

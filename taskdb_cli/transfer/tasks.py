@@ -13,6 +13,7 @@ from taskdb_cli.models.types import text_type, timestamp_type
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, TaskStatus
 from taskdb_cli.services import user as users
+from taskdb_cli.transfer.foreign import Note
 from taskdb_cli.transfer.problems import InvalidRecord
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
 
@@ -20,15 +21,19 @@ _owners: Table = User.__table__  # type: ignore[attr-defined]
 STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), key="external_id")
 
 
-def read_tasks(batch: Batch, *, owned: bool) -> None:
-    """Read and check the tasks of a file. With `owned` the users that it names are ignored."""
+def read_tasks(batch: Batch, *, owned: bool, now: datetime | None = None) -> None:
+    """Read and check the tasks of a file. With `owned` the users that it names are ignored.
+
+    A date without a year is in that of `now`, or else remains a text.
+    """
+    note = Note(batch.note, now)
     address = lru_cache(10_000)(normalize_email)
     foreign = batch.source.foreign
 
     def to_row(values: dict[str, Any]) -> tuple[Any, ...] | None:
         if foreign is None:
             return own_row(values)
-        task = foreign.to_task(values, batch.note)
+        task = foreign.to_task(values, note)
         return own_row(task) if task is not None else None
 
     def own_row(values: dict[str, Any]) -> tuple[Any, ...]:

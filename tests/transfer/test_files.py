@@ -20,6 +20,7 @@ from taskdb_cli.transfer.problems import Problems
 from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users
+from tests.conftest import NOW
 
 GOOD = '{"title":"good"}'
 ISO = "is not an ISO 8601 time such as 2026-12-01T17:00:00Z"
@@ -39,7 +40,7 @@ def read(content, format=None, *, kind=read_tasks, notes=None, **options):
     data = content.encode() if isinstance(content, str) else content
     source = Source.open(io.BytesIO(data), "file", format)
     problems = []
-    options |= {"owned": True} if kind is read_tasks else {}
+    options |= {"owned": True, "now": NOW} if kind is read_tasks else {}
     with Batch(source, parse_time=parse_time, problems=Problems(), progress=lambda _: None) as batch:
         kind(batch, **options)
         try:

@@ -1,0 +1,86 @@
+"""Tasks of a todo.txt: one a line, which may begin with x, a priority and dates."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import date
+from typing import Any, TextIO
+
+from taskdb_cli.transfer.foreign import ForeignFormat, Note
+from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines, undecodable
+from taskdb_cli.transfer.record_ids import record_ids
+
+_FIELDS = {
+    "id": "external_id",
+    "text": "title",
+    "x": "status",
+    "priority": "priority",
+    "due": "due_at",
+    "completion date": "completed_at",
+    "creation date": "created_at",
+}
+_PRIORITIES = {"A": "urgent", "B": "high", "C": "medium"}
+"""Those below are low, and a task without one has the priority that a new task has."""
+
+_DATE = r"(?:(\d{4}-\d\d-\d\d) ++)?"
+_BEGINNING = re.compile(rf"(x ++)?(?:\(([A-Z])\) ++)?{_DATE}{_DATE}")
+_DUE = re.compile(r"(?:^| )due:(\d{4}-\d\d-\d\d)(?= |$)")
+_PRIORITY = re.compile(r"(?:^| )pri:([A-Z])(?= |$)")
+_NAME = re.compile(r"(.*[^a-z])?(todo|done)\.txt|.*\.todotxt")
+
+
+def _read(text: TextIO) -> Iterator[Found]:
+    number, whole = 0, True
+    with record_ids() as id_of:
+        for line in read_lines(text):
+            begins, whole = whole, len(line) < LONGEST_RECORD or line.endswith(("\n", "\r"))
+            number += begins
+            if begins and len(line) >= LONGEST_RECORD:
+                yield number, TOO_LONG
+            elif begins and (reason := undecodable(line, number, text.encoding)):
+                yield number, reason
+            elif begins and (task := line.strip()):
+                yield number, {"id": id_of(task), "text": task}
+
+
+def _adapt(task: dict[str, Any], _: dict[str, Any], note: Note) -> Mapping[str, Any]:
+    line: str = task["title"]
+    found = _BEGINNING.match(line)
+    assert found is not None
+    done, letter, *dates = found.groups()
+    first, second = (each if each and _is_date(each) else None for each in dates)
+    # Two dates stand behind x only, and a date that no calendar has is text.
+    if first != dates[0] or second != dates[1] or (second and not done):
+        first = second = None
+    text = line[found.end() if first else found.end(2) + 1 if letter else found.end(1) if done else 0 :]
+    task["status"] = "done" if done else "todo"
+    task["completed_at"] = first if done else None
+    task["created_at"] = second if done else first
+    if (due := _DUE.search(text)) and _is_date(due[1]):
+        task["due_at"], text = due[1], text[: due.start()] + text[due.end() :]
+    elif re.search(r"(?:^| )due:", text):
+        note("due: is not a date such as 2026-12-01: it was kept in the title")
+    if done and not letter and (given := _PRIORITY.search(text)):
+        letter, text = given[1], text[: given.start()] + text[given.end() :]
+    if letter:
+        task["priority"] = _PRIORITIES.get(letter, "low")
+        if letter > "D":
+            note("a priority below D became low, as D does")
+    task["title"] = text.strip() or line
+    return {}
+
+
+def _is_date(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(date.fromisoformat(text))
+    return False
+
+
+FORMAT = ForeignFormat(
+    fields=_FIELDS,
+    read=_read,
+    adapt=_adapt,
+    recognises=lambda sample: not sample.first and bool(_NAME.fullmatch(sample.name)),
+    prefix="todotxt:",
+    remark="todo.txt has no ids: a line that is edited becomes a new task",
+)
