@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from taskdb_cli.cli import context
+from taskdb_cli.models.vocabulary import FileFormat
 from tests.terminals import open_terminal
 
 DATA = Path(__file__).parent.parent / "data"
@@ -45,6 +48,35 @@ def test_taskwarrior_twice(ann):
     again = ann("task", "import", TASKWARRIOR, *ANN, "-o", "json")
     assert counts(again) == {"created": 0, "updated": 0, "unchanged": 147}
     assert tasks(ann) == before
+
+
+ROWS = re.findall(
+    r"^\| `(\w+)` \| `taskdb ([^`]*)`", (DATA.parents[1] / "docs/import.md").read_text(), re.MULTILINE
+)
+
+
+def test_the_table_of_formats_has_each():
+    """The table in docs/import.md has a row for each format of --from."""
+    assert [name for name, _ in ROWS] == [each for each in FileFormat if each is not FileFormat.AUTO]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("format", "command"), ROWS)
+def test_the_table_of_formats(ann, format, command):
+    """Each command of the table imports a sample, and a second import of it changes nothing."""
+    words = command.replace("you@example.com", "ann@example.com").split()
+    shutil.copy(TASKWARRIOR if format == "taskwarrior" else DATA / "import" / words[2], words[2])
+    dry = ann(*words, "--dry-run", "-o", "json")
+    first = ann(*words, "-o", "json")
+    made = counts(first)["created"]
+    assert made > 0
+    assert dry.err.removeprefix("dry run: ") == first.err
+    assert counts(ann(*words, "--from", format, "-o", "json")) == {
+        "created": 0,
+        "updated": 0,
+        "unchanged": made,
+    }
+    assert ann("task", "list", "--count").out == f"{made}\n"
 
 
 def test_taskwarrior_open_tasks_in_order(ann):
