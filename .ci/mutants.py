@@ -71,6 +71,7 @@ USER = "taskdb_cli/services/user.py"
 LISTING = "taskdb_cli/services/listing"
 TIMES = "taskdb_cli/times.py"
 CLOCK = "taskdb_cli/system/clock.py"
+FIELDS = "taskdb_cli/models/fields.py"
 ODD_ZONES = "tests/hostile/test_arguments.py -k zone"
 PHRASES = (
     "tests/test_times.py tests/cli/test_times.py -k 'not postgresql and not pgbouncer and not documented'"
@@ -105,6 +106,18 @@ MUTANTS = (
         "except KeyError:\n        return moment",
         PHRASES,
     ),
+    Mutant(
+        CLOCK, "except OverflowError:\n        return wall", "except KeyError:\n        return wall", PHRASES
+    ),
+    Mutant(CLOCK, 'return "Z" if local.tzinfo is UTC', 'return "Z" if not local', PHRASES),
+    # What is new.
+    Mutant(FIELDS, "not _VISIBLE.search(value)", "value.isspace()", "tests/services/test_task.py -k invalid"),
+    Mutant(
+        FIELDS, "_BLANK.search(value)", "re.search(r'\\s', value)", "tests/services/test_user.py -k invalid"
+    ),
+    Mutant(FIELDS, ", globally_deliverable=has_dot", "", USERS),
+    Mutant(USER, "given.email not in (None, user.email)", "given.email is not None", USERS),
+    Mutant(USER, "given.email not in (None, user.email)", "False", USERS),
     Mutant(f"{LISTING}/query.py", '"Due then or later.", forward=True', '"Due then or later."', PHRASES),
     # Versions.
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] > if_version', TASKS),
