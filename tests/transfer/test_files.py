@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import tracemalloc
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from taskdb_cli.errors import InvalidInput, InvalidRecords
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.output.formats import TASKS, Format, write_records
+from taskdb_cli.text.escaping import BLANK
 from taskdb_cli.times import parse_written
 from taskdb_cli.transfer import tasks, users
 from taskdb_cli.transfer.files import Source
@@ -240,7 +242,7 @@ def test_users_are_not_in_another_programs_tasks():
 
 
 ONE_LINE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
-    lambda text: text.strip(" ")
+    re.compile(f"[^{BLANK}]").search
 )
 MANY_LINES = st.text(
     st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\t\n\r",;\\'), min_size=1, max_size=40
