@@ -367,5 +367,5 @@ def test_update_cannot_take_away(field):
 @pytest.mark.parametrize("moment", [5, 5.5, "5", "1700000000", True, b"2026-12-01", ""])
 def test_a_number_is_no_time(moment):
     """Seconds since some year are never taken for a time."""
-    with pytest.raises(InvalidInput, match=r"^due_at must be a time such as 2026-12-01T17:00:00Z$"):
+    with pytest.raises(InvalidInput, match=r"^due_at must be a time such as 2026-12-01T17:00:00Z, not "):
         TaskCreate.checked({"title": "a", "due_at": moment})
