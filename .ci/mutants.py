@@ -61,6 +61,7 @@ PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 PROBLEMS = "tests/transfer/test_problems.py"
+FORMATS = "tests/transfer/test_formats.py"
 CSV_ROWS, READING = "tests/transfer/test_csv_rows.py", "tests/transfer/test_options.py"
 LOGS = "tests/test_logging.py -k sentence"
 
@@ -274,6 +275,8 @@ MUTANTS = (
     Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
     # What people are told.
+    Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
+    Mutant(f"{TRANSFER}/foreign.py", "if any(each <= ours for each in names):", "if False:", FORMATS),
     Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "elif True:", PROBLEMS),
 )
 

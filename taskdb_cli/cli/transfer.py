@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 MOST_PROBLEMS = 10
 """How many kinds of problems an import names."""
 
-
-def _from(*formats: str) -> Any:
-    help = f"The file's format: {', '.join(formats)}; auto looks at its name and beginning."
-    return typer.Option("--from", metavar="FORMAT", case_sensitive=False, help=help)
-
-
+_FROM = typer.Option(
+    "--from",
+    metavar="FORMAT",
+    case_sensitive=False,
+    help="The file's format; auto looks at its name and beginning.",
+)
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
-FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _from("csv", "json", "ndjson")]
-FromTaskFile = Annotated[FileFormat, _from(*[each for each in FileFormat if each is not FileFormat.AUTO])]
+FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _FROM]
+FromTaskFile = Annotated[FileFormat, _FROM]
 IfExisting = Annotated[
     Existing,
     typer.Option(

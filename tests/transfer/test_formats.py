@@ -99,6 +99,12 @@ def test_todoist_dates(cell, due):
         assert f"{found.astimezone():%Y-%m-%d %H:%M:%S}" == f"{due} 23:59:59"
 
 
+def test_todoist_of_an_older_header():
+    """A header of other names and fewer columns is read, with semicolons too."""
+    row, _ = only("TYPE;CONTENT;PRIORITY;INDENT;DUE_DATE;DUE_DATE_LANG\ntask;a;;1;2026-12-24;en\n", TODOIST)
+    assert (row["due_at"].astimezone().day, row["priority"], row["description"]) == (24, None, None)
+
+
 def test_todoist_sample():
     """Sections, parents, comments and the four priorities; a deadline stands in for a date."""
     rows, problems, notes = noted("todoist.csv")

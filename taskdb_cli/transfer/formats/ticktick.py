@@ -90,7 +90,9 @@ def _word(name: str, value: str | None, words: Mapping[str, str]) -> str:
 
 def _day(text: str, zone: str) -> str:
     """Return the day that begins at this moment in the zone of the task."""
-    with suppress(ValueError, OSError, LookupError):
+    with suppress(ValueError, OSError, LookupError, OverflowError):
+        if "T" not in text:
+            return text
         return datetime.fromisoformat(text).astimezone(ZoneInfo(zone)).date().isoformat()
     return text
 

@@ -42,6 +42,8 @@ def _read(text: TextIO) -> Iterator[Found]:
             if not isinstance(row, dict):
                 yield number, row
                 continue
+            if "DUE_DATE" in row:
+                row["DATE"] = row.pop("DUE_DATE")
             kind = row["TYPE"] = row["TYPE"].strip().lower()
             if kind == "note" and waiting and waiting[1]["TYPE"] == "task":
                 _add_comment(waiting[1], row)
@@ -76,7 +78,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     if kind != "task":
         _note_loss(kind, task, note)
         return None
-    for name in ("INDENT", "DATE_LANG", "DEADLINE_LANG", "IS_COLLAPSED"):
+    for name in ("INDENT", "DATE_LANG", "DUE_DATE_LANG", "DEADLINE_LANG", "IS_COLLAPSED"):
         rest.pop(name, None)
     zone = rest.pop("TIMEZONE", "")
     if given := task["priority"]:
