@@ -154,7 +154,7 @@ MUTANTS = (
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/users.py", "        lock_table(session, users)\n", "", IMPORTS),
     # Files of other programs.
-    Mutant(f"{TRANSFER}/csv_rows.py", "again += reversed(taken)", "again += taken", CSV_ROWS),
+    Mutant(f"{TRANSFER}/csv_rows.py", "again += reversed(self.taken)", "again += self.taken", CSV_ROWS),
     Mutant(f"{TRANSFER}/csv_rows.py", "csv.field_size_limit(before)", "pass", CSV_ROWS),
     Mutant(f"{TRANSFER}/csv_records.py", "if not columns.faults(header):", "if False:", READING),
     # All or nothing, and who may.

@@ -25,69 +25,88 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
     The time is linear, because a line in which a quoted cell can go on opens none itself.
     """
     readline, number = text.readline, 0
-    again: list[str] = []
     encoding = text.encoding or "utf-8"
-    waiting: list[str] = []
-    # It takes one line at a time, and raises IndexError for a cell that goes on in the next one.
-    quoted = csv.reader(map(list.pop, repeat(waiting)), delimiter=delimiter, strict=True)
-
-    def next_line() -> str:
-        return again.pop() if again else readline(LONGEST_RECORD)
-
-    while line := next_line() if again else readline(LONGEST_RECORD):
+    quoted = _Quoted(readline, delimiter)
+    while line := quoted.next_line() if quoted.again else readline(LONGEST_RECORD):
         number += 1
-        first, fault = number, ""
+        first, cells = number, list[str]()
         if len(line) >= LONGEST_RECORD:
             yield number, TOO_LONG
             while line and line[-1] not in "\r\n":
                 line = readline(LONGEST_RECORD)
             continue
-        if not line.isascii():
-            fault = undecodable(line, number, encoding)
-        cells: list[str] = []
-        if '"' not in line:
-            if record := line.rstrip("\r\n"):
-                cells = record.split(delimiter)
-        else:
-            waiting.append(line)
-            try:
-                cells = next(quoted)
-            except (csv.Error, IndexError):
-                cells, reason, taken = _read_long(line, next_line, delimiter)
-                if reason:
-                    again += reversed(taken)
-                    fault = fault or reason
-                else:
-                    number += len(taken)
-                    found = (undecodable(each, first + n, encoding) for n, each in enumerate(taken, 1))
-                    fault = fault or next(filter(None, found), "")
+        fault = "" if line.isascii() else undecodable(line, number, encoding)
+        if '"' in line:
+            cells, reason = quoted.read(line)
+            fault = fault or reason
+            for more in quoted.taken:
+                number += 1
+                fault = fault or ("" if more.isascii() else undecodable(more, number, encoding))
+        elif record := line.rstrip("\r\n"):
+            cells = record.split(delimiter)
         if fault or cells:
             yield first, fault or cells
 
 
-def _read_long(first: str, next_line: Callable[[], str], delimiter: str) -> tuple[list[str], str, list[str]]:
-    """Return the cells of a record that begins with this line, or what is wrong with it, and its other lines.
+class _Quoted:
+    """The records with quotes, which may take several lines each."""
 
-    A cell may be as long as a record.
-    """
-    taken: list[str] = []
-    reason = _BAD_QUOTE
+    def __init__(self, readline: Callable[[int], str], delimiter: str) -> None:
+        self.again: list[str] = []
+        """Lines that were read in vain, the next one at the end."""
+        self.taken: list[str] = []
+        """The lines of the record behind its first one."""
+        self._readline = readline
+        self._delimiter = delimiter
+        self._first = ""
+        self._size = 0
+        # One reader for all records is much faster than one for each.
+        self._reader = csv.reader(map(self._give, repeat(None)), delimiter=delimiter, strict=True)
 
-    def lines() -> Iterator[str]:
-        nonlocal reason
-        yield first
-        size = len(first)
-        while size < LONGEST_RECORD and (line := next_line()):
-            taken.append(line)
-            size += len(line)
-            yield line
-        reason = _NEVER_CLOSED if size < LONGEST_RECORD else f"{TOO_LONG}, or a quote is never closed"
+    def next_line(self) -> str:
+        """Return the next line of the text, or '' at the end."""
+        return self.again.pop() if self.again else self._readline(LONGEST_RECORD)
 
-    with _cells_of_any_size():
+    def _give(self, _: None) -> str:
+        """Return the first line, then each next one while a cell goes on. Raise EOFError if there is none."""
+        if self._first:
+            line, self._first = self._first, ""
+        elif self._size >= LONGEST_RECORD or not (line := self.next_line()):
+            raise EOFError
+        else:
+            self.taken.append(line)
+        self._size += len(line)
+        return line
+
+    def _put_back(self) -> None:
+        self.again += reversed(self.taken)
+        self.taken.clear()
+
+    def _begin(self, first: str) -> None:
+        self.taken.clear()
+        self._first, self._size = first, 0
+
+    def read(self, first: str) -> tuple[list[str], str]:
+        """Return the cells of the record that begins with this line, or what is wrong with it."""
+        self._begin(first)
         try:
-            return next(csv.reader(lines(), delimiter=delimiter, strict=True)), "", taken
+            return next(self._reader), ""
+        except (csv.Error, EOFError):
+            self._put_back()
+        # A cell may only be longer than the csv module takes.
+        self._begin(first)
+        reason = _BAD_QUOTE
+        try:
+            with _cells_of_any_size():
+                return next(self._reader), ""
         except csv.Error:
-            return [], reason, taken
+            pass
+        except EOFError:
+            reason = _NEVER_CLOSED
+            if self._size >= LONGEST_RECORD:
+                reason = f"{TOO_LONG}, or a quote is never closed"
+        self._put_back()
+        return [], reason
 
 
 @contextmanager
