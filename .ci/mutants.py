@@ -278,6 +278,7 @@ MUTANTS = (
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
     Mutant(f"{TRANSFER}/foreign.py", "if any(each <= ours for each in names):", "if False:", FORMATS),
     Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "elif True:", PROBLEMS),
+    Mutant(f"{TRANSFER}/problems.py", "self._kept.truncate()", "pass", PROBLEMS),
 )
 
 

@@ -1,6 +1,6 @@
 """Every way in which taskdb fails, and the exit code that each one carries."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 from taskdb_cli.text.escaping import brief
@@ -28,8 +28,8 @@ class TaskdbError(Exception):
     """The root of all expected failures.
 
     `message` says what happened to what, in one line; `hint` names the next step, or is empty.
-    `details` are for programs: what the message sums up, one by one. The machine `code` is the name of the
-    exit code, unless a class has a code of its own.
+    `details` are for programs: what the message sums up, one by one. They may be many, to be read
+    once. The machine `code` is the name of the exit code, unless a class has a code of its own.
     """
 
     exit_code = ExitCode.FAILURE
@@ -41,7 +41,7 @@ class TaskdbError(Exception):
         if code:
             cls.code = code
 
-    def __init__(self, message: str, hint: str = "", details: Sequence[Mapping[str, str]] = ()) -> None:
+    def __init__(self, message: str, hint: str = "", details: Iterable[Mapping[str, str]] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -5,10 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
-
-from sqlalchemy import URL
 
 from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
@@ -17,8 +14,8 @@ from taskdb_cli.backup.layout import Digest, Manifest
 from taskdb_cli.backup.target_file import Damaged, open_target
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
-from taskdb_cli.database.options import Options
 from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision, revisions
+from taskdb_cli.database.scratch import scratch_database
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
 
@@ -115,7 +112,7 @@ def drill(path: Path, *, target: Database | None = None, progress: Progress = si
     The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
     or DataCorrupt if the archive does not pass, and TargetNotEmpty.
     """
-    with nullcontext(target) if target else _scratch() as database:
+    with nullcontext(target) if target else scratch_database() as database:
         restore(database, path, progress=progress, dry_run=True)
 
 
@@ -193,7 +190,7 @@ def _rows_at_head(source: Path | Database) -> Iterator[Rows]:
         if revision == revisions().get_current_head():
             yield rows
             return
-        with _scratch() as scratch:
+        with scratch_database() as scratch:
             migrate.upgrade(scratch, to=revision)
             with scratch.replacement() as content:
                 _require_same_layout(rows, content)
@@ -276,10 +273,3 @@ def _load_rows(rows: Rows, content: Content, progress: Progress = silent) -> dic
                     "nothing was changed; use another archive",
                 )
     return {layout.table: digest.rows for layout, digest in loaded.items()}
-
-
-@contextmanager
-def _scratch() -> Iterator[Database]:
-    with TemporaryDirectory(prefix="taskdb-") as directory:
-        url = URL.create("sqlite", database=f"{directory}/scratch.sqlite3")
-        yield Database(url, Options(disposable=True))

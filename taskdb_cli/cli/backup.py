@@ -19,6 +19,7 @@ from taskdb_cli.cli.backup_options import ArchiveArgument, ArchiveArguments, Kee
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
+from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format, Record
 from taskdb_cli.system.paths import is_same, reserved
@@ -182,8 +183,8 @@ def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
     path, identity = backup.path, backup.manifest.origin.identity
     directory = shelf.directory_of(str(path.absolute()))
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
-    with shelf.run.progress("test restore") as advance:
-        restore.drill(path, target=target, progress=advance)
+    with shelf.run.progress() as show:
+        restore.drill(path, target=target, progress=in_bytes(show, "test restore"))
     directory.note_archive(path, history.Drill(path.name, shelf.run.now, identity))
 
 
@@ -231,7 +232,8 @@ def _back_up(
     from taskdb_cli.backup.ownership import Holdings
 
     run, began = shelf.run, time.monotonic()
-    with run.progress("backing up") as advance:
+    with run.progress() as show:
+        advance = in_bytes(show, "backing up")
         backup = create.take(
             run.maintained, shelf.directory, label=shelf.label, now=run.now, progress=advance
         )
@@ -300,7 +302,8 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     if reason := reserved(path):
         raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
     run = shelf.run
-    with run.progress("backing up") as advance, run.maintained.snapshot() as content:
+    with run.progress() as show, run.maintained.snapshot() as content:
+        advance = in_bytes(show, "backing up")
         backup = create.save(content, path, label=shelf.label, now=run.now, progress=advance)
         _report(shelf, backup, output)
 
@@ -315,7 +318,8 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
         raise errors.InvalidInput("--output cannot be combined with an archive on stdout", "leave one out")
     if run.settings.log.file and is_same(run.settings.log.file, Path("/dev/stdout")):
         raise errors.InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
-    with run.progress("backing up") as advance, run.maintained.snapshot() as content:
+    with run.progress() as show, run.maintained.snapshot() as content:
+        advance = in_bytes(show, "backing up")
         try:
             manifest = create.write(content, stdout.buffer, label=shelf.label, now=run.now, progress=advance)
             stdout.buffer.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from taskdb_cli.database import Database
     from taskdb_cli.system.environment import LogSettings
     from taskdb_cli.system.layers import Layers
-
-PATIENCE = 1.0
-"""Seconds of work before a progress bar shows."""
+    from taskdb_cli.system.steps import Told
 
 
 @dataclass
@@ -223,37 +221,15 @@ class Invocation:
             self.say(f"{name} {describe(moment, self.now)}{', which is in the past' if over else ''}")
 
     @contextmanager
-    def progress(
-        self, doing: str, *, total: int | None = None, then: str | None = None
-    ) -> Iterator[Callable[[int], None]]:
-        """Yield a function that shows on a terminal how many bytes are done, out of a total if it is known.
-
-        After the last byte the bar shows `then`, the name of the work that follows.
-        """
+    def progress(self) -> Iterator[Told]:
+        """Yield a function that shows on a terminal how far long work has come."""
         if not sys.stderr.isatty() or self.verbosity < 0:
             yield lambda _: None
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from taskdb_cli.cli.progress import progress_bar
 
-        show_after = time.monotonic() + PATIENCE
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        task = bar.add_task(doing, total=total)
-
-        def advance(done: int) -> None:
-            bar.update(task, completed=done)
-            if then and total is not None and done >= total:
-                bar.update(task, description=then)
-                # update() would take None for "unchanged".
-                bar.tasks[task].total = None
-            if time.monotonic() > show_after:
-                bar.start()
-
-        try:
-            yield advance
-        finally:
-            bar.stop()
+        with progress_bar() as show:
+            yield show
 
     def agreed(self, *, yes: bool, destroys: bool = True, database: Database | None = None) -> bool:
         """Return whether `confirm` would ask nothing, because --yes or --confirm has answered already.

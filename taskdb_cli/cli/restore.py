@@ -12,6 +12,7 @@ import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
 from taskdb_cli.cli.options import Confirm, DryRun, Yes
+from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.errors import Conflict, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
@@ -132,7 +133,7 @@ def _load(
     else:
         if loss:
             run.confirm(loss, yes=options.yes, database=target)
-        with run.progress(doing, total=total, then="building indexes") as advance:
+        with run.progress() as show:
             rows = service.restore(
                 target,
                 source,
@@ -140,7 +141,7 @@ def _load(
                 damaged=damaged,
                 safety=None if options.no_safety_backup else save,
                 identity=identity,
-                progress=advance,
+                progress=in_bytes(show, doing, total=total, then="building indexes"),
             )
     run.say(f"{done} {in_words(rows)} from {origin} into {place}")
     if damaged and not options.dry_run:

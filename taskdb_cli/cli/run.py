@@ -19,7 +19,7 @@ from taskdb_cli.cli.completion import quote_completions
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import StdoutError, prepare_streams
 from taskdb_cli.cli.usage import usage_error
-from taskdb_cli.output.formats import write_json
+from taskdb_cli.output.formats import write_error
 from taskdb_cli.system import signals
 from taskdb_cli.system.clock import time_zone_error
 from taskdb_cli.text.escaping import brief, escape, hide_secrets
@@ -121,11 +121,10 @@ def _report(error: errors.TaskdbError, cause: BaseException, arguments: Sequence
         re.fullmatch("--output|-[qvy]*o", word) and value.lower() == "json" for word, value in pairwise(words)
     )
     if asked:
-        body: dict[str, object] = {"code": error.code, "message": message, "hint": hint}
-        if details := error.details:
-            body["details"] = [{name: hide_secrets(each[name]) for name in each} for each in details]
+        body = {"code": error.code, "message": message, "hint": hint}
+        details = ({name: hide_secrets(each[name]) for name in each} for each in error.details)
         with suppress(OSError):
-            write_json({"error": body}, sys.stderr)
+            write_error(body, details, sys.stderr)
     else:
         write_stderr(escape(f"error: {message}{f' ({hint})' if hint else ''}"))
     return signals.exit_code() if isinstance(error, errors.Interrupted) else error.exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,6 +27,7 @@ from taskdb_cli.transfer.options import ENCODINGS, ReadOptions, listed
 if TYPE_CHECKING:
     from sqlmodel import Session
 
+    from taskdb_cli.database import Database
     from taskdb_cli.transfer.problems import Problem, Problems
     from taskdb_cli.transfer.staging import Batch, Outcome
 
@@ -130,23 +130,19 @@ def import_file(
     if not dry_run:
         # Reading takes long. A user who stops it is told that nothing was imported.
         signals.note_change(made=False)
-    name, problems = "standard input" if path == "-" else path, Problems()
+    name = "standard input" if path == "-" else path
+    problems = Problems(keep=output is Format.JSON)
     with (
         # Outside of the progress bar, which is gone by then.
         _telling(problems, name, output),
         _opened(path) as file,
-        run.progress("reading", total=file.seek(0, os.SEEK_END), then="writing") as advance,
+        run.progress() as show,
     ):
         source = Source.open(file, name, None if format == "auto" else FileFormat(format), reading)
-        with Batch(source, parse_time=parse_written, problems=problems, progress=advance) as batch:
+        with Batch(source, parse_time=parse_written, problems=problems, progress=show) as batch:
             read(batch)
-            # A database is made only for what will be written to it.
-            database = run.database if dry_run or batch.invalid else run.database_made_if_missing()
-            try:
+            with _database(run, batch, dry_run=dry_run) as database:
                 outcome = database.write(lambda session: bring_in(session, batch), dry_run=dry_run, bulk=True)
-            except DatabaseMissing:
-                batch.require_all_valid()
-                raise
     counts = {"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged}
     run.rows = sum(counts.values())
     said = [", ".join(f"{number} {what}" for what, number in counts.items())]
@@ -167,33 +163,57 @@ def import_file(
 
 
 @contextmanager
+def _database(run: Invocation, batch: Batch, *, dry_run: bool) -> Iterator[Database]:
+    """Yield the database to import into.
+
+    A missing SQLite file is made only for what will be written to it. Otherwise an empty database stands in
+    for it, so that the same is said as if it had been made.
+    """
+    from taskdb_cli.database.scratch import scratch_database
+    from taskdb_cli.services import migrate
+
+    if batch.all_valid and not dry_run:
+        yield run.database_made_if_missing()
+        return
+    try:
+        run.database.backend.require()
+    except DatabaseMissing:
+        if batch.all_valid:
+            run.say(f"would create {run.database.backend.place}")
+        with scratch_database() as database:
+            migrate.upgrade(database)
+            yield database
+    else:
+        yield run.database
+
+
+@contextmanager
 def _telling(problems: Problems, name: str, output: Format | None) -> Iterator[None]:
     """Before a failure is told, say what is wrong with the records. In JSON the error itself says it."""
     try:
         yield
-    except TaskdbError:
+    except TaskdbError as exc:
         if output is not Format.JSON:
             _tell(problems, name)
+        elif details := problems.details():
+            exc.details = details
         raise
 
 
 def _tell(problems: Problems, name: str) -> None:
-    from taskdb_cli.transfer.staging import MOST_DETAILS
-
     kinds, more = problems.most_frequent(MOST_PROBLEMS)
     for each in kinds:
         write_stderr(_told(each, name))
     if more:
-        write_stderr(
-            one_line(f"{name}: {more} more problems of other kinds (-o json lists the first {MOST_DETAILS})")
-        )
+        write_stderr(one_line(f"{name}: {more} more problems of other kinds (-o json lists all)"))
 
 
 def _told(problem: Problem, name: str) -> str:
     if problem.records == 1:
-        return one_line(f"{name}:{problem.place}: {problem.reason}")
+        return one_line(f"{name}:{problem.first}: {problem.reason}")
     like = " like this" if problem.varies else ""
-    return one_line(f"{name}: {problem.records} records{like}: {problem.reason}; first in {problem.place}")
+    places = f"first in {problem.first}, last in {problem.last}"
+    return one_line(f"{name}: {problem.records} records{like}: {problem.reason}; {places}")
 
 
 def print_export(records: Iterable[Record], view: View, output: ExportOutput) -> None:

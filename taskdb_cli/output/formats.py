@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import partial
+from itertools import chain
 from typing import Any, TextIO
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TOKEN_FIELDS, USER_FIELDS, TaskPriority
@@ -100,6 +101,21 @@ def plain(record: Record, fields: Sequence[str]) -> dict[str, Any]:
 def write_json(value: object, stream: TextIO) -> None:
     """Write one JSON value, indented, on lines of its own."""
     stream.write(_json(value, indent=2) + "\n")
+
+
+def write_error(body: Mapping[str, str], details: Iterable[Mapping[str, str]], stream: TextIO) -> None:
+    """Write an error as one JSON object, with any number of details, which are taken one at a time."""
+    items = iter(details)
+    first = next(items, None)
+    if first is None:
+        write_json({"error": body}, stream)
+        return
+    before, _, after = _json({"error": {**body, "details": []}}, indent=2).rpartition("[]")
+    between = "[\n      "
+    for each in chain([first], items):
+        stream.write(before + between + _json(each, indent=2).replace("\n", "\n      "))
+        before, between = "", ",\n      "
+    stream.write(f"\n    ]{after}\n")
 
 
 def write_records(

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from taskdb_cli.text.escaping import brief
 from taskdb_cli.transfer.csv_rows import read_cells
-from taskdb_cli.transfer.lines import CHUNK, Found, unread
+from taskdb_cli.transfer.lines import CHUNK, Found, HeaderFaults, unread
 from taskdb_cli.transfer.options import listed, resolve
 
 _DELIMITERS = ",;\t|"
@@ -117,7 +117,7 @@ def read_rows(
     number, header = next(rows, (1, list[str]()))
     faults = [header] if isinstance(header, str) else columns.faults(header)
     if faults:
-        yield number, faults + [unread(f"line {line}") for line, _ in islice(rows, 1)]
+        yield number, HeaderFaults(faults + [unread(f"line {line}") for line, _ in islice(rows, 1)])
         return
     fields = columns.fields(header)
     left_out |= {name: None for name, field in zip(header, fields, strict=True) if field is None}

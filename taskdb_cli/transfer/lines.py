@@ -10,6 +10,11 @@ LONGEST_RECORD = 1 << 22
 
 TOO_LONG = f"is longer than {LONGEST_RECORD} characters"
 
+
+class HeaderFaults(list[str]):
+    """What is wrong with the header of a file, of which no record is read then."""
+
+
 Found = tuple[int, dict[str, Any] | str | list[str]]
 """The number of a record in the file, and its values or the reason why it has none, or several of them."""
 

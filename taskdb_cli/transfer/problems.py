@@ -1,9 +1,13 @@
 """What is wrong with the records of a file. Problems that differ only in a value count as one."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from tempfile import TemporaryFile
+from typing import IO
 
+from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.text.escaping import brief, one_line
 
 LONGEST_REASON = 500
@@ -21,49 +25,99 @@ _QUOTED = re.compile(rf"""(?<!\w)(?:'(?:[^'\\]|\\.)*?(?:'|{_END})|"(?:[^"\\]|\\.
 
 
 class InvalidRecord(ValueError):
-    """A record breaks rules. `faults` says each; the message says all of them, unless one is given."""
+    """A record breaks rules. `faults` says each; the message says all of them."""
 
-    def __init__(self, faults: Sequence[str], message: str = "") -> None:
-        super().__init__(message or "; ".join(faults))
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
         self.faults = faults
 
 
 @dataclass
 class Problem:
-    """A kind of problem: the reason and the place of the first record that has it, and how many have it."""
+    """A kind of problem: how many records have it, the places of the first and the last, and a reason."""
 
     reason: str
-    place: str
+    first: str
+    last: str
     records: int = 1
     varies: bool = False
     """Whether it is told with another value of another record."""
 
 
 class Problems:
-    """The kinds of problems of a file, at constant memory."""
+    """The kinds of problems of a file, at constant memory.
 
-    def __init__(self) -> None:
+    With `keep` each record is kept too, in a temporary file.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
         self._kinds: dict[str, Problem] = {}
         self._others = 0
+        self._keep = keep
+        self._kept: IO[bytes] | None = None
+        self._begun: tuple[dict[str, Problem], int, int] = {}, 0, 0
 
-    def add(self, place: str, fault: str) -> None:
-        """Count a fault of the record at a place."""
-        reason = brief(one_line(fault), LONGEST_REASON)
+    def add(self, place: str, *faults: str) -> None:
+        """Count each fault of the record at a place. Raises StorageFailed if there is no room to keep it."""
+        # A secret is hidden before the text is cut, so that no half of it is left.
+        reasons = [brief(one_line(fault), LONGEST_REASON) for fault in faults]
+        for reason in reasons:
+            self._count(place, reason)
+        if self._keep:
+            detail = {"place": place, "reason": "; ".join(reasons)}
+            with temporary_storage("nothing was imported"):
+                self._kept = self._kept or TemporaryFile()  # noqa: SIM115 (closed by `details`)
+                self._kept.write(json.dumps(detail).encode() + b"\n")
+
+    def _count(self, place: str, reason: str) -> None:
         kind = _kind(reason)
         found = self._kinds.get(kind)
         if found is not None:
             found.records += 1
+            found.last = place
             found.varies = found.varies or reason != found.reason
         elif len(self._kinds) < MOST_KINDS:
-            self._kinds[kind] = Problem(reason, place)
+            self._kinds[kind] = Problem(reason, place, place)
         else:
             self._others += 1
+
+    def mark(self) -> None:
+        """Note what has been added so far, for `back`."""
+        kept = self._kept.tell() if self._kept else 0
+        self._begun = {kind: replace(each) for kind, each in self._kinds.items()}, self._others, kept
+
+    def back(self) -> None:
+        """Forget what has been added since the mark."""
+        kinds, self._others, kept = self._begun
+        self._kinds = {kind: replace(each) for kind, each in kinds.items()}
+        if self._kept:
+            with temporary_storage("nothing was imported"):
+                self._kept.seek(kept)
+                self._kept.truncate()
 
     def most_frequent(self, most: int) -> tuple[list[Problem], int]:
         """Return the most frequent kinds, and how many problems are of other kinds. Long values are cut."""
         kinds = sorted(self._kinds.values(), key=lambda problem: -problem.records)
         more = self._others + sum(problem.records for problem in kinds[most:])
         return [replace(each, reason=_shortened(each.reason)) for each in kinds[:most]], more
+
+    def details(self) -> Iterator[Mapping[str, str]] | None:
+        """Return the place and the reason of each record that is kept, to be read once, or None.
+
+        Raises StorageFailed if there was no room for them.
+        """
+        if self._kept is None:
+            return None
+        with temporary_storage("nothing was imported"):
+            self._kept.flush()
+        return _read(self._kept)
+
+
+def _read(kept: IO[bytes]) -> Iterator[Mapping[str, str]]:
+    with kept:
+        kept.seek(0)
+        for line in kept:
+            yield json.loads(line)
 
 
 def _kind(reason: str) -> str:

@@ -1,12 +1,12 @@
 """The valid records of a file: kept aside while it is read, then put into a temporary table."""
 
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any, Self
 
@@ -19,17 +19,17 @@ from taskdb_cli.errors import InvalidRecords
 from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.system.paths import temporary_storage
-from taskdb_cli.text.escaping import brief, one_line
+from taskdb_cli.system.steps import Step, Told
 from taskdb_cli.text.faults import reasons
 from taskdb_cli.transfer.files import Source
-from taskdb_cli.transfer.problems import LONGEST_REASON, InvalidRecord, Problems
+from taskdb_cli.transfer.lines import HeaderFaults
+from taskdb_cli.transfer.problems import InvalidRecord, Problems
 from taskdb_cli.transfer.values import translate
 
 Row = tuple[Any, ...]
 """What is written to the temporary table. The number of the record comes first."""
 
 BATCH_ROWS = 1000
-MOST_DETAILS = 1000
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Batch:
 
     `read` fills it, and leaving a `with` statement deletes the rows. What is wrong with the other records is
     added to `problems`. `parse_time` reads a time of a file; `end_of_day` says whether a date alone means its
-    end. `progress` is told how many bytes have been read.
+    end. `progress` is told how far it has come.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Batch:
         *,
         parse_time: Callable[..., datetime],
         problems: Problems,
-        progress: Callable[[int], None],
+        progress: Told,
     ) -> None:
         self.source = source
         self.parse_time = parse_time
@@ -65,7 +65,8 @@ class Batch:
         self.problems = problems
         self.notes = Problems()
         """What was not kept of which records."""
-        self._details: list[dict[str, str]] = []
+        self._bad_header = False
+        self._refused = 0
         self._number = 0
         self._progress = progress
         self._file = TemporaryFile()  # noqa: SIM115 (closed by __exit__)
@@ -89,42 +90,46 @@ class Batch:
         None for a record to leave out, and raises ValueError for an invalid one.
         Raises StorageFailed if there is no room for a row.
         """
+        size = self.source.file.seek(0, os.SEEK_END)
+        rows: list[Row] = []
+        read = 0
 
-        def valid_rows() -> Iterator[Row]:
-            for number, values in self.source.records(known, required):
-                faults: Sequence[str] = ()
-                try:
-                    if isinstance(values, dict):
-                        self._number = number
-                        if (row := to_row(values)) is not None:
-                            yield number, *row
-                        continue
-                    reason = values if isinstance(values, str) else "; ".join(values)
-                    faults = [] if isinstance(values, str) else values
-                except InvalidRecord as exc:
-                    reason, faults = str(exc), exc.faults
-                except ValueError as exc:
-                    reason = str(exc)
-                self.invalid += 1
-                self.report(number, reason, faults)
-
-        rows = valid_rows()
-        while some := list(islice(rows, BATCH_ROWS)):
+        def keep() -> None:
             with temporary_storage("nothing was imported"):
-                pickle.dump(some, self._file, pickle.HIGHEST_PROTOCOL)
+                pickle.dump(rows, self._file, pickle.HIGHEST_PROTOCOL)
                 self._file.flush()
-            self.valid += len(some)
-            self._progress(self.source.file.tell())
-        self._progress(self.source.file.tell())
+            self.valid += len(rows)
+            rows.clear()
 
-    def report(self, number: int, reason: str, faults: Sequence[str] = ()) -> None:
-        """Report what is wrong with a record: the whole reason, or each of several faults by itself."""
-        place = self.place(number)
-        for fault in faults or [reason]:
-            self.problems.add(place, fault)
-        if len(self._details) < MOST_DETAILS:
-            # A secret is hidden before the text is cut, so that no half of it is left.
-            self._details.append({"place": place, "reason": brief(one_line(reason), LONGEST_REASON)})
+        for read, (number, found) in enumerate(self.source.records(known, required), 1):
+            if isinstance(found, HeaderFaults):
+                self._bad_header = True
+                self.problems.add(self.place(number), *found)
+            elif not isinstance(found, dict):
+                self._refuse(number, [found] if isinstance(found, str) else found)
+            else:
+                self._number = number
+                try:
+                    if (row := to_row(found)) is not None:
+                        rows.append((number, *row))
+                except InvalidRecord as exc:
+                    self._refuse(number, exc.faults)
+                except ValueError as exc:
+                    self._refuse(number, [str(exc)])
+            if len(rows) == BATCH_ROWS:
+                keep()
+            if read % BATCH_ROWS == 0:
+                self._progress(Step("reading", self.source.file.tell(), size, read))
+        keep()
+        self._progress(Step("reading", size, size, read))
+        self.problems.mark()
+
+    def _refuse(self, number: int, faults: Sequence[str]) -> None:
+        # A record that a reader could not read may be told in several parts.
+        if number != self._refused:
+            self.invalid += 1
+        self._refused = number
+        self.problems.add(self.place(number), *faults)
 
     def note(self, what: str) -> None:
         """Note what is not kept of the record that is being read."""
@@ -135,7 +140,7 @@ class Batch:
         reported = 0
         with session.execute(query.execution_options(yield_per=BATCH_ROWS)) as rows:
             for number, detail in rows:
-                self.report(number, reason(detail))
+                self.problems.add(self.place(number), reason(detail))
                 reported += 1
         return reported
 
@@ -144,18 +149,37 @@ class Batch:
         return f"{self.source.unit} {number}"
 
     def rows(self) -> Iterator[Row]:
-        """Yield all rows in the order of the file. It can be called again."""
+        """Yield all rows in the order of the file. It can be called again, for another attempt.
+
+        What the database has reported in an attempt before is forgotten.
+        """
+        self.problems.back()
         self._file.seek(0)
-        for _ in range(-(-self.valid // BATCH_ROWS)):
-            yield from pickle.load(self._file)  # noqa: S301 (written by this process, readable by no other)
+        done = 0
+        while done < self.valid:
+            self._progress(Step("checking", done, self.valid, done))
+            rows = pickle.load(self._file)  # noqa: S301 (written by this process, readable by no other)
+            yield from rows
+            done += len(rows)
+        self._progress(Step("checking"))
+
+    def begin_writing(self) -> None:
+        """Say that what follows is written by statements that each write all rows."""
+        self._progress(Step("writing"))
 
     def require_all_valid(self, refused: int = 0) -> None:
-        """Raise InvalidRecords if a record was invalid, or if the database `refused` some."""
-        if invalid := self.invalid + refused:
-            records = "record is" if invalid == 1 else "records are"
-            error = InvalidRecords(f"{invalid} {records} invalid; nothing was imported", "correct the file")
-            error.details = self._details
-            raise error
+        """Raise InvalidRecords if a header or a record was invalid, or if the database `refused` some."""
+        invalid = self.invalid + refused
+        what = f"{invalid} {'record is' if invalid == 1 else 'records are'} invalid"
+        if self._bad_header:
+            what = "the header is invalid"
+        if invalid or self._bad_header:
+            raise InvalidRecords(f"{what}; nothing was imported", "correct the file")
+
+    @property
+    def all_valid(self) -> bool:
+        """Whether all that was read is valid."""
+        return not (self.invalid or self._bad_header)
 
 
 class Staging:

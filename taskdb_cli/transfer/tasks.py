@@ -37,21 +37,21 @@ def read_tasks(batch: Batch, *, owned: bool, now: datetime | None = None) -> Non
         return own_row(task) if task is not None else None
 
     def own_row(values: dict[str, Any]) -> tuple[Any, ...]:
-        owner = None if owned else values.get("user")
+        owner, faults = None if owned else values.get("user"), []
         if isinstance(owner, str):
             try:
                 owner = address(owner.strip())
             except ValueError as exc:
-                raise ValueError(f"user {exc}") from exc
+                faults.append(f"user {exc}")
         elif not owned:
-            detail = "user is missing: it is the owner's e-mail address; --user names one for all"
-            raise InvalidRecord(["user is missing (add --user)"], detail)
+            faults.append("user is missing (add --user)")
         try:
-            return (owner, *STAGING.row(values, batch.parse_time))
+            row = tuple(STAGING.row(values, batch.parse_time))
         except InvalidRecord as exc:
-            if foreign is None:
-                raise
-            raise InvalidRecord([foreign.in_their_words(fault) for fault in exc.faults]) from exc
+            faults += [foreign.in_their_words(fault) for fault in exc.faults] if foreign else exc.faults
+        if faults:
+            raise InvalidRecord(faults)
+        return owner, *row
 
     batch.read(STAGING.known, ("title",) if owned else ("user", "title"), to_row)
 
@@ -90,6 +90,7 @@ def import_tasks(
         refused = batch.report_all(session, strangers, lambda email: f"user {email} does not exist")
         refused += STAGING.refuse_repeated(session, batch, owned, owners.id)
         batch.require_all_valid(refused)
+        batch.begin_writing()
         completed = func.coalesce(new.completed_at, literal(now, timestamp_type()))
         kept = func.coalesce(new.completed_at, old.completed_at, completed)
         done, status = TaskStatus.DONE.value, func.coalesce(new.status, old.status)

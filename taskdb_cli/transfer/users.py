@@ -46,6 +46,7 @@ def import_users(
     new, users = STAGING.table, STAGING.target
     with STAGING.filled(session, batch.rows()):
         batch.require_all_valid(STAGING.refuse_repeated(session, batch, new))
+        batch.begin_writing()
         # An address that is new now stays so until this transaction ends.
         lock_table(session, users)
         return STAGING.merge(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.cli import context
+from taskdb_cli.cli import progress
 from taskdb_cli.models.vocabulary import FileFormat
 from tests.terminals import open_terminal
 
@@ -221,9 +221,10 @@ def test_every_bad_record_is_reported(ann):
     ]
     result = ann("task", "import", file("\n".join(lines)), expect=2)
     assert result.err.splitlines() == [
-        "tasks.csv: 2 records: external_id is that of line 2 too; first in line 6",
+        "tasks.csv: 2 records: external_id is that of line 2 too; first in line 6, last in line 7",
         "tasks.csv:line 3: title is missing",
         "tasks.csv:line 5: user is not an e-mail address: An email address must have an @-sign",
+        "tasks.csv:line 5: status must be one of todo, in_progress, done, cancelled, not 'what'",
         "tasks.csv:line 4: user bob@example.com does not exist",
         "error: 5 records are invalid; nothing was imported (correct the file)",
     ]
@@ -233,11 +234,11 @@ def test_every_bad_record_is_reported(ann):
 def test_alike_problems_are_one_line(ann):
     """A whole file without users is one line that names the option; JSON has each record as ever."""
     assert ann("task", "import", TASKWARRIOR, expect=2).err.splitlines() == [
-        f"{TASKWARRIOR}: 147 records: user is missing (add --user); first in record 1",
+        f"{TASKWARRIOR}: 147 records: user is missing (add --user); first in record 1, last in record 147",
         "error: 147 records are invalid; nothing was imported (correct the file)",
     ]
     error = json.loads(ann("task", "import", TASKWARRIOR, "-o", "json", expect=2).err)["error"]
-    reason = "user is missing: it is the owner's e-mail address; --user names one for all"
+    reason = "user is missing (add --user)"
     assert error["details"] == [{"place": f"record {n}", "reason": reason} for n in range(1, 148)]
 
 
@@ -250,7 +251,7 @@ def test_only_the_most_frequent_problems_are_told(ann, noun):
     *told, more, error = ann(
         noun, "import", name, *(ANN if noun == "task" else ()), expect=2
     ).err.splitlines()
-    assert told[0] == "t.ndjson: 12 records: m is not a known field; first in line 67"
+    assert told[0] == "t.ndjson: 12 records: m is not a known field; first in line 67, last in line 78"
     assert [line.split()[1] for line in told] == [f"{n}" for n in range(12, 2, -1)]
     assert more.startswith("t.ndjson: 3 more problems ")
     assert error.startswith("error: 78 records are invalid")
@@ -452,21 +453,28 @@ def test_bad_users(taskdb):
 
 
 def test_an_import_makes_the_embedded_database(bare_taskdb, tmp_path):
-    """An import makes a missing embedded database, unless it would write nothing to it."""
+    """An import makes a missing embedded database, unless it would write nothing to it; a dry run tells."""
     database = tmp_path / "data" / "taskdb" / "taskdb.sqlite3"
     bad = file('{"email":"ann"}', "bad.ndjson")
     good = file('{"email":"ann@example.com","name":"Ann"}', "good.ndjson")
     assert "bad.ndjson:line 1" in bare_taskdb("user", "import", bad, expect=2).err
-    bare_taskdb("user", "import", good, "--dry-run", expect=3)
+    strange = file(
+        '{"title":"a","user":"ann@example.com"}\n{"title":"","user":"ann@example.com"}', "t.ndjson"
+    )
+    assert (
+        "t.ndjson:line 1: user ann@example.com does" in bare_taskdb("task", "import", strange, expect=2).err
+    )
+    tried = bare_taskdb("user", "import", good, "--dry-run").err
     assert not database.exists()
-    bare_taskdb("user", "import", good)
+    made = bare_taskdb("user", "import", good).err
     assert database.exists()
+    assert tried == made.replace("created /", "would create /").replace("1 created", "dry run: 1 created")
 
 
 @pytest.mark.parametrize(("patience", "shown"), [(-1.0, True), (3600.0, False)])
 def test_progress_on_a_terminal(bare_taskdb, monkeypatch, patience, shown):
     """A terminal shows a progress bar once the import takes a while; the messages stay readable."""
-    monkeypatch.setattr(context, "PATIENCE", patience)
+    monkeypatch.setattr(progress, "PATIENCE", patience)
     terminal = open_terminal(monkeypatch, "stderr")
     bare_taskdb("user", "import", file("email,name\nann@example.com,Ann\n"))
     assert ("━" in terminal.getvalue()) is shown
@@ -496,4 +504,4 @@ def test_faults_of_a_header_are_lines(ann):
     *faults, rest, error = ann("task", "import", file("a,a\n1,2\n"), *ANN, expect=2).err.splitlines()
     assert len(faults) == 3
     assert "from line 2 on, was not read" in rest
-    assert error.startswith("error: 1 record is invalid")
+    assert error.startswith("error: the header is invalid")

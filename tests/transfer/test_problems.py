@@ -40,7 +40,7 @@ def test_values_of_tasks_make_no_kinds(field):
     """A field that breaks a rule is one kind of problem, with any value, told short and escaped."""
     values = VALUES[field]
     found, more = problems_of([{"title": "t", field: value} for value in values], read_tasks, owned=True)
-    assert [(each.records, each.place, more) for each in found] == [(len(values), "line 1", 0)]
+    assert [(each.records, each.first, more) for each in found] == [(len(values), "line 1", 0)]
     assert found[0].reason.isprintable()
     assert len(found[0].reason) < 250
 
@@ -50,7 +50,7 @@ def test_addresses_make_no_kinds():
     records = [{"email": f"u{number}", "name": "u", "user": f"u{number}"} for number in range(50)]
     [(user, *_), _] = problems_of(records, read_users)
     assert user.records == 50
-    [(owner,), _] = problems_of([{"title": "t", **each} for each in records], read_tasks, owned=False)
+    [(owner, *_), _] = problems_of([{"title": "t", **each} for each in records], read_tasks, owned=False)
     assert (owner.records, owner.varies) == (50, False)
 
 
@@ -58,7 +58,7 @@ def test_problems_of_each_field_are_counted():
     """A record with several problems counts for each of them, and different fields are different kinds."""
     records = [{"title": "", "status": "x"}, {"title": "", "due_at": "x"}, {"title": "t", "status": "y"}]
     found, _ = problems_of(records, read_tasks, owned=True)
-    counted = [(each.reason.split()[0], each.records, each.place, each.varies) for each in found]
+    counted = [(each.reason.split()[0], each.records, each.first, each.varies) for each in found]
     assert counted == [
         ("title", 2, "line 1", False),
         ("status", 2, "line 1", True),
@@ -87,3 +87,24 @@ def test_a_hidden_password_takes_nothing_else():
     problems.add("line 1", "'root:x:0:0:root:/root:/bin/bash' is not a known field (these are: id, title)")
     [[only], _] = problems.most_frequent(1)
     assert only.reason.endswith(" is not a known field (these are: id, title)")
+
+
+def test_an_attempt_is_forgotten():
+    """What was found behind the mark is forgotten, so that a second attempt does not count it again."""
+    problems = Problems(keep=True)
+    problems.add("line 1", "title is empty", "status is wrong")
+    problems.mark()
+    for attempt in range(3):
+        problems.back()
+        problems.add(f"line {attempt + 2}", "title is empty")
+    found, more = problems.most_frequent(10)
+    assert [(each.records, each.first, each.last) for each in found] == [
+        (2, "line 1", "line 4"),
+        (1, "line 1", "line 1"),
+    ]
+    details = [*problems.details()]
+    assert details == [
+        {"place": "line 1", "reason": "title is empty; status is wrong"},
+        {"place": "line 4", "reason": "title is empty"},
+    ]
+    assert more == 0
