@@ -82,6 +82,7 @@ MIGRATE, STAMP = "taskdb_cli/services/migrate.py", "taskdb_cli/services/stamp.py
 DATABASE = "taskdb_cli/database"
 BACKUP = "taskdb_cli/backup"
 READER = "taskdb_cli/backup/archive.py"
+PROGRAMS = "tests/transfer/test_programs.py"
 TRANSFER = "taskdb_cli/transfer"
 CLI = "taskdb_cli/cli"
 
@@ -156,6 +157,10 @@ MUTANTS = (
     # Files of other programs.
     Mutant(f"{TRANSFER}/csv_rows.py", "again += reversed(self.taken)", "again += self.taken", CSV_ROWS),
     Mutant(f"{TRANSFER}/csv_rows.py", "csv.field_size_limit(before)", "pass", CSV_ROWS),
+    Mutant(f"{TRANSFER}/formats/ics.py", " and all(map(_RULE.match, rules))", "", PROGRAMS),
+    Mutant(f"{TRANSFER}/formats/ics.py", "(name in _KINDS or not kind)", "not kind", PROGRAMS),
+    Mutant(f"{TRANSFER}/formats/github.py", "or unmerged", "", PROGRAMS),
+    Mutant(f"{TRANSFER}/formats/trello.py", 'or in_list.get("closed")', "", PROGRAMS),
     Mutant(f"{TRANSFER}/csv_records.py", "if not columns.faults(header):", "if False:", READING),
     # All or nothing, and who may.
     Mutant(TASK, "    if missing:\n", "    if not wanted:\n", TASKS),

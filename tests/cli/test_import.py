@@ -79,6 +79,18 @@ def test_the_table_of_formats(ann, format, command):
     assert ann("task", "list", "--count").out == f"{made}\n"
 
 
+def test_other_programs_twice(ann):
+    """Cards, issues and to-dos keep their moments and states, and a second import of them changes nothing."""
+    for name, made in {"trello.json": 7, "github.json": 5, "ics.ics": 5}.items():
+        first = ann("task", "import", DATA / "import" / name, *ANN, "-o", "json")
+        assert counts(first) == {"created": made, "updated": 0, "unchanged": 0}
+        before = tasks(ann)
+        again = ann("task", "import", DATA / "import" / name, *ANN, "-o", "json")
+        assert counts(again) == {"created": 0, "updated": 0, "unchanged": made}
+        assert tasks(ann) == before
+    assert {each["status"] for each in before} == {"todo", "in_progress", "done", "cancelled"}
+
+
 def test_taskwarrior_open_tasks_in_order(ann):
     """The 45 pending tasks are listed as open, the two of high priority first."""
     ann("task", "import", TASKWARRIOR, *ANN)
