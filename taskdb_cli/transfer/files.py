@@ -11,7 +11,7 @@ from taskdb_cli.models.vocabulary import FileFormat
 from taskdb_cli.transfer.csv_records import Columns, read_rows
 from taskdb_cli.transfer.decoding import KEEP_BYTES, decode_head, find_encoding, refuse_other_text
 from taskdb_cli.transfer.foreign import ForeignFormat, Sample, load, recognise
-from taskdb_cli.transfer.json_records import read_array, read_objects
+from taskdb_cli.transfer.json_records import UNFINISHED, read_array, read_objects
 from taskdb_cli.transfer.lines import CHUNK, Found
 from taskdb_cli.transfer.options import FOUND, ReadOptions, listed, resolve
 
@@ -60,9 +60,11 @@ class Source:
         refuse_other_text(beginning, name, format)
         foreign = load(format)
         in_array = format is not FileFormat.CSV and beginning.startswith("[")
+        in_object = format is FileFormat.JSON and beginning.startswith("{")
         if format in _SHAPES and in_array != (format is FileFormat.JSON):
             what = f"not {_SHAPES[format]}" if beginning else "empty"
-            raise InvalidInput(f"{name} is {what}", "name another format with --from")
+            around = "put [ and ] around its objects and commas between them, or " if in_object else ""
+            raise InvalidInput(f"{name} is {what}", f"{around}name another format with --from")
         if format is FileFormat.CSV and not beginning:
             raise InvalidInput(f"{name} is empty", "CSV begins with the names of the columns")
         if options.delimiter and format is not FileFormat.CSV:
@@ -132,7 +134,7 @@ def _detect(text: TextIO, name: str, beginning: str) -> FileFormat:
     else:
         _, first = next(read_objects(text, separator=","))
         # One object over several lines is read as an array, which refuses it.
-        alone = isinstance(first, str) and known is not FileFormat.NDJSON
+        alone = first == UNFINISHED and known is not FileFormat.NDJSON
         found = FileFormat.JSON if alone else FileFormat.NDJSON
     sample = Sample(PurePath(name).name.lower(), beginning, first if isinstance(first, dict) else {})
     return (recognise(sample) if beginning else None) or found

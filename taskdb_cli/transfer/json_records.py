@@ -1,58 +1,105 @@
-"""Records out of JSON: an array of objects, or one object a line."""
+"""Records out of JSON: an array of objects, or one object a line.
+
+What is not JSON is told, and reading goes on at the next record.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import isinf
 from typing import Any, TextIO
 
-from taskdb_cli.text.escaping import brief
-from taskdb_cli.transfer.lines import CHUNK, LONGEST_RECORD, TOO_LONG, Found, read_lines
+from taskdb_cli.text.escaping import brief, described
+from taskdb_cli.transfer.lines import CHUNK, LONGEST_RECORD, TOO_LONG, Found, read_lines, unread
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_MARK, _MARK_IN_TEXT = re.compile(r'["\[\]{},]'), re.compile(r'["\\]')
+_FAR = 1 << 12
 _CUT_OFF = "is cut off: the file ends before the array does"
+UNFINISHED = "is not valid JSON: its end is missing (each line holds one object)"
+_NOT_FOLLOWED = "is not followed by a comma or the end of the array"
+
+
+class _Refused(ValueError):
+    """Python reads a value that JSON does not have."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"names {brief(name)} twice")
+        raise _Refused(f"names {brief(name)} twice")
     return values
 
 
-_JSON = json.JSONDecoder(object_pairs_hook=_unique)
+def _refuse_constant(name: str) -> None:
+    raise _Refused(f"holds {name}, which JSON does not have")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise _Refused(f"holds the number {brief(text)}, which is too large")
+    return number
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _object(value: object) -> dict[str, Any] | str:
-    return value if isinstance(value, dict) else "is not a JSON object"
+    return value if isinstance(value, dict) else f"is not a JSON object, but {described(value)}"
 
 
 def read_objects(text: TextIO, *, separator: str) -> Iterator[Found]:
     """Yield the object of each line, which may end with a separator."""
     for number, line in enumerate(read_lines(text), 1):
         if len(line) >= LONGEST_RECORD:
+            rest = line
+            while rest and rest[-1] not in "\r\n":
+                rest = text.readline(CHUNK)
             yield number, TOO_LONG
-            return
-        if record := line.strip(" \t\r\n").removesuffix(separator):
+        elif record := line.rstrip(" \t\r\n").removesuffix(separator):
             try:
                 yield number, _object(_JSON.decode(record))
             except (ValueError, RecursionError) as exc:
-                yield number, _not_json(exc)
+                yield number, _not_json(exc, lambda at: f"character {at + 1}", UNFINISHED)
 
 
-def _not_json(error: Exception, unfinished: str = "") -> str:
-    """Return why a text is not JSON: it is `unfinished` if only its end is missing."""
+def _not_json(error: Exception, place: Callable[[int], str], unfinished: str) -> str:
+    """Return why a text is not JSON, and at which place: it is `unfinished` if only its end is missing."""
     if isinstance(error, RecursionError):
         return "is nested too deeply"
-    detail = str(error)
     if isinstance(error, json.JSONDecodeError):
-        detail = error.msg
-        if unfinished and (detail.startswith("Unterminated") or error.pos >= len(error.doc.rstrip())):
+        if error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()):
             return unfinished
-    return f"is not valid JSON: {detail[:1].lower()}{detail[1:]}"
+        return f"is not valid JSON: {_found(error)} at {place(error.pos)}"
+    detail = str(error)
+    if not isinstance(error, _Refused):
+        detail = f"holds a number of more than {sys.get_int_max_str_digits()} digits"
+    return f"is not valid JSON: {detail}"
+
+
+def _found(error: json.JSONDecodeError) -> str:
+    """Return what stands where JSON has something else."""
+    rest, before = error.doc[error.pos : error.pos + 100], error.doc[: error.pos].rstrip()
+    shown = repr(rest[0]) if rest[0].isprintable() else f"U+{ord(rest[0]):04X}"
+    separator = "colon" if ":" in error.msg else "comma"
+    word = re.match(r"[A-Za-z_]*", rest)
+    cases = (
+        (error.msg.startswith("Invalid control"), f"the control character {shown} in a text"),
+        (error.msg.startswith("Invalid"), "an unknown escape in a text"),
+        (error.msg == "Extra data", f"{shown} behind the end of the object (each line holds one)"),
+        ("delimiter" in error.msg and rest[0] in '"{[', f"{shown} without a {separator} before it"),
+        (rest[0] in "}]" and before.endswith(","), f"a comma before {rest[0]}"),
+        (rest[0] == "'", "' in place of \""),
+        (rest.startswith(("//", "/*", "#")), "a comment"),
+        (word and word[0], f"{word and word[0]} without quotes"),
+    )
+    return next((words for applies, words in cases if applies), f"an unexpected {shown}")
 
 
 class _Array:
@@ -64,60 +111,163 @@ class _Array:
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
-        self.buffer = ""
+        self._line, self._column = 1, 0  # where the buffer begins
+        self._buffer = ""
+        self._ended = False
+        self._begun = 1  # the line of the last value that took longer
         self.position = 0
-        self.ended = False
+
+    def _forget(self) -> None:
+        """Drop what is before the position."""
+        self._line, self._column = self._place(self.position)
+        self._buffer, self.position = self._buffer[self.position :], 0
 
     def _read_on(self) -> None:
+        self._forget()
         chunk = self._text.read(CHUNK)
-        self.buffer, self.position, self.ended = self.buffer[self.position :] + chunk, 0, not chunk
+        self._buffer, self._ended = self._buffer + chunk, not chunk
+
+    def _place(self, position: int) -> tuple[int, int]:
+        """Return the line of a position, and the characters before it in this line."""
+        if lines := self._buffer.count("\n", 0, position):
+            return self._line + lines, position - self._buffer.rfind("\n", 0, position) - 1
+        return self._line, self._column + position
+
+    @property
+    def line(self) -> int:
+        """The line of the position."""
+        return self._place(self.position)[0]
 
     def next_character(self) -> str:
         """Return the next character that is not white space, or '' at the end. Do not advance."""
         while True:
-            match = _SPACE.match(self.buffer, self.position)
+            match = _SPACE.match(self._buffer, self.position)
             assert match is not None
             self.position = match.end()
-            if self.position < len(self.buffer) or self.ended:
-                return self.buffer[self.position : self.position + 1]
+            if self.position < len(self._buffer) or self._ended:
+                return self._buffer[self.position : self.position + 1]
             self._read_on()
 
-    def next_value(self) -> object:
-        """Return the next JSON value and advance. Raise ValueError for anything else."""
-        while True:
+    def next_value(self) -> Any:
+        """Return the next JSON value and advance behind it. Raise ValueError that says why it is none."""
+        try:
+            value, end = _JSON.raw_decode(self._buffer, self.position)
+            if end < len(self._buffer) or self._ended:
+                self.position = end
+                return value
+        except (ValueError, RecursionError):
+            # It may only go on behind what has been read.
+            pass
+        if self.position > _FAR:
+            # Python counts the lines before an error.
+            self._forget()
+        self._begun = self.line
+        end, reason = self._find_end()
+        if not reason:
             try:
-                value, end = _JSON.raw_decode(self.buffer, self.position)
-                if end < len(self.buffer) or self.ended:
-                    self.position = end
-                    return value
-            except ValueError:
-                # The value may continue beyond what has been read.
-                if self.ended or len(self.buffer) - self.position > LONGEST_RECORD:
-                    raise
-            self._read_on()
+                value, length = _JSON.raw_decode(self._buffer[self.position : end])
+                self.position += length
+                return value
+            except (ValueError, RecursionError) as exc:
+                reason = self._reason(exc, _CUT_OFF)
+        self.position = end
+        raise ValueError(reason)
+
+    def next_record(self) -> dict[str, Any] | str:
+        """Return the next object, or the reason why there is none, and advance behind it."""
+        try:
+            return _object(self.next_value())
+        except ValueError as exc:
+            reason = str(exc)
+        self.skip()
+        at_end = not self.next_character() and reason != _CUT_OFF
+        return f"{reason}; {unread(f'line {self._begun}')}" if at_end else reason
+
+    def skip(self) -> None:
+        """Advance to what may stand between two records, or to the next one."""
+        while self.next_character() not in (*",]{", ""):
+            self.position, _ = self._find_end()
+
+    def _find_end(self) -> tuple[int, str]:
+        """Read on to the end of a value, broken or not. Return its end, and why it cannot be read, or ''.
+
+        The value begins at the position then. One that is too long is forgotten on the way.
+        """
+        at, depth, in_text, reason = self.position, 0, False, ""
+        while True:
+            found = (_MARK_IN_TEXT if in_text else _MARK).search(self._buffer, at)
+            if found is None:
+                length = len(self._buffer)
+                if self._ended:
+                    return length, reason
+                if length - self.position > LONGEST_RECORD:
+                    reason = self._why_so_long()
+                if reason:
+                    self.position = length
+                at = max(at, length) - self.position
+                self._read_on()
+                continue
+            mark, at = found[0], found.end()
+            if mark == '"':
+                in_text = not in_text
+                if not (in_text or depth):
+                    return at, reason
+            elif mark == "\\":
+                at += 1
+            elif mark in "[{":
+                depth += 1
+            elif depth and mark in "]}":
+                depth -= 1
+                if not depth:
+                    return at, reason
+            elif not depth and mark in ",]":
+                return found.start(), reason
+
+    def _why_so_long(self) -> str:
+        """Return why a value has no end where the longest ones have theirs."""
+        try:
+            _JSON.raw_decode(self._buffer, self.position)
+        except (ValueError, RecursionError) as exc:
+            return self._reason(exc, TOO_LONG, self.position)
+        return TOO_LONG
+
+    def _reason(self, error: Exception, unfinished: str, begin: int = 0) -> str:
+        def place(at: int) -> str:
+            line, column = self._place(self.position + at - begin)
+            return f"line {line}, character {column + 1}"
+
+        return _not_json(error, place, unfinished)
 
 
 def read_array(text: TextIO) -> Iterator[Found]:
-    """Yield the objects of an array. Stop at the first fault of its form."""
+    """Yield the objects of an array. Go on behind a broken one, unless it has no end."""
     array = _Array(text)
     array.next_character()
     array.position += 1
-    number = 0
-    while array.next_character() != "]":
+    number, after_comma = 0, False
+    while (character := array.next_character()) != "]":
         number += 1
-        try:
-            yield number, _object(array.next_value())
-        except (ValueError, RecursionError) as exc:
-            yield number, _not_json(exc, _CUT_OFF if array.ended else TOO_LONG)
+        if character == ",":
+            record: dict[str, Any] | str = "is missing before a comma"
+        else:
+            record = array.next_record()
+        yield number, record
+        character = array.next_character()
+        if character not in (",", "]") and isinstance(record, dict):
+            rest = unread(f"line {array.line}")
+            array.skip()
+            cut_off = character and not array.next_character()
+            yield number, f"{_NOT_FOLLOWED}; {rest}" if cut_off else _NOT_FOLLOWED
+        if not array.next_character():
             return
-        if (separator := array.next_character()) == ",":
+        if after_comma := array.next_character() == ",":
             array.position += 1
-        elif separator != "]":
-            yield number, "is not followed by a comma or the end of the array"
-            return
+    if after_comma:
+        yield number, "is followed by a comma, but no other record is"
     array.position += 1
     if array.next_character():
-        yield number, "is the last of the array, but the file goes on behind it"
+        rest = unread(f"line {array.line}")
+        yield max(number, 1), f"is the last of the array, but the file goes on behind it; {rest}"
 
 
 def read_json(text: TextIO, *, separator: str = "") -> Iterator[Found]:
@@ -142,8 +292,8 @@ def read_members(text: TextIO) -> Iterator[tuple[str, Any]]:
         array.next_character()
         try:
             return array.next_value()
-        except (ValueError, RecursionError) as exc:
-            raise fault(_not_json(exc, _CUT_OFF if array.ended else TOO_LONG)) from exc
+        except ValueError as exc:
+            raise fault(str(exc)) from exc
 
     def take(*characters: str) -> str:
         found = array.next_character()

@@ -144,7 +144,7 @@ FILES = {
     "ndjson": ("t.ndjson", f"{MILK}\n\n{BREAD}"),
     "ndjson, named json": ("t.json", f"{MILK}\n{BREAD}\n"),
     "json": ("t.json", f"[{MILK},\n{BREAD}]\n"),
-    "json, unnamed": ("t", f"\ufeff\n [ {MILK}, {BREAD},\n ]"),
+    "json, unnamed": ("t", f"\ufeff\n [ {MILK}, {BREAD}\n ]"),
     "taskwarrior": ("t.json", f"[\n{TW_MILK},\n{TW_BREAD}\n]\n"),
     "taskwarrior, lines": ("t", f"{TW_MILK}\n{TW_BREAD}"),
     "taskwarrior, lines with commas": ("t", f"{TW_MILK},\n{TW_BREAD},\n"),

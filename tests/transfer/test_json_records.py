@@ -1,0 +1,124 @@
+"""JSON that is none: where it is told, and what is read behind it."""
+
+import io
+import time
+import tracemalloc
+
+import pytest
+
+from taskdb_cli.transfer.json_records import read_array, read_objects
+from taskdb_cli.transfer.lines import LONGEST_RECORD
+
+GOOD = '{"title":"a"}'
+REST = "the rest of the file, from line 2 on, was not read"
+DIGITS, DEEP, LONG = 5000 * "9", 3000 * "[" + 3000 * "]", 2 * LONGEST_RECORD * "x"
+
+BROKEN = {
+    '{"a":NaN}': "NaN",
+    '{"a":[Infinity]}': "Infinity",
+    '{"a":-Infinity}': "-Infinity",
+    '{"a":1e999}': "1e999",
+    f'{{"a":{DIGITS}}}': "digits",
+    '{"a":1,"b":2,"a":3}': "names a twice",
+    '{"a":{"b":1,"b":2}}': "names b twice",
+    f'{{"a":{DEEP}}}': "nested too deeply",
+    '{"a":1,}': "a comma before }",
+    '{"a":[1,]}': "a comma before ]",
+    "{'a':1}": "' in place of",
+    '{"a":1 "b":2}': "without a comma",
+    '{"a" "b"}': "without a colon",
+    "{a:1}": "a without quotes",
+    '{"a":True}': "True without quotes",
+    '{"a":1 /* b */}': "a comment",
+    '{"a":"b\tc"}': "U+0009",
+    '{"a":"\\x"}': "escape",
+    '{"a":"\\u12"}': "escape",
+    "\ufeff{}": "U+FEFF",
+    '{"a":01}': "unexpected '1'",
+    '{"a":1]': "unexpected ']'",
+    "5": "is not a JSON object, but the number 5",
+    "null": "is not a JSON object, but null",
+    f'{{"a":"{LONG}"}}': "is longer than",
+}
+
+
+def told(found):
+    """Return the numbers of good records, and the problems by number."""
+    records = list(found)
+    problems = [(number, record) for number, record in records if isinstance(record, str)]
+    return [number for number, record in records if isinstance(record, dict)], problems
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda text: text[:20])
+def test_reading_goes_on_behind_a_broken_record(broken):
+    """What is not JSON is told once, in our words, and the records around it are read."""
+    good, [(number, reason)] = told(read_array(io.StringIO(f"[{GOOD},\n{broken}\n,{GOOD}]")))
+    assert (good, number) == ([1, 3], 2)
+    assert BROKEN[broken] in reason
+    good, [(number, reason)] = told(read_objects(io.StringIO(f"{GOOD}\n{broken}\n\n{GOOD}"), separator=""))
+    assert (good, number) == ([1, 4], 2)
+    assert BROKEN[broken] in reason
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "problem"),
+    [
+        (f"[{GOOD},\n{GOOD},\n]", [1, 2], (2, "is followed by a comma")),
+        (f"[{GOOD},,{GOOD}]", [1, 3], (2, "is missing")),
+        (f"[{GOOD}\n{GOOD}]", [1, 2], (1, "is not followed by a comma")),
+        (f"[{GOOD}}},{GOOD}]", [1, 2], (1, "is not followed by a comma")),
+        (f"[{GOOD},// one\n{GOOD}]", [1], (2, "a comment at line 1, character 16")),
+        (f'[{GOOD},\n\n{{"a":\n1,}},{GOOD}]', [1, 3], (2, "a comma before } at line 4, character 3")),
+        (f'[{GOOD},\n{{"a":1,\n{GOOD},\n{GOOD}]', [1], (2, REST)),
+        (
+            f'[{GOOD},\n{{"a":"b,\n{GOOD},\n{GOOD}]',
+            [1],
+            (2, REST),
+        ),
+        (f"[{GOOD},\n[[{GOOD},{GOOD}]", [1], (2, "is cut off")),
+        (f"[{GOOD}]\n[{GOOD}]", [1], (1, REST)),
+    ],
+)
+def test_a_broken_array(text, good, problem):
+    """A fault between records is told at its place. If a record has no end, the rest is told as not read."""
+    found, [(number, reason)] = told(read_array(io.StringIO(text)))
+    assert (found, number) == (good, problem[0])
+    assert problem[1] in reason
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[", "x,", '{"a":1,},', '{"a":1} ', '"', "}", ",", "1", "\\", '"\\', "\n",
+        f'{{"{1000 * "x"}":[{{"a":1}}]]}},', '{"a":"' + LONG[: LONGEST_RECORD - 100] + '"]},',
+    ],
+    ids=lambda text: text[:10],
+)  # fmt: skip
+def test_hostile_arrays_take_linear_time(record):
+    """Four times as much of anything takes about four times as long."""
+
+    def seconds(size):
+        text = io.StringIO("[" + record * (size // len(record)))
+        begun = time.process_time()
+        assert sum(1 for _ in read_array(text)) > 0
+        return time.process_time() - begun
+
+    few = LONGEST_RECORD if len(record) > 5000 else 50_000
+    assert seconds(4 * few) < 12 * seconds(few) + 0.05
+
+
+def test_a_long_record_is_passed_at_constant_memory():
+    """A record of any length is not kept in memory while its end is looked for."""
+
+    class Endless(io.TextIOBase):
+        parts = iter(["[", '{"a":"', *(200 * ["x" * 100_000]), '"},', GOOD, "]"])
+
+        def read(self, _):
+            return next(self.parts, "")
+
+    tracemalloc.start()
+    good, [(number, _)] = told(read_array(Endless()))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (good, number) == ([2], 1)
+    assert peak < 6 * LONGEST_RECORD
