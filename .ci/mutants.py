@@ -62,6 +62,7 @@ MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sql
 PROFILES, PROTECTED = "tests/test_profiles.py", "tests/cli/test_protected.py -k 'not postgresql'"
 PROBLEMS = "tests/transfer/test_problems.py"
 FORMATS = "tests/transfer/test_formats.py"
+JSON, VALUES = "tests/transfer/test_json_records.py", "tests/transfer/test_values.py"
 CSV_ROWS, READING = "tests/transfer/test_csv_rows.py", "tests/transfer/test_options.py"
 LOGS = "tests/test_logging.py -k sentence"
 
@@ -282,6 +283,11 @@ MUTANTS = (
     # What people are told.
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
     Mutant(f"{TRANSFER}/foreign.py", "if any(each <= ours for each in names):", "if False:", FORMATS),
+    Mutant(
+        f"{TRANSFER}/json_records.py", '            elif mark == "\\\\":\n                at += 1\n', "", JSON
+    ),
+    Mutant(f"{TRANSFER}/json_records.py", "        self.skip()\n        at_end", "        at_end", JSON),
+    Mutant(TIMES, "day + timedelta(days=1), time.min", "day, time.min", VALUES),
     Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "elif True:", PROBLEMS),
     Mutant(f"{TRANSFER}/problems.py", "self._kept.truncate()", "pass", PROBLEMS),
 )

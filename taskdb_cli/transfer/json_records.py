@@ -258,9 +258,10 @@ def read_array(text: TextIO) -> Iterator[Found]:
             array.skip()
             cut_off = character and not array.next_character()
             yield number, f"{_NOT_FOLLOWED}; {rest}" if cut_off else _NOT_FOLLOWED
-        if not array.next_character():
+            character = array.next_character()
+        if not character:
             return
-        if after_comma := array.next_character() == ",":
+        if after_comma := character == ",":
             array.position += 1
     if after_comma:
         yield number, "is followed by a comma, but no other record is"

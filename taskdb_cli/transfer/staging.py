@@ -30,6 +30,7 @@ Row = tuple[Any, ...]
 """What is written to the temporary table. The number of the record comes first."""
 
 BATCH_ROWS = 1000
+_MOST_FIELDS = 100
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,9 @@ class Staging:
         given = {
             name: value for name, value in values.items() if value is not None and name not in self._left_out
         }
+        if len(given) > _MOST_FIELDS:
+            # pydantic needs seconds and much memory to name each of them.
+            raise InvalidRecord([f"has {len(given)} fields (these are known: {', '.join(self.known)})"])
         translate(given)
         faults = []
         for name in self._times:

@@ -6,8 +6,11 @@ import tracemalloc
 
 import pytest
 
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.models.vocabulary import FileFormat
 from taskdb_cli.transfer.json_records import read_array, read_objects
 from taskdb_cli.transfer.lines import LONGEST_RECORD
+from tests.transfer.test_files import read
 
 GOOD = '{"title":"a"}'
 REST = "the rest of the file, from line 2 on, was not read"
@@ -105,6 +108,25 @@ def test_hostile_arrays_take_linear_time(record):
 
     few = LONGEST_RECORD if len(record) > 5000 else 50_000
     assert seconds(4 * few) < 12 * seconds(few) + 0.05
+
+
+def test_an_object_of_many_keys():
+    """A record with any number of unknown fields is refused at once."""
+    many = "{" + ",".join(f'"k{number}":1' for number in range(300_000)) + "}"
+    begun = time.process_time()
+    rows, [problem] = read(f"{GOOD}\n{many}\n", FileFormat.NDJSON)
+    assert time.process_time() - begun < 5
+    assert len(rows) == 1
+    assert "300000 fields" in problem
+
+
+def test_a_file_named_json():
+    """Lines of JSON are read from it although the first is broken, and one object over lines is refused."""
+    rows, [problem] = read('{"a":NaN}\n' + GOOD)
+    assert len(rows) == 1
+    assert "NaN" in problem
+    with pytest.raises(InvalidInput, match="not a JSON array"):
+        read('{\n"title":"a"\n}\n')
 
 
 def test_a_long_record_is_passed_at_constant_memory():
