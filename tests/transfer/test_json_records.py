@@ -30,6 +30,8 @@ BROKEN = {
     "{'a':1}": "' in place of",
     '{"a":1 "b":2}': "without a comma",
     '{"a" "b"}': "without a colon",
+    "{'a':'}'}": "' in place of",
+    '{"a":"\\"},{","b":NaN}': "NaN",
     "{a:1}": "a without quotes",
     '{"a":True}': "True without quotes",
     '{"a":1 /* b */}': "a comment",
