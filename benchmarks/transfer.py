@@ -33,6 +33,7 @@ from taskdb_cli.models import metadata
 from taskdb_cli.models.vocabulary import TaskPriority
 from taskdb_cli.services import migrate
 
+PARTS = ("import", "export")
 USERS = 100
 USER_COLUMNS = ("email", "name", "is_active", "version", "created_at", "updated_at")
 RAW_COLUMNS = (
@@ -185,10 +186,11 @@ def _with_users(database: Database) -> Database:
     return database
 
 
-def compare(works: Works, turns: int, tasks: int, title: str) -> str:
+def compare(works: Works, given: argparse.Namespace, tasks: int, title: str) -> str:
     """Run each in turn; return a table."""
+    works = {name: work for name, work in works.items() if any(word in name for word in given.only)}
     runs: dict[str, list[Run]] = {name: [] for name in works}
-    for name, work in track(list(works.items()) * turns, title):
+    for name, work in track(list(works.items()) * given.turns, title):
         runs[name].append(work())
     first = [each.seconds for each in next(iter(runs.values()))]
     rows = []
@@ -213,6 +215,8 @@ def main() -> None:
     """Measure each size on each engine; report."""
     parser = argument_parser(__doc__, tasks=[100_000, 1_000_000])
     parser.add_argument("--turns", type=int, default=1, help="how often each is run")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: both")
+    parser.add_argument("--only", nargs="+", default=[""], help="words of the processes to run; default: all")
     parser.add_argument("--psql", default=shutil.which("psql", path=f"{binaries()}:{os.environ['PATH']}"))
     parser.add_argument("--sqlite-utils", default=shutil.which("sqlite-utils"), help="its path")
     add_output_option(parser)
@@ -236,13 +240,16 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
                 target = partial(empty, database, files)
                 with target() as other:
                     heading = describe(other, tasks)
-                works = imports(files, tools, target)
-                yield f"{heading}, import", compare(works, given.turns, tasks, f"{heading}, import")
+                if "import" in given.parts:
+                    works = imports(files, tools, target)
+                    yield f"{heading}, import", compare(works, given, tasks, f"{heading}, import")
+                if "export" not in given.parts:
+                    continue
                 with target() as other:
                     url = ["--database-url", address(other.url)]
                     run([*TASKDB, "-q", *url, "task", "import", str(files / "tasks.csv")])
                     works = exports(files, tools, other)
-                    yield f"{heading}, export", compare(works, given.turns, tasks, f"{heading}, export")
+                    yield f"{heading}, export", compare(works, given, tasks, f"{heading}, export")
 
 
 if __name__ == "__main__":
