@@ -9,8 +9,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ValidationError, WithJsonSchema
-from sqlmodel import SQLModel
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
@@ -180,7 +186,7 @@ Moment = Annotated[
 ]
 
 
-class Given(SQLModel):
+class Given(BaseModel):
     """What a caller gives. A field that is not declared is refused."""
 
     model_config = {"extra": "forbid", "defer_build": True}

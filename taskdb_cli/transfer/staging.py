@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from tempfile import TemporaryFile
 from typing import Any, Self
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from sqlmodel import Session, SQLModel
 
 from taskdb_cli.database import bulk_insert, many_inserted
 from taskdb_cli.errors import InvalidRecords
-from taskdb_cli.models.types import BigNumber, Flag, timestamp_type
+from taskdb_cli.models.fields import Given
+from taskdb_cli.models.types import BigNumber, EnumValue, Flag, timestamp_type
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.system.steps import Step, Told
@@ -195,7 +195,7 @@ class Staging:
     def __init__(
         self,
         model: type[SQLModel],
-        schema: type[SQLModel],
+        schema: type[Given],
         known: Iterable[str],
         *more: sa.Column[Any],
         key: str,
@@ -204,13 +204,13 @@ class Staging:
         self.known = tuple(known)
         self._key = key
         self._fields = schema.model_fields
-        # It validates faster than SQLModel's own method, which looks for tables.
-        self._schema = TypeAdapter(schema)
+        self._check = schema.model_validate
         optional = {name: field.default for name, field in self._fields.items() if not field.is_required()}
         self._defaults = {name: default for name, default in optional.items() if default is not None}
         self._left_out = {*known} - self._fields.keys()
         types = {name: self.target.c[name].type for name in self._fields}
         self._times = [name for name, of in types.items() if isinstance(of, sa.DateTime)]
+        self._words = [at for at, of in enumerate(types.values()) if isinstance(of, EnumValue)]
         self._flags = [name for name in types if self.target.c[name].nullable and name != key]
         columns = [sa.Column("number", BigNumber, primary_key=True, autoincrement=False), *more]
         # The model's own flag has a constraint, which a temporary table does not need.
@@ -218,8 +218,8 @@ class Staging:
         columns += [sa.Column(f"{name}_given", Flag) for name in self._flags]
         self.table = sa.Table("taskdb_import", sa.MetaData(), *columns, prefixes=["TEMPORARY"])
 
-    def row(self, values: Mapping[str, Any], parse_time: Callable[..., datetime]) -> Iterator[Any]:
-        """Yield the values of a record, as the driver takes them. None counts as absent.
+    def row(self, values: Mapping[str, Any], parse_time: Callable[..., datetime]) -> list[Any]:
+        """Return the values of a record, as the driver takes them. None counts as absent.
 
         `values` are the fields of the file. Raises InvalidRecord that names every field at fault and why.
         """
@@ -241,17 +241,16 @@ class Staging:
             except ValueError as exc:
                 faults.append(f"{name} {exc}")
         try:
-            record = self._schema.validate_python(given)
+            checked = vars(self._check(given))
         except ValidationError as exc:
             faults += reasons(exc, known=self.known)
         if faults:
             raise InvalidRecord(faults)
-        checked = vars(record)
-        for name in self._fields:
-            value = checked[name] if name in given else None
-            yield value.value if isinstance(value, Enum) else value
-        for name in self._flags:
-            yield name in values
+        row: list[Any] = [checked[name] if name in given else None for name in self._fields]
+        for at in self._words:
+            if row[at] is not None:
+                row[at] = row[at].value
+        return row + [name in values for name in self._flags]
 
     @contextmanager
     def filled(self, session: Session, rows: Iterable[Row]) -> Iterator[None]:

@@ -46,7 +46,7 @@ def read_tasks(batch: Batch, *, owned: bool, now: datetime | None = None) -> Non
         elif not owned:
             faults.append("user is missing (add --user)")
         try:
-            row = tuple(STAGING.row(values, batch.parse_time))
+            row = STAGING.row(values, batch.parse_time)
         except InvalidRecord as exc:
             faults += [foreign.in_their_words(fault) for fault in exc.faults] if foreign else exc.faults
         if faults:
