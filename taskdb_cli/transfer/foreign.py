@@ -78,12 +78,12 @@ class ForeignFormat:
     def to_task(self, values: Mapping[str, Any], note: Note) -> dict[str, Any] | None:
         """Return our fields of a record, or None if it is not a task. What has no field becomes text.
 
-        A field that is empty there is None. Raises ValueError for an invalid value.
+        A field that is empty or blank there is None. Raises ValueError for an invalid value.
         """
         rest = {
             name: value
             for name, value in values.items()
-            if name not in self.left_out and value not in (None, "", [])
+            if name not in self.left_out and not _is_empty(value)
         }
         task = dict.fromkeys(self.fields.values()) | {
             ours: rest.pop(theirs) for theirs, ours in self.fields.items() if theirs in rest
@@ -174,6 +174,10 @@ def read_table(text: TextIO, columns: Collection[str]) -> Iterator[Found]:
             yield number, dict(zip(header, row + [""] * (len(header) - len(row)), strict=False))
     if not header:
         yield 1, f"must name the columns {', '.join(columns)}"
+
+
+def _is_empty(value: object) -> bool:
+    return not value.strip() if isinstance(value, str) else value in (None, [])
 
 
 def words(value: object) -> str:

@@ -39,6 +39,9 @@ def only(content, format):
         ("(A)no priority", "(A)no priority", "todo", None),
         ("x 2026-01-03 2026-01-02 over pri:B", "over", "done", "high"),
         ("x (A) over", "over", "done", "urgent"),
+        ("x 2026-01-03 (B) 2026-01-02 over", "over", "done", "high"),
+        ("x 2026-01-03 2026-01-02  (D) over", "over", "done", "low"),
+        ("x 2026-01-03 over x 2026-01-03 (B) a", "over x 2026-01-03 (B) a", "done", None),
         ("X over", "X over", "todo", None),
         ("xerox the form", "xerox the form", "todo", None),
         ("x 2026-02-30 over", "2026-02-30 over", "done", None),
@@ -142,6 +145,20 @@ def test_ticktick_numbers_are_no_ids():
     assert len(ids) == 1
     own = read(f"{TICKTICK_HEADER}\n{one.format('a', '65f0c0ffee')}", TICKTICK)[0][0]
     assert own["external_id"] == "ticktick:65f0c0ffee"
+
+
+@pytest.mark.parametrize("ids", [None, ",", " , "])
+def test_ticktick_without_ids(ids):
+    """A task whose id is absent is the parent of no other, and is known by its list, time and title."""
+    header = TICKTICK_HEADER if ids else TICKTICK_HEADER.partition(",taskId")[0]
+    row = "Home,{},,,0,0,,," + (f",{ids}" if ids else "")
+    rows, problems = read(f"{header}\n{row.format('a')}\n{row.format('b')}\n", TICKTICK)
+    assert problems == []
+    assert [(row["title"], row["description"]) for row in rows] == [
+        ("a", "List Name: Home"),
+        ("b", "List Name: Home"),
+    ]
+    assert len({row["external_id"] for row in rows}) == 2
 
 
 @pytest.mark.parametrize(

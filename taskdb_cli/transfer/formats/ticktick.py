@@ -41,14 +41,16 @@ def _read(text: TextIO) -> Iterator[Found]:
     with record_ids() as id_of:
         for number, row in read_table(text, _COLUMNS):
             if isinstance(row, dict):
-                own = row.pop("taskId", "")
+                own = row.pop("taskId", "").strip()
                 # Versions that count the tasks of a file give the number to another task the next time.
                 what = row.get("Created Time", ""), row.get("List Name", ""), row["Title"]
                 row["id"] = id_of("\x1f".join(what)) if re.fullmatch(r"\d*", own) else own
-                if parent := titles.get(row.get("parentId", "")):
+                if parent := titles.get(row.get("parentId", "").strip()):
                     row["parent"] = parent
                     del row["parentId"]
-                titles[own] = row["Title"][:200]
+                # An id that is absent is the parent of none.
+                if own:
+                    titles[own] = row["Title"][:200]
                 if len(titles) > _MOST_PARENTS:
                     titles.popitem(last=False)
             yield number, row
