@@ -24,6 +24,9 @@ _PRIORITIES = {"A": "urgent", "B": "high", "C": "medium"}
 
 _DATE = r"(?:(\d{4}-\d\d-\d\d) ++)?"
 _BEGINNING = re.compile(rf"(x ++)?(?:\(([A-Z])\) ++)?{_DATE}{_DATE}")
+_LATE_PRIORITY = re.compile(r"^x ++((?:\d{4}-\d\d-\d\d ++){1,2})(\([A-Z]\) ++)")
+"""Some programs write the priority of what is done behind the date of completion."""
+
 _DUE = re.compile(r"(?:^| )due:(\d{4}-\d\d-\d\d)(?= |$)")
 _PRIORITY = re.compile(r"(?:^| )pri:([A-Z])(?= |$)")
 _NAME = re.compile(r"(.*[^a-z])?(todo|done)\.txt|.*\.todotxt")
@@ -44,7 +47,7 @@ def _read(text: TextIO) -> Iterator[Found]:
 
 
 def _adapt(task: dict[str, Any], _: dict[str, Any], note: Note) -> Mapping[str, Any]:
-    line: str = task["title"]
+    line: str = _LATE_PRIORITY.sub(r"x \2\1", task["title"], count=1)
     found = _BEGINNING.match(line)
     assert found is not None
     done, letter, *dates = found.groups()
