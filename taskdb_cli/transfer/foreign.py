@@ -111,7 +111,7 @@ class ForeignFormat:
         return task
 
     def _external_id(self, own: object) -> object:
-        if not self.prefix:
+        if not self.prefix or type(own) not in (str, int):
             return own
         whole = f"{self.prefix}{own}"
         return whole if len(whole) <= EXTERNAL_ID_LENGTH else f"{self.prefix}{digest(whole)}"

@@ -13,6 +13,7 @@ from taskdb_cli.models.types import text_type, timestamp_type
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, TaskStatus
 from taskdb_cli.services import user as users
+from taskdb_cli.text.escaping import described
 from taskdb_cli.transfer.foreign import Note
 from taskdb_cli.transfer.problems import InvalidRecord
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
@@ -44,7 +45,8 @@ def read_tasks(batch: Batch, *, owned: bool, now: datetime | None = None) -> Non
             except ValueError as exc:
                 faults.append(f"user {exc}")
         elif not owned:
-            faults.append("user is missing (add --user)")
+            what = "is missing" if owner is None else f"must be text, not {described(owner)}"
+            faults.append(f"user {what} (add --user)")
         try:
             row = STAGING.row(values, batch.parse_time)
         except InvalidRecord as exc:

@@ -110,6 +110,27 @@ def test_trello_faults(content, problem):
     assert problem in problems[0]
 
 
+def test_trello_without_ids():
+    """What has no id belongs to no card, and a card without one to no list; an id must be a text."""
+    board = {
+        "cards": [{"name": "a", "labels": [{"name": "", "color": None}], "customFieldItems": [{}]}],
+        "lists": [{"name": "Stray", "closed": True}],
+        "checklists": [{"name": "Stray"}, {"idCard": None, "name": "Stray"}],
+        "actions": [{"type": "commentCard", "data": {"text": "Stray"}}],
+        "customFields": [{"name": "Stray", "options": [{"value": "Stray"}]}],
+    }
+    cards, problems, _ = noted("trello.json", json.dumps(board))
+    assert problems == []
+    assert (cards["a"]["status"], cards["a"]["external_id"]) == ("todo", None)
+    assert "Stray" not in (cards["a"]["description"] or "")
+    for id in (True, {"a": 1}, ["a"]):
+        _, problems, _ = noted("trello.json", json.dumps({"cards": [{"id": id, "name": "a"}]}))
+        assert problems[0].startswith("card 1: id: must be text")
+    digits = 24 * "1"
+    cards, _, _ = noted("trello.json", f'{{"cards":[{{"id":{digits},"name":"a"}}]}}')
+    assert cards["a"]["external_id"] == f"trello:{digits}"
+
+
 def test_github():
     """An issue keeps its state, times, body, comments and whatever has a name."""
     issues, problems, notes = noted("github.json")
@@ -163,6 +184,7 @@ def test_github_subsets(values, id, status):
     ("values", "problem"),
     [
         ({"title": "t"}, "record 1: url is missing, and so is number"),
+        ({"title": "t", "url": " ", "number": {"a": 1}}, "record 1: url is missing, and so is number"),
         ({"url": "u"}, "record 1: title is missing"),
         ({"title": "t", "url": "u", "state": "HALF"}, "record 1: state must be one of"),
         ({"title": "t", "url": "u", "createdAt": [1]}, "record 1: createdAt is not"),
@@ -302,6 +324,14 @@ def test_ics_hostile_files():
     assert "is no iCalendar" in noted("ics.ics", "title,due\na,b\n")[1][0]
     assert "is cut off" in noted("ics.ics", "BEGIN:VTODO\nSUMMARY:a\n")[1][0]
     assert noted("ics.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n")[:2] == ({}, [])
+
+
+@pytest.mark.parametrize("line", ["X-A:1", "UID:", "UID: "])
+def test_ics_without_a_uid(line):
+    """A VTODO whose UID is absent or blank is known by its content."""
+    ids = {todo(f"SUMMARY:{title}", line, "LOCATION: ")[0]["external_id"] for title in "aba"}
+    assert len(ids) == 2
+    assert all(id.startswith("ics:") and len(id) == 36 for id in ids)
 
 
 def test_ics_without_the_extra(monkeypatch):

@@ -85,10 +85,10 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     number, pull = rest.pop("number", None), rest.pop("pullRequest", None)
     others = {name: _text(rest.pop(name), part) for name, part in _TEXTS.items() if name in rest}
     if task["external_id"] is None:
-        if number is None:
+        if type(number) not in (int, str):
             raise ValueError("url is missing, and so is number (ask gh for --json url,title)")
         task["external_id"] = f"{others.get('repository', '')}#{words(number)}"
-        if "repository" not in others:
+        if not others.get("repository"):
             note("has no url, so its number alone says which issue it is (ask gh for --json url)")
     task["status"] = _status(task, rest, pull)
     if task["status"] is not TaskStatus.DONE and task["completed_at"]:

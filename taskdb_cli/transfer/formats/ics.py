@@ -153,10 +153,12 @@ class _Reader:
             faults.append(str(exc))
         if faults:
             raise ValueError("; ".join(faults))
+        if not values.get("UID", [""])[0].strip():
+            values["UID"] = [digest("".join(lines))]
         found = {name: [_iso(each) for each in given] for name, given in values.items()}
         once = {name: found[name][0] for name in (*_FIELDS, "DTSTAMP") if name in found}
         again = {f"{name} again": found[name][1:] for name in once}
-        return {"UID": digest("".join(lines)), **found, **once, **again}
+        return {**found, **once, **again}
 
     def _property(self, line: Any) -> tuple[str, Any]:
         from icalendar.parser.property import split_on_unescaped_comma
@@ -236,7 +238,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     for name in [name for name in rest if name.startswith("X-")]:
         del rest[name]
         note(f"{brief(name)} was not kept")
-    return {name.lower(): _in_words(rest[name]) for name in sorted(rest)}
+    return {name.lower(): text for name in sorted(rest) if (text := _in_words(rest[name]).strip())}
 
 
 def _name(task: dict[str, Any], note: Note) -> None:

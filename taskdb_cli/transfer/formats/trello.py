@@ -56,31 +56,31 @@ class _Board:
     """What cards refer to by id. It is read before the cards are, because it follows them in the file."""
 
     def __init__(self) -> None:
-        self._lists: dict[str, Mapping[str, Any]] = {}
-        self._names: dict[str, str] = {}
-        self._custom_fields: dict[str, Mapping[str, Any]] = {}
-        self._checklists: dict[str, list[str]] = {}
-        self._comments: dict[str, list[str]] = {}
-        self._completed: dict[str, str] = {}
+        self._lists: dict[object, Mapping[str, Any]] = {}
+        self._names: dict[object, str] = {}
+        self._custom_fields: dict[object, Mapping[str, Any]] = {}
+        self._checklists: dict[object, list[str]] = {}
+        self._comments: dict[object, list[str]] = {}
+        self._completed: dict[object, str] = {}
 
     def add(self, kind: str, item: Mapping[str, Any]) -> None:
         """Keep an item of one of the board's arrays, if cards refer to it."""
-        id = str(item.get("id"))
+        id = _id(item.get("id"))
         if kind == "lists":
             self._lists[id] = {"name": item.get("name"), "closed": item.get("closed")}
         elif kind == "members":
-            self._names[id] = words(item.get("fullName") or item.get("username") or id)
+            self._names[id] = words(item.get("fullName") or item.get("username") or item.get("id") or "")
         elif kind == "customFields":
             self._custom_fields[id] = item
         elif kind == "checklists":
-            self._checklists.setdefault(str(item.get("idCard")), []).append(_checklist(item))
+            self._checklists.setdefault(_id(item.get("idCard")), []).append(_checklist(item))
         elif kind == "actions":
             self._add_action(item)
 
     def _add_action(self, action: Mapping[str, Any]) -> None:
         data, date = _mapping(action.get("data")), words(action.get("date") or "")
         card = _mapping(data.get("card"))
-        id = str(card.get("id"))
+        id = _id(card.get("id"))
         if action.get("type") in ("commentCard", "copyCommentCard"):
             author = _mapping(action.get("memberCreator"))
             name = words(author.get("fullName") or author.get("username") or "")
@@ -91,13 +91,17 @@ class _Board:
 
     def resolve(self, card: Mapping[str, Any]) -> dict[str, Any]:
         """Return a card with names and texts for the ids that it refers to."""
-        id, in_list = str(card.get("id")), self._lists.get(str(card.get("idList")), {})
+        id, in_list = _id(card.get("id")), self._lists.get(_id(card.get("idList")), {})
         resolved = {
             **card,
             "list": in_list.get("name"),
             "closed": card.get("closed") or in_list.get("closed"),
-            "members": [self._names.get(str(each), each) for each in _items(card.get("idMembers"))],
-            "labels": [label.get("name") or label.get("color") for label in _mappings(card.get("labels"))],
+            "members": [self._names.get(_id(each), each) for each in _items(card.get("idMembers"))],
+            "labels": [
+                name
+                for label in _mappings(card.get("labels"))
+                if (name := label.get("name") or label.get("color"))
+            ],
             "checklists": self._checklists.get(id, [])
             or [*map(_checklist, _mappings(card.get("checklists")))],
             # The newest action comes first.
@@ -113,11 +117,16 @@ class _Board:
         return resolved
 
     def _custom_field(self, item: Mapping[str, Any]) -> str:
-        field = self._custom_fields.get(str(item.get("idCustomField")), {})
-        options = {str(each.get("id")): each.get("value") for each in _mappings(field.get("options"))}
-        value = item.get("value") or options.get(str(item.get("idValue"))) or ""
+        field = self._custom_fields.get(_id(item.get("idCustomField")), {})
+        options = {_id(each.get("id")): each.get("value") for each in _mappings(field.get("options"))}
+        value = item.get("value") or options.get(_id(item.get("idValue"))) or ""
         said = ", ".join(map(words, value.values())) if isinstance(value, dict) else words(value)
         return f"{words(field.get('name') or item.get('idCustomField') or '')}: {said}"
+
+
+def _id(value: object) -> object:
+    """Return a key for an id. One that is absent is the key of nothing else."""
+    return value if isinstance(value, str | int) and value else object()
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -171,9 +180,9 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
         note("is archived, but not marked complete: it is cancelled here")
     if not done:
         task["completed_at"] = None
-    if _ID.fullmatch(words(task["external_id"])):
+    if _ID.fullmatch(id := words(task["external_id"])):
         # The id of a card begins with the second in which the card was made.
-        task["created_at"] = datetime.fromtimestamp(int(task["external_id"][:8], 16), UTC).isoformat()
+        task["created_at"] = datetime.fromtimestamp(int(id[:8], 16), UTC).isoformat()
     comments, attachments = rest.pop("comments", []), _mappings(rest.pop("attachments", []))
     if rest.pop("commented", 0) > len(comments):
         note("has comments that the export leaves out (it holds the newest 1000 actions of a board)")
