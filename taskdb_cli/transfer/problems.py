@@ -21,7 +21,9 @@ _LONGEST_VALUE = 60
 # A value in quotes as Python writes it. Its end may have been cut off, or hidden with a password.
 # An apostrophe within a word is none.
 _END = r"(?<=\*{3})(?= )|\\?$"
-_QUOTED = re.compile(rf"""(?<!\w)(?:'(?:[^'\\]|\\.)*?(?:'|{_END})|"(?:[^"\\]|\\.)*?(?:"|{_END}))""")
+# Python finds a quote much faster than what is not before it.
+_QUOTED = re.compile(rf"""'(?<!\w')(?:[^'\\]|\\.)*?(?:'|{_END})|"(?<!\w")(?:[^"\\]|\\.)*?(?:"|{_END})""")
+_VALUE = re.compile(r"(?<![^ ])[^ @\d]*+[@\d][^ ]*")
 
 
 class InvalidRecord(ValueError):
@@ -122,8 +124,7 @@ def _read(kept: IO[bytes]) -> Iterator[Mapping[str, str]]:
 
 def _kind(reason: str) -> str:
     """Return a reason without its values: what is in quotes, addresses and numbers."""
-    words = _QUOTED.sub("…", reason).split(" ")
-    return " ".join(["…" if "@" in word or any(map(str.isdigit, word)) else word for word in words])
+    return _VALUE.sub("…", _QUOTED.sub("…", reason))
 
 
 def _shortened(reason: str) -> str:

@@ -13,6 +13,8 @@ import pexpect
 import pytest
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
+from taskdb_cli.output.formats import write_error
+from taskdb_cli.text.escaping import escape_json
 from tests.conftest import open_database
 from tests.processes import command, run_process
 from tests.samples import add_task, add_user, emails
@@ -343,6 +345,18 @@ def test_completion(taskdb, database, words, offered):
     """The shell completes users, statuses and priorities."""
     add_user(database, "bob@example.com")
     assert complete(words) == offered
+
+
+@pytest.mark.parametrize("number", [0, 1, 2500])
+def test_details_of_an_error(number):
+    """An error has any number of details, written as Python indents them."""
+    body = {"code": "usage", "message": "a [] b"}
+    details = [{"place": f"line {n}", "reason": 'a "b" \x1b \N{SNOWMAN}'} for n in range(number)]
+    stream = StringIO()
+    write_error(body, iter(details), stream)
+    expected = {"error": {**body, "details": details} if details else body}
+    assert json.loads(stream.getvalue()) == expected
+    assert stream.getvalue() == escape_json(json.dumps(expected, ensure_ascii=False, indent=2)) + "\n"
 
 
 def complete(words):
