@@ -261,7 +261,7 @@ def test_a_row_past_the_rules(url):
     execute(url, past, "UPDATE tasks SET priority = 9, due_at = '2026-02-30T00:00:00.000000Z'")
     assert look(url) == {"rules": "critical"}
     broken = ["1 break tasks_due_at_timestamp", "1 break tasks_priority_known"]
-    assert sorted(check(url, "rules").message.partition(": ")[2].split("; ")) == broken
+    assert check(url, "rules").message.partition(": ")[2].split("; ") == broken
     execute(url, "PRAGMA journal_mode = DELETE")
     open_database(url).backend.path.chmod(0o400)
     reader = run_process(
@@ -285,7 +285,7 @@ def test_a_row_from_before_the_rules(url):
     )
     assert look(url) == {"constraints": "warning", "rules": "critical"}
     broken = ["1 break tasks_due_at_timestamp", "1 break tasks_status_known"]
-    assert sorted(check(url, "rules").message.partition(": ")[2].split("; ")) == broken
+    assert check(url, "rules").message.partition(": ")[2].split("; ") == broken
 
 
 @ON_SERVERS

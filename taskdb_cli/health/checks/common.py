@@ -176,9 +176,11 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
     suspect = {line.split()[1] for line in _differences(exam, "constraints")} | unvalidated.keys()
     changed = {line.partition(" is ")[0] for line in exam.differences}
     for table in metadata().sorted_tables:
+        # They are a set, whose order is another one in every process.
+        rules = sorted(table.constraints, key=lambda rule: str(rule.name))
         doubtful = {
             str(rule.name): not_(Grouping(rule.sqltext))
-            for rule in table.constraints
+            for rule in rules
             if isinstance(rule, CheckConstraint) and (not exam.vouches or str(rule.name) in suspect)
         }
         # Since PostgreSQL 18 a NOT NULL is a constraint with its own name.
@@ -195,7 +197,7 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
             yield from (
                 f"{number:,} break {name}" for name, number in zip(doubtful, numbers, strict=True) if number
             )
-        uniques = [rule for rule in table.constraints if isinstance(rule, UniqueConstraint)]
+        uniques = [rule for rule in rules if isinstance(rule, UniqueConstraint)]
         keys = [list(rule.columns) for rule in uniques if str(rule.name) in suspect]
         if f"primary key of {table.name}" in changed:
             keys.append(list(table.primary_key))
