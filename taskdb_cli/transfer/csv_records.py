@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import StringIO
@@ -49,10 +49,7 @@ class Columns:
                 more = " …" if nameless[_MOST_NAMES:] else ""
                 numbers = f"{', '.join(nameless[:_MOST_NAMES])}{more}"
                 yield f"has no name for column {numbers} (--ignore-unknown leaves such columns out)"
-        counts = Counter(name for name, field in pairs if name and (field or not self.ignore_unknown))
-        if twice := [name for name, count in counts.items() if count > 1]:
-            columns_named = "column" if len(twice) == 1 else "columns"
-            yield f"names the {columns_named} {listed(twice)} twice"
+        yield from named_twice(name for name, field in pairs if name and (field or not self.ignore_unknown))
         columns: dict[str, list[str]] = {}
         for name, of in dict(pairs).items():
             if of:
@@ -82,6 +79,12 @@ class Columns:
             f"must name the columns: {', '.join(told)}{more} {are} (these are: {', '.join(self.known)}; "
             "--map 'NAME=FIELD' renames, --ignore-unknown leaves out)"
         )
+
+
+def named_twice(header: Iterable[str]) -> Iterator[str]:
+    """Yield a fault of a header that has two columns of the same name."""
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
+        yield f"names the {'column' if len(twice) == 1 else 'columns'} {listed(twice)} twice"
 
 
 def find_delimiter(beginning: str, columns: Columns) -> tuple[str, bool]:

@@ -20,8 +20,9 @@ _limit = Lock()
 def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[str] | str]]:
     """Yield the cells of each record, or what is wrong with it, and the line in which it begins.
 
-    Lines without any character are skipped. The text must keep its line ends (newline=""), of which any
-    kind will do. A record with a bad quote ends at its first line, and reading goes on with the next one.
+    Lines without any character, and records without any in a cell, are skipped. The text must keep its line
+    ends (newline=""), of which any kind will do. A record with a bad quote ends at its first line, and
+    reading goes on with the next one.
     The time is linear, because a line in which a quoted cell can go on opens none itself.
     """
     readline, number = text.readline, 0
@@ -44,7 +45,8 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
                 fault = fault or ("" if more.isascii() else undecodable(more, number, encoding))
         elif record := line.rstrip("\r\n"):
             cells = record.split(delimiter)
-        if fault or cells:
+        # Spreadsheets leave rows of delimiters behind.
+        if fault or any(cells):
             yield first, fault or cells
 
 

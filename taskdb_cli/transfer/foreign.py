@@ -11,8 +11,9 @@ from typing import Any, TextIO
 
 from taskdb_cli.models.fields import DESCRIPTION_LENGTH, EXTERNAL_ID_LENGTH, TITLE_LENGTH
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
+from taskdb_cli.transfer.csv_records import named_twice
 from taskdb_cli.transfer.csv_rows import read_cells
-from taskdb_cli.transfer.lines import CHUNK, Found
+from taskdb_cli.transfer.lines import CHUNK, Found, HeaderFaults
 
 MOST_LINES = 20
 """How far down the header of a foreign CSV is looked for."""
@@ -157,7 +158,8 @@ def headers(head: str, within: int = 1) -> Iterator[tuple[str, list[str]]]:
 def read_table(text: TextIO, columns: Collection[str]) -> Iterator[Found]:
     """Yield a record for each row of CSV behind the header, which is the first row that has these columns.
 
-    Every cell is a text. Rows without any text are left out. A row may have fewer cells than the header.
+    Every cell is a text. Rows without any text are left out. A row may have fewer cells than the header, and
+    a column without a name is called by its place.
     """
     head = text.read(CHUNK)
     text.seek(0)
@@ -167,13 +169,17 @@ def read_table(text: TextIO, columns: Collection[str]) -> Iterator[Found]:
         if isinstance(row, str):
             yield number, row
         elif not header:
-            header = [name.strip() for name in row] if {*columns} <= {name.strip() for name in row} else []
+            names = [name.strip() or f"column {place}" for place, name in enumerate(row, 1)]
+            header = names if {*columns} <= {*names} else []
+            if faults := [*named_twice(header)]:
+                yield number, HeaderFaults(faults)
+                return
         elif any(row[len(header) :]):
             yield number, f"has too many cells: {len(row)}, but there are {len(header)} columns"
         elif any(cell.strip() for cell in row):
             yield number, dict(zip(header, row + [""] * (len(header) - len(row)), strict=False))
     if not header:
-        yield 1, f"must name the columns {', '.join(columns)}"
+        yield 1, HeaderFaults([f"must name the columns {', '.join(columns)}"])
 
 
 def _is_empty(value: object) -> bool:

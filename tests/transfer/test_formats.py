@@ -106,6 +106,8 @@ def test_todoist_of_an_older_header():
     """A header of other names and fewer columns is read, with semicolons too."""
     row, _ = only("TYPE;CONTENT;PRIORITY;INDENT;DUE_DATE;DUE_DATE_LANG\ntask;a;;1;2026-12-24;en\n", TODOIST)
     assert (row["due_at"].astimezone().day, row["priority"], row["description"]) == (24, None, None)
+    row, _ = only("TYPE,CONTENT,PRIORITY,INDENT,DATE,DUE_DATE,\ntask,a,,1,2026-12-24,soon,b\n", TODOIST)
+    assert (row["due_at"].astimezone().day, row["description"]) == (24, "due date: soon\ncolumn 7: b")
 
 
 def test_todoist_sample():
@@ -172,6 +174,8 @@ def test_ticktick_without_ids(ids):
         (TICKTICK, "a,b\n", "line 1: must name the columns List Name, Title, Status"),
         (TICKTICK, f"{TICKTICK_HEADER}\nHome,a,,,0,7\n", "line 2: Status must be one of 0, 1, 2, -1, n"),
         (TICKTICK, f"{TICKTICK_HEADER}\nHome,a,,soon,0,0\n", "line 2: Due Date "),
+        (TODOIST, f"{TODOIST_HEADER},DATE,AUTHOR\n", "line 1: names the columns 'AUTHOR', 'DATE' twice"),
+        (TICKTICK, f",,,\n{TICKTICK_HEADER},Title\n", "line 2: names the column 'Title' twice"),
         (TODOTXT, b"fine\n\xff\n", "line 2: byte 0xFF"),
         (TODOTXT, "x" * 5_000_000 + "\nfine\n", "line 1: is longer than"),
     ],

@@ -42,7 +42,7 @@ def _read(text: TextIO) -> Iterator[Found]:
             if not isinstance(row, dict):
                 yield number, row
                 continue
-            if "DUE_DATE" in row:
+            if "DUE_DATE" in row and not row.get("DATE"):
                 row["DATE"] = row.pop("DUE_DATE")
             kind = row["TYPE"] = row["TYPE"].strip().lower()
             if kind == "note" and waiting and waiting[1]["TYPE"] == "task":
