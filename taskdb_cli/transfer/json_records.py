@@ -19,7 +19,7 @@ from taskdb_cli.transfer.lines import CHUNK, LONGEST_RECORD, TOO_LONG, Found, re
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MARK, _MARK_IN_TEXT = re.compile(r'["\[\]{},]'), re.compile(r'["\\]')
 _FAR = 1 << 12
-_CUT_OFF = "is cut off: the file ends before the array does"
+_CUT_OFF = "is cut off: the file ends before the JSON does"
 UNFINISHED = "is not valid JSON: its end is missing (each line holds one object)"
 _NOT_FOLLOWED = "is not followed by a comma or the end of the array"
 
@@ -138,6 +138,15 @@ class _Array:
         """The line of the position."""
         return self._place(self.position)[0]
 
+    @property
+    def place(self) -> str:
+        """Where the position is, for a person."""
+        return self._said(self.position)
+
+    def _said(self, position: int) -> str:
+        line, column = self._place(position)
+        return f"line {line}, character {column + 1}"
+
     def next_character(self) -> str:
         """Return the next character that is not white space, or '' at the end. Do not advance."""
         while True:
@@ -232,11 +241,7 @@ class _Array:
         return TOO_LONG
 
     def _reason(self, error: Exception, unfinished: str, begin: int = 0) -> str:
-        def place(at: int) -> str:
-            line, column = self._place(self.position + at - begin)
-            return f"line {line}, character {column + 1}"
-
-        return _not_json(error, place, unfinished)
+        return _not_json(error, lambda at: self._said(self.position + at - begin), unfinished)
 
 
 def read_array(text: TextIO) -> Iterator[Found]:
@@ -282,12 +287,15 @@ def read_json(text: TextIO, *, separator: str = "") -> Iterator[Found]:
 def read_members(text: TextIO) -> Iterator[tuple[str, Any]]:
     """Yield the members of an object, and of those that are arrays each item by itself, under its name.
 
-    Raises ValueError, saying where, at the first fault of its form.
+    Raises ValueError, saying where, at the first fault of its form. The rest is not read then.
     """
     array, name, number = _Array(text), "", 0
 
     def fault(reason: str) -> ValueError:
-        return ValueError(f"{reason} (in {brief(name)}, item {number})" if name else reason)
+        item = f", item {number}" if number else ""
+        where = f" (in {brief(name)}{item})" if name else ""
+        rest = f"; {unread(f'line {array.line}')}" if array.next_character() else ""
+        return ValueError(f"{reason}{where}{rest}")
 
     def next_value() -> Any:
         array.next_character()
@@ -299,8 +307,8 @@ def read_members(text: TextIO) -> Iterator[tuple[str, Any]]:
     def take(*characters: str) -> str:
         found = array.next_character()
         if found not in characters:
-            wanted = " or ".join(characters)
-            raise fault(f"is not valid JSON: expecting {wanted}" if found else _CUT_OFF)
+            wanted = f"expecting {' or '.join(characters)} at {array.place}"
+            raise fault(f"is not valid JSON: {wanted}" if found else _CUT_OFF)
         array.position += 1
         return found
 
@@ -311,12 +319,14 @@ def read_members(text: TextIO) -> Iterator[tuple[str, Any]]:
             yield
             more = take(",", end) == ","
 
+    if (first := array.next_character()) != "{":
+        raise ValueError("is not a JSON object" if first else "is empty")
     take("{")
     for _ in separated("}"):
         name, number = "", 0
         key = next_value()
         if not isinstance(key, str):
-            raise fault("is not valid JSON: expecting a name in quotes")
+            raise fault(f"is not valid JSON: expecting a name in quotes before {array.place}")
         name = key
         take(":")
         if array.next_character() != "[":
@@ -326,5 +336,6 @@ def read_members(text: TextIO) -> Iterator[tuple[str, Any]]:
         for _ in separated("]"):
             number += 1  # noqa: SIM113 (a fault says it)
             yield name, next_value()
+    name = ""
     if array.next_character():
-        raise ValueError("is followed by more than an object")
+        raise fault(f"is followed by more than an object, at {array.place}")

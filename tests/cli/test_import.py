@@ -179,7 +179,7 @@ def test_a_pipe_that_has_a_name(ann):
     [
         ("t.csv", b"title\nfine\n\xff\n", "line 3", "byte 0xFF at character 1 of line 3 is not UTF-8"),
         ("t.ndjson", '{"title":"fine"}\n{\n', "line 2", "is not valid JSON: "),
-        ("t.json", '[{"title":"fine"},', "record 2", "is cut off: the file ends before the array does"),
+        ("t.json", '[{"title":"fine"},', "record 2", "is cut off: the file ends before the JSON does"),
         (
             "t",
             '{"uuid":"a","description":"","status":"pending","entry":""}',

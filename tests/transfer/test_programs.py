@@ -92,11 +92,15 @@ def test_trello():
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ('{"cards":[{"id":"a","name":"b"}', "cut off"),
+        ('{"cards":[{"id":"a","name":"b"}', "card 2: is cut off: the file ends before the JSON does (in c"),
+        ('{"a":[1],"cards', "card 1: is cut off: the file ends before the JSON does"),
+        ('{"cards":[{"id":"a"},{"id":"b"', "card 1: name is missing"),
+        ('{"a":\n5 6}', "expecting , or } at line 2, character 3 (in a); the rest of the file, from line 2"),
+        (" ", "card 1: is empty"),
         ('{"cards":[{"id":"a","name":"b"},]}', "in cards, item 2"),
         ('{"cards":[{"id":"a","name":"b"}]} x', "followed by more"),
         ('{"lists":[]}', "no export of a board"),
-        ("[]", "expecting {"),
+        ("[]", "card 1: is not a JSON object"),
         ('{"cards":[3,{"id":[],"name":"b","idList":{},"labels":[1],"attachments":5}]}', "not a JSON object"),
         ('{"actions":[{"data":5,"type":[]},{"data":{"card":[]}}],"checklists":[[]],"cards":[5]}', "object"),
         ('{"cards":[{"id":"a","name":{}}]}', "name: must be text"),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -156,19 +157,19 @@ def _number(value: object) -> float:
 
 def _read(text: TextIO) -> Iterator[Found]:
     board, cards = _Board(), 0
-    try:
+    # A fault of its form is told the second time, behind the cards before it.
+    with suppress(ValueError):
         for kind, item in read_members(text):
-            cards += kind == "cards"
             if isinstance(item, dict):
                 board.add(kind, item)
-        if not cards:
-            yield 1, "is not there: the file is no export of a board, or the board is empty"
-        text.seek(0)
-        cards = 0
+    text.seek(0)
+    try:
         for kind, item in read_members(text):
             if kind == "cards":
                 cards += 1
                 yield cards, board.resolve(item) if isinstance(item, dict) else "is not a JSON object"
+        if not cards:
+            yield 1, "is not there: the file is no export of a board, or the board is empty"
     except ValueError as exc:
         yield cards + 1, str(exc)
 
