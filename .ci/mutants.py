@@ -158,6 +158,8 @@ MUTANTS = (
     # Files of other programs.
     Mutant(f"{TRANSFER}/csv_rows.py", "again += reversed(self.taken)", "again += self.taken", CSV_ROWS),
     Mutant(f"{TRANSFER}/csv_rows.py", "csv.field_size_limit(before)", "pass", CSV_ROWS),
+    Mutant(f"{TRANSFER}/csv_rows.py", "if fault or any(cells):", "if fault or cells:", CSV_ROWS),
+    Mutant(f"{TRANSFER}/formats/trello.py", "with suppress(ValueError):", "if True:", PROGRAMS),
     Mutant(f"{TRANSFER}/formats/ics.py", " and all(map(_RULE.match, rules))", "", PROGRAMS),
     Mutant(f"{TRANSFER}/formats/ics.py", "(name in _KINDS or not kind)", "not kind", PROGRAMS),
     Mutant(f"{TRANSFER}/formats/github.py", "or unmerged", "", PROGRAMS),

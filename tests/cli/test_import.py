@@ -5,12 +5,14 @@ import os
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from taskdb_cli.cli import progress
 from taskdb_cli.models.vocabulary import FileFormat
+from tests.processes import run_lines
 from tests.terminals import open_terminal
 
 DATA = Path(__file__).parent.parent / "data"
@@ -252,6 +254,30 @@ def test_alike_problems_are_one_line(ann):
     error = json.loads(ann("task", "import", TASKWARRIOR, "-o", "json", expect=2).err)["error"]
     reason = "user is missing (add --user)"
     assert error["details"] == [{"place": f"record {n}", "reason": reason} for n in range(1, 148)]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_the_order_of_faults_is_fixed(ann):
+    """What is said of a file with faults of many kinds is the same in every process."""
+    records = [
+        {"user": f"{'ann' if n % 3 else 'bob'}@example.com", "title": "t", "external_id": f"{n % 4}"}
+        | ({"status": "x", "due_at": "soon", "priority": "p", f"x{n}": 1, f"y{n}": 2} if n > 20 else {})
+        for n in range(40)
+    ]
+    columns = ["title", "titel", "status", *(f"x{n}" for n in range(20)), "title", "status", "prio", "x1"]
+    rows = "ann@example.com,,s,p,d,7\nbob@example.com,a,,,,7\n" * 9
+    files = [
+        file("".join(json.dumps(each) + "\n" for each in records), "t.ndjson"),
+        file(",".join(columns), "header.csv"),
+        file(f"user,title,status,priority,due_at,external_id\n{rows}"),
+    ]
+    lines = [("task", "import", name, *more) for name in files for more in ([], ["-o", "json"])]
+    # This process has a seed of its own.
+    here = [ann(*line, expect=2) for line in lines]
+    with ThreadPoolExecutor() as pool:
+        seeded = pool.map(lambda seed: run_lines(lines, enter=("env", f"PYTHONHASHSEED={seed}")), (0, 1))
+    assert [[each.err for each in outcomes] for outcomes in seeded] == [[each.err for each in here]] * 2
+    assert all(word in here[0].err for word in ("does not exist", "is that of", "x21", "priority"))
 
 
 @pytest.mark.parametrize("noun", ["task", "user"])
