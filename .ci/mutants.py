@@ -44,6 +44,7 @@ CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
 IMPORTS = "tests/services/test_row_locks.py -k import"
 DRY_IMPORTS = "tests/transfer/test_imports.py -k 'dry_run or anew'"
+COUNTING = "tests/hostile/test_timeouts.py -k bulk_counting"
 LIMITS = "tests/hostile/test_timeouts.py -k 'bulk and not postgresql'"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py -k 'not postgresql'"
 RESTARTS = "tests/database/test_restart.py"
@@ -152,6 +153,7 @@ MUTANTS = (
     Mutant(f"{TRANSFER}/staging.py", "query.where(sa.false()) if dry_run else ", "", DRY_IMPORTS),
     Mutant("taskdb_cli/database/sqlite/engine.py", "build_indexes(raw, definitions)", "pass", DRY_IMPORTS),
     Mutant("taskdb_cli/database/sqlite/engine.py", "bulk=BULK in options", "bulk=False", LIMITS),
+    Mutant("taskdb_cli/backup/restore.py", "target.connect(bulk=True)", "target.connect()", COUNTING),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/users.py", "        lock_table(session, users)\n", "", IMPORTS),

@@ -21,6 +21,7 @@ from sqlalchemy import text
 
 from taskdb_cli.api.app import create_app
 from taskdb_cli.api.middleware import Turns
+from taskdb_cli.backup import restore
 from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
@@ -168,6 +169,17 @@ def test_every_kind_of_bulk_work_has_the_limit(database):
             way()
         assert "TASKDB_BULK_TIMEOUT" in caught.value.hint
         assert monotonic() - begun >= limited.options.bulk_timeout
+
+
+@pytest.mark.parametrize("engine", [SERVERS[-1]], indirect=True)
+def test_bulk_counting_of_a_target_has_the_limit(database, url):
+    """A restore counts the rows of its target under the limit of bulk work."""
+    limited = with_limits(database, statement_timeout=0.2, bulk_timeout=0.4)
+    with closing(connect(url)) as other:
+        other.execute("BEGIN; LOCK TABLE tasks")
+        with pytest.raises(TimedOut) as caught:
+            restore.look_at(limited)
+    assert "TASKDB_BULK_TIMEOUT" in caught.value.hint
 
 
 @SQLITE_ONLY
