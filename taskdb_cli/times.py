@@ -31,7 +31,7 @@ _WRITTEN_EXAMPLES = "2026-12-01T17:00:00Z, 2026-12-01 17:00 or 2026-12-01"
 
 _OFFSET = re.compile(r"([+-]\d{1,6})([hdw])")
 _ISO = re.compile(
-    r"\d{4}-\d{2}-\d{2}(?P<time>[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})?)?"
+    r"\d{4}-\d\d-\d\d(?P<time>[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?"
 )
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _LONGEST_WORDS = 100

@@ -50,6 +50,8 @@ def is_one_line(value: str) -> bool:
 def _refuse(value: str, longest: int, forbidden: re.Pattern[str]) -> None:
     if len(value) > longest:
         raise ValueError(f"has {len(value)} characters; at most {longest} fit")
+    if value.isprintable():
+        return  # Most texts are, and looking for each fault takes longer.
     if _SURROGATE.search(value):
         raise ValueError("is not valid UTF-8")
     if found := forbidden.search(value):
