@@ -181,14 +181,20 @@ class Invocation:
 
     def database_made_if_missing(self) -> Database:
         """Return the database. An SQLite file that is missing is made and migrated first."""
-        try:
-            self.database.backend.require()
-        except DatabaseMissing:
+        if self.is_database_missing():
             from taskdb_cli.services import migrate
 
             migrate.upgrade(self.database)
             self.say(f"created {self.database.backend.place}")
         return self.database
+
+    def is_database_missing(self) -> bool:
+        """Return whether there is no SQLite file. A server says by itself that a database is missing."""
+        try:
+            self.database.backend.require()
+        except DatabaseMissing:
+            return True
+        return False
 
     def counting(self, rows: Iterable[Record]) -> Iterator[Record]:
         """Pass rows on, and count them for the log."""

@@ -54,7 +54,7 @@ def create(
     given = UserCreate.checked({**values, "is_active": not inactive})
     allowed = run.database.options.allow_special_domains
     # No database is made for an address that is refused.
-    services.user.require_domain(given.email, special_domains=allowed)
+    services.user.require_domain(given.email, special_domains=allowed or not run.is_database_missing())
     make = services.user.create_unless_exists if if_not_exists else services.user.create
     work = partial(make, given=given, now=run.now, special_domains=allowed)
     user = run.database_made_if_missing().write(work)
@@ -206,10 +206,13 @@ def import_(
 
     run, look = invocation(ctx), "taskdb user list"
 
-    def read(batch: Batch) -> None:
-        read_users(batch, special_domains=run.database.options.allow_special_domains)
+    allowed = run.database.options.allow_special_domains
 
-    bring_in = partial(import_users, existing=existing, now=run.now, dry_run=dry_run)
+    def read(batch: Batch) -> None:
+        # No database is made for an address that is refused.
+        read_users(batch, special_domains=allowed or not run.is_database_missing())
+
+    bring_in = partial(import_users, existing=existing, now=run.now, dry_run=dry_run, special_domains=allowed)
     transfer.import_file(
         run,
         file,

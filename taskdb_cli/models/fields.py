@@ -38,7 +38,7 @@ _BLANK = re.compile(f"[{BLANK}]")
 _VISIBLE = re.compile(f"[^{BLANK}]")
 _STATUSES = frozenset(TaskStatus)
 
-_SPECIAL_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion")
+SPECIAL_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion")
 """Of IANA's special-use domain names those that only a setting allows. Others, such as `test`, always are."""
 
 
@@ -88,7 +88,7 @@ def normalize_email(value: str) -> str:
 
     # They are stored, so they must be found. `domain_fault` tells them.
     email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
-    has_dot = value.rpartition("@")[2].lower() not in _SPECIAL_DOMAINS
+    has_dot = value.rpartition("@")[2].lower() not in SPECIAL_DOMAINS
     try:
         checked = email_validator.validate_email(
             value, check_deliverability=False, test_environment=True, globally_deliverable=has_dot
@@ -102,7 +102,7 @@ def normalize_email(value: str) -> str:
 
 def domain_fault(email: str) -> str:
     """Return why a new address, normalized, needs TASKDB_ALLOW_SPECIAL_DOMAINS, or nothing if it does not."""
-    for domain in _SPECIAL_DOMAINS:
+    for domain in SPECIAL_DOMAINS:
         if email.endswith((f"@{domain}", f".{domain}")):
             return f"ends in the special-use domain {domain!r} (TASKDB_ALLOW_SPECIAL_DOMAINS=1 allows it)"
     return ""

@@ -1,6 +1,7 @@
 """Users: make, find, change and delete them."""
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,6 +72,9 @@ def create_unless_exists(
     session: Session, given: UserCreate, *, now: datetime, special_domains: bool = False
 ) -> User:
     """Make a user, or return the one that has the address already, as it is; raise as `require_domain`."""
+    if not special_domains and domain_fault(given.email):
+        with suppress(errors.UserNotFound):
+            return get(session, given.email)
     try:
         with session.begin_nested():
             return create(session, given, now=now, special_domains=special_domains)

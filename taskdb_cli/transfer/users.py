@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import func, or_, select
 from sqlmodel import Session
 
 from taskdb_cli.database import lock_table
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.fields import domain_fault
+from taskdb_cli.models.fields import SPECIAL_DOMAINS, domain_fault
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
 from taskdb_cli.transfer.staging import Batch, Outcome, Staging
@@ -16,7 +17,7 @@ STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"), key="email")
 
 
 def read_users(batch: Batch, *, special_domains: bool = False) -> None:
-    """Read and check the users of a file. With `special_domains` their addresses may be in these too.
+    """Read and check the users of a file. Without `special_domains` none may have an address in these.
 
     Raises InvalidInput for the tasks of another program.
     """
@@ -36,16 +37,37 @@ def read_users(batch: Batch, *, special_domains: bool = False) -> None:
 
 
 def import_users(
-    session: Session, batch: Batch, *, existing: Existing, now: datetime, dry_run: bool = False
+    session: Session,
+    batch: Batch,
+    *,
+    existing: Existing,
+    now: datetime,
+    dry_run: bool = False,
+    special_domains: bool = False,
 ) -> Outcome:
     """Create the new users of a batch, and update or skip those whose address exists.
 
     A field that a record leaves out keeps its value then. Raises InvalidRecords, having reported each,
-    when a record is invalid or repeats the address of another.
+    when a record is invalid or repeats the address of another, or when a new address is in one of the
+    special domains without `special_domains`.
     """
     new, users = STAGING.table, STAGING.target
     with STAGING.filled(session, batch.rows()):
-        batch.require_all_valid(STAGING.refuse_repeated(session, batch, new))
+        refused = 0
+        if not special_domains:
+            special = or_(
+                *(new.c.email.endswith(f"{mark}{each}") for each in SPECIAL_DOMAINS for mark in "@.")
+            )
+            first = func.min(new.c.number)
+            strangers = (
+                select(first, new.c.email)
+                .outerjoin_from(new, users, users.c.email == new.c.email)
+                .where(special, users.c.id.is_(None))
+                .group_by(new.c.email)
+                .order_by(first)
+            )
+            refused += batch.report_all(session, strangers, lambda email: f"email {domain_fault(email)}")
+        batch.require_all_valid(refused + STAGING.refuse_repeated(session, batch, new))
         batch.begin_writing()
         # An address that is new now stays so until this transaction ends.
         lock_table(session, users)

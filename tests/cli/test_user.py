@@ -215,6 +215,7 @@ def test_special_domains(taskdb, monkeypatch, tmp_path):
     assert taskdb("user", "import", users).err.startswith("1 created, 0 updated, 1 unchanged")
     monkeypatch.delenv("TASKDB_ALLOW_SPECIAL_DOMAINS")
     taskdb("task", "import", tasks)
+    assert taskdb(*ann, "--if-not-exists").out == "1\tann@corp.local\tAnn\ttrue\n"
     assert taskdb("task", "list", "--user", "ann@corp.local", "--count").out == "1\n"
     assert taskdb("user", "update", "root@localhost", "--inactive").out == "2\troot@localhost\tRoot\tfalse\n"
     assert taskdb("user", "list", "--search", "corp.local", "--count").out == "1\n"

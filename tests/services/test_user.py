@@ -402,6 +402,7 @@ def test_special_domains(database, email):
             database.write(partial(make, given=given, now=NOW))
     made = database.write(partial(service.create, given=given, now=NOW, special_domains=True))
     assert get(database, email.upper()) == made
+    assert database.write(partial(service.create_unless_exists, given=given, now=NOW)) == made
     assert change(database, email, email=email, name="Anna").name == "Anna"
     with pytest.raises(InvalidInput, match="special-use"):
         change(database, email, email=f"other.{email}")

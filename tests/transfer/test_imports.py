@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple
+from functools import partial
 
 import pytest
 from sqlalchemy import event, text
@@ -95,6 +96,26 @@ def test_a_dry_run_says_what_would_be_done(ann, existing):
     bring_in_users(ann, [bob], existing=existing)
     last = "SELECT (SELECT max(id) FROM tasks), (SELECT max(id) FROM users)"
     assert [*ann.read(lambda session: session.execute(text(last)).one())] == [8, 2]
+
+
+def test_special_domains_of_new_users(database):
+    """Without the setting an import changes who is stored in a special-use domain, and refuses who is new."""
+    how = {"existing": Existing.UPDATE, "now": NOW}
+    stored, new = {"email": "root@localhost", "name": "Root"}, {"email": "a@corp.local", "name": "A"}
+
+    def bring_in(*records, allowed=False):
+        with batch_of(records, read_users, special_domains=True) as batch:
+            given = partial(import_users, batch=batch, special_domains=allowed, **how)
+            try:
+                return database.write(given)
+            except InvalidRecords as exc:
+                return exc.message, [each.reason.split()[0:3] for each in batch.problems.most_frequent(9)[0]]
+
+    assert bring_in(stored, allowed=True).created == 1
+    assert bring_in(stored | {"name": "Other"}).updated == 1
+    message, kinds = bring_in(stored, new, {"email": "b@corp.org", "name": "B"}, new)
+    assert message.startswith("2 records are invalid")
+    assert sorted(kinds) == [["email", "ends", "in"], ["email", "is", "that"]]
 
 
 @pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
