@@ -210,7 +210,8 @@ def _tell(problems: Problems, name: str) -> None:
 
 def _told(problem: Problem, name: str) -> str:
     if problem.records == 1:
-        return one_line(f"{name}:{problem.first}: {problem.reason}")
+        more = ", and others like this" if problem.varies else ""
+        return one_line(f"{name}:{problem.first}: {problem.reason}{more}")
     like = " like this" if problem.varies else ""
     places = f"first in {problem.first}, last in {problem.last}"
     return one_line(f"{name}: {problem.records} records{like}: {problem.reason}; {places}")

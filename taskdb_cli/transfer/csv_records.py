@@ -15,8 +15,11 @@ from taskdb_cli.transfer.lines import CHUNK, Found, HeaderFaults, unread
 from taskdb_cli.transfer.options import listed, resolve
 
 _DELIMITERS = ",;\t|"
-_MOST_NAMES = 8
-"""How many columns at fault are named."""
+_MOST_NAMES, _LONGEST_NAMES = 8, 150
+"""How many columns at fault are named, and after how many characters no more of them."""
+
+_HINTS = {"user": " (add --user)"}
+"""What stands in for a column that is missing."""
 
 # Excel writes such a line and hides it.
 _SEPARATOR = re.compile(r'\ufeff?"?sep=([^"\r\n])"?[\r\n]', re.IGNORECASE)
@@ -60,13 +63,17 @@ class Columns:
         if absent := [name for name, field in self.renamed.items() if field not in columns]:
             yield f"has no column {listed(absent)} (--map)"
         if missing := [name for name in self.required if name not in columns]:
-            yield f"must name a column {' and a column '.join(map(repr, missing))}"
+            named = [f"{name!r}{_HINTS.get(name, '')}" for name in missing]
+            yield f"must name a column {' and a column '.join(named)}"
 
     def _unknown(self, names: Sequence[str]) -> Iterator[str]:
         if not names:
             return
-        told, strange = [], False
+        told: list[str] = []
+        strange = False
         for name in names[:_MOST_NAMES]:
+            if len("".join(told)) > _LONGEST_NAMES:
+                break
             near = get_close_matches(name[:100].lower(), self.known, n=1, cutoff=0.75)
             strange = strange or not near
             told.append(f"{brief(name, 40)!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))

@@ -17,6 +17,8 @@ MOST_KINDS = 1000
 """How many kinds are told apart, so that a file of any size takes the same memory."""
 
 _LONGEST_VALUE = 60
+_LONGEST_WORD = 64
+"""A value has up to four marks around it, such as brackets."""
 
 # A value in quotes as Python writes it. Its end may have been cut off, or hidden with a password.
 # An apostrophe within a word is none.
@@ -43,7 +45,7 @@ class Problem:
     last: str
     records: int = 1
     varies: bool = False
-    """Whether it is told with another value of another record."""
+    """Whether it is told with another value too."""
 
 
 class Problems:
@@ -75,7 +77,8 @@ class Problems:
         kind = _kind(reason)
         found = self._kinds.get(kind)
         if found is not None:
-            found.records += 1
+            # A record may have one kind in several fields.
+            found.records += found.last != place
             found.last = place
             found.varies = found.varies or reason != found.reason
         elif len(self._kinds) < MOST_KINDS:
@@ -128,5 +131,10 @@ def _kind(reason: str) -> str:
 
 
 def _shortened(reason: str) -> str:
-    values = _QUOTED.sub(lambda found: brief(found[0], _LONGEST_VALUE), reason)
-    return " ".join(brief(word, _LONGEST_VALUE) for word in values.split(" "))
+    words = _QUOTED.sub(lambda found: _short_value(found[0]), reason).split(" ")
+    return " ".join(brief(word, _LONGEST_WORD) for word in words)
+
+
+def _short_value(quoted: str) -> str:
+    """Return a value with both of its quotes."""
+    return quoted if len(quoted) <= _LONGEST_VALUE else f"{brief(quoted, _LONGEST_VALUE - 1)}{quoted[0]}"

@@ -42,7 +42,7 @@ def read(content, format=None, *, kind=read_tasks, notes=None, **options):
     data = content.encode() if isinstance(content, str) else content
     source = Source.open(io.BytesIO(data), "file", format)
     found = Problems(keep=True)
-    options |= {"owned": True, "now": NOW} if kind is read_tasks else {}
+    options = {"owned": True, "now": NOW, **options} if kind is read_tasks else options
     with Batch(source, parse_time=parse_time, problems=found, progress=lambda _: None) as batch:
         kind(batch, **options)
         if notes is not None:
@@ -128,6 +128,15 @@ def test_a_bad_record(format, content, problem):
     assert len(problems) == 1
     assert problems[0].startswith(problem)
     assert "\n" not in problems[0]
+
+
+def test_a_long_header_keeps_the_hints():
+    """However long the names of the columns are, what mends the header is said, a missing user too."""
+    header = ",".join(f"Custom field ({number}{60 * 'x'})" for number in range(40))
+    _, [problem] = read(f"{header}\n", CSV, owned=False)
+    assert "and 36 more are not known fields" in problem
+    assert "; --map 'NAME=FIELD' renames, --ignore-unknown leaves out);" in problem
+    assert problem.endswith("must name a column 'user' (add --user) and a column 'title'")
 
 
 def test_a_bad_line_does_not_hide_the_next_one():

@@ -66,6 +66,23 @@ def test_problems_of_each_field_are_counted():
     ]
 
 
+def test_a_record_with_one_problem_in_many_fields():
+    """A kind counts each record once, however many fields of it have it."""
+    wide = {"title": "t", **{f"c{number}": number for number in range(15)}}
+    [found, *_], more = problems_of([wide, {"title": "u"}, wide], read_tasks, owned=True)
+    assert (found.records, found.first, found.last, found.varies, more) == (2, "line 1", "line 3", True, 0)
+
+
+@pytest.mark.parametrize("value", ["y" * 300, "it's " * 50, "y" * 5000])
+def test_a_long_value_keeps_its_quotes(value):
+    """A value that is cut still ends with the quote that it begins with."""
+    [[found], _] = problems_of([{"title": "t", "status": value}], read_tasks, owned=True)
+    shown = found.reason.partition(", not ")[2]
+    assert shown[0] == shown[-1]
+    assert shown[0] in "'\""
+    assert shown[-2] == "\N{HORIZONTAL ELLIPSIS}"
+
+
 def test_memory_is_constant():
     """Any number of kinds takes the memory of a thousand, and those beyond are counted."""
     problems = Problems()
