@@ -1,5 +1,9 @@
-"""What pydantic finds wrong with values, in words for people. No sentence of its own is repeated."""
+"""What pydantic and json find wrong, in words for people. No sentence of theirs is repeated."""
 
+import json
+import re
+import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -43,6 +47,10 @@ _WITHOUT_VALUE = {
 }
 
 
+class NotJson(ValueError):
+    """Python reads a value that JSON does not have."""
+
+
 def reasons(error: Any, *, skip: int = 0, known: tuple[str, ...] = ()) -> list[str]:
     """Return one phrase for each field at fault: its name and why; of many, the last says how many more.
 
@@ -79,3 +87,36 @@ def _reason(detail: dict[str, Any], place: str, known: tuple[str, ...]) -> str:
     else:
         fault = f"is not valid: {value}"
     return f"{field}: {fault}" if field else fault
+
+
+def json_fault(error: Exception, place: Callable[[int], str], unfinished: str) -> str:
+    """Return why a text is not JSON, and at which place: it is `unfinished` if only its end is missing."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        if error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()):
+            return unfinished
+        return f"is not valid JSON: {_unexpected(error)} at {place(error.pos)}"
+    detail = str(error)
+    if not isinstance(error, NotJson):
+        detail = f"holds a number of more than {sys.get_int_max_str_digits()} digits"
+    return f"is not valid JSON: {detail}"
+
+
+def _unexpected(error: json.JSONDecodeError) -> str:
+    """Return what stands where JSON has something else."""
+    rest, before = error.doc[error.pos : error.pos + 100], error.doc[: error.pos].rstrip()
+    shown = repr(rest[0]) if rest[0].isprintable() else f"U+{ord(rest[0]):04X}"
+    separator = "colon" if ":" in error.msg else "comma"
+    word = re.match(r"[A-Za-z_]*", rest)
+    cases = (
+        (error.msg.startswith("Invalid control"), f"the control character {shown} in a text"),
+        (error.msg.startswith("Invalid"), "an unknown escape in a text"),
+        (error.msg == "Extra data", f"{shown} behind the end of the object"),
+        ("delimiter" in error.msg and rest[0] in '"{[', f"{shown} without a {separator} before it"),
+        (rest[0] in "}]" and before.endswith(","), f"a comma before {rest[0]}"),
+        (rest[0] == "'", "' in place of \""),
+        (rest.startswith(("//", "/*", "#")), "a comment"),
+        (word and word[0], f"{word and word[0]} without quotes"),
+    )
+    return next((words for applies, words in cases if applies), f"an unexpected {shown}")

@@ -5,6 +5,7 @@ import re
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
+from taskdb_cli.transfer.lines import CHUNK
 
 KEEP_BYTES = "taskdb-keep-bytes"
 """The error handler that makes a lone surrogate of each byte that cannot be decoded, in every encoding."""
@@ -82,13 +83,16 @@ def find_encoding(head: bytes, name: str, given: str | None) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
-    if given:
+    needs_mark = given in ("utf-16", "utf-32")
+    if given and not (needs_mark and head):
         return given
     zeros = [2 * head[first::4].count(0) > len(head) // 4 for first in range(4)]
     if unmarked := _UNMARKED.get((zeros[0], zeros[1], zeros[2], zeros[3])):
         raise InvalidInput(
             f"{name} is not UTF-8, but {unmarked.upper()} without a mark", f"add --encoding {unmarked}"
         )
+    if given:
+        raise InvalidInput(f"{name} is not {given.upper()}: it has no mark", "leave --encoding away")
     if _is_binary(head[:1024]):
         raise InvalidInput(f"{name} is not text, but binary data", "save it as CSV, or add --encoding")
     return "utf-8-sig"
@@ -109,7 +113,8 @@ def _is_binary(head: bytes) -> bool:
 
 def decode_head(head: bytes, encoding: str) -> str:
     """Return the first characters of a file, without blanks before them."""
-    return codecs.getincrementaldecoder(encoding)(KEEP_BYTES).decode(head).lstrip("\ufeff \t\r\n\f\v")
+    whole = len(head) < CHUNK
+    return codecs.getincrementaldecoder(encoding)(KEEP_BYTES).decode(head, whole).lstrip("\ufeff \t\r\n\f\v")
 
 
 def refuse_other_text(beginning: str, name: str, format: FileFormat) -> None:

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import isinf
 from typing import Any, TextIO
 
 from taskdb_cli.text.escaping import brief, described
-from taskdb_cli.transfer.lines import CHUNK, LONGEST_RECORD, TOO_LONG, Found, read_lines, unread
+from taskdb_cli.text.faults import NotJson, json_fault
+from taskdb_cli.transfer.lines import (
+    CHUNK,
+    LONGEST_RECORD,
+    TOO_LONG,
+    Found,
+    find_undecoded,
+    read_lines,
+    undecodable,
+    undecoded,
+    unread,
+)
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MARK, _MARK_IN_TEXT = re.compile(r'["\[\]{},]'), re.compile(r'["\\]')
@@ -24,26 +34,22 @@ UNFINISHED = "is not valid JSON: its end is missing (each line holds one object)
 _NOT_FOLLOWED = "is not followed by a comma or the end of the array"
 
 
-class _Refused(ValueError):
-    """Python reads a value that JSON does not have."""
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise _Refused(f"names {brief(name)} twice")
+        raise NotJson(f"names {brief(name)} twice")
     return values
 
 
 def _refuse_constant(name: str) -> None:
-    raise _Refused(f"holds {name}, which JSON does not have")
+    raise NotJson(f"holds {name}, which JSON does not have")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if isinf(number):
-        raise _Refused(f"holds the number {brief(text)}, which is too large")
+        raise NotJson(f"holds the number {brief(text)}, which is too large")
     return number
 
 
@@ -63,43 +69,13 @@ def read_objects(text: TextIO, *, separator: str) -> Iterator[Found]:
                 rest = text.readline(CHUNK)
             yield number, TOO_LONG
         elif record := line.rstrip(" \t\r\n").removesuffix(separator):
+            if fault := "" if record.isascii() else undecodable(record, number, text.encoding or "utf-8"):
+                yield number, fault
+                continue
             try:
                 yield number, _object(_JSON.decode(record))
             except (ValueError, RecursionError) as exc:
-                yield number, _not_json(exc, lambda at: f"character {at + 1}", UNFINISHED)
-
-
-def _not_json(error: Exception, place: Callable[[int], str], unfinished: str) -> str:
-    """Return why a text is not JSON, and at which place: it is `unfinished` if only its end is missing."""
-    if isinstance(error, RecursionError):
-        return "is nested too deeply"
-    if isinstance(error, json.JSONDecodeError):
-        if error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()):
-            return unfinished
-        return f"is not valid JSON: {_found(error)} at {place(error.pos)}"
-    detail = str(error)
-    if not isinstance(error, _Refused):
-        detail = f"holds a number of more than {sys.get_int_max_str_digits()} digits"
-    return f"is not valid JSON: {detail}"
-
-
-def _found(error: json.JSONDecodeError) -> str:
-    """Return what stands where JSON has something else."""
-    rest, before = error.doc[error.pos : error.pos + 100], error.doc[: error.pos].rstrip()
-    shown = repr(rest[0]) if rest[0].isprintable() else f"U+{ord(rest[0]):04X}"
-    separator = "colon" if ":" in error.msg else "comma"
-    word = re.match(r"[A-Za-z_]*", rest)
-    cases = (
-        (error.msg.startswith("Invalid control"), f"the control character {shown} in a text"),
-        (error.msg.startswith("Invalid"), "an unknown escape in a text"),
-        (error.msg == "Extra data", f"{shown} behind the end of the object (each line holds one)"),
-        ("delimiter" in error.msg and rest[0] in '"{[', f"{shown} without a {separator} before it"),
-        (rest[0] in "}]" and before.endswith(","), f"a comma before {rest[0]}"),
-        (rest[0] == "'", "' in place of \""),
-        (rest.startswith(("//", "/*", "#")), "a comment"),
-        (word and word[0], f"{word and word[0]} without quotes"),
-    )
-    return next((words for applies, words in cases if applies), f"an unexpected {shown}")
+                yield number, json_fault(exc, lambda at: f"character {at + 1}", UNFINISHED)
 
 
 class _Array:
@@ -111,6 +87,7 @@ class _Array:
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
+        self._encoding = text.encoding or "utf-8"
         self._line, self._column = 1, 0  # where the buffer begins
         self._buffer = ""
         self._ended = False
@@ -161,7 +138,9 @@ class _Array:
         """Return the next JSON value and advance behind it. Raise ValueError that says why it is none."""
         try:
             value, end = _JSON.raw_decode(self._buffer, self.position)
-            if end < len(self._buffer) or self._ended:
+            text = self._buffer[self.position : end]
+            is_whole = end < len(self._buffer) or self._ended
+            if is_whole and (text.isascii() or find_undecoded(text) is None):
                 self.position = end
                 return value
         except (ValueError, RecursionError):
@@ -172,9 +151,12 @@ class _Array:
             self._forget()
         self._begun = self.line
         end, reason = self._find_end()
+        text = self._buffer[self.position : end]
+        if not reason and (at := find_undecoded(text)) is not None:
+            reason = undecoded(text[at], *self._place(self.position + at), self._encoding)
         if not reason:
             try:
-                value, length = _JSON.raw_decode(self._buffer[self.position : end])
+                value, length = _JSON.raw_decode(text)
                 self.position += length
                 return value
             except (ValueError, RecursionError) as exc:
@@ -241,7 +223,7 @@ class _Array:
         return TOO_LONG
 
     def _reason(self, error: Exception, unfinished: str, begin: int = 0) -> str:
-        return _not_json(error, lambda at: self._said(self.position + at - begin), unfinished)
+        return json_fault(error, lambda at: self._said(self.position + at - begin), unfinished)
 
 
 def read_array(text: TextIO) -> Iterator[Found]:

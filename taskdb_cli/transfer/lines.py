@@ -30,16 +30,27 @@ def unread(place: str) -> str:
 
 
 def undecodable(line: str, number: int, encoding: str) -> str:
-    """Return which byte of a line is not of the encoding of the file, or '' if all are.
+    """Return which byte of a line is not of the encoding of the file, or '' if all are."""
+    at = find_undecoded(line)
+    return "" if at is None else undecoded(line[at], number, at, encoding)
+
+
+def find_undecoded(text: str) -> int | None:
+    """Return the position of the first byte that could not be decoded, or None.
 
     Such bytes are lone surrogates, which the error handler KEEP_BYTES of `decoding` makes.
     """
     try:
-        line.encode()
+        text.encode()
     except UnicodeEncodeError as exc:
-        encoding = encoding.removesuffix("-sig")
-        likely = encoding == "utf-8"
-        hint = " (if a program of Windows wrote the file, add --encoding windows-1252)" if likely else ""
-        byte = f"byte 0x{ord(line[exc.start]) & 0xFF:02X} at character {exc.start + 1} of line {number}"
-        return f"{byte} is not {encoding.upper() if likely else encoding}{hint}"
-    return ""
+        return exc.start
+    return None
+
+
+def undecoded(character: str, line: int, column: int, encoding: str) -> str:
+    """Return what is said of such a byte, which stands behind `column` characters of a line."""
+    encoding = encoding.removesuffix("-sig")
+    likely = encoding == "utf-8"
+    hint = " (if a program of Windows wrote the file, add --encoding windows-1252)" if likely else ""
+    byte = f"byte 0x{ord(character) & 0xFF:02X} at character {column + 1} of line {line}"
+    return f"{byte} is not {encoding.upper() if likely else encoding}{hint}"

@@ -112,7 +112,7 @@ def read(content, format=None, *, kind=read_tasks, notes=None, **options):
         (JSON, f"[{GOOD},x]", "record 2: is not valid JSON: x without quotes at line 1, character 19"),
         (JSON, 100_000 * "[", "record 1: is nested too deeply"),
         (JSON, '[{"title":"\\ud800"}]', "record 1: title is not valid UTF-8"),
-        (JSON, b'[{"title":"\xc3"}]', "record 1: title is not valid UTF-8"),
+        (JSON, b'[{"title":"\xc3"}]', "record 1: byte 0xC3 at character 12 of line 1 is not UTF-8"),
         (
             TASKWARRIOR,
             '{"description":"a","status":"open"}',

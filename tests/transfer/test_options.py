@@ -5,7 +5,10 @@ import codecs
 import gzip
 import io
 import lzma
+import random
 import zipfile
+from contextlib import suppress
+from encodings.aliases import aliases
 
 import pytest
 
@@ -115,13 +118,49 @@ def test_encodings(format, encoding, given):
         (b"title\na\n\x81\n", "windows-1252", "byte 0x81 at character 1 of line 3 is not cp1252"),
         ("title\na\nb".encode("utf-16") + b"x", None, "byte 0x78 at character 2 of line 3 is not utf-16"),
         ("title\na\n".encode("utf-16-le") + b"\0\xd8b\0", "utf-16-le", "byte 0x00 at character 1 of line 3"),
+        (b'{"title":"a"}\n{"title":"\xe9"}', None, "byte 0xE9 at character 11 of line 2 is not UTF-8 (if"),
+        (
+            b'[{"title":"a"},\n{"title":\n"\xe9"}]',
+            None,
+            "byte 0xE9 at character 2 of line 3 is not UTF-8 (if",
+        ),
+        (b'[{"title":"a"},\xe9{}]', None, "byte 0xE9 at character 16 of line 1 is not UTF-8 (if"),
     ],
 )
 def test_bytes_of_another_encoding(data, encoding, fault):
     """A byte that is not of the encoding is told with its line and place; the other records are read."""
-    good, bad = records(data, encoding=encoding)
+    good, bad = records(data, encoding=encoding, name="t")
     assert good["title"] in ("fine", "a")
     assert bad.startswith(fault)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_encoding_that_needs_a_mark(encoding):
+    """A file without a mark is refused as a whole; the likely encoding is named if its bytes tell it."""
+    for data, hint in ((b"title\na\n", "leave"), ("title\na\n".encode(f"{encoding}-be"), f"{encoding}-be")):
+        with pytest.raises(InvalidInput, match="mark") as raised:
+            records(data, encoding=encoding)
+        assert hint in raised.value.hint
+    with pytest.raises(InvalidInput, match="is empty"):
+        records(b"", encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"title\nabc",
+        "title\ncaf\u00e9 \U0001f600\n".encode(),
+        b"title\n\x1b$B\n~{<:\n+2AAA3Q-\x1b$",
+        bytes(random.Random(1).choices(range(256), k=500)),
+    ],
+    ids=["ascii", "utf-8", "escapes", "random"],
+)  # fmt: skip
+def test_any_encoding_of_any_bytes(data):
+    """Whatever encoding is named, a file ends in records or in an error of ours."""
+    for encoding in {*aliases.values(), "utf-8-sig"}:
+        for format in (CSV, NDJSON, FileFormat.TODOTXT):
+            with suppress(InvalidInput):
+                assert records(data, format, encoding=encoding)
 
 
 def zipped(*names):
