@@ -17,6 +17,7 @@ from taskdb_cli.api.schemas import PROBLEMS
 from taskdb_cli.errors import InvalidInput, StaleVersion
 from taskdb_cli.output.formats import Record, plain
 from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.faults import json_fault
 
 SCHEMA_HINT = "the schema is in /openapi.json"
 
@@ -84,12 +85,29 @@ def _parse(body: bytes) -> dict[str, object]:
         given = from_json(body)
         json.loads(body, object_pairs_hook=_require_unique_names)
     except ValueError as exc:
-        raise InvalidInput(f"the body is not valid JSON: {exc}", SCHEMA_HINT) from exc
+        raise InvalidInput(f"the body {_json_fault(body)}", SCHEMA_HINT) from exc
     if not isinstance(given, dict):
         raise InvalidInput("the body should be an object", SCHEMA_HINT)
     if is_large and len(given) > _MOST_FIELDS:
         raise InvalidInput(f"the body has {len(given)} fields", SCHEMA_HINT)
     return given
+
+
+def _json_fault(body: bytes) -> str:
+    """Return why a body that was refused is not JSON."""
+
+    def place(at: int) -> str:
+        line, begin = text.count("\n", 0, at) + 1, text.rfind("\n", 0, at) + 1
+        return f"line {line}, character {at - begin + 1}"
+
+    try:
+        text = body.decode()
+        json.loads(text)
+    except UnicodeDecodeError as exc:
+        return f"is not UTF-8: byte 0x{body[exc.start]:02X} at position {exc.start + 1}"
+    except (ValueError, RecursionError) as exc:
+        return json_fault(exc, place, "is not valid JSON: its end is missing")
+    return "is not valid JSON: a text holds half of a pair of surrogates"
 
 
 def _require_unique_names(pairs: list[tuple[str, object]]) -> None:

@@ -24,6 +24,25 @@ def assert_problem(answer, status, code, words=""):
     assert body["request_id"] == answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "its end is missing"),
+        (b'{"name": 1\n,}', "a comma before } at line 2, character 2"),
+        (b'{"a": 1} x', "'x' behind the end of the object at line 1, character 10"),
+        (b'{"a": "\xff"}', "not UTF-8: byte 0xFF at position 8"),
+        (b'{"a": "\\ud800"}', "surrogates"),
+        (b'{"a": ' + 5000 * b"9" + b"}", "digits"),
+        (5000 * b"[", "nested too deeply"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_body_that_is_not_json(api, body, words):
+    """The answer says in our words what is wrong, and where."""
+    answer = api.post("/users", content=body, headers={"Content-Type": "application/json"})
+    assert_problem(answer, 422, "usage", words)
+
+
 def test_create_and_get(api):
     """A user that was made is found by its id, its address, and the answer's Location."""
     made = api.post("/users", json=ANN)
