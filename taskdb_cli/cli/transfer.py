@@ -88,7 +88,8 @@ class ImportOptions(ReadOptions):
     map: Annotated[
         list[str] | None,
         optional(
-            "What a column is here, such as 'Task name=title'; repeat for several.", metavar="COLUMN=FIELD"
+            "What a column is here, such as 'Created on=created_at'; repeat for several.",
+            metavar="COLUMN=FIELD",
         ),
     ] = None
     ignore_unknown: Annotated[
@@ -205,7 +206,8 @@ def _tell(problems: Problems, name: str) -> None:
     for each in kinds:
         write_stderr(_told(each, name))
     if more:
-        write_stderr(one_line(f"{name}: {more} more problems of other kinds (-o json lists all)"))
+        what = "problem of another kind" if more == 1 else "problems of other kinds"
+        write_stderr(one_line(f"{name}: {more} more {what} (-o json lists all)"))
 
 
 def _told(problem: Problem, name: str) -> str:

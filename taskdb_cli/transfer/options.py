@@ -61,7 +61,8 @@ class ReadOptions:
             field = field.strip()
             if not (equals and name.strip()):
                 raise InvalidInput(
-                    f"--map must be COLUMN=FIELD, not {brief(each)!r}", "such as --map 'Task name=title'"
+                    f"--map must be COLUMN=FIELD, not {brief(each)!r}",
+                    "such as --map 'Created on=created_at'",
                 )
             if field not in known:
                 near = get_close_matches(field.lower(), known, n=1, cutoff=0.75)

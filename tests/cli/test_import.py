@@ -295,6 +295,12 @@ def test_only_the_most_frequent_problems_are_told(ann, noun):
     assert error.startswith("error: 78 records are invalid")
 
 
+def test_one_more_problem(ann):
+    """A single problem that is not shown is counted in the singular."""
+    name = file("".join(f'{{"title":"t","{letter}":1}}\n' for letter in "abcdefghijk"), "t.ndjson")
+    assert "1 more problem of" in ann("task", "import", name, *ANN, expect=2).err
+
+
 def test_problems_as_json(ann):
     """With -o json stderr holds one JSON object, whose details are the bad records."""
     name = file('[{"title":""},{"title":"a","due":1}]', "t.json")
@@ -543,3 +549,6 @@ def test_faults_of_a_header_are_lines(ann):
     assert len(faults) == 3
     assert "from line 2 on, was not read" in rest
     assert error.startswith("error: the header is invalid")
+    for format in ("todoist", "ticktick"):
+        error = ann("task", "import", file("a,b\n1,2\n"), *ANN, "--from", format, expect=2).err
+        assert "error: the header is invalid" in error
