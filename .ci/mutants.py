@@ -291,7 +291,6 @@ MUTANTS = (
         f"{TRANSFER}/json_records.py", '            elif mark == "\\\\":\n                at += 1\n', "", JSON
     ),
     Mutant(f"{TRANSFER}/json_records.py", "        self.skip()\n        at_end", "        at_end", JSON),
-    Mutant(f"{TRANSFER}/json_records.py", "if self.position > _FAR:", "if False:", JSON),
     Mutant(
         f"{TRANSFER}/json_records.py", "(text.isascii() or find_undecoded(text) is None)", "True", READING
     ),
