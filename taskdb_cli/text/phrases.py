@@ -32,6 +32,7 @@ def likely_phrases(words: str) -> Iterator[list[str]]:
     """Yield phrases that may have been meant, the likeliest first. Some are not accepted either."""
     for number, word in enumerate(_NUMBERS, 1):
         words = re.sub(rf"\b{word}\b", str(number), words)
+    words = re.sub(r"(?<=\d) ?(?:utc|gmt)$", "z", words)
     words = re.sub(r"\b([ap])\.m\.?(?!\w)", r"\1m", words)
     for idiom, phrase in _IDIOMS.items():
         words = re.sub(rf"\b{idiom}\b", phrase, words)
