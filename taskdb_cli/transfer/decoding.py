@@ -49,11 +49,11 @@ _OTHERS = (
     (rb"\x1f[\x9d\xa0]", "compressed", _UNPACK),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK),
-    (rb".{257}ustar", "a tar archive", _UNPACK),
+    (rb".{257}ustar(?:  )?\x00", "a tar archive", _UNPACK),
     (rb"\s*%PDF-", "a PDF", "save the table as CSV"),
     (rb"SQLite format 3\x00", "a SQLite database", "export its table as CSV or JSON"),
-    (rb"PGDMP|-- ?\r?\n-- PostgreSQL database", "a dump of PostgreSQL", "export its table as CSV"),
-    (rb"PAR1", "a Parquet file", _AS_CSV),
+    (rb"PGDMP\x01|-- ?\r?\n-- PostgreSQL database", "a dump of PostgreSQL", "export its table as CSV"),
+    (rb"PAR1[^\t\n\r -~]", "a Parquet file", _AS_CSV),
     (rb"\{\\rtf", "an RTF document", _AS_CSV),
 )
 _MOST_ZEROS = 16
