@@ -286,7 +286,12 @@ MUTANTS = (
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
     # What people are told.
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
-    Mutant(f"{TRANSFER}/foreign.py", "if any(each <= ours for each in names):", "if False:", FORMATS),
+    Mutant(
+        f"{TRANSFER}/foreign.py",
+        "if any(each <= {*ours} for each in names for ours in (TASK_FIELDS, USER_FIELDS)):",
+        "if False:",
+        FORMATS,
+    ),
     Mutant(
         f"{TRANSFER}/json_records.py", '            elif mark == "\\\\":\n                at += 1\n', "", JSON
     ),

@@ -10,7 +10,7 @@ from itertools import compress, islice
 from typing import TextIO
 
 from taskdb_cli.text.escaping import brief
-from taskdb_cli.transfer.csv_rows import read_cells
+from taskdb_cli.transfer.csv_rows import read_cells, wrong_number
 from taskdb_cli.transfer.lines import CHUNK, Found, HeaderFaults, unread
 from taskdb_cli.transfer.options import listed, resolve
 
@@ -51,7 +51,8 @@ class Columns:
             if nameless := [str(number) for number, name in enumerate(header, 1) if not name]:
                 more = " …" if nameless[_MOST_NAMES:] else ""
                 numbers = f"{', '.join(nameless[:_MOST_NAMES])}{more}"
-                yield f"has no name for column {numbers} (--ignore-unknown leaves such columns out)"
+                column = "column" if len(nameless) == 1 else "columns"
+                yield f"has no name for {column} {numbers} (--ignore-unknown leaves such columns out)"
         yield from named_twice(name for name, field in pairs if name and (field or not self.ignore_unknown))
         columns: dict[str, list[str]] = {}
         for name, of in dict(pairs).items():
@@ -130,14 +131,14 @@ def read_rows(
         yield number, HeaderFaults(faults + [unread(f"line {line}") for line, _ in islice(rows, 1)])
         return
     fields = columns.fields(header)
-    left_out |= {name: None for name, field in zip(header, fields, strict=True) if field is None}
+    placed = enumerate(zip(header, fields, strict=True), 1)
+    left_out |= {name or f"column {place}": None for place, (name, field) in placed if field is None}
     names = [field for field in fields if field is not None]
     for number, row in rows:
         if isinstance(row, str):
             yield number, row
         elif len(row) != len(fields):
-            many = "few" if len(row) < len(fields) else "many"
-            yield number, f"has too {many} cells: {len(row)}, but there are {len(fields)} columns"
+            yield number, wrong_number(len(row), len(fields))
         else:
             kept = compress(row, fields) if left_out else row
             yield number, {name: cell or None for name, cell in zip(names, kept, strict=True)}

@@ -50,6 +50,12 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
             yield first, fault or cells
 
 
+def wrong_number(cells: int, columns: int) -> str:
+    """Return what is wrong with a record that has another number of cells than there are columns."""
+    there = "is 1 column" if columns == 1 else f"are {columns} columns"
+    return f"has too {'few' if cells < columns else 'many'} cells: {cells}, but there {there}"
+
+
 class _Quoted:
     """The records with quotes, which may take several lines each."""
 

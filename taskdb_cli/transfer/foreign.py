@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any, TextIO
 
 from taskdb_cli.models.fields import DESCRIPTION_LENGTH, EXTERNAL_ID_LENGTH, TITLE_LENGTH
-from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS, FileFormat
 from taskdb_cli.transfer.csv_records import named_twice
-from taskdb_cli.transfer.csv_rows import read_cells
+from taskdb_cli.transfer.csv_rows import read_cells, wrong_number
 from taskdb_cli.transfer.lines import CHUNK, Found, HeaderFaults
 
 MOST_LINES = 20
@@ -137,10 +137,9 @@ def load(format: FileFormat | None) -> ForeignFormat | None:
 
 
 def recognise(sample: Sample) -> FileFormat | None:
-    """Return the format of another program that a file has. One with our fields only is ours."""
-    ours = {*TASK_FIELDS}
+    """Return the format of another program that a file has. One with fields of tasks or users is ours."""
     names = [set(sample.first)] if sample.first else [{*cells} for _, cells in headers(sample.head)]
-    if any(each <= ours for each in names):
+    if any(each <= {*ours} for each in names for ours in (TASK_FIELDS, USER_FIELDS)):
         return None
     for format in FileFormat:
         if (foreign := load(format)) and foreign.recognises(sample):
@@ -175,7 +174,7 @@ def read_table(text: TextIO, columns: Collection[str]) -> Iterator[Found]:
                 yield number, HeaderFaults(faults)
                 return
         elif any(row[len(header) :]):
-            yield number, f"has too many cells: {len(row)}, but there are {len(header)} columns"
+            yield number, wrong_number(len(row), len(header))
         elif any(cell.strip() for cell in row):
             yield number, dict(zip(header, row + [""] * (len(header) - len(row)), strict=False))
     if not header:

@@ -533,10 +533,10 @@ def test_quiet(taskdb):
 
 def test_how_a_file_is_read(ann):
     """The options say how a file is read, and the summary says which columns were left out."""
-    content = "Task, the name;Priorität;x\nMilch;hoch;1\n".encode("windows-1252")
+    content = "Task, the name;Priorität;x;\nMilch;hoch;1;\n".encode("windows-1252")
     options = ("--map", "Task, the name=title", "--ignore-unknown", "--encoding", "windows-1252")
     result = ann("task", "import", file(content), *ANN, *options, "--delimiter", ";")
-    assert "left out: 'Priorität', 'x'" in result.err
+    assert "left out: 'Priorität', 'x', 'column 4'" in result.err
     assert [each["title"] for each in tasks(ann)] == ["Milch"]
     ann("task", "import", file("title\na\n"), *ANN, "--encoding", "zip", expect=2)
     ann("user", "import", file("Mail|name\nbob@example.com|Bob\n"), "--map", "mail=email")

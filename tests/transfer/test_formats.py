@@ -201,6 +201,12 @@ def test_recognised(path):
     [
         ("todo.txt", "title,status\nMilk,todo\n", FileFormat.CSV),
         ("todo.txt", '{"title":"a"}\n', FileFormat.NDJSON),
+        ("todo.txt", "email,name\na@example.com,A\n", FileFormat.CSV),
+        ("done.txt", "titel,status,notes\nMilk,todo,\n", FileFormat.CSV),
+        ("done.txt", '"Task name";Title;prio\nMilk;;\n', FileFormat.CSV),
+        ("todo.txt", "Call Ann, mend the title, pay\n", FileFormat.TODOTXT),
+        ("todo.txt", "title\n", FileFormat.CSV),
+        ("todo.txt", "Status | +Work\n", FileFormat.TODOTXT),
         ("tasks.csv", "title;status\nMilk;todo\n", FileFormat.CSV),
         ("tasks.csv", "title,description\nType,CONTENT\n", FileFormat.CSV),
         ("tasks.json", '[{"title":"a","external_id":"u"}]', FileFormat.JSON),

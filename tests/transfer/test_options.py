@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import random
+import tarfile
 import zipfile
 from contextlib import suppress
 from encodings.aliases import aliases
@@ -75,7 +76,9 @@ def test_all_faults_of_a_header_are_told():
         map=["Name=status", "Gone=due_at"],
     )
     words = ("did you mean 'status'", "for column 4", "twice", "two columns for status", "'Gone' (--map)")
-    for fault, word in zip(faults, [*words, "'user' and a column 'title'", "from line 2 on"], strict=True):
+    for fault, word in zip(
+        faults, [*words, "'user' (add --user) and a column 'title'", "from line 2 on"], strict=True
+    ):
         assert word in fault
 
 
@@ -181,6 +184,10 @@ OTHERS = {
     "bzip2": bz2.compress(b"title\na\n"),
     "xz": lzma.compress(b"title\na\n"),
     "zstd": bytes.fromhex("28b52ffd2408410000"),
+    "tar": tarfile.TarInfo("tasks.csv").tobuf(tarfile.GNU_FORMAT),
+    "tar ": tarfile.TarInfo("tasks.csv").tobuf(tarfile.PAX_FORMAT),
+    "Parquet": b"PAR1\x15\x04\x15",
+    "PostgreSQL": b"PGDMP\x01\x0f\x00",
     "PDF": b"%PDF-1.7\n",
     "SQLite": b"SQLite format 3\0" + bytes(500),
     "HTML": b"\n <!DOCTYPE html>\n<html>",
@@ -205,9 +212,15 @@ def test_what_a_file_is_instead(what, format):
     assert raised.value.hint
 
 
-@pytest.mark.parametrize("text", ["title\n\0\n\1\n\2\n", "title\nè\n", "title\n" + "\0\n" * 5])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("title\n\0\n\1\n\2\n", "title\nè\n", "title\n" + "\0\n" * 5),
+        *("title\n" + 251 * "x" + "ustard\n", "PAR1,title\na,b\n", "PGDMP;title\na;b\n"),
+    ],
+)
 def test_text_is_not_binary(text):
-    """Control characters in the cells of a text are faults of its records, not of the file."""
+    """Neither control characters in cells nor a word with which other files begin make a text binary."""
     assert len(records(text)) == text.count("\n") - 1
 
 

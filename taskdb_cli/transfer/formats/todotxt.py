@@ -6,7 +6,8 @@ from contextlib import suppress
 from datetime import date
 from typing import Any, TextIO
 
-from taskdb_cli.transfer.foreign import ForeignFormat, Note
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
+from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, headers
 from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines, undecodable
 from taskdb_cli.transfer.record_ids import record_ids
 
@@ -79,11 +80,25 @@ def _is_date(text: str) -> bool:
     return False
 
 
+def _recognises(sample: Sample) -> bool:
+    return not sample.first and bool(_NAME.fullmatch(sample.name)) and not _is_csv(sample.head)
+
+
+def _is_csv(head: str) -> bool:
+    """Return whether a file begins with a header of CSV. Its other columns may be wrong."""
+    return any(
+        len(cells) > 1
+        and any(cell.lower() in (*TASK_FIELDS, *USER_FIELDS) for cell in cells)
+        and not any(cell.startswith(("+", "@")) for cell in cells)
+        for _, cells in headers(head)
+    )
+
+
 FORMAT = ForeignFormat(
     fields=_FIELDS,
     read=_read,
     adapt=_adapt,
-    recognises=lambda sample: not sample.first and bool(_NAME.fullmatch(sample.name)),
+    recognises=_recognises,
     prefix="todotxt:",
     remark="todo.txt has no ids: a line that is edited becomes a new task",
 )
