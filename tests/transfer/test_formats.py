@@ -110,6 +110,13 @@ def test_todoist_of_an_older_header():
     assert (row["due_at"].astimezone().day, row["description"]) == (24, "due date: soon\ncolumn 7: b")
 
 
+def test_todoist_columns_of_comments():
+    """A column of a comment that has no place is kept with it. A unit of no duration is none."""
+    header = f"{TODOIST_HEADER},DURATION,DURATION_UNIT,ATTACHMENTS"
+    row, notes = only(f"{header}\ntask,a,,1,1,,,,,,,None,\nnote,b,,,1,Al,,,en,,,None,https://x\n", TODOIST)
+    assert (row["description"], notes) == ("Al: b\nattachments: https://x", [])
+
+
 def test_todoist_sample():
     """Sections, parents, comments and the four priorities; a deadline stands in for a date."""
     rows, problems, notes = noted("todoist.csv")
@@ -168,6 +175,11 @@ def test_ticktick_without_ids(ids):
     [
         (TODOIST, "TYPE,CONTENT\n", "line 1: must name the columns TYPE, CONTENT, PRIORITY"),
         (TODOIST, f"{TODOIST_HEADER}\ntask,a,,9,1\n", "line 2: PRIORITY must be 1, 2, 3 or 4, not '9'"),
+        (
+            TODOIST,
+            f"{TODOIST_HEADER}\ntask,a, b,,1,1\ntask,a, b, c,1,1\n",
+            "line 3: PRIORITY must be 1, 2, 3 or 4, not ' c' (a comma in CONTENT needs quotes",
+        ),
         (TODOIST, f"{TODOIST_HEADER}\ntask,,,1,1\n", "line 2: CONTENT is missing"),
         (TODOIST, f"{TODOIST_HEADER}\nchore,a,,1,1\n", "line 2: TYPE must be task, section or note, n"),
         (TODOIST, f"{TODOIST_HEADER}\ntask,a,,1,1,,,2026-02-30\n", "line 2: DATE "),

@@ -25,6 +25,7 @@ _PRIORITIES = {"1": "urgent", "2": "high", "3": "medium", "4": "low"}
 _TEXTS = ("section", "parent", "RESPONSIBLE", "AUTHOR", "date", "DEADLINE", "DURATION", "DURATION_UNIT")
 """What becomes text, in this order; other columns follow."""
 
+_UNSAID = ("INDENT", "DATE_LANG", "DUE_DATE_LANG", "DEADLINE_LANG", "IS_COLLAPSED")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?P<clock>[T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?(?P<zone>Z|[+-]\d\d(:?\d\d)?)?")
 _WORDS = re.compile(
     r"(?:(?P<day>\d\d?) (?P<month>[a-z]{3,9})|(?P<month2>[a-z]{3,9}) (?P<day2>\d\d?))(?:,? (?P<year>\d{4}))?"
@@ -69,8 +70,15 @@ def _read(text: TextIO) -> Iterator[Found]:
 def _add_comment(task: dict[str, Any], row: Mapping[str, str]) -> None:
     by = ", ".join(filter(None, (row.get("AUTHOR", ""), row.get("DATE", ""))))
     comment = f"{by}: {row['CONTENT']}" if by else row["CONTENT"]
+    said = ("TYPE", "CONTENT", "AUTHOR", "DATE", "TIMEZONE", "DURATION_UNIT", *_UNSAID)
+    others = [f"{_label(name)}: {cell}" for name, cell in row.items() if cell.strip() and name not in said]
+    comment = "\n".join([comment, *others])
     if sum(map(len, task.setdefault("comments", []))) < LONGEST_RECORD:
         task["comments"].append(comment)
+
+
+def _label(name: str) -> str:
+    return name.lower().replace("_", " ")
 
 
 def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[str, Any] | None:
@@ -78,13 +86,19 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     if kind != "task":
         _note_loss(kind, task, note)
         return None
-    for name in ("INDENT", "DATE_LANG", "DUE_DATE_LANG", "DEADLINE_LANG", "IS_COLLAPSED"):
+    for name in _UNSAID:
         rest.pop(name, None)
     zone = rest.pop("TIMEZONE", "")
+    if "DURATION" not in rest:
+        # Todoist writes the unit None then.
+        rest.pop("DURATION_UNIT", None)
     if given := task["priority"]:
         task["priority"] = _PRIORITIES.get(given.strip().lower().removeprefix("p"))
         if task["priority"] is None:
-            raise ValueError(f"PRIORITY must be 1, 2, 3 or 4, not {brief(given)!r}")
+            hint = (
+                "" if given.strip(" pP").isdigit() else " (a comma in CONTENT needs quotes around the cell)"
+            )
+            raise ValueError(f"PRIORITY must be 1, 2, 3 or 4, not {brief(given)!r}{hint}")
     words = task["due_at"]
     if words and (due := _due(words, zone, note)) is None:
         note("DATE is no fixed day: it was kept as text")
@@ -96,7 +110,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     texts = [task["description"], *rest.pop("comments", [])]
     task["description"] = "\n\n".join(filter(None, texts))
     order = [*(name for name in _TEXTS if name in rest), *(name for name in rest if name not in _TEXTS)]
-    return {name.lower().replace("_", " "): rest[name] for name in order}
+    return {_label(name): rest[name] for name in order}
 
 
 def _note_loss(kind: str, row: Mapping[str, Any], note: Note) -> None:
