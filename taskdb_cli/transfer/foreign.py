@@ -93,8 +93,8 @@ class ForeignFormat:
         if others is None:
             return None
         whole = task["title"]
-        task["title"] = _title(whole) if isinstance(whole, str) else whole
-        above = [whole if whole != task["title"] else None, task.get("description")]
+        task["title"], cut = _title(whole) if isinstance(whole, str) else (whole, False)
+        above = [whole if cut else None, task.get("description")]
         lines = "\n".join(f"{name}: {words(value)}" for name, value in others.items())
         lines_kept = _cut(lines, DESCRIPTION_LENGTH // 2)
         text = "\n\n".join(words(part) for part in above if part)
@@ -209,8 +209,10 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _title(text: str) -> str:
-    if len(text) <= TITLE_LENGTH and not re.search(r"[\t\n\r]", text):
-        return text
-    line = next((line for line in re.split(r"[\n\r]+", text.replace("\t", " ")) if line.strip(" ")), "")
-    return line[: TITLE_LENGTH - 1] + "…"
+def _title(text: str) -> tuple[str, bool]:
+    """Return the first line of a text that is not blank, as far as it fits, and whether more was cut off."""
+    lines = re.split(r"[\n\r]+", text.strip("\t\n\r").replace("\t", " "))
+    line, *more = [line for line in lines if line.strip(" ")] or [""]
+    if more or len(line) > TITLE_LENGTH:
+        return line[: TITLE_LENGTH - 1] + "…", True
+    return line, False

@@ -97,7 +97,7 @@ def read(content, format=None, *, kind=read_tasks, notes=None, **options):
         (NDJSON, '{"title":"a","status":"todo\\u001b"}\n', rf"line 1: {STATUSES}, not 'todo\x1b'"),
         (
             NDJSON,
-            '{"title":"a","completed_at":"2026-01-01"}',
+            '{"title":"a","status":"todo","completed_at":"2026-01-01"}',
             "line 1: completed_at is set, but the status is todo, not done",
         ),
         (NDJSON, GOOD + "\n" + "9" * 5000, "line 2: is not valid JSON: holds a number of more than"),
@@ -233,13 +233,15 @@ def test_taskwarrior_status(values, status, completed):
         ("x" * 501, "x" * 499 + "…"),
         ("first\nsecond", "first…"),
         ("\r\n  \n a\tb\r\nc", " a b…"),
+        ("\t a\tb \r\n \n", " a b "),
     ],
 )
 def test_taskwarrior_long_description(text, title):
     """A description that is too long for a title, or has several lines, is cut there and kept whole below."""
     rows, _ = read(json.dumps([{"description": text, "status": "pending", "project": "p"}]), TASKWARRIOR)
     assert rows[0]["title"] == title
-    assert rows[0]["description"] == ("project: p" if title == text else f"{text}\n\nproject: p")
+    whole = f"{text}\n\n" if title.endswith("…") else ""
+    assert rows[0]["description"] == f"{whole}project: p"
 
 
 def test_users_are_not_in_another_programs_tasks():
