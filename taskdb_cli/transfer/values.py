@@ -24,7 +24,10 @@ _MARKS = re.compile(r"[\s_-]+")
 
 
 def translate(record: dict[str, Any]) -> None:
-    """Write the values of a record as taskdb does. A blank word is left out, and what is unknown stays."""
+    """Write the values of a record as taskdb does. A blank word is left out, and what is unknown stays.
+
+    A record that has no status, but a time of completion, is done.
+    """
     for name, meanings in _WORDS.items():
         value = record.get(name)
         if isinstance(value, str) and value not in _OURS:
@@ -32,6 +35,9 @@ def translate(record: dict[str, Any]) -> None:
                 record[name] = meanings.get(word, value)
             else:
                 del record[name]
+    completed = record.get("completed_at")
+    if "status" not in record and completed is not None and str(completed).strip():
+        record["status"] = TaskStatus.DONE.value
     if type(flag := record.get("is_active")) in (int, float) and flag in (0, 1):
         record["is_active"] = bool(flag)
     if type(number := record.get("external_id")) is int:

@@ -157,3 +157,19 @@ def test_no_sentence_of_pydantic(model):
             said.update(reasons(error, known=tuple(fields)))
     assert said
     assert [sentence for sentence in said if PYDANTIC.search(sentence)] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "completed", "found"),
+    [
+        (None, "2026-01-01", "done"),
+        (" ", "2026-01-01", "done"),
+        (None, " ", None),
+        ("cancelled", None, "cancelled"),
+    ],
+)
+def test_a_time_of_completion_without_a_status(status, completed, found):
+    """A record that was completed and has no status is done."""
+    record = {"title": "a", "status": status, "completed_at": completed}
+    [row], problems = read(json.dumps([record]), FileFormat.JSON)
+    assert (row["status"], problems) == (found, [])
