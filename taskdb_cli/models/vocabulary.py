@@ -63,11 +63,11 @@ class TaskPriority(IntEnum):
     @classmethod
     def from_word(cls, word: str) -> TaskPriority:
         """Return the priority of that name; raise ValueError, naming the valid ones, for another."""
+        found = {priority.word: priority for priority in cls}
         try:
-            return cls[word.upper()]
+            return found[word.lower()]
         except KeyError:
-            words = ", ".join(priority.word for priority in cls)
-            raise ValueError(f"must be one of {words}") from None
+            raise ValueError(f"must be one of {', '.join(found)}") from None
 
 
 class FileFormat(StrEnum):

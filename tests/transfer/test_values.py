@@ -107,6 +107,7 @@ def test_words_of_other_programs(field, written, meant):
     ("field", "value"),
     [
         ("status", "open"),
+        ("priority", "h\u0131gh"),
         ("priority", 2),
         ("priority", "2"),
         ("external_id", 1.0),
