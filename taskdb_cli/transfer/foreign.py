@@ -202,7 +202,7 @@ def in_utc(text: str) -> str:
 
 def digest(text: str) -> str:
     """Return 32 characters that stand for a text."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _cut(text: str, longest: int) -> str:
