@@ -162,8 +162,11 @@ MUTANTS = (
     Mutant(f"{TRANSFER}/csv_rows.py", "csv.field_size_limit(before)", "pass", CSV_ROWS),
     Mutant(f"{TRANSFER}/csv_rows.py", "if fault or any(cells):", "if fault or cells:", CSV_ROWS),
     Mutant(f"{TRANSFER}/formats/trello.py", "with suppress(ValueError):", "if True:", PROGRAMS),
-    Mutant(f"{TRANSFER}/formats/ics.py", " and all(map(_RULE.match, rules))", "", PROGRAMS),
+    Mutant(f"{TRANSFER}/formats/ics.py", " and all(map(_RULE.fullmatch, rules))", "", PROGRAMS),
     Mutant(f"{TRANSFER}/formats/ics.py", "(name in _KINDS or not kind)", "not kind", PROGRAMS),
+    Mutant(
+        f"{TRANSFER}/formats/ics.py", "if kind or calendar:\n        cut", "if kind:\n        cut", PROGRAMS
+    ),
     Mutant(f"{TRANSFER}/formats/github.py", "or unmerged", "", PROGRAMS),
     Mutant(f"{TRANSFER}/formats/trello.py", 'or in_list.get("closed")', "", PROGRAMS),
     Mutant(f"{TRANSFER}/csv_records.py", "if not columns.faults(header):", "if False:", READING),

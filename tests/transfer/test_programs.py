@@ -11,6 +11,7 @@ import pytest
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.models.vocabulary import FileFormat
 from taskdb_cli.transfer.files import Source
+from taskdb_cli.transfer.foreign import digest
 from tests.transfer.test_files import read
 
 IMPORTS = Path(__file__).parent.parent / "data" / "import"
@@ -303,6 +304,8 @@ def test_ics_status(lines, status):
         (["SUMMARY:a", "no property"], "has a line that is no property: 'no property'"),
         (["SUMMARY:a", "END:VCALENDAR"], "is not closed: END:VTODO"),
         (["SUMMARY:a", "BEGIN:VEVENT"], "is not closed: END:VTODO"),
+        (["SUMMARY:a", "DTSTART:20260101T000000Z", "DURATION:P9999999D"], "DURATION is not"),
+        (["SUMMARY:a", *20_000 * ["x"]], "has more than 10000 lines"),
         (["SUMMARY:" + 5_000_000 * "a"], "is longer than"),
         (["SUMMARY:a", *["X:" + 900_000 * "a"] * 5], "is longer than"),
     ],
@@ -327,7 +330,51 @@ def test_ics_hostile_files():
     assert "unknown time zone" in noted("ics.ics", content.replace("TZID:Mine", "TZID:Mine2"))[1][0]
     assert "is no iCalendar" in noted("ics.ics", "title,due\na,b\n")[1][0]
     assert "is cut off" in noted("ics.ics", "BEGIN:VTODO\nSUMMARY:a\n")[1][0]
-    assert noted("ics.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n")[:2] == ({}, [])
+    assert noted("ics.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n") == ({}, [], ["no task was found"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "known"),
+    [
+        ("RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10", True),
+        ("RRULE:FREQ=YEARLY;WKST=MO;INTERVAL=1;BYMONTH=11;BYDAY=1SU;UNTIL=20301101T060000Z", True),
+        ("RRULE:FREQ=YEARLY;BYMONTH=10;BYMONTHDAY=25,26,27,28,29,30,31;BYDAY=SU", True),
+        ("RRULE:FREQ=YEARLY", True),
+        ("RRULE:FREQ=YEARLY;BYDAY=MO", False),
+        ("RRULE:FREQ=YEARLY;BYMONTH=1;BYDAY=MO", False),
+        ("RRULE:FREQ=YEARLY;BYYEARDAY=1,2,3", False),
+        ("RRULE:FREQ=YEARLY;BYMONTHDAY=31;BYMONTH=2", False),
+        ("RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=1;BYDAY=5MO", False),
+        ('RRULE:FREQ=YEARLY;X-A="BYHOUR=1";FREQ=SECONDLY', False),
+        ("EXRULE:FREQ=YEARLY", False),
+        ("\n".join(60 * ["RRULE:FREQ=YEARLY"]), False),
+    ],
+)
+def test_ics_rules_of_time_zones(rule, known):
+    """The rule of a time zone names a day of a month. No other is tried, since it may take any time."""
+    id = digest(rule)
+    content = ZONE.replace("Mine", id).format(f"{rule}\n")
+    content += f"BEGIN:VTODO\nSUMMARY:a\nDUE;TZID={id}:20260701T120000\nEND:VTODO\n"
+    rows, problems, _ = noted("ics.ics", content)
+    assert [*rows] == (["a"] if known else [])
+    assert known or "unknown time zone" in problems[0]
+
+
+def test_ics_line_ends():
+    """Lines may end in any way, and in several in one file."""
+    content = (IMPORTS / "ics.ics").read_text()
+    expected = noted("ics.ics", content)
+    assert noted("ics.ics", content.replace("\n", "\r")) == expected
+    assert noted("ics.ics", content.replace("\n", "\r\n")) == expected
+
+
+def test_ics_that_is_cut_off():
+    """Wherever a file is cut off, that is told."""
+    content = "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:a\nEND:VTODO\nBEGIN:VEVENT\nEND:VEVENT\nEND:VCALENDAR"
+    assert noted("ics.ics", content)[1] == []
+    assert all(noted("ics.ics", content[:end])[1] for end in range(1, len(content)))
+    twice = content.removesuffix("END:VCALENDAR") + content
+    assert "END:VCALENDAR is missing" in noted("ics.ics", twice)[1][0]
 
 
 @pytest.mark.parametrize("line", ["X-A:1", "UID:", "UID: "])
@@ -336,6 +383,9 @@ def test_ics_without_a_uid(line):
     ids = {todo(f"SUMMARY:{title}", line, "LOCATION: ")[0]["external_id"] for title in "aba"}
     assert len(ids) == 2
     assert all(id.startswith("ics:") and len(id) == 36 for id in ids)
+    alike = 2 * f"BEGIN:VTODO\nSUMMARY:a\n{line}\nEND:VTODO\n"
+    rows, problems = read(alike, FileFormat.ICS)
+    assert (len({row["external_id"] for row in rows}), problems) == (2, [])
 
 
 def test_ics_without_the_extra(monkeypatch):

@@ -2,16 +2,18 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, tzinfo
+from io import StringIO
 from typing import Any, TextIO
 
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.text.escaping import brief
-from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, digest, in_utc, words
+from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, in_utc, words
 from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines
+from taskdb_cli.transfer.record_ids import record_ids
 
 _FIELDS = {
     "UID": "external_id",
@@ -35,11 +37,21 @@ _TIMES = ("DUE", "COMPLETED", "CREATED", "LAST-MODIFIED", "DTSTAMP", "DTSTART")
 _KINDS = ("VTODO", "VEVENT", "VJOURNAL", "VFREEBUSY", "VTIMEZONE", "VCALENDAR")
 """The components that stand in no other but VCALENDAR. One that begins inside another was not closed."""
 
-_COMPONENT, _NESTED, _BINARY = "component", "nested components", "binary attachments"
-_RULE = re.compile(r"RRULE[^:]*:(?=.*FREQ=YEARLY)(?!.*BY(HOUR|MINUTE|SECOND|DAY=[^;]*,))", re.IGNORECASE)
-"""A rule of a time zone that has few moments a year. Others would take as long as their author likes."""
+_NO_TASK, _NESTED, _BINARY = "no task", "nested components", "binary attachments"
+_RULE = re.compile(
+    r"RRULE:(?!(?!.*BYMONTHDAY).*BYDAY=[A-Z])(?!.*BYMONTHDAY.*BYDAY=[-+\d])(?!.*BYDAY=[-+\d].*BYMONTHDAY)"
+    r"(?:(?:FREQ=YEARLY|INTERVAL=1|WKST=[A-Z]{2}|UNTIL=\d{8}(?:T\d{6}Z?)?|COUNT=\d{1,4}|BYMONTH=\d\d?"
+    r"|BYDAY=(?:[-+]?[1-5])?[A-Z]{2}|BYMONTHDAY=-?(?:[1-9]|1\d|2[0-8])(?:,-?\d\d?){0,6})(?:;|$))+",
+    re.IGNORECASE,
+)
+"""A rule of a time zone for a day in a month of each year. Others take as long as their author likes."""
 
-_ZONE_LINES = 1000
+_LONGEST_ZONE = 1 << 16
+_MOST_RULES = 50
+"""How many rules the time zones of a file may have, besides those of zones that are known by their names."""
+
+_MOST_PROPERTIES = 10_000
+_FOLD, _LINE = re.compile(r"\r\n[ \t]"), re.compile(r"[^\r\n]+")
 
 
 def _read(text: TextIO) -> Iterator[Found]:
@@ -49,52 +61,62 @@ def _read(text: TextIO) -> Iterator[Found]:
         hint = "pip install 'taskdb-cli[ics]' brings what it needs"
         raise InvalidConfiguration("the reader of iCalendar files is not installed", hint) from exc
 
-    reader, empty = _Reader(), True
+    reader, kinds = _Reader(), set[str]()
     # A component may use a time zone that the file defines further down.
-    for _, kind, lines in _components(text):
-        empty = False
-        if kind == "VTIMEZONE" and isinstance(lines, list):
-            reader.learn_zone(lines)
-    if empty:
+    for _, kind, content, fault in _components(text):
+        kinds.add(kind)
+        if kind == "VTIMEZONE" and not fault:
+            reader.learn_zone(content)
+    if not kinds:
         yield 1, "is no iCalendar: no line is BEGIN:VCALENDAR"
+    elif "VTODO" not in kinds:
+        yield 1, {_NO_TASK: "no task was found"}
     text.seek(0)
-    for number, kind, lines in _components(text):
-        if kind not in ("VTODO", "VTIMEZONE", "VCALENDAR"):
-            yield number, {_COMPONENT: kind}
-        elif kind == "VTODO":
-            try:
-                yield number, lines if isinstance(lines, str) else reader.properties(lines)
-            except ValueError as exc:
-                yield number, str(exc)
+    with record_ids() as id_of:
+        for number, kind, content, fault in _components(text):
+            if fault:
+                yield number, fault
+            elif kind == "VTODO":
+                try:
+                    yield number, reader.properties(content, id_of)
+                except ValueError as exc:
+                    yield number, str(exc)
+            elif kind not in ("VTIMEZONE", "VCALENDAR"):
+                yield number, {_NO_TASK: f"{kind} is not a task, so it was not imported"}
 
 
-def _components(text: TextIO) -> Iterator[tuple[int, str, list[str] | str]]:
-    """Yield each component: the number of its line, its kind, and its lines or what is wrong with them."""
-    kind, begin, size, number, whole = "", 0, 0, 0, True
-    lines: list[str] = []
+def _components(text: TextIO) -> Iterator[tuple[int, str, str, str]]:
+    """Yield each component: its first line's number, its kind, its text, and what is wrong with it, or ''."""
+    kind, begin, number, calendar, whole = "", 0, 0, 0, True
+    content = StringIO()
     for line in read_lines(text):
         number += whole
         mark = line[:80].strip().upper() if whole and line[:1] in "BbEe" else ""
-        whole = line.endswith("\n")
+        whole = line[-1] in "\r\n"
         word, _, name = mark.partition(":")
-        if word == "BEGIN" and (name in _KINDS or not kind):
+        if word == "BEGIN" and name and (name in _KINDS or not kind):
             if kind:
-                yield begin, kind, f"is not closed: END:{kind} is missing"
-            kind, begin, lines, size = name, number, [], 0
+                yield begin, kind, "", _not_closed(kind)
+            kind, begin, content = name, number, StringIO()
             if name == "VCALENDAR":
-                yield number, name, lines
-                kind = ""
-        elif word == "END" and name == kind:
-            yield begin, kind, lines if size <= LONGEST_RECORD else TOO_LONG
-            kind = ""
-        elif word == "END" and name == "VCALENDAR" and kind:
-            yield begin, kind, f"is not closed: END:{kind} is missing"
-            kind = ""
-        elif kind in ("VTODO", "VTIMEZONE") and size <= LONGEST_RECORD:
-            lines.append(line)
-            size += len(line)
-    if kind:
-        yield begin, kind, f"is cut off: the file ends before END:{kind}"
+                if calendar:
+                    yield calendar, name, "", _not_closed(name)
+                yield number, name, "", ""
+                kind, calendar = "", number
+        elif word == "END" and name in (kind, "VCALENDAR"):
+            if kind:
+                fault = TOO_LONG if content.tell() > LONGEST_RECORD else ""
+                yield begin, kind, content.getvalue(), fault if name == kind else _not_closed(kind)
+            kind, calendar = "", calendar if name == kind else 0
+        elif kind in ("VTODO", "VTIMEZONE") and content.tell() <= LONGEST_RECORD:
+            content.write(line.rstrip("\r\n") + "\r\n" if whole else line)
+    if kind or calendar:
+        cut = kind or "VCALENDAR"
+        yield begin if kind else calendar, cut, "", f"is cut off: the file ends before END:{cut}"
+
+
+def _not_closed(kind: str) -> str:
+    return f"is not closed: END:{kind} is missing"
 
 
 class _Reader:
@@ -102,18 +124,22 @@ class _Reader:
 
     def __init__(self) -> None:
         self._zones: dict[str, tzinfo | None] = {}
+        self._rules = 0
 
-    def learn_zone(self, lines: list[str]) -> None:
+    def learn_zone(self, content: str) -> None:
         """Remember a time zone. One that is broken stays unknown, which matters only if it is used."""
         from icalendar import Timezone
-        from icalendar.parser import Contentlines
 
-        text = f"BEGIN:VTIMEZONE\r\n{''.join(lines)}END:VTIMEZONE\r\n"
-        unfolded = Contentlines.from_ical(text)  # type: ignore[no-untyped-call]
-        rules = [line for line in unfolded if line.upper().startswith("RRULE")]
-        if len(lines) <= _ZONE_LINES and all(map(_RULE.match, rules)):
+        text = _FOLD.sub("", content)
+        names = re.findall(r"^TZID[^:\r]*:([^\r]*)", text, re.IGNORECASE | re.MULTILINE)
+        if len(content) > _LONGEST_ZONE or any(map(self._zone, names)):
+            return
+        self._zones.clear()
+        rules = re.findall(r"^[ER]X?RULE[^\r]*", text, re.IGNORECASE | re.MULTILINE)
+        self._rules += len(rules)
+        if self._rules <= _MOST_RULES and all(map(_RULE.fullmatch, rules)):
             with suppress(ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
-                Timezone.from_ical(text)
+                Timezone.from_ical(f"BEGIN:VTIMEZONE\r\n{content}END:VTIMEZONE\r\n")
 
     def _zone(self, id: str) -> tzinfo | None:
         from icalendar.timezone import tzp
@@ -124,23 +150,27 @@ class _Reader:
                 self._zones[id] = tzp.timezone(id)
         return self._zones.setdefault(id, None)
 
-    def properties(self, lines: list[str]) -> dict[str, Any]:
+    def properties(self, content: str, id_of: Callable[[str], str]) -> dict[str, Any]:
         """Return the properties of a VTODO by their names, with times of ISO 8601.
 
         One that has no field here is a list of what it stands for. Raises ValueError, saying all faults.
         """
-        from icalendar.parser import Contentlines
+        from icalendar.parser import Contentline
 
         values: dict[str, list[Any]] = {}
-        faults, depth = [], 0
-        for line in Contentlines.from_ical("".join(lines)):  # type: ignore[no-untyped-call]
+        faults, depth, properties = list[str](), 0, 0
+        for found in _LINE.finditer(_FOLD.sub("", content)):
+            line = Contentline(found[0])  # type: ignore[no-untyped-call]
             word, _, component = line[:80].upper().partition(":")
             if word == "BEGIN":
                 values.setdefault(_NESTED, []).append(component.strip())
                 depth += 1
             elif word == "END":
                 depth -= 1
-            elif line and depth <= 0:
+            elif depth <= 0:
+                properties += 1
+                if properties > _MOST_PROPERTIES:
+                    raise ValueError(f"has more than {_MOST_PROPERTIES} lines")
                 try:
                     name, value = self._property(line)
                 except ValueError as exc:
@@ -154,11 +184,11 @@ class _Reader:
         if faults:
             raise ValueError("; ".join(faults))
         if not values.get("UID", [""])[0].strip():
-            values["UID"] = [digest("".join(lines))]
-        found = {name: [_iso(each) for each in given] for name, given in values.items()}
-        once = {name: found[name][0] for name in (*_FIELDS, "DTSTAMP") if name in found}
-        again = {f"{name} again": found[name][1:] for name in once}
-        return {**found, **once, **again}
+            values["UID"] = [id_of(content)]
+        texts = {name: [_iso(each) for each in given] for name, given in values.items()}
+        once = {name: texts[name][0] for name in (*_FIELDS, "DTSTAMP") if name in texts}
+        again = {f"{name} again": texts[name][1:] for name in once}
+        return {**texts, **once, **again}
 
     def _property(self, line: Any) -> tuple[str, Any]:
         from icalendar.parser.property import split_on_unescaped_comma
@@ -208,7 +238,8 @@ def _add_end(values: dict[str, list[Any]]) -> None:
     try:
         values["DUE"] = [start + vDuration.from_ical(text)]  # type: ignore[no-untyped-call]
     except (ValueError, ArithmeticError):
-        raise ValueError(f"DURATION is not a length of time such as P1D: {brief(text)!r}") from None
+        what = "is not a length of time such as P1D, or ends behind the year 9999"
+        raise ValueError(f"DURATION {what}: {brief(text)!r}") from None
 
 
 def _iso(value: Any) -> Any:
@@ -216,8 +247,8 @@ def _iso(value: Any) -> Any:
 
 
 def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[str, Any] | None:
-    if kind := rest.get(_COMPONENT):
-        note(f"{kind} is not a task, so it was not imported")
+    if said := rest.get(_NO_TASK):
+        note(said)
         return None
     _name(task, note)
     task["status"] = _status(task, rest, note)
