@@ -289,6 +289,7 @@ MUTANTS = (
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
     # What people are told.
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
+    Mutant(f"{TRANSFER}/formats/ticktick.py", "if own:", "if True:", FORMATS),
     Mutant(
         f"{TRANSFER}/foreign.py",
         "if any(each <= {*ours} for each in names for ours in (TASK_FIELDS, USER_FIELDS)):",
