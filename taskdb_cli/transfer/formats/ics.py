@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, date, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from io import StringIO
 from typing import Any, TextIO
 
@@ -12,7 +12,7 @@ from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.text.escaping import brief
 from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, in_utc, words
-from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines
+from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines, undecodable
 from taskdb_cli.transfer.record_ids import record_ids
 
 _FIELDS = {
@@ -88,7 +88,7 @@ def _read(text: TextIO) -> Iterator[Found]:
 def _components(text: TextIO) -> Iterator[tuple[int, str, str, str]]:
     """Yield each component: its first line's number, its kind, its text, and what is wrong with it, or ''."""
     kind, begin, number, calendar, whole = "", 0, 0, 0, True
-    content = StringIO()
+    content, bad_byte = StringIO(), ""
     for line in read_lines(text):
         number += whole
         mark = line[:80].strip().upper() if whole and line[:1] in "BbEe" else ""
@@ -97,7 +97,7 @@ def _components(text: TextIO) -> Iterator[tuple[int, str, str, str]]:
         if word == "BEGIN" and name and (name in _KINDS or not kind):
             if kind:
                 yield begin, kind, "", _not_closed(kind)
-            kind, begin, content = name, number, StringIO()
+            kind, begin, content, bad_byte = name, number, StringIO(), ""
             if name == "VCALENDAR":
                 if calendar:
                     yield calendar, name, "", _not_closed(name)
@@ -105,11 +105,13 @@ def _components(text: TextIO) -> Iterator[tuple[int, str, str, str]]:
                 kind, calendar = "", number
         elif word == "END" and name in (kind, "VCALENDAR"):
             if kind:
-                fault = TOO_LONG if content.tell() > LONGEST_RECORD else ""
+                fault = TOO_LONG if content.tell() > LONGEST_RECORD else bad_byte
                 yield begin, kind, content.getvalue(), fault if name == kind else _not_closed(kind)
             kind, calendar = "", calendar if name == kind else 0
         elif kind in ("VTODO", "VTIMEZONE") and content.tell() <= LONGEST_RECORD:
             content.write(line.rstrip("\r\n") + "\r\n" if whole else line)
+            if kind == "VTODO" and not (bad_byte or line.isascii()):
+                bad_byte = undecodable(line, number, text.encoding)
     if kind or calendar:
         cut = kind or "VCALENDAR"
         yield begin if kind else calendar, cut, "", f"is cut off: the file ends before END:{cut}"
@@ -213,8 +215,11 @@ class _Reader:
         zone = None
         if zone_id and "T" in text.upper() and not text.upper().endswith("Z"):
             zone = self._zone(str(zone_id))
+            if zone is None and name == "DTSTART":
+                return f"{text} ({brief(zone_id)})"
             if zone is None:
-                raise ValueError(f"{name} is in an unknown time zone: {brief(zone_id)!r}")
+                hint = "put a known one such as Europe/Berlin in its place"
+                raise ValueError(f"{name} is in an unknown time zone: {brief(zone_id)!r} ({hint})")
         try:
             moment = vDDDTypes.from_ical(text, zone)  # type: ignore[no-untyped-call]
             if zone:
@@ -264,12 +269,20 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
         task["external_id"] = f"{task['external_id']}/{words(recurrence)}"
     if rest.pop(_BINARY, None):
         note("attached files were not kept")
+    if not all(map(_is_time, rest.get("DTSTART", []))):
+        note("DTSTART is no time, or in an unknown time zone: it was kept as text")
     for nested in dict.fromkeys(rest.pop(_NESTED, [])):
-        note(f"{nested} was not kept")
+        note("the reminder (VALARM) was not kept" if nested == "VALARM" else f"{nested} was not kept")
     for name in [name for name in rest if name.startswith("X-")]:
         del rest[name]
         note(f"{brief(name)} was not kept")
     return {name.lower(): text for name in sorted(rest) if (text := _in_words(rest[name]).strip())}
+
+
+def _is_time(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(datetime.fromisoformat(text))
+    return False
 
 
 def _name(task: dict[str, Any], note: Note) -> None:

@@ -49,7 +49,9 @@ _INTERNAL = (
 )
 """What says nothing of the work, or says it a second time."""
 
-_BOARD = re.compile(r'"(?:url|shortUrl)"\s*:\s*"https://trello\.com/b/')
+_BOARD = re.compile(r'"(?:(?:url|shortUrl)"\s*:\s*"https://trello\.com/b/|idBoard"\s*:\s*"[0-9a-f]{24}")')
+"""What a board says, or one card, which is refused."""
+
 _ID = re.compile("[0-9a-f]{24}")
 
 
@@ -156,7 +158,7 @@ def _number(value: object) -> float:
 
 
 def _read(text: TextIO) -> Iterator[Found]:
-    board, cards = _Board(), 0
+    board, cards, one_card = _Board(), 0, False
     # A fault of its form is told the second time, behind the cards before it.
     with suppress(ValueError):
         for kind, item in read_members(text):
@@ -165,10 +167,13 @@ def _read(text: TextIO) -> Iterator[Found]:
     text.seek(0)
     try:
         for kind, item in read_members(text):
+            one_card = one_card or kind == "idBoard"
             if kind == "cards":
                 cards += 1
                 yield cards, board.resolve(item) if isinstance(item, dict) else "is not a JSON object"
-        if not cards:
+        if not cards and one_card:
+            yield 1, "is alone: the file is the JSON of one card (export the board)"
+        elif not cards:
             yield 1, "is not there: the file is no export of a board, or the board is empty"
     except ValueError as exc:
         yield cards + 1, str(exc)
@@ -193,8 +198,9 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     task["description"] = "\n\n".join(words(part) for part in parts if part)
     rest["attachments"] = [words(each.get("url") or each.get("name") or "") for each in attachments]
     others = {name: rest.pop(name) for name in _TEXTS if name in rest}
-    for name in [name for name, value in rest.items() if value]:
-        note(_LOSSES.get(name, f"{brief(name)} was not kept"))
+    for name, value in rest.items():
+        if any(value.values()) if isinstance(value, dict) else value:
+            note(_LOSSES.get(name, f"{brief(name)} was not kept"))
     return {name: value for name, value in others.items() if value}
 
 

@@ -1,0 +1,36 @@
+"""What real files of other programs hold that their authors did not plan, and the next step that is told."""
+
+import io
+import json
+
+from taskdb_cli.models.vocabulary import FileFormat
+from taskdb_cli.transfer.files import Source
+from tests.transfer.test_programs import noted, todo
+
+
+def test_trello_of_one_card():
+    """The JSON of one card is said to be that. An agent without any value is none."""
+    card = {"id": 24 * "a", "name": "b", "idBoard": 24 * "b", "shortUrl": "https://trello.com/c/Qx01Lmnp"}
+    assert Source.open(io.BytesIO(json.dumps(card).encode()), "a.json", None).format is FileFormat.TRELLO
+    _, problems, _ = noted("trello.json", json.dumps(card))
+    assert problems == ["card 1: is alone: the file is the JSON of one card (export the board)"]
+    agent = {"name": None, "conversationId": None}
+    assert noted("trello.json", json.dumps({"cards": [card | {"agent": agent}]}))[2] == []
+
+
+def test_ics_start_in_an_unknown_zone():
+    """A start decides nothing, so one that is no time here becomes text, and that is said."""
+    row, problems, notes = todo("SUMMARY:a", "DUE:20260101T000000Z", "DTSTART;TZID=CST:20260101T000000")
+    assert (row["description"], problems) == ("dtstart: 20260101T000000 (CST)", [])
+    assert notes == ["DTSTART is no time, or in an unknown time zone: it was kept as text"]
+
+
+def test_ics_of_another_encoding():
+    """A byte that is not of the encoding is told with its line and the likely encoding; others are read."""
+    text = "BEGIN:VTODO\nUID:1\nSUMMARY:{}\nEND:VTODO\n"
+    rows, problems, _ = noted("ics.ics", (text.format("Müll") + text.format("b")).encode("latin-1"))
+    assert [*rows] == ["b"]
+    assert len(problems) == 1
+    assert problems[0].startswith(
+        "line 1: byte 0xFC at character 10 of line 3 is not UTF-8 (if a program of W"
+    )
