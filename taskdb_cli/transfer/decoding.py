@@ -50,15 +50,23 @@ _OTHERS = (
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (rb".{257}ustar(?:  )?\x00", "a tar archive", _UNPACK),
-    (rb"\s*%PDF-", "a PDF", "save the table as CSV"),
+    (rb"\s*%PDF-\d\.\d\s*[\r\n]", "a PDF", "save the table as CSV"),
     (rb"SQLite format 3\x00", "a SQLite database", "export its table as CSV or JSON"),
-    (rb"PGDMP\x01|-- ?\r?\n-- PostgreSQL database", "a dump of PostgreSQL", "export its table as CSV"),
-    (rb"PAR1[^\t\n\r -~]", "a Parquet file", _AS_CSV),
-    (rb"\{\\rtf", "an RTF document", _AS_CSV),
+    (
+        rb"PGDMP\x01|-- ?\r?\n-- PostgreSQL database (?:cluster )?dump",
+        "a dump of PostgreSQL",
+        "export its table as CSV",
+    ),
+    (rb"PAR1\x15", "a Parquet file", _AS_CSV),
+    (rb"\{\\rtf1?\s*\\[a-z]", "an RTF document", _AS_CSV),
 )
 _MOST_ZEROS = 16
 """How many zero bytes the beginning of a text in UTF-8 may have."""
-_HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|meta|table|div|script|style)\b", re.IGNORECASE)
+_HTML = re.compile(
+    # Another tag follows: a task may be called "<body> needs a class".
+    r"<(?:!doctype\s+html|html|head|body|meta|table|div|script|style)\b[^>]*>\s*(?:<|$)",
+    re.IGNORECASE,
+)
 _XML = re.compile(r"<(?:\?xml|!--|!doctype|[a-z][\w:.-]*[\s>/])", re.IGNORECASE)
 _JSON = re.compile(r'\[\s*\{|\{\s*"')
 

@@ -189,6 +189,8 @@ OTHERS = {
     "Parquet": b"PAR1\x15\x04\x15",
     "PostgreSQL": b"PGDMP\x01\x0f\x00",
     "PDF": b"%PDF-1.7\n",
+    "RTF": rb"{\rtf1\ansi",
+    "dump": b"--\n-- PostgreSQL database dump\n--\n",
     "SQLite": b"SQLite format 3\0" + bytes(500),
     "HTML": b"\n <!DOCTYPE html>\n<html>",
     "HTML ": "<html>".encode("utf-16"),
@@ -217,11 +219,21 @@ def test_what_a_file_is_instead(what, format):
     [
         *("title\n\0\n\1\n\2\n", "title\nè\n", "title\n" + "\0\n" * 5),
         *("title\n" + 251 * "x" + "ustard\n", "PAR1,title\na,b\n", "PGDMP;title\na;b\n"),
+        *("PAR1é,title\na,b\n", "%PDF-1.7 is it,title\na,b\n", "{\\rtf,title\na,b\n"),
     ],
 )
 def test_text_is_not_binary(text):
     """Neither control characters in cells nor a word with which other files begin make a text binary."""
     assert len(records(text)) == text.count("\n") - 1
+
+
+@pytest.mark.parametrize(
+    "begin", ["ustar", "PAR1", "PGDMP", "7z", "Rar!", "BZh9", "PK", "%PDF-1.7", "{\\rtf", "<?xml", "<body>"]
+)
+def test_tasks_called_like_other_files(begin):
+    """A task may have a title with which files of another kind begin, or that is where tar's name is."""
+    for text in (f"{begin} is my first task", 252 * "a" + f"must{begin} and more", 257 * "a" + f"{begin} b"):
+        assert len(records(text.encode(), FileFormat.TODOTXT)) == 1
 
 
 @pytest.mark.parametrize(
