@@ -15,7 +15,7 @@ from taskdb_cli.cli.completion import complete_words
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.options import optional
 from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
-from taskdb_cli.errors import DatabaseMissing, FileMissing, InvalidInput, TaskdbError
+from taskdb_cli.errors import FileMissing, InvalidInput, TaskdbError
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.system import signals
@@ -27,7 +27,6 @@ from taskdb_cli.transfer.options import ENCODINGS, ReadOptions, listed
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from taskdb_cli.database import Database
     from taskdb_cli.transfer.problems import Problem, Problems
     from taskdb_cli.transfer.staging import Batch, Outcome
 
@@ -142,8 +141,7 @@ def import_file(
         source = Source.open(file, name, None if format == "auto" else FileFormat(format), reading)
         with Batch(source, parse_time=parse_written, problems=problems, progress=show) as batch:
             read(batch)
-            with _database(run, batch, dry_run=dry_run) as database:
-                outcome = database.write(lambda session: bring_in(session, batch), dry_run=dry_run, bulk=True)
+            outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
     counts = {"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged}
     run.rows = sum(counts.values())
     said = [", ".join(f"{number} {what}" for what, number in counts.items())]
@@ -163,29 +161,28 @@ def import_file(
         show_json(counts)
 
 
-@contextmanager
-def _database(run: Invocation, batch: Batch, *, dry_run: bool) -> Iterator[Database]:
-    """Yield the database to import into.
+def _bring_in(
+    run: Invocation, batch: Batch, bring_in: Callable[[Session, Batch], Outcome], *, dry_run: bool
+) -> Outcome:
+    """Write what was read to the database.
 
-    A missing SQLite file is made only for what will be written to it. Otherwise an empty database stands in
-    for it, so that the same is said as if it had been made.
+    A missing SQLite file is made only for what will be written to it. An empty database stands in for it
+    first, so that a dry run says the same, and what the database refuses is told before a file is made.
     """
     from taskdb_cli.database.scratch import scratch_database
     from taskdb_cli.services import migrate
 
-    if batch.all_valid and not dry_run:
-        yield run.database_made_if_missing()
-        return
-    try:
-        run.database.backend.require()
-    except DatabaseMissing:
-        if batch.all_valid:
-            run.say(f"would create {run.database.backend.place}")
+    def work(session: Session) -> Outcome:
+        return bring_in(session, batch)
+
+    if run.is_database_missing():
         with scratch_database() as database:
             migrate.upgrade(database)
-            yield database
-    else:
-        yield run.database
+            outcome = database.write(work, dry_run=True, bulk=True)
+        if dry_run:
+            run.say(f"would create {run.database.backend.place}")
+            return outcome
+    return run.database_made_if_missing().write(work, dry_run=dry_run, bulk=True)
 
 
 @contextmanager

@@ -508,6 +508,9 @@ def test_an_import_makes_the_embedded_database(bare_taskdb, tmp_path):
     assert (
         "t.ndjson:line 1: user ann@example.com does" in bare_taskdb("task", "import", strange, expect=2).err
     )
+    homeless = file('{"title":"a","user":"ann@example.com"}', "h.ndjson")
+    tried = bare_taskdb("task", "import", homeless, "--dry-run", expect=2).err
+    assert bare_taskdb("task", "import", homeless, expect=2).err == tried
     tried = bare_taskdb("user", "import", good, "--dry-run").err
     assert not database.exists()
     made = bare_taskdb("user", "import", good).err
