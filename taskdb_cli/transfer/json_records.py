@@ -29,6 +29,9 @@ from taskdb_cli.transfer.lines import (
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MARK, _MARK_IN_TEXT = re.compile(r'["\[\]{},]'), re.compile(r'["\\]')
 _FAR = 1 << 12
+_DEEPEST = 100
+"""How deep values may be nested. Whatever reads them later needs as many calls."""
+
 _CUT_OFF = "is cut off: the file ends before the JSON does"
 UNFINISHED = "is not valid JSON: its end is missing (each line holds one object)"
 _NOT_FOLLOWED = "is not followed by a comma or the end of the array"
@@ -53,7 +56,27 @@ def _finite(text: str) -> float:
     return number
 
 
-_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+class _Decoder(json.JSONDecoder):
+    """Raises RecursionError for a value that is nested too deeply."""
+
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        """Return the value that begins there, and its end."""
+        value, end = super().raw_decode(s, idx)
+        # Looking into the value takes longer.
+        if s.count("[", idx, end) + s.count("{", idx, end) > _DEEPEST and _is_deep(value):
+            raise RecursionError
+        return value, end
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        nested = [each for each in level if isinstance(each, dict | list)]
+        level = [inner for each in nested for inner in (each.values() if isinstance(each, dict) else each)]
+    return bool(nested)
+
+
+_JSON = _Decoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _object(value: object) -> dict[str, Any] | str:

@@ -26,6 +26,7 @@ BROKEN = {
     '{"a":1,"b":2,"a":3}': "names a twice",
     '{"a":{"b":1,"b":2}}': "names b twice",
     f'{{"a":{DEEP}}}': "nested too deeply",
+    f'{{"a":{100 * "["}{100 * "]"}}}': "nested too deeply",
     '{"a":1,}': "a comma before }",
     '{"a":[1,]}': "a comma before ]",
     "{'a':1}": "' in place of",
