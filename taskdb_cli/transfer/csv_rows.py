@@ -7,13 +7,16 @@ from itertools import repeat
 from threading import Lock
 from typing import TextIO
 
-from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, undecodable
+from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, undecodable, unread
 
 _NEVER_CLOSED = "is not valid CSV: a quote is opened and never closed"
 _BAD_QUOTE = (
     "is not valid CSV: text stands behind the closing quote of a cell "
     "(a quote inside a quoted cell is written twice)"
 )
+_MOST_VAIN = 16 * LONGEST_RECORD
+"""How many characters are read for the ends of cells that are never closed, before reading stops."""
+
 _limit = Lock()
 
 
@@ -23,7 +26,7 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
     Lines without any character, and records without any in a cell, are skipped. The text must keep its line
     ends (newline=""), of which any kind will do. A record with a bad quote ends at its first line, and
     reading goes on with the next one.
-    The time is linear, because a line in which a quoted cell can go on opens none itself.
+    If that would take very long, because quotes are never closed, it stops and says so.
     """
     readline, number = text.readline, 0
     encoding = text.encoding or "utf-8"
@@ -45,6 +48,9 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
                 fault = fault or ("" if more.isascii() else undecodable(more, number, encoding))
         elif record := line.rstrip("\r\n"):
             cells = record.split(delimiter)
+        if quoted.vain > _MOST_VAIN and quoted.again:
+            yield first, f"{fault}; {unread(f'line {first + 1}')}"
+            return
         # Spreadsheets leave rows of delimiters behind.
         if fault or any(cells):
             yield first, fault or cells
@@ -64,6 +70,8 @@ class _Quoted:
         """Lines that were read in vain, the next one at the end."""
         self.taken: list[str] = []
         """The lines of the record behind its first one."""
+        self.vain = 0
+        """How many characters were read in vain."""
         self._readline = readline
         self._delimiter = delimiter
         self._first = ""
@@ -87,8 +95,15 @@ class _Quoted:
         return line
 
     def _put_back(self) -> None:
+        self.vain += self._size
         self.again += reversed(self.taken)
         self.taken.clear()
+
+    def _never_closed(self) -> str:
+        """Put the lines back, and return why the record has no end."""
+        too_long = self._size >= LONGEST_RECORD
+        self._put_back()
+        return f"{TOO_LONG}, or a quote is never closed" if too_long else _NEVER_CLOSED
 
     def _begin(self, first: str) -> None:
         self.taken.clear()
@@ -99,22 +114,20 @@ class _Quoted:
         self._begin(first)
         try:
             return next(self._reader), ""
-        except (csv.Error, EOFError):
+        except EOFError:
+            return [], self._never_closed()
+        except csv.Error:
             self._put_back()
         # A cell may only be longer than the csv module takes.
         self._begin(first)
-        reason = _BAD_QUOTE
         try:
             with _cells_of_any_size():
                 return next(self._reader), ""
-        except csv.Error:
-            pass
         except EOFError:
-            reason = _NEVER_CLOSED
-            if self._size >= LONGEST_RECORD:
-                reason = f"{TOO_LONG}, or a quote is never closed"
-        self._put_back()
-        return [], reason
+            return [], self._never_closed()
+        except csv.Error:
+            self._put_back()
+        return [], _BAD_QUOTE
 
 
 @contextmanager

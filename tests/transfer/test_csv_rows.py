@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskdb_cli.transfer import csv_rows
 from taskdb_cli.transfer.csv_rows import read_cells
-from taskdb_cli.transfer.lines import LONGEST_RECORD
+from taskdb_cli.transfer.lines import LONGEST_RECORD, unread
 
 
 def cells(content, delimiter=","):
@@ -61,3 +62,10 @@ def test_valid_csv_is_read_as_python_does(content):
 def test_quotes_cost_linear_time(line):
     """However the quotes of many lines stand, each line is read a few times at most."""
     assert len(cells('"open\n' + line * 30_000)) >= 10_000
+
+
+def test_quotes_that_are_never_closed_stop_reading(monkeypatch):
+    """When each of many lines opens a quote that is never closed, the rest is not read."""
+    monkeypatch.setattr(csv_rows, "_MOST_VAIN", 99_000)
+    text = io.TextIOWrapper(io.BytesIO(20_000 * b'x","\n'), newline="")
+    assert [*read_cells(text)] == [(1, f"{csv_rows._NEVER_CLOSED}; {unread('line 2')}")]
