@@ -117,6 +117,12 @@ def test_todoist_columns_of_comments():
     assert (row["description"], notes) == ("Al: b\nattachments: https://x", [])
 
 
+def test_todoist_many_comments():
+    """Comments cost linear time, however many a task has, and its text is cut."""
+    row, _ = only("TYPE,CONTENT,PRIORITY\ntask,a,1\n" + 60_000 * "note,x,\n", TODOIST)
+    assert len(row["description"]) > 19_900
+
+
 def test_todoist_sample():
     """Sections, parents, comments and the four priorities; a deadline stands in for a date."""
     rows, problems, notes = noted("todoist.csv")

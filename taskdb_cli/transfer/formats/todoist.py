@@ -36,7 +36,7 @@ _NOON = 12
 
 def _read(text: TextIO) -> Iterator[Found]:
     """Yield a record for each row that is no comment. A comment is added to the task before it."""
-    section, parents = "", dict[int, str]()
+    section, parents, size = "", dict[int, str](), 0
     waiting: tuple[int, dict[str, Any]] | None = None
     with record_ids() as id_of:
         for number, row in read_table(text, _COLUMNS):
@@ -47,7 +47,9 @@ def _read(text: TextIO) -> Iterator[Found]:
                 row["DATE"] = row.pop("DUE_DATE")
             kind = row["TYPE"] = row["TYPE"].strip().lower()
             if kind == "note" and waiting and waiting[1]["TYPE"] == "task":
-                _add_comment(waiting[1], row)
+                size += len(comment := _comment(row)) + 1
+                if size < LONGEST_RECORD:
+                    waiting[1].setdefault("comments", []).append(comment)
                 continue
             if waiting:
                 yield waiting
@@ -62,19 +64,17 @@ def _read(text: TextIO) -> Iterator[Found]:
                     "parent": parents[max(parents)] if parents else "",
                 }
                 parents[depth] = row["CONTENT"]
-            waiting = number, row
+            waiting, size = (number, row), 0
     if waiting:
         yield waiting
 
 
-def _add_comment(task: dict[str, Any], row: Mapping[str, str]) -> None:
+def _comment(row: Mapping[str, str]) -> str:
     by = ", ".join(filter(None, (row.get("AUTHOR", ""), row.get("DATE", ""))))
     comment = f"{by}: {row['CONTENT']}" if by else row["CONTENT"]
     said = ("TYPE", "CONTENT", "AUTHOR", "DATE", "TIMEZONE", "DURATION_UNIT", *_UNSAID)
     others = [f"{_label(name)}: {cell}" for name, cell in row.items() if cell.strip() and name not in said]
-    comment = "\n".join([comment, *others])
-    if sum(map(len, task.setdefault("comments", []))) < LONGEST_RECORD:
-        task["comments"].append(comment)
+    return "\n".join([comment, *others])
 
 
 def _label(name: str) -> str:

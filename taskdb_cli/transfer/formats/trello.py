@@ -74,7 +74,8 @@ class _Board:
         elif kind == "members":
             self._names[id] = words(item.get("fullName") or item.get("username") or item.get("id") or "")
         elif kind == "customFields":
-            self._custom_fields[id] = item
+            options = {_id(each.get("id")): each.get("value") for each in _mappings(item.get("options"))}
+            self._custom_fields[id] = {"name": item.get("name"), "options": options}
         elif kind == "checklists":
             self._checklists.setdefault(_id(item.get("idCard")), []).append(_checklist(item))
         elif kind == "actions":
@@ -121,7 +122,7 @@ class _Board:
 
     def _custom_field(self, item: Mapping[str, Any]) -> str:
         field = self._custom_fields.get(_id(item.get("idCustomField")), {})
-        options = {_id(each.get("id")): each.get("value") for each in _mappings(field.get("options"))}
+        options = field.get("options", {})
         value = item.get("value") or options.get(_id(item.get("idValue"))) or ""
         said = ", ".join(map(words, value.values())) if isinstance(value, dict) else words(value)
         return f"{words(field.get('name') or item.get('idCustomField') or '')}: {said}"
