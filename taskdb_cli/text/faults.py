@@ -10,6 +10,7 @@ from typing import Any
 
 from taskdb_cli.text.escaping import brief, described
 
+NOT_KNOWN = "is not a known field"
 _MOST_REASONS = 20
 """How many fields at fault are named; a person mends no more of them at once."""
 
@@ -73,7 +74,7 @@ def _likely(field: str, known: tuple[str, ...]) -> str:
 def _reason(detail: dict[str, Any], place: str, known: tuple[str, ...]) -> str:
     field, kind, context = brief(place), detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{field} is not a known field{_likely(field, known)}"
+        return f"{field} {NOT_KNOWN}{_likely(field, known)}"
     if kind == "value_error":
         # One of our own validators.
         return f"{field} {brief(detail['msg'].removeprefix('Value error, '))}".strip()

@@ -47,7 +47,9 @@ class Columns:
     def _faults(self, header: Sequence[str], fields: Sequence[str | None]) -> Iterator[str]:
         pairs = [*zip(header, fields, strict=True)]
         if not self.ignore_unknown:
-            yield from self._unknown([name for name, field in pairs if field is None and name])
+            yield from self._unknown(
+                [name for name, field in pairs if field is None and name], all_names=not any(fields)
+            )
             if nameless := [str(number) for number, name in enumerate(header, 1) if not name]:
                 more = " …" if nameless[_MOST_NAMES:] else ""
                 numbers = f"{', '.join(nameless[:_MOST_NAMES])}{more}"
@@ -67,7 +69,7 @@ class Columns:
             named = [f"{name!r}{_HINTS.get(name, '')}" for name in missing]
             yield f"must name a column {' and a column '.join(named)}"
 
-    def _unknown(self, names: Sequence[str]) -> Iterator[str]:
+    def _unknown(self, names: Sequence[str], *, all_names: bool) -> Iterator[str]:
         if not names:
             return
         told: list[str] = []
@@ -83,9 +85,11 @@ class Columns:
             return
         more = f" and {len(names) - len(told):,} more" if len(names) > len(told) else ""
         are = "is not a known field" if len(names) == 1 else "are not known fields"
+        # A file without any of our names may be no CSV at all.
+        other = "; --from names another format" if all_names else ""
         yield (
-            f"must name the columns: {', '.join(told)}{more} {are} (these are: {', '.join(self.known)}; "
-            "--map 'NAME=FIELD' renames, --ignore-unknown leaves out)"
+            f"{', '.join(told)}{more} {are} (these are: {', '.join(self.known)}; "
+            f"--map 'NAME=FIELD' renames, --ignore-unknown leaves out{other})"
         )
 
 

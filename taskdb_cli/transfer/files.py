@@ -17,6 +17,7 @@ from taskdb_cli.transfer.options import FOUND, ReadOptions, listed, resolve
 
 _EXTENSIONS = {
     ".csv": FileFormat.CSV,
+    ".ics": FileFormat.ICS,
     ".json": FileFormat.JSON,
     ".jsonl": FileFormat.NDJSON,
     ".ndjson": FileFormat.NDJSON,
@@ -62,9 +63,10 @@ class Source:
         in_array = format is not FileFormat.CSV and beginning.startswith("[")
         in_object = format is FileFormat.JSON and beginning.startswith("{")
         if format in _SHAPES and in_array != (format is FileFormat.JSON):
-            what = f"not {_SHAPES[format]}" if beginning else "empty"
+            if not beginning:
+                raise InvalidInput(f"{name} is empty", "an array of no objects is []")
             around = "put [ and ] around its objects and commas between them, or " if in_object else ""
-            raise InvalidInput(f"{name} is {what}", f"{around}name another format with --from")
+            raise InvalidInput(f"{name} is not {_SHAPES[format]}", f"{around}name another format with --from")
         if format is FileFormat.CSV and not beginning:
             raise InvalidInput(f"{name} is empty", "CSV begins with the names of the columns")
         if options.delimiter and format is not FileFormat.CSV:

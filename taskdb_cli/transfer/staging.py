@@ -20,7 +20,7 @@ from taskdb_cli.models.types import BigNumber, EnumValue, Flag, timestamp_type
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.system.steps import Step, Told
-from taskdb_cli.text.faults import reasons
+from taskdb_cli.text.faults import NOT_KNOWN, reasons
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.lines import HeaderFaults
 from taskdb_cli.transfer.problems import InvalidRecord, Problems
@@ -67,6 +67,7 @@ class Batch:
         self.notes = Problems()
         """What was not kept of which records."""
         self._bad_header = False
+        self._unknown_field = False
         self._refused = 0
         self._number = 0
         self._progress = progress
@@ -130,6 +131,7 @@ class Batch:
         if number != self._refused:
             self.invalid += 1
         self._refused = number
+        self._unknown_field = self._unknown_field or any(NOT_KNOWN in fault for fault in faults)
         self.problems.add(self.place(number), *faults)
 
     def note(self, what: str) -> None:
@@ -175,7 +177,8 @@ class Batch:
         if self._bad_header:
             what = "the header is invalid"
         if invalid or self._bad_header:
-            raise InvalidRecords(f"{what}; nothing was imported", "correct the file")
+            hint = "; --map renames fields, --ignore-unknown leaves them out" if self._unknown_field else ""
+            raise InvalidRecords(f"{what}; nothing was imported", f"correct the file{hint}")
 
     @property
     def all_valid(self) -> bool:

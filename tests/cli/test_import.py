@@ -17,6 +17,7 @@ from tests.terminals import open_terminal
 
 DATA = Path(__file__).parent.parent / "data"
 TASKWARRIOR = DATA / "taskwarrior-export.json"
+UNKNOWN_FIELDS = "correct the file; --map renames fields, --ignore-unknown leaves them out"
 ANN = ("--user", "ann@example.com")
 
 
@@ -310,7 +311,7 @@ def test_problems_as_json(ann):
         "error": {
             "code": "usage",
             "message": "2 records are invalid; nothing was imported",
-            "hint": "correct the file",
+            "hint": UNKNOWN_FIELDS,
             "details": [
                 {"place": "record 1", "reason": "title is empty"},
                 {"place": "record 2", "reason": "due is not a known field"},
@@ -491,7 +492,7 @@ def test_bad_users(taskdb):
         "u.ndjson:line 3: is_active: must be true or false, not 'maybe'",
         "u.ndjson:line 5: title is not a known field",
         "u.ndjson:line 4: email is that of line 1 too",
-        "error: 4 records are invalid; nothing was imported (correct the file)",
+        f"error: 4 records are invalid; nothing was imported ({UNKNOWN_FIELDS})",
     ]
     assert taskdb("user", "export").out == ""
 

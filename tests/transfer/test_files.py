@@ -70,10 +70,10 @@ def read(content, format=None, *, kind=read_tasks, notes=None, **options):
         (CSV, 'title\n"\n', "line 2: is not valid CSV: a quote is opened and never closed"),
         (CSV, 'title\n"a"b\n', "line 2: is not valid CSV: text stands behind the closing quote"),
         (CSV, 'title\n"' + 200_000 * "x", "line 2: is not valid CSV: a quote is opened and never closed"),
-        (CSV, "Buy milk\n", f"line 1: must name the columns: 'Buy milk' {KNOWN}"),
+        (CSV, "Buy milk\n", f"line 1: 'Buy milk' {KNOWN}"),
         (CSV, "Title\n", "line 1: 'Title' is not a known field, did you mean 'title'?"),
-        (CSV, "title,prio\n", f"line 1: must name the columns: 'prio' {KNOWN}"),
-        (CSV, "prio,staus,x\n", "line 1: must name the columns: 'prio', 'staus' (did you"),
+        (CSV, "title,prio\n", f"line 1: 'prio' {KNOWN}"),
+        (CSV, "prio,staus,x\n", "line 1: 'prio', 'staus' (did you"),
         (CSV, "title,staus\n", "line 1: 'staus' is not a known field, did you mean 'status'?"),
         (NDJSON, '{"title":"a","staus":"todo"}\n', "line 1: staus is not a known field, did you mean sta"),
         (CSV, "title,\n", "line 1: has no name for column 2 (--ignore-unknown"),
@@ -136,7 +136,7 @@ def test_a_long_header_keeps_the_hints():
     header = ",".join(f"Custom field ({number}{60 * 'x'})" for number in range(40))
     _, [problem] = read(f"{header}\n", CSV, owned=False)
     assert "and 36 more are not known fields" in problem
-    assert "; --map 'NAME=FIELD' renames, --ignore-unknown leaves out);" in problem
+    assert "; --map 'NAME=FIELD' renames, --ignore-unknown leaves out; --from names" in problem
     assert problem.endswith("must name a column 'user' (add --user) and a column 'title'")
 
 

@@ -231,6 +231,10 @@ def test_recognised(path):
         ("todoist.csv", "title\nTYPE\n", FileFormat.CSV),
         ("export.csv", f"{TODOIST_HEADER.replace(',', ';')}\n", FileFormat.TODOIST),
         ("done.txt", "x 2026-01-01 a\n", FileFormat.TODOTXT),
+        ("todo (1).txt", "a\n", FileFormat.TODOTXT),
+        ("done-2024.txt", "a\n", FileFormat.TODOTXT),
+        ("todos.txt", "a\n", FileFormat.CSV),
+        ("one.ics", "BEGIN:VTODO\nSUMMARY:a\nEND:VTODO\n", FileFormat.ICS),
     ],
 )
 def test_ours_stay_ours(name, content, format):

@@ -3,8 +3,12 @@
 import io
 import json
 
+import pytest
+
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import FileFormat
 from taskdb_cli.transfer.files import Source
+from tests.transfer.test_files import read
 from tests.transfer.test_programs import noted, todo
 
 
@@ -34,3 +38,17 @@ def test_ics_of_another_encoding():
     assert problems[0].startswith(
         "line 1: byte 0xFC at character 10 of line 3 is not UTF-8 (if a program of W"
     )
+
+
+@pytest.mark.parametrize(("header", "other"), [("(A) a", True), ("Task,Due", True), ("title,prio", False)])
+def test_csv_that_is_none(header, other):
+    """Where no name of a header is known, the file may be of another format, which is said."""
+    _, problems = read(f"{header}\n", FileFormat.CSV)
+    assert ("--from names another format" in problems[0]) is other
+
+
+def test_no_format_helps_an_empty_file():
+    """An empty file named as JSON is told what an empty array is."""
+    with pytest.raises(InvalidInput) as caught:
+        Source.open(io.BytesIO(b""), "a.json", None)
+    assert "[]" in caught.value.hint

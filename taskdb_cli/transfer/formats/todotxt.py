@@ -30,7 +30,7 @@ _LATE_PRIORITY = re.compile(r"^x ++((?:\d{4}-\d\d-\d\d ++){1,2})(\([A-Z]\) ++)")
 
 _DUE = re.compile(r"(?:^| )due:(\d{4}-\d\d-\d\d)(?= |$)")
 _PRIORITY = re.compile(r"(?:^| )pri:([A-Z])(?= |$)")
-_NAME = re.compile(r"(.*[^a-z])?(todo|done)\.txt|.*\.todotxt")
+_NAME = re.compile(r"(.*[^a-z])?(todo|done)([^a-z].*)?\.txt|.*\.todotxt")
 
 
 def _read(text: TextIO) -> Iterator[Found]:
