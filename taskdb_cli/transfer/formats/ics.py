@@ -47,7 +47,7 @@ _RULE = re.compile(
 """A rule of a time zone for a day in a month of each year. Others take as long as their author likes."""
 
 _LONGEST_ZONE = 1 << 16
-_MOST_RULES = 50
+_MOST_RULES = 20
 """How many rules the time zones of a file may have, besides those of zones that are known by their names."""
 
 _MOST_PROPERTIES = 10_000
