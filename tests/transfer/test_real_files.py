@@ -52,3 +52,18 @@ def test_no_format_helps_an_empty_file():
     with pytest.raises(InvalidInput) as caught:
         Source.open(io.BytesIO(b""), "a.json", None)
     assert "[]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("charset", "text", "title"),
+    [
+        (";CHARSET=UTF-8", "M=C3=BCll", "Müll"),
+        (";charset=iso-8859-1", "M=FCll", "Müll"),
+        ("", "M=FC", "M\ufffd"),
+        (";CHARSET=hex", "M=C3=BCll", "M=C3=BCll"),
+    ],
+)
+def test_ics_of_vcalendar(charset, text, title):
+    """A quoted-printable text, as vCalendar 1.0 wrote it, is decoded if its character set is known."""
+    row, problems, _ = todo(f"SUMMARY;ENCODING=QUOTED-PRINTABLE{charset}:{text}")
+    assert (row["title"], problems) == (title, [])

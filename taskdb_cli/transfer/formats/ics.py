@@ -1,5 +1,6 @@
 """To-dos (VTODO) of iCalendar files, by the library `icalendar`, which the extra `ics` brings."""
 
+import quopri
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -206,6 +207,11 @@ class _Reader:
             return name, ", ".join(filter(None, split_on_unescaped_comma(line.raw_parts()[2])))
         if name == "ATTACH" and str(params.get("VALUE")).upper() == "BINARY":
             return _BINARY, True
+        if str(params.get("ENCODING")).upper() == "QUOTED-PRINTABLE":
+            # vCalendar, which came before iCalendar, writes texts so.
+            with suppress(LookupError):
+                octets = quopri.decodestring(value.encode("utf-8", "surrogateescape"))
+                value = octets.decode(str(params.get("CHARSET") or "utf-8"), "replace")
         return name, value
 
     def _moment(self, name: str, text: str, zone_id: object) -> date | str:
