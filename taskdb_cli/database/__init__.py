@@ -301,7 +301,8 @@ class Database:
 @contextmanager
 def _naming(seconds: float, setting: str) -> Iterator[None]:
     """Let the error of a statement that took too long name the setting, which a server does not know."""
-    hint = f"raise {setting}, or try again later" if seconds else "it was cancelled there: try again later"
+    what = f"raise {setting} above {seconds:g} s, or" if seconds else "it was cancelled there:"
+    hint = f"{what} try again later"
     try:
         yield
     except errors.TimedOut as exc:
