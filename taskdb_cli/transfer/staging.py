@@ -178,7 +178,7 @@ class Batch:
             what = "the header is invalid"
         if invalid or self._bad_header:
             hint = "; --map renames fields, --ignore-unknown leaves them out" if self._unknown_field else ""
-            raise InvalidRecords(f"{what}; nothing was imported", f"correct the file{hint}")
+            raise InvalidRecords(f"{what}; nothing was imported", f"correct the file or the options{hint}")
 
     @property
     def all_valid(self) -> bool:

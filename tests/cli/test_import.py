@@ -17,7 +17,7 @@ from tests.terminals import open_terminal
 
 DATA = Path(__file__).parent.parent / "data"
 TASKWARRIOR = DATA / "taskwarrior-export.json"
-UNKNOWN_FIELDS = "correct the file; --map renames fields, --ignore-unknown leaves them out"
+UNKNOWN_FIELDS = "correct the file or the options; --map renames fields, --ignore-unknown leaves them out"
 ANN = ("--user", "ann@example.com")
 
 
@@ -196,7 +196,7 @@ def test_a_bad_record_is_named_with_its_place(ann, name, content, place, reason)
     result = ann("task", "import", file(content, name), *ANN, expect=2)
     problem, error = result.err.splitlines()
     assert problem.startswith(f"{name}:{place}: {reason}")
-    assert error == "error: 1 record is invalid; nothing was imported (correct the file)"
+    assert error == "error: 1 record is invalid; nothing was imported (correct the file or the options)"
     assert tasks(ann) == []
 
 
@@ -241,7 +241,7 @@ def test_every_bad_record_is_reported(ann):
         "tasks.csv:line 5: user is not an e-mail address: An email address must have an @-sign",
         "tasks.csv:line 5: status must be one of todo, in_progress, done, cancelled, not 'what'",
         "tasks.csv:line 4: user bob@example.com does not exist",
-        "error: 5 records are invalid; nothing was imported (correct the file)",
+        "error: 5 records are invalid; nothing was imported (correct the file or the options)",
     ]
     assert tasks(ann) == []
 
@@ -250,7 +250,7 @@ def test_alike_problems_are_one_line(ann):
     """A whole file without users is one line that names the option; JSON has each record as ever."""
     assert ann("task", "import", TASKWARRIOR, expect=2).err.splitlines() == [
         f"{TASKWARRIOR}: 147 records: user is missing (add --user); first in record 1, last in record 147",
-        "error: 147 records are invalid; nothing was imported (correct the file)",
+        "error: 147 records are invalid; nothing was imported (correct the file or the options)",
     ]
     error = json.loads(ann("task", "import", TASKWARRIOR, "-o", "json", expect=2).err)["error"]
     reason = "user is missing (add --user)"
