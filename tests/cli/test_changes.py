@@ -270,10 +270,10 @@ def test_one_line(terminal, database):
 
 @SQLITE_ONLY
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
-@pytest.mark.parametrize("title", ["x" * 500, "\u6f22" * 100, "a\u0301" * 100, "\u202e" * 60])
+@pytest.mark.parametrize("title", ["x" * 500, "\u6f22" * 100, "a\u0301" * 100, "x" + "\u202e" * 60])
 def test_a_title_fits(terminal, database, columns, title):
     """However wide the letters of a title are, the line fits, and shows no control character."""
     line = terminal("task", "update", "1", "--title", title, columns=columns)
     assert cell_len(line.rstrip("\n")) <= columns
     assert "\u202e" not in line
-    assert ("\u2026" in line) == (columns < 200 or title[0] in "x\u6f22\u202e")
+    assert ("\u2026" in line) == (columns < 200 or title[0] in "x\u6f22")
