@@ -295,7 +295,11 @@ class ArchiveTooNew(SchemaError):
 
 
 class StorageFailed(TaskdbError):
-    """A disk is full, read-only or broken."""
+    """A disk is full, read-only or broken, or a bucket refuses what it is asked."""
+
+
+class StoreUnavailable(StorageFailed, exit_code=ExitCode.UNAVAILABLE):
+    """A bucket could not be reached, or did not answer in time."""
 
 
 class IdsUsedUp(TaskdbError):

@@ -1,0 +1,139 @@
+"""Stores of files, in which archives are kept: `local` is a directory, `objects` is a bucket.
+
+Everything above them is written once, for any `Store`.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class Found(NamedTuple):
+    """A file as the list of its store shows it: its size in bytes, and its last change by the store's clock.
+
+    `tag` differs whenever the bytes do; it is empty where the store has none. What is not a `regular` file,
+    such as a symbolic link, only has a name.
+    """
+
+    name: str
+    size: int
+    changed: datetime
+    tag: str = ""
+    regular: bool = True
+
+
+class Leftover(NamedTuple):
+    """What a run has left of a file that it did not finish, and the name that the file should have got.
+
+    `abandoned` says whether no run writes it any more; None if the store cannot tell.
+    """
+
+    final: str
+    location: str
+    abandoned: bool | None
+    key: str
+
+
+class ReadableFile(Protocol):
+    """A file that is open for reading; `size` counts its bytes."""
+
+    @property
+    def size(self) -> int:
+        """The number of its bytes."""
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """Return the bytes from a position on: fewer than asked for only where the file ends.
+
+        Reading forwards is fast. Raises StorageFailed, and ArchiveCorrupt if the file was changed meanwhile.
+        """
+
+
+class NewFile(Protocol):
+    """A file that is being written, and which nobody sees under its name yet."""
+
+    def write(self, data: bytes) -> int:
+        """Take all of the bytes, and return their number; raise StorageFailed."""
+
+    def reopen(self) -> AbstractContextManager[ReadableFile]:
+        """Finish writing, and open what was stored for reading. Nothing can be written after it."""
+
+
+class Store(Protocol):
+    """A place for files, each of which is there complete or not at all.
+
+    Names have no slash. All methods raise StorageFailed if the store does not do what it should,
+    StoreUnavailable if it cannot be reached, and FileMissing for a file that is not there. Those that read
+    treat a missing directory as empty.
+    """
+
+    directory: Path | None
+    """The local directory; None for a bucket."""
+
+    def __str__(self) -> str:
+        """Return the path or address, as the user gave it, without any secret."""
+
+    def location(self, name: str) -> str:
+        """Return the path or the address of a file."""
+
+    def exists(self) -> bool:
+        """Return whether there is such a directory or bucket."""
+
+    def make(self) -> None:
+        """Make the directory where it is missing; raise NotFound for a missing bucket."""
+
+    def list_files(self) -> list[Found]:
+        """Return the files, in any order; those of directories below are not among them."""
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+
+    def open(self, name: str) -> AbstractContextManager[ReadableFile]:
+        """Open a file for reading."""
+
+    def create(self, name: str) -> AbstractContextManager[NewFile]:
+        """Open a new file for writing. It gets its name on leaving; after an error there is none.
+
+        Raises Conflict if the name is taken.
+        """
+
+    def delete(self, name: str) -> None:
+        """Delete a file; one that is gone already is no error. Only `sync` makes it last."""
+
+    def sync(self) -> None:
+        """Wait until what was deleted cannot come back."""
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return up to `limit` bytes of a small file, or None if it is not there."""
+
+    def update(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small file by what `change` makes of it, with no change of another run between.
+
+        `change` gets None for a missing file, and may be called again.
+        """
+
+    def lock(self, name: str) -> AbstractContextManager[Callable[[], None]]:
+        """Keep others from what the name stands for, until the context is left or the process ends.
+
+        Yields a function that raises BackupRunning if the lock was lost; call it before what cannot be
+        undone. Raises BackupRunning at once if another run has the lock.
+        """
+
+    def leftovers(self) -> list[Leftover]:
+        """Return what unfinished runs have left."""
+
+    def discard(self, leftover: Leftover) -> None:
+        """Remove a leftover if it can be removed; else it is left for a later run."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in a store, by its name."""
+
+    store: Store
+    name: str
+
+    def __str__(self) -> str:
+        return self.store.location(self.name)
