@@ -229,9 +229,9 @@ MUTANTS = (
         f"{BACKUP}/naming.py", "for entry in own if is_within", "for entry in everything if is_within", NAMES
     ),
     Mutant(f"{BACKUP}/naming.py", "span[0] <= entry.taken_at < span[1]", "span[0] <= entry.taken_at", NAMES),
-    Mutant(f"{BACKUP}/create.py", "expected is not None and archive.manifest != expected", "False", BACKUPS),
-    Mutant(f"{BACKUP}/create.py", "        archive.verify()\n", "", BACKUPS),
-    Mutant(f"{BACKUP}/create.py", "        stream.flush()\n", "", BACKUPS),
+    Mutant(f"{BACKUP}/create.py", "backup.manifest != written", "False", BACKUPS),
+    Mutant(f"{BACKUP}/create.py", "    archive.verify()\n", "", BACKUPS),
+    Mutant(f"{BACKUP}/stores/local.py", "        self._stream.flush()\n", "", BACKUPS),
     Mutant(f"{BACKUP}/atomic.py", "_sync(partial)\n        try:", "pass\n        try:", BACKUPS),
     Mutant(
         f"{BACKUP}/atomic.py",
@@ -240,7 +240,7 @@ MUTANTS = (
         BACKUPS,
     ),
     Mutant(READER, "if digest.content(table, content.columns) != content:", "if False:", ARCHIVES),
-    Mutant(READER, "if all_bytes and archive.seal != archive.matching_seal():", "if False:", ARCHIVES),
+    Mutant(READER, "if self.seal != self.matching_seal():", "if False:", ARCHIVES),
     Mutant(READER, "if not self.remaining and self._crc != self._expected:", "if False:", ARCHIVES),
     Mutant(READER, "if digest.bytes > content.bytes:", "if False:", ARCHIVES),
     Mutant(READER, "if frame.window_size > MAX_WINDOW:", "if False:", ARCHIVES),

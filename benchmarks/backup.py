@@ -27,6 +27,7 @@ from measuring import add_output_option, ratio, report, table, track
 from sqlalchemy import URL
 
 from taskdb_cli.backup.archive import Archive
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database import Database
 from taskdb_cli.services import migrate
 
@@ -129,7 +130,7 @@ def _raw_restore(files: Path, tool: str) -> list[str]:
         scripts.append(files / f"{section}.sql")
         # What begins so is for psql.
         scripts[-1].write_text("\n".join(line for line in lines if not line.startswith("\\")))
-    with Archive.open(files / "archive.zip") as archive:
+    with Archive.open(file_at(files / "archive.zip")) as archive:
         for table in archive.manifest.tables:
             scripts.append(files / f"{table.name}.copy")
             with scripts[-1].open("wb") as text:

@@ -26,7 +26,7 @@ class Settings:
     log: LogSettings
     layers: Layers = field(compare=False)
     """Where they come from."""
-    backup_dir: Path | None = None
+    backup_dir: str | None = None
     backup_label: str | None = None
     api_statement_timeout: float = 5
     client_timeout: int = 30

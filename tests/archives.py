@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from taskdb_cli.backup import layout
 from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.layout import ArchivedColumn, Digest, Manifest, Origin
+from taskdb_cli.backup.stores import StoredFile
+from taskdb_cli.backup.stores.places import file_at
 
 IDENTITY, PLACE = "0a1b2c3d-0000-4000-8000-0123456789ab", "db.example.com:5432/work"
 ORIGIN = Origin(
@@ -24,7 +26,7 @@ COLUMNS = {"users": USERS, "tasks": TASKS}
 
 def verify(path):
     """Read a whole archive; return its manifest."""
-    with Archive.open(path) as archive:
+    with Archive.open(path if isinstance(path, StoredFile) else file_at(path)) as archive:
         archive.verify()
         return archive.manifest
 

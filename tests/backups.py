@@ -17,6 +17,8 @@ from taskdb_cli.backup.atomic import open_partial
 from taskdb_cli.backup.directory import BackupDirectory, archive_name, parse_name
 from taskdb_cli.backup.history import Drill, Proof
 from taskdb_cli.backup.layout import decode
+from taskdb_cli.backup.stores.local import LocalStore
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.output.formats import timestamp
 from tests.archives import forged, verify
 from tests.conftest import NOW
@@ -28,13 +30,13 @@ DEAD = 2**22 + 1
 
 def empty_directory(tmp_path):
     """Make a backup directory."""
-    made = BackupDirectory(tmp_path / "backups")
-    made.create()
+    made = BackupDirectory(LocalStore(tmp_path / "backups"))
+    made.store.make()
     return made
 
 
 def put(directory, name, data=b"archive"):
-    path = directory.path / name
+    path = directory.store.directory / name
     path.write_bytes(data)
     return path
 
@@ -45,12 +47,12 @@ def archive(directory, label="tasks", at=NOW):
 
 def restore_as_test(path, directory, *, now):
     """Restore an archive as a test, and record that it passed."""
-    restore.drill(path)
-    directory.note_archive(path, Drill(path.name, now, manifest_of(path).origin.identity))
+    restore.drill(file_at(path))
+    directory.note_archive(file_at(path), Drill(path.name, now, manifest_of(file_at(path)).origin.identity))
 
 
 def visible(directory):
-    return sorted(path.name for path in directory.path.iterdir())
+    return sorted(path.name for path in directory.store.directory.iterdir())
 
 
 def proof(archive=NAME, at=NOW, **changes):
@@ -102,7 +104,7 @@ def old_record(shelf, label, paths):
     proofs = [
         {
             "archive": path.name,
-            "seal": seal_of(path),
+            "seal": seal_of(file_at(path)),
             "size": path.stat().st_size,
             "taken_at": timestamp(parse_name(path.name)[1]),
             "verified_at": timestamp(parse_name(path.name)[1]),

@@ -6,22 +6,20 @@ An archive knows no database. Each member is one zstd frame of PostgreSQL's COPY
 
 import hashlib
 import math
-import stat
 import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from typing import IO, BinaryIO, Self, cast
+from typing import IO, Protocol, Self, cast
 
 import zstandard
 
 from taskdb_cli import __version__
 from taskdb_cli.backup import layout
-from taskdb_cli.backup.atomic import storage
 from taskdb_cli.backup.layout import ArchivedColumn, Digest, Manifest, Member, Origin, TableContent
-from taskdb_cli.errors import ArchiveCorrupt, FileMissing, StorageFailed
+from taskdb_cli.backup.stores import ReadableFile, StoredFile
+from taskdb_cli.errors import ArchiveCorrupt
 
 # Rows resemble the rows just before them: long matches in a short window, whose tables stay in the
 # processor's cache, are found faster than by level 3 and come out smaller. The worker takes the
@@ -38,6 +36,13 @@ _COMPRESSION = zstandard.ZstdCompressionParameters.from_level(
 )
 
 
+class Sink(Protocol):
+    """What an archive is written to, in one go: a stream, or a new file of a store."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Take some of the bytes and return their number, or all and return None."""
+
+
 class ArchiveWriter:
     """An archive that grows on a stream, which is never read, sought or closed.
 
@@ -45,7 +50,7 @@ class ArchiveWriter:
     Before `close`, what was written is not an archive, and no reader accepts it.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Sink) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
         self._members: list[Member] = []
@@ -109,44 +114,39 @@ _MAX_FRAME_HEADER = 18
 
 
 class Archive:
-    """An archive in a file that is open for reading, by `Archive.open`; `size` counts its bytes.
+    """An archive in a file that is open for reading, by `Archive.open`; `place` names it in errors.
 
     Nothing in it is used before it is checked. Memory is bounded whatever the file holds, and nothing is
     written. All that reads it raises StorageFailed if the file cannot be read, ArchiveCorrupt with what is
     wrong, and ArchiveTooNew.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
-        self.path, self._file, self.size = path, file, size
+    def __init__(self, place: object, file: ReadableFile) -> None:
+        self.place, self._file, self.size = place, file, file.size
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, *, all_bytes: bool = True) -> Iterator[Self]:
+    def open(cls, file: StoredFile, *, all_bytes: bool = True) -> Iterator[Self]:
         """Open an archive and compare all its bytes with its seal; raise also FileMissing.
 
         Without `all_bytes` only what is used of it is read and checked.
         """
-        with storage(f"{path} cannot be read"):
-            try:
-                status = path.stat()
-                if not stat.S_ISREG(status.st_mode):
-                    raise StorageFailed(f"{path} cannot be read: it is not a regular file")
-                file = path.open("rb")
-            except FileNotFoundError as exc:
-                raise FileMissing(path) from exc
-        with file:
-            archive = cls(path, file, status.st_size)
-            if all_bytes and archive.seal != archive.matching_seal():
-                raise ArchiveCorrupt(path, "its bytes do not match its seal")
+        with file.open() as opened:
+            archive = cls(file, opened)
+            if all_bytes:
+                archive.require_seal()
             yield archive
+
+    def require_seal(self) -> None:
+        """Compare all bytes with the seal."""
+        if self.seal != self.matching_seal():
+            raise ArchiveCorrupt(self.place, "its bytes do not match its seal")
 
     def read(self, position: int, size: int) -> bytes:
         """Return as many bytes of the file as are asked for."""
-        with storage(f"{self.path} cannot be read"):
-            self._file.seek(position)
-            data = self._file.read(size)
+        data = self._file.read_at(position, size)
         if len(data) < size:
-            raise ArchiveCorrupt(self.path, "it became shorter while it was read")
+            raise ArchiveCorrupt(self.place, "it became shorter while it was read")
         return data
 
     @cached_property
@@ -154,7 +154,9 @@ class Archive:
         """The seal at the end of the file: `sha256:` and 64 digits."""
         seal = self.read(max(0, self.size - layout.SEAL_SIZE), min(self.size, layout.SEAL_SIZE))
         if not layout.SEAL.fullmatch(seal):
-            raise ArchiveCorrupt(self.path, "it does not end in a seal, so it was cut short or is no archive")
+            raise ArchiveCorrupt(
+                self.place, "it does not end in a seal, so it was cut short or is no archive"
+            )
         return seal.decode("ascii")
 
     def matching_seal(self, *, seconds: float = math.inf) -> str | None:
@@ -179,10 +181,10 @@ class Archive:
             data = self.read(position, member.size)
             if zlib.crc32(data) != member.crc:
                 raise ValueError("its bytes do not match its checksum")
-            manifest = layout.decode(data, self.path)
+            manifest = layout.decode(data, self.place)
         named = [table.name + layout.SUFFIX for table in manifest.tables]
         if [*self._members] != [*named, layout.MANIFEST]:
-            raise ArchiveCorrupt(self.path, "its members are not those that its manifest names")
+            raise ArchiveCorrupt(self.place, "its members are not those that its manifest names")
         return manifest
 
     def chunks(self, table: str) -> Generator[bytes, None, None]:
@@ -261,7 +263,7 @@ class Archive:
             yield
         except ValueError as exc:
             what = f"{member}: {exc}" if member else str(exc)
-            raise ArchiveCorrupt(self.path, what) from exc
+            raise ArchiveCorrupt(self.place, what) from exc
 
 
 class _MemberBytes:
@@ -288,19 +290,19 @@ class _MemberBytes:
         return data
 
 
-def reseal(path: Path, *, seconds: float) -> str | None:
+def reseal(file: StoredFile, *, seconds: float) -> str | None:
     """Return the seal that fits the bytes of an archive now, or None if that takes longer than `seconds`."""
-    with Archive.open(path, all_bytes=False) as archive:
+    with Archive.open(file, all_bytes=False) as archive:
         return archive.matching_seal(seconds=seconds)
 
 
-def manifest_of(path: Path) -> Manifest:
+def manifest_of(file: StoredFile) -> Manifest:
     """Return the manifest of an archive without reading its rows; raise as `Archive` does."""
-    with Archive.open(path, all_bytes=False) as archive:
+    with Archive.open(file, all_bytes=False) as archive:
         return archive.manifest
 
 
-def seal_of(path: Path) -> str:
+def seal_of(file: StoredFile) -> str:
     """Return the seal of an archive without checking its bytes; raise as `Archive` does."""
-    with Archive.open(path, all_bytes=False) as archive:
+    with Archive.open(file, all_bytes=False) as archive:
         return archive.seal

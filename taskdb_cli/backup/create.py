@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import BinaryIO
 
-from taskdb_cli.backup.archive import Archive, ArchiveWriter
-from taskdb_cli.backup.atomic import open_partial, publish
-from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.archive import Archive, ArchiveWriter, Sink
+from taskdb_cli.backup.directory import BackupDirectory, archive_name
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.layout import ArchivedColumn, Manifest, Origin
+from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
 from taskdb_cli.errors import ArchiveCorrupt
@@ -27,7 +25,7 @@ _log = logging.getLogger("taskdb.backup")
 class Backup:
     """An archive that was read from its first byte to its last; the size is in bytes."""
 
-    path: Path
+    file: StoredFile
     manifest: Manifest
     seal: str
     size: int
@@ -36,7 +34,7 @@ class Backup:
         """Return the proof that the archive was verified at this time, for the history."""
         origin = self.manifest.origin
         return Proof(
-            archive=self.path.name,
+            archive=self.file.name,
             seal=self.seal,
             size=self.size,
             taken_at=origin.created_at,
@@ -70,32 +68,37 @@ def take(
     """
     snapshot = source.snapshot(guarded=guarded) if isinstance(source, Database) else nullcontext(source)
     with snapshot as content:
-        directory.create()
+        directory.store.make()
         with directory.lock(label):
             directory.sweep(label)
-            backup = save(content, directory.new_path(label, now), label=label, now=now, progress=progress)
+            file = directory.file(archive_name(label, now))
+            backup = save(content, file, label=label, now=now, progress=progress)
             directory.note(label, backup.proof(now))
     return backup
 
 
-def save(content: Content, path: Path, *, label: str, now: datetime, progress: Progress = silent) -> Backup:
-    """Write an archive to a new path, and verify it before it gets that name.
+def save(
+    content: Content, file: StoredFile, *, label: str, now: datetime, progress: Progress = silent
+) -> Backup:
+    """Write an archive to a new file, and verify it before it gets its name.
 
-    Raises Conflict if the path exists, StorageFailed, and ArchiveCorrupt if the archive does not hold what
+    Raises Conflict if the name is taken, StorageFailed, and ArchiveCorrupt if the archive does not hold what
     was written to it. Then there is no archive.
     """
-    with open_partial(path) as stream:
-        partial = Path(stream.name)
-        written = write(content, stream, label=label, now=now, progress=progress)
-        stream.flush()
-        found = read_back(partial, expected=written)
-        publish(partial, path)
-    _log.info("backed up %d rows to %s", written.rows, path, extra={"rows": written.rows})
-    return Backup(path, written, found.seal, found.size)
+    with file.store.create(file.name) as new:
+        written = write(content, new, label=label, now=now, progress=progress)
+        with new.reopen() as stored:
+            archive = Archive(file, stored)
+            archive.require_seal()
+            backup = _verified(file, archive)
+            if backup.manifest != written:
+                raise ArchiveCorrupt(file, "it does not hold what was written to it")
+    _log.info("backed up %d rows to %s", written.rows, file, extra={"rows": written.rows})
+    return backup
 
 
 def write(
-    content: Content, stream: BinaryIO, *, label: str, now: datetime, progress: Progress = silent
+    content: Content, stream: Sink, *, label: str, now: datetime, progress: Progress = silent
 ) -> Manifest:
     """Write an archive to a stream and seal it, but do not read it back; return its manifest."""
     writer, done = ArchiveWriter(stream), 0
@@ -125,10 +128,12 @@ def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator
         progress(done)
 
 
-def read_back(path: Path, *, expected: Manifest | None = None) -> Backup:
-    """Read all of an archive; raise as `Archive` does, and ArchiveCorrupt if it is not the `expected` one."""
-    with Archive.open(path) as archive:
-        archive.verify()
-        if expected is not None and archive.manifest != expected:
-            raise ArchiveCorrupt(path, "it does not hold what was written to it")
-        return Backup(path, archive.manifest, archive.seal, archive.size)
+def read_back(file: StoredFile) -> Backup:
+    """Read all of an archive; raise as `Archive` does."""
+    with Archive.open(file) as archive:
+        return _verified(file, archive)
+
+
+def _verified(file: StoredFile, archive: Archive) -> Backup:
+    archive.verify()
+    return Backup(file, archive.manifest, archive.seal, archive.size)

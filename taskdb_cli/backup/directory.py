@@ -5,24 +5,28 @@ The name of an archive holds the label of a database and the time of the backup 
 """
 
 import errno
-import fcntl
 import logging
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 
-from taskdb_cli.backup import atomic
 from taskdb_cli.backup.archive import manifest_of
-from taskdb_cli.backup.atomic import final_name, is_abandoned, storage
+from taskdb_cli.backup.atomic import storage
 from taskdb_cli.backup.history import LARGEST, Drill, Proof, Record, from_json, to_json
-from taskdb_cli.errors import BackupRunning, Incomplete, InvalidInput, NotFound, StorageFailed, TaskdbError
-from taskdb_cli.system.paths import is_same
+from taskdb_cli.backup.stores import Store, StoredFile
+from taskdb_cli.backup.stores.places import file_at, is_address
+from taskdb_cli.errors import (
+    FileMissing,
+    Incomplete,
+    InvalidInput,
+    NotFound,
+    StorageFailed,
+    StoreUnavailable,
+    TaskdbError,
+)
 from taskdb_cli.text.escaping import brief
 
 SUFFIX = ".taskdb.zip"
@@ -38,48 +42,49 @@ _NAME = re.compile(
     rf"(?P<label>{_LABEL.pattern})-(?P<time>[0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z){re.escape(SUFFIX)}"
 )
 
-_LABEL_LOCK = ".lock"
-# A label cannot contain a plus, so this is never the lock of another label.
-_RECORD_LOCK = "+record.lock"
-
 _log = logging.getLogger("taskdb.backup")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An archive as its directory shows it; the size is in bytes."""
+    """An archive as its directory shows it; the size is in bytes, and the tag is that of the store."""
 
-    path: Path
+    file: StoredFile
     label: str
     taken_at: datetime
     size: int
+    tag: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return self.file.name
 
 
 class BackupDirectory:
-    """The archives of one or more databases; the directory need not exist until it is written to.
+    """The archives of one or more databases in a store, which need not exist until it is written to.
 
     Methods that read it raise StorageFailed if it cannot be read, and treat a missing one as empty.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._locked: set[str] = set()
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._locked: dict[str, Callable[[], None]] = {}
 
-    def create(self) -> None:
-        """Make the directory and its parents, for the owner alone, where they are missing."""
-        atomic.make_directory(self.path)
+    def __str__(self) -> str:
+        return str(self.store)
+
+    def file(self, name: str) -> StoredFile:
+        """Return the file of that name, which need not exist."""
+        return StoredFile(self.store, name)
 
     def entries(self, label: str | None = None) -> list[Entry]:
         """Return the archives, of one label or of all, oldest first."""
-        wanted = None if label is None else check_label(label)
-        found = []
-        for file in self._scan():
-            named = parse_name(file.name)
-            if named and wanted in (None, named[0]):
-                with storage(f"the backup directory {self.path} cannot be read"), suppress(FileNotFoundError):
-                    status = file.stat(follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode):
-                        found.append(Entry(Path(file.path), *named, status.st_size))
+        wanted, found = None if label is None else check_label(label), []
+        for each in self.store.list_files():
+            named = parse_name(each.name)
+            if each.regular and named and wanted in (None, named[0]):
+                found.append(Entry(self.file(each.name), *named, each.size, each.tag))
         return sorted(found, key=lambda entry: (entry.taken_at, entry.label))
 
     def records(
@@ -91,15 +96,15 @@ class BackupDirectory:
         """
         record_of = cache(self.record)
         for entry in self.entries(label):
-            known = record_of(entry.label).of(entry.path.name)
+            known = record_of(entry.label).of(entry.name)
             try:
-                manifest = manifest_of(entry.path)
+                manifest = manifest_of(entry.file)
             except TaskdbError as exc:
                 say(exc.message)
                 manifest = None
             origin = manifest and manifest.origin
             yield {
-                "archive": entry.path.name,
+                "archive": entry.name,
                 "label": entry.label,
                 "taken_at": entry.taken_at,
                 "size": entry.size,
@@ -110,53 +115,45 @@ class BackupDirectory:
                 "place": origin and origin.place,
             }
 
-    def find(self, name: str) -> Path:
-        """Return the path of the archive that a person names.
+    def find(self, name: str) -> StoredFile:
+        """Return the archive that a person names.
 
-        It is the name of a file in this directory, or a path. A file in the working directory with the same
-        name as one in this directory is written './name'. Raises NotFound.
+        It is the name of a file in this directory, or a path or an address. A file in the working directory
+        with the same name as one in this directory is written './name'. Raises NotFound.
         """
-        paths = [self.path / name, Path(name)] if Path(name).name == name else [Path(name)]
-        for path in paths:
-            with storage(f"{brief(name)!r} cannot be looked up"):
-                try:
-                    if path.is_file():
-                        return path
-                except OSError as exc:
-                    if exc.errno != errno.ENAMETOOLONG:
-                        raise
-        message = f"there is no archive {brief(name)!r}, neither here nor in {self.path}"
+        given = file_at(name)
+        here = given.name == name and not is_address(name)
+        for file in [self.file(name), given] if here and name else [given]:
+            if _is_there(file):
+                return file
+        message = f"there is no archive {brief(name)!r}, neither here nor in {self}"
         raise NotFound(message, "'taskdb backup list' shows the archives")
 
-    def strays(self) -> list[Path]:
+    def strays(self) -> list[str]:
         """Return files that look like a part or a copy of an archive, in the order of their names.
 
-        These are temporary files that no run holds locked, and whatever has the suffix of an archive
-        without being a regular file of such a name.
+        These are files that no run writes any more, and whatever has the suffix of an archive without being
+        a regular file of such a name.
         """
         found = []
-        for file in self._scan():
-            if final := final_name(file.name):
-                stray = final.endswith((SUFFIX, RECORD_SUFFIX)) and is_abandoned(Path(file.path)) is not False
-            else:
-                archive = parse_name(file.name) and file.is_file(follow_symlinks=False)
-                stray = file.name.endswith(SUFFIX) and not archive
-            if stray:
-                found.append(self.path / file.name)
-        return sorted(found)
+        for left in self.store.leftovers():
+            if left.final.endswith((SUFFIX, RECORD_SUFFIX)) and left.abandoned is not False:
+                untold = "" if left.abandoned else " (it is not known whether a run still writes it)"
+                found.append(left.location + untold)
+        named = (each for each in self.store.list_files() if each.name.endswith(SUFFIX))
+        odd = (each.name for each in named if not (parse_name(each.name) and each.regular))
+        return sorted([*found, *map(self.store.location, odd)])
 
-    def sweep(self, label: str) -> list[Path]:
-        """Remove the temporary files that dead runs left under a label; return which were there.
+    def sweep(self, label: str) -> None:
+        """Remove what dead runs left unfinished under a label.
 
-        The label must be locked: no other run can then be writing them. Call it before the first file
-        of this run is opened.
+        The label must be locked: no other run can then be writing it. Call it before the first file of this
+        run is opened.
         """
         assert label in self._locked
-        finals = {file.name: parse_name(final_name(file.name)) for file in self._scan()}
-        swept = [self.path / name for name, final in finals.items() if final and final[0] == label]
-        for path in swept:
-            atomic.discard(path)
-        return swept
+        for left in self.store.leftovers():
+            if (parse_name(left.final) or ("",))[0] == label:
+                self.store.discard(left)
 
     @contextmanager
     def lock(self, label: str) -> Iterator[None]:
@@ -165,12 +162,17 @@ class BackupDirectory:
         Raises BackupRunning at once if another run holds it, NotFound if the directory is missing, or
         StorageFailed where there can be no lock.
         """
-        with self._flock(label, _LABEL_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            self._locked.add(label)
+        with self.store.lock(check_label(label)) as require_held:
+            self._locked[label] = require_held
             try:
                 yield
             finally:
-                self._locked.discard(label)
+                del self._locked[label]
+
+    def require_lock(self, label: str) -> None:
+        """Raise BackupRunning if the lock of a label, which this run took, was lost since."""
+        assert label in self._locked
+        self._locked[label]()
 
     def record(self, label: str) -> Record:
         """Return what is known of a label's archives; a damaged record counts as missing, with a warning."""
@@ -182,85 +184,84 @@ class BackupDirectory:
 
     def load_record(self, label: str) -> Record:
         """Return what is known of a label's archives; raise StorageFailed for a record that is damaged."""
-        path = self._record_path(label)
+        name = _record_name(label)
         try:
-            # A named pipe that nobody writes to would otherwise be waited for.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                return from_json(file.read(LARGEST))
-        except FileNotFoundError:
-            return Record()
-        except (OSError, ValueError) as exc:
-            what = exc.strerror if isinstance(exc, OSError) else exc
+            data = self.store.read(name, LARGEST)
+            return from_json(data) if data is not None else Record()
+        except StoreUnavailable:
+            raise
+        except (StorageFailed, ValueError) as exc:
+            path = self.store.location(name)
+            what = exc.message.removeprefix(path) if isinstance(exc, StorageFailed) else f": {exc}"
             hint = "remove it, then run 'taskdb backup verify latest'"
-            raise StorageFailed(f"the record {path} cannot be used: {what}", hint) from exc
+            raise StorageFailed(f"the record {path} cannot be used{what}", hint) from exc
 
-    def lock_files(self, label: str) -> list[Path]:
-        """Return the files that a run on a label locks; they are made when they are first needed."""
-        return [self.path / f".{check_label(label)}{ending}" for ending in (_LABEL_LOCK, _RECORD_LOCK)]
+    def blocked(self, label: str) -> list[str]:
+        """Return the files that a run on a label locks, and that cannot be locked."""
+        locks = {f".{check_label(label)}.lock", f".{_record_name(label)}+.lock"}
+        found = self.store.list_files()
+        return sorted(
+            self.store.location(each.name) for each in found if each.name in locks and not each.regular
+        )
 
     def note(self, label: str, news: Proof | Drill) -> None:
         """Record that an archive was verified or restored as a test, or raise Incomplete. Backups may run."""
-        path = self._record_path(label)
         now = news.verified_at if isinstance(news, Proof) else news.at
-        try:
-            # Others who change the record need a moment only, so this run waits for them.
-            with self._flock(label, _RECORD_LOCK, fcntl.LOCK_EX):
-                names = {file.name for file in self._scan()}
-                record = self.record(label).joined(news).without_gone(names, now)
-                atomic.write_atomically(path, to_json(record).encode())
-        except StorageFailed as exc:
-            raise Incomplete(f"{self.path / news.archive} is good, but {exc.message}", exc.hint) from exc
 
-    def known_of(self, path: Path) -> Record:
-        """Return what is known of the archive at a path: nothing if it is not in this directory."""
+        def changed(data: bytes | None) -> bytes:
+            try:
+                record = from_json(data) if data is not None else Record()
+            except ValueError as exc:
+                _log.warning("nothing is known of the archives: the record cannot be used: %s", exc)
+                record = Record()
+            return to_json(record.joined(news).without_gone(names, now)).encode()
+
+        try:
+            names = {each.name for each in self.store.list_files()}
+            self.store.update(_record_name(label), LARGEST, changed)
+        except StorageFailed as exc:
+            raise Incomplete(f"{self.file(news.archive)} is good, but {exc.message}", exc.hint) from exc
+
+    def known_of(self, file: StoredFile) -> Record:
+        """Return what is known of an archive: nothing if it is not in this directory."""
         for entry in self.entries():
-            if is_same(entry.path, path):
-                return self.record(entry.label).of(entry.path.name)
+            if entry.file.is_same(file):
+                return self.record(entry.label).of(entry.name)
         return Record()
 
-    def note_archive(self, path: Path, news: Proof | Drill) -> None:
-        """Record the same of the archive at a path, if it is in this directory."""
+    def note_archive(self, file: StoredFile, news: Proof | Drill) -> None:
+        """Record the same of an archive, if it is in this directory."""
         for entry in self.entries():
-            if is_same(entry.path, path):
-                self.note(entry.label, replace(news, archive=entry.path.name))
-
-    def new_path(self, label: str, taken_at: datetime) -> Path:
-        """Return the path for an archive that was taken at a time with a time zone."""
-        return self.path / archive_name(label, taken_at)
+            if entry.file.is_same(file):
+                self.note(entry.label, replace(news, archive=entry.name))
 
     def remove(self, entry: Entry) -> None:
         """Delete one of these archives, whose label must be locked; one that is gone already is no error.
 
-        Raises StorageFailed. Only after `sync_directory` does a power cut not bring it back.
+        Raises StorageFailed. Only after `store.sync` does a power cut not bring it back.
         """
-        assert entry.label in self._locked
-        assert entry.path == self.new_path(entry.label, entry.taken_at)
-        with storage(f"{entry.path} cannot be deleted"):
-            entry.path.unlink(missing_ok=True)
+        assert entry.file == self.file(archive_name(entry.label, entry.taken_at))
+        self.require_lock(entry.label)
+        self.store.delete(entry.name)
 
-    def _record_path(self, label: str) -> Path:
-        return self.path / f"{check_label(label)}{RECORD_SUFFIX}"
 
-    @contextmanager
-    def _flock(self, label: str, ending: str, operation: int) -> Iterator[None]:
-        path = self.path / f".{check_label(label)}{ending}"
-        with ExitStack() as held:
-            with storage(f"{path} cannot be locked"):
-                try:
-                    descriptor = atomic.open_private(path)
-                    held.callback(os.close, descriptor)
-                    fcntl.flock(descriptor, operation)
-                except FileNotFoundError:
-                    raise NotFound(f"there is no backup directory {self.path}", "check the path") from None
-                except BlockingIOError:
-                    raise BackupRunning(label, path) from None
-            yield
+def _record_name(label: str) -> str:
+    return f"{check_label(label)}{RECORD_SUFFIX}"
 
-    def _scan(self) -> list[os.DirEntry[str]]:
-        unreadable = f"the backup directory {self.path} cannot be read"
-        with storage(unreadable), suppress(FileNotFoundError), os.scandir(self.path) as files:
-            return list(files)
-        return []
+
+def _is_there(file: StoredFile) -> bool:
+    if file.path:
+        with storage(f"{brief(str(file))!r} cannot be looked up"):
+            try:
+                return file.path.is_file()
+            except OSError as exc:
+                if exc.errno != errno.ENAMETOOLONG:
+                    raise
+                return False
+    try:
+        return file.store.size(file.name) >= 0
+    except FileMissing:
+        return False
 
 
 def default_label(name: str, distinction: str) -> str:

@@ -39,7 +39,7 @@ def matching(
 
 def several(word: str, found: Sequence[Entry]) -> InvalidInput:
     """Return the error of a word that may mean several archives."""
-    names = [entry.path.name for entry in reversed(found)]
+    names = [entry.name for entry in reversed(found)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     what = f"{brief(word)!r} fits {in_words({'archives': len(names)})}: {', '.join(names[:_SHOWN])}{more}"
     return InvalidInput(what, "name one of them by more of its name, or by day and time")
@@ -55,7 +55,7 @@ def nearest(word: str, span: Span | None, entries: Iterable[Entry]) -> list[str]
         alike = {entry: _likeness(word, entry) for entry in newest_first[:_COMPARED]}
         near = sorted(alike, key=lambda entry: alike[entry], reverse=True)
         near = [entry for entry in near if alike[entry] >= _ALIKE] or near
-    return [entry.path.name for entry in near[:_NEAREST]]
+    return [entry.name for entry in near[:_NEAREST]]
 
 
 def begins(entry: Entry, word: str, *, with_label: bool = False) -> bool:
@@ -63,7 +63,7 @@ def begins(entry: Entry, word: str, *, with_label: bool = False) -> bool:
 
     `with_label` says that the word must hold a part of the label.
     """
-    name = entry.path.name
+    name = entry.name
     starts = [0, *(hyphen.end() for hyphen in re.finditer("-", name))]
     return any(name.startswith(word, start) for start in starts[: -1 if with_label else None])
 
@@ -90,6 +90,6 @@ def short_names(archives: Sequence[str], label: str) -> tuple[str, list[str]]:
 
 
 def _likeness(word: str, entry: Entry) -> float:
-    name = entry.path.name
+    name = entry.name
     parts = [name, *(name[hyphen.end() :] for hyphen in re.finditer("-", name))]
     return max(SequenceMatcher(None, word, part[: len(word)]).ratio() for part in parts)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from taskdb_cli.backup.archive import Archive, manifest_of
 from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of
 from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.layout import Origin
+from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
 from taskdb_cli.models.vocabulary import in_words
 
@@ -86,7 +87,7 @@ class Holdings:
         found = {each.label for each in owners if each.identity == mine.identity is not None}
         return sorted(found - {mine.label})
 
-    def latest(self, *, now: datetime, say: Callable[[str], object], read_anyway: bool = False) -> Path:
+    def latest(self, *, now: datetime, say: Callable[[str], object], read_anyway: bool = False) -> StoredFile:
         """Return the newest archive of the database that is verified and not dated in the future.
 
         Its bytes are compared with its seal, unless the caller will `read_anyway`. An archive without a
@@ -98,18 +99,18 @@ class Holdings:
         damage: TaskdbError | None = None
         for entry in sorted([*self.own, *self.unreadable], key=lambda each: each.taken_at, reverse=True):
             if entry.taken_at > now:
-                skipped.append(f"{entry.path} is dated in the future")
+                skipped.append(f"{entry.file} is dated in the future")
                 continue
-            proof = self.record.of(entry.path.name).verified
+            proof = self.record.of(entry.name).verified
             try:
                 if entry in self.unreadable:
                     raise self.unreadable[entry]
                 # A flipped bit changes neither the size nor the text of the seal.
-                with Archive.open(entry.path, all_bytes=not (proof and read_anyway)) as archive:
+                with Archive.open(entry.file, all_bytes=not (proof and read_anyway)) as archive:
                     if proof is None:
                         archive.verify()
                     elif (archive.size, archive.seal) != (proof.size, proof.seal):
-                        raise ArchiveCorrupt(entry.path, "it is not the file that was verified")
+                        raise ArchiveCorrupt(entry.file, "it is not the file that was verified")
             except TaskdbError as exc:
                 skipped.append(exc.message)
                 damage = damage or exc
@@ -117,12 +118,12 @@ class Holdings:
             for reason in [*skipped, *self.count_others(entry.taken_at)]:
                 say(f"skipped: {reason}")
             if proof is None:
-                say(f"{entry.path} had not been verified here; it was verified now")
-            return entry.path
+                say(f"{entry.file} had not been verified here; it was verified now")
+            return entry.file
         labels, reasons = self.other_labels(), skipped + self.count_others()
         if labels:
             reasons.append(f"this database has archives under the label {', '.join(labels)}")
-        nothing = f"there is no good archive of {self._owner.label} in {self._directory.path}"
+        nothing = f"there is no good archive of {self._owner.label} in {self._directory}"
         message = "; ".join([nothing, *reasons[:5]])
         if damage:
             damage.message = message
@@ -197,7 +198,7 @@ def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Own
             places = ", ".join(sorted(f"{each.label} ({each.place or 'by taskdb 0.1.0'})" for each in found))
             by_label = "choose one with --label, or " if len({each.label for each in found}) > 1 else ""
             raise InvalidInput(
-                f"{directory.path} has archives of several databases: {places}",
+                f"{directory} has archives of several databases: {places}",
                 f"{by_label}name an archive: 'taskdb backup list -o json' shows the identity of each",
             )
         found = here
@@ -237,7 +238,7 @@ def _origins(entries: Iterable[Entry]) -> tuple[dict[Entry, Origin], dict[Entry,
     origins, unreadable = {}, {}
     for entry in entries:
         try:
-            origins[entry] = manifest_of(entry.path).origin
+            origins[entry] = manifest_of(entry.file).origin
         except TaskdbError as exc:
             unreadable[entry] = exc
     return origins, unreadable

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, reported, silent
 from taskdb_cli.backup.layout import Digest, Manifest
+from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.backup.target_file import Damaged, open_target
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
@@ -34,7 +34,7 @@ class Held(NamedTuple):
 
 
 def preview(
-    target: Database, path: Path, *, damaged: Damaged | None = None, trial: bool = False
+    target: Database, file: StoredFile, *, damaged: Damaged | None = None, trial: bool = False
 ) -> tuple[Manifest, Held]:
     """Look at an archive, and at the target unless it is `damaged`; change nothing.
 
@@ -43,7 +43,7 @@ def preview(
     Raises ArchiveCorrupt, FileMissing, SchemaAhead for an archive of a later version, and SchemaBehind,
     SchemaAhead or SchemaForeign for a target into which no rows can be loaded.
     """
-    with Archive.open(path) as archive:
+    with Archive.open(file) as archive:
         _require_known(archive.manifest)
         held = look_at(target, damaged)
         if held.rows or damaged or trial:
@@ -53,7 +53,7 @@ def preview(
 
 def restore(
     target: Database,
-    source: Path | Database,
+    source: StoredFile | Database,
     *,
     replace: bool = False,
     damaged: Damaged | None = None,
@@ -106,14 +106,14 @@ def restore(
     return loaded
 
 
-def drill(path: Path, *, target: Database | None = None, progress: Progress = silent) -> None:
+def drill(file: StoredFile, *, target: Database | None = None, progress: Progress = silent) -> None:
     """Restore an archive as a test and check the rows. Leave nothing behind but empty tables.
 
     The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
     or DataCorrupt if the archive does not pass, and TargetNotEmpty.
     """
     with nullcontext(target) if target else scratch_database() as database:
-        restore(database, path, progress=progress, dry_run=True)
+        restore(database, file, progress=progress, dry_run=True)
 
 
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:
@@ -175,7 +175,7 @@ def _lacks_tables(target: Database) -> bool:
 
 
 @contextmanager
-def _rows_at_head(source: Path | Database) -> Iterator[Rows]:
+def _rows_at_head(source: StoredFile | Database) -> Iterator[Rows]:
     """Open the rows of a database, or those of an archive at the newest revision.
 
     Rows of an older revision are loaded into a temporary SQLite file at that revision, and migrated there.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from taskdb_cli.backup.archive import Archive
-from taskdb_cli.backup.atomic import sync_directory
 from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.ownership import Holdings, Owner
 from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
@@ -90,7 +89,7 @@ def prune(
 
 def _damage(entry: Entry) -> str | None:
     try:
-        with Archive.open(entry.path):
+        with Archive.open(entry.file):
             return None
     except TaskdbError as exc:
         return exc.message
@@ -137,15 +136,15 @@ def delete(directory: BackupDirectory, decisions: Sequence[Decision]) -> list[En
         try:
             directory.remove(entry)
         except StorageFailed as exc:
-            failures.append({"file": str(entry.path), "reason": exc.message})
+            failures.append({"file": str(entry.file), "reason": exc.message})
         else:
-            _log.info("deleted %s", entry.path)
+            _log.info("deleted %s", entry.file)
             deleted.append(entry)
     try:
         if deleted:
-            sync_directory(directory.path)
+            directory.store.sync()
     except StorageFailed as exc:
-        failures.append({"file": str(directory.path), "reason": exc.message})
+        failures.append({"file": str(directory), "reason": exc.message})
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         what = f"pruning is not complete: {failures[0]['reason']}{more}"

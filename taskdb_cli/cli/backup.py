@@ -89,11 +89,11 @@ def list_(*, shelf: Shelf, output: Output) -> None:
         show_records(found, ARCHIVES, output)
     elif records := list(found):
         _show_archives(shelf, records)
-    elif directory.path.exists():
+    elif directory.store.exists():
         of_label = f" of {shelf.given_label}" if shelf.given_label else ""
-        run.say(f"there are no archives{of_label} in {directory.path}")
-    if not directory.path.exists():
-        run.say(f"there is no directory {directory.path}")
+        run.say(f"there are no archives{of_label} in {directory}")
+    if not directory.store.exists():
+        run.say(f"there is no directory {directory}")
 
 
 def _show_archives(shelf: Shelf, records: list[Record]) -> None:
@@ -105,7 +105,7 @@ def _show_archives(shelf: Shelf, records: list[Record]) -> None:
     with suppress(errors.InvalidConfiguration):
         label = shelf.label
     begin, names = short_names([record["archive"] for record in records], label)
-    heading = f"{in_words({'archives': len(records)})} in {shelf.directory.path}"
+    heading = f"{in_words({'archives': len(records)})} in {shelf.directory}"
     heading += f"; names begin with {begin}" if begin else ""
     with paged(sys.stdout) as stream:
         print_archives(records, names, heading, stream, now=shelf.run.now)
@@ -117,17 +117,18 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     from taskdb_cli.backup.archive import Archive
 
     run = shelf.run
-    with Archive.open(shelf.find(archive, run.database, offline=True)) as found:
+    file = shelf.find(archive, run.database, offline=True)
+    with Archive.open(file) as found:
         manifest = found.manifest
     format = output.format_for(sys.stdout)
     if format is Format.JSON:
-        show_json({"archive": str(found.path), "size": found.size, "seal": found.seal, **manifest.record()})
+        show_json({"archive": str(file), "size": found.size, "seal": found.seal, **manifest.record()})
         return
     if format is Format.TABLE:
         from taskdb_cli.output.archives import print_archive
 
-        known = shelf.directory_of(str(found.path.absolute())).known_of(found.path)
-        print_archive(found.path, found.size, manifest, known, sys.stdout, now=run.now)
+        known = shelf.directory_of(file).known_of(file)
+        print_archive(file, found.size, manifest, known, sys.stdout, now=run.now)
         return
     origin, tables = manifest.origin, manifest.tables
     show_records(({"table": table.name, **vars(table)} for table in tables), CONTENTS, output)
@@ -170,22 +171,22 @@ def _verify(shelf: Shelf, archive: str, *, drill: bool, drill_url: str | None) -
     from taskdb_cli.backup.create import read_back
 
     backup = read_back(shelf.find(archive, shelf.run.database, offline=True, read_anyway=True))
-    shelf.run.say(f"{backup.path}: {in_words({'rows': backup.manifest.rows})} verified")
-    shelf.directory_of(archive).note_archive(backup.path, backup.proof(shelf.run.now))
+    shelf.run.say(f"{backup.file}: {in_words({'rows': backup.manifest.rows})} verified")
+    shelf.directory_of(archive).note_archive(backup.file, backup.proof(shelf.run.now))
     if drill or drill_url:
         _drill(shelf, backup, drill_url)
-        shelf.run.say(f"{backup.path}: test restore passed")
+        shelf.run.say(f"{backup.file}: test restore passed")
 
 
 def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
     from taskdb_cli.backup import history, restore
 
-    path, identity = backup.path, backup.manifest.origin.identity
-    directory = shelf.directory_of(str(path.absolute()))
+    file, identity = backup.file, backup.manifest.origin.identity
+    directory = shelf.directory_of(file)
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
     with shelf.run.progress() as show:
-        restore.drill(path, target=target, progress=in_bytes(show, "test restore"))
-    directory.note_archive(path, history.Drill(path.name, shelf.run.now, identity))
+        restore.drill(file, target=target, progress=in_bytes(show, "test restore"))
+    directory.note_archive(file, history.Drill(file.name, shelf.run.now, identity))
 
 
 @app.command(
@@ -205,12 +206,12 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
     owner = shelf.owner(identify(run.database)[0])
     decisions = retention.prune(shelf.directory, owner, policy, now=run.now, dry_run=dry_run)
     if all(decision.suspect for decision in decisions):
-        run.say(f"{shelf.directory.path} has no archive of {owner.label} that counts for this database")
+        run.say(f"{shelf.directory} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
         run.did(f"deleted {in_words({'archives': deleted})}", look="taskdb backup list")
     decided = (
         {
-            "archive": each.entry.path.name,
+            "archive": each.entry.name,
             "taken_at": each.entry.taken_at,
             "size": each.entry.size,
             "keep": each.keep,
@@ -245,12 +246,12 @@ def _back_up(
         with _going_on(failures):
             _drill(shelf, backup)
             if sys.stderr.isatty():
-                run.say(f"{backup.path}: test restore passed")
+                run.say(f"{backup.file}: test restore passed")
     if policy:
         with _going_on(failures):
             decisions = retention.prune(shelf.directory, owner, policy, now=run.now)
             if suspect := [decision for decision in decisions if decision.suspect]:
-                example = f"{suspect[-1].entry.path.name} is {'; '.join(suspect[-1].reasons)}"
+                example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
                 run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
     if metrics_file:
         with _going_on(failures):
@@ -276,20 +277,21 @@ def _going_on(failures: list[errors.TaskdbError]) -> Iterator[None]:
 def _report(shelf: Shelf, backup: Backup, output: Output) -> None:
     run, place, origin = shelf.run, shelf.run.maintained.backend.place, backup.manifest.origin
     run.rows = backup.manifest.rows
-    run.did(f"backed up {place} to {backup.path}", look=f"taskdb backup show {quote(str(backup.path))}")
+    run.did(f"backed up {place} to {backup.file}", look=f"taskdb backup show {quote(str(backup.file))}")
     # Cron sends a mail with everything that a job prints.
     if sys.stderr.isatty():
         from rich.filesize import decimal
 
         size, rows = decimal(backup.size), in_words({"rows": backup.manifest.rows})
-        run.say(f"backed up {rows} of {place} to {backup.path}: {size}, verified")
+        run.say(f"backed up {rows} of {place} to {backup.file}: {size}, verified")
     if output.format is not None:
-        archive = {"archive": str(backup.path), "label": origin.label, "taken_at": origin.created_at}
+        archive = {"archive": str(backup.file), "label": origin.label, "taken_at": origin.created_at}
         show_record({**archive, "size": backup.size, "rows": backup.manifest.rows}, BACKUPS, output)
 
 
 def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     from taskdb_cli.backup import create
+    from taskdb_cli.backup.stores.places import file_at
 
     path = Path(file).absolute()
     if not file or not path.name or path.is_dir():
@@ -304,7 +306,7 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     run = shelf.run
     with run.progress() as show, run.maintained.snapshot() as content:
         advance = in_bytes(show, "backing up")
-        backup = create.save(content, path, label=shelf.label, now=run.now, progress=advance)
+        backup = create.save(content, file_at(str(path)), label=shelf.label, now=run.now, progress=advance)
         _report(shelf, backup, output)
 
 
@@ -335,7 +337,7 @@ def _show_configuration(
 ) -> None:
     values = {
         "database": shelf.run.maintained.backend.place,
-        "directory": shelf.directory.path,
+        "directory": shelf.directory,
         "label": shelf.label,
         "policy": policy.in_words() if policy else "keep everything",
         "metrics file": metrics_file.absolute() if metrics_file else "none",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.naming import Span
     from taskdb_cli.backup.ownership import Holdings, Owner
     from taskdb_cli.backup.retention import Policy
+    from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.database import Database
 
 
@@ -44,19 +45,27 @@ def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
     ctx.obj.settings = settings_of(ctx)
     shelf = Shelf(ctx, ctx.params.get("given_directory"), ctx.params.get("given_label"))
     entries = shelf.directory.entries()
-    _, names = short_names([entry.path.name for entry in entries], shelf.label)
+    _, names = short_names([entry.name for entry in entries], shelf.label)
     offered = [("latest", "the newest good archive")] if entries else []
     days = set[date]()
     for entry, name in zip(reversed(entries), reversed(names), strict=True):
         taken = to_local(entry.taken_at).replace(tzinfo=None)
-        words = (name, taken.isoformat(timespec="seconds"), entry.path.name)
-        word = next((word for word in words if word.startswith(incomplete)), entry.path.name)
+        words = (name, taken.isoformat(timespec="seconds"), entry.name)
+        word = next((word for word in words if word.startswith(incomplete)), entry.name)
         age = in_one_unit(max(now - entry.taken_at, timedelta()))
         offered.append((word, f"{taken.isoformat(' ', 'seconds')}, {age} ago, {decimal(entry.size)}"))
         days.add(taken.date())
     today = to_local(now).date()
     recent = {"today": today, "yesterday": today - timedelta(days=1)}
     return offered + [(word, f"{day}") for word, day in recent.items() if incomplete and day in days]
+
+
+def complete_directories(incomplete: str) -> list[str]:
+    """Offer the directories whose paths begin so."""
+    above, slash, begin = incomplete.rpartition("/")
+    with os.scandir(above + slash or ".") as found:
+        names = sorted(each.name for each in found if each.is_dir() and each.name.startswith(begin))
+    return [f"{above}{slash}{name}/" for name in names]
 
 
 ARCHIVE_HELP = "A path, the beginning of a name, a date such as 2026-12-01, or 'latest'."
@@ -67,8 +76,13 @@ ArchiveArguments = Annotated[
     list[str], typer.Argument(metavar="ARCHIVE…", help=ARCHIVE_HELP, autocompletion=complete_archives)
 ]
 Directory = Annotated[
-    Path | None,
-    typer.Option("--dir", metavar="DIR", help="The directory of archives. [env: TASKDB_BACKUP_DIR]"),
+    str | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        autocompletion=complete_directories,
+        help="The directory or bucket of archives. [env: TASKDB_BACKUP_DIR]",
+    ),
 ]
 Label = Annotated[
     str | None,
@@ -142,29 +156,33 @@ class Shelf:
     def directory(self) -> BackupDirectory:
         """The directory, which need not exist yet; raise InvalidInput for the address of a database."""
         from taskdb_cli.backup.directory import BackupDirectory
+        from taskdb_cli.backup.stores.places import store_at
         from taskdb_cli.config import data_directory
 
         chosen = self.given_directory or self.run.settings.backup_dir
-        chosen = chosen or data_directory("TASKDB_BACKUP_DIR") / "backups"
-        if str(chosen).lower().startswith(("postgres:", "postgresql:", "postgresql+")):
+        chosen = chosen or str(data_directory("TASKDB_BACKUP_DIR") / "backups")
+        if chosen.lower().startswith(("postgres:", "postgresql:", "postgresql+")):
             # Directories would be made whose names hold its password.
             what = "the backup directory is the address of a database"
             raise InvalidInput(what, "name a directory with --dir or TASKDB_BACKUP_DIR")
-        return BackupDirectory(chosen.absolute())
+        return BackupDirectory(store_at(chosen))
 
-    def directory_of(self, archive: str) -> BackupDirectory:
+    def directory_of(self, archive: str | StoredFile) -> BackupDirectory:
         """Return the directory in which an archive is looked for, and its verification is recorded.
 
         If no directory is set and the user has no home directory, it is the directory of the archive's path.
         """
         from taskdb_cli.backup.directory import BackupDirectory
+        from taskdb_cli.backup.stores.places import file_at, store_at
 
         try:
             return self.directory
         except HomeMissing:
-            if Path(archive).name == archive:
-                raise
-            return BackupDirectory(Path(archive).absolute().parent)
+            if isinstance(archive, str):
+                if file_at(archive).name == archive:
+                    raise
+                archive = file_at(archive)
+            return BackupDirectory(store_at(str(archive.store)))
 
     @cached_property
     def chosen_label(self) -> str | None:
@@ -195,12 +213,14 @@ class Shelf:
 
     def find(
         self, archive: str, database: Database | None, *, offline: bool = False, read_anyway: bool = False
-    ) -> Path:
+    ) -> StoredFile:
         """Return the path of the archive that a person means; 'latest' is the newest one of the database.
 
         The label decides for a database that is new, or that nobody may open (None), and with `offline` also
         for one that cannot be reached. A caller that will `read_anyway` checks the seal itself.
         """
+        from taskdb_cli.backup.stores.places import file_at
+
         run = self.run
         if archive == "latest":
             holdings = self._holdings(database, offline=offline)
@@ -208,13 +228,13 @@ class Shelf:
         try:
             return self.directory_of(archive).find(archive)
         except NotFound as exc:
-            if not archive or Path(archive).name != archive:
+            if not archive or file_at(archive).name != archive:
                 raise
             found = self._named(archive, database, offline=offline, missing=exc)
         run.say(f"{archive} is {found}")
         return found
 
-    def _named(self, word: str, database: Database | None, *, offline: bool, missing: NotFound) -> Path:
+    def _named(self, word: str, database: Database | None, *, offline: bool, missing: NotFound) -> StoredFile:
         """Return the path of the one archive whose name begins so, or that was taken then.
 
         Raises InvalidInput if there are several, and `missing` with the nearest names if there is none.
@@ -241,7 +261,7 @@ class Shelf:
             if span is None and re.fullmatch(r"\d{4}-?\d\d-?\d\d", word):
                 missing.hint = f"there is no such day; {missing.hint}"
             raise missing
-        return found[0].path
+        return found[0].file
 
     def _holdings(self, database: Database | None, *, offline: bool) -> Holdings:
         """Return the archives of the database, or of the one that a new or unknown database would follow."""
@@ -267,7 +287,7 @@ class Shelf:
     def saying(self, backup: Callable[[], Backup], what: str) -> None:
         """Take a backup before something else, and say where it is. It need not be recorded."""
         try:
-            self.run.say(f"{what} {backup().path}")
+            self.run.say(f"{what} {backup().file}")
         except Incomplete as exc:
             self.run.say(exc.message)
 

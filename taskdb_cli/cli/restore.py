@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +17,7 @@ from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.restore import Held
+    from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.database import Database
     from taskdb_cli.database.content import Content
 
@@ -55,14 +55,14 @@ def restore(
     run, target = shelf.run, shelf.run.maintained
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
-    path = shelf.find(archive, None if damaged else target)
-    manifest, held = service.preview(target, path, damaged=damaged, trial=options.dry_run)
+    file = shelf.find(archive, None if damaged else target)
+    manifest, held = service.preview(target, file, damaged=damaged, trial=options.dry_run)
     identity = None
     if not from_other_database and held.identity != manifest.origin.identity:
         mine = Holdings(shelf.directory_of(archive), shelf.owner(held.identity))
         identity = mine.identity_to_adopt(manifest.origin, occupied=bool(held.rows))
     rows, total = manifest.counts(), sum(table.bytes for table in manifest.tables)
-    _load(shelf, target, path, held, options, rows=rows, identity=identity, total=total)
+    _load(shelf, target, file, held, options, rows=rows, identity=identity, total=total)
     if identity:
         verb = "would take" if options.dry_run else "took"
         run.say(f"{target.backend.place} {verb} over the identity of {manifest.origin.place}")
@@ -88,7 +88,7 @@ def copy(
 def _load(
     shelf: Shelf,
     target: Database,
-    source: Path | Database,
+    source: StoredFile | Database,
     held: Held,
     options: Replacing,
     *,
@@ -104,6 +104,7 @@ def _load(
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.create import take
     from taskdb_cli.backup.directory import SAFETY_SUFFIX, default_label
+    from taskdb_cli.backup.stores import StoredFile
 
     run, place, loss = shelf.run, target.backend.place, ""
     if (damaged := held.damaged) is not None:
@@ -122,8 +123,8 @@ def _load(
         backup = partial(take, content, shelf.directory, label=label, now=run.now)
         shelf.saying(backup, "backed up the rows to be replaced to")
 
-    doing, done = ("restore", "restored") if isinstance(source, Path) else ("copy", "copied")
-    origin = source if isinstance(source, Path) else source.backend.place
+    doing, done = ("restore", "restored") if isinstance(source, StoredFile) else ("copy", "copied")
+    origin = source if isinstance(source, StoredFile) else source.backend.place
     if options.dry_run:
         done = f"would {doing}"
         if held.rows:

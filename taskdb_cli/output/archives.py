@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
+from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.models.vocabulary import in_one_unit
 from taskdb_cli.output.formats import Record
 from taskdb_cli.output.tables import console_for
@@ -20,10 +21,9 @@ from taskdb_cli.system.clock import in_minutes
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from taskdb_cli.backup.history import Record as History
     from taskdb_cli.backup.layout import Manifest
+    from taskdb_cli.backup.stores import StoredFile
 
 
 def print_archives(
@@ -50,14 +50,14 @@ def print_archives(
 
 
 def print_archive(
-    path: Path, size: int, manifest: Manifest, known: History, stream: TextIO, *, now: datetime
+    file: StoredFile, size: int, manifest: Manifest, known: History, stream: TextIO, *, now: datetime
 ) -> None:
     """Print where an archive is from, what is known of it, and what it holds."""
     console, origin = console_for(stream), manifest.origin
     facts = _table(Column(style="bold", no_wrap=True), Column(overflow="fold"), show_header=False)
     for name, value in {
-        "archive": path.name,
-        "directory": str(path.absolute().parent),
+        "archive": file.name,
+        "directory": str(store_at(str(file.store))),
         "taken": _moment(origin.created_at, now),
         "size": decimal(size),
         "database": origin.place or "unknown",

@@ -148,7 +148,7 @@ SETTINGS: Mapping[str, Setting] = {
         "seconds that a [client of `serve`](docs/api.md#limits) may stall before it is dropped", int, 1, 600
     ),
     "TASKDB_BACKUP_DIR": Setting(
-        "the directory of archives", Path, default="`backups` in your data directory"
+        "the directory or bucket of archives", default="`backups` in your data directory"
     ),
     "TASKDB_BACKUP_LABEL": Setting(
         "the [label](docs/backup.md#identity-label-and-place) of this database's archives",

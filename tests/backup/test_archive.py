@@ -21,6 +21,7 @@ from taskdb_cli import __version__
 from taskdb_cli.backup import layout
 from taskdb_cli.backup.archive import Archive, ArchiveWriter, seal_of
 from taskdb_cli.backup.layout import ArchivedColumn, Digest
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.errors import FileMissing, StorageFailed
 from tests.archives import (
     COLUMNS,
@@ -44,12 +45,12 @@ def path(tmp_path):
 
 
 def text_of(path, table):
-    with Archive.open(path) as archive:
+    with Archive.open(file_at(path)) as archive:
         return b"".join(archive.chunks(table))
 
 
 def test_an_archive_gives_back_what_was_written(path):
-    with Archive.open(path) as archive:
+    with Archive.open(file_at(path)) as archive:
         assert {name: b"".join(archive.chunks(name)) for name in ROWS} == ROWS
         assert archive.size == path.stat().st_size
         assert archive.manifest.origin == ORIGIN
@@ -101,7 +102,7 @@ def test_the_same_rows_give_the_same_bytes_however_they_came():
 
 
 def test_tables_can_be_read_at_the_same_time_and_again(path):
-    with Archive.open(path) as archive:
+    with Archive.open(file_at(path)) as archive:
         pairs = zip(archive.chunks("users"), archive.chunks("tasks"), strict=True)
         assert list(pairs) == [tuple(ROWS.values())]
         archive.verify()
@@ -109,7 +110,7 @@ def test_tables_can_be_read_at_the_same_time_and_again(path):
 
 
 def test_a_table_that_is_not_there_is_a_mistake_of_the_caller(path):
-    with Archive.open(path) as archive, pytest.raises(KeyError):
+    with Archive.open(file_at(path)) as archive, pytest.raises(KeyError):
         list(archive.chunks("secrets"))
 
 
@@ -143,9 +144,9 @@ def test_the_seal_is_the_comment_and_covers_every_byte_before_it(path):
     data = path.read_bytes()
     with zipfile.ZipFile(path) as file:
         comment = file.comment
-    assert comment.decode() == f"sha256:{hashlib.sha256(data[:-71]).hexdigest()}" == seal_of(path)
-    with Archive.open(path) as archive:
-        assert archive.seal == seal_of(path)
+    assert comment.decode() == f"sha256:{hashlib.sha256(data[:-71]).hexdigest()}" == seal_of(file_at(path))
+    with Archive.open(file_at(path)) as archive:
+        assert archive.seal == seal_of(file_at(path))
 
 
 def test_the_standard_library_opens_it(path):
@@ -276,7 +277,7 @@ def test_a_failure_of_the_rows_passes_up_and_leaves_no_archive(tmp_path):
 def test_a_file_that_is_not_there_is_missing(tmp_path):
     for read in (verify, seal_of):
         with pytest.raises(FileMissing, match=r"no file at .*a\.zip"):
-            read(tmp_path / "a.zip")
+            read(file_at(tmp_path / "a.zip"))
 
 
 def test_what_is_no_regular_file_cannot_be_read(tmp_path):

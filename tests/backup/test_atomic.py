@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.backup.atomic import discard, open_partial, publish, write_atomically
-from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.directory import BackupDirectory, archive_name
+from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.errors import (
     Conflict,
     ExitCode,
@@ -51,7 +52,7 @@ def broken(monkeypatch):
 
 
 def test_a_file_gets_its_name_when_it_is_finished(directory):
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     assert not final.exists()
     assert partial.parent == final.parent
@@ -65,29 +66,32 @@ def test_a_file_gets_its_name_when_it_is_finished(directory):
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
 def test_everything_is_for_its_owner_alone_whatever_the_umask(tmp_path, umask, mask):
     umask(mask)
-    made = BackupDirectory(tmp_path / "a" / "b" / "c")
-    made.create()
-    made.create()
-    final = made.new_path("tasks", NOW)
+    made = BackupDirectory(LocalStore(tmp_path / "a" / "b" / "c"))
+    made.store.make()
+    made.store.make()
+    final = made.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     assert mode(partial) == 0o600
     with made.lock("tasks"):
         publish(partial, final)
         made.note("tasks", proof())
     assert {mode(path) for path in (tmp_path / "a").rglob("*") if path.is_file()} == {0o600}
-    assert [mode(path) for path in (made.path, made.path.parent, made.path.parent.parent)] == [0o700] * 3
+    assert [
+        mode(path)
+        for path in (made.store.directory, made.store.directory.parent, made.store.directory.parent.parent)
+    ] == [0o700] * 3
     assert len(visible(made)) == 4
 
 
 def test_a_directory_that_is_there_keeps_its_mode(tmp_path):
     tmp_path.chmod(0o750)
-    BackupDirectory(tmp_path).create()
+    BackupDirectory(LocalStore(tmp_path)).store.make()
     assert mode(tmp_path) == 0o750
 
 
 def test_a_directory_that_cannot_be_made_is_named():
     with pytest.raises(StorageFailed, match="/proc/none/backups cannot be made"):
-        BackupDirectory(Path("/proc/none/backups")).create()
+        BackupDirectory(LocalStore(Path("/proc/none/backups"))).store.make()
 
 
 def test_publishing_never_replaces_a_file(directory):
@@ -106,7 +110,7 @@ def test_publishing_never_replaces_a_file(directory):
 def test_a_file_system_without_hard_links_does_too(directory, broken, taken):
     """FAT and some network file systems have none."""
     broken("link", errno.EPERM)
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     if taken:
         final.symlink_to("nowhere")
@@ -131,7 +135,7 @@ FAULTS = {
 def test_a_fault_leaves_nothing_under_the_name(directory, broken, fault, code):
     archive(directory, at=NOW - timedelta(days=1))
     before = visible(directory)
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     name, when = FAULTS[fault]
     broken(name, code, when)
@@ -144,7 +148,7 @@ def test_a_fault_leaves_nothing_under_the_name(directory, broken, fault, code):
 
 
 def test_a_fault_after_a_rename_leaves_nothing_under_the_name(directory, broken):
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     broken("link", errno.EOPNOTSUPP)
     broken("fsync", errno.EIO, is_directory)
@@ -154,7 +158,7 @@ def test_a_fault_after_a_rename_leaves_nothing_under_the_name(directory, broken)
 
 
 def test_a_rename_that_fails_leaves_nothing_under_the_name(directory, broken):
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     broken("link", errno.EPERM)
     broken("rename")
@@ -164,7 +168,7 @@ def test_a_rename_that_fails_leaves_nothing_under_the_name(directory, broken):
 
 
 def test_an_interrupt_while_publishing_leaves_nothing_under_the_name(directory, monkeypatch):
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     sync_file = os.fsync
 
@@ -181,7 +185,7 @@ def test_an_interrupt_while_publishing_leaves_nothing_under_the_name(directory, 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EBADF])
 def test_a_file_system_that_syncs_no_directory_is_good_enough(directory, broken, code):
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     broken("fsync", code, is_directory)
     publish(partial, final)
@@ -191,7 +195,7 @@ def test_a_file_system_that_syncs_no_directory_is_good_enough(directory, broken,
 def test_a_published_file_is_on_the_disk_before_it_has_its_name(directory, monkeypatch):
     """First the content, then the name, then the directory that holds the name."""
     steps = []
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     fsync, link, unlink = os.fsync, os.link, os.unlink
 
@@ -210,14 +214,14 @@ def test_a_published_file_is_on_the_disk_before_it_has_its_name(directory, monke
 
 
 def test_a_temporary_file_that_cannot_be_removed_is_swept_later(directory, broken, monkeypatch):
-    final = directory.new_path("tasks", NOW)
+    final = directory.store.directory / archive_name("tasks", NOW)
     partial = written(final)
     with monkeypatch.context() as patch:
         break_call(patch, "unlink")
         publish(partial, final)
     assert visible(directory) == [partial.name, NAME]
     with directory.lock("tasks"):
-        assert directory.sweep("tasks") == [partial]
+        directory.sweep("tasks")
     assert final.read_bytes() == b"content"
 
 
@@ -247,10 +251,11 @@ KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.directory import BackupDirectory, archive_name
 from taskdb_cli.backup.atomic import open_partial, publish
-directory = BackupDirectory(Path(sys.argv[1]))
-final, calls = directory.new_path("tasks", datetime.now(UTC)), int(sys.argv[2])
+from taskdb_cli.backup.stores.local import LocalStore
+directory = BackupDirectory(LocalStore(Path(sys.argv[1])))
+final, calls = directory.store.directory / archive_name("tasks", datetime.now(UTC)), int(sys.argv[2])
 def die(call):
     def run(*arguments, **options):
         global calls
@@ -273,19 +278,20 @@ def test_a_killed_run_leaves_a_whole_file_or_none(directory):
     """SIGKILL before each call that puts a file in place; the next run sweeps what is left."""
     names = []
     for calls in range(6):
-        done = run_python(KILLED, directory.path, calls)
+        done = run_python(KILLED, directory.store.directory, calls)
         assert done.returncode == (-signal.SIGKILL if calls < 5 else 0), done
-        assert {entry.path.read_bytes() for entry in directory.entries()} <= {b"content"}
+        assert {entry.file.path.read_bytes() for entry in directory.entries()} <= {b"content"}
         names.append(len(directory.entries()))
         with directory.lock("tasks"):
-            assert len(directory.sweep("tasks")) == (calls < 4)
+            assert len(directory.store.leftovers()) == (calls < 4)
+            directory.sweep("tasks")
         assert directory.strays() == []
     assert names == [0, 0, 1, 2, 3, 4]
 
 
 def test_what_a_dead_run_left_is_swept_by_the_next(directory):
     """Of the same file only, and never what somebody is writing, whatever process id is in its name."""
-    place = directory.path / "x.prom"
+    place = directory.store.directory / "x.prom"
     for name in ("x.prom", "y.prom"):
         put(directory, partial_name(name))
     with open_partial(place) as stream:
@@ -293,7 +299,7 @@ def test_what_a_dead_run_left_is_swept_by_the_next(directory):
         put(directory, partial_name("x.prom", os.getpid()))
         write_atomically(place, b"content")
         assert visible(directory) == sorted([partial_name("y.prom"), Path(stream.name).name, "x.prom"])
-        publish(Path(stream.name), directory.path / "z.prom")
+        publish(Path(stream.name), directory.store.directory / "z.prom")
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -317,11 +323,11 @@ def test_a_file_that_was_swept_before_it_was_locked_is_made_again(directory, mon
 
     def sweep_first(descriptor, operation):
         if not swept:
-            swept.extend(directory.path.iterdir())
+            swept.extend(directory.store.directory.iterdir())
             swept[0].unlink()
         lock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", sweep_first)
-    write_atomically(directory.path / "x.prom", b"content")
+    write_atomically(directory.store.directory / "x.prom", b"content")
     assert len(swept) == 1
     assert visible(directory) == ["x.prom"]

@@ -46,7 +46,7 @@ def test_what_is_recorded_is_read_again(directory):
     directory.note("tasks", proof("second"))
     assert directory.record("tasks") == Record((proof(), proof("second")), (Drill(NAME, NOW),))
     assert directory.record("other") == Record()
-    assert visible(directory) == [".tasks+record.lock", "tasks.taskdb.json"]
+    assert visible(directory) == [".tasks.taskdb.json+.lock", "tasks.taskdb.json"]
 
 
 def test_verifying_the_same_archive_again_keeps_the_one_before_it(directory):
@@ -59,7 +59,7 @@ def test_verifying_the_same_archive_again_keeps_the_one_before_it(directory):
 
 def test_a_record_holds_times_in_utc_for_people_to_read(directory):
     directory.note("tasks", Drill(NAME, NOW.astimezone(timezone(timedelta(hours=5)))))
-    content = json.loads((directory.path / "tasks.taskdb.json").read_text())
+    content = json.loads((directory.store.directory / "tasks.taskdb.json").read_text())
     assert content == {
         "version": 2,
         "proofs": [],
@@ -138,8 +138,8 @@ def test_a_damaged_record_counts_as_missing_with_a_warning(directory, caplog, ki
 
 
 def test_a_pipe_or_a_directory_in_place_of_the_record_counts_as_missing(directory, caplog):
-    os.mkfifo(directory.path / "pipe.taskdb.json")
-    (directory.path / "dir.taskdb.json").mkdir()
+    os.mkfifo(directory.store.directory / "pipe.taskdb.json")
+    (directory.store.directory / "dir.taskdb.json").mkdir()
     with caplog.at_level(logging.WARNING, "taskdb.backup"):
         assert directory.record("pipe") == directory.record("dir") == Record()
     assert len(caplog.records) == 2
@@ -191,7 +191,7 @@ def test_a_dead_run_that_was_writing_the_record_is_cleaned_up_after(directory):
     put(directory, partial_name("tasks.taskdb.json"))
     other = put(directory, partial_name("tasks2.taskdb.json"))
     directory.note("tasks", proof())
-    assert visible(directory) == sorted([".tasks+record.lock", "tasks.taskdb.json", other.name])
+    assert visible(directory) == sorted([".tasks.taskdb.json+.lock", "tasks.taskdb.json", other.name])
 
 
 NOTE = """
@@ -200,15 +200,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Drill
+from taskdb_cli.backup.stores.local import LocalStore
 for _ in range(40):
     drill = Drill("theirs", datetime(2026, 11, 22, 12, 0, tzinfo=UTC))
-    BackupDirectory(Path(sys.argv[1])).note("tasks", drill)
+    BackupDirectory(LocalStore(Path(sys.argv[1]))).note("tasks", drill)
 """
 
 
 def test_two_processes_that_record_lose_nothing_of_each_other(directory):
     """A drill ends while a backup that holds the lock of the label records what it verified."""
-    command = [sys.executable, "-c", NOTE, str(directory.path)]
+    command = [sys.executable, "-c", NOTE, str(directory.store.directory)]
     with directory.lock("tasks"), subprocess.Popen(command) as process:
         for number in range(40):
             directory.note("tasks", proof(f"archive {number}"))
@@ -241,8 +242,8 @@ def test_what_is_known_of_an_archive_stays_as_long_as_the_archive(directory):
     for name in names:
         directory.note("tasks", proof(name, at=parse_name(name)[1]))
     assert [each.archive for each in directory.record("tasks").proofs] == names
-    (directory.path / names[0]).unlink()
-    (directory.path / names[-1]).unlink()
+    (directory.store.directory / names[0]).unlink()
+    (directory.store.directory / names[-1]).unlink()
     directory.note("tasks", Drill(names[3], NOW))
     assert [each.archive for each in directory.record("tasks").proofs] == names[1:]
 
@@ -250,7 +251,7 @@ def test_what_is_known_of_an_archive_stays_as_long_as_the_archive(directory):
 @pytest.mark.parametrize("label", ["app", "neondb"])
 def test_a_record_of_0_1_0_is_carried_over(directory, label):
     """The two archives that 0.1.0 knew of, and its drill, stay known when something is added."""
-    shutil.copy(OLD / f"{label}.taskdb.json", directory.path)
+    shutil.copy(OLD / f"{label}.taskdb.json", directory.store.directory)
     before = directory.record(label)
     assert [each.archive for each in before.proofs] == sorted(path.name for path in OLD.glob(f"{label}-*"))
     assert before.verified.identity is before.verified.place is None

@@ -32,8 +32,8 @@ def named(word, span=None, own=OWN):
         ("20261125T2330", OWN[1:2]),
         ("app-3d0c7b-20261126", OWN[2:]),
         ("3d0c7b-20261126", OWN[2:]),
-        (OWN[0].path.name, OWN[:1]),
-        (OWN[0].path.name.removesuffix(".taskdb.zip"), OWN[:1]),
+        (OWN[0].name, OWN[:1]),
+        (OWN[0].name.removesuffix(".taskdb.zip"), OWN[:1]),
         ("2026", OWN),
         ("app", OWN),
         ("before", [SAFETY]),
@@ -91,7 +91,7 @@ def test_a_time_means_own_archives_only():
 )
 def test_short_names(entries, label, common, names):
     """What all names begin with is left out, up to a hyphen, and each rest names its archive."""
-    assert short_names([each.path.name for each in entries], label) == (common, names)
+    assert short_names([each.name for each in entries], label) == (common, names)
     for each, name in zip(entries, names, strict=True):
         assert [other for other in entries if begins(other, name)] == [each]
 
@@ -107,5 +107,5 @@ def test_short_names(entries, label, common, names):
 )
 def test_the_nearest(word, span, first):
     """Of a word that fits nothing, the most similar names are told, and of a time the nearest in time."""
-    assert nearest(word, span, EVERYTHING)[0] == first.path.name
+    assert nearest(word, span, EVERYTHING)[0] == first.name
     assert nearest(word, span, []) == []

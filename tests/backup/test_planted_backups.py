@@ -18,6 +18,7 @@ from taskdb_cli.backup import create as taking
 from taskdb_cli.backup.atomic import open_partial
 from taskdb_cli.backup.directory import BackupDirectory, archive_name
 from taskdb_cli.backup.ownership import Owner
+from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.health.checks import backups as checks
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import EXIT_CODES
@@ -46,8 +47,12 @@ class Place:
         return self.archives[-1]
 
     @property
+    def shelf(self) -> Path:
+        return self.directory.store.directory
+
+    @property
     def record(self) -> Path:
-        return self.directory.path / f"{LABEL}.taskdb.json"
+        return self.shelf / f"{LABEL}.taskdb.json"
 
     def change_record(self, old: str, new: str) -> None:
         text = self.record.read_text()
@@ -64,9 +69,11 @@ class Place:
 
 @pytest.fixture
 def place(url, tmp_path):
-    directory, database = BackupDirectory(tmp_path / "shelf"), open_database(url)
+    directory, database = BackupDirectory(LocalStore(tmp_path / "shelf")), open_database(url)
     fill(url, tasks=300)
-    archives = [taking.take(database, directory, label=LABEL, now=at).path for at in (NOW - DAY, NOW - HOUR)]
+    archives = [
+        taking.take(database, directory, label=LABEL, now=at).file.path for at in (NOW - DAY, NOW - HOUR)
+    ]
     restore_as_test(archives[-1], directory, now=NOW - HOUR)
     return Place(url, directory, archives)
 
@@ -98,7 +105,7 @@ def as_file(path: Path) -> None:
 
 def strays(place: Place) -> None:
     for number in range(300):
-        (place.directory.path / f"copy-{number}.taskdb.zip").touch()
+        (place.shelf / f"copy-{number}.taskdb.zip").touch()
 
 
 FUTURE = archive_name(LABEL, NOW + DAY)
@@ -107,17 +114,20 @@ FUTURE = archive_name(LABEL, NOW + DAY)
 FAULTS = [
     (
         "the directory is missing",
-        lambda p: shutil.rmtree(p.directory.path),
+        lambda p: shutil.rmtree(p.shelf),
         {"backup": ("critical", "missing")},
     ),
     (
         "the directory is a file",
-        lambda p: as_file(p.directory.path),
+        lambda p: as_file(p.shelf),
         {"backup": ("critical", "Not a directory")},
     ),
     (
         "the directory is a link to nowhere",
-        lambda p: (shutil.rmtree(p.directory.path), p.directory.path.symlink_to("nowhere")),
+        lambda p: (
+            shutil.rmtree(p.shelf),
+            p.shelf.symlink_to("nowhere"),
+        ),
         {"backup": ("critical", "missing")},
     ),
     ("the last archive is gone", lambda p: p.last.unlink(), {"backup_archive": ("critical", "gone")}),
@@ -156,13 +166,13 @@ FAULTS = [
     ),
     (
         "a copy with a name of tomorrow",
-        lambda p: shutil.copy(p.last, p.directory.path / FUTURE),
+        lambda p: shutil.copy(p.last, p.shelf / FUTURE),
         {"backup": ("warning", FUTURE)},
     ),
     (
         "a copy with a name of tomorrow, and the last backup too old",
         lambda p: (
-            shutil.copy(p.last, p.directory.path / FUTURE),
+            shutil.copy(p.last, p.shelf / FUTURE),
             p.change_record('"taken_at": "2026-11', '"taken_at": "2026-10'),
         ),
         {"backup": ("critical", FUTURE)},
@@ -205,12 +215,12 @@ FAULTS = [
     ),
     (
         "the lock is a directory",
-        lambda p: replace_by(p.directory.path / f".{LABEL}.lock", Path.mkdir),
+        lambda p: replace_by(p.shelf / f".{LABEL}.lock", Path.mkdir),
         {"backup": ("critical", ".lock")},
     ),
     (
         "a dead run left a part, and its process id runs again",
-        lambda p: (p.directory.path / partial_name(p.last.name, os.getpid())).touch(),
+        lambda p: (p.shelf / partial_name(p.last.name, os.getpid())).touch(),
         {"backup_strays": ("warning", str(os.getpid()))},
     ),
     ("hundreds of strays", strays, {"backup_strays": ("warning", "295 more")}),
@@ -236,9 +246,9 @@ def test_each_planted_fault_is_seen(place, plant, expected):
 @pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 def test_a_flipped_bit_in_a_large_archive(url, tmp_path, monkeypatch):
     """It is found by reading all; what is too large, or has no time, is called not re-read since then."""
-    directory, database = BackupDirectory(tmp_path / "shelf"), open_database(url)
+    directory, database = BackupDirectory(LocalStore(tmp_path / "shelf")), open_database(url)
     fill(url, tasks=60_000)
-    archive = taking.take(database, directory, label=LABEL, now=NOW - HOUR).path
+    archive = taking.take(database, directory, label=LABEL, now=NOW - HOUR).file.path
     assert archive.stat().st_size > 1_000_000
 
     def look(**options: Any):
@@ -262,7 +272,7 @@ def test_a_flipped_bit_in_a_large_archive(url, tmp_path, monkeypatch):
 def test_a_file_that_is_being_written_is_no_stray(place):
     """What a run holds locked is left alone, whatever its name says."""
     with open_partial(place.last) as stream:
-        Path(stream.name).rename(place.directory.path / partial_name(place.last.name))
+        Path(stream.name).rename(place.shelf / partial_name(place.last.name))
         assert place.report() == {}
     assert set(place.report()) == {"backup_strays"}
 
@@ -270,7 +280,7 @@ def test_a_file_that_is_being_written_is_no_stray(place):
 @ON_FILES
 def test_the_first_day(url, tmp_path):
     """Who has never made a backup, in a directory that nobody chose, is told to take one."""
-    backups = Backups(BackupDirectory(tmp_path / "shelf"), OWNER)
+    backups = Backups(BackupDirectory(LocalStore(tmp_path / "shelf")), OWNER)
     [found] = run(open_database(url), now=NOW, backups=backups, only=["backup"]).checks
     assert (str(found.status), found.remedy) == ("warning", "taskdb backup")
 

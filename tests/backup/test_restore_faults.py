@@ -14,6 +14,7 @@ from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import ArchiveWriter
 from taskdb_cli.backup.layout import Digest, Origin
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate
@@ -45,7 +46,7 @@ def forge(path, users=ANN, tasks=TASK):
 
 def test_a_forged_archive_is_restored_if_its_rows_are_right(database, url, tmp_path):
     """The archives that the other tests damage are good ones."""
-    restore.restore(database, forge(tmp_path / "a.zip"))
+    restore.restore(database, file_at(forge(tmp_path / "a.zip")))
     assert [len(rows) for rows in get_rows(url).values()] == [1, 1]
 
 
@@ -74,7 +75,7 @@ def test_rows_that_break_a_rule_are_refused(database, url, tmp_path, rows):
     add_task(database, "bob@example.com")
     before = hashes(database)
     with pytest.raises(DataCorrupt) as failure:
-        restore.restore(database, forge(tmp_path / "a.zip", **rows), replace=True)
+        restore.restore(database, file_at(forge(tmp_path / "a.zip", **rows)), replace=True)
     assert failure.value.exit_code == ExitCode.CORRUPT
     assert "\n" not in failure.value.message
     assert hashes(database) == before
@@ -98,9 +99,9 @@ def test_the_last_id_is_refused(taskdb, database, tmp_path, rows):
     path = forge(tmp_path / "a.zip", **rows)
     [table] = rows
     with pytest.raises(DataCorrupt, match=f"{table} .* 9223372036854775807"):
-        restore.restore(database, path)
+        restore.restore(database, file_at(path))
     with pytest.raises(DataCorrupt):
-        restore.drill(path)
+        restore.drill(file_at(path))
     add_user(database, "bob@example.com")
     before = hashes(database)
     for how in (["--yes"], ["--dry-run"]):
@@ -128,7 +129,7 @@ def test_long_numbers_that_are_not_the_last_id(database, tmp_path):
     """The same digits anywhere else are no reason to refuse a row."""
     text = TASK.replace(rb"Write" + b"\t" + rb"\N", LAST_ID + b"\ta" + rb"\n" + LAST_ID, 1)
     text = text.replace(b"1\t", LAST_ID[:-1] + b"\t", 1)
-    restore.restore(database, forge(tmp_path / "a.zip", tasks=text))
+    restore.restore(database, file_at(forge(tmp_path / "a.zip", tasks=text)))
     assert hashes(database)["tasks"][0] == 1
 
 
@@ -151,7 +152,7 @@ def test_a_test_restore_lets_sqlite_check_the_whole_file(make_url_of, tmp_path):
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute("INSERT INTO others VALUES (0)")
     with pytest.raises(DataCorrupt, match="others"):
-        restore.drill(forge(tmp_path / "a.zip"), target=open_database(target))
+        restore.drill(file_at(forge(tmp_path / "a.zip")), target=open_database(target))
 
 
 @POSTGRESQL_ONLY
@@ -199,7 +200,7 @@ def test_rows_that_a_policy_hides_are_no_backup(url, database, tmp_path):
         reader = open_database(url.set(username=role))
         path = tmp_path / "a.taskdb.zip"
         with pytest.raises(TaskdbError, match="row-level security"), reader.snapshot() as content:
-            taking.save(content, path, label="work", now=NOW)
+            taking.save(content, file_at(path), label="work", now=NOW)
         assert list(tmp_path.glob("*zip*")) == []
     finally:
         execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
@@ -300,7 +301,7 @@ def test_a_trigger_that_changes_the_rows_is_named(database, url, engine, tmp_pat
     """A good archive is not blamed for what a trigger of the target does, and nothing is changed."""
     execute(url, *trigger["sqlite" if engine == "sqlite" else "postgresql"])
     with pytest.raises(Conflict, match="trigger shout on tasks") as caught:
-        restore.restore(database, forge(tmp_path / "a.zip"))
+        restore.restore(database, file_at(forge(tmp_path / "a.zip")))
     assert "another archive" not in caught.value.hint
     assert [len(rows) for rows in get_rows(url).values()] == [0, 0]
 
@@ -313,4 +314,4 @@ def test_a_damaged_archive_is_blamed_in_spite_of_a_trigger(database, url, engine
     content[200] ^= 1
     path.write_bytes(content)
     with pytest.raises(ArchiveCorrupt):
-        restore.restore(database, path)
+        restore.restore(database, file_at(path))

@@ -15,6 +15,7 @@ from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.layout import decode
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database import schema
 from taskdb_cli.database.schema import migrations_directory, revisions
 from taskdb_cli.errors import ExitCode, SchemaAhead, SchemaBehind, TaskdbError
@@ -59,7 +60,7 @@ def scratch(tmp_path, monkeypatch):
 def archive_of(url, path):
     """Back a database up into a file."""
     with open_database(url).snapshot() as content:
-        return taking.save(content, path, label="work", now=NOW)
+        return taking.save(content, file_at(path), label="work", now=NOW)
 
 
 @FROM_EACH
@@ -71,7 +72,7 @@ def test_an_archive_of_the_first_revision(make_url_of, empty_url, url, tmp_path,
     backup = archive_of(old, tmp_path / "old.taskdb.zip")
     assert backup.manifest.origin.revision == "0001"
     for target in (empty_url, url):
-        restore.restore(open_database(target), backup.path)
+        restore.restore(open_database(target), backup.file)
         assert get_rows(target) == get_rows(old)
         migrate.check(open_database(target))
         assert add_task(open_database(target), "user1@example.com") == 3001
@@ -85,8 +86,8 @@ def test_rows_are_migrated_on_their_way(make_url_of, empty_url, chain, tmp_path,
     fill(old, users=3, tasks=9)
     backup = archive_of(old, tmp_path / "old.taskdb.zip")
     chain()
-    restore.drill(backup.path)
-    restore.restore(open_database(empty_url), backup.path)
+    restore.drill(backup.file)
+    restore.restore(open_database(empty_url), backup.file)
     assert execute(empty_url, "SELECT nickname FROM users ORDER BY id") == [
         (f"Dr User {number}",) for number in (1, 2, 3)
     ]
@@ -104,7 +105,7 @@ def test_a_revision_that_fails_on_the_way(database, url, chain, tmp_path, scratc
     body = next((tmp_path / "migrations" / "versions").glob("9001*"))
     body.write_text(body.read_text().replace("'Dr ' || name", "no_such_column"))
     with pytest.raises(TaskdbError):
-        restore.restore(database, backup.path, replace=True)
+        restore.restore(database, backup.file, replace=True)
     assert hashes(database) == before
     assert list(scratch.iterdir()) == []
 
@@ -120,9 +121,9 @@ def test_an_archive_of_a_later_revision(database, url, empty_url, chain, tmp_pat
     fill(url, users=3, tasks=9)
     before = hashes(database)
     for act in (
-        lambda: restore.preview(database, backup.path),
-        lambda: restore.restore(database, backup.path, replace=True),
-        lambda: restore.drill(backup.path),
+        lambda: restore.preview(database, backup.file),
+        lambda: restore.restore(database, backup.file, replace=True),
+        lambda: restore.drill(backup.file),
     ):
         with pytest.raises(SchemaAhead, match="9001") as failure:
             act()
@@ -140,9 +141,9 @@ def test_a_target_of_another_revision(make_url_of, database, url, tmp_path, revi
     backup = archive_of(source, tmp_path / "a.taskdb.zip")
     set_revision(url, revision)
     for act in (
-        lambda: restore.preview(database, backup.path),
+        lambda: restore.preview(database, backup.file),
         lambda: restore.look_at(database),
-        lambda: restore.restore(database, backup.path, replace=True),
+        lambda: restore.restore(database, backup.file, replace=True),
         lambda: restore.restore(database, open_database(source), replace=True),
     ):
         with pytest.raises(error) as failure:
@@ -158,7 +159,7 @@ def test_a_target_that_becomes_older_meanwhile(database, url, tmp_path):
     execute(url, "ALTER TABLE users ADD COLUMN nickname text")
     before = get_rows(url)
     with pytest.raises(TaskdbError) as failure:
-        restore.restore(database, backup.path, replace=True)
+        restore.restore(database, backup.file, replace=True)
     assert failure.value.exit_code == ExitCode.SCHEMA
     assert get_rows(url) == before
 
@@ -173,9 +174,9 @@ def test_an_origin_of_another_revision_is_not_copied(make_url_of, database, url)
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name.partition("-")[0])
 def test_an_archive_of_format_1(database, sample):
     """What 0.1.0 wrote is restored on every engine, row for row, with NULL in each column that is newer."""
-    manifest = manifest_of(sample)
+    manifest = manifest_of(file_at(sample))
     assert (manifest.format, manifest.origin.identity, manifest.origin.place) == (1, None, None)
-    restore.restore(database, sample)
+    restore.restore(database, file_at(sample))
     assert hashes(database, manifest) == {table.name: (table.rows, table.sha256) for table in manifest.tables}
 
 
@@ -185,7 +186,7 @@ def test_an_archive_of_format_1(database, sample):
 )
 def test_format_1_has_no_other_keys(sample, change):
     """A manifest of format 1 that names a database is not one that 0.1.0 wrote."""
-    text = json.dumps({**manifest_of(sample).record(), **change}, indent=2).encode() + b"\n"
+    text = json.dumps({**manifest_of(file_at(sample)).record(), **change}, indent=2).encode() + b"\n"
     with pytest.raises(ValueError, match="not written as taskdb writes it"):
         decode(text)
 
@@ -193,7 +194,7 @@ def test_format_1_has_no_other_keys(sample, change):
 def test_what_an_archive_says_of_its_database(database, url, tmp_path):
     """The manifest names the identity and the place without user and password, even if a path is odd."""
     backup = archive_of(url, tmp_path / "one.taskdb.zip")
-    origin = manifest_of(backup.path).origin
+    origin = manifest_of(backup.file).origin
     assert origin == backup.manifest.origin
     assert [(origin.identity,)] == execute(url, "SELECT identity FROM taskdb_identity")
     assert origin.place == database.backend.place

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from taskdb_cli.backup.directory import BackupDirectory, Entry, archive_name
 from taskdb_cli.backup.retention import Decision, Policy, decide, delete
+from taskdb_cli.backup.stores.local import LocalStore
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.errors import ExitCode, Incomplete, InvalidInput
-from tests.backups import break_call
+from tests.backups import break_call, put
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """A Sunday, the last day of an ISO week."""
@@ -409,18 +411,18 @@ def test_damage_elsewhere_never_costs_an_archive(history, policy):
 @pytest.fixture
 def directory(tmp_path):
     """A directory with an archive of each of ten days of two labels, and files of other kinds."""
-    made = BackupDirectory(tmp_path / "backups")
-    made.create()
+    made = BackupDirectory(LocalStore(tmp_path / "backups"))
+    made.store.make()
     for days in range(10):
         for label in ("tasks", "other"):
-            made.new_path(label, NOW - timedelta(days=days)).write_bytes(b"archive")
+            put(made, archive_name(label, NOW - timedelta(days=days)))
     for name in ("tasks.taskdb.json", "notes.txt", "tasks.taskdb.zip", ".x.partial"):
-        (made.path / name).write_bytes(b"")
+        (made.store.directory / name).write_bytes(b"")
     return made
 
 
 def files(directory):
-    return {path.name for path in directory.path.iterdir()}
+    return {path.name for path in directory.store.directory.iterdir()}
 
 
 def decisions_on(directory, label="tasks"):
@@ -435,14 +437,14 @@ def test_pruning_deletes_what_was_decided_and_nothing_else(directory):
     assert len(goes) == 7
     with directory.lock("tasks"):
         assert delete(directory, decisions) == goes
-    assert files(directory) == before - {entry.path.name for entry in goes} | {".tasks.lock"}
+    assert files(directory) == before - {entry.name for entry in goes} | {".tasks.lock"}
 
 
 def test_pruning_again_deletes_nothing(directory, caplog):
     with directory.lock("tasks"), caplog.at_level(logging.INFO, "taskdb.backup"):
         first = delete(directory, decisions_on(directory))
         assert delete(directory, decisions_on(directory)) == []
-    assert [record.getMessage() for record in caplog.records] == [f"deleted {entry.path}" for entry in first]
+    assert [record.getMessage() for record in caplog.records] == [f"deleted {entry.file}" for entry in first]
 
 
 def test_pruning_needs_the_lock_of_the_label(directory):
@@ -455,7 +457,7 @@ def test_pruning_needs_the_lock_of_the_label(directory):
 def test_pruning_stays_in_its_directory(directory, tmp_path):
     outside = tmp_path / archive_name("tasks", NOW)
     outside.write_bytes(b"archive")
-    decision = Decision(Entry(outside, "tasks", NOW, 7), keep=False, reasons=GOES)
+    decision = Decision(Entry(file_at(outside), "tasks", NOW, 7), keep=False, reasons=GOES)
     with directory.lock("tasks"), pytest.raises(AssertionError):
         delete(directory, [decision])
     assert outside.exists()
@@ -463,7 +465,7 @@ def test_pruning_stays_in_its_directory(directory, tmp_path):
 
 def test_an_archive_that_is_gone_already_is_no_failure(directory):
     decisions = decisions_on(directory)
-    decisions[0].entry.path.unlink()
+    decisions[0].entry.file.path.unlink()
     with directory.lock("tasks"):
         assert len(delete(directory, decisions)) == 7
 
@@ -472,17 +474,17 @@ def test_a_failure_to_delete_one_is_reported_and_the_others_go(directory, monkey
     decisions = decisions_on(directory)
     goes = [decision.entry for decision in decisions if not decision.keep]
     stuck = goes[2:4]
-    paths = [entry.path for entry in stuck]
+    paths = [entry.file.path for entry in stuck]
     break_call(monkeypatch, "unlink", when=lambda path: Path(path) in paths)
     with directory.lock("tasks"), pytest.raises(Incomplete) as caught:
         delete(directory, decisions)
     assert caught.value.exit_code == ExitCode.INCOMPLETE
     assert caught.value.code == "incomplete"
     assert caught.value.message == (
-        f"pruning is not complete: {stuck[0].path} cannot be deleted: Input/output error (and 1 more)"
+        f"pruning is not complete: {stuck[0].file} cannot be deleted: Input/output error (and 1 more)"
     )
-    assert [detail["file"] for detail in caught.value.details] == [str(entry.path) for entry in stuck]
-    assert [entry for entry in goes if entry.path.exists()] == stuck
+    assert [detail["file"] for detail in caught.value.details] == [str(entry.file.path) for entry in stuck]
+    assert [entry for entry in goes if entry.file.path.exists()] == stuck
 
 
 def test_a_directory_that_cannot_be_synced_is_reported(directory, monkeypatch):
@@ -494,4 +496,4 @@ def test_a_directory_that_cannot_be_synced_is_reported(directory, monkeypatch):
 
 def test_nothing_to_delete_touches_nothing(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "fsync")
-    assert delete(BackupDirectory(tmp_path / "none"), []) == []
+    assert delete(BackupDirectory(LocalStore(tmp_path / "none")), []) == []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.schema import ARCHIVED_TABLES, LEFT_OUT_TABLES, VERSION_TABLE
 from taskdb_cli.errors import DataCorrupt, IdsUsedUp
 from taskdb_cli.models import metadata
@@ -167,9 +168,9 @@ def test_round_trip(make_url_of, tmp_path, origin, destination):
         expected = hashes(open_database(source))
         path = tmp_path / f"{next(numbers)}.taskdb.zip"
         with open_database(source).snapshot() as content:
-            backup = taking.save(content, path, label="work", now=NOW)
+            backup = taking.save(content, file_at(path), label="work", now=NOW)
         restore.restore(open_database(copied), open_database(source), replace=True)
-        restore.restore(open_database(restored), path, replace=True)
+        restore.restore(open_database(restored), file_at(path), replace=True)
         for target in (copied, restored):
             assert get_rows(target) == rows
             assert hashes(open_database(target)) == expected
@@ -219,7 +220,7 @@ def test_text_that_is_no_utf8_is_found_by_the_backup(make_url_of, tmp_path):
     put_rows(url, {"users": [(1, "a@x", "A", True, 1, NOW, NOW)], "tasks": []})
     execute(url, "UPDATE users SET name = CAST(x'61ff' AS TEXT)")
     with open_database(url).snapshot() as content, pytest.raises(DataCorrupt, match="users"):
-        taking.save(content, tmp_path / "no.taskdb.zip", label="work", now=NOW)
+        taking.save(content, file_at(tmp_path / "no.taskdb.zip"), label="work", now=NOW)
     assert not list(tmp_path.glob("*.zip"))
 
 

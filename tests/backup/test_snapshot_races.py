@@ -12,6 +12,8 @@ from sqlalchemy import event
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.stores.local import LocalStore
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.errors import BackupRunning, DatabaseUnavailable, ExitCode
 from taskdb_cli.services import migrate
@@ -35,7 +37,7 @@ def filled(url):
 @pytest.fixture
 def shelf(tmp_path) -> BackupDirectory:
     """An empty directory of archives."""
-    return BackupDirectory(tmp_path / "shelf")
+    return BackupDirectory(LocalStore(tmp_path / "shelf"))
 
 
 def content_of(manifest) -> dict[str, tuple[int, str]]:
@@ -130,7 +132,7 @@ def test_nothing_is_backed_up_or_restored_while_somebody_migrates(url, database,
         other.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         for act in (
             lambda: taking.take(database, shelf, label="other", now=NOW),
-            lambda: restore.restore(database, backup.path, replace=True),
+            lambda: restore.restore(database, backup.file, replace=True),
         ):
             with pytest.raises(DatabaseUnavailable, match="is being migrated"):
                 act()
@@ -172,7 +174,7 @@ def test_a_backup_during_a_restore(url, database, filled, shelf, engine):
             tried.append(found)
             assert content_of(found.manifest) == before
 
-    restore.restore(database, backup.path, replace=True, progress=try_backup)
+    restore.restore(database, backup.file, replace=True, progress=try_backup)
     assert isinstance(tried[0], DatabaseUnavailable) == (engine != "sqlite")
     assert hashes(database) == filled
 
@@ -185,10 +187,10 @@ def test_two_restores_at_once(url, database, filled, shelf):
     def try_restore(_: int) -> None:
         if not refused:
             with pytest.raises(DatabaseUnavailable) as failure:
-                restore.restore(open_database(url), backup.path, replace=True)
+                restore.restore(open_database(url), backup.file, replace=True)
             refused.append(failure.value)
 
-    restore.restore(database, backup.path, replace=True, progress=try_restore)
+    restore.restore(database, backup.file, replace=True, progress=try_restore)
     assert refused[0].exit_code == ExitCode.UNAVAILABLE
     assert hashes(database) == filled
 
@@ -199,14 +201,14 @@ def test_a_restore_during_a_backup(url, database, filled, shelf, new_url, tmp_pa
     fill(other, users=2, tasks=2)
     path = tmp_path / "other.taskdb.zip"
     with open_database(other).snapshot() as content:
-        taking.save(content, path, label="other", now=NOW)
+        taking.save(content, file_at(path), label="other", now=NOW)
     outcomes = []
 
     def try_restore(_: int) -> None:
         if outcomes:
             return
         try:
-            outcomes.append(restore.restore(open_database(url), path, replace=True))
+            outcomes.append(restore.restore(open_database(url), file_at(path), replace=True))
         except DatabaseUnavailable as refusal:
             outcomes.append(refusal)
 
@@ -233,7 +235,7 @@ def test_two_backups_at_once(url, database, filled, shelf):
     assert refused[0].exit_code == ExitCode.UNAVAILABLE
     assert [entry.label for entry in shelf.entries()] == ["other", "work"]
     for entry in shelf.entries():
-        assert content_of(verify(entry.path)) == filled
+        assert content_of(verify(entry.file.path)) == filled
 
 
 def test_writers_during_a_backup(url, database, shelf, new_url):
@@ -262,7 +264,7 @@ def test_writers_during_a_backup(url, database, shelf, new_url):
             each.result(60)
     target = new_url()
     for backup in backups:
-        restore.restore(open_database(target), backup.path, replace=True)
+        restore.restore(open_database(target), backup.file, replace=True)
         assert hashes(open_database(target)) == content_of(backup.manifest)
         assert orphans(target) == 0
     assert len({backup.seal for backup in backups}) == len(backups)
@@ -275,7 +277,7 @@ def test_a_session_that_reads_keeps_a_restore_out(url, database, filled, shelf):
     with connect(url) as other, other.transaction():
         other.execute("SELECT count(*) FROM tasks")
         with pytest.raises(DatabaseUnavailable):
-            restore.restore(database, backup.path, replace=True)
+            restore.restore(database, backup.file, replace=True)
     assert hashes(database) == filled
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import URL
 
 from taskdb_cli.backup import restore
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.errors import Conflict, DataCorrupt
 from taskdb_cli.services import migrate
 from tests.backup.test_restore_faults import TASK, forge
@@ -48,13 +49,13 @@ def test_it_is_as_migrate_makes_it(database, url, missing):
 def test_rows_that_are_refused_leave_no_file(database, missing, tmp_path, tasks):
     """A restore that fails does not even leave an empty database."""
     with pytest.raises(DataCorrupt):
-        restore.restore(open_database(missing), forge(tmp_path / "a.zip", tasks=tasks))
+        restore.restore(open_database(missing), file_at(forge(tmp_path / "a.zip", tasks=tasks)))
     assert beside(missing) == []
 
 
 def test_a_trial_leaves_no_file(database, missing, tmp_path):
     """A drill into a database that is missing does not make it."""
-    restore.drill(forge(tmp_path / "a.zip"), target=open_database(missing))
+    restore.drill(file_at(forge(tmp_path / "a.zip")), target=open_database(missing))
     assert beside(missing) == []
 
 
@@ -69,7 +70,7 @@ def test_a_file_that_another_made_meanwhile_stays(database, missing, tmp_path):
                     "'2026-11-22T12:00:00.000000Z', '2026-11-22T12:00:00.000000Z')")  # fmt: skip
 
     with pytest.raises(Conflict, match="meanwhile"):
-        restore.restore(target, forge(tmp_path / "a.zip"), progress=make_it)
+        restore.restore(target, file_at(forge(tmp_path / "a.zip")), progress=make_it)
     assert [row[0] for row in get_rows(missing)["users"]] == [7]
     assert beside(missing) == ["target.sqlite3"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.errors import ExitCode
 from tests.backups import archive, new_archive, old_archive
@@ -120,7 +121,7 @@ def test_another_directory(taskdb, nights, tmp_path):
 def test_verifying_by_day(taskdb, nights, shelf):
     """A verification and a test restore are recorded for the archive that a day names."""
     taskdb("backup", "verify", "monday", "yesterday", "--drill")
-    records = BackupDirectory(shelf).records(say=print)
+    records = BackupDirectory(LocalStore(shelf)).records(say=print)
     assert [record["drilled_at"] == NOW for record in records] == [True, True, False, False]
     broken = bytearray(nights[1].read_bytes())
     broken[500] ^= 1
@@ -165,6 +166,6 @@ def test_a_new_database(bare_taskdb, new_url, shelf, monkeypatch):
 
 def test_a_word_that_fits_nothing_needs_no_database(bare_taskdb, shelf, monkeypatch):
     """What names no archive is not found at once, even where the database cannot be reached."""
-    archive(BackupDirectory(shelf), "work", MOMENTS[0])
+    archive(BackupDirectory(LocalStore(shelf)), "work", MOMENTS[0])
     monkeypatch.setenv("TASKDB_DATABASE_URL", "postgresql://ann@db.invalid/work")
     bare_taskdb("backup", "show", "today", expect=ExitCode.NOT_FOUND)

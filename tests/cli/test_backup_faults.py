@@ -16,6 +16,7 @@ from taskdb_cli.backup import create as taking
 from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.layout import Digest
+from taskdb_cli.backup.stores.local import LocalStore, NewLocalFile
 from taskdb_cli.cli.backup_options import Shelf
 from tests.backups import archives, break_call, is_directory, leftovers
 from tests.conftest import SERVERS, connect, open_database
@@ -235,13 +236,14 @@ def test_a_disk_that_gives_back_another_archive(taskdb, filled, shelf, url, monk
     older = next(shelf.glob("*.zip")).read_bytes()
     execute(url, "UPDATE tasks SET title = 'Changed' WHERE id = 1")
     with monkeypatch.context() as patch:
-        read = taking.read_back
+        reopen = NewLocalFile.reopen
 
-        def read_another(path, expected):
-            path.write_bytes(older)
-            return read(path, expected=expected)
+        def reopen_another(new):
+            with reopen(new):
+                new.partial.write_bytes(older)
+            return reopen(new)
 
-        patch.setattr(taking, "read_back", read_another)
+        patch.setattr(NewLocalFile, "reopen", reopen_another)
         failed = taskdb("backup", expect=7)
         file = taskdb("backup", "--file", shelf / "one.zip", expect=7)
     assert failed.err.count("\n") == file.err.count("\n") == 1
@@ -256,13 +258,14 @@ def test_rows_that_are_not_those_of_the_manifest(taskdb, filled, shelf, monkeypa
     """A sealed archive whose manifest has wrong hashes: 7, and it does not appear."""
     before = archives(shelf)
     with monkeypatch.context() as patch:
+        reopen = NewLocalFile.reopen
 
-        def read_right_hashes_again(path, expected):
+        def reopen_with_right_hashes(new):
             patch.undo()
-            return taking.read_back(path, expected=expected)
+            return reopen(new)
 
         patch.setattr(Digest, "sha256", property(lambda _: "0" * 64))
-        patch.setattr(taking, "read_back", read_right_hashes_again)
+        patch.setattr(NewLocalFile, "reopen", reopen_with_right_hashes)
         assert "manifest" in taskdb("backup", expect=7).err
     assert archives(shelf) == before
     assert leftovers(shelf) == []
@@ -301,7 +304,7 @@ def test_pruning_while_another_run_is_at_work(taskdb, filled, shelf, monkeypatch
 
         def take_and_let_in(*arguments, **options):
             backup = take(*arguments, **options)
-            other.enter_context(BackupDirectory(shelf).lock("work"))
+            other.enter_context(BackupDirectory(LocalStore(shelf)).lock("work"))
             return backup
 
         monkeypatch.setattr(taking, "take", take_and_let_in)
@@ -372,9 +375,9 @@ def test_an_archive_that_goes_away(taskdb, filled, held, monkeypatch, words):
     find = Shelf.find
 
     def found_and_gone(self, name, database, **options):
-        path = find(self, name, database, **options)
-        path.unlink()
-        return path
+        file = find(self, name, database, **options)
+        file.path.unlink()
+        return file
 
     monkeypatch.setattr(Shelf, "find", found_and_gone)
     empty(held)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.cli.context import Invocation
 from tests.backups import archive, old_archive, old_record
 from tests.conftest import NOW
@@ -99,7 +100,7 @@ def test_machine_formats_are_as_before(shelf, taskdb):
 
 def test_what_cannot_be_read_is_listed(show, shelf):
     """An archive without a readable manifest has its row; one of the future and an empty list are said."""
-    directory = BackupDirectory(shelf)
+    directory = BackupDirectory(LocalStore(shelf))
     archive(directory, LABEL, NOW - timedelta(days=1))
     archive(directory, LABEL, NOW + timedelta(days=9))
     text = "\n".join(show(100, "backup", "list"))

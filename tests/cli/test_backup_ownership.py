@@ -18,6 +18,7 @@ from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.directory import Entry, label_of, parse_name
 from taskdb_cli.backup.retention import Policy, decide
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.errors import ExitCode
 from taskdb_cli.services import migrate
 from tests.backups import OLD_ROWS, old_archive, old_record
@@ -70,7 +71,7 @@ def archives(shelf, label=""):
 def upgraded(taskdb, url, shelf):
     """A database that 0.1.0 backed up for six nights, the last one being the night before; its old label."""
     database = open_database(url)
-    restore.restore(database, OLD_ROWS)
+    restore.restore(database, file_at(OLD_ROWS))
     migrate.downgrade(database, to="0003")
     name = database.backend.name
     label = label_of(name)
@@ -93,7 +94,7 @@ def test_the_night_after_the_upgrade(taskdb, url, shelf, upgraded):
     assert left[:3] == [*old[-2:], before]
     assert len(left) == 4
     assert parse_name(left[-1])[0].startswith(f"{upgraded}-")
-    assert manifest_of(shelf / left[-1]).origin.identity == identity_of(url)
+    assert manifest_of(file_at(shelf / left[-1])).origin.identity == identity_of(url)
     assert HEALTHY.search(taskdb("health", *BACKUP_CHECKS).out)
     result = taskdb("restore", "latest", "--replace", "--yes", "--no-safety-backup")
     assert left[-1] in result.err
@@ -442,7 +443,9 @@ def run_at(at, url, *words):
 def archives_of(shelf, url):
     """The names of the archives that carry the identity of a database."""
     identity = identity_of(url)
-    return {name for name in archives(shelf) if manifest_of(shelf / name).origin.identity == identity}
+    return {
+        name for name in archives(shelf) if manifest_of(file_at(shelf / name)).origin.identity == identity
+    }
 
 
 @pytest.mark.soak
@@ -469,7 +472,7 @@ def test_many_nights(twins, shelf, engine, label, monkeypatch):
         assert len(names) == NIGHTS
         entries = [Entry(shelf / name, *parse_name(name), 1) for name in names]
         kept = decide(entries, POLICY, now, lambda _: None)
-        assert archives_of(shelf, url) == {each.entry.path.name for each in kept if each.keep}
+        assert archives_of(shelf, url) == {each.entry.name for each in kept if each.keep}
         assert HEALTHY.search(run_at(now, url, "health", *BACKUP_CHECKS).stdout)
         execute(url, "DELETE FROM tasks")
         restored = run_at(now, url, "restore", "latest", "--replace", "--yes", "--no-safety-backup")

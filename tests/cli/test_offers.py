@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.health.registry import CHECKS
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import task as service
@@ -89,7 +90,7 @@ def shelf(isolated, tmp_path, monkeypatch):
     monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
     monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
     (tmp_path / "shelf").mkdir()
-    return BackupDirectory(tmp_path / "shelf")
+    return BackupDirectory(LocalStore(tmp_path / "shelf"))
 
 
 @SQLITE_ONLY
@@ -114,7 +115,7 @@ def test_archives(offer, shelf, tmp_path):
     assert offer("restore", "tod") == [("today", f"{now:%Y-%m-%d}")]
     newest.unlink()
     assert offer("restore", "nothing") == offer("restore", "--dir", str(tmp_path / "none"), "") == []
-    other = BackupDirectory(tmp_path)
+    other = BackupDirectory(LocalStore(tmp_path))
     archive(other, "prod", now)
     for words in (("backup", "show", "--dir", str(tmp_path)), ("backup", "--dir", str(tmp_path), "show")):
         assert offer(*words, "prod")[0][0].startswith("prod-2")

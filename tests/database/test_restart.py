@@ -10,6 +10,8 @@ from sqlalchemy import URL, event, text
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.stores.local import LocalStore
+from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import ConnectionLost, OutcomeUnknown
@@ -117,7 +119,7 @@ def archived(database, tmp_path) -> Path:
     """An archive of the database, which has other rows now."""
     fill(address(database))
     with database.snapshot() as content:
-        path = taking.save(content, tmp_path / "work.taskdb.zip", label="work", now=NOW).path
+        path = taking.save(content, file_at(tmp_path / "work.taskdb.zip"), label="work", now=NOW).file.path
     execute(address(database), "DELETE FROM tasks WHERE id % 2 = 0")
     return path
 
@@ -129,10 +131,10 @@ def address(database: Database) -> URL:
 def test_crash_in_the_middle_of_a_backup(database, crash_once, tmp_path):
     """A backup whose server goes away while the rows are read leaves no file."""
     fill(address(database))
-    directory = BackupDirectory(tmp_path / "shelf")
+    directory = BackupDirectory(LocalStore(tmp_path / "shelf"))
     with pytest.raises(ConnectionLost):
         taking.take(database, directory, label="work", now=NOW, progress=lambda _: crash_once())
-    assert [path.name for path in directory.path.iterdir() if "taskdb.zip" in path.name] == []
+    assert [path.name for path in directory.store.directory.iterdir() if "taskdb.zip" in path.name] == []
     taking.take(database, directory, label="work", now=NOW)
 
 
@@ -140,9 +142,9 @@ def test_crash_in_the_middle_of_a_restore(database, archived, crash_once):
     """A restore whose server goes away while the rows are written leaves the rows that were there."""
     before = hashes(database)
     with pytest.raises(ConnectionLost):
-        restore.restore(database, archived, replace=True, progress=lambda _: crash_once())
+        restore.restore(database, file_at(archived), replace=True, progress=lambda _: crash_once())
     assert hashes(database) == before
-    restore.restore(database, archived, replace=True)
+    restore.restore(database, file_at(archived), replace=True)
     assert hashes(database) != before
 
 

@@ -7,6 +7,7 @@ import pytest
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.ownership import Owner
+from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import Limits, Status
 from taskdb_cli.health.runner import run
@@ -22,7 +23,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 @pytest.fixture
 def directory(tmp_path):
-    return BackupDirectory(tmp_path / "shelf")
+    return BackupDirectory(LocalStore(tmp_path / "shelf"))
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def back_up(database, directory):
     """Takes a verified backup, by default an hour ago, and restores it for trial."""
 
     def back_up(at=NOW - HOUR, *, drill=True):
-        archive = taking.take(database, directory, label="work", now=at).path
+        archive = taking.take(database, directory, label="work", now=at).file.path
         if drill:
             restore_as_test(archive, directory, now=at)
         return archive
@@ -85,7 +86,7 @@ def test_a_healthy_database_with_backups(url, engine, directory, back_up):
 def test_no_backup_yet(look, directory):
     """To have no backup is a warning, not a success; and nothing is made where backups would be."""
     assert look() == {"backup": "warning"}
-    assert not directory.path.exists()
+    assert not directory.store.directory.exists()
 
 
 @pytest.mark.usefixtures("filled")

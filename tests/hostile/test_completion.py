@@ -20,6 +20,7 @@ from typer._click.shell_completion import CompletionItem, _available_shells
 from typer.main import get_command
 
 from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.cli.app import app
 from taskdb_cli.cli.completion import Bash, quote_completions
 from tests.backups import NAME, archive
@@ -225,7 +226,7 @@ def test_words_that_are_offered(shell, stored, tmp_path):
             " VALUES (1, ?, 'todo', 2, 1, ?, ?)",
             [EVERYTHING + "\x1b[2J", TIME, TIME],
         )
-    shelf = BackupDirectory(tmp_path)
+    shelf = BackupDirectory(LocalStore(tmp_path))
     archive(shelf, "it-s")
     shell.run(f"export TASKDB_BACKUP_DIR={tmp_path}")
     for typed, word in {

@@ -171,7 +171,7 @@ def test_sqlites_own_files_are_not_written(taskdb, database_path, tmp_path, endi
     taskdb("--log-file", tmp_path / f"taskdb{ending}", "user", "list")
 
 
-@pytest.mark.parametrize("name", [".env", "work.taskdb.json", ".work.lock", ".work+record.lock"])
+@pytest.mark.parametrize("name", [".env", "work.taskdb.json", ".work.lock", ".work.taskdb.json+.lock"])
 def test_names_of_another_purpose_are_not_taken(taskdb, tmp_path, name):
     """No file is made that would be read as settings, as a record of backups or as a lock of theirs."""
     shelf = tmp_path / "shelf"

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from taskdb_cli.system.paths import is_same
+
 
 class Found(NamedTuple):
     """A file as the list of its store shows it: its size in bytes, and its last change by the store's clock.
@@ -69,8 +71,9 @@ class Store(Protocol):
     treat a missing directory as empty.
     """
 
-    directory: Path | None
-    """The local directory; None for a bucket."""
+    @property
+    def directory(self) -> Path | None:
+        """The local directory; None for a bucket."""
 
     def __str__(self) -> str:
         """Return the path or address, as the user gave it, without any secret."""
@@ -108,14 +111,16 @@ class Store(Protocol):
     def read(self, name: str, limit: int) -> bytes | None:
         """Return up to `limit` bytes of a small file, or None if it is not there."""
 
-    def update(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+    def update(self, name: str, limit: int, change: Callable[[bytes | None], bytes]) -> None:
         """Replace a small file by what `change` makes of it, with no change of another run between.
 
-        `change` gets None for a missing file, and may be called again.
+        `change` gets up to `limit` bytes of it, or None for a missing file, and may be called again.
         """
 
     def lock(self, name: str) -> AbstractContextManager[Callable[[], None]]:
-        """Keep others from what the name stands for, until the context is left or the process ends.
+        """Keep others from what has this name, until the context is left or the process ends.
+
+        The lock is a file `.NAME.lock`.
 
         Yields a function that raises BackupRunning if the lock was lost; call it before what cannot be
         undone. Raises BackupRunning at once if another run has the lock.
@@ -137,3 +142,17 @@ class StoredFile:
 
     def __str__(self) -> str:
         return self.store.location(self.name)
+
+    @property
+    def path(self) -> Path | None:
+        """The path of a local file."""
+        return self.store.directory / self.name if self.store.directory else None
+
+    def open(self) -> AbstractContextManager[ReadableFile]:
+        """Open the file for reading; raise as `Store.open` does."""
+        return self.store.open(self.name)
+
+    def is_same(self, other: "StoredFile") -> bool:
+        """Return whether both are one file, also by another path."""
+        path, another = self.path, other.path
+        return self == other or (path is not None and another is not None and is_same(path, another))

@@ -1,16 +1,14 @@
 """Whether the database could be got back: from which backup, and whether anyone has tried."""
 
 import os
-import stat
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from taskdb_cli.backup.archive import reseal, seal_of
-from taskdb_cli.backup.atomic import final_name, is_abandoned
 from taskdb_cli.backup.directory import BackupDirectory, parse_name
 from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
-from taskdb_cli.errors import StorageFailed, TaskdbError
+from taskdb_cli.errors import FileMissing, StorageFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.report import Result, Status, Unit, Unmeasured, none_of, shortened
 
@@ -37,11 +35,11 @@ class Backups:
     @cached_property
     def fault(self) -> str:
         """Why the archives cannot be read; empty if they can, or if the default directory was never made."""
-        path = self.directory.path
-        if not os.access(path, os.F_OK):
-            expected = self.configured or path.is_symlink()
-            return f"the backup directory {path} is missing" if expected else ""
+        path = self.directory.store.directory
         try:
+            if not self.directory.store.exists():
+                expected = self.configured or (path and path.is_symlink())
+                return f"the backup directory {self.directory} is missing" if expected else ""
             self.directory.entries(self.owner.label)
         except StorageFailed as exc:
             return exc.message
@@ -97,15 +95,14 @@ def check_backup(exam: Examination) -> Result:
     backups = _counted(exam, readable=False)
     if backups.fault:
         return Result(Status.CRITICAL, backups.fault, remedy=f"mount or create it, then {_TAKE}")
-    locks = backups.directory.lock_files(backups.owner.label)
-    if blocked := [str(path) for path in locks if os.path.lexists(path) and not path.is_file()]:
+    if blocked := backups.directory.blocked(backups.owner.label):
         message = f"no backup can be taken: {shortened(blocked)} is not a regular file"
         return Result(Status.CRITICAL, message, remedy="remove it")
     if backups.record_fault:
         return Result(Status.UNKNOWN, backups.record_fault, remedy=f"remove the record, then {_VERIFY}")
     found = _age(exam)
     entries = [*backups.holdings.own, *backups.holdings.unreadable]
-    future = {entry.path.name for entry in entries if entry.taken_at > exam.now}
+    future = {entry.name for entry in entries if entry.taken_at > exam.now}
     future |= {proof.archive for proof in backups.record.proofs if _is_future(exam, proof)}
     if not future:
         return found
@@ -138,28 +135,26 @@ def _age(exam: Examination) -> Result:
 def check_backup_archive(exam: Examination) -> Result:
     """Demand that the last verified archive is as it was verified; read all of it again if it is small."""
     (backups, proof), problem, seal = _verified(exam), "", None
-    path = backups.directory.path / proof.archive
+    file = backups.directory.file(proof.archive)
     try:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            problem = "is not a regular file"
-        elif found.st_size != proof.size:
-            problem = f"has {found.st_size:,} bytes, and had {proof.size:,} when it was verified"
-        elif seal_of(path) != proof.seal:
+        size = file.store.size(file.name)
+        if size != proof.size:
+            problem = f"has {size:,} bytes, and had {proof.size:,} when it was verified"
+        elif seal_of(file) != proof.seal:
             problem = "has another seal than when it was verified"
         elif proof.size <= REREAD_AT_MOST:
-            seal = reseal(path, seconds=exam.seconds / REREAD_SHARE)
+            seal = reseal(file, seconds=exam.seconds / REREAD_SHARE)
             if seal not in (None, proof.seal):
                 problem = "is damaged: its bytes do not match its seal"
-    except FileNotFoundError:
+    except FileMissing:
         problem = "is gone"
     except TaskdbError as exc:
         return Result(Status.CRITICAL, exc.message, remedy=_FIND_OUT)
     if problem:
-        return Result(Status.CRITICAL, f"{path} {problem}", remedy=_FIND_OUT)
+        return Result(Status.CRITICAL, f"{file} {problem}", remedy=_FIND_OUT)
     since = f"{proof.verified_at:%Y-%m-%d %H:%M} UTC"
     how = "every byte matches its seal" if seal else f"with its size and seal; not re-read since {since}"
-    return Result(Status.OK, f"{path} is there, {how}", proof.size, Unit.BYTES)
+    return Result(Status.OK, f"{file} is there, {how}", proof.size, Unit.BYTES)
 
 
 def check_drill(exam: Examination) -> Result:
@@ -193,7 +188,9 @@ def check_shrinkage(exam: Examination) -> Result:
 def check_backup_space(exam: Examination) -> Result:
     """Judge how much of the disk under the archives is free, in per cent, and whether one more fits."""
     backups = _counted(exam)
-    directory = backups.directory.path
+    directory = backups.directory.store.directory
+    if directory is None:
+        raise Unmeasured(f"how much room {backups.directory} has is not known")
     disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
     free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     percent = 100 * free / total if total else 0.0
@@ -214,10 +211,7 @@ def check_backup_space(exam: Examination) -> Result:
 def check_backup_strays(exam: Examination) -> Result:
     """Look for files of dead runs, and for files that only look like an archive."""
     backups = _counted(exam)
-    strays = []
-    for path in backups.directory.strays():
-        untold = final_name(path.name) and is_abandoned(path) is None
-        strays.append(f"{path} (it is not known whether a run still writes it)" if untold else str(path))
+    strays = backups.directory.strays()
     remedy = "delete or rename them, once no backup runs; the next backup removes its own leftovers"
     fine, bad = "no stray files in the backup directory", "these are no archives"
     return none_of(dict.fromkeys(strays, remedy), fine, bad, status=Status.WARNING)
