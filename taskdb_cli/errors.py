@@ -286,6 +286,10 @@ class ArchiveCorrupt(DataCorrupt):
         super().__init__(f"{path} is damaged: {what}", "use another archive; 'taskdb backup list' shows them")
 
 
+class ArchiveEncrypted(InvalidInput):
+    """A backup archive is encrypted, and no identity that was given opens it."""
+
+
 class ArchiveTooNew(SchemaError):
     """A backup archive is of a format that only a later version of taskdb reads."""
 

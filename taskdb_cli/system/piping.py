@@ -168,9 +168,13 @@ class Producer:
         """Return up to `size` bytes, and none only if `work` has returned; raise what it failed with."""
         return self._pipe.read(size)
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Read no more, and wait for the thread."""
         self._pipe.stop(Stopped("what reads the stream has stopped"))
         self._thread.join()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _run(self) -> None:
         try:
