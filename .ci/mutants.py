@@ -84,6 +84,10 @@ MIGRATE, STAMP = "taskdb_cli/services/migrate.py", "taskdb_cli/services/stamp.py
 DATABASE = "taskdb_cli/database"
 BACKUP = "taskdb_cli/backup"
 READER = "taskdb_cli/backup/archive.py"
+ENCRYPTION = "taskdb_cli/backup/encryption.py"
+ENCRYPTED = "tests/backup/test_encryption.py"
+PIPING = "taskdb_cli/system/piping.py"
+PIPES = "tests/test_piping.py"
 PROGRAMS = "tests/transfer/test_programs.py"
 TRANSFER = "taskdb_cli/transfer"
 CLI = "taskdb_cli/cli"
@@ -241,7 +245,11 @@ MUTANTS = (
     ),
     Mutant(READER, "if digest.content(table, content.columns) != content:", "if False:", ARCHIVES),
     Mutant(READER, "if self.seal != self.matching_seal():", "if False:", ARCHIVES),
-    Mutant(READER, "if not self.remaining and self._crc != self._expected:", "if False:", ARCHIVES),
+    Mutant(READER, "if self._crc != self._member.crc:", "if False:", ARCHIVES),
+    Mutant(ENCRYPTION, "if self._thread.read():", "if False:", ENCRYPTED),
+    Mutant(ENCRYPTION, "raise out.error or exc from None", "pass", ENCRYPTED),
+    Mutant(PIPING, "                if self._failure:", "                if False:", PIPES),
+    Mutant(PIPING, "if not self._pipe.ended:", "if False:", PIPES),
     Mutant(READER, "if digest.bytes > content.bytes:", "if False:", ARCHIVES),
     Mutant(READER, "if frame.window_size > MAX_WINDOW:", "if False:", ARCHIVES),
     Mutant(f"{BACKUP}/retention.py", "counted <= policy.at_least", "counted < policy.at_least", RETENTION),

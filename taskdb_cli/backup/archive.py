@@ -110,7 +110,6 @@ MAX_WINDOW = 8 << 20
 
 _PIECE = 1 << 20
 _ROWS_PIECE = 128 << 10
-_MAX_FRAME_HEADER = 18
 
 
 class Archive:
@@ -171,16 +170,16 @@ class Archive:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the archive holds. The structure of the file is checked first, then this with its checksum."""
+        """What the archive holds. The directory of the file is checked first, then this with its checksum."""
         with self._damage(layout.MANIFEST):
             if layout.MANIFEST not in self._members:
                 raise ValueError("it is missing")
             member, position = self._members[layout.MANIFEST]
             if member.size > layout.MAX_BYTES:
                 raise ValueError(f"it is larger than {layout.MAX_BYTES >> 20} MiB")
-            data = self.read(position, member.size)
-            if zlib.crc32(data) != member.crc:
-                raise ValueError("its bytes do not match its checksum")
+            source, data = _MemberBytes(self, member, position), b""
+            while source.remaining or source.head:
+                data += source.read(layout.MAX_BYTES)
             manifest = layout.decode(data, self.place)
         named = [table.name + layout.SUFFIX for table in manifest.tables]
         if [*self._members] != [*named, layout.MANIFEST]:
@@ -199,13 +198,12 @@ class Archive:
         member, position = self._members[table + layout.SUFFIX]
         with self._damage(member.name):
             try:
-                head = self.read(position, min(_MAX_FRAME_HEADER, member.size))
-                frame = zstandard.get_frame_parameters(head)
+                source = _MemberBytes(self, member, position)
+                frame = zstandard.get_frame_parameters(source.head)
                 if frame.window_size > MAX_WINDOW:
                     raise ValueError(f"its zstd frame needs a window of more than {MAX_WINDOW >> 20} MiB")
                 if frame.dict_id or not frame.has_checksum:
                     raise ValueError("its zstd frame has a dictionary, or no checksum")
-                source = _MemberBytes(self, member, position)
                 for piece in zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).read_to_iter(
                     cast("IO[bytes]", source), read_size=_ROWS_PIECE, write_size=_ROWS_PIECE
                 ):
@@ -228,7 +226,7 @@ class Archive:
 
     @cached_property
     def _members(self) -> dict[str, tuple[Member, int]]:
-        """The members by the ZIP directory, and their positions. All bytes around them are compared too."""
+        """The members by the ZIP directory, and where each begins; they fill the file up to the directory."""
         end_at = self.size - len(self.seal) - layout.END_SIZE
         with self._damage():
             if end_at < 0:
@@ -245,14 +243,9 @@ class Archive:
                 raise ValueError("its ZIP directory is not one that taskdb writes")
             found, position = {}, 0
             for member in members:
-                header, descriptor = layout.local_header(member.name), layout.descriptor(member)
-                behind = position + member.span - len(descriptor)
-                around = self.read(position, len(header)), self.read(behind, len(descriptor))
-                if around != (header, descriptor):
-                    raise ValueError(f"the ZIP header of {member.name} is not one that taskdb writes")
                 if member.name in found:
                     raise ValueError(f"it has {member.name} twice")
-                found[member.name] = member, position + len(header)
+                found[member.name] = member, position
                 position += member.span
         return found
 
@@ -267,27 +260,42 @@ class Archive:
 
 
 class _MemberBytes:
-    """The bytes of one member, read in order and compared with its checksum."""
+    """The bytes of one member, read in order and compared with its checksum and the headers around them."""
 
     def __init__(self, archive: Archive, member: Member, position: int) -> None:
-        self._archive, self._position = archive, position
-        self._crc, self._expected = 0, member.crc
-        self.remaining = member.size
+        self._archive, self._member, self._position = archive, member, position
+        self._crc, self.remaining = 0, member.size
+        self._compare(layout.local_header(member.name))
+        self.head = self._next(_ROWS_PIECE) if member.size else b""
+        """The first bytes, which `read` has yet to return."""
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, at most `size`, and the last byte of the member by itself.
+        """Return the next bytes, and the last byte of the member by itself; `size` is at least _ROWS_PIECE.
 
         So a frame that ends earlier leaves bytes behind, and one that does not end asks for too many.
         """
+        if head := self.head:
+            self.head = b""
+            return head
         if not self.remaining:
             raise ValueError("it ends too early")
+        return self._next(size)
+
+    def _next(self, size: int) -> bytes:
         data = self._archive.read(self._position, min(size, self.remaining - 1) or 1)
         self._position += len(data)
         self.remaining -= len(data)
         self._crc = zlib.crc32(data, self._crc)
-        if not self.remaining and self._crc != self._expected:
-            raise ValueError("its bytes do not match its checksum")
+        if not self.remaining:
+            if self._crc != self._member.crc:
+                raise ValueError("its bytes do not match its checksum")
+            self._compare(layout.descriptor(self._member))
         return data
+
+    def _compare(self, header: bytes) -> None:
+        if self._archive.read(self._position, len(header)) != header:
+            raise ValueError("its ZIP header is not one that taskdb writes")
+        self._position += len(header)
 
 
 def reseal(file: StoredFile, *, seconds: float) -> str | None:
