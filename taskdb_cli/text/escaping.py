@@ -12,7 +12,7 @@ LONGEST_ECHO = 200
 """The most characters of a caller's value that an error repeats."""
 
 # A text that contains none of these holds no secret. Most texts contain none.
-_SIGNS = ("passw", "pwd", "oauth_", "scram_", "postgres", ":/", "@", "taskdb_")
+_SIGNS = ("passw", "pwd", "oauth_", "scram_", "postgres", ":/", "@", "taskdb_", "age-secret", "private key")
 
 # The patterns are compiled when they are first used, because most texts need none.
 # For speed they skip common letters: ASCII, Latin, Greek, Cyrillic, Kana, Han and Hangul.
@@ -123,7 +123,7 @@ def _is_shown(match: re.Match[str]) -> bool:
 
 
 def hide_secrets(text: str) -> str:
-    """Return the text with *** for each password in a URL or a connection string, and for each access token.
+    """Return the text with *** for each password in a URL or a connection string, access token and key.
 
     The password of a badly encoded URL may hold any character, so everything between the user and the last @
     before a host is hidden. In doubt it hides too much.

@@ -1,4 +1,4 @@
-"""Find passwords and access tokens in any text, and hide them."""
+"""Find passwords, access tokens and private keys in any text, and hide them."""
 
 import re
 
@@ -7,6 +7,10 @@ HIDDEN = "***"
 # Each pattern takes linear time: its repetitions are bounded, or nothing that can fail follows them.
 # The name of an archive may look like a token, but a fraction of a second follows it.
 _TOKEN = re.compile(r"(?<=taskdb_)[\w-]{43}(?![\w-]|\.\d{6}Z)")
+
+# The private keys that open what age has encrypted.
+_AGE_KEY = re.compile(r"(?i)(?<=AGE-SECRET-KEY-)[\w-]+")
+_SSH_KEY = re.compile(r"(?s)(?<=PRIVATE KEY-----).*?(?=-----END|\Z)")
 
 # The query of a URL, a connection string of libpq, a shell, or a mapping of Python or JSON.
 _KEY = r"(?:password|passwd|pwd|oauth_client_secret|scram_client_key|scram_server_key)"
@@ -36,8 +40,10 @@ _WITHOUT_SCHEME = re.compile(
 
 
 def hide(text: str) -> str:
-    """Return the text with *** in place of each password and token."""
+    """Return the text with *** in place of each password, token and private key."""
     text = _TOKEN.sub(HIDDEN, text)
+    text = _AGE_KEY.sub(HIDDEN, text)
+    text = _SSH_KEY.sub(HIDDEN, text)
     text = _QUERY.sub(rf"\g<name>{HIDDEN}", text)
     text = _PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
     if ":" not in text:

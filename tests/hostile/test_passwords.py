@@ -72,6 +72,9 @@ WRITTEN = [
     f"postgresql://u:{CANARY}@h/d and then postgresql://u:{CANARY}@h/d",
     f"postgresql://h:5432/d and then /x/postgresql:/u:{CANARY}@h/d",
     "taskdb_" + f"{CANARY}-_".ljust(43, "x"),
+    f"--encrypt-to AGE-SECRET-KEY-1{CANARY}",
+    f"age-secret-key-pq-1{CANARY}",
+    f"-----BEGIN OPENSSH PRIVATE KEY-----\n{CANARY}\n{CANARY}\n-----END OPENSSH PRIVATE KEY-----",
     f"postgresql://u:{CANARY}@h/d?password={CANARY}&sslpassword={CANARY}",
 ]
 SECRETS = [url.format(password) for url in URLS for password in PASSWORDS] + WRITTEN
