@@ -37,6 +37,8 @@ EXAMPLES = {
     "TASKDB_ALLOW_SPECIAL_DOMAINS": "1",
     "TASKDB_BACKUP_DIR": "/var/backups/taskdb",
     "TASKDB_BACKUP_LABEL": "taskdb",
+    "TASKDB_BACKUP_RECIPIENTS": "/etc/taskdb/recipients.txt",
+    "TASKDB_BACKUP_IDENTITY": "/media/usb/taskdb-key.txt",
     "TASKDB_HEALTH_LIMITS": "connection=500ms:5s disk=10%:5%",
 }
 """What stands in `.env.example` in place of the default."""

@@ -28,6 +28,8 @@ class Settings:
     """Where they come from."""
     backup_dir: str | None = None
     backup_label: str | None = None
+    backup_recipients: Path | None = None
+    backup_identity: Path | None = None
     api_statement_timeout: float = 5
     client_timeout: int = 30
     health_limits: str = ""

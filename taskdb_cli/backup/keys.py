@@ -70,6 +70,18 @@ def identities_of(path: Path) -> Identities:
     return found
 
 
+def opens(identities: Identities, recipients: Recipients) -> bool:
+    """Return whether one of the identities opens what is encrypted for the recipients."""
+    pyrage = load_pyrage()
+    if not identities:
+        return False
+    try:
+        pyrage.decrypt(pyrage.encrypt(b"", list(recipients)), list(identities))
+    except pyrage.DecryptError:
+        return False
+    return True
+
+
 def _recipient(text: str, what: str) -> Any:
     pyrage, text = load_pyrage(), text.strip()
     if _SECRET.search(text):

@@ -7,6 +7,7 @@ import re
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.directory import BackupDirectory, Entry
+    from taskdb_cli.backup.keys import Identities, Recipients
     from taskdb_cli.backup.naming import Span
     from taskdb_cli.backup.ownership import Holdings, Owner
     from taskdb_cli.backup.retention import Policy
@@ -90,6 +92,26 @@ Label = Annotated[
         "--label",
         metavar="LABEL",
         help="How archive names begin; by default the database's name and place. [env: TASKDB_BACKUP_LABEL]",
+    ),
+]
+
+EncryptTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encrypt-to",
+        metavar="RECIPIENT",
+        help="Encrypt archives for this public key: age1…, ssh-ed25519 … or ssh-rsa …; repeat for several. "
+        "[env: TASKDB_BACKUP_RECIPIENTS, a file]",
+        show_default=False,
+    ),
+]
+IdentityFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--identity",
+        metavar="FILE",
+        help="Open encrypted archives by the secret key in this file. [env: TASKDB_BACKUP_IDENTITY]",
+        show_default=False,
     ),
 ]
 
@@ -284,12 +306,59 @@ class Shelf:
             found = Holdings(self.directory, presumed(self.directory, owner, anywhere=anywhere))
         return found
 
+    def recipients(self, given: list[str] | None) -> Recipients:
+        """Return for whom archives are encrypted: those of the option, or else of the setting, or nobody.
+
+        Raises InvalidInput for a key, or a file of keys, that cannot be used.
+        """
+        from taskdb_cli.backup.keys import recipients_in, recipients_of
+
+        path = self.run.settings.backup_recipients
+        return recipients_of(given) if given else recipients_in(path) if path else ()
+
+    @property
+    def identities(self) -> Identities:
+        """The secret keys that open encrypted archives. Commands that open none have none."""
+        return ()
+
     def saying(self, backup: Callable[[], Backup], what: str) -> None:
         """Take a backup before something else, and say where it is. It need not be recorded."""
         try:
             self.run.say(f"{what} {backup().file}")
         except Incomplete as exc:
             self.run.say(exc.message)
+
+
+@dataclass
+class OpeningShelf(Shelf):
+    """The same for commands that open archives, also those that are encrypted."""
+
+    given_identities: IdentityFiles = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        outer: dict[str, Any] = self.ctx.parent.params if self.ctx.parent else {}
+        self.given_identities = self.given_identities or outer.get("given_identities")
+
+    @cached_property
+    def identities(self) -> Identities:
+        """The secret keys of the option, or else of the setting; raise InvalidInput if a file is unusable."""
+        from taskdb_cli.backup.keys import identities_of
+
+        setting = self.run.settings.backup_identity
+        paths = self.given_identities or ([setting] if setting else [])
+        return tuple(key for path in paths for key in identities_of(path))
+
+    def require_identity_of(self, recipients: Recipients) -> None:
+        """Raise InvalidInput if no identity opens what is encrypted for all of these recipients."""
+        from taskdb_cli.backup.keys import opens
+
+        if recipients and not opens(self.identities, recipients):
+            wrong = "no identity is of one of the recipients" if self.identities else "no identity is given"
+            raise InvalidInput(
+                f"a test restore opens the encrypted archive, and {wrong}",
+                "name its file by --identity, or run 'taskdb backup verify latest --drill' where it is",
+            )
 
 
 def _time_meant(word: str, now: datetime) -> Span | None:

@@ -154,6 +154,17 @@ SETTINGS: Mapping[str, Setting] = {
         "the [label](docs/backup.md#identity-label-and-place) of this database's archives",
         default="its name and where it is",
     ),
+    "TASKDB_BACKUP_RECIPIENTS": Setting(
+        "a file of [recipients](docs/offsite.md#encryption), for whom archives are encrypted; `--encrypt-to` "
+        "replaces it",
+        Path,
+        default="archives are not encrypted",
+    ),
+    "TASKDB_BACKUP_IDENTITY": Setting(
+        "the same as `--identity`: the file of the [key](docs/offsite.md#encryption) that opens encrypted "
+        "archives",
+        Path,
+    ),
     "TASKDB_HEALTH_LIMITS": Setting(
         "when checks of [health](#health) warn and become critical, such as `backup=26h:50h disk=10%:5%`"
     ),
