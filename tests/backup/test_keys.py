@@ -9,7 +9,10 @@ from taskdb_cli.errors import InvalidConfiguration, InvalidInput
 
 pyrage = pytest.importorskip("pyrage")
 
-SECRET = pyrage.x25519.Identity.generate()
+# The names of tests hold it, so it is the same in every process.
+SECRET = pyrage.x25519.Identity.from_str(
+    "AGE-SECRET-KEY-14GTNMJ3S9HT0MQ6WXCPDPN39Y8M5LTZ2AGW42JNSGFR0U74U5P3QF4RHQT"
+)
 PUBLIC = SECRET.to_public()
 
 
