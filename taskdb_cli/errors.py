@@ -223,10 +223,10 @@ class ConnectionFailed(DatabaseUnavailable):
 
 
 class BackupRunning(TaskdbError, exit_code=ExitCode.UNAVAILABLE):
-    """Another run holds the lock of this label in the backup directory; nothing was done."""
+    """Another run holds the lock of this label in the place of the backups, or took it over."""
 
-    def __init__(self, label: str, lock: object) -> None:
-        hint = "try again when it has ended; 'fuser' shows which process holds the file"
+    def __init__(self, label: str, lock: object, hint: str = "") -> None:
+        hint = hint or "try again when it has ended; 'fuser' shows which process holds the file"
         super().__init__(f"another run is at work on the backups of {label}: it holds {lock}", hint)
 
 

@@ -34,6 +34,8 @@ from tests.pooler import PGBOUNCER, start_pooler
 from tests.servers import PROGRAMS, PostgresServer, Replication, start_server
 from tests.watchdog import watch_processes, watched
 
+pytest_plugins = ["tests.s3"]
+
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"
 MEMORY = Path("/dev/shm")

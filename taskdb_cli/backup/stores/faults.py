@@ -1,0 +1,68 @@
+"""What a bucket's refusals and silences mean: one error of ours for each, without keys or signatures.
+
+Answers and messages of libraries may hold key ids, signatures and what was signed, so nothing of them is
+repeated but the status and the error code.
+"""
+
+import re
+from http import HTTPStatus
+
+from taskdb_cli.errors import InvalidInput, NotFound, StorageFailed, StoreUnavailable, TaskdbError
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+
+_KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+_REFUSALS = {
+    "InvalidAccessKeyId": ("it does not know the access key", _KEYS),
+    "SignatureDoesNotMatch": ("the secret key is wrong", _KEYS),
+    "ExpiredToken": ("the credentials have expired", "renew them, for example with 'aws sso login'"),
+    "InvalidToken": ("the session token is wrong", "check AWS_SESSION_TOKEN"),
+    "RequestTimeTooSkewed": (
+        "the clock of this machine differs too much from the store's",
+        "set the clock of this machine",
+    ),
+    "InvalidObjectState": ("the object is in a storage class that must be thawed first", "thaw it there"),
+    "PermanentRedirect": ("the bucket is in another region", "set AWS_REGION to the region of the bucket"),
+    "AuthorizationHeaderMalformed": ("it expects another region", "set AWS_REGION to that of the bucket"),
+    "NotImplemented": ("it does not know this request", "use another service"),
+}
+_DENIED = "check the keys, and what the policy of the bucket lets them do"
+_LATER = "check the network and AWS_ENDPOINT_URL, or try again later"
+_REDIRECTION = 3
+_TEMPORARY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"}
+
+
+def status_and_code(text: str) -> tuple[int | None, str]:
+    """Return the HTTP status and the error code in a message of obstore, or in an answer."""
+    status, code = _STATUS.search(text), _CODE.search(text)
+    return int(status[1]) if status else None, code[1] if code else ""
+
+
+def is_temporary(status: int | None) -> bool:
+    """Return whether the same request may succeed later; no status means that no answer came."""
+    if status is None or status == HTTPStatus.TOO_MANY_REQUESTS:
+        return True
+    lasting = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.INSUFFICIENT_STORAGE)
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in lasting
+
+
+def failure(location: str, status: int | None, code: str) -> TaskdbError:
+    """Return the error for an answer with that status and error code; no status means that none came."""
+    if code == "NoSuchBucket":
+        return NotFound(f"there is no bucket for {location}", "check its name, or make the bucket")
+    if code == "InvalidBucketName":
+        return InvalidInput(f"{location}: this cannot be the name of a bucket", "check its name")
+    if status is None:
+        return StoreUnavailable(f"{location} cannot be reached, or did not answer in time", _LATER)
+    if is_temporary(status) or code in _TEMPORARY:
+        answered = f"{status} {code}".rstrip()
+        return StoreUnavailable(f"{location} is not available: the store answered {answered}", _LATER)
+    if code in _REFUSALS:
+        what, hint = _REFUSALS[code]
+        return StorageFailed(f"{location}: the store refuses: {what}", hint)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return StorageFailed(f"{location}: the store denies access", _DENIED)
+    if status // 100 == _REDIRECTION:
+        return StorageFailed(f"{location}: the store sends us elsewhere", _REFUSALS["PermanentRedirect"][1])
+    return StorageFailed(f"{location}: the store answered {status} {code}".rstrip(), _DENIED)

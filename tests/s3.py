@@ -1,0 +1,120 @@
+"""An S3 server over HTTP for tests, and a bucket of it for one test."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+
+_numbers = count()
+_ANYBODY = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+
+
+class Server:
+    """moto's server in a process of its own, and requests past all of taskdb."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{self.port}'])"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                self.request("HEAD", "/")
+                return
+            except OSError:
+                assert self._process.poll() is None, "moto's server has ended"
+                time.sleep(0.05)
+        pytest.fail("moto's server did not start")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(self, method: str, path: str, body: bytes = b"", **query: str) -> tuple[HTTPResponse, bytes]:
+        """Send a request that nobody has signed."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        target = quote(path) + (f"?{urlencode(query)}" if query else "")
+        connection.request(method, target, body, {"Authorization": _ANYBODY})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer, content
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+class Bucket:
+    """A bucket for one test."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.server, self.name = server, name
+        server.request("PUT", f"/{name}")
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.name}/backups"
+
+    def put(self, key: str, data: bytes) -> None:
+        answer, _ = self.server.request("PUT", f"/{self.name}/{key}", data)
+        assert answer.status == 200
+
+    def get(self, key: str) -> bytes | None:
+        answer, content = self.server.request("GET", f"/{self.name}/{key}")
+        return content if answer.status == 200 else None
+
+    def keys(self) -> list[str]:
+        """Return the keys of all objects."""
+        _, content = self.server.request("GET", f"/{self.name}", **{"list-type": "2"})
+        return [each.partition("</Key>")[0] for each in content.decode().split("<Key>")[1:]]
+
+    def begin_upload(self, key: str) -> None:
+        """Begin an upload in parts, as a run does that then dies."""
+        answer, _ = self.server.request("POST", f"/{self.name}/{key}", uploads="")
+        assert answer.status == 200
+
+    def uploads(self) -> int:
+        """Return the number of uploads in parts that are not finished."""
+        _, content = self.server.request("GET", f"/{self.name}", uploads="")
+        return content.decode().count("<UploadId>")
+
+
+def use_bucket(monkeypatch: pytest.MonkeyPatch, endpoint: str, home: Path) -> None:
+    """Give this process credentials for a server, and no others."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATASKDBTESTS")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret/of+the+tests")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    """The server, started when a test first asks for it."""
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bucket]:
+    """An empty bucket, which this process has credentials for."""
+    use_bucket(monkeypatch, s3_server.url, tmp_path)
+    yield Bucket(s3_server, f"bucket-{os.getpid()}-{next(_numbers)}")
+    # What the server holds, it holds in memory.
+    s3_server.request("POST", "/moto-api/reset")
