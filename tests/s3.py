@@ -5,15 +5,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from urllib.parse import quote, urlencode
 
 import pytest
 
 _numbers = count()
+_OF_CONNECTIONS = {"connection", "content-length", "transfer-encoding"}
 _ANYBODY = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 
 
@@ -118,3 +122,91 @@ def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     yield Bucket(s3_server, f"bucket-{os.getpid()}-{next(_numbers)}")
     # What the server holds, it holds in memory.
     s3_server.request("POST", "/moto-api/reset")
+
+
+class Middleman:
+    """Passes requests on to a server, but for the faults that are set.
+
+    `answers` are (status, error code) pairs that the next requests get instead, the last one for ever if
+    `always`; `lose` lets that many requests through and breaks the connection in place of the answer;
+    `unconditional` takes the conditions out of requests; `before` is called with each method and path.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.answers: list[tuple[int, str]] = []
+        self.always = self.unconditional = False
+        self.lose = 0
+        self.before: Callable[[str, str], None] = lambda _method, _path: None
+        self.requests: list[str] = []
+        middleman = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                with suppress(ConnectionError):
+                    self.raw_requestline = self.rfile.readline(65537)
+                    if not self.raw_requestline or not self.parse_request():
+                        self.close_connection = True
+                        return
+                    middleman.serve(self)
+
+            def log_message(self, *_: object) -> None:
+                """Be silent."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        self.requests.append(f"{request.command} {request.path}")
+        self.before(request.command, request.path)
+        if self.answers:
+            status, code = self.answers[0] if self.always else self.answers.pop(0)
+            text = b"" if request.command == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode()
+            self._answer(request, status, {}, text)
+            return
+        conditions = ("if-match", "if-none-match") if self.unconditional else ()
+        headers = {name: each for name, each in request.headers.items() if name.lower() not in conditions}
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection.request(request.command, request.path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        if self.lose:
+            self.lose -= 1
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
+        kept = {name: each for name, each in answer.headers.items() if name.lower() not in _OF_CONNECTIONS}
+        if request.command == "HEAD":
+            kept["Content-Length"] = answer.headers["Content-Length"]
+        self._answer(request, answer.status, kept, content)
+
+    def _answer(
+        self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], content: bytes
+    ) -> None:
+        request.send_response_only(status)
+        for name, each in ({"Content-Length": str(len(content))} | headers).items():
+            request.send_header(name, each)
+        request.end_headers()
+        request.wfile.write(content)
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture
+def middleman(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Middleman]:
+    """What this process takes for the service of the bucket."""
+    middleman = Middleman(bucket.server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", middleman.url)
+    yield middleman
+    middleman.stop()

@@ -11,6 +11,7 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -197,7 +198,7 @@ class S3:
         """
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import BotoCoreError, HTTPClientError
+        from botocore.exceptions import BotoCoreError
         from botocore.httpsession import URLLib3Session
         from botocore.utils import get_environ_proxies
 
@@ -216,17 +217,15 @@ class S3:
             status, code = None, ""
             try:
                 frozen = self._credentials.get_frozen_credentials()
-                S3SigV4Auth(frozen, "s3", self._region).add_auth(request)
-                answer = session.send(request.prepare())
-                status, body = answer.status_code, answer.content
-                code = status_and_code(body[:10_000].decode(errors="replace"))[1]
-            except HTTPClientError:
-                pass
             except BotoCoreError as exc:
                 message = f"{self._location}: the credentials cannot be renewed"
                 raise StorageFailed(message, _CREDENTIALS) from exc
-            finally:
-                session.close()
+            S3SigV4Auth(frozen, "s3", self._region).add_auth(request)
+            # What prevents an answer is many classes, and all mean that none came.
+            with suppress(BotoCoreError), closing(session):
+                answer = session.send(request.prepare())
+                status, body = answer.status_code, answer.content
+                code = status_and_code(body[:10_000].decode(errors="replace"))[1]
             if status is not None and (
                 status < HTTPStatus.MULTIPLE_CHOICES
                 or (status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket")

@@ -1,0 +1,141 @@
+"""A bucket whose service fails, lies or is far away."""
+
+import json
+import os
+
+import pytest
+
+from taskdb_cli.backup.stores import lease, objects
+from taskdb_cli.backup.stores.objects import PART, ObjectStore, object_store
+from taskdb_cli.backup.stores.s3 import Patience
+from taskdb_cli.errors import (
+    ArchiveCorrupt,
+    BackupRunning,
+    InvalidConfiguration,
+    NotFound,
+    StorageFailed,
+    StoreUnavailable,
+)
+from tests.s3 import Bucket, Middleman
+
+
+@pytest.fixture
+def store(middleman: Middleman, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    monkeypatch.setattr(objects, "PATIENT", Patience(1, 5, 2, 5))
+    return object_store(bucket.address)
+
+
+def _write(store, data):
+    with store.create("file") as new:
+        new.write(data)
+        with new.reopen() as file:
+            assert file.read_at(0, len(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((403, "AccessDenied"), StorageFailed),
+        ((403, "InvalidAccessKeyId"), StorageFailed),
+        ((403, "RequestTimeTooSkewed"), StorageFailed),
+        ((404, "NoSuchBucket"), NotFound),
+        ((503, "SlowDown"), StoreUnavailable),
+        ((500, "InternalError"), StoreUnavailable),
+    ],
+)
+def test_each_refusal_has_its_error(store, middleman, answer, error):
+    """No refusal is taken for another, and no key is told."""
+    middleman.answers, middleman.always = [answer], True
+    for ask in (store.list_files, lambda: store.put("x", b"1", instead_of=None)):
+        with pytest.raises(error) as refused:
+            ask()
+        assert type(refused.value) is error
+        assert "AKIA" not in refused.value.message
+    if answer[1] == "RequestTimeTooSkewed":
+        assert "clock" in refused.value.message
+
+
+def test_a_service_that_is_not_there(store, middleman):
+    """A refused connection is told as such."""
+    middleman.stop()
+    for ask in (store.list_files, lambda: store.size("x")):
+        with pytest.raises(StoreUnavailable):
+            ask()
+
+
+@pytest.mark.parametrize("size", [9, PART + 9])
+def test_passing_faults_are_survived(store, middleman, bucket, size):
+    """Two answers of 503, and the loss of an answer to what was done, change nothing."""
+    middleman.answers = [(503, "SlowDown")] * 2
+    store.list_files()
+    posted = []
+
+    def lose_once(method, path):
+        completes = method == "POST" and "uploadId" in path
+        if not posted and (completes or (method == "PUT" and size < PART)):
+            posted.append(path)
+            middleman.lose = 1
+
+    middleman.before = lose_once
+    _write(store, os.urandom(size))
+    assert posted
+    assert bucket.keys() == ["backups/file"]
+
+
+def test_an_upload_that_the_service_refuses_leaves_nothing(store, middleman, bucket):
+    """Refused parts are aborted."""
+
+    def refuse_parts(method, path):
+        middleman.answers = [(403, "AccessDenied")] if "partNumber" in path else []
+
+    middleman.before = refuse_parts
+    with pytest.raises(StorageFailed):
+        _write(store, bytes(PART))
+    assert bucket.keys() == []
+    assert bucket.uploads() == 0
+
+
+def test_an_object_that_changes_while_it_is_read(store, bucket):
+    """Bytes of two versions are never put together."""
+    bucket.put("backups/file", bytes(2 << 20))
+    with store.open("file") as file:
+        file.read_at(0, 10)
+        bucket.put("backups/file", b"1" * (2 << 20))
+        with pytest.raises(ArchiveCorrupt, match="changed"):
+            file.read_at(2_000_000, 10)
+
+
+def test_a_service_without_conditions_is_refused(store, middleman, bucket):
+    """Nothing stays behind the question."""
+    middleman.unconditional = True
+    with pytest.raises(InvalidConfiguration, match="conditions"), store.lock("label"):
+        pass
+    assert bucket.keys() == []
+
+
+def _plant(store, owner):
+    store.put(".label.lock", json.dumps(owner).encode(), instead_of=None)
+
+
+def test_the_lock_of_a_dead_process_is_taken_over_at_once(store, bucket):
+    """That of a process of another machine is not."""
+    dead = lease._this_process() | {"started": "1", "run": "x"}
+    _plant(store, dead)
+    with store.lock("label"):
+        pass
+    assert bucket.keys() == []
+    _plant(store, dead | {"boot": "another"})
+    with pytest.raises(BackupRunning), store.lock("label"):
+        pass
+
+
+def test_a_lock_that_nobody_renews_is_taken_over(store, monkeypatch):
+    """The clock of the store decides, and the run that lost the lock finds out."""
+    with store.lock("label") as require:
+        monkeypatch.setattr(lease, "EXPIRY", -1)
+        monkeypatch.setattr(lease, "_FRESH", -1)
+        with store.lock("label") as other:
+            other()
+            with pytest.raises(BackupRunning):
+                require()
+            other()
