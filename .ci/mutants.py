@@ -252,9 +252,10 @@ MUTANTS = (
     Mutant(PIPING, "if not self._pipe.ended:", "if False:", PIPES),
     Mutant(READER, "if digest.bytes > content.bytes:", "if False:", ARCHIVES),
     Mutant(READER, "if frame.window_size > MAX_WINDOW:", "if False:", ARCHIVES),
-    Mutant(f"{BACKUP}/retention.py", "counted <= policy.at_least", "counted < policy.at_least", RETENTION),
-    Mutant(f"{BACKUP}/retention.py", " if entry.taken_at > now else None", " if False else None", RETENTION),
-    Mutant(f"{BACKUP}/retention.py", " and period not in kept:", ":", RETENTION),
+    Mutant(f"{BACKUP}/retention.py", "number <= policy.at_least", "number < policy.at_least", RETENTION),
+    Mutant(f"{BACKUP}/retention.py", "if entry.taken_at > now:", "if False:", RETENTION),
+    Mutant(f"{BACKUP}/retention.py", " and period not in periods:", ":", RETENTION),
+    Mutant(f"{BACKUP}/retention.py", "number == len(good)", "False", RETENTION),
     Mutant(f"{BACKUP}/ownership.py", " and label not in self._claimed", "", RETENTION),
     # Settings, and what a protected profile asks for.
     Mutant("taskdb_cli/system/layers.py", '{"option": 0, "environment": 1}', '{"option": 1}', PROFILES),

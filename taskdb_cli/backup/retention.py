@@ -1,6 +1,7 @@
 """Decide which archives of a database to keep, and delete the others.
 
-Days, ISO weeks and months are counted in UTC, so a change of the local clock makes none longer or shorter.
+Hours, days, ISO weeks, months and years are those of UTC, so a change of the local clock makes none longer
+or shorter.
 """
 
 import logging
@@ -14,40 +15,54 @@ from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.ownership import Holdings, Owner
 from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
 
-_PERIODS: dict[str, Callable[[datetime], str]] = {
-    "daily": lambda at: at.date().isoformat(),
-    "weekly": lambda at: "{0.year:04}-W{0.week:02}".format(at.isocalendar()),
-    "monthly": lambda at: at.date().isoformat()[: len("2026-11")],
+_RULES: dict[str, Callable[[datetime, int], str]] = {
+    "last": lambda _, number: str(number),
+    "hourly": lambda at, _: at.isoformat()[: len("2026-11-22T12")],
+    "daily": lambda at, _: at.date().isoformat(),
+    "weekly": lambda at, _: "{0.year:04}-W{0.week:02}".format(at.isocalendar()),
+    "monthly": lambda at, _: at.date().isoformat()[: len("2026-11")],
+    "yearly": lambda at, _: f"{at.year:04}",
 }
-"""Each rule that keeps one archive per period, with the name of the period that a time is in."""
+"""Each rule, with the name of the period that an archive is in, by its time and its number from the newest.
+
+A rule keeps the newest archive of each period.
+"""
 
 _log = logging.getLogger("taskdb.backup")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How many archives of a database to keep: the last ones, and the newest of each day, week and month.
+    """How many archives of a database each rule keeps: the last ones, and the newest of each period.
 
-    Days, weeks and months without an archive are not counted. The newest `at_least` archives are kept
-    whatever the other rules say. Raises InvalidInput for a policy that would keep nothing.
+    Periods without an archive are not counted. A rule that finds fewer periods than its number also keeps the
+    oldest archive, so that the history reaches as far back as it can. The newest `at_least` archives are kept
+    whatever the rules say. Raises InvalidInput for a policy that would keep nothing.
     """
 
     last: int = 0
+    hourly: int = 0
     daily: int = 0
     weekly: int = 0
     monthly: int = 0
+    yearly: int = 0
     at_least: int = 3
 
     def __post_init__(self) -> None:
-        if not (self.last or self.daily or self.weekly or self.monthly):
+        if not self.rules:
             raise InvalidInput(
                 "no rule says which archives to keep, so all would go",
-                "set --keep-last, --keep-daily, --keep-weekly or --keep-monthly to a number above 0",
+                "set --keep-last, --keep-daily, --keep-weekly, --keep-monthly or another to a number above 0",
             )
+
+    @property
+    def rules(self) -> dict[str, int]:
+        """The rules that keep any, each with its number."""
+        return {rule: number for rule in _RULES if (number := getattr(self, rule))}
 
     def in_words(self) -> str:
         """Return the policy as a person would say it: 7 daily, 5 weekly, at least 3."""
-        rules = [f"{getattr(self, rule)} {rule}" for rule in ("last", *_PERIODS) if getattr(self, rule)]
+        rules = [f"{number} {rule}" for rule, number in self.rules.items()]
         return ", ".join([*rules, f"at least {self.at_least}"])
 
 
@@ -102,24 +117,25 @@ def decide(
 
     `damage` verifies an archive. It returns what is wrong with the archive, or None if the archive is good.
     """
-    decisions: dict[Entry, Decision] = {}
-    counted = 0
-    periods: dict[str, list[str]] = {rule: [] for rule in _PERIODS}
-    for entry in sorted(entries, key=lambda each: each.taken_at, reverse=True):
-        fault = "dated in the future" if entry.taken_at > now else None
-        if fault is None and (damaged := damage(entry)) is not None:
-            fault = f"damaged: {damaged}"
-        if fault:
-            decisions[entry] = Decision(entry, keep=True, reasons=(fault,), suspect=True)
-            continue
-        counted += 1
-        reasons = [f"last {counted}"] if counted <= policy.last else []
-        for rule, period_of in _PERIODS.items():
-            period, kept = period_of(entry.taken_at.astimezone(UTC)), periods[rule]
-            if len(kept) < getattr(policy, rule) and period not in kept:
-                kept.append(period)
+    faults: dict[Entry, str] = {}
+    for entry in entries:
+        if entry.taken_at > now:
+            faults[entry] = "dated in the future"
+        elif (damaged := damage(entry)) is not None:
+            faults[entry] = f"damaged: {damaged}"
+    decisions = {entry: Decision(entry, True, (fault,), suspect=True) for entry, fault in faults.items()}
+    good = sorted(set(entries) - set(faults), key=lambda each: (each.taken_at, each.label), reverse=True)
+    kept: dict[str, set[str]] = {rule: set() for rule in policy.rules}
+    for number, entry in enumerate(good, 1):
+        reasons = []
+        for rule, wanted in policy.rules.items():
+            periods, period = kept[rule], _RULES[rule](entry.taken_at.astimezone(UTC), number)
+            if len(periods) < wanted and period not in periods:
+                periods.add(period)
                 reasons.append(f"{rule} {period}")
-        if not reasons and counted <= policy.at_least:
+            elif len(periods) < wanted and number == len(good):
+                reasons.append(f"oldest: {rule} has {len(periods)} of {wanted}")
+        if not reasons and number <= policy.at_least:
             reasons.append(f"floor: one of the {policy.at_least} newest")
         decisions[entry] = Decision(entry, bool(reasons), tuple(reasons) or ("no rule keeps it",))
     return [decisions[entry] for entry in entries]

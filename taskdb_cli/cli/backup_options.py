@@ -125,9 +125,11 @@ class Keep:
     """The options that say which archives to keep."""
 
     keep_last: Annotated[int, _number("Keep the last N archives.")] = 0
+    keep_hourly: Annotated[int, _number("Keep the newest archive of each of N hours.")] = 0
     keep_daily: Annotated[int, _number("Keep the newest archive of each of N days.")] = 0
     keep_weekly: Annotated[int, _number("Keep the newest archive of each of N weeks.")] = 0
     keep_monthly: Annotated[int, _number("Keep the newest archive of each of N months.")] = 0
+    keep_yearly: Annotated[int, _number("Keep the newest archive of each of N years.")] = 0
     keep_at_least: Annotated[int, _number("Always keep the N newest good archives.", show_default=True)] = 3
 
     def policy(self) -> Policy | None:

@@ -133,6 +133,45 @@ CASES = {
         Policy(monthly=2, at_least=0),
         {"2025-11-30": ("monthly 2025-11",), "2026-11-01": GOES, "2026-11-02": ("monthly 2026-11",)},
     ),
+    "the newest of each hour and of each year": Case(
+        Policy(hourly=2, yearly=2, at_least=0),
+        {
+            "2024-12-31": GOES,
+            "2025-12-31": ("yearly 2025",),
+            "2026-11-22T10:59:59": ("hourly 2026-11-22T10",),
+            "2026-11-22T11:00": GOES,
+            "2026-11-22T11:30": ("hourly 2026-11-22T11", "yearly 2026"),
+        },
+    ),
+    "the oldest stays while a rule finds too few": Case(
+        Policy(last=2, daily=3, monthly=3, yearly=1, at_least=0),
+        {
+            "2026-10-01": ("oldest: monthly has 2 of 3",),
+            "2026-10-02": GOES,
+            "2026-10-31": ("daily 2026-10-31", "monthly 2026-10"),
+            "2026-11-21": ("last 2", "daily 2026-11-21"),
+            "2026-11-22": ("last 1", "daily 2026-11-22", "monthly 2026-11", "yearly 2026"),
+        },
+    ),
+    "the oldest goes once each rule has enough": Case(
+        Policy(daily=2, monthly=2, at_least=0),
+        {
+            "2026-10-01": GOES,
+            "2026-10-31": ("monthly 2026-10",),
+            "2026-11-21": ("daily 2026-11-21",),
+            "2026-11-22": ("daily 2026-11-22", "monthly 2026-11"),
+        },
+    ),
+    "the oldest that counts is not damaged": Case(
+        Policy(weekly=4, at_least=0),
+        {
+            "2026-11-16": DAMAGED,
+            "2026-11-17": ("oldest: weekly has 1 of 4",),
+            "2026-11-18": GOES,
+            "2026-11-19": ("weekly 2026-W47",),
+        },
+        damaged={"2026-11-16"},
+    ),
     "the turn of the year": Case(
         Policy(daily=2, monthly=2, at_least=0),
         {
@@ -339,9 +378,7 @@ def test_a_policy_that_keeps_nothing_is_refused(at_least):
 # What holds for all of them
 
 numbers = st.integers(0, 6)
-policies = st.builds(
-    lambda last, daily, weekly, monthly, at_least: (last, daily, weekly, monthly, at_least), *[numbers] * 5
-).filter(lambda policy: any(policy[:4]))
+policies = st.tuples(*[numbers] * 7).filter(lambda policy: any(policy[:6]))
 hours = st.integers(-100, 5000)
 histories = st.dictionaries(st.tuples(st.sampled_from("ab"), hours), st.booleans(), max_size=40)
 
@@ -377,10 +414,10 @@ def test_the_newest_verified_ones_stay(history, policy):
     """As many as the floor says, and one at least."""
     soundness, decisions = decided(history, policy)
     kept = {decision.entry for decision in decisions if decision.keep}
-    assert kept >= set(verified(soundness)[: max(1, policy[4])])
+    assert kept >= set(verified(soundness)[: max(1, policy[6])])
 
 
-@given(history=histories, policy=policies, more=st.tuples(*[numbers] * 5))
+@given(history=histories, policy=policies, more=st.tuples(*[numbers] * 7))
 def test_a_policy_of_greater_numbers_keeps_no_less(history, policy, more):
     greater = tuple(number + extra for number, extra in zip(policy, more, strict=True))
     _, decisions = decided(history, policy)
