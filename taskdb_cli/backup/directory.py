@@ -15,7 +15,7 @@ from functools import cache
 
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.atomic import storage
-from taskdb_cli.backup.history import LARGEST, Drill, Proof, Record, from_json, to_json
+from taskdb_cli.backup.history import LARGEST, News, Proof, Record, from_json, to_json
 from taskdb_cli.backup.stores import Store, StoredFile
 from taskdb_cli.backup.stores.places import file_at, is_address
 from taskdb_cli.errors import (
@@ -204,9 +204,9 @@ class BackupDirectory:
             self.store.location(each.name) for each in found if each.name in locks and not each.regular
         )
 
-    def note(self, label: str, news: Proof | Drill) -> None:
-        """Record that an archive was verified or restored as a test, or raise Incomplete. Backups may run."""
-        now = news.verified_at if isinstance(news, Proof) else news.at
+    def note(self, label: str, *news: News) -> None:
+        """Record what was found of archives, all of it at once, or raise Incomplete. Backups may run."""
+        now = max(each.verified_at if isinstance(each, Proof) else each.at for each in news)
 
         def changed(data: bytes | None) -> bytes:
             try:
@@ -214,13 +214,14 @@ class BackupDirectory:
             except ValueError as exc:
                 _log.warning("nothing is known of the archives: the record cannot be used: %s", exc)
                 record = Record()
-            return to_json(record.joined(news).without_gone(names, now)).encode()
+            return to_json(record.joined(*news).without_gone(names, now)).encode()
 
         try:
             names = {each.name for each in self.store.list_files()}
             self.store.update(_record_name(label), LARGEST, changed)
         except StorageFailed as exc:
-            raise Incomplete(f"{self.file(news.archive)} is good, but {exc.message}", exc.hint) from exc
+            read = f"{self.file(news[0].archive)} is good" if len(news) == 1 else "archives were read"
+            raise Incomplete(f"{read}, but {exc.message}", exc.hint) from exc
 
     def known_of(self, file: StoredFile) -> Record:
         """Return what is known of an archive: nothing if it is not in this directory."""
@@ -229,7 +230,7 @@ class BackupDirectory:
                 return self.record(entry.label).of(entry.name)
         return Record()
 
-    def note_archive(self, file: StoredFile, news: Proof | Drill) -> None:
+    def note_archive(self, file: StoredFile, news: News) -> None:
         """Record the same of an archive, if it is in this directory."""
         for entry in self.entries():
             if entry.file.is_same(file):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -20,20 +21,22 @@ from taskdb_cli.text.escaping import escape
 from taskdb_cli.text.faults import reasons
 from taskdb_cli.text.prometheus import Samples, gauges
 
-LARGEST = 32_000_000
+LARGEST = 64_000_000
 """The largest size of a history in bytes: room for the proofs of some 50,000 archives."""
 
 _BEGINNING = b"# HELP taskdb_backup_"
 """How the file begins, also that of taskdb 0.1.0."""
 
 _Count = Annotated[int, Field(strict=True, ge=0)]
+_IF_ANY = Field(exclude_if=lambda value: not value)
 
 
 @dataclass(frozen=True)
 class Proof:
     """What was found when all of an archive was last read and verified.
 
-    `identity` and `place` say which database it is of; they are None for an archive of taskdb 0.1.0.
+    `identity` and `place` say which database it is of; they are None for an archive of taskdb 0.1.0. `tag` is
+    that of its store, or empty if it is not known.
     """
 
     archive: str
@@ -46,6 +49,18 @@ class Proof:
     bytes: _Count
     identity: str | None = None
     place: str | None = None
+    tag: Annotated[str, _IF_ANY] = ""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What was wrong with an archive when all of it was last read, and the size and tag that it had then."""
+
+    archive: str
+    what: str
+    at: Moment
+    size: _Count
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,15 +72,22 @@ class Drill:
     identity: str | None = None
 
 
+News = Proof | Damage | Drill
+"""What may become known of an archive."""
+
 Known = TypeVar("Known", Proof, Drill)
 
 
 @dataclass(frozen=True)
 class Record:
-    """One proof of each archive, those of newer archives last, and one drill of each, the last one last."""
+    """One proof of each archive, those of newer archives last, and one drill of each, the last one last.
+
+    `damages` has the archives that were damaged when they were last read.
+    """
 
     proofs: tuple[Proof, ...] = ()
     drills: tuple[Drill, ...] = ()
+    damages: tuple[Damage, ...] = ()
 
     @property
     def verified(self) -> Proof | None:
@@ -77,22 +99,52 @@ class Record:
         """The last drill."""
         return self.drills[-1] if self.drills else None
 
-    def of(self, archive: str) -> Record:
-        """Return what is known of the archive of that name."""
-        return self.only(lambda each: each.archive == archive)
+    @property
+    def damaged(self) -> Damage | None:
+        """The damage of one of the archives."""
+        return self.damages[-1] if self.damages else None
 
-    def joined(self, *news: Proof | Drill) -> Record:
-        """Return it with what else is known, which counts more than what was known of the same archive."""
-        proofs = {each.archive: each for each in (*self.proofs, *news) if isinstance(each, Proof)}
-        drills = {each.archive: each for each in (*self.drills, *news) if isinstance(each, Drill)}
+    def of(self, archive: str) -> Record:
+        """Return what is known of the archive of that name. It takes no longer in a long record."""
+        return self._by_archive.get(archive, Record())
+
+    @cached_property
+    def _by_archive(self) -> dict[str, Record]:
+        found: defaultdict[str, list[News]] = defaultdict(list)
+        for each in self.everything:
+            found[each.archive].append(each)
+        return {archive: Record().joined(*known) for archive, known in found.items()}
+
+    @property
+    def everything(self) -> tuple[News, ...]:
+        """All that is known, in an order in which `joined` takes it."""
+        return *self.proofs, *self.drills, *self.damages
+
+    def joined(self, *news: News) -> Record:
+        """Return it with what else is known, which counts more than what was known of the same archive.
+
+        A new proof says that an archive is no longer damaged. Damage leaves its last proof known.
+        """
+        proofs: dict[str, Proof] = {}
+        drills: dict[str, Drill] = {}
+        damages: dict[str, Damage] = {}
+        for each in (*self.everything, *news):
+            if isinstance(each, Damage):
+                damages[each.archive] = each
+            elif isinstance(each, Drill):
+                drills[each.archive] = each
+            else:
+                proofs[each.archive] = each
+                damages.pop(each.archive, None)
         return Record(
             tuple(sorted(proofs.values(), key=lambda proof: proof.taken_at)),
             tuple(sorted(drills.values(), key=lambda drill: drill.at)),
+            tuple(damages.values()),
         )
 
     def only(self, wanted: Callable[[Proof | Drill], bool]) -> Record:
-        """Return a part of it."""
-        return Record(tuple(filter(wanted, self.proofs)), tuple(filter(wanted, self.drills)))
+        """Return it with a part of the proofs and drills."""
+        return Record(tuple(filter(wanted, self.proofs)), tuple(filter(wanted, self.drills)), self.damages)
 
     def without_gone(self, archives: Collection[str], now: datetime) -> Record:
         """Leave out what is known of archives that are none of these.
@@ -100,7 +152,8 @@ class Record:
         The last two proofs and the last drill of each database stay, because health judges by them, unless
         they are dated a day or more in the future.
         """
-        return Record(_kept(self.proofs, archives, now, 2), _kept(self.drills, archives, now, 1))
+        there = tuple(each for each in self.damages if each.archive in archives)
+        return Record(_kept(self.proofs, archives, now, 2), _kept(self.drills, archives, now, 1), there)
 
 
 @dataclass(frozen=True)
@@ -120,6 +173,7 @@ class _File2:
     version: Literal[2]
     proofs: tuple[Proof, ...]
     drills: tuple[Drill, ...]
+    damages: Annotated[tuple[Damage, ...], _IF_ANY] = ()
 
 
 _FILE: TypeAdapter[_File1 | _File2] = TypeAdapter(Annotated[_File1 | _File2, Field(discriminator="version")])
@@ -140,7 +194,8 @@ def _kept(
 
 def to_json(record: Record) -> str:
     """Return the record as the text of a file, as taskdb writes it."""
-    return _FILE.dump_json(_File2(2, record.proofs, record.drills), indent=2).decode() + "\n"
+    content = _File2(2, record.proofs, record.drills, record.damages)
+    return _FILE.dump_json(content, indent=2).decode() + "\n"
 
 
 def from_json(text: str | bytes) -> Record:
@@ -150,7 +205,7 @@ def from_json(text: str | bytes) -> Record:
     except ValidationError as exc:
         raise ValueError(reasons(exc)[0]) from exc
     if isinstance(found, _File2):
-        return Record().joined(*found.proofs, *found.drills)
+        return Record().joined(*found.proofs, *found.drills, *found.damages)
     return Record().joined(*(each for each in (found.previous, found.verified, found.drilled) if each))
 
 

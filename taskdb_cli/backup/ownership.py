@@ -15,7 +15,7 @@ from pathlib import PurePath
 
 from taskdb_cli.backup.archive import Archive, manifest_of
 from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of
-from taskdb_cli.backup.history import Drill, Proof, Record
+from taskdb_cli.backup.history import News, Record
 from taskdb_cli.backup.layout import Origin
 from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
@@ -73,7 +73,7 @@ class Holdings:
         found = Record()
         for label in sorted(self._owner.labels):
             known = self._directory.record(label).only(partial(self._may_own, label))
-            found = found.joined(*known.proofs, *known.drills)
+            found = found.joined(*known.everything)
         return found
 
     def count_others(self, since: datetime | None = None) -> list[str]:
@@ -153,7 +153,7 @@ class Holdings:
             return False
         return self._may_own(label, origin)
 
-    def _may_own(self, label: str, archive: Origin | Proof | Drill) -> bool:
+    def _may_own(self, label: str, archive: Origin | News) -> bool:
         if archive.identity is not None:
             return (label, archive.identity) == (self._owner.label, self._owner.identity)
         return label in self._owner.labels and label not in self._claimed

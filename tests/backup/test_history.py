@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskdb_cli.backup.directory import parse_name
-from taskdb_cli.backup.history import Drill, Proof, Record, from_json, to_json
+from taskdb_cli.backup.history import LARGEST, Damage, Drill, Proof, Record, from_json, to_json
 from taskdb_cli.errors import Incomplete
 from tests.backups import (
     NAME,
@@ -82,12 +82,18 @@ proofs = st.builds(
     bytes=counts,
     identity=identities,
     place=st.none() | st.text(),
+    tag=st.text(),
 )
+damages = st.builds(Damage, archive=st.text(), what=st.text(), at=times, size=counts, tag=st.text())
 
 
-@given(st.lists(proofs), st.lists(st.builds(Drill, archive=st.text(), at=times, identity=identities)))
-def test_every_record_is_read_as_it_was_written(proofs, drills):
-    record = Record().joined(*proofs, *drills)
+@given(
+    st.lists(proofs),
+    st.lists(st.builds(Drill, archive=st.text(), at=times, identity=identities)),
+    st.lists(damages),
+)
+def test_every_record_is_read_as_it_was_written(proofs, drills, damages):
+    record = Record().joined(*proofs, *drills, *damages)
     assert from_json(to_json(record).encode()) == record
 
 
@@ -122,7 +128,8 @@ DAMAGED = {
     "with proofs that are none": GOOD.replace('"proofs": [', '"proofs": [1, '),
     "with rows that are none": GOOD.replace('"rows": {', '"rows": 5, "old": {'),
     "deep": "[" * 100_000,
-    "large": " " * 33_000_000 + GOOD,
+    "with damage that is none": GOOD.replace('"drills"', '"damages": [1], "drills"'),
+    "large": " " * LARGEST + GOOD,
 }
 
 
@@ -217,6 +224,35 @@ def test_two_processes_that_record_lose_nothing_of_each_other(directory):
     record = directory.record("tasks")
     assert record.drilled.archive == "theirs"
     assert (record.verified.archive, record.proofs[-2].archive) == ("archive 39", "archive 38")
+
+
+def test_damage_is_known_until_the_archive_is_verified_again(directory):
+    """Its last proof, which health compares others with, stays known beside it."""
+    at = parse_name(archive(directory, at=NOW - timedelta(days=1)).name)[1]
+    names = [archive(directory, at=when).name for when in (at, NOW)]
+    damage = Damage(names[0], "a flipped bit", NOW, 7)
+    directory.note("tasks", *(proof(name) for name in names))
+    directory.note("tasks", damage)
+    directory.note("tasks", proof(names[1]), Drill(names[0], NOW))
+    record = directory.record("tasks")
+    assert [each.archive for each in record.proofs] == names
+    assert (record.of(names[0]).damaged, record.of(names[1]).damaged) == (damage, None)
+    directory.note("tasks", proof(names[0]))
+    assert not directory.record("tasks").damages
+    directory.note("tasks", damage)
+    (directory.store.directory / names[0]).unlink()
+    directory.note("tasks", proof(names[1]))
+    assert not directory.record("tasks").damages
+
+
+def test_a_record_of_many_archives(directory):
+    """Looking each archive up takes no longer the more there are, and the file may be as long."""
+    proofs = [proof(f"{number}", NOW + timedelta(minutes=number), identity=OTHER) for number in range(2000)]
+    text = to_json(Record().joined(*proofs))
+    assert len(text) * 25 < LARGEST
+    record = from_json(text)
+    assert [record.of(each.archive).verified for each in proofs] == proofs
+    assert record.of("2000") == Record()
 
 
 OTHER = "0a1b2c3d-0000-4000-8000-0123456789ab"
