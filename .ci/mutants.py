@@ -57,6 +57,7 @@ BACKUPS = (
     "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_backup_faults.py -k 'not postgresql'"
 )
 NAMES = "tests/backup/test_naming.py tests/cli/test_archive_names.py -k 'not postgresql'"
+RECHECK = "tests/backup/test_recheck.py"
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -k 'not postgresql'"
 PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
 MIGRATIONS = "tests/services/test_migrate.py tests/services/test_stamp.py -k sqlite"
@@ -257,6 +258,11 @@ MUTANTS = (
     Mutant(f"{BACKUP}/retention.py", " and period not in periods:", ":", RETENTION),
     Mutant(f"{BACKUP}/retention.py", "number == len(good)", "False", RETENTION),
     Mutant(f"{BACKUP}/ownership.py", " and label not in self._claimed", "", RETENTION),
+    Mutant(f"{BACKUP}/recheck.py", "[: ceil(len(entries) / days)]", "", RECHECK),
+    Mutant(f"{BACKUP}/recheck.py", "if damage is None:", "if True:", RECHECK),
+    Mutant(f"{BACKUP}/recheck.py", "if archive.seal != proof.seal:", "if False:", RECHECK),
+    Mutant(f"{BACKUP}/directory.py", "if seal_of(entry.file) == proof.seal else", "if True else", RECHECK),
+    Mutant(f"{BACKUP}/history.py", "damages.pop(each.archive, None)", "pass", RECHECK),
     # Settings, and what a protected profile asks for.
     Mutant("taskdb_cli/system/layers.py", '{"option": 0, "environment": 1}', '{"option": 1}', PROFILES),
     Mutant("taskdb_cli/system/layers.py", "if not is_its_database:", "if False:", PROFILES),

@@ -7,15 +7,16 @@ The name of an archive holds the label of a database and the time of the backup 
 import errno
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from taskdb_cli.backup.archive import manifest_of
+from taskdb_cli.backup.archive import manifest_of, seal_of
 from taskdb_cli.backup.atomic import storage
-from taskdb_cli.backup.history import LARGEST, News, Proof, Record, from_json, to_json
+from taskdb_cli.backup.history import LARGEST, Damage, Drill, News, Proof, Record, from_json, to_json
+from taskdb_cli.backup.layout import Origin
 from taskdb_cli.backup.stores import Store, StoredFile
 from taskdb_cli.backup.stores.places import file_at, is_address
 from taskdb_cli.errors import (
@@ -96,19 +97,21 @@ class BackupDirectory:
         """
         record_of = cache(self.record)
         for entry in self.entries(label):
-            known = record_of(entry.label).of(entry.name)
+            known, origin, rows = record_of(entry.label).of(entry.name), None, None
             try:
-                manifest = manifest_of(entry.file)
+                origin, rows = origin_of(entry, known)
+                if known.damaged:
+                    say(known.damaged.what)
+            except StoreUnavailable:
+                raise
             except TaskdbError as exc:
                 say(exc.message)
-                manifest = None
-            origin = manifest and manifest.origin
             yield {
                 "archive": entry.name,
                 "label": entry.label,
                 "taken_at": entry.taken_at,
                 "size": entry.size,
-                "rows": manifest and manifest.rows,
+                "rows": rows,
                 "verified_at": known.verified and known.verified.verified_at,
                 "drilled_at": known.drilled and known.drilled.at,
                 "identity": origin and origin.identity,
@@ -205,7 +208,10 @@ class BackupDirectory:
         )
 
     def note(self, label: str, *news: News) -> None:
-        """Record what was found of archives, all of it at once, or raise Incomplete. Backups may run."""
+        """Record what was found of archives, all of it at once, or raise Incomplete. Backups may run.
+
+        A proof without a tag gets the one that its file has now.
+        """
         now = max(each.verified_at if isinstance(each, Proof) else each.at for each in news)
 
         def changed(data: bytes | None) -> bytes:
@@ -214,10 +220,11 @@ class BackupDirectory:
             except ValueError as exc:
                 _log.warning("nothing is known of the archives: the record cannot be used: %s", exc)
                 record = Record()
-            return to_json(record.joined(*news).without_gone(names, now)).encode()
+            return to_json(record.joined(*tagged).without_gone(tags, now)).encode()
 
         try:
-            names = {each.name for each in self.store.list_files()}
+            tags = {each.name: each.tag for each in self.store.list_files()}
+            tagged = [_tagged(each, tags) for each in news]
             self.store.update(_record_name(label), LARGEST, changed)
         except StorageFailed as exc:
             read = f"{self.file(news[0].archive)} is good" if len(news) == 1 else "archives were read"
@@ -230,7 +237,13 @@ class BackupDirectory:
                 return self.record(entry.label).of(entry.name)
         return Record()
 
-    def note_archive(self, file: StoredFile, news: News) -> None:
+    def note_damage(self, file: StoredFile, what: str, now: datetime) -> None:
+        """Record that an archive is damaged, if it is in this directory."""
+        for entry in self.entries():
+            if entry.file.is_same(file):
+                self.note(entry.label, Damage(entry.name, what, now, entry.size, entry.tag))
+
+    def note_archive(self, file: StoredFile, news: Proof | Drill) -> None:
         """Record the same of an archive, if it is in this directory."""
         for entry in self.entries():
             if entry.file.is_same(file):
@@ -244,6 +257,12 @@ class BackupDirectory:
         assert entry.file == self.file(archive_name(entry.label, entry.taken_at))
         self.require_lock(entry.label)
         self.store.delete(entry.name)
+
+
+def _tagged(news: News, tags: Mapping[str, str]) -> News:
+    if isinstance(news, Proof) and not news.tag:
+        return replace(news, tag=tags.get(news.archive, ""))
+    return news
 
 
 def _record_name(label: str) -> str:
@@ -263,6 +282,38 @@ def _is_there(file: StoredFile) -> bool:
         return file.store.size(file.name) >= 0
     except FileMissing:
         return False
+
+
+def origin_of(entry: Entry, record: Record) -> tuple[Origin | Proof, int]:
+    """Return where an archive is from, and the number of its rows.
+
+    The proof of an archive that was verified says it; else its manifest is read. Raises as `manifest_of`.
+    """
+    proof = proof_of(entry, record)
+    # Proofs of taskdb 0.1.0 name no place.
+    if proof and proof.place is not None:
+        return proof, sum(proof.rows.values())
+    manifest = manifest_of(entry.file)
+    return manifest.origin, manifest.rows
+
+
+def proof_of(entry: Entry, record: Record) -> Proof | None:
+    """Return the proof of an archive if its file is still the one that was verified.
+
+    The size and the tag in the list of the store say so. On a disk, or if no tag was recorded, the seal at
+    the end of the file must be the same too. Raises StoreUnavailable.
+    """
+    proof = record.of(entry.name).verified
+    if proof is None or proof.size != entry.size or proof.tag not in ("", entry.tag):
+        return None
+    if proof.tag and entry.file.store.directory is None:
+        return proof
+    try:
+        return proof if seal_of(entry.file) == proof.seal else None
+    except StoreUnavailable:
+        raise
+    except TaskdbError:
+        return None
 
 
 def default_label(name: str, distinction: str) -> str:

@@ -10,15 +10,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import PurePath
 
-from taskdb_cli.backup.archive import Archive, manifest_of
-from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of
-from taskdb_cli.backup.history import News, Record
+from taskdb_cli.backup.archive import Archive
+from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of, origin_of
+from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.layout import Origin
 from taskdb_cli.backup.stores import StoredFile
-from taskdb_cli.errors import ArchiveCorrupt, Conflict, InvalidInput, NotFound, TaskdbError
+from taskdb_cli.errors import (
+    ArchiveCorrupt,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    StorageFailed,
+    StoreUnavailable,
+    TaskdbError,
+)
 from taskdb_cli.models.vocabulary import in_words
 
 
@@ -54,13 +62,13 @@ class Holdings:
         self.others: dict[Entry, str] = {}
         """The archives of other databases, each with its database in words."""
         labelled = (entry for entry in directory.entries() if entry.label in owner.labels)
-        origins, self.unreadable = _origins(labelled)
+        origins, self.unreadable = _origins(directory, labelled)
         """The archives whose manifest cannot be read, each with the error."""
         for entry, origin in origins.items():
             if self._owns(entry.label, origin):
                 self.own.append(entry)
             else:
-                self.others[entry] = _describe(origin, owner.place)
+                self.others[entry] = _describe(entry.label, origin, owner.place)
 
     @property
     def labels(self) -> set[str]:
@@ -145,22 +153,22 @@ class Holdings:
             for entry, each in self._everything.items()
         ):
             return origin.identity
-        what = f"the archive is of {_describe(origin, self._owner.place)}"
+        what = f"the archive is of {_describe(origin.label, origin, self._owner.place)}"
         raise Conflict(what, "--from-other-database loads it anyway")
 
-    def _owns(self, label: str, origin: Origin) -> bool:
+    def _owns(self, label: str, origin: Origin | Proof) -> bool:
         if origin.identity is None and origin.place not in (None, self._owner.place):
             return False
         return self._may_own(label, origin)
 
-    def _may_own(self, label: str, archive: Origin | News) -> bool:
+    def _may_own(self, label: str, archive: Origin | Proof | Drill) -> bool:
         if archive.identity is not None:
             return (label, archive.identity) == (self._owner.label, self._owner.identity)
         return label in self._owner.labels and label not in self._claimed
 
     @cached_property
-    def _everything(self) -> dict[Entry, Origin]:
-        return _origins(self._directory.entries())[0]
+    def _everything(self) -> dict[Entry, Origin | Proof]:
+        return _origins(self._directory, self._directory.entries())[0]
 
     @cached_property
     def _claimed(self) -> set[str]:
@@ -188,7 +196,7 @@ def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Own
     It is the owner of the archives under the labels of the database. If there are none, `anywhere` allows
     every owner in the directory; safety backups do not count. Raises InvalidInput if there are several.
     """
-    everybody = _owners(_origins(directory.entries())[0], owner.label)
+    everybody = _owners(_origins(directory, directory.entries())[0], owner.label)
     found = [each for each in everybody if each.label in owner.labels]
     if not found and anywhere:
         found = everybody
@@ -205,17 +213,17 @@ def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Own
     return found[0] if found else owner
 
 
-def _describe(origin: Origin, here: str | None) -> str:
+def _describe(label: str, origin: Origin | Proof, here: str | None) -> str:
     """Name the database of an archive, for a database whose place is `here`."""
     if origin.place is None:
-        return f"a database that taskdb 0.1.0 called {origin.label}, perhaps another database"
+        return f"a database that taskdb 0.1.0 called {label}, perhaps another database"
     if origin.place != here:
         return f"another database, {origin.place}"
     # The database was made anew, or a downgrade has dropped its identity.
     return f"a database with {'another' if origin.identity else 'no'} identity at the same place, {here}"
 
 
-def _owners(origins: Mapping[Entry, Origin], chosen: str) -> list[Owner]:
+def _owners(origins: Mapping[Entry, Origin | Proof], chosen: str) -> list[Owner]:
     """Return every database that archives are of. Safety backups count only under the `chosen` label.
 
     Archives of taskdb 0.1.0 belong to a later database of the same label.
@@ -233,12 +241,31 @@ def _owners(origins: Mapping[Entry, Origin], chosen: str) -> list[Owner]:
     return list(found.values())
 
 
-def _origins(entries: Iterable[Entry]) -> tuple[dict[Entry, Origin], dict[Entry, TaskdbError]]:
-    """Return where the archives are from, and the errors of those whose manifest cannot be read."""
-    origins, unreadable = {}, {}
+def _origins(
+    directory: BackupDirectory, entries: Iterable[Entry]
+) -> tuple[dict[Entry, Origin | Proof], dict[Entry, TaskdbError]]:
+    """Return where the archives are from, and the errors of those whose manifest cannot be read.
+
+    Raises StoreUnavailable.
+    """
+    origins: dict[Entry, Origin | Proof] = {}
+    unreadable: dict[Entry, TaskdbError] = {}
+
+    @cache
+    def record_of(label: str) -> Record:
+        try:
+            return directory.load_record(label)
+        except StoreUnavailable:
+            raise
+        except StorageFailed:
+            # Manifests will do, and a damaged record is told where it matters.
+            return Record()
+
     for entry in entries:
         try:
-            origins[entry] = manifest_of(entry.file).origin
+            origins[entry], _ = origin_of(entry, record_of(entry.label))
+        except StoreUnavailable:
+            raise
         except TaskdbError as exc:
             unreadable[entry] = exc
     return origins, unreadable

@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.ownership import Holdings, Owner
-from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed, TaskdbError
+from taskdb_cli.backup.recheck import Recheck
+from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed
+from taskdb_cli.models.vocabulary import in_words
 
 _RULES: dict[str, Callable[[datetime, int], str]] = {
     "last": lambda _, number: str(number),
@@ -28,6 +29,8 @@ _RULES: dict[str, Callable[[datetime, int], str]] = {
 A rule keeps the newest archive of each period.
 """
 
+_SHOWN = 5
+
 _log = logging.getLogger("taskdb.backup")
 
 
@@ -37,7 +40,8 @@ class Policy:
 
     Periods without an archive are not counted. A rule that finds fewer periods than its number also keeps the
     oldest archive, so that the history reaches as far back as it can. The newest `at_least` archives are kept
-    whatever the rules say. Raises InvalidInput for a policy that would keep nothing.
+    whatever the rules say. Of the archives that stay, pruning reads a share again, so that each is read once
+    in `recheck` nights; 0 means none. Raises InvalidInput for a policy that would keep nothing.
     """
 
     last: int = 0
@@ -47,6 +51,7 @@ class Policy:
     monthly: int = 0
     yearly: int = 0
     at_least: int = 3
+    recheck: int = 30
 
     def __post_init__(self) -> None:
         if not self.rules:
@@ -80,12 +85,20 @@ class Decision:
 
 
 def prune(
-    directory: BackupDirectory, owner: Owner, policy: Policy, *, now: datetime, dry_run: bool = False
+    directory: BackupDirectory,
+    owner: Owner,
+    policy: Policy,
+    *,
+    now: datetime,
+    dry_run: bool = False,
+    say: Callable[[str], object],
 ) -> Sequence[Decision]:
     """Delete the archives of a database that a policy does not keep; return the decision on each.
 
-    Those of other databases under the same labels are kept, and are in the answer. All of its own archives
-    are read and compared with their seals. Raises BackupRunning, and Incomplete if some cannot be deleted.
+    Those of other databases under the same labels are kept, and are in the answer. An archive that was never
+    verified here, or whose file has changed since, is read first. So is the policy's share of those that
+    stay. What was found is recorded. A dry run takes all of these for good, and `say` gets a line that names
+    them. Raises BackupRunning, StoreUnavailable, and Incomplete if anything cannot be deleted or recorded.
     """
     with ExitStack() as locks:
         if not dry_run:
@@ -93,21 +106,28 @@ def prune(
             for label in sorted(used | {owner.label}):
                 locks.enter_context(directory.lock(label))
         found = Holdings(directory, owner)
-        decisions = decide(found.own, policy, now, _damage)
-        reasons = {entry: f"of {name}" for entry, name in found.others.items()}
-        reasons |= {entry: f"damaged: {error.message}" for entry, error in found.unreadable.items()}
-        decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in reasons.items()]
-        if not dry_run:
-            delete(directory, decisions)
+        recheck = Recheck(directory, (entry for entry in found.own if entry.taken_at <= now), now)
+        unknown = recheck.unknown
+        try:
+            if not dry_run:
+                recheck.read(unknown)
+            decisions = decide(found.own, policy, now, recheck.damage)
+            due = recheck.due([each.entry for each in decisions if each.keep], policy.recheck)
+            if due and not dry_run:
+                recheck.read(due)
+                decisions = decide(found.own, policy, now, recheck.damage)
+            if not dry_run:
+                delete(directory, decisions)
+        finally:
+            recheck.note()
+    if dry_run and (names := [entry.name for entry in [*unknown, *due]]):
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        what = in_words({"archives": len(names)})
+        say(f"would read {what} first, and keep what is damaged: {', '.join(names[:_SHOWN])}{more}")
+    reasons = {entry: f"of {name}" for entry, name in found.others.items()}
+    reasons |= {entry: f"damaged: {error.message}" for entry, error in found.unreadable.items()}
+    decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in reasons.items()]
     return sorted(decisions, key=lambda decision: (decision.entry.taken_at, decision.entry.label))
-
-
-def _damage(entry: Entry) -> str | None:
-    try:
-        with Archive.open(entry.file):
-            return None
-    except TaskdbError as exc:
-        return exc.message
 
 
 def decide(

@@ -28,6 +28,7 @@ from taskdb_cli.text.escaping import hide_secrets
 if TYPE_CHECKING:
     from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.retention import Policy
+    from taskdb_cli.backup.stores import StoredFile
 
 app = Commands(
     cls=Group,
@@ -170,12 +171,25 @@ def verify(
 def _verify(shelf: Shelf, archive: str, *, drill: bool, drill_url: str | None) -> None:
     from taskdb_cli.backup.create import read_back
 
-    backup = read_back(shelf.find(archive, shelf.run.database, offline=True, read_anyway=True))
+    file = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
+    with _recording_damage(shelf, file):
+        backup = read_back(file)
     shelf.run.say(f"{backup.file}: {in_words({'rows': backup.manifest.rows})} verified")
     shelf.directory_of(archive).note_archive(backup.file, backup.proof(shelf.run.now))
     if drill or drill_url:
         _drill(shelf, backup, drill_url)
         shelf.run.say(f"{backup.file}: test restore passed")
+
+
+@contextmanager
+def _recording_damage(shelf: Shelf, file: StoredFile) -> Iterator[None]:
+    """Record the damage that is found, so that pruning does not take the archive for good."""
+    try:
+        yield
+    except errors.DataCorrupt as exc:
+        with suppress(errors.TaskdbError):
+            shelf.directory_of(file).note_damage(file, exc.message, shelf.run.now)
+        raise
 
 
 def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
@@ -184,7 +198,7 @@ def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
     file, identity = backup.file, backup.manifest.origin.identity
     directory = shelf.directory_of(file)
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
-    with shelf.run.progress() as show:
+    with shelf.run.progress() as show, _recording_damage(shelf, file):
         restore.drill(file, target=target, progress=in_bytes(show, "test restore"))
     directory.note_archive(file, history.Drill(file.name, shelf.run.now, identity))
 
@@ -204,7 +218,7 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
 
     run, policy = shelf.run, retention.Policy(*astuple(keep))
     owner = shelf.owner(identify(run.database)[0])
-    decisions = retention.prune(shelf.directory, owner, policy, now=run.now, dry_run=dry_run)
+    decisions = retention.prune(shelf.directory, owner, policy, now=run.now, dry_run=dry_run, say=run.say)
     if all(decision.suspect for decision in decisions):
         run.say(f"{shelf.directory} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
@@ -249,7 +263,7 @@ def _back_up(
                 run.say(f"{backup.file}: test restore passed")
     if policy:
         with _going_on(failures):
-            decisions = retention.prune(shelf.directory, owner, policy, now=run.now)
+            decisions = retention.prune(shelf.directory, owner, policy, now=run.now, say=run.say)
             if suspect := [decision for decision in decisions if decision.suspect]:
                 example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
                 run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")

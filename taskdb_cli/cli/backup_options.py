@@ -131,12 +131,21 @@ class Keep:
     keep_monthly: Annotated[int, _number("Keep the newest archive of each of N months.")] = 0
     keep_yearly: Annotated[int, _number("Keep the newest archive of each of N years.")] = 0
     keep_at_least: Annotated[int, _number("Always keep the N newest good archives.", show_default=True)] = 3
+    recheck: Annotated[
+        int,
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            max=36500,
+            help="Read each archive that stays again in DAYS nights; 0: none.",
+        ),
+    ] = 30
 
     def policy(self) -> Policy | None:
         """Return the policy, or None if no option says which archives to keep."""
         from taskdb_cli.backup.retention import Policy
 
-        return Policy(*astuple(self)) if any(astuple(self)[:-1]) else None
+        return Policy(*astuple(self)) if any(astuple(self)[:-2]) else None
 
 
 @dataclass

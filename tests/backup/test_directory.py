@@ -49,7 +49,7 @@ def test_entries_come_oldest_first(directory):
     ]
     assert [entry.label for entry in directory.entries("b")] == ["b"]
     file = directory.file(archive_name("a", NOW + timedelta(minutes=1)))
-    assert found[0] == Entry(file, "a", NOW + timedelta(minutes=1), len(b"archive"))
+    assert found[0] == Entry(file, "a", NOW + timedelta(minutes=1), len(b"archive"), found[0].tag)
 
 
 def test_a_label_that_begins_another_one_is_another(directory):

@@ -165,6 +165,11 @@ FAULTS = [
         {"backup_archive": ("critical", "not a regular"), "backup_strays": ("warning", LABEL)},
     ),
     (
+        "an older archive was damaged when it was last read",
+        lambda p: p.directory.note_damage(p.directory.file(p.archives[0].name), "a flipped bit", NOW),
+        {"backup_archive": ("warning", "damaged")},
+    ),
+    (
         "a copy with a name of tomorrow",
         lambda p: shutil.copy(p.last, p.shelf / FUTURE),
         {"backup": ("warning", FUTURE)},

@@ -184,6 +184,29 @@ def test_damaged_archives_are_never_deleted(backup, shelf, filled):
     assert len(archives(shelf)) == 2
 
 
+def test_damage_that_was_found_is_remembered(backup, taskdb, shelf, filled, monkeypatch):
+    """What `verify` found is told by list, prune and health, until the archive is verified again."""
+    for _ in range(3):
+        backup()
+    first = archives(shelf)[0]
+    good, times = first.read_bytes(), first.stat()
+    damage(first)
+    os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
+    prune = ("prune", "--keep-last", 1, "--keep-at-least", 1, "--dry-run")
+    assert "damaged" not in backup(*prune).out
+    backup("verify", first, expect=ExitCode.CORRUPT)
+    assert "damaged" in backup(*prune).out.splitlines()[0]
+    assert str(first) in backup("list").err
+    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(shelf))
+    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
+    assert first.name in taskdb("health", "--only", "backup_archive", expect=1).out
+    first.write_bytes(good)
+    backup("verify", first)
+    assert backup("list").err == ""
+    assert backup("prune", "--keep-last", 1, "--keep-at-least", 1, "--recheck", 0).err == ""
+    assert len(archives(shelf)) == 1
+
+
 def test_a_policy_that_keeps_nothing_is_refused(backup, shelf, filled):
     """Pruning without a rule, or with rules of zero, is exit 2 and deletes nothing."""
     backup()

@@ -16,8 +16,8 @@ from taskdb_cli.system.paths import is_same
 class Found(NamedTuple):
     """A file as the list of its store shows it: its size in bytes, and its last change by the store's clock.
 
-    `tag` differs whenever the bytes do; it is empty where the store has none. What is not a `regular` file,
-    such as a symbolic link, only has a name.
+    `tag` changes when the bytes do, and is empty where the store has none. On a disk it is the time of that
+    change, which anybody can set. What is not a `regular` file, such as a symbolic link, only has a name.
     """
 
     name: str

@@ -79,7 +79,8 @@ class LocalStore:
                     status = file.stat(follow_symlinks=False)
                     changed = datetime.fromtimestamp(status.st_mtime, UTC)
                     regular = stat.S_ISREG(status.st_mode)
-                    found.append(Found(file.name, status.st_size, changed, regular=regular))
+                    # A time is no proof of the bytes, but whatever writes to the file changes it.
+                    found.append(Found(file.name, status.st_size, changed, f"{status.st_mtime_ns}", regular))
         return found
 
     def size(self, name: str) -> int:

@@ -133,7 +133,10 @@ def _age(exam: Examination) -> Result:
 
 
 def check_backup_archive(exam: Examination) -> Result:
-    """Demand that the last verified archive is as it was verified; read all of it again if it is small."""
+    """Demand that the last verified archive is as it was verified; read all of it again if it is small.
+
+    Damage of older archives that was recorded before is a warning.
+    """
     (backups, proof), problem, seal = _verified(exam), "", None
     file = backups.directory.file(proof.archive)
     try:
@@ -146,12 +149,19 @@ def check_backup_archive(exam: Examination) -> Result:
             seal = reseal(file, seconds=exam.seconds / REREAD_SHARE)
             if seal not in (None, proof.seal):
                 problem = "is damaged: its bytes do not match its seal"
+        if not (problem or seal) and backups.record.of(file.name).damaged:
+            problem = "was damaged when it was last read"
     except FileMissing:
         problem = "is gone"
     except TaskdbError as exc:
         return Result(Status.CRITICAL, exc.message, remedy=_FIND_OUT)
     if problem:
         return Result(Status.CRITICAL, f"{file} {problem}", remedy=_FIND_OUT)
+    older = [entry.name for entry in backups.holdings.own if entry.name != file.name]
+    if damaged := [name for name in older if backups.record.of(name).damaged]:
+        message = f"damaged when they were last read: {shortened(damaged)}"
+        remedy = "replace or delete them, then taskdb backup verify what you replaced"
+        return Result(Status.WARNING, message, remedy=remedy)
     since = f"{proof.verified_at:%Y-%m-%d %H:%M} UTC"
     how = "every byte matches its seal" if seal else f"with its size and seal; not re-read since {since}"
     return Result(Status.OK, f"{file} is there, {how}", proof.size, Unit.BYTES)
