@@ -47,7 +47,7 @@ def preview(
         _require_known(archive.manifest)
         held = look_at(target, damaged)
         if held.rows or damaged or trial:
-            _verify_rows(_archived_rows(archive))
+            _verify_rows(archived_rows(archive))
         return archive.manifest, held
 
 
@@ -74,11 +74,11 @@ def restore(
     something keeps rows from being deleted; OutcomeUnknown; and what `preview` and `require_copyable` raise.
     """
     place = target.backend.place
-    with _rows_at_head(source) as rows, open_target(target, dry_run=dry_run, damaged=damaged) as database:
+    with rows_at_head(source) as rows, open_target(target, dry_run=dry_run, damaged=damaged) as database:
         if _lacks_tables(database):
             migrate.upgrade(database)
         with database.replacement(dry_run=dry_run) as content:
-            _require_same_layout(rows, content)
+            require_same_layout(rows, content)
             held = _without_zeros(content.counts())
             if held and not replace:
                 raise errors.TargetNotEmpty(place, in_words(held))
@@ -175,10 +175,13 @@ def _lacks_tables(target: Database) -> bool:
 
 
 @contextmanager
-def _rows_at_head(source: StoredFile | Database) -> Iterator[Rows]:
+def rows_at_head(
+    source: StoredFile | Database, *, check: Callable[[Manifest], object] | None = None
+) -> Iterator[Rows]:
     """Open the rows of a database, or those of an archive at the newest revision.
 
-    Rows of an older revision are loaded into a temporary SQLite file at that revision, and migrated there.
+    An archive is given up if `check`, which gets its manifest, raises. Rows of an older revision are loaded
+    into a temporary SQLite file at that revision, and migrated there.
     """
     if isinstance(source, Database):
         with source.snapshot() as content:
@@ -186,17 +189,19 @@ def _rows_at_head(source: StoredFile | Database) -> Iterator[Rows]:
         return
     with Archive.open(source) as archive:
         _require_known(archive.manifest)
-        revision, rows = archive.manifest.origin.revision, _archived_rows(archive)
+        if check:
+            check(archive.manifest)
+        revision, rows = archive.manifest.origin.revision, archived_rows(archive)
         if revision == revisions().get_current_head():
             yield rows
             return
         with scratch_database() as scratch:
             migrate.upgrade(scratch, to=revision)
             with scratch.replacement() as content:
-                _require_same_layout(rows, content)
+                require_same_layout(rows, content)
                 _load_rows(rows, content)
             migrate.upgrade(scratch)
-            with _rows_at_head(scratch) as rows:
+            with rows_at_head(scratch) as rows:
                 yield rows
 
 
@@ -209,7 +214,7 @@ def _require_known(manifest: Manifest) -> None:
         )
 
 
-def _archived_rows(archive: Archive) -> Rows:
+def archived_rows(archive: Archive) -> Rows:
     """Return the rows of an archive. Reading a table to its end verifies it."""
     return {
         Layout(table.name, tuple(Column(column.name, column.type) for column in table.columns)): partial(
@@ -229,7 +234,8 @@ def _database_rows(database: Database, content: Content) -> Rows:
     return {layout: partial(read, layout) for layout in content.layouts}
 
 
-def _require_same_layout(rows: Rows, content: Content) -> None:
+def require_same_layout(rows: Rows, content: Content) -> None:
+    """Raise SchemaDrift unless the rows have the columns of the tables."""
     given = {layout.table: set(layout.columns) for layout in rows}
     taken = {layout.table: set(layout.columns) for layout in content.layouts}
     if differing := sorted(table for table in given.keys() | taken if given.get(table) != taken.get(table)):

@@ -27,7 +27,9 @@ app.add_typer(user.app, name="user")
 app.add_typer(task.app, name="task")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(backup.app, name="backup")
-app.command(epilog=("taskdb restore latest --dry-run\ntaskdb restore latest --replace"))(restore.restore)
+app.command(
+    epilog=("taskdb restore latest --replace\ntaskdb restore latest --only-user ann@example.com --dry-run")
+)(restore.restore)
 app.command(
     epilog=(
         "taskdb copy --to postgresql://ann@db.example.com/taskdb\n"

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from shlex import quote
@@ -17,18 +17,20 @@ import typer
 from taskdb_cli import errors
 from taskdb_cli.cli.backup_options import ArchiveArgument, ArchiveArguments, Keep, Shelf
 from taskdb_cli.cli.commands import Commands, Group
-from taskdb_cli.cli.options import DryRun, optional, with_option_groups
+from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.models.vocabulary import in_words
-from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, Format, Record
+from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record
 from taskdb_cli.system.paths import is_same, reserved
 from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:
+    from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.backup.stores import StoredFile
+    from taskdb_cli.cli.context import Invocation
 
 app = Commands(
     cls=Group,
@@ -112,14 +114,23 @@ def _show_archives(shelf: Shelf, records: list[Record]) -> None:
         print_archives(records, names, heading, stream, now=shelf.run.now)
 
 
-@app.command(epilog=("taskdb backup show latest\ntaskdb backup show 2026-11-26 -o json"))
-def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
-    """Check the seal of an archive, and show its manifest."""
+@app.command(epilog=("taskdb backup show latest\ntaskdb backup show latest --user ann@example.com -o json"))
+def show(
+    archive: ArchiveArgument,
+    *,
+    user: Annotated[str | None, optional_user("List the tasks of this user instead.")] = None,
+    shelf: Shelf,
+    output: Output,
+) -> None:
+    """Check the seal of an archive, and show its manifest, or what it holds of a user."""
     from taskdb_cli.backup.archive import Archive
 
     run = shelf.run
     file = shelf.find(archive, run.database, offline=True)
     with Archive.open(file) as found:
+        if user is not None:
+            _show_user(run, found, file, user, output)
+            return
         manifest = found.manifest
     format = output.format_for(sys.stdout)
     if format is Format.JSON:
@@ -136,6 +147,21 @@ def show(archive: ArchiveArgument, *, shelf: Shelf, output: Output) -> None:
     run.say(
         f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
         f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {manifest.tool}"
+    )
+
+
+def _show_user(run: Invocation, archive: Archive, file: StoredFile, ref: str, output: Output) -> None:
+    """List the tasks that an archive holds of a user, and say who that is."""
+    from taskdb_cli.backup.contents import open_user
+    from taskdb_cli.backup.restore import archived_rows
+
+    user, tasks = open_user(archived_rows(archive), ref, file)
+    with closing(tasks):
+        show_records(run.counting(tasks), TASKS, output)
+    state = "active" if user["is_active"] else "inactive"
+    run.say(
+        f"user {user['id']}, {user['email']}, {user['name']}, {state}: "
+        f"{in_words({'tasks': run.rows or 0})} in {file}"
     )
 
 

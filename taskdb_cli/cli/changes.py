@@ -90,7 +90,8 @@ class Written:
             self._file.seek(0)
         for records in written:
             self.first = self.first or records[0]
-            ids.extend(record["id"] for record in records)
+            # What would get a new id has none.
+            ids.extend(record["id"] for record in records if record["id"] is not None)
             if self._file:
                 with temporary_storage("nothing was changed"):
                     pickle.dump(records, self._file, pickle.HIGHEST_PROTOCOL)

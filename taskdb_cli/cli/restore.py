@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +11,14 @@ import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
 from taskdb_cli.cli.options import Confirm, DryRun, Yes
+from taskdb_cli.cli.output import Output
+from taskdb_cli.cli.partial_restore import Only, bring_back
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.errors import Conflict, TargetNotEmpty
+from taskdb_cli.errors import Conflict, InvalidInput, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
+    from taskdb_cli.backup.layout import Manifest
     from taskdb_cli.backup.restore import Held
     from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.database import Database
@@ -42,9 +45,11 @@ def restore(
     from_other_database: Annotated[
         bool, typer.Option("--from-other-database", help="Load the rows of another database's archive.")
     ] = False,
+    only: Only,
     options: Replacing,
+    output: Output,
 ) -> None:
-    """Load an archive into the database.
+    """Load an archive into the database, or bring back only some users and tasks.
 
     It is one transaction, and the rows are verified before and after.
     """
@@ -53,6 +58,21 @@ def restore(
     from taskdb_cli.backup.target_file import find_damaged
 
     run, target = shelf.run, shelf.run.maintained
+    if only:
+        file = shelf.find(archive, target)
+
+        def check(manifest: Manifest) -> None:
+            held = service.look_at(target).identity
+            if not from_other_database and held != manifest.origin.identity:
+                mine = Holdings(shelf.directory_of(archive), shelf.owner(held))
+                # The database keeps its identity, because it does not become what the archive holds.
+                mine.identity_to_adopt(manifest.origin, occupied=True)
+
+        save = _safety_backup(shelf, target)
+        bring_back(run, target, file, only, options=options, output=output, check=check, save=save)
+        return
+    if output.format is not None:
+        raise InvalidInput("-o is about --only-user and --only-task", "leave it out")
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
     file = shelf.find(archive, None if damaged else target)
@@ -85,6 +105,21 @@ def copy(
     _load(shelf, target, source, service.look_at(target, damaged), options, rows=rows)
 
 
+def _safety_backup(shelf: Shelf, target: Database) -> Callable[[Content | Database], None]:
+    """Return what backs up the rows that are replaced."""
+    from taskdb_cli.backup.create import take
+    from taskdb_cli.backup.directory import SAFETY_SUFFIX, default_label
+
+    # The label names the database whose rows are replaced, whatever archive is restored.
+    label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
+
+    def save(source: Content | Database) -> None:
+        backup = partial(take, source, shelf.directory, label=label, now=shelf.run.now)
+        shelf.saying(backup, "backed up the rows to be replaced to")
+
+    return save
+
+
 def _load(
     shelf: Shelf,
     target: Database,
@@ -102,8 +137,6 @@ def _load(
     empty target after this are not replaced, because nobody was asked.
     """
     from taskdb_cli.backup import restore as service
-    from taskdb_cli.backup.create import take
-    from taskdb_cli.backup.directory import SAFETY_SUFFIX, default_label
     from taskdb_cli.backup.stores import StoredFile
 
     run, place, loss = shelf.run, target.backend.place, ""
@@ -116,12 +149,6 @@ def _load(
         loss = f"delete {in_words(held.rows)} of {place}"
         if not options.replace:
             raise TargetNotEmpty(place, in_words(held.rows))
-
-    def save(content: Content) -> None:
-        # The label names the database whose rows are replaced, whatever archive is restored.
-        label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
-        backup = partial(take, content, shelf.directory, label=label, now=run.now)
-        shelf.saying(backup, "backed up the rows to be replaced to")
 
     doing, done = ("restore", "restored") if isinstance(source, StoredFile) else ("copy", "copied")
     origin = source if isinstance(source, StoredFile) else source.backend.place
@@ -140,7 +167,7 @@ def _load(
                 source,
                 replace=bool(held.rows),
                 damaged=damaged,
-                safety=None if options.no_safety_backup else save,
+                safety=None if options.no_safety_backup else _safety_backup(shelf, target),
                 identity=identity,
                 progress=in_bytes(show, doing, total=total, then="building indexes"),
             )

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Plan, Transaction
+from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
@@ -78,25 +78,35 @@ class Database:
 
         return persist(attempt, budget=self.options.retry_budget)
 
-    def write(self, work: Callable[[Session], T], *, dry_run: bool = False, bulk: bool = False) -> T:
+    def write(
+        self,
+        work: Callable[[Session], T],
+        *,
+        dry_run: bool = False,
+        bulk: bool = False,
+        over: Connection | None = None,
+    ) -> T:
         """Run `work` in one transaction and commit it; return what it returns.
 
         Any exception rolls everything back, and so does `dry_run` at the end. On a passing fault it
         is run again, so that `work` must have no effect outside its session; but never after a commit
-        that may have taken effect. `bulk` means the same as to `read`. Raises as `read` does, and
-        OutcomeUnknown.
+        that may have taken effect. `bulk` means the same as to `read`. Work that needs the temporary tables
+        of a connection runs `over` it, and is run again only while that connection lasts. Raises as `read`
+        does, and OutcomeUnknown.
         """
+        options = self.backend.write_options
 
         def attempt() -> T:
             if not dry_run:
                 signals.note_change(made=False)
-            with self.backend.turn(), self._session(self.backend.write_options, bulk=bulk) as session:
+            with self.backend.turn(), self._session(options, bulk=bulk, over=over) as session:
                 result = work(session)
                 if not dry_run:
                     self._commit(session)
                 return result
 
-        return persist(attempt, budget=self.options.retry_budget)
+        passing = errors.TransactionConflict if over else errors.DatabaseUnavailable
+        return persist(attempt, budget=self.options.retry_budget, on=passing)
 
     @contextmanager
     def stream(
@@ -197,12 +207,17 @@ class Database:
 
     @contextmanager
     def _session(
-        self, options: Mapping[str, Any], *, patient: bool = False, bulk: bool = False
+        self,
+        options: Mapping[str, Any],
+        *,
+        patient: bool = False,
+        bulk: bool = False,
+        over: Connection | None = None,
     ) -> Iterator[Session]:
         self.backend.require()
         info, limit = {Backend: self.backend}, self.options.statement_limit(bulk=bulk)
         opening = self._open_patiently if patient else self._open
-        with _naming(*limit), self.translating(), opening() as connection:
+        with _naming(*limit), self.translating(), nullcontext(over) if over else opening() as connection:
             connection.execution_options(**options, **_BULK_WORK if bulk else {})
             with Session(connection, expire_on_commit=False, autoflush=False, info=info) as session:
                 # Begin now: tables of our names may be another program's.
@@ -339,6 +354,24 @@ def many_inserted(session: Session, table: Table, rows: int) -> Iterator[None]:
     """Make ready for a statement that inserts so many rows into a table."""
     with session.info[Backend].many_inserted(session.connection(), table, rows):
         yield
+
+
+def insert_with_ids(session: Session, table: Table, rows: Select[Any]) -> None:
+    """Insert rows with the ids that they have. The columns of the query are named as those of the table."""
+    names, connection = ", ".join(rows.selected_columns.keys()), session.connection()
+    overriding = session.info[Backend].overriding
+    # SQLAlchemy has no words for that.
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}){overriding} {literal_sql(connection, rows)}"
+    )
+
+
+def give_ids(session: Session, table: Table, rows: Table) -> None:
+    """Give a new id of `table` to each row of a temporary table whose `new_id` is NULL.
+
+    Ids that the table gives from then on follow the highest `new_id`.
+    """
+    session.info[Backend].give_ids(session.connection(), table.name, rows.name)
 
 
 def lock_table(session: Session, table: Table) -> None:

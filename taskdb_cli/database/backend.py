@@ -63,6 +63,9 @@ class Backend(ABC):
     reads_at_once: ClassVar[int] = 1000
     """How many threads of one process may be let read a page at the same time."""
 
+    overriding: ClassVar[str] = ""
+    """What an INSERT says behind the columns to give the ids itself."""
+
     place: str
     """The database as a person would name it, without a password."""
     name: str
@@ -136,6 +139,10 @@ class Backend(ABC):
     def many_inserted(self, connection: Connection, table: Table, rows: int) -> AbstractContextManager[None]:
         """Make ready for a statement that inserts so many rows into a table."""
         return nullcontext()
+
+    @abstractmethod
+    def give_ids(self, connection: Connection, table: str, rows: str) -> None:
+        """Do what `database.give_ids` says."""
 
     def lock_table(self, connection: Connection, table: Table) -> None:  # noqa: B027 (SQLite has one lock)
         """Keep other transactions from changing the table until the connection's one ends."""

@@ -75,6 +75,8 @@ ARCHIVES = View(
     (*_ARCHIVE, *_PROVED, "identity", "place"), (*_ARCHIVE, *_PROVED), ("archive", "size", *_PROVED)
 )
 CONTENTS = View(("table", "rows", "bytes", "sha256"))
+_RESTORED = ("kind", "outcome", "archived_id", "id", "user", "title")
+RESTORED_ROWS = View((*_RESTORED, "differs"), _RESTORED)
 DECISIONS = View(("archive", "taken_at", "size", "keep", "reasons"), narrow=("archive", "keep", "reasons"))
 SETTINGS_IN_USE = View(
     ("name", "variable", "value", "source", "origin"), ("name", "value", "origin", "variable")

@@ -181,8 +181,7 @@ class PostgreSQLContent(Content):
 
     def clear(self) -> None:
         """Also drop the keys, unique constraints and indexes that come back as they were."""
-        # COPY may FREEZE the rows of tables that were emptied by TRUNCATE in this transaction.
-        self._truncated: set[str] = set()
+        self._truncated = set()
         # The statements that make again what was dropped, which are to run in the opposite order.
         self._definitions: list[str] = []
         # Children go first: a foreign key holds on to what it refers to.
@@ -282,6 +281,11 @@ class PostgreSQLContent(Content):
 
     def _query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.exec_driver_sql(statement, values).all()  # type: ignore[return-value]
+
+    @cached_property
+    def _truncated(self) -> set[str]:
+        """The tables that were emptied by TRUNCATE in this transaction: COPY may FREEZE their rows."""
+        return set()
 
     @cached_property
     def _raw(self) -> psycopg.Connection:

@@ -60,6 +60,7 @@ class PostgreSQL(Backend):
     read_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_READING}
     write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
     error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, psycopg.Error)
+    overriding: ClassVar[str] = " OVERRIDING SYSTEM VALUE"
 
     def __init__(self, url: URL, options: Options) -> None:
         if options.schema is not None:
@@ -206,9 +207,27 @@ class PostgreSQL(Backend):
             for row in rows:
                 copy.write_row(row)
 
+    def give_ids(self, connection: Connection, table: str, rows: str) -> None:
+        """Let the sequence count on from the highest id, which outlives a rollback, and take ids from it."""
+        behind = (
+            f"SELECT sequence, highest FROM (SELECT max(new_id) AS highest FROM {rows}) AS given,"  # noqa: S608 (our own tables)
+            " pg_get_serial_sequence(%s, 'id') AS sequence"
+            " WHERE highest > coalesce(pg_sequence_last_value(sequence::regclass), 0)"
+        )
+        if connection.exec_driver_sql(behind, (table,)).first():
+            # While others may take ids, the sequence could be set back behind one that was just taken.
+            self._lock(connection, table)
+            connection.exec_driver_sql(f"SELECT setval(sequence, highest) FROM ({behind}) AS found", (table,))  # noqa: S608
+        new = "nextval(pg_get_serial_sequence(%s, 'id'))"
+        connection.exec_driver_sql(f"UPDATE {rows} SET new_id = {new} WHERE new_id IS NULL", (table,))  # noqa: S608
+
     def lock_table(self, connection: Connection, table: Table) -> None:
         """Take the lock that writers wait for, but not those who only lock rows."""
-        connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
+        self._lock(connection, table.name)
+
+    @staticmethod
+    def _lock(connection: Connection, table: str) -> None:
+        connection.exec_driver_sql(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
 
     def size(self, connection: Connection) -> int:
         """Ask the server."""

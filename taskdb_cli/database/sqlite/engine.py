@@ -186,6 +186,21 @@ class SQLite(Backend):
         yield
         build_indexes(raw, definitions)
 
+    def give_ids(self, connection: Connection, table: str, rows: str) -> None:
+        """Count on from the highest id that AUTOINCREMENT has noted. It will note the new ones by itself."""
+        raw = raw_connection(connection)
+        [(highest,)] = raw.execute(
+            "SELECT max(coalesce(max(seq), 0), coalesce((SELECT max(new_id) FROM "  # noqa: S608 (our own tables)
+            f"{rows}), 0)) FROM sqlite_sequence WHERE name = ?",
+            (table,),
+        )
+        raw.execute(
+            f"UPDATE {rows} SET new_id = ? + number FROM ("  # noqa: S608
+            f" SELECT id AS numbered, row_number() OVER (ORDER BY id) AS number FROM {rows}"
+            " WHERE new_id IS NULL) WHERE id = numbered",
+            (highest,),
+        )
+
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Ask for the query plan. It shows that rows are sorted but not how many, so count them."""
         sql = literal_sql(connection, query)

@@ -1,0 +1,391 @@
+"""Bring some users and tasks of an archive back into a database that is in use.
+
+They are loaded into temporary tables first, while nobody has to wait. Then a few statements compare them with
+the rows of the database, and write what is missing, in one transaction.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from taskdb_cli import errors
+from taskdb_cli.backup.create import Progress, reported, silent
+from taskdb_cli.backup.restore import Rows, require_same_layout
+from taskdb_cli.backup.selection import UserSearch, fields_of, rows_where
+from taskdb_cli.database import Database, give_ids, insert_with_ids, many_inserted
+from taskdb_cli.database.content import Content, Layout, with_ids_left
+from taskdb_cli.database.schema import compare_revision
+from taskdb_cli.models import metadata
+from taskdb_cli.models.types import MAX_ID, BigNumber, Flag
+from taskdb_cli.text.escaping import brief
+
+Record = dict[str, Any]
+
+BATCH_ROWS = 1000
+
+RESTORED, REPLACED, LEFT = "restored", "replaced", "left"
+"""What was done with an archived row."""
+
+
+def _archived(name: str) -> sa.Table:
+    """Return the temporary table for archived rows of a table, and for what they mean to the database."""
+    columns = [
+        sa.Column(
+            each.name, Flag() if isinstance(each.type, Flag) else each.type, primary_key=each.name == "id"
+        )
+        for each in metadata().tables[name].columns
+    ]
+    columns += [
+        # Whether it was named, apart from the owners of tasks that were named.
+        sa.Column("asked", Flag()),
+        # The user in the database who owns the task.
+        sa.Column("owner", BigNumber),
+        # The row of the database that is the same, and the id for one that has none.
+        sa.Column("live_id", BigNumber),
+        sa.Column("new_id", BigNumber),
+        sa.Column("differs", Flag()),
+        sa.Column("outcome", sa.Text),
+    ]
+    return sa.Table(
+        f"taskdb_archived_{name}", sa.MetaData(), *columns, prefixes=["TEMPORARY"], sqlite_strict=True
+    )
+
+
+_users, _tasks = (metadata().tables[name] for name in ("users", "tasks"))
+_old_users, _old_tasks = _archived("users"), _archived("tasks")
+_KEPT = ("id", "user_id", "version", "updated_at")
+"""What is not compared, because it is not what a person wrote."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How many users and tasks came back, were replaced or left, differ although left, and got a new id."""
+
+    restored: dict[str, int]
+    replaced: dict[str, int]
+    left: dict[str, int]
+    differing: dict[str, int]
+    new_ids: dict[str, int]
+
+
+class Selection:
+    """Users and tasks of an archive in temporary tables of a connection."""
+
+    def __init__(self, target: Database, connection: sa.Connection) -> None:
+        self._target, self._connection = target, connection
+
+    def bring_back(
+        self,
+        *,
+        replace: bool,
+        now: datetime,
+        dry_run: bool = False,
+        safety: Callable[[], object] | None = None,
+        note: Callable[[Iterator[Sequence[Record]]], object] | None = None,
+    ) -> Report:
+        """Write the rows that the database does not have, in one transaction, and return what was done.
+
+        Rows that it has are left, or get the archived values if they are to be `replace`d and differ. Before
+        that `safety` is called, while nobody can change them. `note` gets what was done with each row. A
+        dry run finds out what would be done, and gives no ids.
+
+        Raises NotFound for a task whose owner is gone, Conflict for a value that another row has now,
+        DataCorrupt for rows that break a rule, and DatabaseUnavailable if others are in the way for long.
+        """
+        saved = False
+
+        def save() -> None:
+            nonlocal saved
+            if safety:
+                saved = True
+                safety()
+
+        def work(session: Session) -> Report:
+            try:
+                _find_users(session, replace=replace, write=not dry_run)
+                _find_tasks(session, replace=replace, write=not dry_run)
+                if not dry_run:
+                    if _has(session, _old_users, REPLACED) or _has(session, _old_tasks, REPLACED):
+                        save()
+                    _write(session, now)
+            except errors.CheckViolation as exc:
+                what = f"an archived row breaks a rule: {exc.message}"
+                raise errors.DataCorrupt(what, "nothing was changed; use another archive") from exc
+            except errors.UniqueViolation as exc:
+                raise errors.TransactionConflict(f"{exc.message}, which came meanwhile") from exc
+            if note:
+                note(_rows(session))
+            return _report(session)
+
+        def attempt(session: Session) -> Report:
+            try:
+                return work(session)
+            except errors.TransactionConflict as exc:
+                # Rows may change before another attempt, and would not be in the safety backup.
+                exc.passing = not saved
+                raise
+
+        return self._target.write(attempt, dry_run=dry_run, bulk=True, over=self._connection)
+
+
+@contextmanager
+def open_selection(
+    target: Database,
+    rows: Rows,
+    archive: object,
+    *,
+    users: Sequence[str | range] = (),
+    tasks: Sequence[int | range] = (),
+    progress: Progress = silent,
+) -> Iterator[Selection]:
+    """Read users with their tasks, and single tasks, from rows at the newest revision.
+
+    Each table is read once, to its end, which verifies it. Raises NotFound for what the archive does not
+    hold, SchemaBehind or SchemaAhead for a database that is not at the newest revision, and DataCorrupt.
+    """
+    search, (of_users, of_tasks) = UserSearch(users), rows
+    with target.connect(bulk=True) as connection:
+        content = target.backend.content(connection)
+        if problem := compare_revision(content.revision):
+            raise problem
+        require_same_layout(rows, content)
+        with closing(rows[of_users]()) as chunks:
+            # The owners of tasks are not known yet.
+            found = search.rows(of_users, reported(chunks, progress, 0), everybody=bool(tasks))
+            _fill(content, _old_users, of_users, found)
+        search.require(archive)
+        wanted = {"id": fields_of(_each(tasks)), "user_id": fields_of(search.found)}
+        with closing(rows[of_tasks]()) as chunks:
+            _fill(content, _old_tasks, of_tasks, rows_where(of_tasks, reported(chunks, progress, 0), wanted))
+        _require_tasks(connection, tasks, archive)
+        for some in _at_once([*search.found]):
+            connection.execute(sa.update(_old_users).where(_old_users.c.id.in_(some)).values(asked=True))
+        needed = sa.select(_old_tasks.c.user_id)
+        others = _old_users.c.asked.is_(None) & _old_users.c.id.not_in(needed)
+        connection.execute(sa.delete(_old_users).where(others))
+        if connection.scalar(needed.where(_old_tasks.c.user_id.not_in(sa.select(_old_users.c.id))).limit(1)):
+            raise errors.DataCorrupt("a task has no owner in the archive", "use another archive")
+        connection.commit()
+        yield Selection(target, connection)
+
+
+def _fill(content: Content, table: sa.Table, layout: Layout, text: Iterator[bytes]) -> None:
+    table.create(content.connection, checkfirst=False)
+    checked = with_ids_left(layout.table, layout.names, text)
+    content.load(Layout(table.name, layout.columns), checked)
+    # Without statistics a server would choose bad plans for many rows.
+    content.connection.exec_driver_sql(f"ANALYZE {table.name}")
+
+
+def _require_tasks(connection: sa.Connection, tasks: Sequence[int | range], archive: object) -> None:
+    there = set[int]()
+    for some in _at_once([id for id in _each(tasks) if 0 < id <= MAX_ID]):
+        there.update(connection.scalars(sa.select(_old_tasks.c.id).where(_old_tasks.c.id.in_(some))))
+    for task in tasks:
+        if there.isdisjoint(_each([task])):
+            name = f"tasks {task[0]}-{task[-1]}" if isinstance(task, range) else f"task {brief(task)}"
+            hint = "'taskdb backup show ARCHIVE --user USER' lists what an archive holds of a user"
+            raise errors.NotFound(f"{archive} holds no {name}", hint)
+
+
+def _each(ids: Sequence[int | range]) -> list[int]:
+    return [each for id in ids for each in (id if isinstance(id, range) else [id])]
+
+
+def _at_once(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + BATCH_ROWS] for start in range(0, len(ids), BATCH_ROWS))
+
+
+def _find_users(session: Session, *, replace: bool, write: bool) -> None:
+    """Find the users that are in the database already, and keep them as they are until the commit.
+
+    The same user has the same id and time of creation, or else the same address.
+    """
+    old, live = _old_users.c, _users.c
+    same = (live.id == old.id) & (live.created_at == old.created_at)
+    _match(session, _old_users, _users, same, live.email == old.email)
+    if write:
+        _lock(session, _old_users, _users, old.live_id.is_not(None), same | (live.email == old.email))
+    _decide(session, _old_users, _users, {}, replace=replace, among=old.asked)
+    taken = sa.select(old.email, live.id).where(
+        old.outcome == REPLACED, live.email == old.email, live.id != old.live_id
+    )
+    if found := session.execute(taken.limit(1)).first():
+        raise errors.Conflict(
+            f"the archived address {brief(found.email)} is that of user {found.id} now",
+            "nothing was changed; give that user another address, or leave --replace out",
+        )
+    gone = sa.select(_old_tasks.c.id, old.email).join(_old_users, old.id == _old_tasks.c.user_id)
+    gone = gone.where(old.outcome.is_(None), old.live_id.is_(None)).order_by(_old_tasks.c.id)
+    if found := session.execute(gone.limit(1)).first():
+        email = brief(found.email)
+        raise errors.NotFound(
+            f"task {found.id} of the archive is of {email}, who is not in the database",
+            f"add --only-user {shlex.quote(email)} to bring back that user with all tasks, "
+            "or make the user with 'taskdb user create'",
+        )
+    if write:
+        give_ids(session, _users, _old_users)
+
+
+def _find_tasks(session: Session, *, replace: bool, write: bool) -> None:
+    """Find the tasks that are in the database already.
+
+    The same task has the same id and time of creation, or else the same owner and external id. Where the id
+    is that of something else, a task without external id is the same as one that has the same owner, time of
+    creation and title: it may have been brought back before.
+    """
+    old, live = _old_tasks.c, _tasks.c
+    owner = sa.select(sa.func.coalesce(_old_users.c.live_id, _old_users.c.new_id))
+    owner = owner.where(_old_users.c.id == old.user_id)
+    session.execute(sa.update(_old_tasks).values(owner=owner.scalar_subquery()))
+    of_owner = live.user_id == old.owner
+    other = _tasks.alias().c
+    taken = sa.select(other.id).where(other.id == old.id).correlate(_old_tasks).exists()
+    _match(
+        session,
+        _old_tasks,
+        _tasks,
+        (live.id == old.id) & (live.created_at == old.created_at),
+        of_owner & (live.external_id == old.external_id),
+        of_owner
+        & old.external_id.is_(None)
+        & (live.created_at == old.created_at)
+        & (live.title == old.title)
+        & taken,
+    )
+    if write and replace:
+        _lock(session, _old_tasks, _tasks, old.live_id.is_not(None), sa.true())
+    _decide(session, _old_tasks, _tasks, {"user_id": old.owner}, replace=replace, among=sa.true())
+    same = _tasks.alias().c
+    held = sa.select(old.external_id, same.id).where(
+        old.outcome == REPLACED,
+        same.user_id == old.owner,
+        same.external_id == old.external_id,
+        same.id != old.live_id,
+    )
+    if found := session.execute(held.limit(1)).first():
+        raise errors.Conflict(
+            f"the archived external id {brief(found.external_id)} is that of task {found.id} now",
+            "nothing was changed; delete that task, or leave --replace out",
+        )
+    if write:
+        give_ids(session, _tasks, _old_tasks)
+
+
+def _match(session: Session, old: sa.Table, live: sa.Table, *same: sa.ColumnElement[bool]) -> None:
+    """Note for each archived row which one is the same by the first of these conditions that one fulfils.
+
+    If there is none, the row gets its own id, or no id yet if another row has that.
+    """
+    found = [sa.select(sa.func.min(live.c.id)).where(each).correlate(old).scalar_subquery() for each in same]
+    session.execute(sa.update(old).values(live_id=sa.func.coalesce(*found)))
+    there = sa.select(live.c.id).where(live.c.id == old.c.id).correlate(old).exists()
+    session.execute(
+        sa.update(old).values(new_id=sa.case((old.c.live_id.is_not(None), old.c.live_id), (~there, old.c.id)))
+    )
+
+
+def _lock(
+    session: Session,
+    old: sa.Table,
+    live: sa.Table,
+    which: sa.ColumnElement[bool],
+    still: sa.ColumnElement[bool],
+) -> None:
+    """Lock the rows that were found, in the order of their ids, as every writer of several rows does."""
+    expected = _count(session, sa.select(old.c.id).where(which))
+    rows = sa.select(live.c.id).join(old, old.c.live_id == live.c.id).where(which, still)
+    if _count(session, rows.order_by(live.c.id).with_for_update(of=live)) != expected:
+        raise errors.TransactionConflict("rows have changed while they were compared with the archive")
+
+
+def _decide(
+    session: Session,
+    old: sa.Table,
+    live: sa.Table,
+    changed: Mapping[str, sa.ColumnElement[Any]],
+    *,
+    replace: bool,
+    among: sa.ColumnElement[bool],
+) -> None:
+    """Decide what is done with each archived row; `changed` are its values that differ from the archive's."""
+    values = _values(old, live, changed)
+    different = sa.or_(*(live.c[name].is_distinct_from(value) for name, value in values.items()))
+    differs = sa.select(live.c.id).where(live.c.id == old.c.live_id, different).correlate(old).exists()
+    session.execute(sa.update(old).where(among).values(differs=differs))
+    outcome = sa.case((old.c.live_id.is_(None), RESTORED), else_=LEFT)
+    if replace:
+        outcome = sa.case((old.c.live_id.is_(None), RESTORED), (old.c.differs, REPLACED), else_=LEFT)
+    session.execute(sa.update(old).where(among).values(outcome=outcome))
+
+
+def _values(
+    old: sa.Table, live: sa.Table, changed: Mapping[str, sa.ColumnElement[Any]]
+) -> dict[str, sa.ColumnElement[Any]]:
+    return {each.name: old.c[each.name] for each in live.c if each.name not in _KEPT} | {**changed}
+
+
+def _has(session: Session, old: sa.Table, outcome: str) -> bool:
+    return session.execute(sa.select(old.c.id).where(old.c.outcome == outcome).limit(1)).first() is not None
+
+
+def _write(session: Session, now: datetime) -> None:
+    """Write users and then tasks. A row that is replaced gets a version that it has never had."""
+    moment = sa.literal(now, _users.c.updated_at.type)
+    for old, live, changed in (
+        (_old_users, _users, {}),
+        (_old_tasks, _tasks, {"user_id": _old_tasks.c.owner}),
+    ):
+        versions = live.c.version, old.c.version
+        version = sa.case((versions[0] > versions[1], versions[0]), else_=versions[1]) + 1
+        replaced = (old.c.outcome == REPLACED) & (live.c.id == old.c.live_id)
+        values = _values(old, live, changed) | {"version": version, "updated_at": moment}
+        session.execute(sa.update(live).where(replaced).values(values))
+        given = {each.name: old.c[each.name] for each in live.c} | changed | {"id": old.c.new_id}
+        rows = sa.select(*(value.label(name) for name, value in given.items()))
+        rows = rows.where(old.c.outcome == RESTORED).order_by(old.c.new_id)
+        if restored := _count(session, rows):
+            with many_inserted(session, live, restored):
+                insert_with_ids(session, live, rows)
+
+
+def _rows(session: Session) -> Iterator[Sequence[Record]]:
+    """Yield what was done with each archived row, users first."""
+    users, tasks = _old_users.c, _old_tasks.c
+    who = sa.select(sa.literal("user"), users.outcome, users.differs, users.id, users.new_id, users.email)
+    what = sa.select(sa.literal("task"), tasks.outcome, tasks.differs, tasks.id, tasks.new_id, users.email)
+    queries = (
+        who.add_columns(sa.null()).where(users.outcome.is_not(None)).order_by(users.id),
+        what.add_columns(tasks.title).join(_old_users, users.id == tasks.user_id).order_by(tasks.id),
+    )
+    names = ("kind", "outcome", "differs", "archived_id", "id", "user", "title")
+    for query in queries:
+        with session.connection().execute(query, execution_options={"yield_per": BATCH_ROWS}) as found:
+            for rows in found.partitions():
+                yield [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _report(session: Session) -> Report:
+    report = Report({}, {}, {}, {}, {})
+    for table, old in (("users", _old_users), ("tasks", _old_tasks)):
+        for outcome in (RESTORED, REPLACED, LEFT):
+            number = _count(session, sa.select(old.c.id).where(old.c.outcome == outcome))
+            getattr(report, outcome)[table] = number
+        restored = old.c.outcome == RESTORED
+        renumbered = restored & old.c.new_id.is_distinct_from(old.c.id)
+        report.new_ids[table] = _count(session, sa.select(old.c.id).where(renumbered))
+        differing = (old.c.outcome == LEFT) & old.c.differs
+        report.differing[table] = _count(session, sa.select(old.c.id).where(differing))
+    return report
+
+
+def _count(session: Session, query: sa.Select[Any]) -> int:
+    """Return how many rows a query has. A locking query locks them all."""
+    return int(session.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())

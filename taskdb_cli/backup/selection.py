@@ -1,0 +1,160 @@
+"""Find the rows of some users and tasks in the text of an archive's tables.
+
+The text is searched by regular expressions, a piece at a time, because a look at each row would take longer
+than everything else that is done with an archive.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+
+from taskdb_cli.database.content import Layout
+from taskdb_cli.errors import DataCorrupt, NotFound
+from taskdb_cli.models.fields import normalize_email
+from taskdb_cli.services.user import to_id
+from taskdb_cli.text.escaping import brief
+
+_LONGEST_ROW = 1 << 20
+"""Bytes: several times what a row can have by the rules of the tables."""
+
+_ROW = rb"[^\n]*"
+_FIELD = rb"[^\t\n]*"
+
+_MOST_NEAR = 1000
+"""How many addresses are kept to find those that are like one that is missing."""
+
+
+def whole_rows(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the text in pieces of whole rows, each with a newline before the first row and behind the last.
+
+    Raises DataCorrupt for a row that is too long, or that is cut off.
+    """
+    rest = b"\n"
+    for chunk in chunks:
+        text = rest + chunk
+        end = text.rindex(b"\n")
+        if end:
+            yield text[: end + 1]
+        rest = text[end:]
+        if len(rest) > _LONGEST_ROW:
+            break
+    if rest != b"\n":
+        raise _malformed(table)
+
+
+def rows_where(
+    layout: Layout, chunks: Iterable[bytes], wanted: Mapping[str, Collection[bytes]]
+) -> Iterator[bytes]:
+    """Yield the rows in which one of the columns has one of the fields that are wanted in it.
+
+    The text is read to its end in any case, which proves that the archive is whole.
+    """
+    pattern = _pattern(layout, wanted)
+    for text in whole_rows(layout.table, chunks):
+        if found := pattern.findall(text):
+            yield _text(found)
+
+
+class UserSearch:
+    """Users of an archive by their ids and e-mail addresses; a range means those of its ids that exist."""
+
+    def __init__(self, refs: Sequence[str | range]) -> None:
+        """Raise NotFound for what is neither an id nor an address."""
+        self.found: dict[int, str] = {}
+        """The addresses of the users that were found, by id."""
+        self._refs = refs
+        self._ids = {each for ref in refs if isinstance(ref, range) for each in ref}
+        self._emails: dict[str | range, str] = {}
+        self._near: list[str] = []
+        for ref in refs:
+            if isinstance(ref, str) and (id := to_id(ref)) is not None:
+                self._ids.add(id)
+            elif isinstance(ref, str):
+                try:
+                    self._emails[ref] = normalize_email(ref)
+                except ValueError as exc:
+                    raise NotFound(f"{brief(ref)!r} is no user: it {exc}") from None
+
+    def rows(self, layout: Layout, chunks: Iterable[bytes], *, everybody: bool = False) -> Iterator[bytes]:
+        """Yield the rows of these users, or of `everybody`; in both cases note which of them are found."""
+        wanted = {"id": fields_of(self._ids), "email": [email.encode() for email in self._emails.values()]}
+        chosen, near = _pattern(layout, wanted), self._near_pattern(layout)
+        id, email = layout.names.index("id"), layout.names.index("email")
+        for text in whole_rows(layout.table, chunks):
+            found = chosen.findall(text)
+            for row in found:
+                fields = row[1:].split(b"\t")
+                try:
+                    self.found[int(fields[id])] = fields[email].decode()
+                except (ValueError, IndexError):
+                    raise _malformed(layout.table) from None
+            if near and len(self._near) < _MOST_NEAR:
+                self._near += [each.decode(errors="replace") for each in near.findall(text)]
+            if everybody:
+                yield text[1:]
+            elif found:
+                yield _text(found)
+
+    def require(self, archive: object) -> None:
+        """Raise NotFound for a user that the archive does not hold, naming addresses that are like theirs."""
+        emails = set(self.found.values())
+        for ref in self._refs:
+            if isinstance(ref, range):
+                there = any(id in self.found for id in ref)
+            else:
+                there = self._emails[ref] in emails if ref in self._emails else to_id(ref) in self.found
+            if not there:
+                name = f"{ref[0]}-{ref[-1]}" if isinstance(ref, range) else ref
+                near = get_close_matches(self._emails.get(ref, ""), self._near, n=3, cutoff=0.75)
+                hint = (
+                    f"it holds {', '.join(map(brief, near))}" if near else "'taskdb backup list' shows others"
+                )
+                raise NotFound(f"{archive} holds no user {brief(name)}", hint)
+
+    def _near_pattern(self, layout: Layout) -> re.Pattern[bytes] | None:
+        begins = sorted({email.encode()[:2] for email in self._emails.values()})
+        before = _before(layout, "email")
+        begun = b"|".join(map(re.escape, begins))
+        return re.compile(rb"\n" + before + rb"((?:" + begun + rb")[^\t\n]*)") if begins else None
+
+
+def fields_of(ids: Iterable[int]) -> set[bytes]:
+    """Return ids as fields of the text."""
+    return {b"%d" % id for id in ids}
+
+
+def _pattern(layout: Layout, wanted: Mapping[str, Collection[bytes]]) -> re.Pattern[bytes]:
+    """Return a pattern that finds rows, each with the newline before it."""
+    cases = [_before(layout, name) + _one_of(set(fields)) for name, fields in wanted.items() if fields]
+    # What begins with a newline is searched for as fast as a newline is.
+    return re.compile(rb"\n(?=" + b"|".join(cases) + rb")" + _ROW if cases else rb"(?!)")
+
+
+def _before(layout: Layout, column: str) -> bytes:
+    """Return a pattern of the fields before a column; raise DataCorrupt if there is no such column."""
+    if column not in layout.names:
+        raise DataCorrupt(f"the rows of {layout.table} have no {column}", "use another archive")
+    return (_FIELD + rb"\t") * layout.names.index(column)
+
+
+def _one_of(fields: set[bytes]) -> bytes:
+    """Return a pattern of these whole fields. Their number does not matter for the time of a match."""
+    endings: dict[bytes, set[bytes]] = {}
+    for field in fields - {b""}:
+        endings.setdefault(field[:1], set()).add(field[1:])
+    begins: dict[bytes, bytes] = {}
+    for first, rest in endings.items():
+        after = _one_of(rest)
+        begins[after] = begins.get(after, b"") + re.escape(first)
+    cases = [rb"[" + firsts + rb"]" + after for after, firsts in begins.items()]
+    if b"" in fields:
+        cases.append(rb"(?=[\t\n])")
+    return cases[0] if len(cases) == 1 else rb"(?:" + b"|".join(cases) + rb")"
+
+
+def _text(rows: Sequence[bytes]) -> bytes:
+    return b"".join(rows)[1:] + b"\n"
+
+
+def _malformed(table: str) -> DataCorrupt:
+    return DataCorrupt(f"a row of {table} is malformed", "use another archive")

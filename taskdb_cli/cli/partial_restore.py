@@ -1,0 +1,112 @@
+"""taskdb restore --only-user and --only-task: bring back just what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any
+
+from taskdb_cli.cli.changes import Written
+from taskdb_cli.cli.completion import complete_users
+from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.options import optional, parse_ids, parse_users
+from taskdb_cli.cli.output import Output, show_records
+from taskdb_cli.cli.progress import in_bytes
+from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.output.formats import RESTORED_ROWS
+
+if TYPE_CHECKING:
+    from taskdb_cli.backup.layout import Manifest
+    from taskdb_cli.backup.partial_restore import Report
+    from taskdb_cli.backup.stores import StoredFile
+    from taskdb_cli.cli.restore import Replacing
+    from taskdb_cli.database import Database
+
+
+@dataclass(frozen=True)
+class Only:
+    """The options that say which users and tasks of an archive are brought back, if not all."""
+
+    only_user: Annotated[
+        list[Any] | None,
+        optional(
+            "Bring back only this user with all tasks; repeat for several.",
+            metavar="USER",
+            parser=parse_users,
+            autocompletion=complete_users,
+        ),
+    ] = None
+    only_task: Annotated[
+        list[Any] | None,
+        optional("Bring back only this task, or several: 1,2,7 or 3-9.", metavar="ID", parser=parse_ids),
+    ] = None
+
+    def __bool__(self) -> bool:
+        return bool(self.only_user or self.only_task)
+
+
+def bring_back(
+    run: Invocation,
+    target: Database,
+    file: StoredFile,
+    only: Only,
+    *,
+    options: Replacing,
+    output: Output,
+    check: Callable[[Manifest], object],
+    save: Callable[[Any], None],
+) -> None:
+    """Bring rows of an archive back, after asking whether others may be replaced; say what was done.
+
+    `check` raises for an archive that is another database's, and `save` backs a database up.
+    """
+    from taskdb_cli.backup.partial_restore import open_selection
+    from taskdb_cli.backup.restore import rows_at_head
+
+    place = target.backend.place
+    users, tasks = ([*chain.from_iterable(words or [])] for words in (only.only_user, only.only_task))
+    with Written(whole=output.format is not None) as written, ExitStack() as opened:
+        rows = opened.enter_context(rows_at_head(file, check=check))
+        with run.progress() as show:
+            selecting = open_selection(
+                target, rows, file, users=users, tasks=tasks, progress=in_bytes(show, "reading")
+            )
+            selection = opened.enter_context(selecting)
+        work = partial(selection.bring_back, now=run.now, note=written.take)
+        if options.dry_run:
+            report = work(replace=options.replace, dry_run=True)
+        else:
+            replaced = work(replace=True, dry_run=True).replaced if options.replace else {}
+            if loss := in_words(_without_zeros(replaced)):
+                run.confirm(f"replace {loss} of {place}", yes=options.yes, database=target)
+            safety = None if options.no_safety_backup else partial(save, target)
+            # Nobody was asked about rows that differ since then.
+            report = work(replace=bool(loss), safety=safety)
+        _say(run, report, file, place, dry_run=options.dry_run)
+        if output.format is not None:
+            show_records(run.counting(written.records()), RESTORED_ROWS, output)
+
+
+def _say(run: Invocation, report: Report, file: StoredFile, place: str, *, dry_run: bool) -> None:
+    """Say how many rows came back, were replaced, were left and got a new id."""
+    back = in_words(_without_zeros(report.restored)) or "nothing"
+    parts = [f"{back} from {file} into {place}"]
+    if replaced := in_words(_without_zeros(report.replaced)):
+        parts.append(f"{'would replace' if dry_run else 'replaced'} {replaced}")
+    if left := in_words(_without_zeros(report.left)):
+        differing = in_words(_without_zeros(report.differing))
+        hint = f", of which {differing} differ from the archive (--replace)" if differing else ""
+        parts.append(f"{'would leave' if dry_run else 'left'} {left} that are there already{hint}")
+    if renumbered := in_words(_without_zeros(report.new_ids)):
+        parts.append(f"{renumbered} {'would get' if dry_run else 'got'} new ids (-o json shows which)")
+    said = f"{'would bring back' if dry_run else 'brought back'} {'; '.join(parts)}"
+    run.say(said)
+    if not dry_run and (any(report.restored.values()) or any(report.replaced.values())):
+        run.did(said, look="taskdb task list")
+
+
+def _without_zeros(counts: dict[str, int]) -> dict[str, int]:
+    return {table: number for table, number in counts.items() if number}
