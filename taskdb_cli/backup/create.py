@@ -1,8 +1,8 @@
 """Back up a database: write one snapshot to an archive, and read it back before it gets its name."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,10 +10,11 @@ from taskdb_cli.backup.archive import Archive, ArchiveWriter, Sink
 from taskdb_cli.backup.directory import BackupDirectory, archive_name
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.layout import ArchivedColumn, Manifest, Origin
-from taskdb_cli.backup.stores import StoredFile
+from taskdb_cli.backup.splitting import Branch, SplitFile, working
+from taskdb_cli.backup.stores import ReadableFile, StoredFile
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.errors import ArchiveCorrupt
+from taskdb_cli.errors import ArchiveCorrupt, TaskdbError
 
 Progress = Callable[[int], None]
 """Is called again and again with the number of bytes of rows that are done."""
@@ -66,15 +67,63 @@ def take(
     appears and the other files stay as they were. Raises BackupRunning, DatabaseUnavailable, StorageFailed,
     SchemaError, and Incomplete if the archive is there and good, but could not be recorded.
     """
+    [outcome] = take_everywhere(source, [directory], label=label, now=now, guarded=guarded, progress=progress)
+    return outcome.result()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has done in one of its places: a good archive, or the error that left the place out.
+
+    Both are there if the archive is good, but could not be recorded.
+    """
+
+    directory: BackupDirectory
+    backup: Backup | None
+    failure: TaskdbError | None
+
+    def result(self) -> Backup:
+        """Return the archive; raise the error if there is one."""
+        if self.failure or self.backup is None:
+            raise self.failure or AssertionError
+        return self.backup
+
+
+def take_everywhere(
+    source: Database | Content,
+    directories: Sequence[BackupDirectory],
+    *,
+    label: str,
+    now: datetime,
+    guarded: bool = False,
+    progress: Progress = silent,
+) -> list[Outcome]:
+    """Back a database up into several directories at once: one snapshot, and the same bytes in each of them.
+
+    Each archive is read back and recorded where it is. A directory that fails is left out, and no archive
+    appears there. Returns an outcome for each directory; if there is no archive in any, it raises as `take`
+    does: the error of the first directory, with the reasons of all.
+    """
     snapshot = source.snapshot(guarded=guarded) if isinstance(source, Database) else nullcontext(source)
-    with snapshot as content:
-        directory.store.make()
-        with directory.lock(label):
-            directory.sweep(label)
-            file = directory.file(archive_name(label, now))
-            backup = save(content, file, label=label, now=now, progress=progress)
-            directory.note(label, backup.proof(now))
-    return backup
+    with snapshot as content, ExitStack() as opened:
+        name, proven = archive_name(label, now), dict[Branch, Backup]()
+        branches = [opened.enter_context(Branch(each, name, label)) for each in directories]
+        for branch in branches:
+            with branch.trying():
+                branch.open()
+        written = write(content, SplitFile(working(branches)), label=label, now=now, progress=progress)
+        for branch in working(branches):
+            with branch.trying():
+                with branch.new.reopen() as stored:
+                    backup = _proven(branch.file, stored, written)
+                branch.publish()
+                proven[branch] = backup
+                branch.directory.note(label, backup.proof(now))
+    for backup in proven.values():
+        _log.info("backed up %d rows to %s", written.rows, backup.file, extra={"rows": written.rows})
+    if not proven:
+        working(branches)
+    return [Outcome(each.directory, proven.get(each), each.failure) for each in branches]
 
 
 def save(
@@ -88,12 +137,17 @@ def save(
     with file.store.create(file.name) as new:
         written = write(content, new, label=label, now=now, progress=progress)
         with new.reopen() as stored:
-            archive = Archive(file, stored)
-            archive.require_seal()
-            backup = _verified(file, archive)
-            if backup.manifest != written:
-                raise ArchiveCorrupt(file, "it does not hold what was written to it")
+            backup = _proven(file, stored, written)
     _log.info("backed up %d rows to %s", written.rows, file, extra={"rows": written.rows})
+    return backup
+
+
+def _proven(file: StoredFile, stored: ReadableFile, written: Manifest) -> Backup:
+    archive = Archive(file, stored)
+    archive.require_seal()
+    backup = _verified(file, archive)
+    if backup.manifest != written:
+        raise ArchiveCorrupt(file, "it does not hold what was written to it")
     return backup
 
 

@@ -33,19 +33,22 @@ class LocalFile:
 class NewLocalFile:
     """A temporary file beside the place that it shall take."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, final: Path, stream: BinaryIO) -> None:
+        self._stream, self._failing = stream, f"{final} cannot be written"
         self.partial = Path(stream.name)
 
     def write(self, data: bytes) -> int:
         """Write to the temporary file."""
-        return self._stream.write(data)
+        with storage(self._failing):
+            return self._stream.write(data)
 
     @contextmanager
     def reopen(self) -> Iterator[LocalFile]:
         """Open the temporary file for reading."""
-        self._stream.flush()
-        with self.partial.open("rb") as file:
+        with storage(self._failing):
+            self._stream.flush()
+            file = self.partial.open("rb")
+        with file:
             yield LocalFile(self.partial, file)
 
 
@@ -115,7 +118,7 @@ class LocalStore:
         """Write a temporary file for the owner alone, sync it, and give it its name."""
         final = self.directory / name
         with atomic.open_partial(final) as stream:
-            new = NewLocalFile(stream)
+            new = NewLocalFile(final, stream)
             yield new
             stream.flush()
             atomic.publish(new.partial, final)
