@@ -218,6 +218,30 @@ MUTANTS = (
     Mutant("taskdb_cli/cli/edit.py", 'if_version=task["version"]', "if_version=None", PERSONS),
     Mutant("taskdb_cli/cli/edit.py", "kept = _read_bytes(file) != text.encode()", "kept = False", PERSONS),
     # Archives, backups and restores.
+    Mutant(
+        f"{BACKUP}/partial_restore.py",
+        "else_=versions[1]) + 1",
+        "else_=versions[1])",
+        "tests/cli/test_partial_restore.py -k 'sqlite and differs'",
+    ),
+    Mutant(
+        f"{BACKUP}/partial_restore.py",
+        "(~there, old.c.id)",
+        "(sa.true(), old.c.id)",
+        "tests/cli/test_partial_restore.py -k 'sqlite and something_else'",
+    ),
+    Mutant(
+        f"{BACKUP}/partial_restore.py",
+        'raise errors.TransactionConflict(f"{exc.message}, which came meanwhile")',
+        "raise errors.Conflict(exc.message)",
+        "tests/backup/test_partial_restore.py -k 'postgresql18 and twice'",
+    ),
+    Mutant(
+        f"{BACKUP}/selection.py",
+        'if b"" in fields:',
+        "if False:",
+        "tests/backup/test_partial_restore.py -k found",
+    ),
     Mutant(f"{BACKUP}/restore.py", "if held.rows or damaged or trial:", "if damaged or trial:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "            if held:\n", "            if False:\n", RESTORES),

@@ -63,7 +63,8 @@ def restore(
 
         def check(manifest: Manifest) -> None:
             held = service.look_at(target).identity
-            if not from_other_database and held != manifest.origin.identity:
+            # A database without tables is refused later.
+            if held and not from_other_database and held != manifest.origin.identity:
                 mine = Holdings(shelf.directory_of(archive), shelf.owner(held))
                 # The database keeps its identity, because it does not become what the archive holds.
                 mine.identity_to_adopt(manifest.origin, occupied=True)

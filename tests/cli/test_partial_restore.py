@@ -182,6 +182,13 @@ def test_an_archive_of_the_first_revision(taskdb, database):
     assert len(rows_of(result)) == len(task_records(database)) + 1 > 1
 
 
+def test_a_database_without_tables(bare_taskdb, archived, empty_url, use):
+    """Rows are not brought back into a database that is missing (3) or has no tables (6)."""
+    use(empty_url)
+    code = ExitCode.NOT_FOUND if empty_url.drivername == "sqlite" else ExitCode.SCHEMA
+    bare_taskdb("restore", "latest", "--only-user", ANN, expect=code)
+
+
 def test_a_damaged_archive_brings_nothing_back(taskdb, database, archived, shelf):
     """An archive whose seal does not match is exit 7."""
     [archive] = shelf.glob("*.zip")

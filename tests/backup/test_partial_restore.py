@@ -1,0 +1,106 @@
+"""Some rows of an archive: found wherever its text is cut, and brought back while others write."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from threading import Barrier
+
+import pytest
+
+from taskdb_cli.backup import create
+from taskdb_cli.backup.partial_restore import open_selection
+from taskdb_cli.backup.restore import rows_at_head
+from taskdb_cli.backup.selection import UserSearch, rows_where
+from taskdb_cli.backup.stores.places import file_at
+from taskdb_cli.database.content import Column, Layout
+from taskdb_cli.errors import DatabaseUnavailable, DataCorrupt, NotFound
+from taskdb_cli.services import user
+from tests.conftest import NOW, open_database
+from tests.contents import fill, get_rows
+from tests.samples import add_user
+
+LAYOUT = Layout("tasks", tuple(Column(name, "integer") for name in ("id", "user_id", "title")))
+IDS = (1, 2, 10, 12, 20, 21, 100, 112, 1121, 2**62)
+TEXT = b"".join(b"%d\t%d\t1\\t2\\n12\n" % (id, owner) for id in IDS for owner in IDS)
+
+
+def chunks(text, size):
+    return (text[start : start + size] for start in range(0, len(text), size))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+def test_rows_are_found_wherever_the_text_is_cut(size):
+    """Each id is found as a whole, in its own column, and nothing else."""
+    wanted = {"id": {b"1", b"12", b"112"}, "user_id": {b"2", b"20", b"21", b"%d" % 2**62}}
+    found = b"".join(rows_where(LAYOUT, chunks(TEXT, size), wanted))
+    lines = [line.split(b"\t") for line in TEXT.splitlines(keepends=True)]
+    expected = [row for row in lines if row[0] in wanted["id"] or row[1] in wanted["user_id"]]
+    assert found == b"".join(map(b"\t".join, expected))
+    assert not [*rows_where(LAYOUT, chunks(TEXT, size), {"id": set()})]
+
+
+@pytest.mark.parametrize("text", [b"1\t2\t3", b"1\t2\t3\n4\t5", b"1\t" + b"x" * (3 << 20)])
+def test_a_row_that_does_not_end(text):
+    """Text that is cut off, or has a row without an end, is malformed."""
+    with pytest.raises(DataCorrupt):
+        [*rows_where(LAYOUT, chunks(text, 1 << 16), {"id": {b"1"}})]
+
+
+def test_a_long_address_can_be_searched_for():
+    """The length of an address does not matter."""
+    layout = Layout("users", (Column("id", "integer"), Column("email", "text")))
+    email = f"{'a' * 60}@{'.'.join(['b' * 60] * 3)}.example"
+    search = UserSearch([email, email.replace("a@", "c@"), range(1, 3)])
+    assert b"".join(search.rows(layout, [f"7\t{email}\n2\tx\n".encode()])) == f"7\t{email}\n2\tx\n".encode()
+    with pytest.raises(NotFound):
+        search.require("archive")
+
+
+@pytest.fixture
+def archive(url, tmp_path, database):
+    """An archive with 20 users and 3,000 tasks, the first of whom is gone from the database."""
+    fill(url)
+    with database.snapshot() as content:
+        backup = create.save(content, file_at(str(tmp_path / "work.taskdb.zip")), label="work", now=NOW)
+    database.write(lambda session: user.remove(session, ["1"], now=NOW))
+    return backup.file
+
+
+def test_the_same_user_is_brought_back_twice_at_once(url, archive):
+    """Two restores that begin with the same state both succeed, and each row comes back once."""
+    ready = Barrier(2)
+
+    def bring_back(_):
+        database = open_database(url)
+        with rows_at_head(archive) as rows, open_selection(database, rows, archive, users=["1"]) as selection:
+            ready.wait(20)
+            return selection.bring_back(replace=False, now=NOW)
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = [*pool.map(bring_back, range(2))]
+    assert sorted(report.restored["tasks"] for report in reports) == [0, 150]
+    rows = get_rows(url)
+    assert (len(rows["users"]), len(rows["tasks"])) == (20, 3000)
+
+
+def test_somebody_takes_the_address_meanwhile(url, archive, database):
+    """A user who is made between reading and writing is the one who gets the tasks."""
+    with rows_at_head(archive) as rows, open_selection(database, rows, archive, users=["1"]) as selection:
+        made = add_user(open_database(url), "user1@example.com")
+        report = selection.bring_back(replace=False, now=NOW)
+    assert (report.left["users"], report.restored["tasks"]) == (1, 150)
+    assert sum(row[1] == made.id for row in get_rows(url)["tasks"]) == 150
+
+
+def test_rows_that_others_hold_are_waited_for_in_vain(url, archive, database):
+    """A row that another transaction keeps is exit 5, and nothing has changed."""
+    before = get_rows(url)
+    with ExitStack() as opened:
+        rows = opened.enter_context(rows_at_head(archive))
+        select = partial(open_selection, database, rows, archive)
+        selection = opened.enter_context(select(users=["1", "2"]))
+        session = opened.enter_context(open_database(url)._session(database.backend.write_options))
+        user.get(session, "2", lock=True)
+        with pytest.raises(DatabaseUnavailable):
+            selection.bring_back(replace=False, now=NOW)
+    assert get_rows(url) == before
