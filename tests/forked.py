@@ -102,8 +102,9 @@ class ForkedProcess:
 
     def __init__(self, *arguments: object, environment: dict[str, str]) -> None:
         reading, writing = os.pipe()
-        with Path(os.devnull).open("r+") as nothing:
-            streams = [nothing.fileno(), nothing.fileno(), writing]
+        # A process that starts anew gets no descriptor twice.
+        with Path(os.devnull).open() as nothing, Path(os.devnull).open("w") as nowhere:
+            streams = [nothing.fileno(), nowhere.fileno(), writing]
             self._process = _fork("", RUN, list(map(str, arguments)), streams, environment)
         os.close(writing)
         self.pid = self._process.pid
