@@ -56,6 +56,7 @@ ARCHIVES = "tests/backup/test_archive.py tests/backup/test_archive_damage.py"
 BACKUPS = (
     "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_backup_faults.py -k 'not postgresql'"
 )
+DIFFERENCES = "tests/backup/test_difference.py -k 'not postgresql'"
 NAMES = "tests/backup/test_naming.py tests/cli/test_archive_names.py -k 'not postgresql'"
 RECHECK = "tests/backup/test_recheck.py"
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -k 'not postgresql'"
@@ -253,6 +254,14 @@ MUTANTS = (
         "found.rows != expected.rows",
         RESTORES,
     ),
+    Mutant(
+        f"{BACKUP}/row_lines.py",
+        "if ours[:size] == theirs[:size]:",
+        "if ours[:1] == theirs[:1]:",
+        DIFFERENCES,
+    ),
+    Mutant(f"{BACKUP}/row_lines.py", "            if other_id <= id:", "            if True:", DIFFERENCES),
+    Mutant(f"{BACKUP}/difference.py", "self.old.seal == self.new.seal", "self.new.seal", DIFFERENCES),
     Mutant(f"{BACKUP}/naming.py", "with_label=entry.label not in labels", "with_label=False", NAMES),
     Mutant(
         f"{BACKUP}/naming.py", "for entry in own if is_within", "for entry in everything if is_within", NAMES

@@ -44,7 +44,7 @@ def preview(
     SchemaAhead or SchemaForeign for a target into which no rows can be loaded.
     """
     with Archive.open(file) as archive:
-        _require_known(archive.manifest)
+        require_known(archive.manifest)
         held = look_at(target, damaged)
         if held.rows or damaged or trial:
             _verify_rows(archived_rows(archive))
@@ -180,32 +180,42 @@ def rows_at_head(
 ) -> Iterator[Rows]:
     """Open the rows of a database, or those of an archive at the newest revision.
 
-    An archive is given up if `check`, which gets its manifest, raises. Rows of an older revision are loaded
-    into a temporary SQLite file at that revision, and migrated there.
+    An archive is given up if `check`, which gets its manifest, raises.
     """
     if isinstance(source, Database):
         with source.snapshot() as content:
-            yield _database_rows(source, content)
+            yield database_rows(source, content)
         return
     with Archive.open(source) as archive:
-        _require_known(archive.manifest)
+        require_known(archive.manifest)
         if check:
             check(archive.manifest)
-        revision, rows = archive.manifest.origin.revision, archived_rows(archive)
-        if revision == revisions().get_current_head():
+        with archived_rows_at_head(archive) as rows:
             yield rows
-            return
-        with scratch_database() as scratch:
-            migrate.upgrade(scratch, to=revision)
-            with scratch.replacement() as content:
-                require_same_layout(rows, content)
-                _load_rows(rows, content)
-            migrate.upgrade(scratch)
-            with rows_at_head(scratch) as rows:
-                yield rows
 
 
-def _require_known(manifest: Manifest) -> None:
+@contextmanager
+def archived_rows_at_head(archive: Archive) -> Iterator[Rows]:
+    """Open the rows of an archive of a known revision at the newest one; reading a table verifies it.
+
+    Rows of an older revision are loaded into a temporary SQLite file at that revision, and migrated there.
+    """
+    revision, rows = archive.manifest.origin.revision, archived_rows(archive)
+    if revision == revisions().get_current_head():
+        yield rows
+        return
+    with scratch_database() as scratch:
+        migrate.upgrade(scratch, to=revision)
+        with scratch.replacement() as content:
+            require_same_layout(rows, content)
+            _load_rows(rows, content)
+        migrate.upgrade(scratch)
+        with rows_at_head(scratch) as rows:
+            yield rows
+
+
+def require_known(manifest: Manifest) -> None:
+    """Raise SchemaAhead for an archive of a revision that is not known."""
     revision = manifest.origin.revision
     if revision not in {known.revision for known in revisions().walk_revisions()}:
         raise errors.SchemaAhead(
@@ -224,7 +234,7 @@ def archived_rows(archive: Archive) -> Rows:
     }
 
 
-def _database_rows(database: Database, content: Content) -> Rows:
+def database_rows(database: Database, content: Content) -> Rows:
     """Return the rows of a database. Its errors are translated here, so that they name this database."""
 
     def read(layout: Layout) -> Generator[bytes, None, None]:

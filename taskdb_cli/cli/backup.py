@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli import errors
+from taskdb_cli.cli.backup_diff import diff
 from taskdb_cli.cli.backup_options import ArchiveArgument, ArchiveArguments, Keep, Shelf
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
@@ -227,6 +228,9 @@ def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
     with shelf.run.progress() as show, _recording_damage(shelf, file):
         restore.drill(file, target=target, progress=in_bytes(show, "test restore"))
     directory.note_archive(file, history.Drill(file.name, shelf.run.now, identity))
+
+
+app.command(epilog="taskdb backup diff 2026-11-25 latest\ntaskdb backup diff latest live --details")(diff)
 
 
 @app.command(

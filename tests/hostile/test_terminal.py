@@ -231,6 +231,7 @@ def lines_about_rows(place):
         ["backup", "verify", "latest"],
         ["backup", "verify", str(stray)],
         ["backup", "verify", HOSTILE, str(stray)],
+        *(["backup", "diff", "latest", "live", "--details", "-o", each] for each in ("table", "json", "csv")),
         ["backup", "prune", "--keep-last", "1", "--dry-run"],
         ["backup", "--file", str(place)],
         ["backup", "--metrics-file", str(place / "no" / "file")],
