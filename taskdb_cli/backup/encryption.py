@@ -55,16 +55,17 @@ class _Hashed:
 
     @property
     def digest(self) -> str:
-        return f"sha256:{self._hash.hexdigest()}"
+        return _named(self._hash)
 
     def write(self, data: bytes) -> int:
         try:
-            self._file.write(data)
+            taken = self._file.write(data)
         except BaseException as exc:
             self.error = exc
             raise
-        self._hash.update(data)
-        return len(data)
+        # An unbuffered stream may take a part; one that says nothing has taken everything.
+        self._hash.update(data if taken is None else data[:taken])
+        return len(data) if taken is None else taken
 
     def flush(self) -> None:
         """Do nothing: whoever made the file finishes it."""
@@ -76,11 +77,15 @@ def digest_of(file: ReadableFile) -> str:
     while data := file.read_at(position, PIECE):
         digest.update(data)
         position += len(data)
+    return _named(digest)
+
+
+def _named(digest: "hashlib._Hash") -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
 @contextmanager
-def decrypted(file: ReadableFile, name: object, identities: Identities) -> Iterator[ReadableFile]:
+def decrypted(file: ReadableFile, name: object, identities: Identities) -> Iterator["DecryptedFile"]:
     """Open the plaintext of an encrypted file, of this name in errors, for reading in order.
 
     Reading backwards decrypts it once more from its first byte, but its end is remembered. Nothing of the
@@ -90,18 +95,24 @@ def decrypted(file: ReadableFile, name: object, identities: Identities) -> Itera
     if not identities:
         hint = "name the file with its secret key by --identity or TASKDB_BACKUP_IDENTITY"
         raise ArchiveEncrypted(f"{name} is encrypted, and no identity is given", hint)
-    plaintext = _DecryptedFile(file, name, identities)
+    plaintext = DecryptedFile(file, name, identities)
     try:
         yield plaintext
     finally:
         plaintext.close()
 
 
-class _DecryptedFile:
+class DecryptedFile:
+    """The plaintext of an encrypted file, by `decrypted`; `size` counts the bytes of the plaintext.
+
+    `encrypted_size` and `digest` are those of the ciphertext; there is a digest once its end was read.
+    """
+
     def __init__(self, file: ReadableFile, name: object, identities: Identities) -> None:
         self._file, self._name, self._identities = file, name, list(identities)
         self._pyrage = load_pyrage()
-        self.size = self._plaintext_size()
+        self.size, self.encrypted_size = self._plaintext_size(), file.size
+        self.digest: str | None = None
         self._thread: Producer | None = None
         self._position = 0
         self._end_from = max(0, self.size - _REMEMBERED)
@@ -109,6 +120,7 @@ class _DecryptedFile:
         self._end_is_good = False
 
     def read_at(self, position: int, size: int) -> bytes:
+        """Return plaintext from a position on; raise as `decrypted` does."""
         if self._end_is_good and position >= self._end_from:
             start = position - self._end_from
             return bytes(self._end[start : start + size])
@@ -159,6 +171,7 @@ class _DecryptedFile:
         ciphertext = _InOrder(self._file)
         try:
             self._pyrage.decrypt_io(ciphertext, plaintext, self._identities)
+            self.digest = ciphertext.digest
         except (self._pyrage.DecryptError, OSError) as exc:
             if ciphertext.error:
                 # The other one holds only the words of it.
@@ -187,7 +200,12 @@ class _InOrder:
 
     def __init__(self, file: ReadableFile) -> None:
         self._file, self._position, self._piece = file, 0, memoryview(b"")
+        self._hash = hashlib.sha256()
         self.error: BaseException | None = None
+
+    @property
+    def digest(self) -> str:
+        return _named(self._hash)
 
     def read(self, size: int) -> bytes:
         if not self._piece:
@@ -197,6 +215,7 @@ class _InOrder:
                 self.error = exc
                 raise
             self._position += len(self._piece)
+            self._hash.update(self._piece)
         data = bytes(self._piece[:size])
         self._piece = self._piece[len(data) :]
         return data

@@ -36,7 +36,8 @@ class Proof:
     """What was found when all of an archive was last read and verified.
 
     `identity` and `place` say which database it is of; they are None for an archive of taskdb 0.1.0. `tag` is
-    that of its store, or empty if it is not known.
+    that of its store, or empty if it is not known. `digest` is that of all bytes of an encrypted archive,
+    `sha256:` and 64 digits, and empty for another one.
     """
 
     archive: str
@@ -50,6 +51,7 @@ class Proof:
     identity: str | None = None
     place: str | None = None
     tag: Annotated[str, _IF_ANY] = ""
+    digest: Annotated[str, _IF_ANY] = ""
 
 
 @dataclass(frozen=True)
