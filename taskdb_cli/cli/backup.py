@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import astuple
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taskdb_cli import errors
+from taskdb_cli.cli.backup_create import back_up, drill_archive, recording_damage, report
 from taskdb_cli.cli.backup_diff import diff
 from taskdb_cli.cli.backup_options import ArchiveArgument, ArchiveArguments, Keep, Shelf
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
-from taskdb_cli.cli.output import Output, show_json, show_record, show_records
+from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.models.vocabulary import in_words
-from taskdb_cli.output.formats import ARCHIVES, BACKUPS, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record
+from taskdb_cli.output.formats import ARCHIVES, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record
 from taskdb_cli.system.paths import is_same, reserved
 from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.archive import Archive
-    from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.cli.context import Invocation
@@ -78,7 +75,7 @@ def main(
     elif file is not None:
         _back_up_to_file(shelf, file, output)
     else:
-        _back_up(shelf, policy, metrics_file, drill=drill, output=output)
+        back_up(shelf, policy, metrics_file, drill=drill, output=output)
 
 
 @app.command("list", epilog=("taskdb backup list\ntaskdb backup list --label neondb -o json"))
@@ -199,35 +196,13 @@ def _verify(shelf: Shelf, archive: str, *, drill: bool, drill_url: str | None) -
     from taskdb_cli.backup.create import read_back
 
     file = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
-    with _recording_damage(shelf, file):
+    with recording_damage(shelf, file):
         backup = read_back(file)
     shelf.run.say(f"{backup.file}: {in_words({'rows': backup.manifest.rows})} verified")
     shelf.directory_of(archive).note_archive(backup.file, backup.proof(shelf.run.now))
     if drill or drill_url:
-        _drill(shelf, backup, drill_url)
+        drill_archive(shelf, backup, drill_url)
         shelf.run.say(f"{backup.file}: test restore passed")
-
-
-@contextmanager
-def _recording_damage(shelf: Shelf, file: StoredFile) -> Iterator[None]:
-    """Record the damage that is found, so that pruning does not take the archive for good."""
-    try:
-        yield
-    except errors.DataCorrupt as exc:
-        with suppress(errors.TaskdbError):
-            shelf.directory_of(file).note_damage(file, exc.message, shelf.run.now)
-        raise
-
-
-def _drill(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
-    from taskdb_cli.backup import history, restore
-
-    file, identity = backup.file, backup.manifest.origin.identity
-    directory = shelf.directory_of(file)
-    target = shelf.run.settings.other_database(url, "--drill-url") if url else None
-    with shelf.run.progress() as show, _recording_damage(shelf, file):
-        restore.drill(file, target=target, progress=in_bytes(show, "test restore"))
-    directory.note_archive(file, history.Drill(file.name, shelf.run.now, identity))
 
 
 app.command(epilog="taskdb backup diff 2026-11-25 latest\ntaskdb backup diff latest live --details")(diff)
@@ -266,73 +241,6 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
     show_records(decided, DECISIONS, output)
 
 
-def _back_up(
-    shelf: Shelf, policy: Policy | None, metrics_file: Path | None, *, drill: bool, output: Output
-) -> None:
-    """Take a backup, then do what the options ask for. Raise Incomplete at the end for all that failed then.
-
-    But a failed test restore is DataCorrupt at once, because the backup is not good.
-    """
-    from taskdb_cli.backup import create, history, retention
-    from taskdb_cli.backup.ownership import Holdings
-
-    run, began = shelf.run, time.monotonic()
-    with run.progress() as show:
-        advance = in_bytes(show, "backing up")
-        backup = create.take(
-            run.maintained, shelf.directory, label=shelf.label, now=run.now, progress=advance
-        )
-    seconds = time.monotonic() - began
-    _report(shelf, backup, output)
-    owner = shelf.owner(backup.manifest.origin.identity)
-    failures: list[errors.TaskdbError] = []
-    if drill:
-        with _going_on(failures):
-            _drill(shelf, backup)
-            if sys.stderr.isatty():
-                run.say(f"{backup.file}: test restore passed")
-    if policy:
-        with _going_on(failures):
-            decisions = retention.prune(shelf.directory, owner, policy, now=run.now, say=run.say)
-            if suspect := [decision for decision in decisions if decision.suspect]:
-                example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
-                run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
-    if metrics_file:
-        with _going_on(failures):
-            record = Holdings(shelf.directory, owner).record
-            history.write_metrics(metrics_file.absolute(), shelf.label, record, seconds=seconds)
-    if failures:
-        reasons = "; ".join(failure.message for failure in failures)
-        raise errors.Incomplete(f"the backup is good, but {reasons}", failures[0].hint)
-
-
-@contextmanager
-def _going_on(failures: list[errors.TaskdbError]) -> Iterator[None]:
-    try:
-        yield
-    except (errors.DataCorrupt, errors.Interrupted):
-        raise
-    except errors.TaskdbError as exc:
-        failures.append(exc)
-    except OSError as exc:
-        failures.append(errors.StorageFailed(f"{exc.filename or 'a file'}: {exc.strerror}"))
-
-
-def _report(shelf: Shelf, backup: Backup, output: Output) -> None:
-    run, place, origin = shelf.run, shelf.run.maintained.backend.place, backup.manifest.origin
-    run.rows = backup.manifest.rows
-    run.did(f"backed up {place} to {backup.file}", look=f"taskdb backup show {quote(str(backup.file))}")
-    # Cron sends a mail with everything that a job prints.
-    if sys.stderr.isatty():
-        from rich.filesize import decimal
-
-        size, rows = decimal(backup.size), in_words({"rows": backup.manifest.rows})
-        run.say(f"backed up {rows} of {place} to {backup.file}: {size}, verified")
-    if output.format is not None:
-        archive = {"archive": str(backup.file), "label": origin.label, "taken_at": origin.created_at}
-        show_record({**archive, "size": backup.size, "rows": backup.manifest.rows}, BACKUPS, output)
-
-
 def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     from taskdb_cli.backup import create
     from taskdb_cli.backup.stores.places import file_at
@@ -351,7 +259,7 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     with run.progress() as show, run.maintained.snapshot() as content:
         advance = in_bytes(show, "backing up")
         backup = create.save(content, file_at(str(path)), label=shelf.label, now=run.now, progress=advance)
-        _report(shelf, backup, output)
+        report(shelf, backup, output)
 
 
 def _write_to_stdout(shelf: Shelf, output: Output) -> None:
