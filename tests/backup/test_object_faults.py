@@ -6,7 +6,8 @@ import os
 import pytest
 
 from taskdb_cli.backup.stores import lease, objects
-from taskdb_cli.backup.stores.objects import PART, ObjectStore, object_store
+from taskdb_cli.backup.stores.object_files import PART
+from taskdb_cli.backup.stores.objects import ObjectStore, object_store
 from taskdb_cli.backup.stores.s3 import Patience
 from taskdb_cli.errors import (
     ArchiveCorrupt,

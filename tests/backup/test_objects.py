@@ -5,7 +5,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from taskdb_cli.backup.stores.objects import PART, ObjectStore, object_store
+from taskdb_cli.backup.stores.object_files import PART
+from taskdb_cli.backup.stores.objects import ObjectStore, object_store
 from taskdb_cli.errors import BackupRunning, Conflict, FileMissing, InvalidInput, NotFound
 from tests.s3 import Bucket
 
