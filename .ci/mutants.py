@@ -267,7 +267,9 @@ MUTANTS = (
         f"{BACKUP}/naming.py", "for entry in own if is_within", "for entry in everything if is_within", NAMES
     ),
     Mutant(f"{BACKUP}/naming.py", "span[0] <= entry.taken_at < span[1]", "span[0] <= entry.taken_at", NAMES),
-    Mutant(f"{BACKUP}/create.py", "backup.manifest != written", "False", BACKUPS),
+    Mutant(
+        f"{BACKUP}/create.py", "(backup.manifest, backup.seal, backup.digest) != written", "False", BACKUPS
+    ),
     Mutant(f"{BACKUP}/create.py", "    archive.verify()\n", "", BACKUPS),
     Mutant(f"{BACKUP}/stores/local.py", "        self._stream.flush()\n", "", BACKUPS),
     Mutant(f"{BACKUP}/atomic.py", "_sync(partial)\n        try:", "pass\n        try:", BACKUPS),
@@ -278,7 +280,7 @@ MUTANTS = (
         BACKUPS,
     ),
     Mutant(READER, "if digest.content(table, content.columns) != content:", "if False:", ARCHIVES),
-    Mutant(READER, "if self.seal != self.matching_seal():", "if False:", ARCHIVES),
+    Mutant(READER, "if self.matching_seal() != self.seal:", "if False:", ARCHIVES),
     Mutant(READER, "if self._crc != self._member.crc:", "if False:", ARCHIVES),
     Mutant(ENCRYPTION, "if self._thread.read():", "if False:", ENCRYPTED),
     Mutant(ENCRYPTION, "raise out.error or exc from None", "pass", ENCRYPTED),

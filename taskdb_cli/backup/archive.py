@@ -9,16 +9,18 @@ import math
 import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import IO, Protocol, Self, cast
+from typing import IO, Self, cast
 
 import zstandard
 
 from taskdb_cli import __version__
 from taskdb_cli.backup import layout
+from taskdb_cli.backup.encryption import MAGIC, DecryptedFile, decrypted, is_encrypted
+from taskdb_cli.backup.keys import Identities
 from taskdb_cli.backup.layout import ArchivedColumn, Digest, Manifest, Member, Origin, TableContent
-from taskdb_cli.backup.stores import ReadableFile, StoredFile
+from taskdb_cli.backup.stores import ReadableFile, Sink, StoredFile
 from taskdb_cli.errors import ArchiveCorrupt
 
 # Rows resemble the rows just before them: long matches in a short window, whose tables stay in the
@@ -36,13 +38,6 @@ _COMPRESSION = zstandard.ZstdCompressionParameters.from_level(
 )
 
 
-class Sink(Protocol):
-    """What an archive is written to, in one go: a stream, or a new file of a store."""
-
-    def write(self, data: bytes, /) -> int | None:
-        """Take some of the bytes and return their number, or all and return None."""
-
-
 class ArchiveWriter:
     """An archive that grows on a stream, which is never read, sought or closed.
 
@@ -53,6 +48,8 @@ class ArchiveWriter:
     def __init__(self, stream: Sink) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
+        self.seal = ""
+        """The seal that `close` has written."""
         self._members: list[Member] = []
         self._tables: list[TableContent] = []
 
@@ -78,7 +75,8 @@ class ArchiveWriter:
         manifest = Manifest(layout.FORMAT_VERSION, f"taskdb {__version__}", origin, tuple(self._tables))
         self._add(layout.MANIFEST, [manifest.encode()])
         self._write(layout.tail(self._members))
-        self._write(b"sha256:" + self._hash.hexdigest().encode())
+        self.seal = f"sha256:{self._hash.hexdigest()}"
+        self._write(self.seal.encode())
         return manifest
 
     def _add(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -115,22 +113,28 @@ _ROWS_PIECE = 128 << 10
 class Archive:
     """An archive in a file that is open for reading, by `Archive.open`; `place` names it in errors.
 
+    `size` counts the bytes of the file, which are encrypted or not. All of it is read in order after its end.
     Nothing in it is used before it is checked. Memory is bounded whatever the file holds, and nothing is
     written. All that reads it raises StorageFailed if the file cannot be read, ArchiveCorrupt with what is
     wrong, and ArchiveTooNew.
     """
 
     def __init__(self, place: object, file: ReadableFile) -> None:
-        self.place, self._file, self.size = place, file, file.size
+        self.place, self._file = place, file
+        self.size = file.encrypted_size if isinstance(file, DecryptedFile) else file.size
 
     @classmethod
     @contextmanager
-    def open(cls, file: StoredFile, *, all_bytes: bool = True) -> Iterator[Self]:
+    def open(cls, file: StoredFile, identities: Identities = (), *, all_bytes: bool = True) -> Iterator[Self]:
         """Open an archive and compare all its bytes with its seal; raise also FileMissing.
 
+        One that is encrypted is opened by one of the identities; raises ArchiveEncrypted if none opens it.
         Without `all_bytes` only what is used of it is read and checked.
         """
-        with file.open() as opened:
+        with ExitStack() as stack:
+            opened: ReadableFile = stack.enter_context(file.open())
+            if is_encrypted(file.name) or opened.read_at(0, len(MAGIC)) == MAGIC:
+                opened = stack.enter_context(decrypted(opened, file, identities))
             archive = cls(file, opened)
             if all_bytes:
                 archive.require_seal()
@@ -138,7 +142,8 @@ class Archive:
 
     def require_seal(self) -> None:
         """Compare all bytes with the seal."""
-        if self.seal != self.matching_seal():
+        # In this order an encrypted file is decrypted once.
+        if self.matching_seal() != self.seal:
             raise ArchiveCorrupt(self.place, "its bytes do not match its seal")
 
     def read(self, position: int, size: int) -> bytes:
@@ -151,7 +156,8 @@ class Archive:
     @cached_property
     def seal(self) -> str:
         """The seal at the end of the file: `sha256:` and 64 digits."""
-        seal = self.read(max(0, self.size - layout.SEAL_SIZE), min(self.size, layout.SEAL_SIZE))
+        size = self._file.size
+        seal = self.read(max(0, size - layout.SEAL_SIZE), min(size, layout.SEAL_SIZE))
         if not layout.SEAL.fullmatch(seal):
             raise ArchiveCorrupt(
                 self.place, "it does not end in a seal, so it was cut short or is no archive"
@@ -161,12 +167,17 @@ class Archive:
     def matching_seal(self, *, seconds: float = math.inf) -> str | None:
         """Return the seal that fits the bytes, or None if that takes longer than `seconds`."""
         deadline, digest = time.monotonic() + seconds, hashlib.sha256()
-        end = max(0, self.size - layout.SEAL_SIZE)
+        end = max(0, self._file.size - layout.SEAL_SIZE)
         for position in range(0, end, _PIECE):
             if time.monotonic() > deadline:
                 return None
             digest.update(self.read(position, min(_PIECE, end - position)))
         return f"sha256:{digest.hexdigest()}"
+
+    @property
+    def digest(self) -> str:
+        """The digest of an encrypted file, once its end was read; empty for a file that is not encrypted."""
+        return self._file.digest if isinstance(self._file, DecryptedFile) else ""
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -227,7 +238,7 @@ class Archive:
     @cached_property
     def _members(self) -> dict[str, tuple[Member, int]]:
         """The members by the ZIP directory, and where each begins; they fill the file up to the directory."""
-        end_at = self.size - len(self.seal) - layout.END_SIZE
+        end_at = self._file.size - len(self.seal) - layout.END_SIZE
         with self._damage():
             if end_at < 0:
                 raise ValueError("it is too short for an archive")
@@ -304,9 +315,9 @@ def reseal(file: StoredFile, *, seconds: float) -> str | None:
         return archive.matching_seal(seconds=seconds)
 
 
-def manifest_of(file: StoredFile) -> Manifest:
-    """Return the manifest of an archive without reading its rows; raise as `Archive` does."""
-    with Archive.open(file, all_bytes=False) as archive:
+def manifest_of(file: StoredFile, identities: Identities = ()) -> Manifest:
+    """Return the manifest of an archive without checking its rows; raise as `Archive.open` does."""
+    with Archive.open(file, identities, all_bytes=False) as archive:
         return archive.manifest
 
 

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from taskdb_cli.backup.archive import Archive, ArchiveWriter, Sink
+from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.directory import BackupDirectory, archive_name
+from taskdb_cli.backup.encryption import digest_of, encryption
 from taskdb_cli.backup.history import Proof
+from taskdb_cli.backup.keys import Identities, Recipients
 from taskdb_cli.backup.layout import ArchivedColumn, Manifest, Origin
 from taskdb_cli.backup.splitting import Branch, SplitFile, working
-from taskdb_cli.backup.stores import ReadableFile, StoredFile
+from taskdb_cli.backup.stores import ReadableFile, Sink, StoredFile
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.errors import ArchiveCorrupt, TaskdbError
+from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted, TaskdbError
 
 Progress = Callable[[int], None]
 """Is called again and again with the number of bytes of rows that are done."""
@@ -30,6 +33,8 @@ class Backup:
     manifest: Manifest
     seal: str
     size: int
+    digest: str = ""
+    """That of an encrypted archive, and empty for another one."""
 
     def proof(self, now: datetime) -> Proof:
         """Return the proof that the archive was verified at this time, for the history."""
@@ -45,7 +50,16 @@ class Backup:
             bytes=sum(table.bytes for table in self.manifest.tables),
             identity=origin.identity,
             place=origin.place,
+            digest=self.digest,
         )
+
+
+class Written(NamedTuple):
+    """What an archive holds that was written, its seal, and its digest if it was encrypted."""
+
+    manifest: Manifest
+    seal: str
+    digest: str = ""
 
 
 def silent(_: int) -> None:
@@ -58,16 +72,20 @@ def take(
     *,
     label: str,
     now: datetime,
+    recipients: Recipients = (),
     guarded: bool = False,
     progress: Progress = silent,
 ) -> Backup:
     """Back a database up into a directory, and return the archive, verified and recorded.
 
-    `guarded` says that the caller already keeps migrations and restores out. If anything fails, no archive
-    appears and the other files stay as they were. Raises BackupRunning, DatabaseUnavailable, StorageFailed,
-    SchemaError, and Incomplete if the archive is there and good, but could not be recorded.
+    It is encrypted for the `recipients`, if there are any. `guarded` says that the caller already keeps
+    migrations and restores out. If anything fails, no archive appears and the other files stay as they were.
+    Raises BackupRunning, DatabaseUnavailable, StorageFailed, SchemaError, and Incomplete if the archive is
+    there and good, but could not be recorded.
     """
-    [outcome] = take_everywhere(source, [directory], label=label, now=now, guarded=guarded, progress=progress)
+    [outcome] = take_everywhere(
+        source, [directory], label=label, now=now, recipients=recipients, guarded=guarded, progress=progress
+    )
     return outcome.result()
 
 
@@ -95,6 +113,7 @@ def take_everywhere(
     *,
     label: str,
     now: datetime,
+    recipients: Recipients = (),
     guarded: bool = False,
     progress: Progress = silent,
 ) -> list[Outcome]:
@@ -106,12 +125,13 @@ def take_everywhere(
     """
     snapshot = source.snapshot(guarded=guarded) if isinstance(source, Database) else nullcontext(source)
     with snapshot as content, ExitStack() as opened:
-        name, proven = archive_name(label, now), dict[Branch, Backup]()
+        name, proven = archive_name(label, now, encrypted=bool(recipients)), dict[Branch, Backup]()
         branches = [opened.enter_context(Branch(each, name, label)) for each in directories]
         for branch in branches:
             with branch.trying():
                 branch.open()
-        written = write(content, SplitFile(working(branches)), label=label, now=now, progress=progress)
+        split = SplitFile(working(branches))
+        written = write(content, split, label=label, now=now, recipients=recipients, progress=progress)
         for branch in working(branches):
             with branch.trying():
                 with branch.new.reopen() as stored:
@@ -120,47 +140,72 @@ def take_everywhere(
                 proven[branch] = backup
                 branch.directory.note(label, backup.proof(now))
     for backup in proven.values():
-        _log.info("backed up %d rows to %s", written.rows, backup.file, extra={"rows": written.rows})
+        _note(backup)
     if not proven:
         working(branches)
     return [Outcome(each.directory, proven.get(each), each.failure) for each in branches]
 
 
 def save(
-    content: Content, file: StoredFile, *, label: str, now: datetime, progress: Progress = silent
+    content: Content,
+    file: StoredFile,
+    *,
+    label: str,
+    now: datetime,
+    recipients: Recipients = (),
+    progress: Progress = silent,
 ) -> Backup:
     """Write an archive to a new file, and verify it before it gets its name.
 
+    What is stored of an encrypted archive is compared with what was encrypted, which nobody here can decrypt.
     Raises Conflict if the name is taken, StorageFailed, and ArchiveCorrupt if the archive does not hold what
     was written to it. Then there is no archive.
     """
     with file.store.create(file.name) as new:
-        written = write(content, new, label=label, now=now, progress=progress)
+        written = write(content, new, label=label, now=now, recipients=recipients, progress=progress)
         with new.reopen() as stored:
             backup = _proven(file, stored, written)
-    _log.info("backed up %d rows to %s", written.rows, file, extra={"rows": written.rows})
+    _note(backup)
     return backup
 
 
-def _proven(file: StoredFile, stored: ReadableFile, written: Manifest) -> Backup:
-    archive = Archive(file, stored)
-    archive.require_seal()
-    backup = _verified(file, archive)
-    if backup.manifest != written:
+def _proven(file: StoredFile, stored: ReadableFile, written: Written) -> Backup:
+    if written.digest:
+        backup = Backup(file, written.manifest, written.seal, stored.size, digest_of(stored))
+    else:
+        archive = Archive(file, stored)
+        archive.require_seal()
+        backup = _verified(file, archive)
+    if (backup.manifest, backup.seal, backup.digest) != written:
         raise ArchiveCorrupt(file, "it does not hold what was written to it")
     return backup
 
 
+def _note(backup: Backup) -> None:
+    rows = backup.manifest.rows
+    _log.info("backed up %d rows to %s", rows, backup.file, extra={"rows": rows})
+
+
 def write(
-    content: Content, stream: Sink, *, label: str, now: datetime, progress: Progress = silent
-) -> Manifest:
-    """Write an archive to a stream and seal it, but do not read it back; return its manifest."""
+    content: Content,
+    stream: Sink,
+    *,
+    label: str,
+    now: datetime,
+    recipients: Recipients = (),
+    progress: Progress = silent,
+) -> Written:
+    """Write an archive to a stream and seal it, but do not read it back; encrypt it for the recipients."""
+    if recipients:
+        with encryption(stream, recipients) as encrypted:
+            written = write(content, encrypted, label=label, now=now, progress=progress)
+            return written._replace(digest=encrypted.finish())
     writer, done = ArchiveWriter(stream), 0
     for layout in content.layouts:
         columns = [ArchivedColumn(column.name, column.type) for column in layout.columns]
         with content.chunks(layout) as chunks:
             done += writer.add_table(layout.table, columns, reported(chunks, progress, done)).bytes
-    return writer.close(
+    manifest = writer.close(
         Origin(
             label=label,
             engine=content.connection.dialect.name,
@@ -172,6 +217,7 @@ def write(
             place="".join(each if each.isprintable() else ascii(each)[1:-1] for each in content.place),
         )
     )
+    return Written(manifest, writer.seal)
 
 
 def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator[bytes]:
@@ -182,12 +228,25 @@ def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator
         progress(done)
 
 
-def read_back(file: StoredFile) -> Backup:
-    """Read all of an archive; raise as `Archive` does."""
-    with Archive.open(file) as archive:
+def read_back(file: StoredFile, identities: Identities = ()) -> Backup:
+    """Read all of an archive; raise as `Archive.open` does."""
+    with Archive.open(file, identities) as archive:
         return _verified(file, archive)
 
 
 def _verified(file: StoredFile, archive: Archive) -> Backup:
     archive.verify()
-    return Backup(file, archive.manifest, archive.seal, archive.size)
+    return Backup(file, archive.manifest, archive.seal, archive.size, archive.digest)
+
+
+def compare(file: StoredFile, proof: Proof) -> None:
+    """Compare the bytes of an encrypted archive with its proof; only what is inside is not looked at.
+
+    Raises ArchiveCorrupt if they differ, StorageFailed, and ArchiveEncrypted if the proof has no digest.
+    """
+    if not proof.digest:
+        hint = "name the file with its secret key by --identity or TASKDB_BACKUP_IDENTITY"
+        raise ArchiveEncrypted(f"{file} is encrypted, and its digest was not recorded", hint)
+    with file.open() as opened:
+        if (opened.size, digest_of(opened)) != (proof.size, proof.digest):
+            raise ArchiveCorrupt(file, "its bytes are not those that were recorded")

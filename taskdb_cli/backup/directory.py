@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
+from taskdb_cli.backup import encryption
 from taskdb_cli.backup.archive import manifest_of, seal_of
 from taskdb_cli.backup.atomic import storage
 from taskdb_cli.backup.history import LARGEST, Damage, Drill, News, Proof, Record, from_json, to_json
@@ -31,6 +32,8 @@ from taskdb_cli.errors import (
 from taskdb_cli.text.escaping import brief
 
 SUFFIX = ".taskdb.zip"
+SUFFIXES = (SUFFIX, f"{SUFFIX}{encryption.SUFFIX}")
+"""How the names of archives end: as they are, and encrypted."""
 RECORD_SUFFIX = ".taskdb.json"
 
 SAFETY_SUFFIX = "-before-restore"
@@ -41,6 +44,7 @@ LONGEST_LABEL = 100
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _NAME = re.compile(
     rf"(?P<label>{_LABEL.pattern})-(?P<time>[0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z){re.escape(SUFFIX)}"
+    rf"({re.escape(encryption.SUFFIX)})?"
 )
 
 _log = logging.getLogger("taskdb.backup")
@@ -60,6 +64,11 @@ class Entry:
     def name(self) -> str:
         """The name of its file."""
         return self.file.name
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether only its recipients can read it."""
+        return encryption.is_encrypted(self.name)
 
 
 class BackupDirectory:
@@ -140,10 +149,10 @@ class BackupDirectory:
         """
         found = []
         for left in self.store.leftovers():
-            if left.final.endswith((SUFFIX, RECORD_SUFFIX)) and left.abandoned is not False:
+            if left.final.endswith((*SUFFIXES, RECORD_SUFFIX)) and left.abandoned is not False:
                 untold = "" if left.abandoned else " (it is not known whether a run still writes it)"
                 found.append(left.location + untold)
-        named = (each for each in self.store.list_files() if each.name.endswith(SUFFIX))
+        named = (each for each in self.store.list_files() if each.name.endswith(SUFFIXES))
         odd = (each.name for each in named if not (parse_name(each.name) and each.regular))
         return sorted([*found, *map(self.store.location, odd)])
 
@@ -254,7 +263,7 @@ class BackupDirectory:
 
         Raises StorageFailed. Only after `store.sync` does a power cut not bring it back.
         """
-        assert entry.file == self.file(archive_name(entry.label, entry.taken_at))
+        assert entry.file == self.file(archive_name(entry.label, entry.taken_at, encrypted=entry.encrypted))
         self.require_lock(entry.label)
         self.store.delete(entry.name)
 
@@ -338,11 +347,11 @@ def check_label(label: str) -> str:
     return label
 
 
-def archive_name(label: str, taken_at: datetime) -> str:
+def archive_name(label: str, taken_at: datetime, *, encrypted: bool = False) -> str:
     """Return the name of an archive that was taken at a time with a time zone."""
     assert taken_at.tzinfo is not None
     utc = taken_at.astimezone(UTC)
-    return f"{check_label(label)}-{utc.year:04}{utc:%m%dT%H%M%S.%f}Z{SUFFIX}"
+    return f"{check_label(label)}-{utc.year:04}{utc:%m%dT%H%M%S.%f}Z{SUFFIXES[encrypted]}"
 
 
 def parse_name(name: str) -> tuple[str, datetime] | None:

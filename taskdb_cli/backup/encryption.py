@@ -10,12 +10,15 @@ from contextlib import contextmanager
 
 from taskdb_cli.backup import layout
 from taskdb_cli.backup.keys import Identities, Recipients, load_pyrage
-from taskdb_cli.backup.stores import NewFile, ReadableFile
+from taskdb_cli.backup.stores import ReadableFile, Sink
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted
 from taskdb_cli.system.piping import PIECE, Consumer, Pipe, Producer
 
 MAGIC = b"age-encryption.org/v1\n"
 """How an encrypted file begins."""
+
+SUFFIX = ".age"
+"""How the name of an encrypted file ends."""
 
 # The format: a header that ends so, a nonce, and pieces of the plaintext, each with an authentication tag.
 _HEADER_END = re.compile(rb"\n--- [A-Za-z0-9+/]{43}\n")
@@ -27,7 +30,7 @@ _REMEMBERED = layout.MAX_BYTES + layout.MAX_DIRECTORY + layout.END_SIZE + layout
 """The bytes at the end of an archive that may be asked for more than once: all that follows its rows."""
 
 
-def encryption(file: NewFile, recipients: Recipients) -> Consumer[str]:
+def encryption(file: Sink, recipients: Recipients) -> Consumer[str]:
     """Return a context in which what is written goes to a new file, encrypted; memory stays the same.
 
     `finish` returns the digest of the ciphertext: `sha256:` and 64 digits. All of it raise what the file
@@ -49,7 +52,7 @@ def encryption(file: NewFile, recipients: Recipients) -> Consumer[str]:
 class _Hashed:
     """A new file whose bytes are hashed while they are written."""
 
-    def __init__(self, file: NewFile) -> None:
+    def __init__(self, file: Sink) -> None:
         self._file, self._hash = file, hashlib.sha256()
         self.error: BaseException | None = None
 
@@ -69,6 +72,11 @@ class _Hashed:
 
     def flush(self) -> None:
         """Do nothing: whoever made the file finishes it."""
+
+
+def is_encrypted(name: str) -> bool:
+    """Return whether a file of this name is encrypted."""
+    return name.endswith(SUFFIX)
 
 
 def digest_of(file: ReadableFile) -> str:
@@ -112,7 +120,7 @@ class DecryptedFile:
         self._file, self._name, self._identities = file, name, list(identities)
         self._pyrage = load_pyrage()
         self.size, self.encrypted_size = self._plaintext_size(), file.size
-        self.digest: str | None = None
+        self.digest = ""
         self._thread: Producer | None = None
         self._position = 0
         self._end_from = max(0, self.size - _REMEMBERED)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from difflib import SequenceMatcher
 
+from taskdb_cli.backup import encryption
 from taskdb_cli.backup.directory import SUFFIX, Entry
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import in_words
@@ -78,7 +79,7 @@ def short_names(archives: Sequence[str], label: str) -> tuple[str, list[str]]:
 
     The rest is the time alone where all archives have the `label` in use, and else holds a part of the label.
     """
-    names = [archive.removesuffix(SUFFIX) for archive in archives]
+    names = [archive.removesuffix(encryption.SUFFIX).removesuffix(SUFFIX) for archive in archives]
     common = os.path.commonprefix([f"{label}-", *names])  # noqa: RUF071 (no paths)
     common = common[: common.rfind("-") + 1]
     longest = _TIME_LENGTHS[-1]

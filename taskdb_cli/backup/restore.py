@@ -9,6 +9,7 @@ from typing import NamedTuple
 from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, reported, silent
+from taskdb_cli.backup.keys import Identities
 from taskdb_cli.backup.layout import Digest, Manifest
 from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.backup.target_file import Damaged, open_target
@@ -34,16 +35,21 @@ class Held(NamedTuple):
 
 
 def preview(
-    target: Database, file: StoredFile, *, damaged: Damaged | None = None, trial: bool = False
+    target: Database,
+    file: StoredFile,
+    *,
+    damaged: Damaged | None = None,
+    identities: Identities = (),
+    trial: bool = False,
 ) -> tuple[Manifest, Held]:
     """Look at an archive, and at the target unless it is `damaged`; change nothing.
 
     The archive's seal, which covers every byte, is always checked. A restore verifies the rows while it
     loads them. If other rows are to be replaced, or if this is only a `trial`, they are verified here.
-    Raises ArchiveCorrupt, FileMissing, SchemaAhead for an archive of a later version, and SchemaBehind,
-    SchemaAhead or SchemaForeign for a target into which no rows can be loaded.
+    Raises ArchiveCorrupt, ArchiveEncrypted, FileMissing, SchemaAhead for an archive of a later version, and
+    SchemaBehind, SchemaAhead or SchemaForeign for a target into which no rows can be loaded.
     """
-    with Archive.open(file) as archive:
+    with Archive.open(file, identities) as archive:
         require_known(archive.manifest)
         held = look_at(target, damaged)
         if held.rows or damaged or trial:
@@ -57,6 +63,7 @@ def restore(
     *,
     replace: bool = False,
     damaged: Damaged | None = None,
+    identities: Identities = (),
     safety: Callable[[Content], object] | None = None,
     identity: str | None = None,
     progress: Progress = silent,
@@ -74,7 +81,10 @@ def restore(
     something keeps rows from being deleted; OutcomeUnknown; and what `preview` and `require_copyable` raise.
     """
     place = target.backend.place
-    with rows_at_head(source) as rows, open_target(target, dry_run=dry_run, damaged=damaged) as database:
+    with (
+        rows_at_head(source, identities) as rows,
+        open_target(target, dry_run=dry_run, damaged=damaged) as database,
+    ):
         if _lacks_tables(database):
             migrate.upgrade(database)
         with database.replacement(dry_run=dry_run) as content:
@@ -106,14 +116,20 @@ def restore(
     return loaded
 
 
-def drill(file: StoredFile, *, target: Database | None = None, progress: Progress = silent) -> None:
+def drill(
+    file: StoredFile,
+    *,
+    target: Database | None = None,
+    identities: Identities = (),
+    progress: Progress = silent,
+) -> None:
     """Restore an archive as a test and check the rows. Leave nothing behind but empty tables.
 
     The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
     or DataCorrupt if the archive does not pass, and TargetNotEmpty.
     """
     with nullcontext(target) if target else scratch_database() as database:
-        restore(database, file, progress=progress, dry_run=True)
+        restore(database, file, identities=identities, progress=progress, dry_run=True)
 
 
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:
@@ -176,7 +192,10 @@ def _lacks_tables(target: Database) -> bool:
 
 @contextmanager
 def rows_at_head(
-    source: StoredFile | Database, *, check: Callable[[Manifest], object] | None = None
+    source: StoredFile | Database,
+    identities: Identities = (),
+    *,
+    check: Callable[[Manifest], object] | None = None,
 ) -> Iterator[Rows]:
     """Open the rows of a database, or those of an archive at the newest revision.
 
@@ -186,7 +205,7 @@ def rows_at_head(
         with source.snapshot() as content:
             yield database_rows(source, content)
         return
-    with Archive.open(source) as archive:
+    with Archive.open(source, identities) as archive:
         require_known(archive.manifest)
         if check:
             check(archive.manifest)

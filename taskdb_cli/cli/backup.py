@@ -275,13 +275,13 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
     with run.progress() as show, run.maintained.snapshot() as content:
         advance = in_bytes(show, "backing up")
         try:
-            manifest = create.write(content, stdout.buffer, label=shelf.label, now=run.now, progress=advance)
+            written = create.write(content, stdout.buffer, label=shelf.label, now=run.now, progress=advance)
             stdout.buffer.flush()
         except OSError as exc:
             # Half an archive is a failure, even if the reader has closed the pipe.
             what = f"stdout cannot be written: {exc.strerror}"
             raise errors.StorageFailed(what, "the output is not a complete archive") from exc
-        run.rows = manifest.rows
+        run.rows = written.manifest.rows
 
 
 def _show_configuration(

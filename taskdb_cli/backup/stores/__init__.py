@@ -63,6 +63,13 @@ class NewFile(Protocol):
         """Finish writing, and open what was stored for reading. Nothing can be written after it."""
 
 
+class Sink(Protocol):
+    """What an archive is written to, in one go: a stream, or a new file of a store."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Take some of the bytes and return their number, or all and return None."""
+
+
 class Store(Protocol):
     """A place for files, each of which is there complete or not at all.
 
