@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -19,7 +19,7 @@ from taskdb_cli.errors import StorageFailed
 from taskdb_cli.system.paths import descriptor_of, reserved
 from taskdb_cli.text.escaping import escape
 from taskdb_cli.text.faults import reasons
-from taskdb_cli.text.prometheus import Samples, gauges
+from taskdb_cli.text.prometheus import gauges
 
 LARGEST = 64_000_000
 """The largest size of a history in bytes: room for the proofs of some 50,000 archives."""
@@ -211,7 +211,14 @@ def from_json(text: str | bytes) -> Record:
     return Record().joined(*(each for each in (found.previous, found.verified, found.drilled) if each))
 
 
-def write_metrics(path: Path, label: str, record: Record, *, seconds: float) -> None:
+class Measured(NamedTuple):
+    """What is known of the archives in one place, and how many seconds the backup took, if one is there."""
+
+    record: Record
+    seconds: float | None
+
+
+def write_metrics(path: Path, label: str, places: Mapping[str, Measured]) -> None:
     """Replace the file, or the one that a symbolic link leads to, by the metrics of a label.
 
     Raises StorageFailed, also for a file that holds anything else, and leaves that as it is.
@@ -226,24 +233,28 @@ def write_metrics(path: Path, label: str, record: Record, *, seconds: float) -> 
         if foreign:
             raise StorageFailed(f"{path} is not a metrics file of taskdb", "name another with --metrics-file")
     # The collector runs as another user, and nothing in the file is secret.
-    write_atomically(target, exposition(label, record, seconds=seconds).encode(), mode=0o644)
+    write_atomically(target, exposition(label, places).encode(), mode=0o644)
 
 
-def exposition(label: str, record: Record, *, seconds: float) -> str:
-    """Return the metrics in Prometheus' text format; `seconds` is how long the last backup took."""
-    here, proof, drill = {"label": label}, record.verified, record.drilled
-    families: list[tuple[str, str, Samples]] = []
-    if proof:
-        taken = [(here, proof.taken_at.timestamp())]
-        # Somebody may have edited the names of tables in the history.
-        rows = [(here | {"table": escape(table)}, number) for table, number in proof.rows.items()]
-        families += [
-            ("last_success_timestamp_seconds", "When the last verified backup was taken.", taken),
-            ("duration_seconds", "How long it took, verification included.", [(here, seconds)]),
-            ("size_bytes", "The size of its archive.", [(here, proof.size)]),
-            ("rows", "How many rows of each table it holds.", rows),
-        ]
-    if drill:
-        help, drilled = "When an archive was last restored for trial.", [(here, drill.at.timestamp())]
-        families.append(("last_drill_timestamp_seconds", help, drilled))
-    return gauges((f"taskdb_backup_{name}", help, samples) for name, help, samples in families)
+def exposition(label: str, places: Mapping[str, Measured]) -> str:
+    """Return the metrics in Prometheus' text format. If there are several places, samples name theirs."""
+    families: dict[str, tuple[str, list[tuple[Mapping[str, str], float]]]] = {
+        "last_success_timestamp_seconds": ("When the last verified backup was taken.", []),
+        "duration_seconds": ("How long it took, verification included.", []),
+        "size_bytes": ("The size of its archive.", []),
+        "rows": ("How many rows of each table it holds.", []),
+        "last_drill_timestamp_seconds": ("When an archive was last restored for trial.", []),
+    }
+    taken, duration, size, rows, drilled = (samples for _, samples in families.values())
+    for place, (record, seconds) in places.items():
+        here = {"label": label} | ({"dir": escape(place)} if len(places) > 1 else {})
+        if proof := record.verified:
+            taken.append((here, proof.taken_at.timestamp()))
+            size.append((here, proof.size))
+            # Somebody may have edited the names of tables in the history.
+            rows += [(here | {"table": escape(table)}, number) for table, number in proof.rows.items()]
+            if seconds is not None:
+                duration.append((here, seconds))
+        if drill := record.drilled:
+            drilled.append((here, drill.at.timestamp()))
+    return gauges((f"taskdb_backup_{name}", help, samples) for name, (help, samples) in families.items())

@@ -68,6 +68,8 @@ def main(
         raise errors.InvalidInput(
             "--file cannot be combined with --keep-…, --drill or --metrics-file", "leave them out"
         )
+    if file is not None:
+        shelf.refuse_several()
     if check_config:
         _show_configuration(shelf, policy, metrics_file, output)
     elif file == "-":
@@ -196,12 +198,12 @@ def _verify(shelf: Shelf, archive: str, *, drill: bool, drill_url: str | None) -
     from taskdb_cli.backup.create import read_back
 
     file = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
-    with recording_damage(shelf, file):
+    with recording_damage([shelf.directory_of(file)], file, shelf.run.now):
         backup = read_back(file)
     shelf.run.say(f"{backup.file}: {in_words({'rows': backup.manifest.rows})} verified")
     shelf.directory_of(archive).note_archive(backup.file, backup.proof(shelf.run.now))
     if drill or drill_url:
-        drill_archive(shelf, backup, drill_url)
+        drill_archive(shelf, backup, [shelf.directory_of(file)], drill_url)
         shelf.run.say(f"{backup.file}: test restore passed")
 
 
@@ -259,7 +261,7 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     with run.progress() as show, run.maintained.snapshot() as content:
         advance = in_bytes(show, "backing up")
         backup = create.save(content, file_at(str(path)), label=shelf.label, now=run.now, progress=advance)
-        report(shelf, backup, output)
+        report(shelf, [backup], output)
 
 
 def _write_to_stdout(shelf: Shelf, output: Output) -> None:
@@ -289,7 +291,7 @@ def _show_configuration(
 ) -> None:
     values = {
         "database": shelf.run.maintained.backend.place,
-        "directory": shelf.directory,
+        "directory": ", ".join(map(str, shelf.directories())),
         "label": shelf.label,
         "policy": policy.in_words() if policy else "keep everything",
         "metrics file": metrics_file.absolute() if metrics_file else "none",

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from taskdb_cli import errors
 from taskdb_cli.cli.backup_options import Shelf
-from taskdb_cli.cli.output import Output, show_record
+from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import BACKUPS
 
 if TYPE_CHECKING:
-    from taskdb_cli.backup.create import Backup
+    from datetime import datetime
+
+    from taskdb_cli.backup.create import Backup, Outcome
+    from taskdb_cli.backup.directory import BackupDirectory
+    from taskdb_cli.backup.ownership import Owner
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.backup.stores import StoredFile
 
@@ -30,85 +34,154 @@ def back_up(
 
     But a failed test restore is DataCorrupt at once, because the backup is not good.
     """
-    from taskdb_cli.backup import create, history, retention
-    from taskdb_cli.backup.ownership import Holdings
+    from taskdb_cli.backup import create, retention
 
     run, began = shelf.run, time.monotonic()
+    directories = shelf.directories()
     with run.progress() as show:
-        advance = in_bytes(show, "backing up")
-        backup = create.take(
-            run.maintained, shelf.directory, label=shelf.label, now=run.now, progress=advance
+        outcomes = create.take_everywhere(
+            run.maintained,
+            directories,
+            label=shelf.label,
+            now=run.now,
+            progress=in_bytes(show, "backing up"),
         )
+    if len(outcomes) == 1:
+        outcomes[0].result()
     seconds = time.monotonic() - began
-    report(shelf, backup, output)
-    owner = shelf.owner(backup.manifest.origin.identity)
-    failures: list[errors.TaskdbError] = []
+    backups = [each.backup for each in outcomes if each.backup]
+    report(shelf, backups, output)
+    owner = shelf.owner(backups[0].manifest.origin.identity)
+    failures = [_told(each.failure, each.directory, directories) for each in outcomes if each.failure]
+    good = [each for each in outcomes if not each.failure]
     if drill:
         with _going_on(failures):
-            drill_archive(shelf, backup)
+            holding = [each.directory for each in good or outcomes if each.backup]
+            backup = next(each for each in backups if each.file.store == holding[0].store)
+            drill_archive(shelf, backup, holding)
             if sys.stderr.isatty():
                 run.say(f"{backup.file}: test restore passed")
-    if policy:
-        with _going_on(failures):
-            decisions = retention.prune(shelf.directory, owner, policy, now=run.now, say=run.say)
+    for directory in (each.directory for each in good):
+        if policy is None:
+            break
+        with _going_on(failures, directory, directories):
+            decisions = retention.prune(directory, owner, policy, now=run.now, say=run.say)
             if suspect := [decision for decision in decisions if decision.suspect]:
                 example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
                 run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
     if metrics_file:
         with _going_on(failures):
-            record = Holdings(shelf.directory, owner).record
-            history.write_metrics(metrics_file.absolute(), shelf.label, record, seconds=seconds)
+            _write_metrics(metrics_file, shelf.label, outcomes, owner, seconds)
     if failures:
         reasons = "; ".join(failure.message for failure in failures)
-        raise errors.Incomplete(f"the backup is good, but {reasons}", failures[0].hint)
+        places = " and ".join(str(each.directory) for each in outcomes if each.backup)
+        where = f" in {places}" if len(outcomes) > 1 else ""
+        raise errors.Incomplete(f"the backup{where} is good, but {reasons}", failures[0].hint)
+
+
+def _told(
+    failure: errors.TaskdbError, directory: BackupDirectory | None, directories: Sequence[BackupDirectory]
+) -> errors.TaskdbError:
+    """Return an error that names its place, if there are several places."""
+    if directory and len(directories) > 1 and str(directory) not in failure.message:
+        failure.message = f"{directory}: {failure.message}"
+    return failure
 
 
 @contextmanager
-def _going_on(failures: list[errors.TaskdbError]) -> Iterator[None]:
+def _going_on(
+    failures: list[errors.TaskdbError],
+    directory: BackupDirectory | None = None,
+    directories: Sequence[BackupDirectory] = (),
+) -> Iterator[None]:
     try:
         yield
-    except (errors.DataCorrupt, errors.Interrupted):
+    except errors.DataCorrupt as exc:
+        exc.message = "; ".join([exc.message, *(each.message for each in failures)])
+        raise
+    except errors.Interrupted:
         raise
     except errors.TaskdbError as exc:
-        failures.append(exc)
+        failures.append(_told(exc, directory, directories))
     except OSError as exc:
         failures.append(errors.StorageFailed(f"{exc.filename or 'a file'}: {exc.strerror}"))
 
 
-def report(shelf: Shelf, backup: Backup, output: Output) -> None:
-    """Say where a backup is."""
-    run, place, origin = shelf.run, shelf.run.maintained.backend.place, backup.manifest.origin
-    run.rows = backup.manifest.rows
-    run.did(f"backed up {place} to {backup.file}", look=f"taskdb backup show {quote(str(backup.file))}")
+def _write_metrics(path: Path, label: str, outcomes: Sequence[Outcome], owner: Owner, seconds: float) -> None:
+    from taskdb_cli.backup.history import Measured, Record, write_metrics
+    from taskdb_cli.backup.ownership import Holdings
+
+    measured = {}
+    for outcome in outcomes:
+        record = Record()
+        # It would be waited for once more, and the failure is told already.
+        if not isinstance(outcome.failure, errors.StoreUnavailable):
+            with suppress(errors.TaskdbError) if outcome.failure else nullcontext():
+                record = Holdings(outcome.directory, owner).record
+        taken = seconds if outcome.backup and not outcome.failure else None
+        measured[str(outcome.directory)] = Measured(record, taken)
+    write_metrics(path.absolute(), label, measured)
+
+
+def report(shelf: Shelf, backups: Sequence[Backup], output: Output) -> None:
+    """Say where a backup is: one record, or a list of them if it is in several places."""
+    run, place, manifest = shelf.run, shelf.run.maintained.backend.place, backups[0].manifest
+    run.rows, files = manifest.rows, " and ".join(str(each.file) for each in backups)
+    run.did(f"backed up {place} to {files}", look=f"taskdb backup show {quote(str(backups[0].file))}")
     # Cron sends a mail with everything that a job prints.
     if sys.stderr.isatty():
         from rich.filesize import decimal
 
-        size, rows = decimal(backup.size), in_words({"rows": backup.manifest.rows})
-        run.say(f"backed up {rows} of {place} to {backup.file}: {size}, verified")
+        size, rows = decimal(backups[0].size), in_words({"rows": manifest.rows})
+        run.say(f"backed up {rows} of {place} to {files}: {size}, verified")
     if output.format is not None:
-        archive = {"archive": str(backup.file), "label": origin.label, "taken_at": origin.created_at}
-        show_record({**archive, "size": backup.size, "rows": backup.manifest.rows}, BACKUPS, output)
+        origin = manifest.origin
+        records = [
+            {
+                "archive": str(each.file),
+                "label": origin.label,
+                "taken_at": origin.created_at,
+                "size": each.size,
+                "rows": manifest.rows,
+            }
+            for each in backups
+        ]
+        if len(shelf.given_directory or ()) > 1:
+            show_records(records, BACKUPS, output)
+        else:
+            show_record(records[0], BACKUPS, output)
 
 
-def drill_archive(shelf: Shelf, backup: Backup, url: str | None = None) -> None:
-    """Restore an archive as a test, in a file or in the database at `url`, and record that it passed."""
+def drill_archive(
+    shelf: Shelf, backup: Backup, directories: Sequence[BackupDirectory], url: str | None = None
+) -> None:
+    """Restore an archive as a test, in a file or in the database at `url`, and record that it passed.
+
+    It is recorded in each of the directories, which hold the same bytes.
+    """
     from taskdb_cli.backup import history, restore
 
     file, identity = backup.file, backup.manifest.origin.identity
-    directory = shelf.directory_of(file)
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
-    with shelf.run.progress() as show, recording_damage(shelf, file):
+    with shelf.run.progress() as show, recording_damage(directories, file, shelf.run.now):
         restore.drill(file, target=target, progress=in_bytes(show, "test restore"))
-    directory.note_archive(file, history.Drill(file.name, shelf.run.now, identity))
+    drill = history.Drill(file.name, shelf.run.now, identity)
+    directories[0].note_archive(file, drill)
+    for directory in directories[1:]:
+        directory.note_archive(directory.file(file.name), drill)
 
 
 @contextmanager
-def recording_damage(shelf: Shelf, file: StoredFile) -> Iterator[None]:
-    """Record the damage that is found, so that pruning does not take the archive for good."""
+def recording_damage(
+    directories: Sequence[BackupDirectory], file: StoredFile, now: datetime
+) -> Iterator[None]:
+    """Record the damage that is found, so that pruning does not take the archive for good.
+
+    The first directory is the one of the archive. The others hold the same bytes, which may be good there.
+    """
     try:
         yield
     except errors.DataCorrupt as exc:
         with suppress(errors.TaskdbError):
-            shelf.directory_of(file).note_damage(file, exc.message, shelf.run.now)
+            directories[0].note_damage(file, exc.message, now)
         raise

@@ -78,14 +78,16 @@ ArchiveArguments = Annotated[
     list[str], typer.Argument(metavar="ARCHIVE…", help=ARCHIVE_HELP, autocompletion=complete_archives)
 ]
 Directory = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--dir",
         metavar="DIR",
         autocompletion=complete_directories,
         help="The directory or bucket of archives. [env: TASKDB_BACKUP_DIR]",
+        show_default=False,
     ),
 ]
+"""Only a backup and health take several."""
 Label = Annotated[
     str | None,
     typer.Option(
@@ -187,18 +189,41 @@ class Shelf:
 
     @cached_property
     def directory(self) -> BackupDirectory:
-        """The directory, which need not exist yet; raise InvalidInput for the address of a database."""
+        """The directory, which need not exist yet.
+
+        Raises InvalidInput as `directories` does, and if several are given.
+        """
+        self.refuse_several()
+        return self.directories()[0]
+
+    def refuse_several(self) -> None:
+        """Raise InvalidInput if several directories are given."""
+        if len(self.given_directory or ()) > 1:
+            raise InvalidInput(
+                "--dir is given several times, which only 'taskdb backup' and 'taskdb health' take",
+                "name one directory, and run the command again for another",
+            )
+
+    def directories(self, *, patient: bool = True) -> list[BackupDirectory]:
+        """Return the directories, which need not exist yet; there is one if none is given.
+
+        Raises InvalidInput for the address of a database, and for a directory that is given twice.
+        """
         from taskdb_cli.backup.directory import BackupDirectory
-        from taskdb_cli.backup.stores.places import store_at
+        from taskdb_cli.backup.stores.places import require_distinct, store_at
         from taskdb_cli.config import data_directory
 
-        chosen = self.given_directory or self.run.settings.backup_dir
-        chosen = chosen or str(data_directory("TASKDB_BACKUP_DIR") / "backups")
-        if chosen.lower().startswith(("postgres:", "postgresql:", "postgresql+")):
-            # Directories would be made whose names hold its password.
-            what = "the backup directory is the address of a database"
-            raise InvalidInput(what, "name a directory with --dir or TASKDB_BACKUP_DIR")
-        return BackupDirectory(store_at(chosen))
+        chosen = self.given_directory or [self.run.settings.backup_dir or ""]
+        stores = []
+        for each in chosen:
+            place = each or str(data_directory("TASKDB_BACKUP_DIR") / "backups")
+            if place.lower().startswith(("postgres:", "postgresql:", "postgresql+")):
+                # Directories would be made whose names hold its password.
+                what = "the backup directory is the address of a database"
+                raise InvalidInput(what, "name a directory with --dir or TASKDB_BACKUP_DIR")
+            stores.append(store_at(place, patient=patient))
+        require_distinct(stores)
+        return [BackupDirectory(store) for store in stores]
 
     def directory_of(self, archive: str | StoredFile) -> BackupDirectory:
         """Return the directory in which an archive is looked for, and its verification is recorded.

@@ -101,6 +101,7 @@ def copy(
     from taskdb_cli.backup.target_file import find_damaged
 
     shelf = Shelf(ctx, directory)
+    shelf.refuse_several()
     source, target = shelf.run.maintained, shelf.run.settings.other_database(to, "--to")
     damaged, rows = find_damaged(target, shelf.run.now), service.require_copyable(source, target)
     _load(shelf, target, source, service.look_at(target, damaged), options, rows=rows)

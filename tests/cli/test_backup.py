@@ -268,14 +268,14 @@ def test_what_follows_a_good_backup_may_fail(backup, tmp_path, shelf, filled):
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("kind", ["file", "pipe", "below a file"])
-def test_a_directory_that_is_none(backup, tmp_path, filled, kind):
+def test_a_directory_that_is_none(taskdb, tmp_path, filled, kind):
     """What is not a directory keeps no archives, and is told as such."""
     place = tmp_path / "place"
     os.mkfifo(place) if kind == "pipe" else place.touch()
     if kind == "below a file":
         place /= "deep"
     for arguments in ([], ["list"], ["prune", "--keep-last", "1"]):
-        failed = backup(*arguments, "--dir", place, expect=1)
+        failed = taskdb("backup", *arguments, "--dir", place, expect=1)
         assert failed.err.count("\n") == 1
         assert "Not a directory" in failed.err
 

@@ -299,7 +299,7 @@ def test_a_record_that_cannot_be_written(taskdb, filled, shelf, monkeypatch):
 @SQLITE_ONLY
 def test_pruning_while_another_run_is_at_work(taskdb, filled, shelf, monkeypatch):
     """A backup after which another run takes the lock before the pruning does: 8, and it stays."""
-    before, take = archives(shelf), taking.take
+    before, take = archives(shelf), taking.take_everywhere
     with ExitStack() as other:
 
         def take_and_let_in(*arguments, **options):
@@ -307,7 +307,7 @@ def test_pruning_while_another_run_is_at_work(taskdb, filled, shelf, monkeypatch
             other.enter_context(BackupDirectory(LocalStore(shelf)).lock("work"))
             return backup
 
-        monkeypatch.setattr(taking, "take", take_and_let_in)
+        monkeypatch.setattr(taking, "take_everywhere", take_and_let_in)
         failed = taskdb("backup", "--keep-last", "1", expect=8)
     assert failed.err.count("\n") == 1
     assert "the backup is good" in failed.err

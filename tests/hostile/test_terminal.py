@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from taskdb_cli import logging as logs
-from taskdb_cli.backup.history import Proof, Record, exposition
+from taskdb_cli.backup.history import Measured, Proof, Record, exposition
 from taskdb_cli.cli.run import run
 from taskdb_cli.text.escaping import escape, escape_json
 from tests.api.conftest import ANY_ENGINE
@@ -434,7 +434,7 @@ def test_nagios_gets_one_line(house, capsys):
 def test_prometheus_gets_a_label():
     """A name of a table in a record that somebody edited stays inside its label."""
     proof = Proof("a", "b", 1, NOW, NOW, "4", {'x"} 1\n\\ \x1b': 7}, 1)
-    text = exposition("house", Record((proof,)), seconds=1)
+    text = exposition("house", {"here": Measured(Record((proof,)), 1)})
     [line] = [line for line in text.splitlines() if line.startswith("taskdb_backup_rows")]
     assert line == r'taskdb_backup_rows{label="house",table="x\"} 1\\n\\ \\x1b"} 7.0'
     assert not controls(text)

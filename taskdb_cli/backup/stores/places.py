@@ -1,11 +1,14 @@
 """Find the store that a path or an address names."""
 
 import re
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 from taskdb_cli.backup.stores import Store, StoredFile
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.errors import InvalidInput
+from taskdb_cli.system.paths import is_same
 from taskdb_cli.text.escaping import brief
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -16,17 +19,26 @@ def is_address(place: str) -> bool:
     return bool(_ADDRESS.match(place))
 
 
-def store_at(place: str) -> Store:
+def store_at(place: str, *, patient: bool = True) -> Store:
     """Return the store at a path or an address; nothing is looked at yet.
 
-    Raises InvalidInput for an address that cannot be one of a store.
+    Without patience a bucket tells soon that it cannot be reached. Raises InvalidInput for an address that
+    cannot be one of a store.
     """
     if is_address(place):
         # Only whoever has a bucket waits for what it needs.
         from taskdb_cli.backup.stores.objects import object_store
 
-        return object_store(place)
+        return object_store(place, patient=patient)
     return LocalStore(Path(place).absolute())
+
+
+def require_distinct(stores: Sequence[Store]) -> None:
+    """Raise InvalidInput if two of the stores are one place, also by another path or address."""
+    for store, other in combinations(stores, 2):
+        paths = store.directory, other.directory
+        if str(store) == str(other) or (paths[0] and paths[1] and is_same(paths[0], paths[1])):
+            raise InvalidInput(f"{store} and {other} are the same place", "name each place once")
 
 
 def file_at(place: str | Path) -> StoredFile:
