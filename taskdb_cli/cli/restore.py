@@ -11,8 +11,7 @@ import typer
 
 from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
 from taskdb_cli.cli.options import Confirm, DryRun, Yes
-from taskdb_cli.cli.output import Output
-from taskdb_cli.cli.partial_restore import Only, bring_back
+from taskdb_cli.cli.partial_restore import Only, RowsOutput, bring_back
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.errors import Conflict, InvalidInput, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 class Replacing:
     """The options that say what may be replaced."""
 
-    replace: Annotated[bool, typer.Option("--replace", help="Delete the existing rows first.")] = False
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the existing rows.")] = False
     yes: Yes = False
     confirm: Confirm = None
     no_safety_backup: Annotated[
-        bool, typer.Option("--no-safety-backup", help="Do not back up the rows that --replace deletes.")
+        bool, typer.Option("--no-safety-backup", help="Do not back up what --replace replaces.")
     ] = False
     dry_run: DryRun = False
 
@@ -47,7 +46,7 @@ def restore(
     ] = False,
     only: Only,
     options: Replacing,
-    output: Output,
+    output: RowsOutput,
 ) -> None:
     """Load an archive into the database, or bring back only some users and tasks.
 
