@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from taskdb_cli.cli.backup_options import Shelf
+from taskdb_cli.cli.backup_options import Directory, Shelf
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.offers import complete_checks
 from taskdb_cli.errors import HomeMissing, InvalidInput
@@ -42,6 +42,7 @@ def health(
     watch: Annotated[
         Seconds, _seconds("Check again every so many seconds, until Ctrl-C.", 0.1, 86400)
     ] = None,
+    directory: Directory = None,
     wait: Annotated[Seconds, _seconds("First wait up to so many seconds for the database.", 0, 3600)] = None,
 ) -> None:
     """Check the database and its backups.
@@ -56,10 +57,11 @@ def health(
     run = invocation(ctx)
     for name in sorted(DROPPED.intersection([*(only or ()), *(skip or ())])):
         run.say(f"the check {name} was dropped; leave it out")
-    shelf, backups = Shelf(ctx), None
+    shelf, backups = Shelf(ctx, directory), list[Backups]()
     # Only the checks of backups need the directory, and they report that there is none.
     with suppress(HomeMissing):
-        backups = Backups(shelf.directory, shelf.owner(None), run.settings.backup_dir is not None)
+        chosen, owner = bool(directory or run.settings.backup_dir), shelf.owner(None)
+        backups = [Backups(each, owner, chosen) for each in shelf.directories(patient=False)]
     check = partial(
         runner.run,
         run.database,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -47,6 +47,12 @@ class Identity(NamedTuple):
     """Whether an insert fails if the next id is taken. Otherwise an id is given out twice at worst."""
 
 
+def failed(exc: TaskdbError) -> Result:
+    """Return the result of a check that an error ended."""
+    status = Status.CRITICAL if isinstance(exc, DAMAGED) else Status.UNKNOWN
+    return Result(status, exc.message, remedy=exc.hint)
+
+
 @dataclass(eq=False)
 class Examination(ABC):
     """The connection to one database, and what several checks need. Nothing is ever committed.
@@ -71,9 +77,10 @@ class Examination(ABC):
     now: datetime
     deadline: float
     """When all checks must have ended, on the clock of `time.monotonic`."""
-    backups: Backups | None = None
-    counted: Backups | None = None
-    """The archives that count for the database, once that is known."""
+    backups: Sequence[Backups] = ()
+    """The archives in each place."""
+    counted: dict[Backups, Backups] = field(default_factory=dict)
+    """Those of them that count for the database, once that is known."""
     check: Check = CHECKS["connection"]
     """The running check, with the limits that count."""
     connecting_seconds: float = 0.0
@@ -218,8 +225,7 @@ class Examination(ABC):
         except TaskdbError as exc:
             if self.seconds <= CLOSE_CALL:
                 return None
-            status = Status.CRITICAL if isinstance(exc, DAMAGED) else Status.UNKNOWN
-            result = Result(status, exc.message, remedy=exc.hint)
+            result = failed(exc)
         except Exception as exc:  # noqa: BLE001 (the other checks still run)
             result = Result(Status.UNKNOWN, f"the check failed: {type(exc).__name__}: {exc}")
         return replace(result, name=check.name, limits=check.limits)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import ChainMap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -28,14 +28,15 @@ def run(
     *,
     now: datetime,
     thresholds: Mapping[str, Limits] | None = None,
-    backups: Backups | None = None,
+    backups: Sequence[Backups] = (),
     timeout: float = TIMEOUT,
     only: Collection[str] = (),
     skip: Collection[str] = (),
 ) -> Report:
     """Run the checks over a connection of their own, and return what they found; change nothing.
 
-    Without `backups` the checks of archives are skipped. The names of dropped checks are ignored.
+    `backups` are the archives in each place. Without any the checks of archives are skipped. The names of
+    dropped checks are ignored.
 
     It returns when `timeout` seconds are over, even if the server has stopped answering. What was not
     measured by then is unknown. Raises InvalidInput for the name of a check that does not exist.
@@ -108,16 +109,19 @@ def _make_all(exam: Examination, chosen: list[Check], found: dict[str, Result | 
     for check in offline:
         found[check.name] = exam.make(check)
     # Only the database knows its identity, by which archives count as its own.
-    again = offline if offline and exam.backups and _learn_identity(exam, exam.backups) else []
+    again = offline if offline and exam.backups and _learn_identity(exam) else []
     for check in [*again, *others]:
         found[check.name] = exam.make(check)
     exam.close()
 
 
-def _learn_identity(exam: Examination, backups: Backups) -> bool:
+def _learn_identity(exam: Examination) -> bool:
     """Ask the database for its identity; return whether other archives count as its own then."""
     before = exam.counted
     with suppress(Unmeasured, TaskdbError), exam.limited():
-        owner = replace(backups.owner, identity=read_identity(exam.connection))
-        exam.counted = replace(backups, owner=owner)
+        identity = read_identity(exam.connection)
+        exam.counted = {
+            each: known if (known := before.get(each)) and known.fault else each.owned_by(identity)
+            for each in exam.backups
+        }
     return exam.counted != before

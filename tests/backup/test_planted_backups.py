@@ -62,7 +62,7 @@ class Place:
     def report(self, **options: Any) -> dict[str, Any]:
         found = run(
             open_database(self.url),
-            **{"now": NOW, "backups": Backups(self.directory, OWNER, configured=True)} | options,
+            **{"now": NOW, "backups": [Backups(self.directory, OWNER, configured=True)]} | options,
         )
         return {check.name: check for check in found.checks if not check.is_fine}
 
@@ -257,7 +257,7 @@ def test_a_flipped_bit_in_a_large_archive(url, tmp_path, monkeypatch):
     assert archive.stat().st_size > 1_000_000
 
     def look(**options: Any):
-        backups = Backups(directory, OWNER)
+        backups = [Backups(directory, OWNER)]
         [check] = run(database, now=NOW, backups=backups, only=["backup_archive"], **options).checks
         return str(check.status), check.message
 
@@ -285,7 +285,7 @@ def test_a_file_that_is_being_written_is_no_stray(place):
 @ON_FILES
 def test_the_first_day(url, tmp_path):
     """Who has never made a backup, in a directory that nobody chose, is told to take one."""
-    backups = Backups(BackupDirectory(LocalStore(tmp_path / "shelf")), OWNER)
+    backups = [Backups(BackupDirectory(LocalStore(tmp_path / "shelf")), OWNER)]
     [found] = run(open_database(url), now=NOW, backups=backups, only=["backup"]).checks
     assert (str(found.status), found.remedy) == ("warning", "taskdb backup")
 

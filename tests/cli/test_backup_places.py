@@ -107,3 +107,16 @@ def test_the_same_bucket_twice(taskdb, bucket):
 def test_other_commands_take_one_place(taskdb, words, tmp_path):
     """They refuse several instead of using the last one."""
     taskdb(*words, "--dir", tmp_path / "one", "--dir", tmp_path / "two", expect=2)
+
+
+def test_health_looks_at_each_place(back_up, taskdb, near, bucket):
+    """There is one result a check, which names the place that is not well."""
+    back_up("--drill")
+    words = ("health", "--dir", near, "--dir", bucket.address, "-o", "json", "--only", "backup,drill")
+    assert taskdb(*words, expect=0)
+    for archive in near.glob("*.zip"):
+        archive.unlink()
+    (near / "work.taskdb.json").unlink()
+    found = {each["name"]: each for each in json.loads(taskdb(*words, expect=1).out)["checks"]}
+    assert str(near) in found["backup"]["message"]
+    assert bucket.address not in found["backup"]["message"]

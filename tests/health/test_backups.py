@@ -59,7 +59,8 @@ def look(url, directory):
 
 def report_of(url, directory, **options):
     return run(
-        open_database(url), **{"now": NOW, "backups": Backups(directory, Owner(None, None, "work"))} | options
+        open_database(url),
+        **{"now": NOW, "backups": [Backups(directory, Owner(None, None, "work"))]} | options,
     )
 
 
@@ -94,7 +95,7 @@ def test_backups_of_another_label(look, back_up, url, directory):
     """The archives of another database are none of this one."""
     back_up()
     assert look() == {}
-    assert look(backups=Backups(directory, Owner(None, None, "home"))) == {"backup": "warning"}
+    assert look(backups=[Backups(directory, Owner(None, None, "home"))]) == {"backup": "warning"}
 
 
 @pytest.mark.usefixtures("filled")

@@ -1,15 +1,18 @@
 """Whether the database could be got back: from which backup, and whether anyone has tried."""
 
 import os
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from taskdb_cli.backup.archive import reseal, seal_of
 from taskdb_cli.backup.directory import BackupDirectory, parse_name
 from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
-from taskdb_cli.errors import FileMissing, StorageFailed, TaskdbError
-from taskdb_cli.health.examination import Examination
+from taskdb_cli.errors import FileMissing, StorageFailed, StoreUnavailable, TaskdbError
+from taskdb_cli.health.examination import Examination, failed
 from taskdb_cli.health.report import Result, Status, Unit, Unmeasured, none_of, shortened
 
 REREAD_AT_MOST = 100_000_000
@@ -17,6 +20,9 @@ REREAD_AT_MOST = 100_000_000
 
 REREAD_SHARE = 4
 """The share of the remaining time that reading an archive may take."""
+
+WAITING_SHARE = 4
+"""The share of the remaining time that a place may take to answer."""
 
 _TAKE = "taskdb backup"
 _VERIFY = "taskdb backup verify latest"
@@ -31,19 +37,30 @@ class Backups:
     owner: Owner
     configured: bool = False
     """Whether somebody chose the directory. Then it must exist."""
+    fault: StorageFailed | None = field(default=None, compare=False)
+    """Why the archives cannot be read, once they have been looked at."""
 
-    @cached_property
-    def fault(self) -> str:
-        """Why the archives cannot be read; empty if they can, or if the default directory was never made."""
+    def owned_by(self, identity: str | None) -> "Backups":
+        """Return the archives of the database with that identity."""
+        return replace(self, owner=replace(self.owner, identity=identity))
+
+    def looked_at(self) -> "Backups":
+        """Find out whether the archives can be read, and whose archives the label means.
+
+        A directory that is missing is a fault, unless it is the default directory that was never made.
+        Raises InvalidInput if the archives may be several databases'.
+        """
         path = self.directory.store.directory
         try:
-            if not self.directory.store.exists():
-                expected = self.configured or (path and path.is_symlink())
-                return f"the backup directory {self.directory} is missing" if expected else ""
-            self.directory.entries(self.owner.label)
+            if self.directory.store.exists():
+                self.directory.entries(self.owner.label)
+            elif self.configured or (path and path.is_symlink()):
+                missing = StorageFailed(f"the backup directory {self.directory} is missing")
+                return replace(self, fault=missing)
+            owner = presumed(self.directory, self.owner, anywhere=False)
         except StorageFailed as exc:
-            return exc.message
-        return ""
+            return replace(self, fault=exc)
+        return replace(self, owner=owner)
 
     @cached_property
     def record_fault(self) -> str:
@@ -51,6 +68,8 @@ class Backups:
         for label in sorted(self.owner.labels):
             try:
                 record = self.directory.load_record(label)
+            except StoreUnavailable:
+                raise
             except StorageFailed as exc:
                 return exc.message
             for name in [each.archive for each in record.proofs] + [each.archive for each in record.drills]:
@@ -70,37 +89,103 @@ class Backups:
         return Record() if self.record_fault else self.holdings.record
 
 
-def _counted(exam: Examination, *, readable: bool = True) -> Backups:
+Judge = Callable[[Examination, Backups], Result]
+
+
+def _in_each_place(judge: Judge) -> Callable[[Examination], Result]:
+    """Return a check of all places, whose result is the worst one, of what judges one of them."""
+
+    @wraps(judge)
+    def check(exam: Examination) -> Result:
+        if not exam.backups:
+            raise Unmeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
+        if len(exam.backups) == 1:
+            return judge(exam, _counted(exam, exam.backups[0]))
+        found = list[tuple[Backups, Result]]()
+        for backups in exam.backups:
+            try:
+                result = judge(exam, _counted(exam, backups))
+            except Unmeasured as exc:
+                result = exc.result
+            except TaskdbError as exc:
+                result = failed(exc)
+            found.append((backups, result))
+        return _worst(found, falling=exam.check.limits.falling)
+
+    return check
+
+
+def _worst(found: Sequence[tuple[Backups, Result]], *, falling: bool) -> Result:
+    """Return the worst of the results. Its message names the places that are not well, or else all."""
+
+    def badness(result: Result) -> tuple[int, float]:
+        value = result.value or 0
+        return list(Status).index(result.status), value if falling else -value
+
+    worst = min((result for _, result in found), key=badness)
+    told = [each for each in found if not each[1].is_fine] or [
+        each for each in found if each[1].status is worst.status
+    ]
+    messages = [_named(backups, result.message) for backups, result in told]
+    remedies = dict.fromkeys(result.remedy for _, result in told if result.remedy)
+    return replace(worst, message="; ".join(messages), remedy="; ".join(remedies))
+
+
+def _named(backups: Backups, message: str) -> str:
+    place = str(backups.directory)
+    return message if place in message else f"{place}: {message}"
+
+
+def _counted(exam: Examination, backups: Backups) -> Backups:
     """Return the archives that count for the database; before its identity is known, the label decides.
 
-    Raises Unmeasured without any or `readable` ones, and InvalidInput if they may be several databases'.
+    A place that does not answer is waited for once, and takes only a share of the time. Raises InvalidInput
+    if the archives may be several databases'.
     """
-    if exam.backups is None:
-        raise Unmeasured("no backup directory is known", "set TASKDB_BACKUP_DIR")
-    if exam.counted is None:
-        backups = exam.backups
-        owner = backups.owner if backups.fault else presumed(backups.directory, backups.owner, anywhere=False)
-        exam.counted = replace(backups, owner=owner)
-    if readable and exam.counted.fault:
-        raise Unmeasured(exam.counted.fault)
-    return exam.counted
+    if backups not in exam.counted:
+        answers, seconds = SimpleQueue[Backups | Exception](), max(0.0, exam.seconds / WAITING_SHARE)
+
+        def look() -> None:
+            try:
+                answers.put(backups.looked_at())
+            except Exception as exc:  # noqa: BLE001 (it is raised where it is waited for)
+                answers.put(exc)
+
+        Thread(target=look, name="taskdb-health-backups", daemon=True).start()
+        try:
+            answer = answers.get(timeout=seconds)
+        except Empty:
+            fault = StoreUnavailable(f"{backups.directory} did not answer within {seconds:.1f} s")
+            answer = replace(backups, fault=fault)
+        if isinstance(answer, Exception):
+            raise answer
+        exam.counted[backups] = answer
+    return exam.counted[backups]
 
 
-def check_backup(exam: Examination) -> Result:
+def _require_readable(backups: Backups) -> None:
+    if fault := backups.fault:
+        unreachable = isinstance(fault, StoreUnavailable)
+        raise Unmeasured(fault.message, fault.hint, status=Status.UNKNOWN if unreachable else Status.SKIPPED)
+
+
+@_in_each_place
+def check_backup(exam: Examination, backups: Backups) -> Result:
     """Judge the age of what the last verified archive holds; to have none is a warning.
 
-    A directory that cannot be used is critical. An archive with a date in the future is a warning, and has
-    no age.
+    A directory that cannot be used is critical, and a bucket that cannot be reached is unknown. An archive
+    with a date in the future is a warning, and has no age.
     """
-    backups = _counted(exam, readable=False)
+    if isinstance(backups.fault, StoreUnavailable):
+        raise backups.fault
     if backups.fault:
-        return Result(Status.CRITICAL, backups.fault, remedy=f"mount or create it, then {_TAKE}")
+        return Result(Status.CRITICAL, backups.fault.message, remedy=f"mount or create it, then {_TAKE}")
     if blocked := backups.directory.blocked(backups.owner.label):
         message = f"no backup can be taken: {shortened(blocked)} is not a regular file"
         return Result(Status.CRITICAL, message, remedy="remove it")
     if backups.record_fault:
         return Result(Status.UNKNOWN, backups.record_fault, remedy=f"remove the record, then {_VERIFY}")
-    found = _age(exam)
+    found = _age(exam, backups)
     entries = [*backups.holdings.own, *backups.holdings.unreadable]
     future = {entry.name for entry in entries if entry.taken_at > exam.now}
     future |= {proof.archive for proof in backups.record.proofs if _is_future(exam, proof)}
@@ -112,8 +197,7 @@ def check_backup(exam: Examination) -> Result:
     return replace(found, status=status, message=f"{message}; {found.message}", remedy=remedy)
 
 
-def _age(exam: Examination) -> Result:
-    backups = _counted(exam)
+def _age(exam: Examination, backups: Backups) -> Result:
     if backups.record.verified is None:
         if number := len(backups.holdings.own):
             message = f"no record says that any of {number} archives was ever verified"
@@ -123,7 +207,7 @@ def _age(exam: Examination) -> Result:
         if labels := backups.holdings.other_labels():
             reasons.append(f"this database has archives under the label {', '.join(labels)}")
         return Result(Status.WARNING, "; ".join(reasons), remedy=_TAKE)
-    _, proof = _verified(exam)
+    proof = _verified(exam, backups)
     if _is_future(exam, proof):
         message = f"the age of the last verified backup, {proof.archive}, is not known"
         return Result(Status.UNKNOWN, message, remedy=_TAKE)
@@ -132,17 +216,23 @@ def _age(exam: Examination) -> Result:
     return exam.judged(age, message, _TAKE)
 
 
-def check_backup_archive(exam: Examination) -> Result:
+@_in_each_place
+def check_backup_archive(exam: Examination, backups: Backups) -> Result:
     """Demand that the last verified archive is as it was verified; read all of it again if it is small.
 
+    In a bucket, where reading costs money, its tag is compared. It differs whenever the bytes do.
     Damage of older archives that was recorded before is a warning.
     """
-    (backups, proof), problem, seal = _verified(exam), "", None
+    proof, problem, seal = _verified(exam, backups), "", None
     file = backups.directory.file(proof.archive)
     try:
         size = file.store.size(file.name)
         if size != proof.size:
             problem = f"has {size:,} bytes, and had {proof.size:,} when it was verified"
+        elif file.store.directory is None and proof.tag:
+            tags = {entry.name: entry.tag for entry in backups.directory.entries()}
+            if tags.get(file.name) != proof.tag:
+                problem = "is another object than when it was verified"
         elif seal_of(file) != proof.seal:
             problem = "has another seal than when it was verified"
         elif proof.size <= REREAD_AT_MOST:
@@ -153,6 +243,8 @@ def check_backup_archive(exam: Examination) -> Result:
             problem = "was damaged when it was last read"
     except FileMissing:
         problem = "is gone"
+    except StoreUnavailable:
+        raise
     except TaskdbError as exc:
         return Result(Status.CRITICAL, exc.message, remedy=_FIND_OUT)
     if problem:
@@ -167,9 +259,10 @@ def check_backup_archive(exam: Examination) -> Result:
     return Result(Status.OK, f"{file} is there, {how}", proof.size, Unit.BYTES)
 
 
-def check_drill(exam: Examination) -> Result:
+@_in_each_place
+def check_drill(exam: Examination, backups: Backups) -> Result:
     """Judge how long ago an archive was last restored as a test; it is a warning if none ever was."""
-    backups, _ = _verified(exam)
+    _verified(exam, backups)
     drilled, remedy = backups.record.drilled, f"{_VERIFY} --drill"
     if drilled is None:
         return Result(Status.WARNING, "no archive was ever restored as a test", remedy=remedy)
@@ -181,9 +274,10 @@ def check_drill(exam: Examination) -> Result:
     return exam.judged(age, message, remedy)
 
 
-def check_shrinkage(exam: Examination) -> Result:
+@_in_each_place
+def check_shrinkage(exam: Examination, backups: Backups) -> Result:
     """Judge how much smaller the last verified archive is than the one before it, in per cent."""
-    backups, proof = _verified(exam)
+    proof = _verified(exam, backups)
     older = [each for each in backups.record.proofs if each.taken_at < proof.taken_at]
     if not older:
         raise Unmeasured("there is no verified backup before the last one")
@@ -195,12 +289,13 @@ def check_shrinkage(exam: Examination) -> Result:
     return exam.judged(lost, message, f"find out who deleted them; keep {previous.archive}")
 
 
-def check_backup_space(exam: Examination) -> Result:
+@_in_each_place
+def check_backup_space(exam: Examination, backups: Backups) -> Result:
     """Judge how much of the disk under the archives is free, in per cent, and whether one more fits."""
-    backups = _counted(exam)
+    _require_readable(backups)
     directory = backups.directory.store.directory
     if directory is None:
-        raise Unmeasured(f"how much room {backups.directory} has is not known")
+        raise Unmeasured(f"{backups.directory} is a bucket, whose room has no limit that can be measured")
     disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
     free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     percent = 100 * free / total if total else 0.0
@@ -218,23 +313,24 @@ def check_backup_space(exam: Examination) -> Result:
     return exam.judged(percent, message, remedy)
 
 
-def check_backup_strays(exam: Examination) -> Result:
+@_in_each_place
+def check_backup_strays(exam: Examination, backups: Backups) -> Result:
     """Look for files of dead runs, and for files that only look like an archive."""
-    backups = _counted(exam)
+    _require_readable(backups)
     strays = backups.directory.strays()
     remedy = "delete or rename them, once no backup runs; the next backup removes its own leftovers"
     fine, bad = "no stray files in the backup directory", "these are no archives"
     return none_of(dict.fromkeys(strays, remedy), fine, bad, status=Status.WARNING)
 
 
-def _verified(exam: Examination) -> tuple[Backups, Proof]:
-    """Return the archives, and the proof of the newest one without a date in the future, if there is one."""
-    backups = _counted(exam)
+def _verified(exam: Examination, backups: Backups) -> Proof:
+    """Return the proof of the newest archive, without a date in the future if there is one."""
+    _require_readable(backups)
     if backups.record.verified is None:
         raise Unmeasured("there is no verified backup yet", _TAKE)
     newest_first = reversed(backups.record.proofs)
     past = (proof for proof in newest_first if not _is_future(exam, proof))
-    return backups, next(past, backups.record.verified)
+    return next(past, backups.record.verified)
 
 
 def _is_future(exam: Examination, proof: Proof) -> bool:
