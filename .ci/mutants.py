@@ -58,6 +58,7 @@ BACKUPS = (
 )
 DIFFERENCES = "tests/backup/test_difference.py -k 'not postgresql'"
 NAMES = "tests/backup/test_naming.py tests/cli/test_archive_names.py -k 'not postgresql'"
+ENCRYPTION_AT_WORK = "tests/cli/test_encrypted_backups.py"
 RECHECK = "tests/backup/test_recheck.py"
 RETENTION = "tests/backup/test_retention.py tests/cli/test_backup_ownership.py -k 'not postgresql'"
 PERSONS = "tests/cli/test_owner.py tests/cli/test_edit.py -k sqlite"
@@ -295,7 +296,25 @@ MUTANTS = (
     Mutant(f"{BACKUP}/ownership.py", " and label not in self._claimed", "", RETENTION),
     Mutant(f"{BACKUP}/recheck.py", "[: ceil(len(entries) / days)]", "", RECHECK),
     Mutant(f"{BACKUP}/recheck.py", "if damage is None:", "if True:", RECHECK),
-    Mutant(f"{BACKUP}/recheck.py", "if archive.seal != proof.seal:", "if False:", RECHECK),
+    Mutant(f"{BACKUP}/proving.py", "if archive.seal != proof.seal:", "if False:", RECHECK),
+    Mutant(
+        f"{BACKUP}/proving.py",
+        "if found not in (None, wanted):",
+        "if False:",
+        ENCRYPTION_AT_WORK,
+    ),
+    Mutant(
+        "taskdb_cli/cli/restore.py",
+        "recipients=recipients",
+        "recipients=()",
+        ENCRYPTION_AT_WORK,
+    ),
+    Mutant(
+        "taskdb_cli/cli/migrate.py",
+        "recipients=recipients",
+        "recipients=()",
+        ENCRYPTION_AT_WORK,
+    ),
     Mutant(f"{BACKUP}/directory.py", "if seal_of(entry.file) == proof.seal else", "if True else", RECHECK),
     Mutant(f"{BACKUP}/history.py", "damages.pop(each.archive, None)", "pass", RECHECK),
     # Settings, and what a protected profile asks for.

@@ -309,12 +309,6 @@ class _MemberBytes:
         self._position += len(header)
 
 
-def reseal(file: StoredFile, *, seconds: float) -> str | None:
-    """Return the seal that fits the bytes of an archive now, or None if that takes longer than `seconds`."""
-    with Archive.open(file, all_bytes=False) as archive:
-        return archive.matching_seal(seconds=seconds)
-
-
 def manifest_of(file: StoredFile, identities: Identities = ()) -> Manifest:
     """Return the manifest of an archive without checking its rows; raise as `Archive.open` does."""
     with Archive.open(file, identities, all_bytes=False) as archive:

@@ -17,7 +17,7 @@ from taskdb_cli.backup.splitting import Branch, SplitFile, working
 from taskdb_cli.backup.stores import ReadableFile, Sink, StoredFile
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted, TaskdbError
+from taskdb_cli.errors import ArchiveCorrupt, TaskdbError
 
 Progress = Callable[[int], None]
 """Is called again and again with the number of bytes of rows that are done."""
@@ -54,7 +54,7 @@ class Backup:
         )
 
 
-class Written(NamedTuple):
+class WrittenArchive(NamedTuple):
     """What an archive holds that was written, its seal, and its digest if it was encrypted."""
 
     manifest: Manifest
@@ -169,7 +169,7 @@ def save(
     return backup
 
 
-def _proven(file: StoredFile, stored: ReadableFile, written: Written) -> Backup:
+def _proven(file: StoredFile, stored: ReadableFile, written: WrittenArchive) -> Backup:
     if written.digest:
         backup = Backup(file, written.manifest, written.seal, stored.size, digest_of(stored))
     else:
@@ -194,7 +194,7 @@ def write(
     now: datetime,
     recipients: Recipients = (),
     progress: Progress = silent,
-) -> Written:
+) -> WrittenArchive:
     """Write an archive to a stream and seal it, but do not read it back; encrypt it for the recipients."""
     if recipients:
         with encryption(stream, recipients) as encrypted:
@@ -217,7 +217,7 @@ def write(
             place="".join(each if each.isprintable() else ascii(each)[1:-1] for each in content.place),
         )
     )
-    return Written(manifest, writer.seal)
+    return WrittenArchive(manifest, writer.seal)
 
 
 def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator[bytes]:
@@ -237,16 +237,3 @@ def read_back(file: StoredFile, identities: Identities = ()) -> Backup:
 def _verified(file: StoredFile, archive: Archive) -> Backup:
     archive.verify()
     return Backup(file, archive.manifest, archive.seal, archive.size, archive.digest)
-
-
-def compare(file: StoredFile, proof: Proof) -> None:
-    """Compare the bytes of an encrypted archive with its proof; only what is inside is not looked at.
-
-    Raises ArchiveCorrupt if they differ, StorageFailed, and ArchiveEncrypted if the proof has no digest.
-    """
-    if not proof.digest:
-        hint = "name the file with its secret key by --identity or TASKDB_BACKUP_IDENTITY"
-        raise ArchiveEncrypted(f"{file} is encrypted, and its digest was not recorded", hint)
-    with file.open() as opened:
-        if (opened.size, digest_of(opened)) != (proof.size, proof.digest):
-            raise ArchiveCorrupt(file, "its bytes are not those that were recorded")

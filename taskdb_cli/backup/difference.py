@@ -14,6 +14,7 @@ from typing import NamedTuple
 from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, silent
+from taskdb_cli.backup.keys import Identities
 from taskdb_cli.backup.restore import Rows, archived_rows_at_head, database_rows, require_known
 from taskdb_cli.backup.row_lines import Lines, Values, differing_values, unlike
 from taskdb_cli.backup.stores import StoredFile
@@ -147,7 +148,7 @@ class Comparison:
 
 
 @contextmanager
-def comparing(old: Source, new: Source) -> Iterator[Comparison]:
+def comparing(old: Source, new: Source, identities: Identities = ()) -> Iterator[Comparison]:
     """Open both sides to be compared. The seals of archives are checked first.
 
     Raises what `Archive.open`, `require_known` and `Database.snapshot` raise, and SchemaBehind or
@@ -159,7 +160,7 @@ def comparing(old: Source, new: Source) -> Iterator[Comparison]:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Side]:
+def _opened(source: Source, identities: Identities) -> Iterator[Side]:
     if isinstance(source, Database):
         with source.snapshot() as content:
             if problem := compare_revision(content.revision):
@@ -167,7 +168,7 @@ def _opened(source: Source) -> Iterator[Side]:
             place = source.backend.place
             yield Side(place, database_rows(source, content), place, content.identity)
         return
-    with Archive.open(source) as archive:
+    with Archive.open(source, identities) as archive:
         manifest, origin = archive.manifest, archive.manifest.origin
         require_known(manifest)
         # Migrated rows have other bytes.

@@ -1,7 +1,7 @@
 """A directory of archives: how they are named, found and listed, and one run at a time on each label.
 
 The name of an archive holds the label of a database and the time of the backup in UTC, as in
-`tasks-20261122T123015.123456Z.taskdb.zip`.
+`tasks-20261122T123015.123456Z.taskdb.zip`. That of an encrypted archive ends in `.age` after that.
 """
 
 import errno
@@ -21,6 +21,7 @@ from taskdb_cli.backup.layout import Origin
 from taskdb_cli.backup.stores import Store, StoredFile
 from taskdb_cli.backup.stores.places import file_at, is_address
 from taskdb_cli.errors import (
+    ArchiveEncrypted,
     FileMissing,
     Incomplete,
     InvalidInput,
@@ -29,6 +30,7 @@ from taskdb_cli.errors import (
     StoreUnavailable,
     TaskdbError,
 )
+from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.text.escaping import brief
 
 SUFFIX = ".taskdb.zip"
@@ -102,9 +104,10 @@ class BackupDirectory:
     ) -> Iterator[dict[str, object]]:
         """Yield a record of each archive, oldest first, with what is known of it and of its database.
 
-        `say` gets a line for each archive whose manifest cannot be read; its database is not known.
+        `say` gets a line for each archive whose manifest cannot be read; its database is not known. For those
+        that are encrypted and were never verified here it gets one line at the end.
         """
-        record_of = cache(self.record)
+        record_of, unknown = cache(self.record), 0
         for entry in self.entries(label):
             known, origin, rows = record_of(entry.label).of(entry.name), None, None
             try:
@@ -113,6 +116,8 @@ class BackupDirectory:
                     say(known.damaged.what)
             except StoreUnavailable:
                 raise
+            except ArchiveEncrypted:
+                unknown += 1
             except TaskdbError as exc:
                 say(exc.message)
             yield {
@@ -126,6 +131,9 @@ class BackupDirectory:
                 "identity": origin and origin.identity,
                 "place": origin and origin.place,
             }
+        if unknown:
+            what = in_words({"encrypted archives": unknown})
+            say(f"no record says what is in {what}; 'taskdb backup verify NAME --identity FILE' records it")
 
     def find(self, name: str) -> StoredFile:
         """Return the archive that a person names.
@@ -296,9 +304,10 @@ def _is_there(file: StoredFile) -> bool:
 def origin_of(entry: Entry, record: Record) -> tuple[Origin | Proof, int]:
     """Return where an archive is from, and the number of its rows.
 
-    The proof of an archive that was verified says it; else its manifest is read. Raises as `manifest_of`.
+    The proof of an archive that was verified says it; else its manifest is read. That of an encrypted archive
+    says it also if the file may have changed: then its digest tells. Raises as `manifest_of`.
     """
-    proof = proof_of(entry, record)
+    proof = record.of(entry.name).verified if entry.encrypted else proof_of(entry, record)
     # Proofs of taskdb 0.1.0 name no place.
     if proof and proof.place is not None:
         return proof, sum(proof.rows.values())
@@ -310,12 +319,12 @@ def proof_of(entry: Entry, record: Record) -> Proof | None:
     """Return the proof of an archive if its file is still the one that was verified.
 
     The size and the tag in the list of the store say so. On a disk, or if no tag was recorded, the seal at
-    the end of the file must be the same too. Raises StoreUnavailable.
+    the end of the file must be the same too, unless that is encrypted. Raises StoreUnavailable.
     """
     proof = record.of(entry.name).verified
     if proof is None or proof.size != entry.size or proof.tag not in ("", entry.tag):
         return None
-    if proof.tag and entry.file.store.directory is None:
+    if proof.digest or (proof.tag and entry.file.store.directory is None):
         return proof
     try:
         return proof if seal_of(entry.file) == proof.seal else None

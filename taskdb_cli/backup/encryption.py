@@ -4,7 +4,9 @@ Nothing but ciphertext reaches a store or a disk.
 """
 
 import hashlib
+import math
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -81,8 +83,15 @@ def is_encrypted(name: str) -> bool:
 
 def digest_of(file: ReadableFile) -> str:
     """Return the digest of the bytes of a file, as `encryption` does."""
-    digest, position = hashlib.sha256(), 0
+    return digest_within(file, math.inf) or ""
+
+
+def digest_within(file: ReadableFile, seconds: float) -> str | None:
+    """Return the same, or None if it takes longer than `seconds`."""
+    digest, position, deadline = hashlib.sha256(), 0, time.monotonic() + seconds
     while data := file.read_at(position, PIECE):
+        if time.monotonic() > deadline:
+            return None
         digest.update(data)
         position += len(data)
     return _named(digest)

@@ -51,6 +51,11 @@ def recipients_in(path: Path) -> Recipients:
     return found
 
 
+def public_keys_in(path: Path) -> list[str]:
+    """Return the lines of a file of recipients without the comments; raise InvalidInput."""
+    return [line for _, line in _lines(_read(path, "recipients")[0])]
+
+
 def identities_of(path: Path) -> Identities:
     """Return the secret keys in an identity file of age, or in an SSH private key file.
 

@@ -6,21 +6,27 @@ with the same name, and copies with the same identity, never touch each other's 
 its label, now or with 0.1.0, if no other database in the directory uses that label.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property, partial
 from pathlib import PurePath
 
-from taskdb_cli.backup.archive import Archive
+from taskdb_cli.backup.archive import manifest_of
+from taskdb_cli.backup.create import read_back
 from taskdb_cli.backup.directory import SAFETY_SUFFIX, BackupDirectory, Entry, label_of, origin_of
 from taskdb_cli.backup.history import Drill, Proof, Record
+from taskdb_cli.backup.keys import Identities
 from taskdb_cli.backup.layout import Origin
+from taskdb_cli.backup.proving import compare
 from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.errors import (
-    ArchiveCorrupt,
+    ArchiveEncrypted,
     Conflict,
+    DataCorrupt,
     InvalidInput,
     NotFound,
     StorageFailed,
@@ -95,13 +101,21 @@ class Holdings:
         found = {each.label for each in owners if each.identity == mine.identity is not None}
         return sorted(found - {mine.label})
 
-    def latest(self, *, now: datetime, say: Callable[[str], object], read_anyway: bool = False) -> StoredFile:
+    def latest(
+        self,
+        *,
+        now: datetime,
+        say: Callable[[str], object],
+        read_anyway: bool = False,
+        identities: Identities = (),
+    ) -> StoredFile:
         """Return the newest archive of the database that is verified and not dated in the future.
 
-        Its bytes are compared with its seal, unless the caller will `read_anyway`. An archive without a
-        record is read and verified here. `say` gets one line for each archive that is skipped. Raises
-        NotFound if there is no such archive, InvalidInput if the database has archives under other labels
-        only, and the error of the newest damaged archive if an archive is damaged and none is good.
+        Its bytes are compared with its record, unless the caller will `read_anyway`. An archive without a
+        record is read and verified here; if it is encrypted, an identity must open it. `say` gets one line
+        for each archive that is skipped. Raises NotFound if there is no such archive, InvalidInput if the
+        database has archives under other labels only, and the error of the newest archive that is damaged or
+        cannot be opened if none is good.
         """
         skipped: list[str] = []
         damage: TaskdbError | None = None
@@ -111,21 +125,25 @@ class Holdings:
                 continue
             proof = self.record.of(entry.name).verified
             try:
-                if entry in self.unreadable:
-                    raise self.unreadable[entry]
-                # A flipped bit changes neither the size nor the text of the seal.
-                with Archive.open(entry.file, all_bytes=not (proof and read_anyway)) as archive:
-                    if proof is None:
-                        archive.verify()
-                    elif (archive.size, archive.seal) != (proof.size, proof.seal):
-                        raise ArchiveCorrupt(entry.file, "it is not the file that was verified")
+                error, origin = self.unreadable.get(entry), None
+                if error and not (identities and isinstance(error, ArchiveEncrypted)):
+                    raise error
+                if error or proof is None:
+                    origin = read_back(entry.file, identities).manifest.origin
+                else:
+                    # A flipped bit changes neither the size nor the text of the seal.
+                    compare(entry.file, proof, seconds=-1 if read_anyway else math.inf)
+                if origin and not self._owns(entry.label, origin):
+                    who = _describe(entry.label, origin, self._owner.place)
+                    skipped.append(f"{entry.file} is of {who}")
+                    continue
             except TaskdbError as exc:
                 skipped.append(exc.message)
                 damage = damage or exc
                 continue
             for reason in [*skipped, *self.count_others(entry.taken_at)]:
                 say(f"skipped: {reason}")
-            if proof is None:
+            if origin:
                 say(f"{entry.file} had not been verified here; it was verified now")
             return entry.file
         labels, reasons = self.other_labels(), skipped + self.count_others()
@@ -190,16 +208,26 @@ class Holdings:
         return claimed
 
 
-def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Owner:
+def presumed(
+    directory: BackupDirectory, owner: Owner, *, anywhere: bool, identities: Identities = ()
+) -> Owner:
     """Choose the owner of the archives that are meant for a database without any, or out of reach.
 
     It is the owner of the archives under the labels of the database. If there are none, `anywhere` allows
-    every owner in the directory; safety backups do not count. Raises InvalidInput if there are several.
+    every owner in the directory; safety backups do not count. Of encrypted archives that no record knows, the
+    newest of each label is opened. Raises InvalidInput if there are several owners, and ArchiveEncrypted if
+    there are only such archives, and no identity.
     """
-    everybody = _owners(_origins(directory, directory.entries())[0], owner.label)
+    origins, unreadable = _origins(directory, directory.entries())
+    encrypted = {entry: exc for entry, exc in unreadable.items() if isinstance(exc, ArchiveEncrypted)}
+    if identities:
+        origins |= _opened(encrypted, owner.label, identities)
+    everybody = _owners(origins, owner.label)
     found = [each for each in everybody if each.label in owner.labels]
     if not found and anywhere:
         found = everybody
+        if not (found or identities) and encrypted:
+            raise list(encrypted.values())[-1]
     if len(found) > 1:
         here = [each for each in found if each.place == owner.place]
         if len(here) != 1:
@@ -211,6 +239,17 @@ def presumed(directory: BackupDirectory, owner: Owner, *, anywhere: bool) -> Own
             )
         found = here
     return found[0] if found else owner
+
+
+def _opened(encrypted: Iterable[Entry], chosen: str, identities: Identities) -> dict[Entry, Origin | Proof]:
+    """Return where the newest of these archives of each label is from, as far as they can be opened."""
+    found: dict[Entry, Origin | Proof] = {}
+    for entry in sorted(encrypted, key=lambda each: each.taken_at, reverse=True):
+        known = {each.label for each in found}
+        if entry.label not in known and (entry.label == chosen or not entry.label.endswith(SAFETY_SUFFIX)):
+            with suppress(ArchiveEncrypted, DataCorrupt):
+                found[entry] = manifest_of(entry.file, identities).origin
+    return found
 
 
 def _describe(label: str, origin: Origin | Proof, here: str | None) -> str:

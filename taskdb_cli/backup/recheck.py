@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from functools import cache
 from math import ceil
 
-from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import read_back
 from taskdb_cli.backup.directory import BackupDirectory, Entry, proof_of
 from taskdb_cli.backup.history import Damage, Proof
-from taskdb_cli.errors import ArchiveCorrupt, StoreUnavailable, TaskdbError
+from taskdb_cli.backup.proving import compare
+from taskdb_cli.errors import StoreUnavailable, TaskdbError
 
 
 class Recheck:
@@ -70,9 +70,7 @@ class Recheck:
         try:
             if proof is None:
                 return replace(read_back(entry.file).proof(self._now), tag=entry.tag)
-            with Archive.open(entry.file) as archive:
-                if archive.seal != proof.seal:
-                    raise ArchiveCorrupt(entry.file, "it is not the file that was verified")
+            compare(entry.file, proof)
             return replace(proof, verified_at=self._now, tag=entry.tag)
         except StoreUnavailable:
             raise

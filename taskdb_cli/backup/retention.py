@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.ownership import Holdings, Owner
 from taskdb_cli.backup.recheck import Recheck
-from taskdb_cli.errors import Incomplete, InvalidInput, StorageFailed
+from taskdb_cli.errors import ArchiveEncrypted, Incomplete, InvalidInput, StorageFailed
 from taskdb_cli.models.vocabulary import in_words
 
 _RULES: dict[str, Callable[[datetime, int], str]] = {
@@ -125,7 +125,9 @@ def prune(
         what = in_words({"archives": len(names)})
         say(f"would read {what} first, and keep what is damaged: {', '.join(names[:_SHOWN])}{more}")
     reasons = {entry: f"of {name}" for entry, name in found.others.items()}
-    reasons |= {entry: f"damaged: {error.message}" for entry, error in found.unreadable.items()}
+    for entry, error in found.unreadable.items():
+        encrypted = isinstance(error, ArchiveEncrypted)
+        reasons[entry] = "encrypted, and no record fits it" if encrypted else f"damaged: {error.message}"
     decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in reasons.items()]
     return sorted(decisions, key=lambda decision: (decision.entry.taken_at, decision.entry.label))
 

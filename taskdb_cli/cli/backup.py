@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,18 +14,27 @@ import typer
 from taskdb_cli import errors
 from taskdb_cli.cli.backup_create import back_up, drill_archive, recording_damage, report
 from taskdb_cli.cli.backup_diff import diff
-from taskdb_cli.cli.backup_options import ArchiveArgument, ArchiveArguments, Keep, Shelf
+from taskdb_cli.cli.backup_options import (
+    ArchiveArgument,
+    ArchiveArguments,
+    EncryptTo,
+    Keep,
+    OpeningShelf,
+    Shelf,
+)
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.models.vocabulary import in_words
-from taskdb_cli.output.formats import ARCHIVES, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record
+from taskdb_cli.output.formats import ARCHIVES, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record, to_plain
 from taskdb_cli.system.paths import is_same, reserved
 from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.archive import Archive
+    from taskdb_cli.backup.directory import BackupDirectory
+    from taskdb_cli.backup.keys import Recipients
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.cli.context import Invocation
@@ -45,7 +54,7 @@ Drill = Annotated[bool, typer.Option("--drill", help="Also restore it as a test 
 @with_option_groups
 def main(
     *,
-    shelf: Shelf,
+    shelf: OpeningShelf,
     file: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write to this new file; - is stdout, not read back.")
     ] = None,
@@ -54,6 +63,7 @@ def main(
         Path | None, typer.Option(metavar="PATH", help="Write metrics for Prometheus' textfile collector.")
     ] = None,
     drill: Drill = False,
+    encrypt_to: EncryptTo = None,
     check_config: Annotated[
         bool, typer.Option("--check-config", help="Print the configuration, and do nothing.")
     ] = False,
@@ -70,14 +80,17 @@ def main(
         )
     if file is not None:
         shelf.refuse_several()
+    recipients = shelf.recipients(encrypt_to)
+    if drill:
+        shelf.require_identity_of(recipients)
     if check_config:
-        _show_configuration(shelf, policy, metrics_file, output)
+        _show_configuration(shelf, policy, metrics_file, shelf.recipient_texts(encrypt_to), output)
     elif file == "-":
-        _write_to_stdout(shelf, output)
+        _write_to_stdout(shelf, recipients, output)
     elif file is not None:
-        _back_up_to_file(shelf, file, output)
+        _back_up_to_file(shelf, file, recipients, output)
     else:
-        back_up(shelf, policy, metrics_file, drill=drill, output=output)
+        back_up(shelf, policy, metrics_file, recipients, drill=drill, output=output)
 
 
 @app.command("list", epilog=("taskdb backup list\ntaskdb backup list --label neondb -o json"))
@@ -119,35 +132,51 @@ def show(
     archive: ArchiveArgument,
     *,
     user: Annotated[str | None, optional_user("List the tasks of this user instead.")] = None,
-    shelf: Shelf,
+    shelf: OpeningShelf,
     output: Output,
 ) -> None:
-    """Check the seal of an archive, and show its manifest, or what it holds of a user."""
-    from taskdb_cli.backup.archive import Archive
+    """Check the seal of an archive, and show its manifest, or what it holds of a user.
 
-    run = shelf.run
+    Without its key, an encrypted archive is compared with its record, and what that says is shown.
+    """
+    from taskdb_cli.backup.archive import Archive
+    from taskdb_cli.backup.proving import compare, recorded
+
+    run, format = shelf.run, output.format_for(sys.stdout)
     file = shelf.find(archive, run.database, offline=True)
-    with Archive.open(file) as found:
-        if user is not None:
-            _show_user(run, found, file, user, output)
-            return
-        manifest = found.manifest
-    format = output.format_for(sys.stdout)
+    known = shelf.directory_of(file).known_of(file)
+    manifest, seal = None, known.verified.seal if known.verified else None
+    try:
+        with Archive.open(file, shelf.identities) as found:
+            if user is not None:
+                _show_user(run, found, file, user, output)
+                return
+            manifest, size, seal = found.manifest, found.size, found.seal
+            encrypted, contents = bool(found.digest), manifest.record()
+    except errors.ArchiveEncrypted as exc:
+        if shelf.identities or user is not None:
+            raise
+        if proof := known.verified:
+            compare(file, proof)
+        size = file.store.size(file.name)
+        encrypted, contents = True, recorded(file.name, proof)
+        run.say(f"{exc.message}: what is shown is {'from the record' if proof else 'all that is known'}")
     if format is Format.JSON:
-        show_json({"archive": str(file), "size": found.size, "seal": found.seal, **manifest.record()})
-        return
-    if format is Format.TABLE:
+        shown = {"archive": str(file), "size": size, "seal": seal, **contents, "encrypted": encrypted}
+        show_json({name: to_plain(value) for name, value in shown.items()})
+    elif format is Format.TABLE:
         from taskdb_cli.output.archives import print_archive
 
-        known = shelf.directory_of(file).known_of(file)
-        print_archive(file, found.size, manifest, known, sys.stdout, now=run.now)
-        return
-    origin, tables = manifest.origin, manifest.tables
-    show_records(({"table": table.name, **vars(table)} for table in tables), CONTENTS, output)
-    run.say(
-        f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
-        f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {manifest.tool}"
-    )
+        print_archive(file, size, manifest, known, sys.stdout, now=run.now, encrypted=encrypted)
+    else:
+        tables = ({**each, "table": each["name"]} for each in contents["tables"] or ())
+        show_records(tables, CONTENTS, output)
+        if manifest:
+            origin = manifest.origin
+            run.say(
+                f"{origin.label}, {origin.engine} {origin.server_version}, revision {origin.revision}, "
+                f"taken at {origin.created_at:%Y-%m-%dT%H:%M:%SZ} by {manifest.tool}"
+            )
 
 
 def _show_user(run: Invocation, archive: Archive, file: StoredFile, ref: str, output: Output) -> None:
@@ -169,7 +198,7 @@ def _show_user(run: Invocation, archive: Archive, file: StoredFile, ref: str, ou
 def verify(
     archives: ArchiveArguments,
     *,
-    shelf: Shelf,
+    shelf: OpeningShelf,
     drill: Drill = False,
     drill_url: Annotated[
         str | None, optional("Test the restore in this database without rows, not in a file.", metavar="URL")
@@ -177,13 +206,19 @@ def verify(
 ) -> None:
     """Read archives from the first byte to the last.
 
-    Exits 7 if one is damaged.
+    Without its key, an encrypted archive is compared with its record. Exits 7 if one is damaged.
     """
     failures: list[errors.TaskdbError] = []
     for archive in archives:
         try:
             _verify(shelf, archive, drill=drill, drill_url=drill_url)
-        except (errors.NotFound, errors.DataCorrupt, errors.StorageFailed, errors.Incomplete) as exc:
+        except (
+            errors.NotFound,
+            errors.ArchiveEncrypted,
+            errors.DataCorrupt,
+            errors.StorageFailed,
+            errors.Incomplete,
+        ) as exc:
             if len(archives) == 1:
                 raise
             shelf.run.say(exc.message)
@@ -194,17 +229,36 @@ def verify(
         raise worst
 
 
-def _verify(shelf: Shelf, archive: str, *, drill: bool, drill_url: str | None) -> None:
+def _verify(shelf: OpeningShelf, archive: str, *, drill: bool, drill_url: str | None) -> None:
     from taskdb_cli.backup.create import read_back
 
-    file = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
-    with recording_damage([shelf.directory_of(file)], file, shelf.run.now):
-        backup = read_back(file)
-    shelf.run.say(f"{backup.file}: {in_words({'rows': backup.manifest.rows})} verified")
-    shelf.directory_of(archive).note_archive(backup.file, backup.proof(shelf.run.now))
+    run = shelf.run
+    file = shelf.find(archive, run.database, offline=True, read_anyway=True)
+    directory = shelf.directory_of(file)
+    with recording_damage([directory], file, run.now):
+        try:
+            backup = read_back(file, shelf.identities)
+        except errors.ArchiveEncrypted:
+            if drill or drill_url or shelf.identities:
+                raise
+            _verify_by_record(run, directory, file)
+            return
+    run.say(f"{file}: {in_words({'rows': backup.manifest.rows})} verified")
+    directory.note_archive(file, backup.proof(run.now))
     if drill or drill_url:
-        drill_archive(shelf, backup, [shelf.directory_of(file)], drill_url)
-        shelf.run.say(f"{backup.file}: test restore passed")
+        drill_archive(shelf, backup, [directory], drill_url)
+        run.say(f"{file}: test restore passed")
+
+
+def _verify_by_record(run: Invocation, directory: BackupDirectory, file: StoredFile) -> None:
+    """Compare an encrypted archive with what was recorded when its content was verified."""
+    from taskdb_cli.backup.proving import compare, require_proof
+
+    proof = require_proof(file, directory.known_of(file).verified)
+    compare(file, proof)
+    rows = in_words({"rows": sum(proof.rows.values())})
+    run.say(f"{file}: {rows} by its record, and every byte as it was verified; it was not decrypted")
+    directory.note_archive(file, replace(proof, verified_at=run.now, tag=""))
 
 
 app.command(epilog="taskdb backup diff 2026-11-25 latest\ntaskdb backup diff latest live --details")(diff)
@@ -243,7 +297,7 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
     show_records(decided, DECISIONS, output)
 
 
-def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
+def _back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Output) -> None:
     from taskdb_cli.backup import create
     from taskdb_cli.backup.stores.places import file_at
 
@@ -260,11 +314,18 @@ def _back_up_to_file(shelf: Shelf, file: str, output: Output) -> None:
     run = shelf.run
     with run.progress() as show, run.maintained.snapshot() as content:
         advance = in_bytes(show, "backing up")
-        backup = create.save(content, file_at(str(path)), label=shelf.label, now=run.now, progress=advance)
+        backup = create.save(
+            content,
+            file_at(str(path)),
+            label=shelf.label,
+            now=run.now,
+            recipients=recipients,
+            progress=advance,
+        )
         report(shelf, [backup], output)
 
 
-def _write_to_stdout(shelf: Shelf, output: Output) -> None:
+def _write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output) -> None:
     from taskdb_cli.backup import create
 
     run, stdout = shelf.run, sys.stdout
@@ -277,7 +338,14 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
     with run.progress() as show, run.maintained.snapshot() as content:
         advance = in_bytes(show, "backing up")
         try:
-            written = create.write(content, stdout.buffer, label=shelf.label, now=run.now, progress=advance)
+            written = create.write(
+                content,
+                stdout.buffer,
+                label=shelf.label,
+                now=run.now,
+                recipients=recipients,
+                progress=advance,
+            )
             stdout.buffer.flush()
         except OSError as exc:
             # Half an archive is a failure, even if the reader has closed the pipe.
@@ -287,7 +355,11 @@ def _write_to_stdout(shelf: Shelf, output: Output) -> None:
 
 
 def _show_configuration(
-    shelf: Shelf, policy: Policy | None, metrics_file: Path | None, output: Output
+    shelf: OpeningShelf,
+    policy: Policy | None,
+    metrics_file: Path | None,
+    recipients: list[str],
+    output: Output,
 ) -> None:
     values = {
         "database": shelf.run.maintained.backend.place,
@@ -295,6 +367,8 @@ def _show_configuration(
         "label": shelf.label,
         "policy": policy.in_words() if policy else "keep everything",
         "metrics file": metrics_file.absolute() if metrics_file else "none",
+        "encrypted to": ", ".join(recipients) or "nobody: archives are not encrypted",
+        "identity": ", ".join(map(str, shelf.identity_files)) or "none",
     }
     figures = ({"figure": name, "value": hide_secrets(str(value))} for name, value in values.items())
     show_records(figures, FIGURES, output)

@@ -11,7 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from taskdb_cli import errors
-from taskdb_cli.cli.backup_options import Shelf
+from taskdb_cli.cli.backup_options import OpeningShelf, Shelf
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.models.vocabulary import in_words
@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 
     from taskdb_cli.backup.create import Backup, Outcome
     from taskdb_cli.backup.directory import BackupDirectory
+    from taskdb_cli.backup.keys import Recipients
     from taskdb_cli.backup.ownership import Owner
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.backup.stores import StoredFile
 
 
 def back_up(
-    shelf: Shelf, policy: Policy | None, metrics_file: Path | None, *, drill: bool, output: Output
+    shelf: OpeningShelf,
+    policy: Policy | None,
+    metrics_file: Path | None,
+    recipients: Recipients,
+    *,
+    drill: bool,
+    output: Output,
 ) -> None:
     """Take a backup, then do what the options ask for. Raise Incomplete at the end for all that failed then.
 
@@ -44,6 +51,7 @@ def back_up(
             directories,
             label=shelf.label,
             now=run.now,
+            recipients=recipients,
             progress=in_bytes(show, "backing up"),
         )
     if len(outcomes) == 1:
@@ -153,7 +161,7 @@ def report(shelf: Shelf, backups: Sequence[Backup], output: Output) -> None:
 
 
 def drill_archive(
-    shelf: Shelf, backup: Backup, directories: Sequence[BackupDirectory], url: str | None = None
+    shelf: OpeningShelf, backup: Backup, directories: Sequence[BackupDirectory], url: str | None = None
 ) -> None:
     """Restore an archive as a test, in a file or in the database at `url`, and record that it passed.
 
@@ -164,7 +172,8 @@ def drill_archive(
     file, identity = backup.file, backup.manifest.origin.identity
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
     with shelf.run.progress() as show, recording_damage(directories, file, shelf.run.now):
-        restore.drill(file, target=target, progress=in_bytes(show, "test restore"))
+        advance = in_bytes(show, "test restore")
+        restore.drill(file, target=target, identities=shelf.identities, progress=advance)
     drill = history.Drill(file.name, shelf.run.now, identity)
     directories[0].note_archive(file, drill)
     for directory in directories[1:]:

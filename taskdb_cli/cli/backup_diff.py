@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.backup_options import Shelf, complete_archives
+from taskdb_cli.cli.backup_options import OpeningShelf, complete_archives
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.errors import ExitCode, InvalidInput
@@ -33,7 +33,7 @@ def diff(
     a: Annotated[str, _side("The older side: an archive as 'backup show' takes it, or 'live'.")],
     b: Annotated[str, _side("The newer side: an archive, or 'live' for the database as it is now.")],
     *,
-    shelf: Shelf,
+    shelf: OpeningShelf,
     details: Annotated[bool, typer.Option("--details", help="Show each row that differs, and how.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 4 if there is a difference.")] = False,
     output: Output,
@@ -49,7 +49,7 @@ def diff(
     run = shelf.run
     sides = _find(shelf, a), _find(shelf, b)
     # A bar between lines of details on the same terminal would be in the way.
-    with run.progress() as show, comparing(*sides) as comparison:
+    with run.progress() as show, comparing(*sides, shelf.identities) as comparison:
         sizes = comparison.old.size, comparison.new.size
         if not (details and sys.stdout.isatty()):
             total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -66,7 +66,7 @@ def diff(
         raise typer.Exit(ExitCode.CONFLICT)
 
 
-def _find(shelf: Shelf, word: str) -> Source:
+def _find(shelf: OpeningShelf, word: str) -> Source:
     run = shelf.run
     return run.maintained if word == LIVE else shelf.find(word, run.database, offline=True, read_anyway=True)
 

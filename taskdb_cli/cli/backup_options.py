@@ -175,7 +175,7 @@ class Shelf:
             if (
                 parameter.expose_value
                 and name not in vars(self)
-                and ctx.params.get(name) != parameter.get_default(ctx)
+                and ctx.params.get(name) not in (parameter.get_default(ctx), None, [], ())
             ):
                 raise InvalidInput(
                     f"{parameter.opts[0]} before '{ctx.invoked_subcommand}' would have no effect",
@@ -279,10 +279,11 @@ class Shelf:
         """
         from taskdb_cli.backup.stores.places import file_at
 
-        run = self.run
+        # A key that cannot be used stops the run before any work.
+        run, identities = self.run, self.identities
         if archive == "latest":
             holdings = self._holdings(database, offline=offline)
-            return holdings.latest(now=run.now, say=run.say, read_anyway=read_anyway)
+            return holdings.latest(now=run.now, say=run.say, read_anyway=read_anyway, identities=identities)
         try:
             return self.directory_of(archive).find(archive)
         except NotFound as exc:
@@ -339,7 +340,9 @@ class Shelf:
         found = Holdings(self.directory, owner := self.owner(identity))
         if not (holds_rows or found.own):
             anywhere = database is not None and not self.chosen_label
-            found = Holdings(self.directory, presumed(self.directory, owner, anywhere=anywhere))
+            found = Holdings(
+                self.directory, presumed(self.directory, owner, anywhere=anywhere, identities=self.identities)
+            )
         return found
 
     def recipients(self, given: list[str] | None) -> Recipients:
@@ -351,6 +354,13 @@ class Shelf:
 
         path = self.run.settings.backup_recipients
         return recipients_of(given) if given else recipients_in(path) if path else ()
+
+    def recipient_texts(self, given: list[str] | None) -> list[str]:
+        """Return the same keys as they are written."""
+        from taskdb_cli.backup.keys import public_keys_in
+
+        path = self.run.settings.backup_recipients
+        return given or (public_keys_in(path) if path else [])
 
     @property
     def identities(self) -> Identities:
@@ -381,9 +391,13 @@ class OpeningShelf(Shelf):
         """The secret keys of the option, or else of the setting; raise InvalidInput if a file is unusable."""
         from taskdb_cli.backup.keys import identities_of
 
+        return tuple(key for path in self.identity_files for key in identities_of(path))
+
+    @property
+    def identity_files(self) -> list[Path]:
+        """The files of these keys."""
         setting = self.run.settings.backup_identity
-        paths = self.given_identities or ([setting] if setting else [])
-        return tuple(key for path in paths for key in identities_of(path))
+        return self.given_identities or ([setting] if setting else [])
 
     def require_identity_of(self, recipients: Recipients) -> None:
         """Raise InvalidInput if no identity opens what is encrypted for all of these recipients."""

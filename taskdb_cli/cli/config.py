@@ -80,6 +80,8 @@ class Report:
     database: Database | None = None
     about: About | None = None
     """None if the database was not reached."""
+    recipients: list[str] = field(default_factory=list)
+    """The public keys for which backups are encrypted."""
     problem: TaskdbError | None = None
     """Why it was not, or what is wrong with its schema."""
 
@@ -132,6 +134,8 @@ class Report:
         shelf = Shelf(self.ctx)
         with suppress(HomeMissing):
             _ = shelf.chosen_label, shelf.directory
+        if shelf.recipients(None):
+            self.recipients = shelf.recipient_texts(None)
 
     def _look(self, settings: Settings) -> None:
         from taskdb_cli.services.config import describe
@@ -255,6 +259,7 @@ class Report:
                 {"message": hide_secrets(each.message), "hint": hide_secrets(each.hint)}
                 for each in self.troubles
             ],
+            "recipients": self.recipients,
         }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskdb_cli.cli.backup_options import Shelf
+from taskdb_cli.cli.backup_options import EncryptTo, Shelf
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import Confirm, Yes
@@ -30,21 +30,28 @@ Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go
 
 
 @app.callback(epilog="taskdb migrate\ntaskdb migrate --no-backup")
-def main(ctx: typer.Context, *, no_backup: NoBackup = False) -> None:
+def main(ctx: typer.Context, *, no_backup: NoBackup = False, encrypt_to: EncryptTo = None) -> None:
     """Back the database up, and upgrade it to the newest revision."""
     if ctx.invoked_subcommand is None:
-        up(ctx, no_backup=no_backup)
+        up(ctx, no_backup=no_backup, encrypt_to=encrypt_to)
 
 
 @app.command(epilog="taskdb migrate up\ntaskdb migrate up 0001")
-def up(ctx: typer.Context, revision: Revision = "head", *, no_backup: NoBackup = False) -> None:
+def up(
+    ctx: typer.Context,
+    revision: Revision = "head",
+    *,
+    no_backup: NoBackup = False,
+    encrypt_to: EncryptTo = None,
+) -> None:
     """Upgrade to a revision, after a backup.
 
     An embedded database that is missing is created.
     """
     from taskdb_cli.services.migrate import upgrade
 
-    _move(ctx, "upgraded", partial(upgrade, to=revision), no_backup=no_backup)
+    save = _safety_backup(ctx, no_backup, encrypt_to)
+    _move(ctx, "upgraded", partial(upgrade, to=revision), save)
 
 
 # Without this setting -1 would be an option.
@@ -59,6 +66,7 @@ def down(
     yes: Yes = False,
     confirm: Confirm = None,
     no_backup: NoBackup = False,
+    encrypt_to: EncryptTo = None,
 ) -> None:
     """Downgrade to an older revision, by default by one.
 
@@ -66,7 +74,7 @@ def down(
     """
     from taskdb_cli.services.migrate import downgrade, preview_downgrade
 
-    run = invocation(ctx)
+    run, save = invocation(ctx), _safety_backup(ctx, no_backup, encrypt_to)
     if not run.agreed(yes=yes):
         way = preview_downgrade(run.maintained, to=revision)
         if way.end != way.current:
@@ -77,21 +85,40 @@ def down(
             # Somebody else may have downgraded meanwhile: go to the target that the question named, and not
             # by the same number of steps.
             revision = way.end or "base"
-    _move(ctx, "downgraded", partial(downgrade, to=revision), no_backup=no_backup)
+    _move(ctx, "downgraded", partial(downgrade, to=revision), save)
 
 
-def _move(ctx: typer.Context, moved: str, move: Callable[..., SchemaStatus], *, no_backup: bool) -> None:
+def _safety_backup(
+    ctx: typer.Context, no_backup: bool, encrypt_to: list[str] | None
+) -> Callable[[Database], None] | None:
+    """Return what backs the database up before a migration, or None if nothing shall.
+
+    Raises InvalidInput for keys that cannot be used.
+    """
+    # The options may also stand before the subcommand.
+    outer = ctx.parent.params if ctx.parent else {}
+    if no_backup or outer.get("no_backup"):
+        return None
     run, shelf = invocation(ctx), Shelf(ctx)
+    recipients = shelf.recipients(encrypt_to or outer.get("encrypt_to"))
 
     def save(database: Database) -> None:
         from taskdb_cli.backup.create import take
 
         backup = partial(take, database, shelf.directory, label=shelf.label, now=run.now, guarded=True)
-        shelf.saying(backup, f"backed up {database.backend.place} to")
+        shelf.saying(partial(backup, recipients=recipients), f"backed up {database.backend.place} to")
 
-    # The option may also stand before the subcommand.
-    no_backup = no_backup or bool(ctx.parent and ctx.parent.params.get("no_backup"))
-    before = move(run.maintained, before=None if no_backup else save)
+    return save
+
+
+def _move(
+    ctx: typer.Context,
+    moved: str,
+    move: Callable[..., SchemaStatus],
+    save: Callable[[Database], None] | None,
+) -> None:
+    run = invocation(ctx)
+    before = move(run.maintained, before=save)
     # The migration is done, so nothing more is asked of the database: that could only fail.
     start, end = before.current or "nothing", before.end or "nothing"
     if start != end:

@@ -21,6 +21,7 @@ from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import RESTORED_ROWS, Format
 
 if TYPE_CHECKING:
+    from taskdb_cli.backup.keys import Identities
     from taskdb_cli.backup.layout import Manifest
     from taskdb_cli.backup.partial_restore import Report
     from taskdb_cli.backup.stores import StoredFile
@@ -76,6 +77,7 @@ def bring_back(
     *,
     options: Replacing,
     output: Output,
+    identities: Identities,
     check: Callable[[Manifest], object],
     save: Callable[[Any], None],
 ) -> None:
@@ -89,7 +91,7 @@ def bring_back(
     place = target.backend.place
     users, tasks = ([*chain.from_iterable(words or [])] for words in (only.only_user, only.only_task))
     with Written(whole=output.format is not None) as written, ExitStack() as opened:
-        rows = opened.enter_context(rows_at_head(file, check=check))
+        rows = opened.enter_context(rows_at_head(file, identities, check=check))
         with run.progress() as show:
             selecting = open_selection(
                 target, rows, file, users=users, tasks=tasks, progress=in_bytes(show, "reading")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, Shelf
+from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, EncryptTo, OpeningShelf, Shelf
 from taskdb_cli.cli.options import Confirm, DryRun, Yes
 from taskdb_cli.cli.partial_restore import Only, RowsOutput, bring_back
 from taskdb_cli.cli.progress import in_bytes
@@ -17,6 +17,7 @@ from taskdb_cli.errors import Conflict, InvalidInput, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
+    from taskdb_cli.backup.keys import Recipients
     from taskdb_cli.backup.layout import Manifest
     from taskdb_cli.backup.restore import Held
     from taskdb_cli.backup.stores import StoredFile
@@ -35,12 +36,18 @@ class Replacing:
         bool, typer.Option("--no-safety-backup", help="Do not back up what --replace replaces.")
     ] = False
     dry_run: DryRun = False
+    encrypt_to: EncryptTo = None
+
+    def recipients(self, shelf: Shelf) -> Recipients:
+        """Return for whom the safety backup is encrypted; raise InvalidInput for keys that cannot be used."""
+        needed = self.replace and not self.no_safety_backup
+        return shelf.recipients(self.encrypt_to) if needed or self.encrypt_to else ()
 
 
 def restore(
     archive: ArchiveArgument,
     *,
-    shelf: Shelf,
+    shelf: OpeningShelf,
     from_other_database: Annotated[
         bool, typer.Option("--from-other-database", help="Load the rows of another database's archive.")
     ] = False,
@@ -56,7 +63,7 @@ def restore(
     from taskdb_cli.backup.ownership import Holdings
     from taskdb_cli.backup.target_file import find_damaged
 
-    run, target = shelf.run, shelf.run.maintained
+    run, target, recipients = shelf.run, shelf.run.maintained, options.recipients(shelf)
     if only:
         file = shelf.find(archive, target)
 
@@ -68,21 +75,31 @@ def restore(
                 # The database keeps its identity, because it does not become what the archive holds.
                 mine.identity_to_adopt(manifest.origin, occupied=True)
 
-        save = _safety_backup(shelf, target)
-        bring_back(run, target, file, only, options=options, output=output, check=check, save=save)
+        bring_back(
+            run,
+            target,
+            file,
+            only,
+            options=options,
+            output=output,
+            identities=shelf.identities,
+            check=check,
+            save=_safety_backup(shelf, target, recipients),
+        )
         return
     if output.format is not None:
         raise InvalidInput("-o is about --only-user and --only-task", "leave it out")
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
-    file = shelf.find(archive, None if damaged else target)
-    manifest, held = service.preview(target, file, damaged=damaged, trial=options.dry_run)
+    file, keys = shelf.find(archive, None if damaged else target), shelf.identities
+    manifest, held = service.preview(target, file, damaged=damaged, trial=options.dry_run, identities=keys)
     identity = None
     if not from_other_database and held.identity != manifest.origin.identity:
         mine = Holdings(shelf.directory_of(archive), shelf.owner(held.identity))
         identity = mine.identity_to_adopt(manifest.origin, occupied=bool(held.rows))
     rows, total = manifest.counts(), sum(table.bytes for table in manifest.tables)
-    _load(shelf, target, file, held, options, rows=rows, identity=identity, total=total)
+    save = _safety_backup(shelf, target, recipients)
+    _load(shelf, target, file, held, options, save=save, rows=rows, identity=identity, total=total)
     if identity:
         verb = "would take" if options.dry_run else "took"
         run.say(f"{target.backend.place} {verb} over the identity of {manifest.origin.place}")
@@ -102,11 +119,14 @@ def copy(
     shelf = Shelf(ctx, directory)
     shelf.refuse_several()
     source, target = shelf.run.maintained, shelf.run.settings.other_database(to, "--to")
+    save = _safety_backup(shelf, target, options.recipients(shelf))
     damaged, rows = find_damaged(target, shelf.run.now), service.require_copyable(source, target)
-    _load(shelf, target, source, service.look_at(target, damaged), options, rows=rows)
+    _load(shelf, target, source, service.look_at(target, damaged), options, save=save, rows=rows)
 
 
-def _safety_backup(shelf: Shelf, target: Database) -> Callable[[Content | Database], None]:
+def _safety_backup(
+    shelf: Shelf, target: Database, recipients: Recipients
+) -> Callable[[Content | Database], None]:
     """Return what backs up the rows that are replaced."""
     from taskdb_cli.backup.create import take
     from taskdb_cli.backup.directory import SAFETY_SUFFIX, default_label
@@ -115,7 +135,7 @@ def _safety_backup(shelf: Shelf, target: Database) -> Callable[[Content | Databa
     label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
 
     def save(source: Content | Database) -> None:
-        backup = partial(take, source, shelf.directory, label=label, now=shelf.run.now)
+        backup = partial(take, source, shelf.directory, label=label, now=shelf.run.now, recipients=recipients)
         shelf.saying(backup, "backed up the rows to be replaced to")
 
     return save
@@ -128,6 +148,7 @@ def _load(
     held: Held,
     options: Replacing,
     *,
+    save: Callable[[Content | Database], None],
     rows: Mapping[str, int],
     identity: str | None = None,
     total: int | None = None,
@@ -168,8 +189,9 @@ def _load(
                 source,
                 replace=bool(held.rows),
                 damaged=damaged,
-                safety=None if options.no_safety_backup else _safety_backup(shelf, target),
+                safety=None if options.no_safety_backup else save,
                 identity=identity,
+                identities=shelf.identities,
                 progress=in_bytes(show, doing, total=total, then="building indexes"),
             )
     run.say(f"{done} {in_words(rows)} from {origin} into {place}")

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
+from taskdb_cli.backup.directory import parse_name
 from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.models.vocabulary import in_one_unit
 from taskdb_cli.output.formats import Record
@@ -50,29 +51,49 @@ def print_archives(
 
 
 def print_archive(
-    file: StoredFile, size: int, manifest: Manifest, known: History, stream: TextIO, *, now: datetime
+    file: StoredFile,
+    size: int,
+    manifest: Manifest | None,
+    known: History,
+    stream: TextIO,
+    *,
+    now: datetime,
+    encrypted: bool,
 ) -> None:
-    """Print where an archive is from, what is known of it, and what it holds."""
-    console, origin = console_for(stream), manifest.origin
+    """Print where an archive is from, what is known of it, and what it holds.
+
+    Without its manifest, what the record says of it is all that is known.
+    """
+    console, proof, none = console_for(stream), known.verified, "unknown"
+    origin = manifest.origin if manifest else None
+    source = origin or proof
+    named = parse_name(file.name)
+    taken = origin.created_at if origin else proof.taken_at if proof else named[1] if named else None
     facts = _table(Column(style="bold", no_wrap=True), Column(overflow="fold"), show_header=False)
     for name, value in {
         "archive": file.name,
         "directory": str(store_at(str(file.store))),
-        "taken": _moment(origin.created_at, now),
+        "taken": _moment(taken, now, none),
         "size": decimal(size),
-        "database": origin.place or "unknown",
-        "label": origin.label,
-        "engine": f"{origin.engine} {origin.server_version}",
-        "revision": origin.revision,
-        "written by": manifest.tool,
-        "verified": _moment(known.verified.verified_at if known.verified else None, now),
+        "encrypted": "yes" if encrypted else "",
+        "database": (source and source.place) or none,
+        "label": origin.label if origin else named[0] if named else none,
+        "engine": f"{origin.engine} {origin.server_version}" if origin else none,
+        "revision": source.revision if source else none,
+        "written by": manifest.tool if manifest else none,
+        "verified": _moment(proof.verified_at if proof else None, now),
         "test restore": _moment(known.drilled.at if known.drilled else None, now),
     }.items():
-        facts.add_row(name, Text(escape(value)))
+        if value:
+            facts.add_row(name, Text(escape(value)))
     console.print(facts)
     tables = _table("Table", Column("Rows", justify="right"), Column("Bytes", justify="right"))
-    for table in manifest.tables:
-        tables.add_row(Text(escape(table.name)), f"{table.rows:,}", f"{table.bytes:,}")
+    if manifest:
+        for table in manifest.tables:
+            tables.add_row(Text(escape(table.name)), f"{table.rows:,}", f"{table.bytes:,}")
+    elif proof:
+        for name, rows in proof.rows.items():
+            tables.add_row(Text(escape(name)), f"{rows:,}", none)
     console.print()
     console.print(tables)
 
@@ -113,8 +134,8 @@ def _table(*columns: Column | str, show_header: bool = True, gap: int = 1) -> Ta
     )
 
 
-def _moment(moment: datetime | None, now: datetime) -> str:
-    return f"{in_minutes(moment)} ({_ago(moment, now).plain})" if moment else "never"
+def _moment(moment: datetime | None, now: datetime, none: str = "never") -> str:
+    return f"{in_minutes(moment)} ({_ago(moment, now).plain})" if moment else none
 
 
 def _ago(moment: datetime | None, now: datetime, never: str = "") -> Text:

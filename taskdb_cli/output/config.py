@@ -27,7 +27,8 @@ def print_config(report: Mapping[str, Any], stream: TextIO, *, refused: Collecti
     if "dotenv" in refused:
         dotenv = f"{report['files']['dotenv'] or '.env'}: refused"
     files = [("Profiles", f"{profiles}: {known}"), ("Dotenv", dotenv)]
-    _print(console, ("", ""), [*files, *_database(report)])
+    recipients = [("Encrypted to", each) for each in report["recipients"]]
+    _print(console, ("", ""), [*files, *recipients, *_database(report)])
 
 
 def _source(setting: Mapping[str, Any]) -> str:

@@ -72,7 +72,9 @@ FIGURES = View(("figure", "value"))
 BACKUPS = View((*_ARCHIVE, "rows"), narrow=("archive", "size", "rows"))
 _PROVED = ("verified_at", "drilled_at")
 ARCHIVES = View(
-    (*_ARCHIVE, *_PROVED, "identity", "place"), (*_ARCHIVE, *_PROVED), ("archive", "size", *_PROVED)
+    (*_ARCHIVE, *_PROVED, "identity", "place"),
+    (*_ARCHIVE, *_PROVED),
+    ("archive", "size", *_PROVED),
 )
 CONTENTS = View(("table", "rows", "bytes", "sha256"))
 _RESTORED = ("kind", "outcome", "archived_id", "id", "user", "title")

@@ -417,9 +417,10 @@ def test_all_that_was_verified_is_listed_with_its_database(taskdb, url, shelf):
     assert [bool(each["verified_at"] and each["drilled_at"]) for each in records] == [True] * 4
     assert {each["identity"] for each in records} == {identity_of(url)}
     assert {each["place"] for each in records} == {open_database(url).backend.place}
-    assert list(json.loads(taskdb("backup", "show", "latest", "-o", "json").out))[-2:] == [
+    assert list(json.loads(taskdb("backup", "show", "latest", "-o", "json").out))[-3:] == [
         "identity",
         "place",
+        "encrypted",
     ]
 
 

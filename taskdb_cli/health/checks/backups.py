@@ -7,13 +7,14 @@ from functools import cached_property, wraps
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from taskdb_cli.backup.archive import reseal, seal_of
 from taskdb_cli.backup.directory import BackupDirectory, parse_name
 from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
-from taskdb_cli.errors import FileMissing, StorageFailed, StoreUnavailable, TaskdbError
+from taskdb_cli.backup.proving import compare
+from taskdb_cli.errors import ArchiveEncrypted, FileMissing, StorageFailed, StoreUnavailable, TaskdbError
 from taskdb_cli.health.examination import Examination, failed
 from taskdb_cli.health.report import Result, Status, Unit, Unmeasured, none_of, shortened
+from taskdb_cli.models.vocabulary import in_words
 
 REREAD_AT_MOST = 100_000_000
 """Archives up to this size in bytes are read again by every run of health; larger ones take too long."""
@@ -204,6 +205,11 @@ def _age(exam: Examination, backups: Backups) -> Result:
             return Result(Status.WARNING, message, remedy=_VERIFY)
         reasons = ["no backup has been taken and verified yet"]
         reasons += backups.holdings.count_others()
+        encrypted = [
+            each for each in backups.holdings.unreadable.values() if isinstance(each, ArchiveEncrypted)
+        ]
+        if encrypted:
+            reasons.append(f"no record says what is in {in_words({'encrypted archives': len(encrypted)})}")
         if labels := backups.holdings.other_labels():
             reasons.append(f"this database has archives under the label {', '.join(labels)}")
         return Result(Status.WARNING, "; ".join(reasons), remedy=_TAKE)
@@ -221,25 +227,19 @@ def check_backup_archive(exam: Examination, backups: Backups) -> Result:
     """Demand that the last verified archive is as it was verified; read all of it again if it is small.
 
     In a bucket, where reading costs money, its tag is compared. It differs whenever the bytes do.
-    Damage of older archives that was recorded before is a warning.
+    This needs no key of an encrypted one. Damage of older archives that was recorded before is a warning.
     """
-    proof, problem, seal = _verified(exam, backups), "", None
+    proof, problem = _verified(exam, backups), ""
     file = backups.directory.file(proof.archive)
     try:
-        size = file.store.size(file.name)
-        if size != proof.size:
-            problem = f"has {size:,} bytes, and had {proof.size:,} when it was verified"
-        elif file.store.directory is None and proof.tag:
-            tags = {entry.name: entry.tag for entry in backups.directory.entries()}
-            if tags.get(file.name) != proof.tag:
-                problem = "is another object than when it was verified"
-        elif seal_of(file) != proof.seal:
-            problem = "has another seal than when it was verified"
-        elif proof.size <= REREAD_AT_MOST:
-            seal = reseal(file, seconds=exam.seconds / REREAD_SHARE)
-            if seal not in (None, proof.seal):
-                problem = "is damaged: its bytes do not match its seal"
-        if not (problem or seal) and backups.record.of(file.name).damaged:
+        # A link to an archive is refused here.
+        small = file.store.size(file.name) <= REREAD_AT_MOST
+        tagged = file.store.directory is None and proof.tag
+        if tagged and proof.tag not in {each.tag for each in backups.directory.entries()}:
+            problem = "is another object than when it was verified"
+        again = small and not tagged
+        whole = compare(file, proof, seconds=exam.seconds / REREAD_SHARE if again else -1)
+        if not (problem or whole) and backups.record.of(file.name).damaged:
             problem = "was damaged when it was last read"
     except FileMissing:
         problem = "is gone"
@@ -255,15 +255,16 @@ def check_backup_archive(exam: Examination, backups: Backups) -> Result:
         remedy = "replace or delete them, then taskdb backup verify what you replaced"
         return Result(Status.WARNING, message, remedy=remedy)
     since = f"{proof.verified_at:%Y-%m-%d %H:%M} UTC"
-    how = "every byte matches its seal" if seal else f"with its size and seal; not re-read since {since}"
+    unread = f"with its size{'' if proof.digest else ' and seal'}; not re-read since {since}"
+    how = f"every byte matches its {'digest' if proof.digest else 'seal'}" if whole else unread
     return Result(Status.OK, f"{file} is there, {how}", proof.size, Unit.BYTES)
 
 
 @_in_each_place
 def check_drill(exam: Examination, backups: Backups) -> Result:
     """Judge how long ago an archive was last restored as a test; it is a warning if none ever was."""
-    _verified(exam, backups)
-    drilled, remedy = backups.record.drilled, f"{_VERIFY} --drill"
+    proof = _verified(exam, backups)
+    drilled, remedy = backups.record.drilled, f"{_VERIFY} --drill{' --identity FILE' if proof.digest else ''}"
     if drilled is None:
         return Result(Status.WARNING, "no archive was ever restored as a test", remedy=remedy)
     age = (exam.now - drilled.at).total_seconds()
