@@ -155,7 +155,7 @@ def comparing(old: Source, new: Source, identities: Identities = ()) -> Iterator
     SchemaAhead for a database that is not at head.
     """
     with ExitStack() as opened:
-        older, newer = (opened.enter_context(_opened(source)) for source in (old, new))
+        older, newer = (opened.enter_context(_opened(source, identities)) for source in (old, new))
         yield Comparison(older, newer)
 
 

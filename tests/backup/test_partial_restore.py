@@ -8,8 +8,10 @@ from threading import Barrier
 import pytest
 
 from taskdb_cli.backup import create
+from taskdb_cli.backup.archive import Archive
+from taskdb_cli.backup.contents import open_user
 from taskdb_cli.backup.partial_restore import open_selection
-from taskdb_cli.backup.restore import rows_at_head
+from taskdb_cli.backup.restore import archived_rows, rows_at_head
 from taskdb_cli.backup.selection import UserSearch, rows_where
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.content import Column, Layout
@@ -104,3 +106,21 @@ def test_rows_that_others_hold_are_waited_for_in_vain(url, archive, database):
         with pytest.raises(DatabaseUnavailable):
             selection.bring_back(replace=False, now=NOW)
     assert get_rows(url) == before
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_an_encrypted_archive(url, database, tmp_path):
+    """Rows come back from an encrypted archive, and its user is listed, by an identity."""
+    key = pytest.importorskip("pyrage").x25519.Identity.generate()
+    fill(url)
+    before = get_rows(url)
+    file = file_at(str(tmp_path / "work.taskdb.zip.age"))
+    with database.snapshot() as content:
+        create.save(content, file, label="work", now=NOW, recipients=(key.to_public(),))
+    database.write(lambda session: user.remove(session, ["1"], now=NOW))
+    with rows_at_head(file, (key,)) as rows, open_selection(database, rows, file, users=["1"]) as selection:
+        selection.bring_back(replace=False, now=NOW)
+    assert get_rows(url) == before
+    with Archive.open(file, (key,)) as archive:
+        found, tasks = open_user(archived_rows(archive), "user1@example.com", file)
+        assert (found["id"], len([*tasks])) == (1, 150)
