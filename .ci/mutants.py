@@ -88,7 +88,7 @@ DATABASE = "taskdb_cli/database"
 BACKUP = "taskdb_cli/backup"
 READER = "taskdb_cli/backup/archive.py"
 ENCRYPTION = "taskdb_cli/backup/encryption.py"
-ENCRYPTED = "tests/backup/test_encryption.py"
+ENCRYPTED = "tests/backup/test_encryption.py tests/backup/test_encrypted_archives.py"
 PIPING = "taskdb_cli/system/piping.py"
 PIPES = "tests/test_piping.py"
 PROGRAMS = "tests/transfer/test_programs.py"
@@ -284,6 +284,7 @@ MUTANTS = (
     Mutant(READER, "if self.matching_seal() != self.seal:", "if False:", ARCHIVES),
     Mutant(READER, "if self._crc != self._member.crc:", "if False:", ARCHIVES),
     Mutant(ENCRYPTION, "if self._thread.read():", "if False:", ENCRYPTED),
+    Mutant(f"{BACKUP}/create.py", "    if recipients:", "    if False:", ENCRYPTED),
     Mutant(ENCRYPTION, "raise out.error or exc from None", "pass", ENCRYPTED),
     Mutant(PIPING, "                if self._failure:", "                if False:", PIPES),
     Mutant(PIPING, "if not self._pipe.ended:", "if False:", PIPES),

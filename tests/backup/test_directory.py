@@ -218,7 +218,7 @@ def test_a_lock_is_of_a_label_only(directory):
 
 def test_a_sweep_removes_the_temporary_files_of_its_label_and_nothing_else(directory):
     archive(directory)
-    stale = put(directory, partial_name(NAME))
+    stale = [put(directory, partial_name(name)) for name in (NAME, f"{NAME}.age")]
     others = [
         partial_name(archive_name("tasks2", NOW)),
         partial_name(archive_name("tasks-before-restore", NOW)),
@@ -233,7 +233,7 @@ def test_a_sweep_removes_the_temporary_files_of_its_label_and_nothing_else(direc
         put(directory, name)
     with directory.lock("tasks"):
         directory.sweep("tasks")
-    assert not stale.exists()
+    assert not any(path.exists() for path in stale)
     assert visible(directory) == sorted([*others, NAME, ".tasks.lock"])
 
 
@@ -256,7 +256,9 @@ def test_strays_are_parts_that_nobody_writes_and_what_only_looks_like_an_archive
         partial_name(NAME, 1),
         partial_name("tasks.taskdb.json"),
         partial_name("x.taskdb.zip", 10**30),
+        partial_name(f"{NAME}.age"),
         "copy of tasks.taskdb.zip",
+        "copy of tasks.taskdb.zip.age",
         "tasks-20261399T000000.000000Z.taskdb.zip",
     ]
     with open_partial(directory.store.directory / NAME) as stream:

@@ -31,7 +31,8 @@ ARABIC = {ord(str(digit)): chr(0x660 + digit) for digit in range(10)}
 
 def test_the_name_says_label_and_time():
     assert archive_name("tasks", NOW) == NAME
-    assert parse_name(NAME) == ("tasks", NOW)
+    assert archive_name("tasks", NOW, encrypted=True) == f"{NAME}.age"
+    assert parse_name(NAME) == parse_name(f"{NAME}.age") == ("tasks", NOW)
 
 
 def test_the_name_is_in_utc_whatever_the_zone_of_the_time():
@@ -147,6 +148,9 @@ def test_files_of_one_name_are_set_apart(tmp_path):
         f"tasks-{20261122:d}".translate(ARABIC) + "T123015.123456Z.taskdb.zip",
         "-20261122T123015.123456Z.taskdb.zip",
         f"{NAME}.part",
+        f"{NAME}.age.age",
+        f"{NAME}.AGE",
+        f"{NAME.removesuffix('.zip')}.age",
         f"{NAME}\n",
         f" {NAME}",
         f"{'x' * 101}-20261122T123015.123456Z.taskdb.zip",

@@ -11,8 +11,8 @@ from taskdb_cli.backup.naming import begins, matching, nearest, short_names
 FIRST, SECOND, LATER = (datetime(2026, 11, day, 23, 30, 15, day, tzinfo=UTC) for day in (24, 25, 26))
 
 
-def entry(label, at):
-    return Entry(Path("/backups") / archive_name(label, at), label, at, 1)
+def entry(label, at, *, encrypted=False):
+    return Entry(Path("/backups") / archive_name(label, at, encrypted=encrypted), label, at, 1)
 
 
 OWN = [entry("app-3d0c7b", at) for at in (FIRST, SECOND, LATER)]
@@ -85,6 +85,12 @@ def test_a_time_means_own_archives_only():
             "app-9f1234",
             "app-9f1234-",
             ["20261126T233015.000026Z", "20261126T233015.000027Z"],
+        ),
+        (
+            [entry("work", SECOND), entry("work", LATER, encrypted=True)],
+            "work",
+            "work-",
+            ["20261125T2330", "20261126T2330"],
         ),
         ([], "work", "work-", []),
     ],
