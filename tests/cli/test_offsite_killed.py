@@ -71,8 +71,8 @@ def offsite(taskdb, bucket, monkeypatch):
 
 
 def fill_parts(url) -> None:
-    """Put in rows whose archive, of some 25 MB, is uploaded in several parts."""
-    fill(url, users=5, tasks=5000)
+    """Put in rows whose archive, of some 15 MB, is uploaded in several parts."""
+    fill(url, users=5, tasks=3000)
     random = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 312 + 0 * id))"
     if url.drivername == "sqlite":
         random = "hex(randomblob(5000))"

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from taskdb_cli.backup.stores.objects import ObjectStore
 
-PART = 16 << 20
+PART = 8 << 20
 """Bytes in a part of an upload; there may be 10,000 of them. A file of up to half of it is sent at once."""
 
 _WINDOW = 256 << 10
 """Bytes that a read somewhere else fetches at least."""
-_AHEAD = 4 << 20
+_AHEAD = 2 << 20
 """Bytes that reading forwards fetches at once, while those before are worked on."""
 
 T = TypeVar("T")
