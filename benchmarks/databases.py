@@ -17,6 +17,7 @@ from taskdb_cli.database.url import parse_url
 DIRECTORY = Path(tempfile.gettempdir()) / "taskdb-benchmarks"
 ENGINES = ("postgresql", "sqlite")
 POSTGRESQL_VERSION = 18
+SCRATCH = "taskdb_benchmark_scratch"
 # The data can be built again: they need not survive a power cut.
 SERVER_SETTINGS = """
 fsync = off
@@ -64,6 +65,17 @@ def address(url: URL) -> str:
         query = {**url.query, "host": url.host}
         url = URL.create(url.drivername, url.username, url.password, None, url.port, url.database, query)
     return url.render_as_string(hide_password=False)
+
+
+@contextmanager
+def empty_database(url: URL) -> Iterator[URL]:
+    """Make a database beside another one, and drop it at the end."""
+    with psycopg.connect(address(url), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {SCRATCH}")
+        connection.execute(f"CREATE DATABASE {SCRATCH} TEMPLATE template0 ENCODING UTF8")
+        connection.execute("CHECKPOINT")
+        yield url.set(database=SCRATCH)
+        connection.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
 
 
 def count_tasks(database: Database) -> int:

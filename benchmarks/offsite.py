@@ -1,0 +1,180 @@
+"""Backups off the machine, beside what they are measured by: a part of `backup.py`.
+
+The bucket is one of moto's server, a process of its own beside the benchmark.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from socket import create_server
+from statistics import median
+from typing import Self
+
+import pyrage
+from databases import address, empty_database
+from measuring import ratio, table
+from processes import TASKDB, Run, Works, run, take_turns
+
+from taskdb_cli.database import Database
+
+LOCAL = "`backup --dir DIRECTORY`, then `curl -T`"
+BUCKET = "`backup --dir s3://…`"
+ENCRYPTED = "`backup --dir s3://… --encrypt-to …`"
+VERIFY = "`backup verify latest --identity …` of the bucket"
+DIFFERENCE = "`backup diff latest live` of the bucket"
+WHOLE = "`restore ARCHIVE`"
+ONE_USER = "`restore ARCHIVE --only-user …`, {tasks} tasks"
+MOST_MB = 120
+HEADERS = ["process", "s", "measured by", "ratio", "at most", "peak MB", "at most"]
+_ADDRESS = "s3://taskdb-benchmark/backups"
+
+
+@dataclass(frozen=True)
+class Moto:
+    """A server with one bucket, at a URL."""
+
+    url: str
+
+    def empty(self) -> None:
+        """Forget everything, and make the bucket anew."""
+        self._ask("POST", "/moto-api/reset")
+        self._ask("PUT", "/taskdb-benchmark")
+
+    def _ask(self, method: str, path: str) -> None:
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, method=method)):
+            pass
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which it is reached."""
+        credentials = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
+        return {**credentials, "AWS_ENDPOINT_URL": self.url, "AWS_REGION": "us-east-1"}
+
+
+@contextmanager
+def moto() -> Iterator[Moto]:
+    """Start a server with an empty bucket, and stop it at the end."""
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = Moto(f"http://127.0.0.1:{port}")
+    try:
+        for _ in range(200):
+            with suppress(OSError):
+                server.empty()
+                break
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Measured:
+    """What is measured of one database, with its files in a directory; leave it to remove its scratch."""
+
+    def __init__(self, database: Database, files: Path, server: Moto) -> None:
+        self._database, self._files, self._server = database, files, server
+        key = pyrage.x25519.Identity.generate()
+        self._recipient, self._key = str(key.to_public()), files / "key.txt"
+        self._key.write_text(f"{key}\n")
+        self._key.chmod(0o600)
+        self._source, self._scratch, self._drop = address(database.url), "", ExitStack()
+        with database.connect() as connection:
+            self._user, self._tasks = connection.exec_driver_sql(_ABOUT_1000).one()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop.close()
+
+    @property
+    def works(self) -> Works:
+        """What runs in turn; each but the first few needs what those before it have left."""
+        one_user = ONE_USER.format(tasks=self._tasks)
+        return {
+            LOCAL: self._to_directory,
+            BUCKET: self._to_bucket,
+            DIFFERENCE: partial(self._taskdb, "backup", "diff", "latest", "live", "--dir", _ADDRESS),
+            ENCRYPTED: partial(self._to_bucket, "--encrypt-to", self._recipient),
+            VERIFY: partial(
+                self._taskdb, "backup", "verify", "latest", "--dir", _ADDRESS, "--identity", str(self._key)
+            ),
+            WHOLE: self._restore,
+            one_user: self._restore_one_user,
+        }
+
+    @property
+    def goals(self) -> dict[str, tuple[str, float]]:
+        """What each is measured by, and at most how many times as long it may take."""
+        one_user = ONE_USER.format(tasks=self._tasks)
+        return {BUCKET: (LOCAL, 1.25), ENCRYPTED: (BUCKET, 1.15), one_user: (WHOLE, 0.35)}
+
+    def _taskdb(self, *words: str, url: str = "") -> Run:
+        command = [*TASKDB, "-q", "--database-url", url or self._source, *words]
+        return run(command, environment=self._server.environment)
+
+    def _to_directory(self) -> Run:
+        shutil.rmtree(self._files / "local", ignore_errors=True)
+        self._server.empty()
+        backup = self._taskdb("backup", "--dir", str(self._files / "local"))
+        archive = self._archive
+        # Without the header, curl may wait a second for the server's leave.
+        upload = ["curl", "-sSf", "-H", "Expect:", "-T", str(archive)]
+        sent = run([*upload, f"{self._server.url}/taskdb-benchmark/{archive.name}"])
+        return backup + Run(sent.seconds, 0)
+
+    @property
+    def _archive(self) -> Path:
+        [archive] = (self._files / "local").glob("*.taskdb.zip")
+        return archive
+
+    def _to_bucket(self, *options: str) -> Run:
+        self._server.empty()
+        return self._taskdb("backup", "--dir", _ADDRESS, *options)
+
+    def _restore(self) -> Run:
+        self._drop.close()
+        if self._database.backend.dialect == "sqlite":
+            self._scratch = f"sqlite:///{self._files}/restored.sqlite3"
+            (self._files / "restored.sqlite3").unlink(missing_ok=True)
+        else:
+            self._scratch = address(self._drop.enter_context(empty_database(self._database.url)))
+        return self._taskdb("restore", str(self._archive), url=self._scratch)
+
+    def _restore_one_user(self) -> Run:
+        self._taskdb("user", "delete", self._user, "--yes", url=self._scratch)
+        return self._taskdb("restore", str(self._archive), "--only-user", self._user, url=self._scratch)
+
+
+_ABOUT_1000 = """
+    SELECT users.email, count(*) FROM tasks JOIN users ON users.id = tasks.user_id
+    GROUP BY users.email ORDER BY abs(count(*) - 1000), users.email LIMIT 1
+"""
+
+
+def compare(database: Database, files: Path, turns: int, title: str) -> str:
+    """Run each in turn, so many times; return a table with the goals."""
+    with moto() as server, Measured(database, files, server) as measured:
+        runs = take_turns(measured.works, turns, title)
+        return table(HEADERS, [_row(name, runs, measured.goals.get(name)) for name in runs])
+
+
+def _row(name: str, runs: dict[str, list[Run]], goal: tuple[str, float] | None) -> list[object]:
+    seconds = [each.seconds for each in runs[name]]
+    row: list[object] = [name, median(seconds), "", "", ""]
+    if goal:
+        base, most = goal
+        row[2:] = [base, f"{ratio(seconds, [each.seconds for each in runs[base]]):.2f}", f"{most:.2f}"]
+    return [*row, max(each.peak for each in runs[name]), MOST_MB]
