@@ -113,6 +113,7 @@ def list_(*, shelf: Shelf, output: Output) -> None:
 
 
 def _show_archives(shelf: Shelf, records: list[Record]) -> None:
+    from taskdb_cli.backup.encryption import is_encrypted
     from taskdb_cli.backup.naming import short_names
     from taskdb_cli.output.archives import print_archives
     from taskdb_cli.output.pager import paged
@@ -121,7 +122,9 @@ def _show_archives(shelf: Shelf, records: list[Record]) -> None:
     with suppress(errors.InvalidConfiguration):
         label = shelf.label
     begin, names = short_names([record["archive"] for record in records], label)
-    heading = f"{in_words({'archives': len(records)})} in {shelf.directory}"
+    encrypted = sum(is_encrypted(record["archive"]) for record in records)
+    some = f", {'all' if encrypted == len(records) else encrypted} encrypted," if encrypted else ""
+    heading = f"{in_words({'archives': len(records)})}{some} in {shelf.directory}"
     heading += f"; names begin with {begin}" if begin else ""
     with paged(sys.stdout) as stream:
         print_archives(records, names, heading, stream, now=shelf.run.now)
