@@ -8,11 +8,13 @@ import pytest
 from taskdb_cli.backup.stores import lease, objects
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import ObjectStore, object_store
+from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.backup.stores.s3 import Patience
 from taskdb_cli.errors import (
     ArchiveCorrupt,
     BackupRunning,
     InvalidConfiguration,
+    InvalidInput,
     NotFound,
     StorageFailed,
     StoreUnavailable,
@@ -54,6 +56,33 @@ def test_each_refusal_has_its_error(store, middleman, answer, error):
         assert "AKIA" not in refused.value.message
     if answer[1] == "RequestTimeTooSkewed":
         assert "clock" in refused.value.message
+
+
+def test_an_answer_of_something_else_is_no_missing_bucket(store, middleman):
+    """A wrong path in the endpoint is told as such."""
+    middleman.answers, middleman.always = [(404, "NotFound")], True
+    with pytest.raises(StorageFailed) as refused:
+        store.list_files()
+    assert "AWS_ENDPOINT_URL" in refused.value.hint
+
+
+def test_a_program_that_gives_no_credentials(tmp_path, monkeypatch):
+    """What it says instead is not repeated."""
+    (tmp_path / "config").write_text("[profile odd]\ncredential_process = /bin/echo secret\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "odd")
+    with pytest.raises(InvalidConfiguration) as refused:
+        object_store("s3://bucket").list_files()
+    assert "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("place", ["s3:bucket/backups", "S3:/bucket"])
+def test_half_an_address_is_no_directory(place):
+    """Archives that should leave the machine are never kept on it."""
+    with pytest.raises(InvalidInput):
+        store_at(place)
 
 
 def test_a_service_that_is_not_there(store, middleman):

@@ -30,6 +30,10 @@ def store_at(place: str, *, patient: bool = True) -> Store:
         from taskdb_cli.backup.stores.objects import object_store
 
         return object_store(place, patient=patient)
+    if re.match(r"s3:", place, re.IGNORECASE):
+        # Somebody would believe that the archives are off the machine.
+        what = f"{brief(place)!r} is neither the address of a bucket nor plainly a path"
+        raise InvalidInput(what, "write s3://BUCKET/PREFIX, or ./ before the name of a directory")
     return LocalStore(Path(place).absolute())
 
 

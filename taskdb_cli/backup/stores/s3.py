@@ -111,6 +111,10 @@ class S3:
             source = brief(exc.kwargs.get("provider", "their source"))
             message = f"{location}: {source} gives no credentials"
             raise InvalidConfiguration(message, _CREDENTIALS) from None
+        except ValueError:
+            # A program that was asked for credentials said something else.
+            message = f"{location}: what gives the credentials of the profile gives no JSON"
+            raise InvalidConfiguration(message, _CREDENTIALS) from None
         except botocore.exceptions.BotoCoreError as exc:
             message = f"{location}: the settings of AWS cannot be used: {brief(exc)}"
             raise InvalidConfiguration(message, _CREDENTIALS) from None
@@ -217,7 +221,7 @@ class S3:
             status, code = None, ""
             try:
                 frozen = self._credentials.get_frozen_credentials()
-            except BotoCoreError as exc:
+            except (BotoCoreError, ValueError) as exc:
                 message = f"{self._location}: the credentials cannot be renewed"
                 raise StorageFailed(message, _CREDENTIALS) from exc
             S3SigV4Auth(frozen, "s3", self._region).add_auth(request)
@@ -246,7 +250,10 @@ class S3:
         while True:
             answer = self.request("GET", **query, **{"encoding-type": "url"})
             if answer.status == HTTPStatus.NOT_FOUND:
-                raise failure(self._location, answer.status, "NoSuchBucket")
+                raise StorageFailed(
+                    f"{self._location}: nothing is found there, and no S3 service says so",
+                    "check AWS_ENDPOINT_URL, or the endpoint of the profile",
+                )
             try:
                 # It is the answer of the service that the user names, and expat stops bombs.
                 root = ET.fromstring(answer.body)  # noqa: S314
