@@ -9,6 +9,7 @@ from typing import NamedTuple
 from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, reported, silent
+from taskdb_cli.backup.encryption import is_encrypted
 from taskdb_cli.backup.keys import Identities
 from taskdb_cli.backup.layout import Digest, Manifest
 from taskdb_cli.backup.stores import StoredFile
@@ -128,7 +129,8 @@ def drill(
     The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
     or DataCorrupt if the archive does not pass, and TargetNotEmpty.
     """
-    with nullcontext(target) if target else scratch_database() as database:
+    scratch = nullcontext(target) if target else scratch_database(secret=is_encrypted(file.name))
+    with scratch as database:
         restore(database, file, identities=identities, progress=progress, dry_run=True)
 
 
@@ -223,7 +225,7 @@ def archived_rows_at_head(archive: Archive) -> Iterator[Rows]:
     if revision == revisions().get_current_head():
         yield rows
         return
-    with scratch_database() as scratch:
+    with scratch_database(secret=bool(archive.digest)) as scratch:
         migrate.upgrade(scratch, to=revision)
         with scratch.replacement() as content:
             require_same_layout(rows, content)
