@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli import errors
+from taskdb_cli.cli.backup_copy import copy_archives
 from taskdb_cli.cli.backup_create import back_up, drill_archive, recording_damage, report
 from taskdb_cli.cli.backup_diff import diff
 from taskdb_cli.cli.backup_options import (
@@ -264,6 +265,9 @@ def _verify_by_record(run: Invocation, directory: BackupDirectory, file: StoredF
     directory.note_archive(file, replace(proof, verified_at=run.now, tag=""))
 
 
+app.command(
+    "copy", epilog="taskdb backup copy --to /mnt/usb\ntaskdb backup copy latest --to s3://bucket/taskdb"
+)(copy_archives)
 app.command(epilog="taskdb backup diff 2026-11-25 latest\ntaskdb backup diff latest live --details")(diff)
 
 

@@ -209,21 +209,25 @@ class Shelf:
 
         Raises InvalidInput for the address of a database, and for a directory that is given twice.
         """
-        from taskdb_cli.backup.directory import BackupDirectory
-        from taskdb_cli.backup.stores.places import require_distinct, store_at
+        from taskdb_cli.backup.stores.places import require_distinct
         from taskdb_cli.config import data_directory
 
         chosen = self.given_directory or [self.run.settings.backup_dir or ""]
-        stores = []
-        for each in chosen:
-            place = each or str(data_directory("TASKDB_BACKUP_DIR") / "backups")
-            if place.lower().startswith(("postgres:", "postgresql:", "postgresql+")):
-                # Directories would be made whose names hold its password.
-                what = "the backup directory is the address of a database"
-                raise InvalidInput(what, "name a directory with --dir or TASKDB_BACKUP_DIR")
-            stores.append(store_at(place, patient=patient))
-        require_distinct(stores)
-        return [BackupDirectory(store) for store in stores]
+        default = "" if all(chosen) else str(data_directory("TASKDB_BACKUP_DIR") / "backups")
+        found = [self.directory_at(each or default, patient=patient) for each in chosen]
+        require_distinct([each.store for each in found])
+        return found
+
+    def directory_at(self, place: str, *, patient: bool = True) -> BackupDirectory:
+        """Return the directory at a path or an address; raise InvalidInput for the address of a database."""
+        from taskdb_cli.backup.directory import BackupDirectory
+        from taskdb_cli.backup.stores.places import store_at
+
+        if place.lower().startswith(("postgres:", "postgresql:", "postgresql+")):
+            # Directories would be made whose names hold its password.
+            what = "the backup directory is the address of a database"
+            raise InvalidInput(what, "name a directory or a bucket")
+        return BackupDirectory(store_at(place, patient=patient))
 
     def directory_of(self, archive: str | StoredFile) -> BackupDirectory:
         """Return the directory in which an archive is looked for, and its verification is recorded.
@@ -282,7 +286,7 @@ class Shelf:
         # A key that cannot be used stops the run before any work.
         run, identities = self.run, self.identities
         if archive == "latest":
-            holdings = self._holdings(database, offline=offline)
+            holdings = self.holdings(database, offline=offline)
             return holdings.latest(now=run.now, say=run.say, read_anyway=read_anyway, identities=identities)
         try:
             return self.directory_of(archive).find(archive)
@@ -305,7 +309,7 @@ class Shelf:
         if any(naming.begins(entry, word) or naming.is_within(entry, span) for entry in everything):
             labels: set[str] = set()
             try:
-                holdings = self._holdings(database, offline=offline)
+                holdings = self.holdings(database, offline=offline)
                 own, labels = [*holdings.own, *holdings.unreadable], holdings.labels
             except InvalidInput:
                 # The archives are of several databases, so only a part of a label says which one is meant.
@@ -322,7 +326,7 @@ class Shelf:
             raise missing
         return found[0].file
 
-    def _holdings(self, database: Database | None, *, offline: bool) -> Holdings:
+    def holdings(self, database: Database | None, *, offline: bool) -> Holdings:
         """Return the archives of the database, or of the one that a new or unknown database would follow."""
         from taskdb_cli.backup.ownership import Holdings, presumed
         from taskdb_cli.services.migrate import identify

@@ -233,6 +233,8 @@ def lines_about_rows(place):
         ["backup", "verify", HOSTILE, str(stray)],
         *(["backup", "diff", "latest", "live", "--details", "-o", each] for each in ("table", "json", "csv")),
         ["backup", "prune", "--keep-last", "1", "--dry-run"],
+        ["backup", "copy", "--to", str(place / HOSTILE), "-o", "table"],
+        ["backup", "copy", str(stray), "--to", str(place / "far")],
         ["backup", "--file", str(place)],
         ["backup", "--metrics-file", str(place / "no" / "file")],
         ["restore", "latest"],
@@ -287,6 +289,7 @@ def lines_with_arguments():
         ["--debug", "user", "show", HOSTILE],
         ["--debug", "user", "import", HOSTILE],
         ["backup", "--dir", HOSTILE],
+        ["backup", "--dir", HOSTILE, "--dir", f"./{HOSTILE}"],
         ["backup", "--label", HOSTILE],
     ]
 

@@ -235,7 +235,8 @@ def check_backup_archive(exam: Examination, backups: Backups) -> Result:
         # A link to an archive is refused here.
         small = file.store.size(file.name) <= REREAD_AT_MOST
         tagged = file.store.directory is None and proof.tag
-        if tagged and proof.tag not in {each.tag for each in backups.directory.entries()}:
+        tags = {each.name: each.tag for each in backups.directory.entries()} if tagged else {}
+        if tagged and tags.get(file.name) != proof.tag:
             problem = "is another object than when it was verified"
         again = small and not tagged
         whole = compare(file, proof, seconds=exam.seconds / REREAD_SHARE if again else -1)

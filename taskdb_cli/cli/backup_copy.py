@@ -1,0 +1,125 @@
+"""taskdb backup copy: copy archives to another directory or bucket."""
+
+from __future__ import annotations
+
+import sys
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskdb_cli import errors
+from taskdb_cli.cli.backup_options import (
+    ARCHIVE_HELP,
+    EncryptTo,
+    OpeningShelf,
+    complete_archives,
+    complete_directories,
+)
+from taskdb_cli.cli.options import DryRun
+from taskdb_cli.cli.output import Output, show_records
+from taskdb_cli.cli.progress import in_bytes
+from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.output.formats import COPIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taskdb_cli.backup.history import Record
+    from taskdb_cli.backup.stores import StoredFile
+
+
+def copy_archives(
+    archives: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARCHIVE…]", help=ARCHIVE_HELP, autocompletion=complete_archives, show_default=False
+        ),
+    ] = None,
+    *,
+    shelf: OpeningShelf,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="The directory or bucket to copy to.",
+            autocompletion=complete_directories,
+            show_default=False,
+        ),
+    ],
+    encrypt_to: EncryptTo = None,
+    dry_run: DryRun = False,
+    output: Output,
+) -> None:
+    """Copy archives to another directory or bucket, and verify them there.
+
+    Without ARCHIVE it copies all archives of the database that are not there yet.
+    """
+    from taskdb_cli.backup.copying import Copy, Target
+    from taskdb_cli.backup.stores.places import require_distinct
+
+    run, directory = shelf.run, shelf.directory_at(to)
+    if not archives:
+        require_distinct([shelf.directory.store, directory.store])
+    recipients, identities = shelf.recipients(encrypt_to), shelf.identities
+    copies, failures, done = list[Copy](), list[errors.TaskdbError](), 0
+    with run.progress() as show:
+        advance = in_bytes(show, "copying")
+
+        def count(size: int) -> None:
+            nonlocal done
+            done += size
+            advance(done)
+
+        target = Target(directory, now=run.now, recipients=recipients, identities=identities, progress=count)
+        for named in _chosen(shelf, archives):
+            try:
+                file, known = named if isinstance(named, tuple) else _find(shelf, named)
+                copies.append(target.copy(file, known, dry_run=dry_run))
+            except (errors.StoreUnavailable, errors.BackupRunning, errors.Interrupted):
+                # It would be the same with the next one.
+                raise
+            except errors.TaskdbError as exc:
+                failures.append(exc)
+    made = [each for each in copies if each.made]
+    if made and not dry_run:
+        run.did(
+            f"copied {in_words({'archives': len(made)})} to {directory}",
+            look=f"taskdb backup list --dir {quote(to)}",
+        )
+    for each in made:
+        if not each.known:
+            run.say(f"{each.target}: nothing is known of its content, which no identity was given to open")
+    if output.format is not None or dry_run:
+        records = (
+            {"archive": str(each.source), "copy": str(each.target), "size": each.size, "copied": each.made}
+            for each in copies
+        )
+        show_records(records, COPIES, output)
+    elif sys.stderr.isatty():
+        there = f"; {len(copies) - len(made)} were there already" if len(copies) > len(made) else ""
+        run.say(f"copied {in_words({'archives': len(made)})} to {directory}{there}")
+    if failures:
+        worst = next((each for each in failures if isinstance(each, errors.DataCorrupt)), failures[0])
+        if len(copies) + len(failures) > 1:
+            number = f"{len(failures)} of {len(copies) + len(failures)} archives were not copied"
+            worst.message = "; ".join([number, *(each.message for each in failures[:5])])
+        raise worst
+
+
+def _find(shelf: OpeningShelf, archive: str) -> tuple[StoredFile, Record]:
+    file = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
+    return file, shelf.directory_of(file).known_of(file)
+
+
+def _chosen(shelf: OpeningShelf, archives: list[str] | None) -> Iterator[str | tuple[StoredFile, Record]]:
+    """Yield what was named, or else all archives of the database with what is known of each."""
+    if archives:
+        yield from archives
+        return
+    holdings = shelf.holdings(shelf.run.database, offline=True)
+    entries = sorted([*holdings.own, *holdings.unreadable], key=lambda entry: entry.taken_at)
+    if not entries:
+        shelf.run.say(f"there are no archives of {shelf.label} in {shelf.directory}")
+    for entry in entries:
+        yield entry.file, holdings.record.of(entry.name)
