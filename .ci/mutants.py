@@ -44,6 +44,7 @@ CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
 IMPORTS = "tests/services/test_row_locks.py -k import"
 DRY_IMPORTS = "tests/transfer/test_imports.py -k 'dry_run or anew'"
+PLACES = "tests/backup/test_several_places.py tests/backup/test_copying.py tests/health/test_places.py"
 COUNTING = "tests/hostile/test_timeouts.py -k bulk_counting"
 LIMITS = "tests/hostile/test_timeouts.py -k 'bulk and not postgresql'"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py -k 'not postgresql'"
@@ -161,6 +162,9 @@ MUTANTS = (
     Mutant("taskdb_cli/database/sqlite/engine.py", "build_indexes(raw, definitions)", "pass", DRY_IMPORTS),
     Mutant("taskdb_cli/database/sqlite/engine.py", "bulk=BULK in options", "bulk=False", LIMITS),
     Mutant("taskdb_cli/backup/restore.py", "target.connect(bulk=True)", "target.connect()", COUNTING),
+    Mutant(f"{BACKUP}/splitting.py", "_writing.__exit__(kind, exc, traceback)", "_writing.close()", PLACES),
+    Mutant(f"{BACKUP}/copying.py", "if digest_of(stored) != sent:", "if False:", PLACES),
+    Mutant("taskdb_cli/health/checks/backups.py", "tags.get(file.name) != proof.tag", "False", PLACES),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for", ".with_for", IMPORTS),
     Mutant(f"{TRANSFER}/users.py", "        lock_table(session, users)\n", "", IMPORTS),
