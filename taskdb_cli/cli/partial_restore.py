@@ -114,17 +114,20 @@ def bring_back(
 
 def _say(run: Invocation, report: Report, file: StoredFile, place: str, *, dry_run: bool) -> None:
     """Say how many rows came back, were replaced, were left and got a new id."""
-    back = in_words(_without_zeros(report.restored)) or "nothing"
-    parts = [f"{back} from {file} into {place}"]
-    if replaced := in_words(_without_zeros(report.replaced)):
+    back, replaced = (in_words(_without_zeros(rows)) for rows in (report.restored, report.replaced))
+    parts = []
+    if back or not replaced:
+        parts.append(f"{'would bring' if dry_run else 'brought'} back {back or 'nothing'}")
+    if replaced:
         parts.append(f"{'would replace' if dry_run else 'replaced'} {replaced}")
+    parts[-1] += f" from {file} into {place}"
     if left := in_words(_without_zeros(report.left)):
         differing = in_words(_without_zeros(report.differing))
-        hint = f", of which {differing} differ from the archive (--replace)" if differing else ""
-        parts.append(f"{'would leave' if dry_run else 'left'} {left} that are there already{hint}")
+        hint = f", of these the archive has others: {differing} (--replace)" if differing else ""
+        parts.append(f"{'would leave' if dry_run else 'left'} what is there already: {left}{hint}")
     if renumbered := in_words(_without_zeros(report.new_ids)):
-        parts.append(f"{renumbered} {'would get' if dry_run else 'got'} new ids (-o json shows which)")
-    said = f"{'would bring back' if dry_run else 'brought back'} {'; '.join(parts)}"
+        parts.append(f"new ids for {renumbered} (-o json shows which)")
+    said = "; ".join(parts)
     run.say(said)
     if not dry_run and (any(report.restored.values()) or any(report.replaced.values())):
         run.did(said, look="taskdb task list")
