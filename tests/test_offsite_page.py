@@ -1,0 +1,130 @@
+"""The jobs of docs/offsite.md are run as cron and GitHub run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pyrage
+import pytest
+import yaml
+
+from tests.contents import fill
+from tests.pages import DOCS, blocks
+from tests.test_docs import parse
+
+SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+PAGES = ("offsite.md", "disaster.md")
+BIN = Path(sys.executable).parent
+CRON_LINE = re.compile(r"(?:[\d*/,-]+ +){5}taskdb  (?P<command>.*)")
+
+
+def command_lines() -> list[str]:
+    """Every command line of taskdb in the blocks of both pages."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "sh", "console", "cron", "yaml"):
+            lines = [line for line in block.text.splitlines() if not line.lstrip().startswith("#")]
+            text = re.sub(r'"\$\([^)]*\)"', "OUTPUT", "\n".join(lines))
+            found += re.findall(r"(?<![/\w.'-])taskdb (?=[a-z-])[^&|;()\n]*", text)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_a_command_line_of_the_pages(line):
+    """Every command and option that the pages name exists."""
+    assert parse(shlex.split(line, comments=True)).startswith("taskdb ")
+
+
+def test_the_pages_install_an_extra_that_exists():
+    """The extra that brings buckets and encryption has the name that the pages give it."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    named = {each for page in PAGES for each in re.findall(r"install '([^']*)'", (DOCS / page).read_text())}
+    assert named == {f"{project['name']}[offsite]"}
+    assert "offsite" in project["optional-dependencies"]
+
+
+@pytest.fixture
+def key(tmp_path):
+    """A key in a file, as the machine that verifies has it."""
+    made = pyrage.x25519.Identity.generate()
+    (tmp_path / "key.txt").write_text(f"{made}\n")
+    (tmp_path / "key.txt").chmod(0o600)
+    return made
+
+
+@pytest.fixture
+def values(bucket, url, key) -> dict[str, str]:
+    """What the variables of the page are here."""
+    fill(url, users=5, tasks=100)
+    return {
+        **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+        "AWS_REGION": "us-east-1",
+        "TASKDB_DATABASE_URL": url.render_as_string(hide_password=False),
+        "TASKDB_BACKUP_DIR": bucket.address,
+    }
+
+
+def run(command: str, shell: str, environment: dict[str, str]) -> tuple[int, str]:
+    """Run a command in a shell; return its code, and all that it prints."""
+    done = subprocess.run(
+        [*shell.split(), command],
+        env={"PATH": f"{BIN}:/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8", **environment},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@SQLITE_ONLY
+def test_the_jobs_of_cron(values, key, tmp_path):
+    """The machine that backs up and the one that verifies do their work, and print nothing."""
+    text = {block.language: [] for block in blocks("offsite.md", "sh", "cron", "")}
+    for block in blocks("offsite.md", "sh", "cron", ""):
+        if block.heading.startswith("Cron"):
+            text[block.language].append(block.text.replace("/etc/taskdb", str(tmp_path)))
+    [recipients], [settings, _, identity] = text[""], text["sh"]
+    lines = [
+        re.sub(r"^export (\w+)='(.*)'$", lambda it: f"export {it[1]}='{values.get(it[1], it[2])}'", line)
+        for line in settings.splitlines(keepends=True)
+    ]
+    others = [line for line in lines if not re.search("DATABASE_URL|RECIPIENTS", line)]
+    public = re.sub("^age1[0-9a-z]*$", str(key.to_public()), recipients, flags=re.MULTILINE)
+    (tmp_path / "recipients.txt").write_text(public)
+    (tmp_path / "backup.env").write_text("".join(lines))
+    (tmp_path / "verify.env").write_text("".join(others) + identity)
+    commands = [found["command"] for part in text["cron"] for found in CRON_LINE.finditer(part)]
+    backup, health, verify = commands
+    for command in (backup, verify, health):
+        assert run(command, "/bin/sh -c", {}) == (0, ""), command
+
+
+@SQLITE_ONLY
+def test_the_workflow_of_github(values, key):
+    """Its steps run with its variables, and the key is not among them."""
+    [block] = blocks("offsite.md", "yaml")
+    workflow = yaml.safe_load(block.text)
+    # YAML takes the word `on` for a truth value.
+    assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
+    [job] = workflow["jobs"].values()
+    known = values | {"TASKDB_RECIPIENT": str(key.to_public())}
+    environment = {}
+    for name, value in job["env"].items():
+        given = re.fullmatch(r"\$\{\{ (?:secrets|vars)\.(\w+) \}\}", value)
+        environment[name] = known[given[1]] if given else values.get(name, value)
+    assert [name for name in environment if "IDENTITY" in name] == []
+    install, *steps = [step["run"] for step in job["steps"]]
+    assert install.startswith("pipx install ")
+    for step in steps:
+        code, printed = run(step, "/bin/bash -e -c", environment)
+        assert code == 0, printed
+        assert values["AWS_SECRET_ACCESS_KEY"] not in printed
