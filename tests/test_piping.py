@@ -7,7 +7,7 @@ from itertools import repeat
 
 import pytest
 
-from taskdb_cli.system.piping import PIECE, PIECES, Consumer, Producer, Stopped
+from taskdb_cli.system.piping import PIECE, PIECES, Consumer, Filter, Stopped
 
 DATA = os.urandom(3 * PIECE + 5)
 MANY = repeat(bytes(PIECE))
@@ -26,30 +26,44 @@ def test_what_is_written_is_read_in_order(size):
         for start in range(0, len(DATA), size):
             assert consumer.write(DATA[start : start + size]) == len(DATA[start : start + size])
         assert consumer.finish() == consumer.finish() == DATA
-    with Producer(lambda pipe: pipe.write(DATA)) as producer:
-        assert b"".join(iter(lambda: producer.read(size), b"")) == DATA
-        assert producer.read() == b""
 
 
 def test_an_empty_stream_has_an_end():
     with Consumer(lambda pipe: pipe.read()) as consumer:
         assert consumer.finish() == b""
-    with Producer(lambda pipe: pipe.write(b"")) as producer:
-        assert producer.read() == b""
+
+
+def test_what_a_filter_writes_is_taken_in_order():
+    def double(pipe, output):
+        for piece in pipe:
+            output.write(piece)
+            output.write(piece)
+        return "done"
+
+    taken = b""
+    with Filter(double) as filter:
+        for _ in range(5 * PIECES):
+            filter.write(bytes(PIECE))
+            taken += filter.take()
+        assert filter.finish() == "done"
+        assert len(taken + filter.take()) == 10 * PIECES * PIECE
+        assert filter.take() == b""
 
 
 def test_what_waits_for_the_reader_is_bounded():
-    written = []
+    def wait(pipe):
+        for _ in range(PIECES + 1):
+            pipe.read()
+        written = len(seen)
+        list(pipe)
+        return written
 
-    def write(pipe):
-        for piece in MANY:
-            pipe.write(piece)
-            written.append(piece)
-
-    with Producer(write) as producer:
-        for number in range(1, 100):
-            producer.read()
-            assert len(written) <= PIECES + number
+    seen = []
+    with Consumer(wait) as consumer:
+        for piece in repeat(bytes(PIECE), 10 * PIECES):
+            consumer.write(piece)
+            seen.append(piece)
+        assert consumer.finish() <= 2 * PIECES + 1
 
 
 def write_all(pipe, pieces):
@@ -61,18 +75,6 @@ def fail(pipe):
     raise KeyError("mine")
 
 
-def write_and_fail(pipe):
-    pipe.write(DATA)
-    fail(pipe)
-
-
-def test_a_writer_that_failed_does_not_look_like_the_end():
-    with Producer(write_and_fail) as producer:
-        for _ in range(2):
-            with pytest.raises(KeyError, match="mine"):
-                list(iter(producer.read, b""))
-
-
 @pytest.mark.parametrize(
     ("work", "error"), [(fail, KeyError), (lambda pipe: pipe.read(), Stopped)], ids=["failed", "returned"]
 )
@@ -82,23 +84,22 @@ def test_a_reader_that_stopped_ends_its_writer(work, error):
             write_all(consumer, pieces)
 
 
-def test_an_error_outside_reaches_the_thread():
-    def kept(work):
-        def run(pipe):
-            try:
-                work(pipe)
-            except Stopped as exc:
-                seen.append(exc)
-                raise
+def test_an_error_outside_does_not_look_like_the_end():
+    def consume(pipe):
+        try:
+            list(pipe)
+        except Stopped as exc:
+            seen.append(exc)
+            raise
 
-        return run
+    def write_and_fail(consumer):
+        consumer.write(DATA)
+        fail(None)
 
     seen = []
-    with pytest.raises(KeyError), Consumer(kept(list)) as consumer:
+    with pytest.raises(KeyError), Consumer(consume) as consumer:
         write_and_fail(consumer)
-    with pytest.raises(KeyError), Producer(kept(lambda pipe: write_all(pipe, MANY))) as producer:
-        fail(producer.read())
-    assert len(seen) == 2
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("reads", [True, False])

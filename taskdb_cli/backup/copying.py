@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
-from taskdb_cli.backup import encryption
 from taskdb_cli.backup.archive import Archive, manifest_of, seal_of
 from taskdb_cli.backup.create import read_back, silent
 from taskdb_cli.backup.directory import BackupDirectory, Entry, archive_name, parse_name
-from taskdb_cli.backup.encryption import digest_of, is_encrypted
+from taskdb_cli.backup.encryption import MAGIC, Encryption, digest_of, is_encrypted
 from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.keys import Identities, Recipients
 from taskdb_cli.backup.stores import ReadableFile, Sink, StoredFile
@@ -114,7 +113,7 @@ class Target:
     def _write(self, file: StoredFile, known: Record, target: StoredFile) -> tuple[list[Proof | Drill], int]:
         with file.open() as source, target.store.create(target.name) as new:
             if is_encrypted(target.name) and not is_encrypted(file.name):
-                with encryption.encryption(new, self._recipients) as sink:
+                with Encryption(new, self._recipients) as sink:
                     _send(file, source, sink, known.verified, self._progress)
                     sent = sink.finish()
             else:
@@ -170,7 +169,7 @@ def _send(
         seal = Archive(file, source).seal
         if proof and (proof.seal, proof.size) != (seal, source.size):
             raise ArchiveCorrupt(file, "it is not the file that was verified")
-    elif source.read_at(0, len(encryption.MAGIC)) != encryption.MAGIC:
+    elif source.read_at(0, len(MAGIC)) != MAGIC:
         raise ArchiveCorrupt(file, "it is not encrypted, as its name says")
     for data in _pieces(file, source, source.size - len(seal)):
         digest.update(data)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.directory import BackupDirectory, archive_name
-from taskdb_cli.backup.encryption import digest_of, encryption
+from taskdb_cli.backup.encryption import Encryption, digest_of
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.keys import Identities, Recipients
 from taskdb_cli.backup.layout import ArchivedColumn, Manifest, Origin
@@ -197,7 +197,7 @@ def write(
 ) -> WrittenArchive:
     """Write an archive to a stream and seal it, but do not read it back; encrypt it for the recipients."""
     if recipients:
-        with encryption(stream, recipients) as encrypted:
+        with Encryption(stream, recipients) as encrypted:
             written = write(content, encrypted, label=label, now=now, progress=progress)
             return written._replace(digest=encrypted.finish())
     writer, done = ArchiveWriter(stream), 0

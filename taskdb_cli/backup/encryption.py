@@ -9,12 +9,13 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from taskdb_cli.backup import layout
 from taskdb_cli.backup.keys import Identities, Recipients, load_pyrage
 from taskdb_cli.backup.stores import ReadableFile, Sink
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted
-from taskdb_cli.system.piping import PIECE, Consumer, Pipe, Producer
+from taskdb_cli.system.piping import PIECE, Filter, Output, Pipe
 
 MAGIC = b"age-encryption.org/v1\n"
 """How an encrypted file begins."""
@@ -32,48 +33,46 @@ _REMEMBERED = layout.MAX_BYTES + layout.MAX_DIRECTORY + layout.END_SIZE + layout
 """The bytes at the end of an archive that may be asked for more than once: all that follows its rows."""
 
 
-def encryption(file: Sink, recipients: Recipients) -> Consumer[str]:
-    """Return a context in which what is written goes to a new file, encrypted; memory stays the same.
+class Encryption:
+    """A context in which what is written goes to a stream, encrypted; memory stays the same.
 
-    `finish` returns the digest of the ciphertext: `sha256:` and 64 digits. All of it raise what the file
-    raises. After an error in the context, the file is not complete and must not get its name.
+    `finish` must be the last call. After an error, the stream has no complete file, which must not get its
+    name. All methods raise what the stream raises.
     """
-    pyrage, out = load_pyrage(), _Hashed(file)
 
-    def encrypt(plaintext: Pipe) -> str:
-        try:
-            pyrage.encrypt_io(plaintext, out, list(recipients))
-        except pyrage.EncryptError as exc:
-            # It holds only the words of what a stream has raised.
-            raise out.error or exc from None
-        return out.digest
+    def __init__(self, stream: Sink, recipients: Recipients) -> None:
+        self._stream, self._recipients = stream, list(recipients)
+        self._encrypt, self._hash = load_pyrage().encrypt_io, hashlib.sha256()
+        self._filter = Filter(self._run)
 
-    return Consumer(encrypt)
+    def __enter__(self) -> Self:
+        self._filter.__enter__()
+        return self
 
-
-class _Hashed:
-    """A new file whose bytes are hashed while they are written."""
-
-    def __init__(self, file: Sink) -> None:
-        self._file, self._hash = file, hashlib.sha256()
-        self.error: BaseException | None = None
-
-    @property
-    def digest(self) -> str:
-        return _named(self._hash)
+    def __exit__(self, *_: object) -> None:
+        self._filter.stop()
 
     def write(self, data: bytes) -> int:
-        try:
-            taken = self._file.write(data)
-        except BaseException as exc:
-            self.error = exc
-            raise
-        # An unbuffered stream may take a part; one that says nothing has taken everything.
-        self._hash.update(data if taken is None else data[:taken])
-        return len(data) if taken is None else taken
+        """Take all of the plaintext, and write ciphertext to the stream."""
+        self._filter.write(data)
+        self._pass_on()
+        return len(data)
 
-    def flush(self) -> None:
-        """Do nothing: whoever made the file finishes it."""
+    def finish(self) -> str:
+        """Write the rest, and return the digest of the ciphertext: `sha256:` and 64 digits."""
+        self._filter.finish()
+        self._pass_on()
+        return _named(self._hash)
+
+    def _run(self, plaintext: Pipe, ciphertext: Output) -> None:
+        self._encrypt(plaintext, ciphertext, self._recipients)
+
+    def _pass_on(self) -> None:
+        data = self._filter.take()
+        self._hash.update(data)
+        # An unbuffered stream may take a part; one that says nothing has taken everything.
+        while data and (taken := self._stream.write(data)) is not None:
+            data = data[taken:]
 
 
 def is_encrypted(name: str) -> bool:
@@ -82,7 +81,7 @@ def is_encrypted(name: str) -> bool:
 
 
 def digest_of(file: ReadableFile) -> str:
-    """Return the digest of the bytes of a file, as `encryption` does."""
+    """Return the digest of the bytes of a file, as `Encryption` does."""
     return digest_within(file, math.inf) or ""
 
 
@@ -126,11 +125,10 @@ class DecryptedFile:
     """
 
     def __init__(self, file: ReadableFile, name: object, identities: Identities) -> None:
-        self._file, self._name, self._identities = file, name, list(identities)
-        self._pyrage = load_pyrage()
+        self._file, self._name, self._identities = file, name, identities
         self.size, self.encrypted_size = self._plaintext_size(), file.size
         self.digest = ""
-        self._thread: Producer | None = None
+        self._source: _Decryption | None = None
         self._position = 0
         self._end_from = max(0, self.size - _REMEMBERED)
         self._end = bytearray()
@@ -141,7 +139,7 @@ class DecryptedFile:
         if self._end_is_good and position >= self._end_from:
             start = position - self._end_from
             return bytes(self._end[start : start + size])
-        if self._thread is None or position < self._position:
+        if self._source is None or position < self._position:
             self._start()
         while self._position < min(position, self.size):
             self._next(min(PIECE, position - self._position))
@@ -152,25 +150,25 @@ class DecryptedFile:
 
     def close(self) -> None:
         """End the thread that decrypts."""
-        if self._thread:
-            self._thread.close()
-            self._thread = None
+        if self._source:
+            self._source.stop()
+            self._source = None
 
     def _start(self) -> None:
         self.close()
         self._position = 0
         if not self._end_is_good:
             self._end.clear()
-        self._thread = Producer(self._decrypt).__enter__()
+        self._source = _Decryption(self._file, self._name, self._identities)
         if not self.size:
             self._check_end()
 
     def _next(self, size: int) -> bytes:
         """Return the next bytes, up to `size` of them."""
-        assert self._thread
-        data = self._thread.read(min(size, self.size - self._position))
+        assert self._source
+        data = self._source.read(min(size, self.size - self._position))
         if not data:
-            raise self._corrupt()
+            raise _corrupt(self._name)
         start, self._position = self._position, self._position + len(data)
         if not self._end_is_good:
             self._end += data[max(0, self._end_from - start) :]
@@ -179,24 +177,10 @@ class DecryptedFile:
         return data
 
     def _check_end(self) -> None:
-        assert self._thread
-        if self._thread.read():
-            raise self._corrupt()
-        self._end_is_good = True
-
-    def _decrypt(self, plaintext: Pipe) -> None:
-        ciphertext = _InOrder(self._file)
-        try:
-            self._pyrage.decrypt_io(ciphertext, plaintext, self._identities)
-            self.digest = ciphertext.digest
-        except (self._pyrage.DecryptError, OSError) as exc:
-            if ciphertext.error:
-                # The other one holds only the words of it.
-                raise ciphertext.error from None
-            if "No matching keys" in str(exc):
-                what = f"no identity that is given opens {self._name}: it is encrypted for others"
-                raise ArchiveEncrypted(what, "name the identity of one of its recipients") from None
-            raise self._corrupt() from None
+        assert self._source
+        if self._source.read(1):
+            raise _corrupt(self._name)
+        self._end_is_good, self.digest = True, self._source.digest
 
     def _plaintext_size(self) -> int:
         for most in _HEADER_SIZES:
@@ -206,33 +190,52 @@ class DecryptedFile:
                 if plain >= 0 and size >= _TAG:
                     return plain
                 break
-        raise self._corrupt()
-
-    def _corrupt(self) -> ArchiveCorrupt:
-        return ArchiveCorrupt(self._name, "it cannot be decrypted, because it was cut short or altered")
+        raise _corrupt(self._name)
 
 
-class _InOrder:
-    """The bytes of a file from the first one on, in larger pieces than they are asked for."""
+class _Decryption:
+    """One decryption of a file from its first byte on."""
 
-    def __init__(self, file: ReadableFile) -> None:
-        self._file, self._position, self._piece = file, 0, memoryview(b"")
+    def __init__(self, file: ReadableFile, name: object, identities: Identities) -> None:
+        self._file, self._name, self._identities = file, name, list(identities)
+        self._position, self._ended, self._unread = 0, False, memoryview(b"")
         self._hash = hashlib.sha256()
-        self.error: BaseException | None = None
+        self._filter = Filter(self._run).__enter__()
 
     @property
     def digest(self) -> str:
+        """The digest of the ciphertext that was read."""
         return _named(self._hash)
 
     def read(self, size: int) -> bytes:
-        if not self._piece:
-            try:
-                self._piece = memoryview(self._file.read_at(self._position, PIECE))
-            except BaseException as exc:
-                self.error = exc
-                raise
-            self._position += len(self._piece)
-            self._hash.update(self._piece)
-        data = bytes(self._piece[:size])
-        self._piece = self._piece[len(data) :]
+        """Return up to `size` bytes, and none only at the end of a file that is as it was encrypted."""
+        while not self._unread and not self._ended:
+            if piece := self._file.read_at(self._position, PIECE):
+                self._position += len(piece)
+                self._hash.update(piece)
+                self._filter.write(piece)
+            else:
+                self._filter.finish()
+                self._ended = True
+            self._unread = memoryview(self._filter.take())
+        data = bytes(self._unread[:size])
+        self._unread = self._unread[len(data) :]
         return data
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._filter.stop()
+
+    def _run(self, ciphertext: Pipe, plaintext: Output) -> None:
+        pyrage = load_pyrage()
+        try:
+            pyrage.decrypt_io(ciphertext, plaintext, self._identities)
+        except (pyrage.DecryptError, OSError) as exc:
+            if "No matching keys" in str(exc):
+                what = f"no identity that is given opens {self._name}: it is encrypted for others"
+                raise ArchiveEncrypted(what, "name the identity of one of its recipients") from None
+            raise _corrupt(self._name) from None
+
+
+def _corrupt(name: object) -> ArchiveCorrupt:
+    return ArchiveCorrupt(name, "it cannot be decrypted, because it was cut short or altered")

@@ -128,13 +128,17 @@ class Consumer(Generic[T]):
             raise self._error
         return self._result[0]
 
+    def stop(self) -> None:
+        """Let the thread's `read` fail if it is not at the end, and wait for the thread."""
+        self._pipe.fail(Stopped("what writes the stream has stopped"))
+        self._thread.join()
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
             if error is None:
                 self.finish()
         finally:
-            self._pipe.fail(Stopped("what writes the stream has stopped"))
-            self._thread.join()
+            self.stop()
 
     def _run(self) -> None:
         try:
@@ -146,39 +150,35 @@ class Consumer(Generic[T]):
         self._pipe.stop(self._error or Stopped("the stream is at its end"))
 
 
-class Producer:
-    """A thread that writes what is read here, for as long as the context lasts.
+class Filter(Consumer[T]):
+    """A Consumer whose thread writes too, and never waits for that.
 
-    Leaving it before the end lets the thread's `write` fail, and waits for the thread.
+    So whoever uses it reads and writes files on its own thread, where Ctrl-C interrupts that.
     """
 
-    def __init__(self, work: Callable[[Pipe], object]) -> None:
-        self._work, self._pipe = work, Pipe()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+    def __init__(self, work: Callable[[Pipe, Output], T]) -> None:
+        self._output = Output()
+        super().__init__(lambda pipe: work(pipe, self._output))
 
-    def __enter__(self) -> Self:
-        try:
-            self._thread.start()
-        except BaseException:
-            self._pipe.stop(Stopped("it was interrupted"))
-            raise
-        return self
+    def take(self) -> bytes:
+        """Return what the thread has written since, which may be nothing; all of it after `finish`."""
+        return self._output.take()
 
-    def read(self, size: int = PIECE) -> bytes:
-        """Return up to `size` bytes, and none only if `work` has returned; raise what it failed with."""
-        return self._pipe.read(size)
 
-    def close(self) -> None:
-        """Read no more, and wait for the thread."""
-        self._pipe.stop(Stopped("what reads the stream has stopped"))
-        self._thread.join()
+class Output:
+    """What the thread of a Filter writes to."""
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __init__(self) -> None:
+        self._pieces: SimpleQueue[bytes] = SimpleQueue()
 
-    def _run(self) -> None:
-        try:
-            self._work(self._pipe)
-            self._pipe.close()
-        except BaseException as exc:  # noqa: BLE001 (it is raised in the other thread)
-            self._pipe.fail(exc)
+    def write(self, data: bytes) -> int:
+        """Keep the data until they are taken."""
+        self._pieces.put(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: all data can be taken at once."""
+
+    def take(self) -> bytes:
+        """Return what was written since."""
+        return b"".join(self._pieces.get() for _ in range(self._pieces.qsize()))

@@ -43,12 +43,15 @@ class Stored:
         return len(self.data)
 
     def read_at(self, position, size):
+        # Ctrl-C interrupts nothing else.
+        assert threading.current_thread() is threading.main_thread()
         self.reads.append((position, size))
         if position + size > self.fails_at:
             raise StorageFailed("the disk is broken", "take another")
         return bytes(self.data[position : position + size])
 
     def write(self, data):
+        assert threading.current_thread() is threading.main_thread()
         # As an unbuffered stream does, it takes a part.
         data = data[:40_000]
         if len(self.data) + len(data) > self.fails_at:
@@ -60,7 +63,7 @@ class Stored:
 def encrypted(plaintext, *recipients):
     """Return the ciphertext, whose digest is compared."""
     file = Stored()
-    with encryption.encryption(file, recipients or (SECRET.to_public(),)) as stream:
+    with encryption.Encryption(file, recipients or (SECRET.to_public(),)) as stream:
         for start in range(0, len(plaintext), 100_000):
             stream.write(plaintext[start : start + 100_000])
         assert stream.finish() == digest_of(file)
@@ -207,7 +210,7 @@ def test_the_error_of_a_store_passes_as_it_is():
 
 
 def write_until_error(file, pieces):
-    with encryption.encryption(file, (SECRET.to_public(),)) as stream:
+    with encryption.Encryption(file, (SECRET.to_public(),)) as stream:
         for piece in pieces:
             stream.write(piece)
 
