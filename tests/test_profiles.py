@@ -127,7 +127,7 @@ def test_a_profile_has_every_setting(file):
     settings = load_settings(profile="one", environment={})
     assert (settings.log.format, settings.options.statement_timeout, settings.pool.size) == ("json", 0.5, 3)
     assert settings.options.pooled
-    assert settings.backup_dir == file.parents[2] / "backups"
+    assert settings.backup_dir == str(file.parents[2] / "backups")
     assert settings.direct_url.host == "h2"
 
 

@@ -164,7 +164,8 @@ def _text(where: str, value: object, setting: Setting) -> str:
             setting.type, "a text in quotes"
         )
         raise InvalidConfiguration(f"{where} must be {wanted}")
-    if setting.type is Path:
+    # The place of backups may also be a bucket, whose address a Path would change.
+    if setting.type is Path or (setting is SETTINGS["TASKDB_BACKUP_DIR"] and text.startswith("~")):
         with suppress(RuntimeError):  # nobody has that name, so it is a path
             text = str(Path(text).expanduser())
     setting.parse(where, text)
