@@ -106,6 +106,8 @@ INTERRUPTED = """
 import signal, sys, threading
 from itertools import repeat
 from taskdb_cli.system.piping import PIECE, Consumer
+# A job in the background begins with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 interrupted, reads = threading.Event(), sys.argv[1] == "True"
 def consume(pipe):
     pipe.read()
