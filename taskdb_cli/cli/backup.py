@@ -12,21 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli import errors
+from taskdb_cli.cli.archive_argument import ArchiveArgument, ArchiveArguments
 from taskdb_cli.cli.backup_copy import copy_archives
 from taskdb_cli.cli.backup_create import back_up, drill_archive, recording_damage, report
 from taskdb_cli.cli.backup_diff import diff
-from taskdb_cli.cli.backup_options import (
-    ArchiveArgument,
-    ArchiveArguments,
-    EncryptTo,
-    Keep,
-    OpeningShelf,
-    Shelf,
-)
+from taskdb_cli.cli.backup_options import EncryptTo, Keep
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
 from taskdb_cli.cli.progress import in_bytes
+from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record, to_plain
 from taskdb_cli.system.paths import is_same, reserved

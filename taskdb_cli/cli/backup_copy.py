@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli import errors
-from taskdb_cli.cli.backup_options import (
-    ARCHIVE_HELP,
-    EncryptTo,
-    OpeningShelf,
-    complete_archives,
-    complete_directories,
-)
+from taskdb_cli.cli.archive_argument import ARCHIVE_HELP, complete_archives
+from taskdb_cli.cli.backup_options import EncryptTo, complete_directories
 from taskdb_cli.cli.options import DryRun
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
+from taskdb_cli.cli.shelf import OpeningShelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import COPIES
 

@@ -11,9 +11,9 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from taskdb_cli import errors
-from taskdb_cli.cli.backup_options import OpeningShelf, Shelf
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.cli.progress import in_bytes
+from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import BACKUPS
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.backup_options import OpeningShelf, complete_archives
+from taskdb_cli.cli.archive_argument import complete_archives
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
+from taskdb_cli.cli.shelf import OpeningShelf
 from taskdb_cli.errors import ExitCode, InvalidInput
 from taskdb_cli.output.formats import Format
 

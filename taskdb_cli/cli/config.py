@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskdb_cli.cli.backup_options import Shelf
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import Output, show_json, show_records
+from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.errors import (
     DatabaseMissing,
     HomeMissing,

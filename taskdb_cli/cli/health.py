@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from taskdb_cli.cli.backup_options import Directory, Shelf
+from taskdb_cli.cli.backup_options import Directory
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.offers import complete_checks
+from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health import TIMEOUT
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskdb_cli.cli.backup_options import EncryptTo, Shelf
+from taskdb_cli.cli.backup_options import EncryptTo
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import Confirm, Yes
 from taskdb_cli.cli.output import Output, show_json, show_records
+from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskdb_cli.cli.backup_options import ArchiveArgument, Directory, EncryptTo, OpeningShelf, Shelf
+from taskdb_cli.cli.archive_argument import ArchiveArgument
+from taskdb_cli.cli.backup_options import Directory, EncryptTo
 from taskdb_cli.cli.options import Confirm, DryRun, Yes
 from taskdb_cli.cli.partial_restore import Only, RowsOutput, bring_back
 from taskdb_cli.cli.progress import in_bytes
+from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.errors import Conflict, InvalidInput, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 

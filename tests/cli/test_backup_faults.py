@@ -17,7 +17,7 @@ from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.layout import Digest
 from taskdb_cli.backup.stores.local import LocalStore, NewLocalFile
-from taskdb_cli.cli.backup_options import Shelf
+from taskdb_cli.cli.shelf import Shelf
 from tests.backups import archives, break_call, is_directory, leftovers
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, hashes
