@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import closing, suppress
 from dataclasses import astuple, replace
@@ -14,23 +13,26 @@ import typer
 from taskdb_cli import errors
 from taskdb_cli.cli.archive_argument import ArchiveArgument, ArchiveArguments
 from taskdb_cli.cli.backup_copy import copy_archives
-from taskdb_cli.cli.backup_create import back_up, drill_archive, recording_damage, report
+from taskdb_cli.cli.backup_create import (
+    back_up,
+    back_up_to_file,
+    drill_archive,
+    recording_damage,
+    write_to_stdout,
+)
 from taskdb_cli.cli.backup_diff import diff
 from taskdb_cli.cli.backup_options import EncryptTo, Keep
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
-from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record, to_plain
-from taskdb_cli.system.paths import is_same, reserved
 from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.directory import BackupDirectory
-    from taskdb_cli.backup.keys import Recipients
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.cli.context import Invocation
@@ -82,9 +84,9 @@ def main(
     if check_config:
         _show_configuration(shelf, policy, metrics_file, shelf.recipient_texts(encrypt_to), output)
     elif file == "-":
-        _write_to_stdout(shelf, recipients, output)
+        write_to_stdout(shelf, recipients, output)
     elif file is not None:
-        _back_up_to_file(shelf, file, recipients, output)
+        back_up_to_file(shelf, file, recipients, output)
     else:
         back_up(shelf, policy, metrics_file, recipients, drill=drill, output=output)
 
@@ -297,63 +299,6 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
         for each in decisions
     )
     show_records(decided, DECISIONS, output)
-
-
-def _back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Output) -> None:
-    from taskdb_cli.backup import create
-    from taskdb_cli.backup.stores.places import file_at
-
-    path = Path(file).absolute()
-    if not file or not path.name or path.is_dir():
-        raise errors.InvalidInput(f"--file {file!r} names no file", "name a new file, or - for stdout")
-    if os.path.lexists(path):
-        raise errors.Conflict(f"{path} exists already", "choose another name, or - for stdout")
-    if not path.parent.is_dir():
-        missing = errors.NotFound if not os.path.lexists(path.parent) else errors.InvalidInput
-        raise missing(f"there is no directory {path.parent}", "make it, or choose another place")
-    if reason := reserved(path):
-        raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
-    run = shelf.run
-    with run.progress() as show, run.maintained.snapshot() as content:
-        advance = in_bytes(show, "backing up")
-        backup = create.save(
-            content,
-            file_at(str(path)),
-            label=shelf.label,
-            now=run.now,
-            recipients=recipients,
-            progress=advance,
-        )
-        report(shelf, [backup], output)
-
-
-def _write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output) -> None:
-    from taskdb_cli.backup import create
-
-    run, stdout = shelf.run, sys.stdout
-    if stdout.isatty():
-        raise errors.InvalidInput("refusing to write a binary archive to a terminal", "redirect stdout")
-    if output.format is not None:
-        raise errors.InvalidInput("--output cannot be combined with an archive on stdout", "leave one out")
-    if run.settings.log.file and is_same(run.settings.log.file, Path("/dev/stdout")):
-        raise errors.InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
-    with run.progress() as show, run.maintained.snapshot() as content:
-        advance = in_bytes(show, "backing up")
-        try:
-            written = create.write(
-                content,
-                stdout.buffer,
-                label=shelf.label,
-                now=run.now,
-                recipients=recipients,
-                progress=advance,
-            )
-            stdout.buffer.flush()
-        except OSError as exc:
-            # Half an archive is a failure, even if the reader has closed the pipe.
-            what = f"stdout cannot be written: {exc.strerror}"
-            raise errors.StorageFailed(what, "the output is not a complete archive") from exc
-        run.rows = written.manifest.rows
 
 
 def _show_configuration(

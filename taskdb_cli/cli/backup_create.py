@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import BACKUPS
+from taskdb_cli.system.paths import is_same, reserved
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -85,6 +87,65 @@ def back_up(
         places = " and ".join(str(each.directory) for each in outcomes if each.backup)
         where = f" in {places}" if len(outcomes) > 1 else ""
         raise errors.Incomplete(f"the backup{where} is good, but {reasons}", failures[0].hint)
+
+
+def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Output) -> None:
+    """Write a backup to a new file, which no run records; raise Conflict for one that is there."""
+    from taskdb_cli.backup import create
+    from taskdb_cli.backup.stores.places import file_at
+
+    path = Path(file).absolute()
+    if not file or not path.name or path.is_dir():
+        raise errors.InvalidInput(f"--file {file!r} names no file", "name a new file, or - for stdout")
+    if os.path.lexists(path):
+        raise errors.Conflict(f"{path} exists already", "choose another name, or - for stdout")
+    if not path.parent.is_dir():
+        missing = errors.NotFound if not os.path.lexists(path.parent) else errors.InvalidInput
+        raise missing(f"there is no directory {path.parent}", "make it, or choose another place")
+    if reason := reserved(path):
+        raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
+    run = shelf.run
+    with run.progress() as show, run.maintained.snapshot() as content:
+        advance = in_bytes(show, "backing up")
+        backup = create.save(
+            content,
+            file_at(str(path)),
+            label=shelf.label,
+            now=run.now,
+            recipients=recipients,
+            progress=advance,
+        )
+        report(shelf, [backup], output)
+
+
+def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output) -> None:
+    """Write an archive to stdout, which cannot be read back."""
+    from taskdb_cli.backup import create
+
+    run, stdout = shelf.run, sys.stdout
+    if stdout.isatty():
+        raise errors.InvalidInput("refusing to write a binary archive to a terminal", "redirect stdout")
+    if output.format is not None:
+        raise errors.InvalidInput("--output cannot be combined with an archive on stdout", "leave one out")
+    if run.settings.log.file and is_same(run.settings.log.file, Path("/dev/stdout")):
+        raise errors.InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
+    with run.progress() as show, run.maintained.snapshot() as content:
+        advance = in_bytes(show, "backing up")
+        try:
+            written = create.write(
+                content,
+                stdout.buffer,
+                label=shelf.label,
+                now=run.now,
+                recipients=recipients,
+                progress=advance,
+            )
+            stdout.buffer.flush()
+        except OSError as exc:
+            # Half an archive is a failure, even if the reader has closed the pipe.
+            what = f"stdout cannot be written: {exc.strerror}"
+            raise errors.StorageFailed(what, "the output is not a complete archive") from exc
+        run.rows = written.manifest.rows
 
 
 def _told(
