@@ -14,7 +14,8 @@ from pathlib import Path
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of, seal_of
 from taskdb_cli.backup.atomic import open_partial
-from taskdb_cli.backup.directory import BackupDirectory, archive_name, parse_name
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.file_names import archive_name, parse_name
 from taskdb_cli.backup.history import Drill, Proof
 from taskdb_cli.backup.layout import decode
 from taskdb_cli.backup.stores.local import LocalStore

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from taskdb_cli.backup.archive import Archive, ArchiveWriter
-from taskdb_cli.backup.directory import BackupDirectory, archive_name
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.encryption import Encryption, digest_of
+from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.keys import Identities, Recipients
 from taskdb_cli.backup.layout import ArchivedColumn, Manifest, Origin

@@ -1,21 +1,17 @@
-"""A directory of archives: how they are named, found and listed, and one run at a time on each label.
-
-The name of an archive holds the label of a database and the time of the backup in UTC, as in
-`tasks-20261122T123015.123456Z.taskdb.zip`. That of an encrypted archive ends in `.age` after that.
-"""
+"""A directory of archives: how they are found and listed, and one run at a time on each label."""
 
 import errno
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 
 from taskdb_cli.backup import encryption
 from taskdb_cli.backup.archive import manifest_of, seal_of
 from taskdb_cli.backup.atomic import storage
+from taskdb_cli.backup.file_names import RECORD_SUFFIX, SUFFIXES, archive_name, check_label, parse_name
 from taskdb_cli.backup.history import LARGEST, Damage, Drill, News, Proof, Record, from_json, to_json
 from taskdb_cli.backup.layout import Origin
 from taskdb_cli.backup.stores import Store, StoredFile
@@ -24,7 +20,6 @@ from taskdb_cli.errors import (
     ArchiveEncrypted,
     FileMissing,
     Incomplete,
-    InvalidInput,
     NotFound,
     StorageFailed,
     StoreUnavailable,
@@ -32,22 +27,6 @@ from taskdb_cli.errors import (
 )
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.text.escaping import brief
-
-SUFFIX = ".taskdb.zip"
-SUFFIXES = (SUFFIX, f"{SUFFIX}{encryption.SUFFIX}")
-"""How the names of archives end: as they are, and encrypted."""
-RECORD_SUFFIX = ".taskdb.json"
-
-SAFETY_SUFFIX = "-before-restore"
-"""The end of the label of safety backups, which a restore takes of the rows that it replaces."""
-
-LONGEST_LABEL = 100
-
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_NAME = re.compile(
-    rf"(?P<label>{_LABEL.pattern})-(?P<time>[0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z){re.escape(SUFFIX)}"
-    rf"({re.escape(encryption.SUFFIX)})?"
-)
 
 _log = logging.getLogger("taskdb.backup")
 
@@ -331,44 +310,4 @@ def proof_of(entry: Entry, record: Record) -> Proof | None:
     except StoreUnavailable:
         raise
     except TaskdbError:
-        return None
-
-
-def default_label(name: str, distinction: str) -> str:
-    """Return the default label, of a name and what distinguishes its place, with room for SAFETY_SUFFIX."""
-    longest = LONGEST_LABEL - len(SAFETY_SUFFIX) - len(distinction) - 1
-    return f"{label_of(name)[:longest].rstrip('-')}-{distinction}"
-
-
-def label_of(name: str) -> str:
-    """Return the label that taskdb 0.1.0 gave a database of this name, with hyphens for other characters."""
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("_.-")
-    return text[:LONGEST_LABEL].rstrip("-") or "database"
-
-
-def check_label(label: str) -> str:
-    """Return the label as it is; raise InvalidInput if it is not a label."""
-    if len(label) > LONGEST_LABEL or not _LABEL.fullmatch(label):
-        raise InvalidInput(
-            f"{brief(label)!r} is not a label",
-            f"use up to {LONGEST_LABEL} letters, digits, '_', '.' and '-', a letter or digit first",
-        )
-    return label
-
-
-def archive_name(label: str, taken_at: datetime, *, encrypted: bool = False) -> str:
-    """Return the name of an archive that was taken at a time with a time zone."""
-    assert taken_at.tzinfo is not None
-    utc = taken_at.astimezone(UTC)
-    return f"{check_label(label)}-{utc.year:04}{utc:%m%dT%H%M%S.%f}Z{SUFFIXES[encrypted]}"
-
-
-def parse_name(name: str) -> tuple[str, datetime] | None:
-    """Return the label and the time in the name of an archive, or None if it is not such a name."""
-    match = _NAME.fullmatch(name)
-    if match is None or len(match["label"]) > LONGEST_LABEL:
-        return None
-    try:
-        return match["label"], datetime.fromisoformat(match["time"])
-    except ValueError:
         return None

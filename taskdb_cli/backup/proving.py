@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from taskdb_cli.backup.archive import Archive
-from taskdb_cli.backup.directory import parse_name
 from taskdb_cli.backup.encryption import digest_within
+from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted

@@ -131,7 +131,7 @@ def _safety_backup(
 ) -> Callable[[Content | Database], None]:
     """Return what backs up the rows that are replaced."""
     from taskdb_cli.backup.create import take
-    from taskdb_cli.backup.directory import SAFETY_SUFFIX, default_label
+    from taskdb_cli.backup.file_names import SAFETY_SUFFIX, default_label
 
     # The label names the database whose rows are replaced, whatever archive is restored.
     label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX

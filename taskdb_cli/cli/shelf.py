@@ -41,7 +41,7 @@ class Shelf:
         self.given_directory = self.given_directory or outer.get("given_directory")
         self.given_label = self.given_label or outer.get("given_label")
         if self.given_label:
-            from taskdb_cli.backup.directory import check_label
+            from taskdb_cli.backup.file_names import check_label
 
             check_label(self.given_label)
 
@@ -127,7 +127,7 @@ class Shelf:
     @cached_property
     def chosen_label(self) -> str | None:
         """The label that an option or a setting names."""
-        from taskdb_cli.backup.directory import check_label
+        from taskdb_cli.backup.file_names import check_label
 
         label = self.given_label or self.run.settings.backup_label
         return check_label(label) if label else None
@@ -139,7 +139,7 @@ class Shelf:
 
     def owner(self, identity: str | None) -> Owner:
         """Return the database with this identity, as its archives are compared with it."""
-        from taskdb_cli.backup.directory import default_label, label_of
+        from taskdb_cli.backup.file_names import default_label, label_of
         from taskdb_cli.backup.ownership import Owner
         from taskdb_cli.database import Database
 

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from taskdb_cli.backup.directory import parse_name
+from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.models.vocabulary import in_one_unit
 from taskdb_cli.output.formats import Record

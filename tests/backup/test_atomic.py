@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.backup.atomic import discard, open_partial, publish, write_atomically
-from taskdb_cli.backup.directory import BackupDirectory, archive_name
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.errors import (
     Conflict,
@@ -251,7 +252,8 @@ KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from taskdb_cli.backup.directory import BackupDirectory, archive_name
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.atomic import open_partial, publish
 from taskdb_cli.backup.stores.local import LocalStore
 directory = BackupDirectory(LocalStore(Path(sys.argv[1])))

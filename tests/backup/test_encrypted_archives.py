@@ -13,7 +13,7 @@ import pytest
 
 from taskdb_cli.backup import create, encryption, restore
 from taskdb_cli.backup.archive import Archive, manifest_of
-from taskdb_cli.backup.directory import archive_name
+from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.history import from_json, to_json
 from taskdb_cli.backup.stores.local import LocalFile
 from taskdb_cli.backup.stores.places import file_at

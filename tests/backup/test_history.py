@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb_cli.backup.directory import parse_name
+from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.history import LARGEST, Damage, Drill, Proof, Record, from_json, to_json
 from taskdb_cli.errors import Incomplete
 from tests.backups import (

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from taskdb_cli.backup.directory import (
+from taskdb_cli.backup.file_names import (
     SAFETY_SUFFIX,
     archive_name,
     check_label,

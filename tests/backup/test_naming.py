@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.backup.directory import Entry, archive_name
+from taskdb_cli.backup.directory import Entry
+from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.naming import begins, matching, nearest, short_names
 
 FIRST, SECOND, LATER = (datetime(2026, 11, day, 23, 30, 15, day, tzinfo=UTC) for day in (24, 25, 26))

@@ -16,7 +16,8 @@ from sqlalchemy import URL
 
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup.atomic import open_partial
-from taskdb_cli.backup.directory import BackupDirectory, archive_name
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.health.checks import backups as checks

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from taskdb_cli.backup.create import read_back, take_everywhere
-from taskdb_cli.backup.directory import BackupDirectory, parse_name
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.errors import BackupRunning, DatabaseUnavailable, StorageFailed, StoreUnavailable
 from tests.conftest import NOW

@@ -7,7 +7,8 @@ from functools import cached_property, wraps
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from taskdb_cli.backup.directory import BackupDirectory, parse_name
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
 from taskdb_cli.backup.proving import compare
