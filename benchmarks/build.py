@@ -18,7 +18,8 @@ from measuring import track
 from sqlalchemy import text
 from sqlmodel import Session
 
-from taskdb_cli.database import Database, bulk_insert
+from taskdb_cli.database import Database
+from taskdb_cli.database.statements import bulk_insert
 from taskdb_cli.models import metadata
 from taskdb_cli.services import migrate
 

@@ -28,7 +28,8 @@ from build import BATCH, task_rows, user_rows
 from databases import address, argument_parser, databases, describe
 from measuring import add_output_option, ratio, report, table, track
 
-from taskdb_cli.database import Database, bulk_insert
+from taskdb_cli.database import Database
+from taskdb_cli.database.statements import bulk_insert
 from taskdb_cli.models import metadata
 from taskdb_cli.models.vocabulary import TaskPriority
 from taskdb_cli.services import migrate

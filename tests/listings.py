@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlmodel import Session
 
-from taskdb_cli.database import Database, bulk_insert
+from taskdb_cli.database import Database
+from taskdb_cli.database.statements import bulk_insert
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.user import User
 from taskdb_cli.services import task as service

@@ -18,9 +18,10 @@ from taskdb_cli import errors
 from taskdb_cli.backup.create import Progress, reported, silent
 from taskdb_cli.backup.restore import Rows, require_same_layout
 from taskdb_cli.backup.selection import UserSearch, fields_of, rows_where
-from taskdb_cli.database import Database, give_ids, insert_with_ids, many_inserted
+from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content, Layout, with_ids_left
 from taskdb_cli.database.schema import compare_revision
+from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
 from taskdb_cli.models import metadata
 from taskdb_cli.models.types import MAX_ID, BigNumber, Flag
 from taskdb_cli.text.escaping import brief

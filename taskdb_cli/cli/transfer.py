@@ -27,8 +27,9 @@ from taskdb_cli.transfer.options import ENCODINGS, ReadOptions, listed
 if TYPE_CHECKING:
     from sqlmodel import Session
 
+    from taskdb_cli.transfer.batch import Batch
     from taskdb_cli.transfer.problems import Problem, Problems
-    from taskdb_cli.transfer.staging import Batch, Outcome
+    from taskdb_cli.transfer.staging import Outcome
 
 MOST_PROBLEMS = 10
 """How many kinds of problems an import names."""
@@ -123,9 +124,9 @@ def import_file(
 
     `look` is the command that shows the records.
     """
+    from taskdb_cli.transfer.batch import Batch
     from taskdb_cli.transfer.files import Source
     from taskdb_cli.transfer.problems import MOST_KINDS, Problems
-    from taskdb_cli.transfer.staging import Batch
 
     if not dry_run:
         # Reading takes long. A user who stops it is told that nothing was imported.

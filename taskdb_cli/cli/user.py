@@ -201,7 +201,7 @@ def import_(
 
     The e-mail address tells who is who.
     """
-    from taskdb_cli.transfer.staging import Batch
+    from taskdb_cli.transfer.batch import Batch
     from taskdb_cli.transfer.users import import_users, read_users
 
     run, look = invocation(ctx), "taskdb user list"

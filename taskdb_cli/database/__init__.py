@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, Select, Table, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, event
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Plan, Transaction, literal_sql
+from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
@@ -337,49 +337,3 @@ def _gone_after_failure(connection: Connection) -> Iterator[None]:
     except BaseException as exc:
         connection.invalidate(exc)
         raise
-
-
-def bulk_insert(
-    session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> None:
-    """Insert rows by the engine's fastest way (COPY on PostgreSQL), at constant memory."""
-    backend: Backend = session.info[Backend]
-    # The driver runs it without SQLAlchemy, which would have raised ours.
-    with backend.translating():
-        backend.bulk_insert(session.connection(), table, columns, rows)
-
-
-@contextmanager
-def many_inserted(session: Session, table: Table, rows: int) -> Iterator[None]:
-    """Make ready for a statement that inserts so many rows into a table."""
-    with session.info[Backend].many_inserted(session.connection(), table, rows):
-        yield
-
-
-def insert_with_ids(session: Session, table: Table, rows: Select[Any]) -> None:
-    """Insert rows with the ids that they have. The columns of the query are named as those of the table."""
-    names, connection = ", ".join(rows.selected_columns.keys()), session.connection()
-    overriding = session.info[Backend].overriding
-    # SQLAlchemy has no words for that.
-    connection.exec_driver_sql(
-        f"INSERT INTO {table.name} ({names}){overriding} {literal_sql(connection, rows)}"
-    )
-
-
-def give_ids(session: Session, table: Table, rows: Table) -> None:
-    """Give a new id of `table` to each row of a temporary table whose `new_id` is NULL.
-
-    Ids that the table gives from then on follow the highest `new_id`.
-    """
-    session.info[Backend].give_ids(session.connection(), table.name, rows.name)
-
-
-def lock_table(session: Session, table: Table) -> None:
-    """Keep other transactions from changing the table until this one ends; they can read it."""
-    session.info[Backend].lock_table(session.connection(), table)
-
-
-def explain(session: Session, queries: Sequence[Select[Any]]) -> list[Plan]:
-    """Run queries and return how the engine did it. Nothing warns of a slow one, which this is to explain."""
-    connection = session.connection().execution_options(**{LONG_WORK: True})
-    return [session.info[Backend].explain(connection, query) for query in queries]

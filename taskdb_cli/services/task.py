@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.sql import Executable
 from sqlmodel import Session
 
-from taskdb_cli.database import explain as explain_queries
 from taskdb_cli.database.backend import Plan
+from taskdb_cli.database.statements import explain as explain_queries
 from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, TransactionConflict, UserNotFound
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID

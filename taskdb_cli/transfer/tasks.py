@@ -14,9 +14,10 @@ from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, TaskStatus
 from taskdb_cli.services import user as users
 from taskdb_cli.text.escaping import described
+from taskdb_cli.transfer.batch import Batch
 from taskdb_cli.transfer.foreign import Note
 from taskdb_cli.transfer.problems import InvalidRecord
-from taskdb_cli.transfer.staging import Batch, Outcome, Staging, count
+from taskdb_cli.transfer.staging import Outcome, Staging, count
 
 _owners: Table = User.__table__  # type: ignore[attr-defined]
 STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), key="external_id")

@@ -6,12 +6,13 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlmodel import Session
 
-from taskdb_cli.database import lock_table
+from taskdb_cli.database.statements import lock_table
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import SPECIAL_DOMAINS, domain_fault
 from taskdb_cli.models.user import User, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
-from taskdb_cli.transfer.staging import Batch, Outcome, Staging
+from taskdb_cli.transfer.batch import Batch
+from taskdb_cli.transfer.staging import Outcome, Staging
 
 STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"), key="email")
 

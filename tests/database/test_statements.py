@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import bindparam, insert, select, table, text
 from sqlmodel import col
 
-from taskdb_cli.database import Database, bulk_insert
+from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
+from taskdb_cli.database.statements import bulk_insert
 from taskdb_cli.errors import ConnectionLost, SchemaError, UniqueViolation
 from taskdb_cli.models import metadata
 from taskdb_cli.models.task import Task

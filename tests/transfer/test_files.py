@@ -16,10 +16,10 @@ from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.text.escaping import BLANK
 from taskdb_cli.times import parse_written
 from taskdb_cli.transfer import tasks, users
+from taskdb_cli.transfer.batch import Batch
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.lines import CHUNK, LONGEST_RECORD
 from taskdb_cli.transfer.problems import Problems
-from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users
 from tests.conftest import NOW

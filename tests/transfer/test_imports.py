@@ -20,9 +20,9 @@ from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.times import parse_written
+from taskdb_cli.transfer.batch import Batch
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.problems import Problems
-from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.transfer.users import import_users, read_users
 from tests.conftest import NOW, SERVERS, open_database

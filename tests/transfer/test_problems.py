@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 
 from taskdb_cli.times import parse_written
+from taskdb_cli.transfer.batch import Batch
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.problems import MOST_KINDS, Problems
-from taskdb_cli.transfer.staging import Batch
 from taskdb_cli.transfer.tasks import read_tasks
 from taskdb_cli.transfer.users import read_users
 
