@@ -76,7 +76,7 @@ WORDS_TYPED = "tests/cli/test_words.py"
 TASK, BULK = "taskdb_cli/services/task.py", "taskdb_cli/services/bulk.py"
 USER = "taskdb_cli/services/user.py"
 LISTING = "taskdb_cli/services/listing"
-TIMES = "taskdb_cli/times.py"
+TIMES = "taskdb_cli/times/grammar.py"
 CLOCK = "taskdb_cli/system/clock.py"
 FIELDS = "taskdb_cli/models/fields.py"
 ODD_ZONES = "tests/hostile/test_arguments.py -k zone"
@@ -380,7 +380,7 @@ MUTANTS = (
         f"{TRANSFER}/json_records.py", "(text.isascii() or find_undecoded(text) is None)", "True", READING
     ),
     Mutant(f"{TRANSFER}/decoding.py", "not (needs_mark and head)", "True", READING),
-    Mutant(TIMES, "day + timedelta(days=1), time.min", "day, time.min", VALUES),
+    Mutant("taskdb_cli/times/__init__.py", "day + timedelta(days=1), time.min", "day, time.min", VALUES),
     Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "elif True:", PROBLEMS),
     Mutant(f"{TRANSFER}/problems.py", "self._kept.truncate()", "pass", PROBLEMS),
 )

@@ -1,162 +1,19 @@
-"""Points in time as people and programs write them. docs/times.md describes the whole grammar for people.
-
-`_PHRASES` holds the grammar.
-"""
+"""The grammar of the phrases that mean a time. `_PHRASES` holds it; docs/times.md describes it for people."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
 from typing import TypeVar
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.system.clock import (
-    LAST_SECOND,
-    at_clock,
-    day_bound,
-    readings_of,
-    require_zone,
-    wall_clock,
-)
-from taskdb_cli.text.escaping import brief, described
+from taskdb_cli.system.clock import at_clock, day_bound, readings_of, require_zone, wall_clock
 from taskdb_cli.text.phrases import MONTHS, WEEKDAYS, likely_phrases
-
-ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, 'tomorrow 17:00', friday, 'dec 24', 'in 2 weeks', eom"
-"""Examples of the forms, for messages and help."""
-
-EXPIRIES = "try 90d, 2w, 12h, 2027-12-01 or 2027-12-01T17:00:00Z"
-
-_WRITTEN_EXAMPLES = "2026-12-01T17:00:00Z, 2026-12-01 17:00 or 2026-12-01"
-
-_OFFSET = re.compile(r"([+-]\d{1,6})([hdw])")
-_ISO = re.compile(
-    r"\d{4}-\d\d-\d\d(?P<time>[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?"
-)
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-_LONGEST_WORDS = 100
-
-
-def parse_when(text: str, *, now: datetime, end_of_day: bool, forward: bool = True) -> datetime:
-    """Return the point in time that a person means, in UTC.
-
-    Without a time of day it is the last second of the local day if `end_of_day`, else its first. What
-    names no side of `now`, such as a weekday, is the next one if `forward`, else the latest.
-    Raises InvalidInput, naming the text, what is accepted, and what may have been meant.
-    """
-    words = " ".join(text.lower().split()) if len(text) <= _LONGEST_WORDS and text.isascii() else ""
-    context = _Context(now, end_of_day, forward)
-    try:
-        return _parse(words, context)
-    except OverflowError:
-        what = f"{brief(text)!r} is not between the years 1 and 9999"
-        raise InvalidInput(what, "no other can be stored; choose a nearer one") from None
-    except ValueError:
-        hint = f"try {_near(words, context)}; accepted are {ACCEPTED}"
-        raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
-
-
-def parse_exact(text: str, *, now: datetime, **_: object) -> datetime:
-    """Return the point in time that a program means, in UTC: ISO 8601, or an offset from `now`.
-
-    Without a zone UTC is meant, and without a time of day its first second.
-    Raises InvalidInput, naming the text and what is accepted.
-    """
-    try:
-        return _offset(text, now) or parse_iso(text, end_of_day=False, zone=UTC)
-    except (ValueError, OverflowError):
-        hint = "try 2026-12-01, 2026-12-01T17:00:00Z or -2w"
-        raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
-
-
-def parse_expiry(text: str, *, now: datetime) -> datetime:
-    """Return the point in time, as `parse_exact` does; an offset such as 90d needs no sign.
-
-    Raises InvalidInput, naming the text and what is accepted.
-    """
-    try:
-        signed = text if text.startswith(("+", "-")) else f"+{text}"
-        return _offset(signed, now) or parse_iso(text, end_of_day=False, zone=UTC)
-    except OverflowError:
-        raise InvalidInput(f"{text!r} ends after the year 9999", EXPIRIES) from None
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not a time", EXPIRIES) from None
-
-
-def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> datetime:
-    """Return an ISO 8601 date or date-time of the extended form in UTC.
-
-    What names no zone is in the one given, or else in the local one. Raises ValueError for anything else.
-    """
-    match = _ISO.fullmatch(text)
-    if match is None:
-        raise ValueError("is not an ISO 8601 time such as 2026-12-01T17:00:00Z")
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        if match["time"] is None:
-            moment = datetime.combine(moment, LAST_SECOND if end_of_day else time.min)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        return _to_utc(moment, day_alone=match["time"] is None)
-    except (ValueError, OverflowError):
-        raise ValueError("is not a real point in time between the years 1 and 9999") from None
-
-
-def parse_written(value: object, *, end_of_day: bool) -> datetime:
-    """Return the point in time that another program wrote into a file: ISO 8601 of any form, in UTC.
-
-    What names no zone is in the local one. A fraction is cut to microseconds. 24:00 is the end of a day.
-    Raises ValueError, naming the value, for anything else.
-    """
-    text = value if isinstance(value, str) else ""
-    try:
-        # Most files have the extended form, which is read faster.
-        return parse_iso(text, end_of_day=end_of_day)
-    except ValueError:
-        found = _WRITTEN.fullmatch(" ".join(text.split()).lower())
-    if found is None:
-        number = type(value) in (int, float) or re.fullmatch(r"[+-]?\d+([.,]\d+)?", text.strip())
-        why = " (a number names no unit and no zone)" if number else ""
-        raise ValueError(f"is not an ISO 8601 time such as {_WRITTEN_EXAMPLES}: {described(value)}{why}")
-    try:
-        day, clock = _iso_day(found), LAST_SECOND if end_of_day else time.min
-        if found["time"]:
-            clock = time.fromisoformat(found["time"])
-        elif found["next_day"]:
-            day, clock = day + timedelta(days=1), time.min
-        zone = found["zone"] or ""
-        zone = "Z" if zone.endswith(("utc", "gmt")) else zone.upper()
-        day_alone = not (found["time"] or found["next_day"])
-        return _to_utc(datetime.fromisoformat(f"{day}T{clock}{zone}"), day_alone=day_alone)
-    except (ValueError, OverflowError):
-        real = "a real point in time between the years 1 and 9999"
-        raise ValueError(f"is not {real}: {described(value)}") from None
-
-
-def _to_utc(moment: datetime, *, day_alone: bool) -> datetime:
-    """Return a time in UTC, a local one if it has no zone; raise ValueError or OverflowError for none."""
-    try:
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        if moment.tzinfo:
-            raise
-        # Python refuses every local time near the ends of the years 1 and 9999.
-        if day_alone:
-            return day_bound(moment.date(), end=moment.time() != time.min)
-        return readings_of(moment)[0][0]
-
-
-def _offset(text: str, now: datetime) -> datetime | None:
-    match = _OFFSET.fullmatch(text)
-    if match is None:
-        return None
-    return now + timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-# The grammar
 
 
 @dataclass(frozen=True)
-class _Context:
+class Context:
     """What a phrase is relative to."""
 
     now: datetime
@@ -165,6 +22,7 @@ class _Context:
 
     @property
     def today(self) -> date:
+        """The local day."""
         return wall_clock(self.now).date()
 
 
@@ -190,7 +48,8 @@ def _clock_of(found: re.Match[str]) -> time | None:
     return time(hour, int(found["minute"] or 0), int(found["second"] or 0))
 
 
-def _iso_day(found: re.Match[str]) -> date:
+def iso_day(found: re.Match[str]) -> date:
+    """Return the day of an ISO 8601 date in any of its forms; raise ValueError if there is no such day."""
     text = found["date"].upper()
     if not found["ordinal"]:
         return date.fromisoformat(text)
@@ -201,14 +60,14 @@ def _iso_day(found: re.Match[str]) -> date:
     return day
 
 
-def _iso_moment(found: re.Match[str], context: _Context) -> _Meaning:
-    day, clock = _iso_day(found), time.fromisoformat(found["time"])
+def _iso_moment(found: re.Match[str], context: Context) -> _Meaning:
+    day, clock = iso_day(found), time.fromisoformat(found["time"])
     if found["zone"] is None:
         return at_clock(day, clock)
     return datetime.fromisoformat(f"{day}T{clock}{found['zone'].upper()}")
 
 
-def _weekday(found: re.Match[str], context: _Context) -> _Meaning:
+def _weekday(found: re.Match[str], context: Context) -> _Meaning:
     today, week = context.today, timedelta(weeks=1)
     wanted = [name[:3] for name in WEEKDAYS].index(found["weekday"][:3])
     coming = today + timedelta(days=(wanted - today.weekday() - 1) % 7 + 1)
@@ -217,21 +76,21 @@ def _weekday(found: re.Match[str], context: _Context) -> _Meaning:
     return coming if context.forward or found["which"] else [coming - week, coming - 2 * week]
 
 
-def _calendar_day(found: re.Match[str], context: _Context) -> _Meaning:
+def _calendar_day(found: re.Match[str], context: Context) -> _Meaning:
     number, month = int(found["day"]), [name[:3] for name in MONTHS].index(found["month"][:3]) + 1
     if found["year"]:
         return date(int(found["year"]), month, number)
     return _in_each_year(month, number, context)
 
 
-def _in_each_year(month: int, day: int, context: _Context) -> Iterator[date]:
+def _in_each_year(month: int, day: int, context: Context) -> Iterator[date]:
     """Yield a day of this year and of those beside it; 29 February may be eight years away."""
     for years in range(9):
         with suppress(ValueError):
             yield date(context.today.year + (years if context.forward else -years), month, day)
 
 
-def _amount(found: re.Match[str], context: _Context) -> _Meaning:
+def _amount(found: re.Match[str], context: Context) -> _Meaning:
     """Return a day, as "in 2 weeks" means, or a moment for hours, minutes and an offset such as +3d."""
     groups = found.groupdict()
     unit, sign, count = groups["unit"], groups.get("sign"), int(groups.get("count") or 1)
@@ -264,7 +123,7 @@ def _days_of(year: int, month: int) -> int:
     return monthrange(year, month)[1]
 
 
-def _end(found: re.Match[str], context: _Context) -> _Meaning:
+def _end(found: re.Match[str], context: Context) -> _Meaning:
     today = context.today
     last = {
         "d": today,
@@ -288,20 +147,21 @@ _CLOCK = (
 _DATE = r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|\d{4}-w\d\d-\d|\d{4}w\d{3}|(?P<ordinal>\d{4}-?\d{3}))"
 _HOURS = r"(?:[01]\d|2[0-3])"
 _TIME = rf"(?P<time>{_HOURS}(?::[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?|[0-5]\d(?:[0-5]\d(?:[.,]\d+)?)?))"
-_WRITTEN = re.compile(
+WRITTEN = re.compile(
     rf"{_DATE}(?:[t ](?:{_TIME}|(?P<next_day>24:?00(?::?00(?:[.,]0+)?)?))"
     rf"(?: ?(?P<zone>z|utc|gmt|\+00:?00 utc|[+-]{_HOURS}(?::?[0-5]\d(?::?[0-5]\d)?)?))?)?",
     re.ASCII,
 )
+"""How other programs write a time into a file."""
 _UNIT = "(?P<unit>min(?:ute)?s?|h(?:ours?)?|d(?:ays?)?|w(?:eeks?)?|mo(?:nths?)?|y(?:ears?)?)"
 _AMOUNT = rf"(?:(?P<count>\d{{1,9}}) ?|an? ){_UNIT}"
 _ORDINAL = r"(?:(?<=(?<!1)1)st|(?<=(?<!1)2)nd|(?<=(?<!1)3)rd|(?:(?<=[04-9])|(?<=1[1-3]))th)"
 _NUMBER, _YEAR = rf"(?P<day>\d\d?){_ORDINAL}?", r"(?:,? (?P<year>\d{4}))?"
 _WEEKDAY, _MONTH = _names("weekday", WEEKDAYS, "tues|thurs?"), _names("month", MONTHS, "sept")
-_PHRASES: tuple[tuple[str, Callable[[re.Match[str], _Context], _Meaning]], ...] = (
+_PHRASES: tuple[tuple[str, Callable[[re.Match[str], Context], _Meaning]], ...] = (
     ("now", lambda _, context: context.now),
     (rf"{_DATE}[t ]{_TIME}(?P<zone>z|[+-]{_HOURS}(?::?[0-5]\d)?)?", _iso_moment),
-    (_DATE, lambda found, _: _iso_day(found)),
+    (_DATE, lambda found, _: iso_day(found)),
     ("today|tomorrow|yesterday", lambda found, context: context.today + timedelta(_NEAR_DAYS[found[1]])),
     (f"(?:(?P<which>next|last) )?{_WEEKDAY}", _weekday),
     (f"{_NUMBER} {_MONTH}{_YEAR}", _calendar_day),
@@ -316,7 +176,8 @@ _PHRASES: tuple[tuple[str, Callable[[re.Match[str], _Context], _Meaning]], ...] 
 """The forms of a phrase, each with what it means. A time of day may follow all that mean a day."""
 
 
-def _parse(words: str, context: _Context) -> datetime:
+def parse_phrase(words: str, context: Context) -> datetime:
+    """Return the point in time that a phrase means, in UTC; raise ValueError or OverflowError if none."""
     for pattern, meaning in _PHRASES:
         found = re.fullmatch(rf"({pattern})(?:(?:^| )(?:at )?(?P<clock>{_CLOCK}))?", words, re.ASCII)
         if words and found:
@@ -326,7 +187,7 @@ def _parse(words: str, context: _Context) -> datetime:
     raise ValueError(words)
 
 
-def _choose(meant: _Meaning, clock: time | None, context: _Context) -> datetime:
+def _choose(meant: _Meaning, clock: time | None, context: Context) -> datetime:
     if isinstance(meant, datetime):
         if clock:
             raise ValueError(clock)
@@ -342,13 +203,13 @@ def _choose(meant: _Meaning, clock: time | None, context: _Context) -> datetime:
     raise ValueError(clock)
 
 
-def _near(words: str, context: _Context) -> str:
+def nearest_phrases(words: str, context: Context) -> str:
     """Return the accepted phrases that are nearest to what was typed, or an example."""
     for guesses in likely_phrases(words):
         accepted: dict[str, None] = {}
         for guess in guesses:
             with suppress(InvalidInput, ValueError, OverflowError):
-                _parse(guess, context)
+                parse_phrase(guess, context)
                 written = re.sub(r"(?<=\d)(t(?=\d)|z$)", lambda letter: letter[0].upper(), guess)
                 accepted[f"'{written}'"] = None
         if accepted:
