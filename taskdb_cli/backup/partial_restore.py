@@ -6,7 +6,7 @@ the rows of the database, and write what is missing, in one transaction.
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,51 +15,19 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from taskdb_cli import errors
-from taskdb_cli.backup.create import Progress, reported, silent
-from taskdb_cli.backup.restore import Rows, require_same_layout
-from taskdb_cli.backup.selection import UserSearch, fields_of, rows_where
+from taskdb_cli.backup.archived_tables import BATCH_ROWS, OLD_TASKS, OLD_USERS, TASKS, USERS, load_archived
+from taskdb_cli.backup.create import Progress, silent
+from taskdb_cli.backup.restore import Rows
 from taskdb_cli.database import Database
-from taskdb_cli.database.content import Content, Layout, with_ids_left
 from taskdb_cli.database.schema import compare_revision
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
-from taskdb_cli.models import metadata
-from taskdb_cli.models.types import MAX_ID, BigNumber, Flag
 from taskdb_cli.text.escaping import brief
 
 Record = dict[str, Any]
 
-BATCH_ROWS = 1000
-
 RESTORED, REPLACED, LEFT = "restored", "replaced", "left"
 """What was done with an archived row."""
 
-
-def _archived(name: str) -> sa.Table:
-    """Return the temporary table for archived rows of a table, and for what they mean to the database."""
-    columns = [
-        sa.Column(
-            each.name, Flag() if isinstance(each.type, Flag) else each.type, primary_key=each.name == "id"
-        )
-        for each in metadata().tables[name].columns
-    ]
-    columns += [
-        # Whether it was named, apart from the owners of tasks that were named.
-        sa.Column("asked", Flag()),
-        # The user in the database who owns the task.
-        sa.Column("owner", BigNumber),
-        # The row of the database that is the same, and the id for one that has none.
-        sa.Column("live_id", BigNumber),
-        sa.Column("new_id", BigNumber),
-        sa.Column("differs", Flag()),
-        sa.Column("outcome", sa.Text),
-    ]
-    return sa.Table(
-        f"taskdb_archived_{name}", sa.MetaData(), *columns, prefixes=["TEMPORARY"], sqlite_strict=True
-    )
-
-
-_users, _tasks = (metadata().tables[name] for name in ("users", "tasks"))
-_old_users, _old_tasks = _archived("users"), _archived("tasks")
 _KEPT = ("id", "user_id", "version", "updated_at")
 """What is not compared, because it is not what a person wrote."""
 
@@ -112,7 +80,7 @@ class Selection:
                 _find_users(session, replace=replace, write=not dry_run)
                 _find_tasks(session, replace=replace, write=not dry_run)
                 if not dry_run:
-                    if _has(session, _old_users, REPLACED) or _has(session, _old_tasks, REPLACED):
+                    if _has(session, OLD_USERS, REPLACED) or _has(session, OLD_TASKS, REPLACED):
                         save()
                     _write(session, now)
             except errors.CheckViolation as exc:
@@ -150,57 +118,12 @@ def open_selection(
     Each table is read once, to its end, which verifies it. Raises NotFound for what the archive does not
     hold, SchemaBehind or SchemaAhead for a database that is not at the newest revision, and DataCorrupt.
     """
-    search, (of_users, of_tasks) = UserSearch(users), rows
     with target.connect(bulk=True) as connection:
         content = target.backend.content(connection)
         if problem := compare_revision(content.revision):
             raise problem
-        require_same_layout(rows, content)
-        with closing(rows[of_users]()) as chunks:
-            # The owners of tasks are not known yet.
-            found = search.rows(of_users, reported(chunks, progress, 0), everybody=bool(tasks))
-            _fill(content, _old_users, of_users, found)
-        search.require(archive)
-        wanted = {"id": fields_of(_each(tasks)), "user_id": fields_of(search.found)}
-        with closing(rows[of_tasks]()) as chunks:
-            _fill(content, _old_tasks, of_tasks, rows_where(of_tasks, reported(chunks, progress, 0), wanted))
-        _require_tasks(connection, tasks, archive)
-        for some in _at_once([*search.found]):
-            connection.execute(sa.update(_old_users).where(_old_users.c.id.in_(some)).values(asked=True))
-        needed = sa.select(_old_tasks.c.user_id)
-        others = _old_users.c.asked.is_(None) & _old_users.c.id.not_in(needed)
-        connection.execute(sa.delete(_old_users).where(others))
-        if connection.scalar(needed.where(_old_tasks.c.user_id.not_in(sa.select(_old_users.c.id))).limit(1)):
-            raise errors.DataCorrupt("a task has no owner in the archive", "use another archive")
-        connection.commit()
+        load_archived(content, rows, archive, users=users, tasks=tasks, progress=progress)
         yield Selection(target, connection)
-
-
-def _fill(content: Content, table: sa.Table, layout: Layout, text: Iterator[bytes]) -> None:
-    table.create(content.connection, checkfirst=False)
-    checked = with_ids_left(layout.table, layout.names, text)
-    content.load(Layout(table.name, layout.columns), checked)
-    # Without statistics a server would choose bad plans for many rows.
-    content.connection.exec_driver_sql(f"ANALYZE {table.name}")
-
-
-def _require_tasks(connection: sa.Connection, tasks: Sequence[int | range], archive: object) -> None:
-    there = set[int]()
-    for some in _at_once([id for id in _each(tasks) if 0 < id <= MAX_ID]):
-        there.update(connection.scalars(sa.select(_old_tasks.c.id).where(_old_tasks.c.id.in_(some))))
-    for task in tasks:
-        if there.isdisjoint(_each([task])):
-            name = f"tasks {task[0]}-{task[-1]}" if isinstance(task, range) else f"task {brief(task)}"
-            hint = "'taskdb backup show ARCHIVE --user USER' lists what an archive holds of a user"
-            raise errors.NotFound(f"{archive} holds no {name}", hint)
-
-
-def _each(ids: Sequence[int | range]) -> list[int]:
-    return [each for id in ids for each in (id if isinstance(id, range) else [id])]
-
-
-def _at_once(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + BATCH_ROWS] for start in range(0, len(ids), BATCH_ROWS))
 
 
 def _find_users(session: Session, *, replace: bool, write: bool) -> None:
@@ -208,12 +131,12 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> None:
 
     The same user has the same id and time of creation, or else the same address.
     """
-    old, live = _old_users.c, _users.c
+    old, live = OLD_USERS.c, USERS.c
     same = (live.id == old.id) & (live.created_at == old.created_at)
-    _match(session, _old_users, _users, same, live.email == old.email)
+    _match(session, OLD_USERS, USERS, same, live.email == old.email)
     if write:
-        _lock(session, _old_users, _users, old.live_id.is_not(None), same | (live.email == old.email))
-    _decide(session, _old_users, _users, {}, replace=replace, among=old.asked)
+        _lock(session, OLD_USERS, USERS, old.live_id.is_not(None), same | (live.email == old.email))
+    _decide(session, OLD_USERS, USERS, {}, replace=replace, among=old.asked)
     taken = sa.select(old.email, live.id).where(
         old.outcome == REPLACED, live.email == old.email, live.id != old.live_id
     )
@@ -222,8 +145,8 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> None:
             f"the archived address {brief(found.email)} is that of user {found.id} now",
             "nothing was changed; give that user another address, or leave --replace out",
         )
-    gone = sa.select(_old_tasks.c.id, old.email).join(_old_users, old.id == _old_tasks.c.user_id)
-    gone = gone.where(old.outcome.is_(None), old.live_id.is_(None)).order_by(_old_tasks.c.id)
+    gone = sa.select(OLD_TASKS.c.id, old.email).join(OLD_USERS, old.id == OLD_TASKS.c.user_id)
+    gone = gone.where(old.outcome.is_(None), old.live_id.is_(None)).order_by(OLD_TASKS.c.id)
     if found := session.execute(gone.limit(1)).first():
         email = brief(found.email)
         raise errors.NotFound(
@@ -232,7 +155,7 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> None:
             "or make the user with 'taskdb user create'",
         )
     if write:
-        give_ids(session, _users, _old_users)
+        give_ids(session, USERS, OLD_USERS)
 
 
 def _find_tasks(session: Session, *, replace: bool, write: bool) -> None:
@@ -242,17 +165,17 @@ def _find_tasks(session: Session, *, replace: bool, write: bool) -> None:
     is that of something else, a task without external id is the same as one that has the same owner, time of
     creation and title: it may have been brought back before.
     """
-    old, live = _old_tasks.c, _tasks.c
-    owner = sa.select(sa.func.coalesce(_old_users.c.live_id, _old_users.c.new_id))
-    owner = owner.where(_old_users.c.id == old.user_id)
-    session.execute(sa.update(_old_tasks).values(owner=owner.scalar_subquery()))
+    old, live = OLD_TASKS.c, TASKS.c
+    owner = sa.select(sa.func.coalesce(OLD_USERS.c.live_id, OLD_USERS.c.new_id))
+    owner = owner.where(OLD_USERS.c.id == old.user_id)
+    session.execute(sa.update(OLD_TASKS).values(owner=owner.scalar_subquery()))
     of_owner = live.user_id == old.owner
-    other = _tasks.alias().c
-    taken = sa.select(other.id).where(other.id == old.id).correlate(_old_tasks).exists()
+    other = TASKS.alias().c
+    taken = sa.select(other.id).where(other.id == old.id).correlate(OLD_TASKS).exists()
     _match(
         session,
-        _old_tasks,
-        _tasks,
+        OLD_TASKS,
+        TASKS,
         (live.id == old.id) & (live.created_at == old.created_at),
         of_owner & (live.external_id == old.external_id),
         of_owner
@@ -262,9 +185,9 @@ def _find_tasks(session: Session, *, replace: bool, write: bool) -> None:
         & taken,
     )
     if write and replace:
-        _lock(session, _old_tasks, _tasks, old.live_id.is_not(None), sa.true())
-    _decide(session, _old_tasks, _tasks, {"user_id": old.owner}, replace=replace, among=sa.true())
-    same = _tasks.alias().c
+        _lock(session, OLD_TASKS, TASKS, old.live_id.is_not(None), sa.true())
+    _decide(session, OLD_TASKS, TASKS, {"user_id": old.owner}, replace=replace, among=sa.true())
+    same = TASKS.alias().c
     held = sa.select(old.external_id, same.id).where(
         old.outcome == REPLACED,
         same.user_id == old.owner,
@@ -277,7 +200,7 @@ def _find_tasks(session: Session, *, replace: bool, write: bool) -> None:
             "nothing was changed; delete that task, or leave --replace out",
         )
     if write:
-        give_ids(session, _tasks, _old_tasks)
+        give_ids(session, TASKS, OLD_TASKS)
 
 
 def _match(session: Session, old: sa.Table, live: sa.Table, *same: sa.ColumnElement[bool]) -> None:
@@ -339,10 +262,10 @@ def _has(session: Session, old: sa.Table, outcome: str) -> bool:
 
 def _write(session: Session, now: datetime) -> None:
     """Write users and then tasks. A row that is replaced gets a version that it has never had."""
-    moment = sa.literal(now, _users.c.updated_at.type)
+    moment = sa.literal(now, USERS.c.updated_at.type)
     for old, live, changed in (
-        (_old_users, _users, {}),
-        (_old_tasks, _tasks, {"user_id": _old_tasks.c.owner}),
+        (OLD_USERS, USERS, {}),
+        (OLD_TASKS, TASKS, {"user_id": OLD_TASKS.c.owner}),
     ):
         versions = live.c.version, old.c.version
         version = sa.case((versions[0] > versions[1], versions[0]), else_=versions[1]) + 1
@@ -359,12 +282,12 @@ def _write(session: Session, now: datetime) -> None:
 
 def _rows(session: Session) -> Iterator[Sequence[Record]]:
     """Yield what was done with each archived row, users first."""
-    users, tasks = _old_users.c, _old_tasks.c
+    users, tasks = OLD_USERS.c, OLD_TASKS.c
     who = sa.select(sa.literal("user"), users.outcome, users.differs, users.id, users.new_id, users.email)
     what = sa.select(sa.literal("task"), tasks.outcome, tasks.differs, tasks.id, tasks.new_id, users.email)
     queries = (
         who.add_columns(sa.null()).where(users.outcome.is_not(None)).order_by(users.id),
-        what.add_columns(tasks.title).join(_old_users, users.id == tasks.user_id).order_by(tasks.id),
+        what.add_columns(tasks.title).join(OLD_USERS, users.id == tasks.user_id).order_by(tasks.id),
     )
     names = ("kind", "outcome", "differs", "archived_id", "id", "user", "title")
     for query in queries:
@@ -375,7 +298,7 @@ def _rows(session: Session) -> Iterator[Sequence[Record]]:
 
 def _report(session: Session) -> Report:
     report = Report({}, {}, {}, {}, {})
-    for table, old in (("users", _old_users), ("tasks", _old_tasks)):
+    for table, old in (("users", OLD_USERS), ("tasks", OLD_TASKS)):
         for outcome in (RESTORED, REPLACED, LEFT):
             number = _count(session, sa.select(old.c.id).where(old.c.outcome == outcome))
             getattr(report, outcome)[table] = number
