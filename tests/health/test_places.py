@@ -120,8 +120,18 @@ def test_a_place_that_does_not_answer(look, back_up, places, monkeypatch):
         asked.append(1)
         answered.wait(30)
 
-    monkeypatch.setattr(type(places[1].store), "exists", hang)
+    monkeypatch.setattr(type(places[1].store), "list_files", hang)
     found = look(timeout=2)
     answered.set()
     assert {str(found[name].status) for name in CHECKS} == {"unknown"}
     assert len(asked) == 1
+
+
+def test_a_bucket_that_is_missing(look, places):
+    """It is critical, and said with its endpoint; it cannot be mounted."""
+    places[:] = [BackupDirectory(store_at("s3://no-such-bucket/x", patient=False))]
+    found = look()["backup"]
+    assert found.status == "critical"
+    assert all(each in found.message for each in ("s3://no-such-bucket/x", "http://127.0.0.1:"))
+    assert "bucket" in found.remedy
+    assert "mount" not in found.remedy

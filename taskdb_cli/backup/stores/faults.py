@@ -47,10 +47,11 @@ def is_temporary(status: int | None) -> bool:
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in lasting
 
 
-def failure(location: str, status: int | None, code: str) -> TaskdbError:
+def failure(location: str, status: int | None, code: str, *, endpoint: str) -> TaskdbError:
     """Return the error for an answer with that status and error code; no status means that none came."""
     if code == "NoSuchBucket":
-        return NotFound(f"there is no bucket for {location}", "check its name, or make the bucket")
+        what = f"there is no bucket for {location} at {endpoint}"
+        return NotFound(what, "check its name and AWS_ENDPOINT_URL, or make the bucket")
     if code == "InvalidBucketName":
         return InvalidInput(f"{location}: this cannot be the name of a bucket", "check its name")
     if status is None:

@@ -243,7 +243,7 @@ class ObjectStore:
         status, code = status_and_code(str(error))
         if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
             return FileMissing(location)
-        return failure(location, status, code)
+        return failure(location, status, code, endpoint=self.service.endpoint)
 
 
 def object_store(address: str, *, patient: bool = True) -> ObjectStore:

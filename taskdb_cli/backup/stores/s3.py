@@ -239,7 +239,7 @@ class S3:
                 break
             time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 (spreads requests out, guards nothing)
             pause = min(2 * pause, 15)
-        raise failure(self._location, status, code)
+        raise failure(self._location, status, code, endpoint=self.endpoint)
 
     def pages(self, container: str, following: Mapping[str, str], **query: str) -> Iterator[list[_Entry]]:
         """Yield the elements of a list that have this name, page by page, each as a dictionary of texts.
@@ -258,7 +258,7 @@ class S3:
                 # It is the answer of the service that the user names, and expat stops bombs.
                 root = ET.fromstring(answer.body)  # noqa: S314
             except ET.ParseError as exc:
-                raise failure(self._location, answer.status, "") from exc
+                raise failure(self._location, answer.status, "", endpoint=self.endpoint) from exc
             encoded = _text(root, "EncodingType") == "url"
             yield [
                 _Entry({_local(each): _decoded(each, encoded=encoded) for each in element}, answer.now)

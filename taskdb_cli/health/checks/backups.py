@@ -12,7 +12,14 @@ from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.history import Proof, Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
 from taskdb_cli.backup.proving import compare
-from taskdb_cli.errors import ArchiveEncrypted, FileMissing, StorageFailed, StoreUnavailable, TaskdbError
+from taskdb_cli.errors import (
+    ArchiveEncrypted,
+    FileMissing,
+    NotFound,
+    StorageFailed,
+    StoreUnavailable,
+    TaskdbError,
+)
 from taskdb_cli.health.examination import Examination, failed
 from taskdb_cli.health.report import Result, Status, Unit, Unmeasured, none_of, shortened
 from taskdb_cli.models.vocabulary import in_words
@@ -39,7 +46,7 @@ class Backups:
     owner: Owner
     configured: bool = False
     """Whether somebody chose the directory. Then it must exist."""
-    fault: StorageFailed | None = field(default=None, compare=False)
+    fault: StorageFailed | NotFound | None = field(default=None, compare=False)
     """Why the archives cannot be read, once they have been looked at."""
 
     def owned_by(self, identity: str | None) -> "Backups":
@@ -54,13 +61,15 @@ class Backups:
         """
         path = self.directory.store.directory
         try:
-            if self.directory.store.exists():
+            # A bucket that is missing says so when it is asked for its archives.
+            if path is None or self.directory.store.exists():
                 self.directory.entries(self.owner.label)
             elif self.configured or (path and path.is_symlink()):
-                missing = StorageFailed(f"the backup directory {self.directory} is missing")
+                what = f"the backup directory {self.directory} is missing"
+                missing = StorageFailed(what, "mount or create it")
                 return replace(self, fault=missing)
             owner = presumed(self.directory, self.owner, anywhere=False)
-        except StorageFailed as exc:
+        except (StorageFailed, NotFound) as exc:
             return replace(self, fault=exc)
         return replace(self, owner=owner)
 
@@ -181,7 +190,8 @@ def check_backup(exam: Examination, backups: Backups) -> Result:
     if isinstance(backups.fault, StoreUnavailable):
         raise backups.fault
     if backups.fault:
-        return Result(Status.CRITICAL, backups.fault.message, remedy=f"mount or create it, then {_TAKE}")
+        remedy = ", then ".join(filter(None, [backups.fault.hint, _TAKE]))
+        return Result(Status.CRITICAL, backups.fault.message, remedy=remedy)
     if blocked := backups.directory.blocked(backups.owner.label):
         message = f"no backup can be taken: {shortened(blocked)} is not a regular file"
         return Result(Status.CRITICAL, message, remedy="remove it")
