@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from datetime import datetime
 from typing import Any
 
@@ -34,13 +35,17 @@ _KEPT = ("id", "user_id", "version", "updated_at")
 
 @dataclass(frozen=True)
 class Report:
-    """How many users and tasks came back, were replaced or left, differ although left, and got a new id."""
+    """How many users and tasks came back, were replaced or left, differ although left, and got a new id.
+
+    `obstacle` says why those that differ cannot be replaced; it is empty if they can.
+    """
 
     restored: dict[str, int]
     replaced: dict[str, int]
     left: dict[str, int]
     differing: dict[str, int]
     new_ids: dict[str, int]
+    obstacle: str = ""
 
 
 class Selection:
@@ -77,8 +82,8 @@ class Selection:
 
         def work(session: Session) -> Report:
             try:
-                _find_users(session, replace=replace, write=not dry_run)
-                _find_tasks(session, replace=replace, write=not dry_run)
+                obstacle = _find_users(session, replace=replace, write=not dry_run)
+                obstacle = _find_tasks(session, replace=replace, write=not dry_run) or obstacle
                 if not dry_run:
                     if _has(session, OLD_USERS, REPLACED) or _has(session, OLD_TASKS, REPLACED):
                         save()
@@ -90,7 +95,7 @@ class Selection:
                 raise errors.TransactionConflict(f"{exc.message}, which came meanwhile") from exc
             if note:
                 note(_rows(session))
-            return _report(session)
+            return replaced(_report(session), obstacle=obstacle)
 
         def attempt(session: Session) -> Report:
             try:
@@ -126,10 +131,11 @@ def open_selection(
         yield Selection(target, connection)
 
 
-def _find_users(session: Session, *, replace: bool, write: bool) -> None:
+def _find_users(session: Session, *, replace: bool, write: bool) -> str:
     """Find the users that are in the database already, and keep them as they are until the commit.
 
-    The same user has the same id and time of creation, or else the same address.
+    The same user has the same id and time of creation, or else the same address. Returns why one that differs
+    cannot be replaced; raises Conflict instead if they are to be `replace`d.
     """
     old, live = OLD_USERS.c, USERS.c
     same = (live.id == old.id) & (live.created_at == old.created_at)
@@ -137,14 +143,13 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> None:
     if write:
         _lock(session, OLD_USERS, USERS, old.live_id.is_not(None), same | (live.email == old.email))
     _decide(session, OLD_USERS, USERS, {}, replace=replace, among=old.asked)
-    taken = sa.select(old.email, live.id).where(
-        old.outcome == REPLACED, live.email == old.email, live.id != old.live_id
-    )
+    taken = sa.select(old.email, live.id).where(old.differs, live.email == old.email, live.id != old.live_id)
+    obstacle = ""
     if found := session.execute(taken.limit(1)).first():
-        raise errors.Conflict(
-            f"the archived address {brief(found.email)} is that of user {found.id} now",
-            "nothing was changed; give that user another address, or leave --replace out",
-        )
+        obstacle = f"the archived address {brief(found.email)} is that of user {found.id} now"
+        if replace:
+            hint = "nothing was changed; give that user another address, or leave --replace out"
+            raise errors.Conflict(obstacle, hint)
     gone = sa.select(OLD_TASKS.c.id, old.email).join(OLD_USERS, old.id == OLD_TASKS.c.user_id)
     gone = gone.where(old.outcome.is_(None), old.live_id.is_(None)).order_by(OLD_TASKS.c.id)
     if found := session.execute(gone.limit(1)).first():
@@ -156,10 +161,11 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> None:
         )
     if write:
         give_ids(session, USERS, OLD_USERS)
+    return obstacle
 
 
-def _find_tasks(session: Session, *, replace: bool, write: bool) -> None:
-    """Find the tasks that are in the database already.
+def _find_tasks(session: Session, *, replace: bool, write: bool) -> str:
+    """Find the tasks that are in the database already. Return and raise as `_find_users`.
 
     The same task has the same id and time of creation, or else the same owner and external id. Where the id
     is that of something else, a task without external id is the same as one that has the same owner, time of
@@ -189,18 +195,20 @@ def _find_tasks(session: Session, *, replace: bool, write: bool) -> None:
     _decide(session, OLD_TASKS, TASKS, {"user_id": old.owner}, replace=replace, among=sa.true())
     same = TASKS.alias().c
     held = sa.select(old.external_id, same.id).where(
-        old.outcome == REPLACED,
+        old.differs,
         same.user_id == old.owner,
         same.external_id == old.external_id,
         same.id != old.live_id,
     )
+    obstacle = ""
     if found := session.execute(held.limit(1)).first():
-        raise errors.Conflict(
-            f"the archived external id {brief(found.external_id)} is that of task {found.id} now",
-            "nothing was changed; delete that task, or leave --replace out",
-        )
+        obstacle = f"the archived external id {brief(found.external_id)} is that of task {found.id} now"
+        if replace:
+            hint = "nothing was changed; delete that task, or leave --replace out"
+            raise errors.Conflict(obstacle, hint)
     if write:
         give_ids(session, TASKS, OLD_TASKS)
+    return obstacle
 
 
 def _match(session: Session, old: sa.Table, live: sa.Table, *same: sa.ColumnElement[bool]) -> None:
@@ -281,10 +289,14 @@ def _write(session: Session, now: datetime) -> None:
 
 
 def _rows(session: Session) -> Iterator[Sequence[Record]]:
-    """Yield what was done with each archived row, users first."""
+    """Yield what was done with each archived row, users first; addresses are those of the database."""
     users, tasks = OLD_USERS.c, OLD_TASKS.c
-    who = sa.select(sa.literal("user"), users.outcome, users.differs, users.id, users.new_id, users.email)
-    what = sa.select(sa.literal("task"), tasks.outcome, tasks.differs, tasks.id, tasks.new_id, users.email)
+    kept = sa.select(USERS.c.email).where(
+        USERS.c.id == users.live_id, users.outcome.is_distinct_from(REPLACED)
+    )
+    email = sa.func.coalesce(kept.correlate(OLD_USERS).scalar_subquery(), users.email)
+    who = sa.select(sa.literal("user"), users.outcome, users.differs, users.id, users.new_id, email)
+    what = sa.select(sa.literal("task"), tasks.outcome, tasks.differs, tasks.id, tasks.new_id, email)
     queries = (
         who.add_columns(sa.null()).where(users.outcome.is_not(None)).order_by(users.id),
         what.add_columns(tasks.title).join(OLD_USERS, users.id == tasks.user_id).order_by(tasks.id),

@@ -36,7 +36,7 @@ class Only:
     only_user: Annotated[
         list[Any] | None,
         optional(
-            "Bring back only this user with all tasks; repeat for several.",
+            "Bring back only this user with all tasks: an e-mail address, or ids: 7, 1,2,7 or 3-9.",
             metavar="USER",
             parser=parse_users,
             autocompletion=complete_users,
@@ -44,7 +44,7 @@ class Only:
     ] = None
     only_task: Annotated[
         list[Any] | None,
-        optional("Bring back only this task, or several: 1,2,7 or 3-9.", metavar="ID", parser=parse_ids),
+        optional("Bring back only these tasks: 7, 1,2,7 or 3-9.", metavar="ID", parser=parse_ids),
     ] = None
 
     def __bool__(self) -> bool:
@@ -123,7 +123,8 @@ def _say(run: Invocation, report: Report, file: StoredFile, place: str, *, dry_r
     parts[-1] += f" from {file} into {place}"
     if left := in_words(_without_zeros(report.left)):
         differing = in_words(_without_zeros(report.differing))
-        hint = f", of these the archive has others: {differing} (--replace)" if differing else ""
+        way = f"but they cannot be replaced: {report.obstacle}" if report.obstacle else "--replace"
+        hint = f", of these the archive has others: {differing} ({way})" if differing else ""
         parts.append(f"{'would leave' if dry_run else 'left'} what is there already: {left}{hint}")
     if renumbered := in_words(_without_zeros(report.new_ids)):
         parts.append(f"new ids for {renumbered} (-o json shows which)")

@@ -156,11 +156,17 @@ def test_what_has_changed_hands_since(taskdb, database, archived):
     add_user(database, ANN)
     refused = taskdb("restore", "latest", "--only-user", "1", "--replace", "--yes", expect=ExitCode.CONFLICT)
     assert ANN in refused.err
-    taskdb("restore", "latest", "--only-user", "1")
+    left = taskdb("restore", "latest", "--only-user", "1", "-o", "json")
+    assert {row["user"] for row in json.loads(left.out)} == {"lee@example.com"}
+    assert ANN in left.err
+    assert "--replace" not in left.err
     assert emails(database) == ["lee@example.com", BOB, ANN]
     taskdb("task", "update", "1", "--user", BOB)
+    replace = ("restore", "latest", "--only-task", "1", "--replace", "--yes", "-o", "json")
+    assert [row["user"] for row in json.loads(taskdb(*replace, "--dry-run").out)] == ["lee@example.com"]
     add_task(database, "lee@example.com", title="Another", external_id="a")
-    taskdb("restore", "latest", "--only-task", "1", "--replace", "--yes", expect=ExitCode.CONFLICT)
+    taskdb(*replace, expect=ExitCode.CONFLICT)
+    assert "--replace" not in taskdb("restore", "latest", "--only-task", "1").err
 
 
 def test_another_databases_archive(taskdb, archived, shelf, new_url, use):
