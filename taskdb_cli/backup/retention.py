@@ -127,7 +127,7 @@ def prune(
     reasons = {entry: f"of {name}" for entry, name in found.others.items()}
     for entry, error in found.unreadable.items():
         encrypted = isinstance(error, ArchiveEncrypted)
-        reasons[entry] = "encrypted, and no record fits it" if encrypted else f"damaged: {error.message}"
+        reasons[entry] = "encrypted, and no record fits it" if encrypted else _damage(error.message)
     decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in reasons.items()]
     return sorted(decisions, key=lambda decision: (decision.entry.taken_at, decision.entry.label))
 
@@ -144,7 +144,7 @@ def decide(
         if entry.taken_at > now:
             faults[entry] = "dated in the future"
         elif (damaged := damage(entry)) is not None:
-            faults[entry] = f"damaged: {damaged}"
+            faults[entry] = _damage(damaged)
     decisions = {entry: Decision(entry, True, (fault,), suspect=True) for entry, fault in faults.items()}
     good = sorted(set(entries) - set(faults), key=lambda each: (each.taken_at, each.label), reverse=True)
     kept: dict[str, set[str]] = {rule: set() for rule in policy.rules}
@@ -161,6 +161,11 @@ def decide(
             reasons.append(f"floor: one of the {policy.at_least} newest")
         decisions[entry] = Decision(entry, bool(reasons), tuple(reasons) or ("no rule keeps it",))
     return [decisions[entry] for entry in entries]
+
+
+def _damage(message: str) -> str:
+    """Return the reason for an error about an archive, which stands beside its name already."""
+    return f"damaged: {message.partition(' is damaged: ')[2] or message}"
 
 
 def delete(directory: BackupDirectory, decisions: Sequence[Decision]) -> list[Entry]:

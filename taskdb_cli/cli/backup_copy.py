@@ -16,7 +16,7 @@ from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.cli.shelf import OpeningShelf
 from taskdb_cli.models.vocabulary import in_words
-from taskdb_cli.output.formats import COPIES
+from taskdb_cli.output.formats import COPIES, PLANNED_COPIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,10 +88,16 @@ def copy_archives(
             run.say(f"{each.target}: nothing is known of its content, which no identity was given to open")
     if output.format is not None or dry_run:
         records = (
-            {"archive": str(each.source), "copy": str(each.target), "size": each.size, "copied": each.made}
+            {
+                "archive": str(each.source),
+                "copy": str(each.target),
+                "size": each.size,
+                "copied": each.made,
+                "would_copy": each.made,
+            }
             for each in copies
         )
-        show_records(records, COPIES, output)
+        show_records(records, PLANNED_COPIES if dry_run else COPIES, output)
     elif sys.stderr.isatty():
         there = f"; {len(copies) - len(made)} were there already" if len(copies) > len(made) else ""
         run.say(f"copied {in_words({'archives': len(made)})} to {directory}{there}")

@@ -112,7 +112,9 @@ def test_archives_without_a_record_are_read_once(directory):
     """They may come from elsewhere. What was found is recorded, so that the next night reads none."""
     names = fill(directory, 3, verified_at=None)
     flip(directory, names[1])
-    assert "damaged" in night(directory)[names[1]]
+    reason = night(directory)[names[1]]
+    assert reason.startswith("damaged: ")
+    assert names[1] not in reason
     assert read_at(directory) == [names[0], names[2]]
     flip(directory, names[0])
     assert "damaged" not in night(directory, now=NOW + DAY)[names[0]]

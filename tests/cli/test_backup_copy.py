@@ -55,6 +55,7 @@ def test_those_that_are_named(backup, near, far):
     """A dry run says what would be copied, and makes nothing."""
     would = json.loads(backup("copy", "latest", "--to", far, "--dry-run", "-o", "json").out)
     assert [each["copied"] for each in would] == [True]
+    assert "copied" not in backup("copy", "--to", far, "--dry-run", "-o", "table").out
     assert not far.exists()
     backup("copy", "latest", "--to", far)
     [(name, _)] = archives(far).items()
