@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from taskdb_cli import errors
 from taskdb_cli.backup.create import Progress, reported
 from taskdb_cli.backup.restore import Rows, require_same_layout
+from taskdb_cli.backup.row_lines import Lines
 from taskdb_cli.backup.selection import UserSearch, fields_of, rows_where
 from taskdb_cli.database.content import Content, Layout, with_ids_left
 from taskdb_cli.models import metadata
@@ -59,16 +60,19 @@ def load_archived(
     Each table of the archive is read once, to its end, which verifies it. Raises NotFound for what the
     archive does not hold, SchemaDrift and DataCorrupt.
     """
-    connection, search, (of_users, of_tasks) = content.connection, UserSearch(users), rows
+    connection, search = content.connection, UserSearch(users)
     require_same_layout(rows, content)
-    with closing(rows[of_users]()) as chunks:
+    (of_users, read_users), (of_tasks, read_tasks) = rows.items()
+    with closing(read_users()) as chunks:
+        lines = Lines(of_users, str(archive))
         # The owners of tasks are not known yet.
-        found = search.rows(of_users, reported(chunks, progress, 0), everybody=bool(tasks))
+        found = search.rows(lines, reported(chunks, progress, 0), everybody=bool(tasks))
         _fill(content, OLD_USERS, of_users, found)
     search.require(archive)
     wanted = {"id": fields_of(_each(tasks)), "user_id": fields_of(search.found)}
-    with closing(rows[of_tasks]()) as chunks:
-        _fill(content, OLD_TASKS, of_tasks, rows_where(of_tasks, reported(chunks, progress, 0), wanted))
+    with closing(read_tasks()) as chunks:
+        lines = Lines(of_tasks, str(archive))
+        _fill(content, OLD_TASKS, of_tasks, rows_where(lines, reported(chunks, progress, 0), wanted))
     _require_tasks(connection, tasks, archive)
     for some in _at_once([*search.found]):
         connection.execute(sa.update(OLD_USERS).where(OLD_USERS.c.id.in_(some)).values(asked=True))

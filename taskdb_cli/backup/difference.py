@@ -133,7 +133,8 @@ class Comparison:
                 if details:
                     title = new.title(another) if another else old.title(line or b"")
                     if not values:
-                        values, other_values = old.values(line), new.values(another)
+                        values = None if line is None else old.values(line)
+                        other_values = None if another is None else new.values(another)
                     yield Difference(layout.table, id, change, title, values, other_values)
         counter["unchanged"] -= counter["removed"] + counter["changed"]
 

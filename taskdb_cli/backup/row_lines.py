@@ -1,17 +1,26 @@
-"""Lines of COPY text, compared as bytes and decoded only where they differ."""
+"""Lines of COPY text: where they end, what they mean, and which of them differ as bytes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
 
-from taskdb_cli.database.content import Layout, joined
-from taskdb_cli.database.sqlite.copy_text import texts
+from taskdb_cli.database.content import Layout
+from taskdb_cli.database.sqlite.copy_text import CONVERTERS
 from taskdb_cli.errors import DataCorrupt
-from taskdb_cli.models.vocabulary import TaskPriority
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 
 _LONGEST_ROW = 1 << 20
 """Bytes that no row can have by the rules of the tables."""
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "integer": int,
+    "text": str,
+    "boolean": bool,
+    "timestamp": datetime.fromisoformat,
+}
+"""What reads the value that SQLite would store, by the type of the column."""
+_MEANINGS: dict[str, Callable[[Any], Any]] = {"status": TaskStatus, "priority": TaskPriority}
 
 Values = dict[str, Any]
 
@@ -28,8 +37,7 @@ class Lines:
     """How the lines of a table are read. Raises DataCorrupt, naming the side, for a malformed one."""
 
     def __init__(self, layout: Layout, place: str) -> None:
-        self._layout, self._place = layout, place
-        self.names = layout.names
+        self.table, self.names, self._place = layout.table, layout.names, place
         self._id = self.names.index("id") if "id" in self.names else len(self.names)
         self._types = {column.name: column.type for column in layout.columns}
         self._last: int | None = None
@@ -37,7 +45,7 @@ class Lines:
     def blocks(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the text in blocks of whole lines."""
         rest = b""
-        for chunk in joined(chunks):
+        for chunk in chunks:
             text = rest + chunk
             end = text.rfind(b"\n") + 1
             rest = text[end:]
@@ -46,17 +54,17 @@ class Lines:
             if end:
                 yield text[:end]
         if rest:
-            raise self._malformed()
+            raise self.malformed()
 
     def id(self, line: bytes) -> int:
         """Return the id of a line, which is higher than that of the line before that was asked for."""
         try:
             found = int(line.split(b"\t", self._id + 1)[self._id])
         except (ValueError, IndexError):
-            raise self._malformed() from None
+            raise self.malformed() from None
         if self._last is not None and found <= self._last:
-            what = f"the rows of {self._layout.table} are not in the order of their ids"
-            raise self._corrupt(what)
+            what = f"the rows of {self.table} are not in the order of their ids"
+            raise self.corrupt(what)
         return found
 
     def passed(self, id: int) -> None:
@@ -67,28 +75,29 @@ class Lines:
         """Return the fields of a line by the names of their columns."""
         found = line.split(b"\t")
         if len(found) != len(self.names):
-            raise self._malformed()
+            raise self.malformed()
         return dict(zip(self.names, found, strict=True))
 
     def value(self, name: str, given: bytes) -> Any:
-        """Return what a field means: text, a number, a truth value, a time, a priority, or None."""
+        """Return what a field means: text, a number, a truth value, a time, a status or priority, or None."""
         try:
-            [text] = texts([given.decode()])
-            if text is None or (kind := self._types[name]) == "text":
-                return text
-            if kind == "boolean":
-                return {"t": True, "f": False}[text]
-            if kind == "timestamp":
-                return datetime.fromisoformat(text)
-            return TaskPriority(int(text)) if name == "priority" else int(text)
+            kind = self._types[name]
+            [stored] = CONVERTERS[kind]([given.decode()])
+            if stored is None:
+                return None
+            value = _READ[kind](stored)
+            return _MEANINGS[name](value) if name in _MEANINGS else value
         except (ValueError, KeyError):
-            raise self._malformed() from None
+            raise self.malformed() from None
 
-    def values(self, line: bytes | None) -> Values | None:
-        """Return what all fields of a line mean; None for no line."""
-        if line is None:
-            return None
+    def values(self, line: bytes) -> Values:
+        """Return what all fields of a line mean."""
         return {name: self.value(name, given) for name, given in self.fields(line).items()}
+
+    def records(self, blocks: Iterable[bytes]) -> Iterator[Values]:
+        """Yield what all fields of each line mean."""
+        for block in blocks:
+            yield from map(self.values, block.split(b"\n")[:-1])
 
     def title(self, line: bytes) -> str:
         """Return what the row of a line is called."""
@@ -96,10 +105,12 @@ class Lines:
         name = next((name for name in ("title", "email") if name in fields), "id")
         return str(self.value(name, fields[name]))
 
-    def _malformed(self) -> DataCorrupt:
-        return self._corrupt(f"a row of {self._layout.table} is malformed")
+    def malformed(self) -> DataCorrupt:
+        """Return the error of a line that is no row of the table."""
+        return self.corrupt(f"a row of {self.table} is malformed")
 
-    def _corrupt(self, what: str) -> DataCorrupt:
+    def corrupt(self, what: str) -> DataCorrupt:
+        """Return the error of an archive or a database with such rows."""
         return DataCorrupt(f"{self._place}: {what}", "use another archive")
 
 

@@ -8,14 +8,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
-from taskdb_cli.database.content import Layout
-from taskdb_cli.errors import DataCorrupt, NotFound
+from taskdb_cli.backup.row_lines import Lines
+from taskdb_cli.errors import NotFound
 from taskdb_cli.models.fields import normalize_email
 from taskdb_cli.services.user import to_id
 from taskdb_cli.text.escaping import brief
-
-_LONGEST_ROW = 1 << 20
-"""Bytes: several times what a row can have by the rules of the tables."""
 
 _ROW = rb"[^\n]*"
 _FIELD = rb"[^\t\n]*"
@@ -24,34 +21,16 @@ _MOST_NEAR = 1000
 """How many addresses are kept to find those that are like one that is missing."""
 
 
-def whole_rows(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the text in pieces of whole rows, each with a newline before the first row and behind the last.
-
-    Raises DataCorrupt for a row that is too long, or that is cut off.
-    """
-    rest = b"\n"
-    for chunk in chunks:
-        text = rest + chunk
-        end = text.rindex(b"\n")
-        if end:
-            yield text[: end + 1]
-        rest = text[end:]
-        if len(rest) > _LONGEST_ROW:
-            break
-    if rest != b"\n":
-        raise _malformed(table)
-
-
 def rows_where(
-    layout: Layout, chunks: Iterable[bytes], wanted: Mapping[str, Collection[bytes]]
+    lines: Lines, chunks: Iterable[bytes], wanted: Mapping[str, Collection[bytes]]
 ) -> Iterator[bytes]:
     """Yield the rows in which one of the columns has one of the fields that are wanted in it.
 
     The text is read to its end in any case, which proves that the archive is whole.
     """
-    pattern = _pattern(layout, wanted)
-    for text in whole_rows(layout.table, chunks):
-        if found := pattern.findall(text):
+    pattern = _pattern(lines, wanted)
+    for block in lines.blocks(chunks):
+        if found := pattern.findall(b"\n" + block):
             yield _text(found)
 
 
@@ -75,23 +54,24 @@ class UserSearch:
                 except ValueError as exc:
                     raise NotFound(f"{brief(ref)!r} is no user: it {exc}") from None
 
-    def rows(self, layout: Layout, chunks: Iterable[bytes], *, everybody: bool = False) -> Iterator[bytes]:
+    def rows(self, lines: Lines, chunks: Iterable[bytes], *, everybody: bool = False) -> Iterator[bytes]:
         """Yield the rows of these users, or of `everybody`; in both cases note which of them are found."""
         wanted = {"id": fields_of(self._ids), "email": [email.encode() for email in self._emails.values()]}
-        chosen, near = _pattern(layout, wanted), self._near_pattern(layout)
-        id, email = layout.names.index("id"), layout.names.index("email")
-        for text in whole_rows(layout.table, chunks):
+        chosen, near = _pattern(lines, wanted), self._near_pattern(lines)
+        id, email = lines.names.index("id"), lines.names.index("email")
+        for block in lines.blocks(chunks):
+            text = b"\n" + block
             found = chosen.findall(text)
             for row in found:
                 fields = row[1:].split(b"\t")
                 try:
                     self.found[int(fields[id])] = fields[email].decode()
                 except (ValueError, IndexError):
-                    raise _malformed(layout.table) from None
+                    raise lines.malformed() from None
             if near and len(self._near) < _MOST_NEAR:
                 self._near += [each.decode(errors="replace") for each in near.findall(text)]
             if everybody:
-                yield text[1:]
+                yield block
             elif found:
                 yield _text(found)
 
@@ -111,9 +91,9 @@ class UserSearch:
                 )
                 raise NotFound(f"{archive} holds no user {brief(name)}", hint)
 
-    def _near_pattern(self, layout: Layout) -> re.Pattern[bytes] | None:
+    def _near_pattern(self, lines: Lines) -> re.Pattern[bytes] | None:
         begins = sorted({email.encode()[:2] for email in self._emails.values()})
-        before = _before(layout, "email")
+        before = _before(lines, "email")
         begun = b"|".join(map(re.escape, begins))
         return re.compile(rb"\n" + before + rb"((?:" + begun + rb")[^\t\n]*)") if begins else None
 
@@ -123,18 +103,18 @@ def fields_of(ids: Iterable[int]) -> set[bytes]:
     return {b"%d" % id for id in ids}
 
 
-def _pattern(layout: Layout, wanted: Mapping[str, Collection[bytes]]) -> re.Pattern[bytes]:
+def _pattern(lines: Lines, wanted: Mapping[str, Collection[bytes]]) -> re.Pattern[bytes]:
     """Return a pattern that finds rows, each with the newline before it."""
-    cases = [_before(layout, name) + _one_of(set(fields)) for name, fields in wanted.items() if fields]
+    cases = [_before(lines, name) + _one_of(set(fields)) for name, fields in wanted.items() if fields]
     # What begins with a newline is searched for as fast as a newline is.
     return re.compile(rb"\n(?=" + b"|".join(cases) + rb")" + _ROW if cases else rb"(?!)")
 
 
-def _before(layout: Layout, column: str) -> bytes:
+def _before(lines: Lines, column: str) -> bytes:
     """Return a pattern of the fields before a column; raise DataCorrupt if there is no such column."""
-    if column not in layout.names:
-        raise DataCorrupt(f"the rows of {layout.table} have no {column}", "use another archive")
-    return (_FIELD + rb"\t") * layout.names.index(column)
+    if column not in lines.names:
+        raise lines.corrupt(f"the rows of {lines.table} have no {column}")
+    return (_FIELD + rb"\t") * lines.names.index(column)
 
 
 def _one_of(fields: set[bytes]) -> bytes:
@@ -154,7 +134,3 @@ def _one_of(fields: set[bytes]) -> bytes:
 
 def _text(rows: Sequence[bytes]) -> bytes:
     return b"".join(rows)[1:] + b"\n"
-
-
-def _malformed(table: str) -> DataCorrupt:
-    return DataCorrupt(f"a row of {table} is malformed", "use another archive")

@@ -48,10 +48,9 @@ def compared(old: Side, new: Side) -> tuple[dict[str, int], list[tuple]]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_what_differs_is_what_dictionaries_say(seed, monkeypatch):
+def test_what_differs_is_what_dictionaries_say(seed):
     """Whatever rows two sides have, and wherever chunks end, the difference is that of two dictionaries."""
     random = Random(seed)
-    monkeypatch.setattr("taskdb_cli.database.content.CHUNK", random.choice((1, 30, 1000)))
     width, share = random.choice((1, 5, 300)), random.choice((0, 0.02, 0.5, 1))
     old = {id: "x" * random.randrange(width) for id in range(-5, 200) if random.random() < 0.9}
     new = {id: f"{title}y" if random.random() < share else title for id, title in old.items()}

@@ -12,6 +12,7 @@ from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.contents import open_user
 from taskdb_cli.backup.partial_restore import open_selection
 from taskdb_cli.backup.restore import archived_rows, rows_at_head
+from taskdb_cli.backup.row_lines import Lines
 from taskdb_cli.backup.selection import UserSearch, rows_where
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.content import Column, Layout
@@ -21,7 +22,7 @@ from tests.conftest import NOW, open_database
 from tests.contents import fill, get_rows
 from tests.samples import add_user
 
-LAYOUT = Layout("tasks", tuple(Column(name, "integer") for name in ("id", "user_id", "title")))
+TASKS = Lines(Layout("tasks", tuple(Column(name, "integer") for name in ("id", "user_id", "title"))), "it")
 IDS = (1, 2, 10, 12, 20, 21, 100, 112, 1121, 2**62)
 TEXT = b"".join(b"%d\t%d\t1\\t2\\n12\n" % (id, owner) for id in IDS for owner in IDS)
 
@@ -34,26 +35,26 @@ def chunks(text, size):
 def test_rows_are_found_wherever_the_text_is_cut(size):
     """Each id is found as a whole, in its own column, and nothing else."""
     wanted = {"id": {b"1", b"12", b"112"}, "user_id": {b"2", b"20", b"21", b"%d" % 2**62}}
-    found = b"".join(rows_where(LAYOUT, chunks(TEXT, size), wanted))
+    found = b"".join(rows_where(TASKS, chunks(TEXT, size), wanted))
     lines = [line.split(b"\t") for line in TEXT.splitlines(keepends=True)]
     expected = [row for row in lines if row[0] in wanted["id"] or row[1] in wanted["user_id"]]
     assert found == b"".join(map(b"\t".join, expected))
-    assert not [*rows_where(LAYOUT, chunks(TEXT, size), {"id": set()})]
+    assert not [*rows_where(TASKS, chunks(TEXT, size), {"id": set()})]
 
 
 @pytest.mark.parametrize("text", [b"1\t2\t3", b"1\t2\t3\n4\t5", b"1\t" + b"x" * (3 << 20)])
 def test_a_row_that_does_not_end(text):
     """Text that is cut off, or has a row without an end, is malformed."""
     with pytest.raises(DataCorrupt):
-        [*rows_where(LAYOUT, chunks(text, 1 << 16), {"id": {b"1"}})]
+        [*rows_where(TASKS, chunks(text, 1 << 16), {"id": {b"1"}})]
 
 
 def test_a_long_address_can_be_searched_for():
     """The length of an address does not matter."""
-    layout = Layout("users", (Column("id", "integer"), Column("email", "text")))
+    users = Lines(Layout("users", (Column("id", "integer"), Column("email", "text"))), "it")
     email = f"{'a' * 60}@{'.'.join(['b' * 60] * 3)}.example"
     search = UserSearch([email, email.replace("a@", "c@"), range(1, 3)])
-    assert b"".join(search.rows(layout, [f"7\t{email}\n2\tx\n".encode()])) == f"7\t{email}\n2\tx\n".encode()
+    assert b"".join(search.rows(users, [f"7\t{email}\n2\tx\n".encode()])) == f"7\t{email}\n2\tx\n".encode()
     with pytest.raises(NotFound):
         search.require("archive")
 
