@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def complete_directories(incomplete: str) -> list[str]:
-    """Offer the directories whose paths begin so."""
+    """Offer the directories whose paths begin so; offer none if they cannot be listed."""
     above, slash, begin = incomplete.rpartition("/")
-    with os.scandir(above + slash or ".") as found:
-        names = sorted(each.name for each in found if each.is_dir() and each.name.startswith(begin))
-    return [f"{above}{slash}{name}/" for name in names]
+    with suppress(OSError):
+        found = [each for each in Path(above + slash).iterdir() if each.name.startswith(begin)]
+        return [f"{above}{slash}{each.name}/" for each in sorted(found) if each.is_dir()]
+    return []
 
 
 Directory = Annotated[

@@ -7,6 +7,7 @@ import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.stores.local import LocalStore
+from taskdb_cli.cli.backup_options import complete_directories
 from taskdb_cli.health.registry import CHECKS
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import task as service
@@ -120,6 +121,16 @@ def test_archives(offer, shelf, tmp_path):
     for words in (("backup", "show", "--dir", str(tmp_path)), ("backup", "--dir", str(tmp_path), "show")):
         assert offer(*words, "prod")[0][0].startswith("prod-2")
     assert sorted(tmp_path.rglob("*")) == sorted([*before, *tmp_path.glob("prod-*")])
+
+
+def test_directories(tmp_path):
+    """A path is completed to the directories that begin so; what cannot be listed offers none."""
+    for name in ("backups", "bin"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "b.txt").touch()
+    (tmp_path / "b.link").symlink_to(tmp_path / "b.link")
+    assert complete_directories(f"{tmp_path}/b") == [f"{tmp_path}/backups/", f"{tmp_path}/bin/"]
+    assert complete_directories(f"{tmp_path}/none/b") == complete_directories("s3://bucket/b") == []
 
 
 @SQLITE_ONLY
