@@ -20,15 +20,18 @@ from taskdb_cli.text.escaping import escape
 if TYPE_CHECKING:
     from taskdb_cli.database.backend import Plan
 
+
+def format_option(help: str) -> Any:
+    """Return what Typer is told of --output, whose help says what is printed."""
+    return typer.Option(
+        "--output", "-o", metavar="FORMAT", case_sensitive=False, help=help, show_default=False
+    )
+
+
 FormatOption = Annotated[
     Format | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FORMAT",
-        case_sensitive=False,
-        help="How to print; a terminal gets a table, or a line after a change, and anything else gets tsv.",
-        show_default=False,
+    format_option(
+        "How to print; a terminal gets a table, or a line after a change, and anything else gets tsv."
     ),
 ]
 CsvSafe = Annotated[bool, typer.Option("--csv-safe", help="Keep spreadsheets from running formulas in CSV.")]

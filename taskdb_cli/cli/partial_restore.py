@@ -9,13 +9,11 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from taskdb_cli.cli.changes import Written
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.options import optional, parse_ids, parse_users
-from taskdb_cli.cli.output import CsvSafe, Output, show_records
+from taskdb_cli.cli.output import CsvSafe, Output, format_option, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import RESTORED_ROWS, Format
@@ -56,15 +54,7 @@ class RowsOutput(Output):
     """The options that say how it is printed what became of each row."""
 
     format: Annotated[
-        Format | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FORMAT",
-            case_sensitive=False,
-            help="Print what became of each row of --only-user and --only-task.",
-            show_default=False,
-        ),
+        Format | None, format_option("Print what became of each row of --only-user and --only-task.")
     ] = None
     csv_safe: CsvSafe = False
 

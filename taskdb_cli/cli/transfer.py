@@ -14,7 +14,7 @@ import typer
 from taskdb_cli.cli.completion import complete_words
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.options import optional
-from taskdb_cli.cli.output import CsvSafe, Output, show_json, show_records
+from taskdb_cli.cli.output import CsvSafe, Output, format_option, show_json, show_records
 from taskdb_cli.errors import FileMissing, InvalidInput, TaskdbError
 from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
@@ -52,17 +52,7 @@ IfExisting = Annotated[
         help="What becomes of a record that is there but differs.",
     ),
 ]
-CountsOutput = Annotated[
-    Format | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FORMAT",
-        case_sensitive=False,
-        help="json prints the counts on stdout too.",
-        show_default=False,
-    ),
-]
+CountsOutput = Annotated[Format | None, format_option("json prints the counts on stdout too.")]
 
 
 @dataclass(frozen=True)
