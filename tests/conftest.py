@@ -369,6 +369,14 @@ def taskdb(bare_taskdb: TaskdbCommand, use: Callable[[URL], None], url: URL) -> 
 
 
 @pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of archives that the settings name."""
+    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
+    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
 def statements() -> Iterator[list[str]]:
     """The SQL that this process sends, as it logs it."""
     seen: list[str] = []

@@ -267,14 +267,6 @@ def run(url, script: str) -> None:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of archives that the settings name."""
-    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
-    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
-    return tmp_path / "shelf"
-
-
-@pytest.fixture
 def source(make_url_of):
     """A database with other rows than the one of the test."""
     url = make_url_of("sqlite")

@@ -44,14 +44,6 @@ def text(url) -> str:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of archives that the settings name."""
-    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
-    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
-    return tmp_path / "shelf"
-
-
-@pytest.fixture
 def filled(taskdb, url, shelf) -> dict[str, tuple[int, str]]:
     """The hashes of a database with some thousand rows, of which there is one archive."""
     fill(url)

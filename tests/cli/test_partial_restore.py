@@ -2,7 +2,6 @@
 
 import json
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,14 +14,6 @@ from tests.schemas import execute
 
 pytestmark = pytest.mark.parametrize("engine", [*ENGINES, *POOLERS], indirect=True)
 ANN, BOB = "ann@example.com", "bob@example.com"
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of archives that the settings name."""
-    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
-    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
-    return tmp_path / "shelf"
 
 
 @pytest.fixture

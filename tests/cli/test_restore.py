@@ -17,14 +17,6 @@ from tests.schemas import execute, set_revision
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of archives that the settings name."""
-    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
-    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
-    return tmp_path / "shelf"
-
-
-@pytest.fixture
 def archived(taskdb: TaskdbCommand, database, shelf) -> list[dict]:
     """What a backup of the database has: one user with two tasks."""
     add_user(database)

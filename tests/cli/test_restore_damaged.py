@@ -56,14 +56,6 @@ def made() -> dict[int, tuple[bytes, dict[str, bytes]]]:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of archives that the settings name."""
-    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path / "shelf"))
-    monkeypatch.setenv("TASKDB_BACKUP_LABEL", "work")
-    return tmp_path / "shelf"
-
-
-@pytest.fixture
 def path(url) -> Path:
     """The file of the test."""
     return Path(url.database)
