@@ -19,9 +19,9 @@ MEMORY = Path("/dev/shm")  # noqa: S108 (the directory in it is made safely)
 def scratch_database(*, secret: bool = False) -> Iterator[Database]:
     """Yield a temporary SQLite database without tables, which nothing outlives.
 
-    A `secret` one is kept in memory where the system has a file system for that.
+    A `secret` one is kept in memory where the system has a file system for that; so is what is sorted.
     """
     place = MEMORY if secret and os.access(MEMORY, os.W_OK) else None
     with TemporaryDirectory(prefix="taskdb-", dir=place) as directory:
         url = URL.create("sqlite", database=f"{directory}/scratch.sqlite3")
-        yield Database(url, Options(disposable=True))
+        yield Database(url, Options(disposable=True, secret=secret))

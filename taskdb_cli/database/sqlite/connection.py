@@ -161,6 +161,8 @@ def _connect(path: Path, parameters: str, options: Options, busy_timeout: float)
             connection.executescript(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF"
             )
+        if options.secret:
+            connection.execute("PRAGMA temp_store = MEMORY")
         # SQLite opens the file at the first statement. Any other error than that it cannot be opened, such as
         # a lock, is left to the first statement of the work, which says more.
         try:
