@@ -238,8 +238,8 @@ MUTANTS = (
     ),
     Mutant(
         f"{BACKUP}/partial_restore.py",
-        'raise errors.TransactionConflict(f"{exc.message}, which came meanwhile")',
-        "raise errors.Conflict(exc.message)",
+        'errors.TransactionConflict(f"{exc.message}, which came meanwhile")',
+        "errors.Conflict(exc.message)",
         "tests/backup/test_partial_restore.py -k 'postgresql18 and twice'",
     ),
     Mutant(

@@ -72,34 +72,27 @@ class Selection:
         Raises NotFound for a task whose owner is gone, Conflict for a value that another row has now,
         DataCorrupt for rows that break a rule, and DatabaseUnavailable if others are in the way for long.
         """
-        saved = False
 
-        def save() -> None:
-            nonlocal saved
-            if safety:
-                saved = True
-                safety()
-
-        def work(session: Session) -> Report:
+        def attempt(session: Session) -> Report:
+            saved = False
             try:
                 obstacle = _find_users(session, replace=replace, write=not dry_run)
                 obstacle = _find_tasks(session, replace=replace, write=not dry_run) or obstacle
                 if not dry_run:
-                    if _has(session, OLD_USERS, REPLACED) or _has(session, OLD_TASKS, REPLACED):
-                        save()
+                    if safety and (_has(session, OLD_USERS, REPLACED) or _has(session, OLD_TASKS, REPLACED)):
+                        saved = True
+                        safety()
                     _write(session, now)
+                if note:
+                    note(_rows(session))
+                return replaced(_report(session), obstacle=obstacle)
             except errors.CheckViolation as exc:
                 what = f"an archived row breaks a rule: {exc.message}"
                 raise errors.DataCorrupt(what, "nothing was changed; use another archive") from exc
             except errors.UniqueViolation as exc:
-                raise errors.TransactionConflict(f"{exc.message}, which came meanwhile") from exc
-            if note:
-                note(_rows(session))
-            return replaced(_report(session), obstacle=obstacle)
-
-        def attempt(session: Session) -> Report:
-            try:
-                return work(session)
+                conflict = errors.TransactionConflict(f"{exc.message}, which came meanwhile")
+                conflict.passing = not saved
+                raise conflict from exc
             except errors.TransactionConflict as exc:
                 # Rows may change before another attempt, and would not be in the safety backup.
                 exc.passing = not saved
