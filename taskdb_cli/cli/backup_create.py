@@ -90,7 +90,7 @@ def back_up(
 
 
 def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Output) -> None:
-    """Write a backup to a new file, which no run records; raise Conflict for one that is there."""
+    """Back up to a new file outside the directory of archives; raise Conflict if it exists."""
     from taskdb_cli.backup import create
     from taskdb_cli.backup.stores.places import file_at
 
@@ -119,7 +119,7 @@ def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Out
 
 
 def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output) -> None:
-    """Write an archive to stdout, which cannot be read back."""
+    """Write an archive to stdout. It cannot be read back, so it is not verified."""
     from taskdb_cli.backup import create
 
     run, stdout = shelf.run, sys.stdout

@@ -100,14 +100,11 @@ def _safety_backup(
     outer = ctx.parent.params if ctx.parent else {}
     if no_backup or outer.get("no_backup"):
         return None
-    run, shelf = invocation(ctx), Shelf(ctx)
+    shelf = Shelf(ctx)
     recipients = shelf.recipients(encrypt_to or outer.get("encrypt_to"))
 
     def save(database: Database) -> None:
-        from taskdb_cli.backup.create import take
-
-        backup = partial(take, database, shelf.directory, label=shelf.label, now=run.now, guarded=True)
-        shelf.saying(partial(backup, recipients=recipients), f"backed up {database.backend.place} to")
+        shelf.save(database, database.backend.place, label=shelf.label, recipients=recipients, guarded=True)
 
     return save
 

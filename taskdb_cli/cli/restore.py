@@ -130,17 +130,11 @@ def _safety_backup(
     shelf: Shelf, target: Database, recipients: Recipients
 ) -> Callable[[Content | Database], None]:
     """Return what backs up the rows that are replaced."""
-    from taskdb_cli.backup.create import take
     from taskdb_cli.backup.file_names import SAFETY_SUFFIX, default_label
 
     # The label names the database whose rows are replaced, whatever archive is restored.
     label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
-
-    def save(source: Content | Database) -> None:
-        backup = partial(take, source, shelf.directory, label=label, now=shelf.run.now, recipients=recipients)
-        shelf.saying(backup, "backed up the rows to be replaced to")
-
-    return save
+    return partial(shelf.save, what="the rows to be replaced", label=label, recipients=recipients)
 
 
 def _load(

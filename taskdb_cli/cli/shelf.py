@@ -16,16 +16,15 @@ from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidInput, NotFound, TaskdbError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
-    from taskdb_cli.backup.create import Backup
     from taskdb_cli.backup.directory import BackupDirectory, Entry
     from taskdb_cli.backup.keys import Identities, Recipients
     from taskdb_cli.backup.naming import Span
     from taskdb_cli.backup.ownership import Holdings, Owner
     from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.database import Database
+    from taskdb_cli.database.content import Content
 
 
 @dataclass
@@ -249,10 +248,25 @@ class Shelf:
         """The secret keys that open encrypted archives. Commands that open none have none."""
         return ()
 
-    def saying(self, backup: Callable[[], Backup], what: str) -> None:
-        """Take a backup before something else, and say where it is. It need not be recorded."""
+    def save(
+        self,
+        source: Database | Content,
+        what: str,
+        *,
+        label: str,
+        recipients: Recipients,
+        guarded: bool = False,
+    ) -> None:
+        """Back up what is about to change, and say where the archive is. It need not be recorded.
+
+        Raises as `create.take` does.
+        """
+        from taskdb_cli.backup.create import take
+
+        now, directory = self.run.now, self.directory
         try:
-            self.run.say(f"{what} {backup().file}")
+            backup = take(source, directory, label=label, now=now, recipients=recipients, guarded=guarded)
+            self.run.say(f"backed up {what} to {backup.file}")
         except Incomplete as exc:
             self.run.say(exc.message)
 
