@@ -45,6 +45,7 @@ TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
 IMPORTS = "tests/services/test_row_locks.py -k import"
 DRY_IMPORTS = "tests/transfer/test_imports.py -k 'dry_run or anew'"
 PLACES = "tests/backup/test_several_places.py tests/backup/test_copying.py tests/health/test_places.py"
+STORES = "tests/backup/test_object_connections.py tests/backup/test_object_faults.py"
 COUNTING = "tests/hostile/test_timeouts.py -k bulk_counting"
 LIMITS = "tests/hostile/test_timeouts.py -k 'bulk and not postgresql'"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py -k 'not postgresql'"
@@ -162,7 +163,11 @@ MUTANTS = (
     Mutant("taskdb_cli/database/sqlite/engine.py", "build_indexes(raw, definitions)", "pass", DRY_IMPORTS),
     Mutant("taskdb_cli/database/sqlite/engine.py", "bulk=BULK in options", "bulk=False", LIMITS),
     Mutant("taskdb_cli/backup/restore.py", "target.connect(bulk=True)", "target.connect()", COUNTING),
-    Mutant(f"{BACKUP}/splitting.py", "_writing.__exit__(kind, exc, traceback)", "_writing.close()", PLACES),
+    Mutant(f"{BACKUP}/splitting.py", "_locked.push(self._writing)", "_writing.close()", PLACES),
+    Mutant(
+        f"{BACKUP}/stores/lease.py", "        if self._unanswered:\n            self._find()\n", "", STORES
+    ),
+    Mutant(f"{BACKUP}/stores/credentials.py", "datetime.now(UTC)", "None", STORES),
     Mutant(f"{BACKUP}/copying.py", "if digest_of(stored) != sent:", "if False:", PLACES),
     Mutant("taskdb_cli/health/checks/backups.py", "tags.get(file.name) != proof.tag", "False", PLACES),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),

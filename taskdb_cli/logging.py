@@ -16,6 +16,8 @@ from typing import TextIO
 from taskdb_cli.text.escaping import escape_json, hide_secrets, one_line
 
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
+_LIBRARIES = ("psycopg", "urllib3", "botocore")
+"""They warn about what fails on the way to an error, or only needs another try. taskdb reports the error."""
 
 
 def configure(
@@ -49,8 +51,8 @@ def configure(
     logging.getLogger("taskdb").setLevel(min(handler.level for handler in handlers))
     # Below WARNING, the libraries log SQL and rows. taskdb logs statements itself, without values.
     root.setLevel(logging.WARNING)
-    # psycopg warns about clean-up that fails after an error. taskdb reports that error in any case.
-    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR)
     # An error of stderr cannot be reported anywhere.
     logging.raiseExceptions = False
     # Python would print warnings unescaped, and warnings of SQLAlchemy name columns and types.
@@ -61,7 +63,7 @@ def reset() -> None:
     """Undo `configure`, and close its file."""
     logging.raiseExceptions = True
     logging.captureWarnings(False)
-    for name in ("taskdb", "psycopg"):
+    for name in ("taskdb", *_LIBRARIES):
         logging.getLogger(name).setLevel(logging.NOTSET)
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each.formatter, (_Lines, _Sentence))]:

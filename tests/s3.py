@@ -129,13 +129,15 @@ class Middleman:
 
     `answers` are (status, error code) pairs that the next requests get instead, the last one for ever if
     `always`; `lose` lets that many requests through and breaks the connection in place of the answer;
-    `unconditional` takes the conditions out of requests; `before` is called with each method and path.
+    `unconditional` names the conditions, in lower case, that are taken out of requests; `before` is called
+    with each method and path.
     """
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.answers: list[tuple[int, str]] = []
-        self.always = self.unconditional = False
+        self.always = False
+        self.unconditional: tuple[str, ...] = ()
         self.lose = 0
         self.before: Callable[[str, str], None] = lambda _method, _path: None
         self.requests: list[str] = []
@@ -172,8 +174,8 @@ class Middleman:
             text = b"" if request.command == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode()
             self._answer(request, status, {}, text)
             return
-        conditions = ("if-match", "if-none-match") if self.unconditional else ()
-        headers = {name: each for name, each in request.headers.items() if name.lower() not in conditions}
+        ignored = self.unconditional
+        headers = {name: each for name, each in request.headers.items() if name.lower() not in ignored}
         connection = HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         connection.request(request.command, request.path, body, headers)
         answer = connection.getresponse()

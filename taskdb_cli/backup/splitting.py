@@ -30,8 +30,9 @@ class Branch:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._locked:
-            self._writing.__exit__(kind, exc, traceback)
+        # The lock is left with the error too.
+        self._locked.push(self._writing)
+        self._locked.__exit__(kind, exc, traceback)
 
     @contextmanager
     def trying(self) -> Iterator[None]:

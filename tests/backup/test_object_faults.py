@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.s3 import Bucket, Middleman
 
 @pytest.fixture
 def store(middleman: Middleman, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setattr(objects, "PATIENT", Patience(1, 5, 2, 5))
+    monkeypatch.setattr(objects, "PATIENT", Patience(1, 5, 5, 2, 5))
     return object_store(bucket.address)
 
 
@@ -135,9 +136,10 @@ def test_an_object_that_changes_while_it_is_read(store, bucket):
             file.read_at(2_000_000, 10)
 
 
-def test_a_service_without_conditions_is_refused(store, middleman, bucket):
-    """Nothing stays behind the question."""
-    middleman.unconditional = True
+@pytest.mark.parametrize("ignored", [("if-match",), ("if-none-match",), ("if-match", "if-none-match")])
+def test_a_service_without_conditions_is_refused(store, middleman, bucket, ignored):
+    """It has to keep both conditions. Nothing stays behind the question."""
+    middleman.unconditional = ignored
     with pytest.raises(InvalidConfiguration, match="conditions"), store.lock("label"):
         pass
     assert bucket.keys() == []
@@ -169,3 +171,70 @@ def test_a_lock_that_nobody_renews_is_taken_over(store, monkeypatch):
             with pytest.raises(BackupRunning):
                 require()
             other()
+
+
+@pytest.fixture
+def renewed(monkeypatch, middleman):
+    """Lets locks be renewed all the time; returns a function that waits until it was done twice from now."""
+    monkeypatch.setattr(lease, "RENEWAL", 0.01)
+    monkeypatch.setattr(lease, "_PAUSE", 0.01)
+
+    def wait():
+        done = len(middleman.requests)
+        limit = time.monotonic() + 10
+        while sum(each.endswith(".lock") for each in middleman.requests[done:]) < 3:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
+    return wait
+
+
+def test_a_lock_is_renewed(store, bucket, renewed):
+    """Its object changes, and it is still ours."""
+    with store.lock("label") as require:
+        before = bucket.get("backups/.label.lock")
+        renewed()
+        assert bucket.get("backups/.label.lock") != before
+        require()
+    assert bucket.keys() == []
+
+
+def test_a_lock_that_others_took_is_left_to_them(store, bucket, renewed, monkeypatch):
+    """The thread that renews it finds out, and the object of the others stays."""
+    monkeypatch.setattr(lease, "_FRESH", 600)
+    with store.lock("label") as require:
+        bucket.put("backups/.label.lock", b"{}")
+        renewed()
+        with pytest.raises(BackupRunning):
+            require()
+    assert bucket.get("backups/.label.lock") == b"{}"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_service_that_is_away_while_a_lock_is_renewed(store, middleman, bucket, renewed, lost, monkeypatch):  # noqa: PLR0917
+    """When it is back the lock is ours still, also if the service has done what it did not answer."""
+    monkeypatch.setattr(lease, "_FRESH", 0)
+    with store.lock("label") as require:
+        if lost:
+            middleman.lose = 1_000
+        else:
+            middleman.answers, middleman.always = [(503, "SlowDown")], True
+        renewed()
+        with pytest.raises(StoreUnavailable):
+            require()
+        middleman.lose, middleman.answers, middleman.always = 0, [], False
+        require()
+    assert bucket.keys() == []
+
+
+def test_a_lock_that_was_made_without_an_answer(store, middleman, bucket):
+    """It does not stay."""
+
+    def lose_all(method, path):
+        middleman.lose = 1_000 if method == "PUT" else 0
+
+    middleman.before = lose_all
+    store.list_files()
+    with pytest.raises(StoreUnavailable), store.lock("label"):
+        pass
+    assert bucket.keys() == []

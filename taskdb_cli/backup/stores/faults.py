@@ -5,9 +5,19 @@ repeated but the status and the error code.
 """
 
 import re
+import socket
+import ssl
+from contextlib import suppress
 from http import HTTPStatus
 
-from taskdb_cli.errors import InvalidInput, NotFound, StorageFailed, StoreUnavailable, TaskdbError
+from taskdb_cli.errors import (
+    InvalidConfiguration,
+    InvalidInput,
+    NotFound,
+    StorageFailed,
+    StoreUnavailable,
+    TaskdbError,
+)
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
@@ -30,6 +40,16 @@ _REFUSALS = {
 _DENIED = "check the keys, and what the policy of the bucket lets them do"
 _LATER = "check the network and AWS_ENDPOINT_URL, or try again later"
 _REDIRECTION = 3
+_NO_TLS = re.compile(
+    r"wrong.version.number|record.layer.failure|http.request\]|packet.length.too.long|InvalidMessage\(",
+    re.IGNORECASE,
+)
+_CERTIFICATES = {
+    r"expired": "has expired",
+    r"mismatch|doesn't match|NotValidForName": "is for another host",
+    r"CaUsedAsEndEntity": "is that of an authority (CA:TRUE), which no service may have",
+    r"CERTIFICATE_VERIFY_FAILED|InvalidCertificate": "is signed by no authority that is known",
+}
 _TEMPORARY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"}
 
 
@@ -67,3 +87,28 @@ def failure(location: str, status: int | None, code: str, *, endpoint: str) -> T
     if status // 100 == _REDIRECTION:
         return StorageFailed(f"{location}: the store sends us elsewhere", _REFUSALS["PermanentRedirect"][1])
     return StorageFailed(f"{location}: the store answered {status} {code}".rstrip(), _DENIED)
+
+
+def untrusted(location: str, text: str) -> TaskdbError | None:
+    """Return the error if a message of a library says that TLS cannot succeed, also not later."""
+    if _NO_TLS.search(text):
+        message = f"{location}: the service speaks no HTTPS, and its endpoint begins with https://"
+        return InvalidConfiguration(message, "check AWS_ENDPOINT_URL, or the endpoint of the profile")
+    for pattern, what in _CERTIFICATES.items():
+        if re.search(pattern, text, re.IGNORECASE):
+            message = f"{location}: the certificate of the service {what}"
+            return StorageFailed(message, "check AWS_ENDPOINT_URL, or name its authority by AWS_CA_BUNDLE")
+    return None
+
+
+def speaks_tls(host: str, port: int, seconds: float) -> bool:
+    """Return whether a service begins TLS there, with any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        suppress(OSError, ValueError),
+        socket.create_connection((host, port), seconds) as plain,
+        context.wrap_socket(plain, server_hostname=host),
+    ):
+        return True
+    return False

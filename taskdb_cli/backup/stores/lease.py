@@ -22,7 +22,6 @@ from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.stores.objects import ObjectStore
-    from taskdb_cli.backup.stores.s3 import Answer
 
 RENEWAL = 300
 """Seconds after which a lock is renewed."""
@@ -48,6 +47,7 @@ class Lease:
         self._renewals = 0
         self._tag = ""
         self._renewed = 0.0
+        self._unanswered = False
         self._lost: BackupRunning | None = None
         self._turn = threading.Lock()
         self._left = threading.Event()
@@ -64,6 +64,10 @@ class Lease:
             renewer = threading.Thread(target=self._keep, daemon=True)
             renewer.start()
             yield self.require
+        except StoreUnavailable:
+            # It was waited for long enough.
+            self._store = self._store.hasty
+            raise
         finally:
             self._left.set()
             self._release()
@@ -83,7 +87,7 @@ class Lease:
             answer = self._store.service.request("GET", self._store.key(self._object))
             if answer.status == HTTPStatus.NOT_FOUND:
                 continue
-            owner = _owner_of(answer)
+            owner = _owner_of(answer.body)
             changed = parsedate_to_datetime(answer.headers["last-modified"])
             expired = answer.now - changed > timedelta(seconds=EXPIRY)
             if not expired and not _is_dead(owner):
@@ -109,8 +113,9 @@ class Lease:
                 raise InvalidConfiguration(message, "use a service that has conditional writes")
 
     def _put(self, tag: str | None) -> bool:
-        before = _seconds()
+        before, self._unanswered = _seconds(), True
         found = self._store.put(self._object, self._body(), instead_of=tag)
+        self._unanswered = False
         if found is not None:
             self._tag, self._renewed = found, before
         return found is not None
@@ -120,9 +125,18 @@ class Lease:
         return json.dumps({**self._owner, "renewals": self._renewals}).encode()
 
     def _renew(self) -> None:
+        if self._unanswered:
+            self._find()
         self._renewals += 1
-        if not self._put(self._tag):
+        if not self._tag or not self._put(self._tag):
             self._lost = self._running({})
+
+    def _find(self) -> None:
+        """Find the tag of our object, if it is there: the request that no answer came to may have made it."""
+        before = _seconds()
+        found = self._store.fetch(self._object, _LARGEST)
+        ours = found and _owner_of(found[0]).get("run") == self._owner["run"]
+        self._tag, self._renewed, self._unanswered = found[1] if found and ours else "", before, False
 
     def _keep(self) -> None:
         pause: float = RENEWAL
@@ -137,14 +151,16 @@ class Lease:
                 pause = _PAUSE
 
     def _release(self) -> None:
-        """Delete the object if it is ours, which a last renewal proves."""
+        """Delete the object if it is ours, which a last renewal or a look proves."""
         with self._turn:
-            if not self._tag or self._lost:
+            if self._lost or not (self._tag or self._unanswered):
                 return
             try:
-                if _seconds() - self._renewed > _FRESH:
+                if self._unanswered:
+                    self._find()
+                elif _seconds() - self._renewed > _FRESH:
                     self._renew()
-                if not self._lost:
+                if self._tag and not self._lost:
                     self._store.delete(self._object)
             except StorageFailed as exc:
                 _log.warning("the lock %s stays until it expires: %s", self._location, exc.message)
@@ -198,9 +214,9 @@ def _started(pid: int) -> str | None:
     return None
 
 
-def _owner_of(answer: Answer) -> dict[str, Any]:
+def _owner_of(data: bytes) -> dict[str, Any]:
     with suppress(ValueError, RecursionError):
-        owner = json.loads(answer.body[:_LARGEST])
+        owner = json.loads(data[:_LARGEST])
         return owner if isinstance(owner, dict) else {}
     return {}
 

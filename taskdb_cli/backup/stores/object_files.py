@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from taskdb_cli.errors import ArchiveCorrupt
@@ -37,7 +37,17 @@ class Call(Generic[T]):
 
     def result(self) -> T:
         """Wait for the work, and return what it returns or raise what it raises. Can be called once."""
-        results, error = self._done.get()
+        return self._outcome(None)
+
+    def result_within(self, seconds: float) -> T | None:
+        """Do the same, but return None if it takes more seconds. The work then goes on alone."""
+        try:
+            return self._outcome(seconds)
+        except Empty:
+            return None
+
+    def _outcome(self, seconds: float | None) -> T:
+        results, error = self._done.get(timeout=seconds)
         if error:
             raise error
         return results[0]
@@ -155,7 +165,7 @@ class NewObject:
 
         key = self._store.key(self._name)
         try:
-            stored = obstore.put(self._store.objects, key, iter(pipe), chunk_size=PART, max_concurrency=2)
+            stored = obstore.put(self._store.uploads, key, iter(pipe), chunk_size=PART, max_concurrency=2)
             return stored["e_tag"] or ""
         except Exception as exc:  # noqa: BLE001 (whatever a library raises)
             # If the answer to the completion is lost, the next attempt finds no such upload any more.

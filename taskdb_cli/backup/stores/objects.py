@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskdb_cli.backup.stores import Found, Leftover
-from taskdb_cli.backup.stores.faults import failure, status_and_code
+from taskdb_cli.backup.stores.faults import failure, status_and_code, untrusted
 from taskdb_cli.backup.stores.lease import EXPIRY, Lease
 from taskdb_cli.backup.stores.object_files import Call, NewObject, OpenObject
 from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, S3, Patience, parse_address
@@ -55,7 +55,18 @@ class ObjectStore:
     @cached_property
     def objects(self) -> "S3Store":
         """The bucket as obstore knows it."""
-        return self.service.store()
+        self.service.connect()
+        return self.service.store(self.patience.answering)
+
+    @cached_property
+    def uploads(self) -> "S3Store":
+        """The same, with the time that a part of an upload takes."""
+        return self.service.store(self.patience.sending)
+
+    @property
+    def hasty(self) -> "ObjectStore":
+        """The same, for tidying up when the service was waited for already."""
+        return replace(self, patience=HASTY)
 
     def exists(self) -> bool:
         """Return whether there is such a bucket."""
@@ -112,10 +123,11 @@ class ObjectStore:
             try:
                 yield new
                 new.complete()
-            except BaseException:
+            except BaseException as exc:
                 if new.stored:
+                    store = self.hasty if isinstance(exc, StoreUnavailable) else self
                     with suppress(StorageFailed, NotFound):
-                        self.delete(name)
+                        store.delete(name)
                 raise
 
     def taken(self, name: str) -> Conflict:
@@ -241,6 +253,9 @@ class ObjectStore:
         if not isinstance(error, (BaseError, FileNotFoundError)):
             return error
         status, code = status_and_code(str(error))
+        known = untrusted(location, str(error)) if status is None else None
+        if known := self.service.credentials.failure or known:
+            return known
         if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
             return FileMissing(location)
         return failure(location, status, code, endpoint=self.service.endpoint)

@@ -11,8 +11,8 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -20,31 +20,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree as ET
 
-from taskdb_cli.backup.stores.faults import failure, is_temporary, status_and_code
+from taskdb_cli.backup.stores.credentials import Credentials, unusable_settings
+from taskdb_cli.backup.stores.faults import failure, is_temporary, speaks_tls, status_and_code, untrusted
+from taskdb_cli.backup.stores.object_files import Call
 from taskdb_cli.errors import InvalidConfiguration, InvalidInput, StorageFailed
 from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential, S3Store
+    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.httpsession import URLLib3Session
+    from obstore.store import S3Store
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _FORM = "s3://BUCKET/PREFIX"
+_ENDPOINT = "check AWS_ENDPOINT_URL, or the endpoint of the profile"
 _SECRETS = "the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile"
-_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-_RENEW_WITHIN = timedelta(minutes=10)
 
 
 class Patience(NamedTuple):
-    """How long to wait for a store, in seconds, and how often to try a request again."""
+    """How long to wait for a store, in seconds, and how often to try a request again.
+
+    A request is answered after `answering` seconds, or after `sending` if it sends a part of an upload, or it
+    has failed. `retrying` seconds after the first attempt no other one begins.
+    """
 
     connecting: float
     answering: float
+    sending: float
     retries: int
     retrying: float
 
 
-PATIENT = Patience(connecting=10, answering=300, retries=7, retrying=120)
-HASTY = Patience(connecting=3, answering=10, retries=1, retrying=10)
+PATIENT = Patience(connecting=10, answering=30, sending=120, retries=7, retrying=45)
+HASTY = Patience(connecting=3, answering=10, sending=10, retries=1, retrying=10)
 
 
 class Answer(NamedTuple):
@@ -97,27 +105,15 @@ class S3:
                 f"{exc.name} is not installed, and buckets need it", "pip install 'taskdb-cli[offsite]'"
             ) from None
         self._bucket, self._patience, self._location = bucket, patience, location
+        self._answered = False
         try:
             session = botocore.session.Session()
             self._scoped: dict[str, Any] = session.get_scoped_config()
             self.endpoint = self._endpoint(session)
             self._bundle = session.get_config_variable("ca_bundle")
-            self._credentials = session.get_credentials()
-            if self._credentials is None:
-                raise InvalidConfiguration(f"{location}: no credentials were found", _CREDENTIALS)
-            self._credentials.get_frozen_credentials()
-        except botocore.exceptions.CredentialRetrievalError as exc:
-            # What a program said that was asked for credentials may hold one.
-            source = brief(exc.kwargs.get("provider", "their source"))
-            message = f"{location}: {source} gives no credentials"
-            raise InvalidConfiguration(message, _CREDENTIALS) from None
-        except ValueError:
-            # A program that was asked for credentials said something else.
-            message = f"{location}: what gives the credentials of the profile gives no JSON"
-            raise InvalidConfiguration(message, _CREDENTIALS) from None
         except botocore.exceptions.BotoCoreError as exc:
-            message = f"{location}: the settings of AWS cannot be used: {brief(exc)}"
-            raise InvalidConfiguration(message, _CREDENTIALS) from None
+            raise unusable_settings(location, exc) from None
+        self.credentials = Credentials(session, location)
 
     def _endpoint(self, session: Any) -> str:
         """Set the region, and return the address of the service, as the tools of AWS look them up."""
@@ -146,8 +142,16 @@ class S3:
             raise InvalidConfiguration(message, "write https://HOST, without user, password and query")
         return str(configured).rstrip("/")
 
-    def store(self) -> S3Store:
-        """Return the bucket as obstore knows it."""
+    def connect(self) -> None:
+        """Ask something of the service, unless it has answered already, and raise as `request` does.
+
+        obstore tries everything again, also what cannot succeed, such as a certificate that is not trusted.
+        """
+        if not self._answered:
+            self.request("GET", **{"list-type": "2", "max-keys": "1"})
+
+    def store(self, seconds: float) -> S3Store:
+        """Return the bucket as obstore knows it, with so many seconds for each request."""
         from obstore.store import S3Store
 
         patience = self._patience
@@ -164,7 +168,7 @@ class S3:
             client_options={
                 "allow_http": self.endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=patience.connecting),
-                "timeout": timedelta(seconds=patience.answering),
+                "timeout": timedelta(seconds=seconds),
                 **({"root_certificate": self._certificates()} if self._bundle else {}),
             },
             retry_config={
@@ -175,18 +179,8 @@ class S3:
                     "max_backoff": timedelta(seconds=15),
                 },
             },
-            credential_provider=self._credential,
+            credential_provider=self.credentials.for_obstore,
         )
-
-    def _credential(self) -> S3Credential:
-        found = self._credentials.get_frozen_credentials()
-        return {
-            "access_key_id": found.access_key,
-            "secret_access_key": found.secret_key,
-            "token": found.token,
-            # botocore knows when they end and renews them, so it is asked again and again.
-            "expires_at": datetime.now(UTC) + _RENEW_WITHIN,
-        }
 
     def _certificates(self) -> bytes:
         try:
@@ -202,7 +196,6 @@ class S3:
         """
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import BotoCoreError
         from botocore.httpsession import URLLib3Session
         from botocore.utils import get_environ_proxies
 
@@ -213,33 +206,57 @@ class S3:
         session = URLLib3Session(
             verify=self._bundle or True,
             proxies=get_environ_proxies(url),
-            timeout=(patience.connecting, min(patience.answering, 60)),
+            timeout=(patience.connecting, patience.answering),
         )
         deadline, pause = time.monotonic() + patience.retrying, 0.2
         for attempt in range(patience.retries + 1):
             request = AWSRequest(method, url)
             status, code = None, ""
-            try:
-                frozen = self._credentials.get_frozen_credentials()
-            except (BotoCoreError, ValueError) as exc:
-                message = f"{self._location}: the credentials cannot be renewed"
-                raise StorageFailed(message, _CREDENTIALS) from exc
-            S3SigV4Auth(frozen, "s3", self._region).add_auth(request)
-            # What prevents an answer is many classes, and all mean that none came.
-            with suppress(BotoCoreError), closing(session):
-                answer = session.send(request.prepare())
-                status, body = answer.status_code, answer.content
-                code = status_and_code(body[:10_000].decode(errors="replace"))[1]
-            if status is not None and (
-                status < HTTPStatus.MULTIPLE_CHOICES
-                or (status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket")
-            ):
-                return Answer(status, {name.lower(): each for name, each in answer.headers.items()}, body)
+            S3SigV4Auth(self.credentials.frozen(), "s3", self._region).add_auth(request)
+            with closing(session):
+                answer = self._answer(session, request.prepare())
+            if answer:
+                status, code = (
+                    answer.status,
+                    status_and_code(answer.body[:10_000].decode(errors="replace"))[1],
+                )
+                missing = status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket"
+                if status < HTTPStatus.MULTIPLE_CHOICES or missing:
+                    self._answered = True
+                    return answer
+            if attempt == 0 and code == "" and status in (None, HTTPStatus.BAD_REQUEST):
+                self._require_protocol()
             if not is_temporary(status) or attempt == patience.retries or time.monotonic() + pause > deadline:
                 break
             time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 (spreads requests out, guards nothing)
             pause = min(2 * pause, 15)
         raise failure(self._location, status, code, endpoint=self.endpoint)
+
+    def _answer(self, session: URLLib3Session, request: AWSPreparedRequest) -> Answer | None:
+        """Return the answer to a request, or None if none came in time, however slowly it comes."""
+        from botocore.exceptions import BotoCoreError, SSLError
+
+        seconds = self._patience.connecting + self._patience.answering
+        try:
+            if found := Call(lambda: session.send(request)).result_within(seconds):
+                headers = {name.lower(): each for name, each in found.headers.items()}
+                return Answer(found.status_code, headers, found.content)
+        except SSLError as exc:
+            # A handshake that was cut off may be whole the next time.
+            if error := untrusted(self._location, str(exc)):
+                raise error from None
+        except BotoCoreError:
+            # What prevents an answer is many classes, and all mean that none came.
+            pass
+        return None
+
+    def _require_protocol(self) -> None:
+        """Raise InvalidConfiguration if the endpoint is http://, and HTTPS is spoken there."""
+        parts = urlsplit(self.endpoint)
+        seconds = min(HASTY.connecting, self._patience.connecting)
+        if parts.scheme == "http" and speaks_tls(str(parts.hostname), parts.port or 80, seconds):
+            message = f"{self._location}: the service speaks HTTPS, and its endpoint begins with http://"
+            raise InvalidConfiguration(message, "write https:// in AWS_ENDPOINT_URL, or in the profile")
 
     def pages(self, container: str, following: Mapping[str, str], **query: str) -> Iterator[list[_Entry]]:
         """Yield the elements of a list that have this name, page by page, each as a dictionary of texts.
@@ -252,13 +269,13 @@ class S3:
             if answer.status == HTTPStatus.NOT_FOUND:
                 raise StorageFailed(
                     f"{self._location}: nothing is found there, and no S3 service says so",
-                    "check AWS_ENDPOINT_URL, or the endpoint of the profile",
+                    _ENDPOINT,
                 )
             try:
                 # It is the answer of the service that the user names, and expat stops bombs.
                 root = ET.fromstring(answer.body)  # noqa: S314
             except ET.ParseError as exc:
-                raise failure(self._location, answer.status, "", endpoint=self.endpoint) from exc
+                raise StorageFailed(f"{self._location}: no S3 service answers there", _ENDPOINT) from exc
             encoded = _text(root, "EncodingType") == "url"
             yield [
                 _Entry({_local(each): _decoded(each, encoded=encoded) for each in element}, answer.now)
