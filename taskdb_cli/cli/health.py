@@ -51,7 +51,7 @@ def health(
     Exits 0 if all is well, 1 for a warning, 2 if something is critical, 3 if it is unknown.
     """
     from taskdb_cli.health import runner
-    from taskdb_cli.health.checks.backups import Backups
+    from taskdb_cli.health.archives import Backups
     from taskdb_cli.health.registry import DROPPED, parse_limits
     from taskdb_cli.output.health import watch_reports, write_report
 

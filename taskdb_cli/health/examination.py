@@ -22,7 +22,7 @@ from taskdb_cli.models import metadata
 from taskdb_cli.services.migrate import differences
 
 if TYPE_CHECKING:
-    from taskdb_cli.health.checks.backups import Backups
+    from taskdb_cli.health.archives import Backups
 
 CLOSE_CALL = 0.05
 """A statement that fails when no more seconds than this are left was ended by the limit that we set."""

@@ -14,7 +14,7 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.schema import read_identity
 from taskdb_cli.errors import InvalidInput, TaskdbError
 from taskdb_cli.health import TIMEOUT
-from taskdb_cli.health.checks.backups import Backups
+from taskdb_cli.health.archives import Backups
 from taskdb_cli.health.examination import EXAMINATIONS, Examination
 from taskdb_cli.health.registry import CHECKS, DROPPED, Check
 from taskdb_cli.health.report import Limits, Report, Result, Status, Unmeasured

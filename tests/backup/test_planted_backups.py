@@ -20,8 +20,8 @@ from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.backup.stores.local import LocalStore
+from taskdb_cli.health.archives import Backups
 from taskdb_cli.health.checks import backups as checks
-from taskdb_cli.health.checks.backups import Backups
 from taskdb_cli.health.report import EXIT_CODES
 from taskdb_cli.health.runner import run
 from tests.backups import partial_name, restore_as_test

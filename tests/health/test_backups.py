@@ -8,7 +8,7 @@ from taskdb_cli.backup import create as taking
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.backup.stores.local import LocalStore
-from taskdb_cli.health.checks.backups import Backups
+from taskdb_cli.health.archives import Backups
 from taskdb_cli.health.report import Limits, Status
 from taskdb_cli.health.runner import run
 from tests.backups import put, restore_as_test

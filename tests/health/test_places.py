@@ -11,7 +11,7 @@ from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.history import Drill
 from taskdb_cli.backup.ownership import Owner
 from taskdb_cli.backup.stores.places import store_at
-from taskdb_cli.health.checks.backups import Backups
+from taskdb_cli.health.archives import Backups
 from taskdb_cli.health.runner import run
 from tests.conftest import NOW, open_database
 from tests.samples import add_user
