@@ -50,6 +50,13 @@ IMPATIENT = Options(lock_timeout=1, retry_budget=3)
 _external = os.environ.get("TASKDB_TEST_DATABASE_URL")
 SERVERS = ("server",) if _external else tuple(f"postgresql{version}" for version in POSTGRESQL_VERSIONS)
 ENGINES = ("sqlite", *SERVERS)
+PAIRS = (
+    list(itertools.product(ENGINES, repeat=2))
+    if os.environ.get("TASKDB_SOAK") == "1"
+    else list(itertools.pairwise(("sqlite", "sqlite", SERVERS[0], SERVERS[-1], "sqlite")))
+)
+"""From which engine to which: both kinds each way, every version on both sides; with TASKDB_SOAK=1 all."""
+
 FAULT_SERVERS = (
     *SERVERS,
     *(

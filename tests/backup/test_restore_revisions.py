@@ -21,14 +21,14 @@ from taskdb_cli.database.schema import migrations_directory, revisions
 from taskdb_cli.errors import ExitCode, SchemaAhead, SchemaBehind, TaskdbError
 from taskdb_cli.services import migrate
 from tests.archives import IDENTITY
-from tests.conftest import ENGINES, NOW, open_database
+from tests.conftest import NOW, PAIRS, open_database
 from tests.contents import fill, get_rows, hashes
 from tests.samples import add_task
 from tests.schemas import execute, set_revision, write_revision
 
 HEAD = revisions().get_current_head()
 SAMPLES = sorted((Path(__file__).parents[1] / "data" / "0.1.0").glob("*.zip"))[::2]
-FROM_EACH = pytest.mark.parametrize("origin", ENGINES)
+EACH_PAIR = pytest.mark.parametrize(("origin", "engine"), PAIRS, indirect=["engine"])
 ADD_NICKNAME = """
 op.add_column("users", sa.Column("nickname", sa.Text))
 op.execute("UPDATE users SET nickname = 'Dr ' || name")
@@ -63,7 +63,8 @@ def archive_of(url, path):
         return taking.save(content, file_at(path), label="work", now=NOW)
 
 
-@FROM_EACH
+@pytest.mark.soak
+@EACH_PAIR
 def test_an_archive_of_the_first_revision(make_url_of, empty_url, url, tmp_path, scratch, origin):  # noqa: PLR0917 (fixtures)
     """What was taken at the first revision is restored at the newest one, and its ids go on."""
     old = make_url_of(origin, migrated=False)
@@ -79,7 +80,8 @@ def test_an_archive_of_the_first_revision(make_url_of, empty_url, url, tmp_path,
     assert list(scratch.iterdir()) == []
 
 
-@FROM_EACH
+@pytest.mark.soak
+@EACH_PAIR
 def test_rows_are_migrated_on_their_way(make_url_of, empty_url, chain, tmp_path, scratch, origin):  # noqa: PLR0917 (fixtures)
     """An archive from before a revision that changes rows is restored as that revision leaves them."""
     old = make_url_of(origin)

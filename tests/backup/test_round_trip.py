@@ -16,13 +16,13 @@ from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.schema import ARCHIVED_TABLES, LEFT_OUT_TABLES, VERSION_TABLE
 from taskdb_cli.errors import DataCorrupt, IdsUsedUp
 from taskdb_cli.models import metadata
-from tests.conftest import ENGINES, NOW, open_database
+from tests.conftest import ENGINES, NOW, PAIRS, open_database
 from tests.contents import complete, get_rows, hashes, put_rows
 from tests.samples import add_task, add_user, task_records
 from tests.schemas import execute
 
 EXAMPLES = 100 if os.environ.get("TASKDB_SOAK") == "1" else 2
-PAIRS = pytest.mark.parametrize(("origin", "destination"), list(itertools.product(ENGINES, repeat=2)))
+EACH_PAIR = pytest.mark.parametrize(("origin", "destination"), PAIRS)
 
 LARGEST_ID = 2**63 - 2
 """Of the ids that a restore takes: one is left behind it."""
@@ -146,7 +146,7 @@ EMPTY = {"users": [], "tasks": []}
 
 
 @pytest.mark.soak
-@PAIRS
+@EACH_PAIR
 def test_round_trip(make_url_of, tmp_path, origin, destination):
     """Rows come out of a copy and of an archive as they went in, and hash to the same."""
     source, copied, restored = (make_url_of(engine) for engine in (origin, destination, destination))
@@ -179,7 +179,8 @@ def test_round_trip(make_url_of, tmp_path, origin, destination):
     run()
 
 
-@PAIRS
+@pytest.mark.soak
+@EACH_PAIR
 def test_new_ids_follow_the_highest(make_url_of, origin, destination):
     """What is made after a restore gets ids that no row has, nor had in the target before."""
     source, target = make_url_of(origin), make_url_of(destination)
