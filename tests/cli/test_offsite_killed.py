@@ -21,7 +21,7 @@ from tests.sessions import settle
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]] if SOAK else ["sqlite"], indirect=True)
-PLACES = 50 if SOAK else 3
+PLACES = 50 if SOAK else 2
 """At how many places the backup is killed."""
 
 

@@ -15,8 +15,8 @@ from tests.planted_faults import FAULTS, POSTGRESQL, SQLITE, table
 from tests.schemas import execute, insert_rows, rebuild
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "health.md"
-# TASKDB_SOAK=1 plants them on two more servers.
-SERVERS_HERE = FAULT_SERVERS if os.environ.get("TASKDB_SOAK") == "1" else SERVERS
+# The checks themselves run on every server in test_checks; TASKDB_SOAK=1 plants the faults on all.
+SERVERS_HERE = FAULT_SERVERS if os.environ.get("TASKDB_SOAK") == "1" else SERVERS[-1:]
 
 
 def cases() -> Iterator[object]:
