@@ -18,7 +18,8 @@ from tests.s3 import Bucket
 from tests.samples import add_task, add_user
 
 ROOT = Path(__file__).resolve().parent.parent
-ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+SOAK = os.environ.get("TASKDB_SOAK") == "1"
+ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]] if SOAK else ["sqlite"], indirect=True)
 ANN = "ann@example.com"
 PAGE = list(blocks("disaster.md", "sh"))
 
@@ -85,6 +86,7 @@ def lost(taskdb, url, bucket, new_machine) -> dict[str, tuple[int, str]]:
     return hashes(database)
 
 
+@pytest.mark.soak
 @ENDS
 def test_the_bad_day(lost, shell, bucket, empty_url, engine):
     """From a bucket, the key and the credentials every row comes back, by each section of the page."""
