@@ -112,8 +112,9 @@ class Holdings:
     ) -> StoredFile:
         """Return the newest archive of the database that is verified and not dated in the future.
 
-        Its bytes are compared with its record, unless the caller will `read_anyway`. An archive without a
-        record is read and verified here; if it is encrypted, an identity must open it. `say` gets one line
+        Its bytes are compared with its record, unless the caller will `read_anyway`. In a bucket its tag is,
+        which differs whenever the bytes do. An archive without a record is read and verified here; if it is
+        encrypted, an identity must open it. `say` gets one line
         for each archive that is skipped. Raises NotFound if there is no such archive, InvalidInput if the
         database has archives under other labels only, and the error of the newest archive that is damaged or
         cannot be opened if none is good.
@@ -124,14 +125,15 @@ class Holdings:
             if entry.taken_at > now:
                 skipped.append(f"{entry.file} is dated in the future")
                 continue
-            proof = self.record.of(entry.name).verified
+            known = self.record.of(entry.name)
+            proof = known.verified
             try:
                 error, origin = self.unreadable.get(entry), None
                 if error and not (identities and isinstance(error, ArchiveEncrypted)):
                     raise error
                 if error or proof is None:
                     origin = read_back(entry.file, identities).manifest.origin
-                else:
+                elif known.damaged or not _is_tagged(entry, proof):
                     # A flipped bit changes neither the size nor the text of the seal.
                     compare(entry.file, proof, seconds=-1 if read_anyway else math.inf)
                 if origin and not self._owns(entry.label, origin):
@@ -207,6 +209,12 @@ class Holdings:
             if owner.identity or owner.former_labels:
                 claimed |= former_labels(origin.place)
         return claimed
+
+
+def _is_tagged(entry: Entry, proof: Proof) -> bool:
+    """Return whether the store says that the bytes are those that were verified."""
+    in_bucket = entry.file.store.directory is None
+    return in_bucket and (proof.size, proof.tag) == (entry.size, entry.tag) and bool(entry.tag)
 
 
 def presumed(

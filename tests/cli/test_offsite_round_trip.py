@@ -5,6 +5,7 @@ import pytest
 
 from tests.conftest import SERVERS, open_database
 from tests.contents import fill, hashes
+from tests.samples import add_user
 
 
 @pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
@@ -19,3 +20,24 @@ def test_an_encrypted_archive_of_the_other_engine(taskdb, url, bucket, make_url_
     taskdb(*source, "backup", "--dir", bucket.address, "--encrypt-to", key.to_public())
     taskdb("restore", "latest", "--dir", bucket.address, "--identity", tmp_path / "key.txt")
     assert hashes(open_database(url)) == hashes(open_database(origin))
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_an_archive_is_downloaded_no_more_often_than_it_must(
+    taskdb, database, bucket, middleman, monkeypatch
+):
+    """`latest` goes by the tag of the object, which tells that it was changed, and downloads nothing."""
+    add_user(database)
+    monkeypatch.setenv("TASKDB_BACKUP_DIR", bucket.address)
+    taskdb("backup")
+    taskdb("backup")
+    older, newer = (key for key in sorted(bucket.keys()) if key.endswith(".zip"))
+    middleman.requests.clear()
+    taskdb("backup", "show", "latest")
+    assert sum(each.startswith(f"GET /{bucket.name}/{newer}") for each in middleman.requests) == 1
+    data = bytearray(bucket.get(newer))
+    data[len(data) // 2] ^= 1
+    bucket.put(newer, bytes(data))
+    shown = taskdb("backup", "show", "latest", "-o", "json")
+    assert older in shown.out
+    assert newer in shown.err
