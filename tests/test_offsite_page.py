@@ -104,6 +104,8 @@ def test_the_jobs_of_cron(values, key, tmp_path):
     (tmp_path / "verify.env").write_text("".join(others) + identity)
     commands = [found["command"] for part in text["cron"] for found in CRON_LINE.finditer(part)]
     backup, health, verify = commands
+    [units] = blocks("offsite.md", "ini")
+    assert f"'{backup}'" in units.text.replace("/etc/taskdb/", f"{tmp_path}/")
     for command in (backup, verify, health):
         assert run(command, "/bin/sh -c", {}) == (0, ""), command
 
@@ -111,8 +113,9 @@ def test_the_jobs_of_cron(values, key, tmp_path):
 @SQLITE_ONLY
 def test_the_workflow_of_github(values, key):
     """Its steps run with its variables, and the key is not among them."""
-    [block] = blocks("offsite.md", "yaml")
+    block, without_keys = blocks("offsite.md", "yaml")
     workflow = yaml.safe_load(block.text)
+    assert set(yaml.safe_load(without_keys.text)["jobs"]) == set(workflow["jobs"])
     # YAML takes the word `on` for a truth value.
     assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
     [job] = workflow["jobs"].values()
