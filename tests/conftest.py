@@ -282,8 +282,8 @@ def database(url: URL) -> Database:
     return open_database(url)
 
 
-def open_database(url: URL) -> Database:
-    return Database(url if url.drivername == "sqlite" else sqlalchemy_url(url), IMPATIENT)
+def open_database(url: URL, options: Options = IMPATIENT) -> Database:
+    return Database(url if url.drivername == "sqlite" else sqlalchemy_url(url), options)
 
 
 @dataclass(frozen=True)

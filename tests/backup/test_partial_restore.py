@@ -16,6 +16,7 @@ from taskdb_cli.backup.row_lines import Lines
 from taskdb_cli.backup.selection import UserSearch, rows_where
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.content import Column, Layout
+from taskdb_cli.database.options import Options
 from taskdb_cli.errors import DatabaseUnavailable, DataCorrupt, NotFound
 from taskdb_cli.services import user
 from tests.conftest import NOW, open_database
@@ -95,9 +96,10 @@ def test_somebody_takes_the_address_meanwhile(url, archive, database):
     assert sum(row[1] == made.id for row in get_rows(url)["tasks"]) == 150
 
 
-def test_rows_that_others_hold_are_waited_for_in_vain(url, archive, database):
+def test_rows_that_others_hold_are_waited_for_in_vain(url, archive):
     """A row that another transaction keeps is exit 5, and nothing has changed."""
     before = get_rows(url)
+    database = open_database(url, Options(lock_timeout=1, retry_budget=1))
     with ExitStack() as opened:
         rows = opened.enter_context(rows_at_head(archive))
         select = partial(open_selection, database, rows, archive)

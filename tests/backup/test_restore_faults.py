@@ -18,7 +18,7 @@ from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.schema import revisions
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate
-from tests.conftest import ENGINES, FAULT_SERVERS, NOW, open_database
+from tests.conftest import ENGINES, FAULT_SERVERS, NOW, SERVERS, open_database
 from tests.contents import COLUMNS, archive_columns, fill, get_rows, hashes
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user
@@ -50,6 +50,7 @@ def test_a_forged_archive_is_restored_if_its_rows_are_right(database, url, tmp_p
     assert [len(rows) for rows in get_rows(url).values()] == [1, 1]
 
 
+@pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 @pytest.mark.parametrize(
     "rows",
     [

@@ -15,7 +15,7 @@ def test_an_encrypted_archive_of_the_other_engine(taskdb, url, bucket, make_url_
     (tmp_path / "key.txt").write_text(f"{key}\n")
     (tmp_path / "key.txt").chmod(0o600)
     origin = make_url_of("sqlite")
-    fill(origin, users=100, tasks=60_000)
+    fill(origin, users=100, tasks=12_000)
     source = ("--database-url", origin.render_as_string())
     taskdb(*source, "backup", "--dir", bucket.address, "--encrypt-to", key.to_public())
     taskdb("restore", "latest", "--dir", bucket.address, "--identity", tmp_path / "key.txt")

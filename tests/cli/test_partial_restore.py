@@ -7,12 +7,11 @@ import pytest
 
 from taskdb_cli.errors import ExitCode
 from tests.backups import OLD_ROWS
-from tests.conftest import ENGINES, NOW, POOLERS, TaskdbCommand
+from tests.conftest import NOW, TaskdbCommand
 from tests.contents import fill, get_rows
 from tests.samples import add_task, add_token, add_user, emails, task_records, titles, user_records
 from tests.schemas import execute
 
-pytestmark = pytest.mark.parametrize("engine", [*ENGINES, *POOLERS], indirect=True)
 ANN, BOB = "ann@example.com", "bob@example.com"
 
 
