@@ -122,6 +122,9 @@ class Archive:
     def __init__(self, place: object, file: ReadableFile) -> None:
         self.place, self._file = place, file
         self.size = file.encrypted_size if isinstance(file, DecryptedFile) else file.size
+        self._sealed_bytes = max(0, file.size - layout.SEAL_SIZE)
+        # The hash of the first bytes, so many of which were read in order.
+        self._hash, self._hashed = hashlib.sha256(), 0
 
     @classmethod
     @contextmanager
@@ -151,6 +154,9 @@ class Archive:
         data = self._file.read_at(position, size)
         if len(data) < size:
             raise ArchiveCorrupt(self.place, "it became shorter while it was read")
+        if position == self._hashed < self._sealed_bytes:
+            self._hash.update(data)
+            self._hashed += size
         return data
 
     @cached_property
@@ -165,14 +171,16 @@ class Archive:
         return seal.decode("ascii")
 
     def matching_seal(self, *, seconds: float = math.inf) -> str | None:
-        """Return the seal that fits the bytes, or None if that takes longer than `seconds`."""
-        deadline, digest = time.monotonic() + seconds, hashlib.sha256()
-        end = max(0, self._file.size - layout.SEAL_SIZE)
-        for position in range(0, end, _PIECE):
+        """Return the seal that fits the bytes, or None if that takes longer than `seconds`.
+
+        Bytes that were read in order before are not read again.
+        """
+        deadline = time.monotonic() + seconds
+        while self._hashed < self._sealed_bytes:
             if time.monotonic() > deadline:
                 return None
-            digest.update(self.read(position, min(_PIECE, end - position)))
-        return f"sha256:{digest.hexdigest()}"
+            self.read(self._hashed, min(_PIECE, self._sealed_bytes - self._hashed))
+        return f"sha256:{self._hash.hexdigest()}"
 
     @property
     def digest(self) -> str:
@@ -230,10 +238,11 @@ class Archive:
                 raise ValueError("it does not hold the rows that its manifest says")
 
     def verify(self) -> None:
-        """Read every table to its end; raise as `chunks` does."""
+        """Read every table to its end, and compare all bytes with the seal; raise as `chunks` does."""
         for table in self.manifest.tables:
             for _ in self.chunks(table.name):
                 pass
+        self.require_seal()
 
     @cached_property
     def _members(self) -> dict[str, tuple[Member, int]]:

@@ -174,9 +174,7 @@ def _proven(file: StoredFile, stored: ReadableFile, written: WrittenArchive) -> 
     if written.digest:
         backup = Backup(file, written.manifest, written.seal, stored.size, digest_of(stored))
     else:
-        archive = Archive(file, stored)
-        archive.require_seal()
-        backup = _verified(file, archive)
+        backup = _verified(file, Archive(file, stored))
     if (backup.manifest, backup.seal, backup.digest) != written:
         raise ArchiveCorrupt(file, "it does not hold what was written to it")
     return backup
@@ -231,7 +229,7 @@ def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator
 
 def read_back(file: StoredFile, identities: Identities = ()) -> Backup:
     """Read all of an archive; raise as `Archive.open` does."""
-    with Archive.open(file, identities) as archive:
+    with Archive.open(file, identities, all_bytes=False) as archive:
         return _verified(file, archive)
 
 

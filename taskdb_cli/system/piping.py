@@ -13,7 +13,7 @@ from typing import Generic, Self, TypeVar
 PIECE = 256 << 10
 """Bytes that pass from one thread to the other at once."""
 
-PIECES = 16
+PIECES = 8
 """The largest number of pieces that wait for the reader."""
 
 T = TypeVar("T")

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
     from taskdb_cli.backup.stores.objects import ObjectStore
 
-PART = 8 << 20
-"""Bytes in a part of an upload; there may be 10,000 of them. A file of up to half of it is sent at once."""
+PART = 6 << 20
+"""Bytes in a part of an upload; there may be 10,000 of them."""
 
-_WINDOW = 256 << 10
-"""Bytes that a read somewhere else fetches at least."""
-_AHEAD = 2 << 20
+_AT_ONCE = 1 << 20
+"""Bytes of a file that is still sent by one request."""
+
+WINDOW = 256 << 10
+"""Bytes that opening an object fetches at most, and a read somewhere else at least."""
+_AHEAD = 3 << 20
 """Bytes that reading forwards fetches at once, while those before are worked on."""
 
 T = TypeVar("T")
@@ -60,13 +63,13 @@ class Call(Generic[T]):
 
 
 class OpenObject:
-    """An object that is open for reading, as long as it has the tag that it had."""
+    """An object that is open for reading, as long as it has the tag that it had; `data` is its beginning."""
 
-    def __init__(self, store: ObjectStore, name: str, size: int, tag: str) -> None:
+    def __init__(self, store: ObjectStore, name: str, size: int, tag: str, data: memoryview) -> None:
         self._store, self._name, self.size, self.tag = store, name, size, tag
-        self._start, self._data = 0, b""
-        self._step = _WINDOW
-        self._next: tuple[int, Call[bytes]] | None = None
+        self._start, self._data = 0, data
+        self._step = WINDOW
+        self._next: tuple[int, Call[memoryview]] | None = None
 
     def read_at(self, position: int, size: int) -> bytes:
         """Read from what was fetched. Reading on fetches more at once, and what follows it on a thread."""
@@ -83,21 +86,21 @@ class OpenObject:
     def _fetch(self, position: int) -> None:
         forwards = position == self._start + len(self._data)
         expected, call = self._next or (None, None)
-        self._data, self._next = b"", None
+        self._data, self._next = memoryview(b""), None
         if not call or expected != position:
-            self._step = min(4 * self._step, _AHEAD) if forwards else _WINDOW
+            self._step = min(4 * self._step, _AHEAD) if forwards else WINDOW
             # The structure of an archive is read backwards from its end.
-            position -= 0 if forwards else position % _WINDOW
+            position -= 0 if forwards else position % WINDOW
             call = self._request(position)
         self._start, self._data = position, call.result()
         following = position + len(self._data)
         if forwards and self._step == _AHEAD and following < self.size:
             self._next = following, self._request(following)
 
-    def _request(self, position: int) -> Call[bytes]:
+    def _request(self, position: int) -> Call[memoryview]:
         return Call(lambda: self._get(position, min(position + self._step, self.size)))
 
-    def _get(self, start: int, end: int) -> bytes:
+    def _get(self, start: int, end: int) -> memoryview:
         import obstore
 
         options: GetOptions = {"range": (start, end)}
@@ -105,7 +108,8 @@ class OpenObject:
             options["if_match"] = self.tag
         try:
             found = obstore.get(self._store.objects, self._store.key(self._name), options=options)
-            data = found.bytes().to_bytes()
+            # A copy would be held beside it.
+            data = memoryview(found.bytes())
         except Exception as exc:  # noqa: BLE001 (whatever a library raises)
             raise self._store.translated(exc, self._name) from None
         # Some stores ignore conditions.
@@ -132,7 +136,7 @@ class NewObject:
         if self._parts:
             return self._parts.write(data)
         self._beginning += data
-        if len(self._beginning) > PART // 2:
+        if len(self._beginning) > _AT_ONCE:
             self._parts = self._uploading.enter_context(Consumer(self._upload))
             self._parts.write(bytes(self._beginning))
             self._beginning.clear()

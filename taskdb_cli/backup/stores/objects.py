@@ -5,19 +5,20 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskdb_cli.backup.stores import Found, Leftover
 from taskdb_cli.backup.stores.faults import failure, status_and_code, untrusted
 from taskdb_cli.backup.stores.lease import EXPIRY, Lease
-from taskdb_cli.backup.stores.object_files import Call, NewObject, OpenObject
+from taskdb_cli.backup.stores.object_files import WINDOW, Call, NewObject, OpenObject
 from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, S3, Patience, parse_address
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, FileMissing, NotFound, StorageFailed, StoreUnavailable
 from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
-    from obstore import PutMode
+    from obstore import ObjectMeta, PutMode
     from obstore.store import S3Store
 
 _ATTEMPTS = 20
@@ -104,8 +105,18 @@ class ObjectStore:
         """Open an object as it is now; if it changes while it is read, it counts as damaged."""
         import obstore
 
-        meta = self._call(name, lambda key: obstore.head(self.objects, key))
-        yield OpenObject(self, name, meta["size"], meta["e_tag"] or "")
+        def beginning(key: str) -> tuple["ObjectMeta", memoryview]:
+            try:
+                found = obstore.get(self.objects, key, options={"range": (0, WINDOW)})
+                return found.meta, memoryview(found.bytes())
+            except Exception as exc:
+                # An empty object has no first byte.
+                if status_and_code(str(exc))[0] != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    raise
+                return obstore.head(self.objects, key), memoryview(b"")
+
+        meta, data = self._call(name, beginning)
+        yield OpenObject(self, name, meta["size"], meta["e_tag"] or "", data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[NewObject]:
