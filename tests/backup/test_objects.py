@@ -2,12 +2,17 @@
 
 import os
 from contextlib import nullcontext
+from datetime import timedelta
+from multiprocessing.pool import ThreadPool
 
 import pytest
 
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import ObjectStore, object_store
 from taskdb_cli.errors import BackupRunning, Conflict, FileMissing, InvalidInput, NotFound
+from tests.conftest import NOW
 from tests.s3 import Bucket
 
 
@@ -59,6 +64,14 @@ def test_one_lock_at_a_time(store, bucket):
             pass
         assert bucket.keys() == ["backups/.label.lock"]
     assert bucket.keys() == []
+
+
+def test_archives_on_a_second_page_of_the_list(store, bucket):
+    """More archives than a service lists at once are all there, in the order of their times."""
+    names = [archive_name("label", NOW + timedelta(hours=hours)) for hours in range(1003)]
+    with ThreadPool(8) as pool:
+        pool.map(lambda name: bucket.put(f"backups/{name}", b"x"), names)
+    assert [entry.name for entry in BackupDirectory(store).entries("label")] == names
 
 
 def test_a_small_file_is_updated_from_what_is_there(store):
