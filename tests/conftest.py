@@ -34,7 +34,7 @@ from tests.pooler import PGBOUNCER, start_pooler
 from tests.servers import PROGRAMS, PostgresServer, Replication, start_server
 from tests.watchdog import watch_processes, watched
 
-pytest_plugins = ["tests.s3"]
+pytest_plugins = ["tests.azurite", "tests.s3"]
 
 POSTGRESQL_VERSIONS = (16, 18)
 TEMPLATE = "taskdb_template"

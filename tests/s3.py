@@ -1,4 +1,4 @@
-"""An S3 server over HTTP for tests, and a bucket of it for one test."""
+"""An S3 server over HTTP for tests, and a bucket for one test, of that or of another service."""
 
 import os
 import socket
@@ -15,6 +15,8 @@ from threading import Thread
 from urllib.parse import quote, urlencode
 
 import pytest
+
+from tests.azurite import AzureServer, BlobContainer
 
 _numbers = count()
 _OF_CONNECTIONS = {"connection", "content-length", "transfer-encoding"}
@@ -94,6 +96,14 @@ class Bucket:
         _, content = self.server.request("GET", f"/{self.name}", uploads="")
         return content.decode().count("<UploadId>")
 
+    def use(self, monkeypatch: pytest.MonkeyPatch, endpoint: str, home: Path) -> None:
+        """Give this process credentials for the service, and no others."""
+        use_bucket(monkeypatch, endpoint, home)
+
+    def move(self, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+        """Let this process take another address for that of the service."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+
 
 def use_bucket(monkeypatch: pytest.MonkeyPatch, endpoint: str, home: Path) -> None:
     """Give this process credentials for a server, and no others."""
@@ -107,6 +117,10 @@ def use_bucket(monkeypatch: pytest.MonkeyPatch, endpoint: str, home: Path) -> No
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
+on_each_service = pytest.mark.parametrize("bucket", ["s3", "azure"], indirect=True)
+"""Run a test with a bucket of S3, and with a container of Azure."""
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[Server]:
     """The server, started when a test first asks for it."""
@@ -116,12 +130,23 @@ def s3_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bucket]:
-    """An empty bucket, which this process has credentials for."""
-    use_bucket(monkeypatch, s3_server.url, tmp_path)
-    yield Bucket(s3_server, f"bucket-{os.getpid()}-{next(_numbers)}")
-    # What the server holds, it holds in memory.
-    s3_server.request("POST", "/moto-api/reset")
+def bucket(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Bucket | BlobContainer]:
+    """An empty bucket, which this process has credentials for: of S3, or of the service in the parameter."""
+    name = f"bucket-{os.getpid()}-{next(_numbers)}"
+    found: Bucket | BlobContainer
+    if getattr(request, "param", "s3") == "azure":
+        found = BlobContainer(request.getfixturevalue("azure_server"), name)
+    else:
+        found = Bucket(request.getfixturevalue("s3_server"), name)
+    found.use(monkeypatch, found.server.url, tmp_path)
+    yield found
+    if isinstance(found, Bucket):
+        # What the server holds, it holds in memory.
+        found.server.request("POST", "/moto-api/reset")
+    else:
+        found.server.request("DELETE", f"/{name}", restype="container")
 
 
 class Middleman:
@@ -133,7 +158,7 @@ class Middleman:
     with each method and path.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server | AzureServer) -> None:
         self.server = server
         self.answers: list[tuple[int, str]] = []
         self.always = False
@@ -206,9 +231,9 @@ class Middleman:
 
 
 @pytest.fixture
-def middleman(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Middleman]:
+def middleman(bucket: Bucket | BlobContainer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Middleman]:
     """What this process takes for the service of the bucket."""
     middleman = Middleman(bucket.server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", middleman.url)
+    bucket.move(monkeypatch, middleman.url)
     yield middleman
     middleman.stop()

@@ -9,18 +9,20 @@ import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.file_names import archive_name
+from taskdb_cli.backup.stores import Store
 from taskdb_cli.backup.stores.object_files import PART
-from taskdb_cli.backup.stores.objects import ObjectStore, object_store
+from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.errors import BackupRunning, Conflict, FileMissing, InvalidInput, NotFound
 from tests.conftest import NOW
-from tests.s3 import Bucket
+from tests.s3 import Bucket, on_each_service
 
 
 @pytest.fixture
-def store(bucket: Bucket) -> ObjectStore:
-    return object_store(bucket.address)
+def store(bucket: Bucket) -> Store:
+    return store_at(bucket.address)
 
 
+@on_each_service
 @pytest.mark.parametrize("data", [b"", b"small", os.urandom(PART + 5)], ids=["empty", "small", "parts"])
 def test_what_is_uploaded_is_read_back_and_refused_a_second_time(store, bucket, data):
     """A file of any size appears under its name, once."""
@@ -37,6 +39,7 @@ def test_what_is_uploaded_is_read_back_and_refused_a_second_time(store, bucket, 
     assert bucket.uploads() == 0
 
 
+@on_each_service
 @pytest.mark.parametrize("size", [9, PART])
 def test_an_error_while_a_file_is_written_leaves_nothing(store, bucket, size):
     """Neither an object nor an upload in parts stays behind an error."""
@@ -54,6 +57,7 @@ def _break_off(store, size, *, reopened):
             raise KeyboardInterrupt
 
 
+@on_each_service
 def test_one_lock_at_a_time(store, bucket):
     """A second run is told who has the lock, and nothing stays when it is left."""
     with store.lock("label") as require:
@@ -74,6 +78,7 @@ def test_archives_on_a_second_page_of_the_list(store, bucket):
     assert [entry.name for entry in BackupDirectory(store).entries("label")] == names
 
 
+@on_each_service
 def test_a_small_file_is_updated_from_what_is_there(store):
     """The change gets the content, or nothing where there is none."""
     store.update("record", 100, lambda data: (data or b"") + b"x")
@@ -97,7 +102,8 @@ def test_uploads_of_dead_runs_are_found_and_discarded(store, bucket):
     assert bucket.uploads() == 1
 
 
-def test_files_and_buckets_that_are_missing(store):
+@on_each_service
+def test_files_and_buckets_that_are_missing(store, bucket):
     """A missing file and a missing bucket are told apart."""
     assert store.exists()
     assert store.read("nothing", 5) is None
@@ -105,17 +111,19 @@ def test_files_and_buckets_that_are_missing(store):
     for name in ("nothing", "..", "", "a\nb"):
         with pytest.raises(FileMissing):
             store.size(name)
-    other = object_store("s3://no-such-bucket/x")
+    other = store_at(bucket.address.replace("bucket", "no-such-bucket", 1))
     assert not other.exists()
     for ask in (other.make, other.list_files, lambda: other.update("record", 5, lambda _: b"")):
         with pytest.raises(NotFound, match="bucket"):
             ask()
 
 
-@pytest.mark.parametrize("address", ["S3://b-1", "s3://b-1/", "s3://b-1/a b/é%20//", "s3://B_1.x/a@b:c/d"])
+@pytest.mark.parametrize(
+    "address", ["S3://b-1", "s3://b-1/", "s3://b-1/a b/é%20//", "s3://B_1.x/a@b:c/d", "AZ://b-1/a"]
+)
 def test_addresses_that_name_a_bucket(address):
     """A prefix is taken as it is written, but for the slashes at its end."""
-    assert str(object_store(address)) == "s3" + address[2:].rstrip("/")
+    assert str(store_at(address)) == address[:2].lower() + address[2:].rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -132,11 +140,14 @@ def test_addresses_that_name_a_bucket(address):
         "s3://bucket/a\nsecret",
         "s3://bu cket/secret",
         "az://account:secret@container",
+        "az://container/secret?sig=secret",
+        "az://Container/secret",
+        "az://a--b/secret",
         "gs://bucket/secret",
     ],
 )
 def test_addresses_that_are_refused_without_being_repeated(address):
     """What may hold a password is never said."""
     with pytest.raises(InvalidInput) as refused:
-        object_store(address)
+        store_at(address)
     assert "secret" not in f"{refused.value.message} {refused.value.hint}"

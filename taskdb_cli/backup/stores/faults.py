@@ -19,7 +19,7 @@ from taskdb_cli.errors import (
     TaskdbError,
 )
 
-_STATUS = re.compile(r"status code: (\d{3})")
+_STATUS = re.compile(r"(?:status |\()code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 
 _KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -35,10 +35,14 @@ _REFUSALS = {
     "InvalidObjectState": ("the object is in a storage class that must be thawed first", "thaw it there"),
     "PermanentRedirect": ("the bucket is in another region", "set AWS_REGION to the region of the bucket"),
     "AuthorizationHeaderMalformed": ("it expects another region", "set AWS_REGION to that of the bucket"),
+    "AuthenticationFailed": (
+        "the key or the signature is wrong or has expired, or the clock of this machine is wrong",
+        "check AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+    ),
+    "BlobArchived": ("the object is in an access tier that must be thawed first", "thaw it there"),
     "NotImplemented": ("it does not know this request", "use another service"),
 }
 _DENIED = "check the keys, and what the policy of the bucket lets them do"
-_LATER = "check the network and AWS_ENDPOINT_URL, or try again later"
 _REDIRECTION = 3
 _NO_TLS = re.compile(
     r"wrong.version.number|record.layer.failure|http.request\]|packet.length.too.long|InvalidMessage\(",
@@ -50,6 +54,9 @@ _CERTIFICATES = {
     r"CaUsedAsEndEntity": "is that of an authority (CA:TRUE), which no service may have",
     r"CERTIFICATE_VERIFY_FAILED|InvalidCertificate": "is signed by no authority that is known",
 }
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+"""Error codes for a bucket that does not exist, in the words of S3 and of Azure."""
+
 _TEMPORARY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"}
 
 
@@ -67,18 +74,24 @@ def is_temporary(status: int | None) -> bool:
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in lasting
 
 
+def _variable(location: str) -> str:
+    return "AZURE_STORAGE_ENDPOINT" if location.startswith("az:") else "AWS_ENDPOINT_URL"
+
+
 def failure(location: str, status: int | None, code: str, *, endpoint: str) -> TaskdbError:
     """Return the error for an answer with that status and error code; no status means that none came."""
-    if code == "NoSuchBucket":
+    variable = _variable(location)
+    later = f"check the network and {variable}, or try again later"
+    if code in NO_BUCKET:
         what = f"there is no bucket for {location} at {endpoint}"
-        return NotFound(what, "check its name and AWS_ENDPOINT_URL, or make the bucket")
-    if code == "InvalidBucketName":
+        return NotFound(what, f"check its name and {variable}, or make the bucket")
+    if code in ("InvalidBucketName", "InvalidResourceName"):
         return InvalidInput(f"{location}: this cannot be the name of a bucket", "check its name")
     if status is None:
-        return StoreUnavailable(f"{location} cannot be reached, or did not answer in time", _LATER)
+        return StoreUnavailable(f"{location} cannot be reached, or did not answer in time", later)
     if is_temporary(status) or code in _TEMPORARY:
         answered = f"{status} {code}".rstrip()
-        return StoreUnavailable(f"{location} is not available: the store answered {answered}", _LATER)
+        return StoreUnavailable(f"{location} is not available: the store answered {answered}", later)
     if code in _REFUSALS:
         what, hint = _REFUSALS[code]
         return StorageFailed(f"{location}: the store refuses: {what}", hint)
@@ -93,11 +106,14 @@ def untrusted(location: str, text: str) -> TaskdbError | None:
     """Return the error if a message of a library says that TLS cannot succeed, also not later."""
     if _NO_TLS.search(text):
         message = f"{location}: the service speaks no HTTPS, and its endpoint begins with https://"
-        return InvalidConfiguration(message, "check AWS_ENDPOINT_URL, or the endpoint of the profile")
+        return InvalidConfiguration(message, f"check {_variable(location)}, or the endpoint of the profile")
     for pattern, what in _CERTIFICATES.items():
         if re.search(pattern, text, re.IGNORECASE):
             message = f"{location}: the certificate of the service {what}"
-            return StorageFailed(message, "check AWS_ENDPOINT_URL, or name its authority by AWS_CA_BUNDLE")
+            hint = f"check {_variable(location)}"
+            if not location.startswith("az:"):
+                hint += ", or name its authority by AWS_CA_BUNDLE"
+            return StorageFailed(message, hint)
     return None
 
 

@@ -11,13 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taskdb_cli.errors import BackupRunning, InvalidConfiguration, StorageFailed, StoreUnavailable
+from taskdb_cli.errors import (
+    BackupRunning,
+    FileMissing,
+    InvalidConfiguration,
+    StorageFailed,
+    StoreUnavailable,
+)
 from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
@@ -84,19 +88,23 @@ class Lease:
         for _ in range(_ATTEMPTS):
             if self._put(None):
                 return
-            answer = self._store.service.request("GET", self._store.key(self._object))
-            if answer.status == HTTPStatus.NOT_FOUND:
+            found = self._store.look(self._object, _LARGEST)
+            if not found:
                 continue
-            owner = _owner_of(answer.body)
-            changed = parsedate_to_datetime(answer.headers["last-modified"])
-            expired = answer.now - changed > timedelta(seconds=EXPIRY)
-            if not expired and not _is_dead(owner):
+            owner = _owner_of(found.data)
+            if not _is_dead(owner) and not self._has_expired(found.changed):
                 raise self._running(owner)
             # Of all that find it left behind, the condition lets one win.
-            if self._put(answer.headers["etag"]):
+            if self._put(found.tag):
                 _log.warning("took over the lock %s of a run that has ended", self._location)
                 return
         raise self._running({})
+
+    def _has_expired(self, changed: datetime) -> bool:
+        # Another run that asks now may remove the object that tells the time.
+        with suppress(FileMissing):
+            return self._store.now(f".{self._name}.clock") - changed > timedelta(seconds=EXPIRY)
+        return False
 
     def _try_conditions(self) -> None:
         """Find out whether the store does what it is asked only if the condition holds."""
@@ -216,7 +224,7 @@ def _started(pid: int) -> str | None:
 
 def _owner_of(data: bytes) -> dict[str, Any]:
     with suppress(ValueError, RecursionError):
-        owner = json.loads(data[:_LARGEST])
+        owner = json.loads(data)
         return owner if isinstance(owner, dict) else {}
     return {}
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from taskdb_cli.backup.stores.faults import status_and_code
 from taskdb_cli.errors import ArchiveCorrupt
 from taskdb_cli.system.piping import Consumer, Pipe
 
@@ -172,8 +173,8 @@ class NewObject:
             stored = obstore.put(self._store.uploads, key, iter(pipe), chunk_size=PART, max_concurrency=2)
             return stored["e_tag"] or ""
         except Exception as exc:  # noqa: BLE001 (whatever a library raises)
-            # If the answer to the completion is lost, the next attempt finds no such upload any more.
-            if pipe.ended and isinstance(exc, FileNotFoundError) and "NoSuchUpload" in str(exc):
+            # If the answer to the completion is lost, the next attempt finds its parts used up.
+            if pipe.ended and status_and_code(str(exc))[1] in ("NoSuchUpload", "InvalidBlockList"):
                 with self._store.open(self._name) as file:
                     if file.size == self._size:
                         return file.tag

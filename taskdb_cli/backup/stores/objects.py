@@ -7,36 +7,53 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from taskdb_cli.backup.stores import Found, Leftover
-from taskdb_cli.backup.stores.faults import failure, status_and_code, untrusted
+from taskdb_cli.backup.stores.faults import NO_BUCKET, failure, status_and_code, untrusted
 from taskdb_cli.backup.stores.lease import EXPIRY, Lease
 from taskdb_cli.backup.stores.object_files import WINDOW, Call, NewObject, OpenObject
 from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, S3, Patience, parse_address
-from taskdb_cli.errors import ArchiveCorrupt, Conflict, FileMissing, NotFound, StorageFailed, StoreUnavailable
+from taskdb_cli.errors import (
+    ArchiveCorrupt,
+    Conflict,
+    FileMissing,
+    NotFound,
+    StorageFailed,
+    StoreUnavailable,
+    TaskdbError,
+)
 from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode
-    from obstore.store import S3Store
+    from obstore.store import AzureStore, S3Store
 
 _ATTEMPTS = 20
 
 T = TypeVar("T")
 
 
+class Seen(NamedTuple):
+    """A small object: its bytes (none if it is large), its last change by the store's clock, its tag."""
+
+    data: bytes
+    changed: datetime
+    tag: str
+
+
 @dataclass(frozen=True)
 class ObjectStore:
     """The objects directly below a prefix of a bucket. Nothing is asked of the bucket until it is used."""
 
+    scheme: ClassVar[str] = "s3"
     bucket: str
     prefix: str
     patience: Patience = field(default=PATIENT, compare=False)
     directory: Path | None = field(default=None, init=False)
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}" + f"/{self.prefix}" * bool(self.prefix)
+        return f"{self.scheme}://{self.bucket}" + f"/{self.prefix}" * bool(self.prefix)
 
     def location(self, name: str) -> str:
         """Return the address of a file."""
@@ -54,13 +71,13 @@ class ObjectStore:
         return S3(self.bucket, self.patience, location=str(self))
 
     @cached_property
-    def objects(self) -> "S3Store":
+    def objects(self) -> "S3Store | AzureStore":
         """The bucket as obstore knows it."""
         self.service.connect()
         return self.service.store(self.patience.answering)
 
     @cached_property
-    def uploads(self) -> "S3Store":
+    def uploads(self) -> "S3Store | AzureStore":
         """The same, with the time that a part of an upload takes."""
         return self.service.store(self.patience.sending)
 
@@ -69,10 +86,15 @@ class ObjectStore:
         """The same, for tidying up when the service was waited for already."""
         return replace(self, patience=HASTY)
 
+    @property
+    def endpoint(self) -> str:
+        """The address of the service."""
+        return self.service.endpoint
+
     def exists(self) -> bool:
         """Return whether there is such a bucket."""
         try:
-            next(self._listing(**{"max-keys": "1"}))
+            self.make()
         except NotFound:
             return False
         return True
@@ -168,6 +190,29 @@ class ObjectStore:
         except FileMissing:
             return None
 
+    def look(self, name: str, limit: int) -> Seen | None:
+        """Return what one answer says of a small object, or None if it is not there."""
+        import obstore
+
+        def get(key: str) -> Seen:
+            answer = obstore.get(self.objects, key)
+            meta = answer.meta
+            data = answer.bytes().to_bytes() if meta["size"] <= limit else b""
+            return Seen(data, meta["last_modified"], meta["e_tag"] or "")
+
+        with suppress(FileMissing):
+            return self._call(name, get)
+        return None
+
+    def now(self, name: str) -> datetime:
+        """Return the time by the clock of the store, which a new object with that name tells."""
+        import obstore
+
+        self._call(name, lambda key: obstore.put(self.objects, key, b"", use_multipart=False))
+        told = self._call(name, lambda key: obstore.head(self.objects, key))["last_modified"]
+        self.delete(name)
+        return told
+
     def put(self, name: str, data: bytes, *, instead_of: str | None) -> str | None:
         """Store an object in place of the one with that tag, or of none, and return its tag.
 
@@ -254,22 +299,29 @@ class ObjectStore:
         except Exception as exc:  # noqa: BLE001 (whatever a library raises)
             raise self.translated(exc, name) from None
 
+    def _refusal(self) -> TaskdbError | None:
+        """Return why there are no credentials any more, if that was found out."""
+        return self.service.credentials.failure
+
     def translated(self, error: Exception, name: str) -> Exception:
         """Return what an error of obstore about a file means."""
-        from obstore.exceptions import BaseError, PreconditionError
+        from obstore.exceptions import BaseError, InvalidPathError, PreconditionError
 
-        location = self.location(name)
+        location = self.location(name) if name else str(self)
+        if isinstance(error, InvalidPathError):
+            message = f"{location}: the name of an object there cannot be listed"
+            return StorageFailed(message, "remove objects with '..' or control characters in their names")
         if isinstance(error, PreconditionError):
             return ArchiveCorrupt(location, "it was changed while it was read")
         if not isinstance(error, (BaseError, FileNotFoundError)):
             return error
         status, code = status_and_code(str(error))
         known = untrusted(location, str(error)) if status is None else None
-        if known := self.service.credentials.failure or known:
+        if known := self._refusal() or known:
             return known
-        if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
+        if isinstance(error, FileNotFoundError) and code not in NO_BUCKET:
             return FileMissing(location)
-        return failure(location, status, code, endpoint=self.service.endpoint)
+        return failure(location, status, code, endpoint=self.endpoint)
 
 
 def object_store(address: str, *, patient: bool = True) -> ObjectStore:

@@ -27,13 +27,17 @@ def store_at(place: str, *, patient: bool = True) -> Store:
     """
     if is_address(place):
         # Only whoever has a bucket waits for what it needs.
+        if place.lower().startswith("az:"):
+            from taskdb_cli.backup.stores.azure import container
+
+            return container(place, patient=patient)
         from taskdb_cli.backup.stores.objects import object_store
 
         return object_store(place, patient=patient)
-    if re.match(r"s3:", place, re.IGNORECASE):
+    if half := re.match(r"(s3|az):", place, re.IGNORECASE):
         # Somebody would believe that the archives are off the machine.
         what = f"{brief(place)!r} is neither the address of a bucket nor plainly a path"
-        raise InvalidInput(what, "write s3://BUCKET/PREFIX, or ./ before the name of a directory")
+        raise InvalidInput(what, f"write {half[1].lower()}://BUCKET/PREFIX, or ./ before a directory")
     return LocalStore(Path(place).absolute())
 
 

@@ -31,10 +31,16 @@ if TYPE_CHECKING:
     from botocore.httpsession import URLLib3Session
     from obstore.store import S3Store
 
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_FORM = "s3://BUCKET/PREFIX"
+_FORMS = {"s3": "s3://BUCKET/PREFIX", "az": "az://CONTAINER/PREFIX"}
+_BUCKETS = {
+    "s3": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"),
+    "az": re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
+}
 _ENDPOINT = "check AWS_ENDPOINT_URL, or the endpoint of the profile"
-_SECRETS = "the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile"
+_SECRETS = {
+    "s3": "the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile",
+    "az": "the key belongs in AZURE_STORAGE_ACCOUNT_KEY",
+}
 
 
 class Patience(NamedTuple):
@@ -68,24 +74,35 @@ class Answer(NamedTuple):
         return parsedate_to_datetime(self.headers["date"])
 
 
-def parse_address(address: str) -> tuple[str, str]:
-    """Return the bucket and the prefix of an address.
+def is_endpoint(text: str) -> bool:
+    """Return whether a text is the address of a service, without user, password and query."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(usable and text.isprintable()) and not ("@" in parts.netloc or parts.query or parts.fragment)
+
+
+def parse_address(address: str, wanted: str = "s3") -> tuple[str, str]:
+    """Return the bucket and the prefix of an address of that scheme.
 
     Raises InvalidInput for what cannot be one. The error never repeats the address, which may hold a secret.
     """
     scheme, _, rest = address.partition("://")
-    if scheme.lower() != "s3":
+    if scheme.lower() != wanted:
         message = f"archives cannot be kept in {brief(scheme.lower())}://"
-        raise InvalidInput(message, f"name a directory, or a bucket as {_FORM}")
+        raise InvalidInput(message, f"name a directory, or a bucket as {' or '.join(_FORMS.values())}")
+    form = _FORMS[wanted]
     bucket, _, path = rest.partition("/")
     if not rest.isprintable() or any(each in rest for each in "?#") or any(each in bucket for each in "@:"):
-        message = f"the address of a bucket is {_FORM}, without user, password, query and fragment"
-        raise InvalidInput(message, _SECRETS)
-    if not _BUCKET.fullmatch(bucket):
-        raise InvalidInput("this address does not name a bucket", f"write {_FORM}")
+        message = f"the address of a bucket is {form}, without user, password, query and fragment"
+        raise InvalidInput(message, _SECRETS[wanted])
+    if not _BUCKETS[wanted].fullmatch(bucket):
+        raise InvalidInput("this address does not name a bucket", f"write {form}")
     prefix = path.rstrip("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise InvalidInput("an address of a bucket has no empty, '.' or '..' parts", f"write {_FORM}")
+        raise InvalidInput("an address of a bucket has no empty, '.' or '..' parts", f"write {form}")
     return bucket, prefix
 
 
@@ -132,12 +149,7 @@ class S3:
         )
         if not configured or session.get_config_variable("ignore_configured_endpoint_urls"):
             return f"https://s3.{self._region}.amazonaws.com{'.cn' * self._region.startswith('cn-')}"
-        try:
-            parts = urlsplit(configured)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable or "@" in parts.netloc or parts.query or parts.fragment or not configured.isprintable():
+        if not is_endpoint(configured):
             message = "the endpoint in AWS_ENDPOINT_URL, or in the profile, is not the address of a service"
             raise InvalidConfiguration(message, "write https://HOST, without user, password and query")
         return str(configured).rstrip("/")
