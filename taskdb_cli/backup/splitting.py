@@ -87,11 +87,6 @@ def working(branches: Sequence[Branch]) -> list[Branch]:
     if found := [branch for branch in branches if branch.failure is None]:
         return found
     failures = [branch.failure for branch in branches if branch.failure]
-    raise joined(failures)
-
-
-def joined(failures: Sequence[TaskdbError]) -> TaskdbError:
-    """Return the first of several errors, with the reasons of all in its message."""
     first = failures[0]
     first.message = "; ".join(dict.fromkeys(each.message for each in failures))
-    return first
+    raise first

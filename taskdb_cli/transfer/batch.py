@@ -161,8 +161,3 @@ class Batch:
         if invalid or self._bad_header:
             hint = "; --map renames fields, --ignore-unknown leaves them out" if self._unknown_field else ""
             raise InvalidRecords(f"{what}; nothing was imported", f"correct the file or the options{hint}")
-
-    @property
-    def all_valid(self) -> bool:
-        """Whether all that was read is valid."""
-        return not (self.invalid or self._bad_header)

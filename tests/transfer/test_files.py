@@ -5,12 +5,13 @@ import io
 import json
 import re
 import tracemalloc
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskdb_cli.errors import InvalidInput
+from taskdb_cli.errors import InvalidInput, InvalidRecords
 from taskdb_cli.models.vocabulary import TASK_FIELDS, FileFormat
 from taskdb_cli.output.formats import TASKS, Format, write_records
 from taskdb_cli.text.escaping import BLANK
@@ -51,7 +52,8 @@ def read(content, format=None, *, kind=read_tasks, notes=None, **options):
         rows = [dict(zip(staging.table.c.keys(), row, strict=True)) for row in batch.rows()]
         assert batch.valid == len(rows)
         problems = [f"{each['place']}: {each['reason']}" for each in found.details() or ()]
-        assert batch.all_valid is not bool(problems)
+        with pytest.raises(InvalidRecords) if problems else nullcontext():
+            batch.require_all_valid()
     return rows, problems
 
 
