@@ -99,7 +99,8 @@ def copy_archives(
         )
         show_records(records, PLANNED_COPIES if dry_run else COPIES, output)
     elif sys.stderr.isatty():
-        there = f"; {len(copies) - len(made)} were there already" if len(copies) > len(made) else ""
+        others = len(copies) - len(made)
+        there = f"; {others} {'was' if others == 1 else 'were'} there already" if others else ""
         run.say(f"copied {in_words({'archives': len(made)})} to {directory}{there}")
     if failures:
         worst = next((each for each in failures if isinstance(each, errors.DataCorrupt)), failures[0])

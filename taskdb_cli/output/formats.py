@@ -79,8 +79,8 @@ ARCHIVES = View(
 CONTENTS = View(("table", "rows", "bytes", "sha256"))
 _RESTORED = ("kind", "outcome", "archived_id", "id", "user", "title")
 RESTORED_ROWS = View((*_RESTORED, "differs"), _RESTORED)
-COPIES = View(("archive", "copy", "size", "copied"), narrow=("copy", "copied"))
-PLANNED_COPIES = View(COPIES.fields, narrow=("copy", "would_copy"))
+COPIES = View(("archive", "copy", "size", "copied"), narrow=("copied", "copy"))
+PLANNED_COPIES = View(COPIES.fields, narrow=("would_copy", "copy"))
 DECISIONS = View(("archive", "taken_at", "size", "keep", "reasons"), narrow=("archive", "keep", "reasons"))
 SETTINGS_IN_USE = View(
     ("name", "variable", "value", "source", "origin"), ("name", "value", "origin", "variable")
