@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskdb_cli.backup.file_names import parse_name
@@ -87,6 +87,8 @@ proofs = st.builds(
 damages = st.builds(Damage, archive=st.text(), what=st.text(), at=times, size=counts, tag=st.text())
 
 
+@pytest.mark.soak
+@settings(max_examples=1000 if os.environ.get("TASKDB_SOAK") == "1" else 30, deadline=None)
 @given(
     st.lists(proofs),
     st.lists(st.builds(Drill, archive=st.text(), at=times, identity=identities)),
