@@ -228,10 +228,8 @@ class S3:
             with closing(session):
                 answer = self._answer(session, request.prepare())
             if answer:
-                status, code = (
-                    answer.status,
-                    status_and_code(answer.body[:10_000].decode(errors="replace"))[1],
-                )
+                status = answer.status
+                code = status_and_code(answer.body[:10_000].decode(errors="replace"))[1]
                 missing = status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket"
                 if status < HTTPStatus.MULTIPLE_CHOICES or missing:
                     self._answered = True
@@ -252,7 +250,9 @@ class S3:
         try:
             if found := Call(lambda: session.send(request)).result_within(seconds):
                 headers = {name.lower(): each for name, each in found.headers.items()}
-                return Answer(found.status_code, headers, found.content)
+                # urllib3 may take an answer that was cut off for a whole one.
+                if headers.get("content-length") in (None, str(len(found.content))):
+                    return Answer(found.status_code, headers, found.content)
         except SSLError as exc:
             # A handshake that was cut off may be whole the next time.
             if error := untrusted(self._location, str(exc)):
