@@ -102,6 +102,26 @@ def test_an_upload_that_is_killed(offsite, url, bucket, turnstile, start):
         assert names(bucket) - archives(bucket) == {"work.taskdb.json"}
 
 
+@pytest.mark.soak
+@SQLITE_ONLY
+def test_a_copy_that_is_killed(offsite, url, bucket, turnstile, start, tmp_path):  # noqa: PLR0917 (fixtures)
+    """Killed anywhere: no half archive is in the bucket, and the next copy succeeds at once."""
+    fill_parts(url)
+    near = str(tmp_path / "near")
+    copy = ("backup", "copy", "--dir", near, "--to", bucket.address)
+    for number in range(1, PLACES // 2 + 1):
+        offsite("backup", "--dir", near)
+        process = start(*copy)
+        turnstile.place, turnstile.reached = 20_000_000 * number // (PLACES // 2 + 1), process.kill
+        process.wait()
+        for name in archives(bucket):
+            offsite("backup", "verify", name)
+        offsite(*copy)
+        assert len(archives(bucket)) == number
+        assert bucket.uploads() == 0
+        assert names(bucket) - archives(bucket) == {"work.taskdb.json"}
+
+
 @SQLITE_ONLY
 def test_a_second_machine(offsite, new_url, url, bucket, turnstile, start):  # noqa: PLR0917 (fixtures)
     """While one machine uploads, another one with its label is refused at once; both archives are whole."""
