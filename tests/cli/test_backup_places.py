@@ -7,9 +7,11 @@ import pytest
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.stores.local import LocalStore
 from tests.backups import archives
+from tests.conftest import SERVERS
 from tests.samples import add_user
 
-pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 
 
 @pytest.fixture
@@ -31,6 +33,7 @@ def listed(taskdb, place):
     return json.loads(taskdb("backup", "list", "--dir", place, "-o", "json").out)
 
 
+@ENDS
 def test_a_directory_and_a_bucket(back_up, taskdb, near, bucket, tmp_path):
     """Both get the same archive, verified and drilled in each record, pruned alike, and in the metrics."""
     metrics = tmp_path / "work.prom"
@@ -50,6 +53,7 @@ def test_a_directory_and_a_bucket(back_up, taskdb, near, bucket, tmp_path):
     assert sum(f'dir="{bucket.address}"' in line for line in lines) * 2 == len(lines)
 
 
+@SQLITE_ONLY
 def test_a_place_that_fails_is_told_and_left_alone(back_up, taskdb, near, bucket, tmp_path):
     """8 with the place and the reason. The other place is pruned, and the failed one is not."""
     metrics = tmp_path / "work.prom"
@@ -66,6 +70,7 @@ def test_a_place_that_fails_is_told_and_left_alone(back_up, taskdb, near, bucket
     assert metrics.read_text().count("last_success_timestamp_seconds{") == 2
 
 
+@SQLITE_ONLY
 def test_all_places_fail(taskdb, database, near, bucket):
     """The first error and its exit code, with the reason of each place; nothing is there."""
     near.touch()
@@ -76,6 +81,7 @@ def test_all_places_fail(taskdb, database, near, bucket):
     assert "no-such-bucket" in failed.err
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "{}/../near", "link", "other/../near"])
 def test_the_same_place_twice(taskdb, near, spelling, tmp_path):
     """It is refused by any spelling, before anything is done."""
@@ -86,6 +92,7 @@ def test_the_same_place_twice(taskdb, near, spelling, tmp_path):
     assert not near.exists()
 
 
+@SQLITE_ONLY
 def test_the_same_bucket_twice(taskdb, bucket):
     """A slash at the end, or capitals in the scheme, make it no other place."""
     for again in (f"{bucket.address}/", bucket.address.replace("s3:", "S3:")):
@@ -104,11 +111,13 @@ def test_the_same_bucket_twice(taskdb, bucket):
         ("copy", "--to", "other.sqlite3"),
     ],
 )
+@SQLITE_ONLY
 def test_other_commands_take_one_place(taskdb, words, tmp_path):
     """They refuse several instead of using the last one."""
     taskdb(*words, "--dir", tmp_path / "one", "--dir", tmp_path / "two", expect=2)
 
 
+@ENDS
 def test_health_looks_at_each_place(back_up, taskdb, near, bucket):
     """There is one result a check, which names the place that is not well."""
     back_up("--drill")
