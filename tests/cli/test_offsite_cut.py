@@ -19,7 +19,7 @@ from tests.samples import add_task, add_user
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
-STEPS = 24 if SOAK else 2
+STEPS = 10 if SOAK else 2
 """Into how many pieces each message is divided, at the ends of which the connection breaks."""
 SHARE = 1 if SOAK else 29
 """Of so many breaks one is tried."""
