@@ -147,6 +147,7 @@ def off_the_machine(database: Database, files: Path, given: argparse.Namespace, 
 
 
 WHAT = {"backup": to_files, "restore": from_files, "offsite": off_the_machine}
+MANY = "archives"
 
 
 def compare(works: Works, turns: int, tasks: int, title: str) -> str:
@@ -170,11 +171,16 @@ def main() -> None:
     """Measure each database; report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
     parser.add_argument("--turns", type=int, default=5, help="how often each is run")
-    parser.add_argument("--what", choices=WHAT, nargs="+", default=list(WHAT), help="default: all of it")
+    parser.add_argument(
+        "--what", choices=[*WHAT, MANY], nargs="+", default=[*WHAT, MANY], help="default: all of it"
+    )
     parser.add_argument("--bin", type=Path, default=binaries(), help="where pg_dump and pg_restore are")
     add_output_option(parser)
     given = parser.parse_args()
-    report(dict(_sections(given)), given.output)
+    sections = dict(_sections(given)) if {*given.what} & {*WHAT} else {}
+    if MANY in given.what:
+        sections |= _of_many(given)
+    report(sections, given.output)
 
 
 def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -186,9 +192,14 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
             given.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
                 files = Path(directory)
-                for what in given.what:
+                for what in (each for each in given.what if each in WHAT):
                     title = f"{heading}, {what}"
                     yield title, WHAT[what](database, files, given, title)
+
+
+def _of_many(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
+        yield "Archives in a bucket", offsite.compare_many(Path(directory), given.turns)
 
 
 def binaries() -> Path:

@@ -5,6 +5,8 @@ The bucket is one of moto's server, a process of its own beside the benchmark.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from socket import create_server
@@ -24,6 +27,7 @@ from databases import address, empty_database
 from measuring import ratio, table
 from processes import TASKDB, Run, Works, run, take_turns
 
+from taskdb_cli.backup.file_names import archive_name, parse_name
 from taskdb_cli.database import Database
 
 LOCAL = "`backup --dir DIRECTORY`, then `curl -T`"
@@ -35,6 +39,10 @@ WHOLE = "`restore ARCHIVE`"
 ONE_USER = "`restore ARCHIVE --only-user …`, {tasks} tasks"
 MOST_MB = 120
 HEADERS = ["process", "s", "measured by", "ratio", "at most", "peak MB", "at most"]
+LOOKS = ["backup list", "backup prune --keep-daily 7 --dry-run", "health"]
+MANY = (100, 1000)
+MOST_SECONDS = 5
+MANY_HEADERS = ["process", *(f"s, {each} archives" for each in MANY), "at most", "peak MB", "at most"]
 _ADDRESS = "s3://taskdb-benchmark/backups"
 
 
@@ -49,9 +57,32 @@ class Moto:
         self._ask("POST", "/moto-api/reset")
         self._ask("PUT", "/taskdb-benchmark")
 
-    def _ask(self, method: str, path: str) -> None:
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, method=method)):
-            pass
+    def fill(self, number: int) -> None:
+        """Store the only archive and its proof under more names, an hour apart, until there are so many."""
+        below = f"/{_ADDRESS.removeprefix('s3://')}/"
+        [name] = re.findall(
+            r"<Key>backups/([^<]+\.zip)</Key>", self._ask("GET", "/taskdb-benchmark").decode()
+        )
+        label, taken_at = parse_name(name) or ("", datetime.now(UTC))
+        data, record_at = self._ask("GET", below + name), f"{below}{label}.taskdb.json"
+        record = json.loads(self._ask("GET", record_at))
+        for hours in range(1, number):
+            earlier = taken_at - timedelta(hours=hours)
+            self._ask("PUT", below + archive_name(label, earlier), data)
+            proof = {"archive": archive_name(label, earlier), "taken_at": earlier.isoformat()}
+            record["proofs"].append({**record["proofs"][0], **proof})
+        self._ask("PUT", record_at, json.dumps(record).encode())
+
+    def _ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
+        # moto gives the owner's objects to whoever has signed, and does not look how.
+        headers = {
+            "Authorization": "AWS4-HMAC-SHA256 Credential=benchmark/20260101/us-east-1/s3/aws4_request",
+            "Content-Type": "application/octet-stream",
+        }
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        with urllib.request.urlopen(request) as answer:
+            content: bytes = answer.read()
+        return content
 
     @property
     def environment(self) -> dict[str, str]:
@@ -178,3 +209,26 @@ def _row(name: str, runs: dict[str, list[Run]], goal: tuple[str, float] | None) 
         base, most = goal
         row[2:] = [base, f"{ratio(seconds, [each.seconds for each in runs[base]]):.2f}", f"{most:.2f}"]
     return [*row, max(each.peak for each in runs[name]), MOST_MB]
+
+
+def compare_many(files: Path, turns: int) -> str:
+    """Run what looks at all archives of a bucket, whose record knows them; return a table."""
+    url = f"sqlite:///{files}/small.sqlite3"
+    runs: dict[str, list[list[Run]]] = {name: [] for name in LOOKS}
+    with moto() as server:
+        variables = {**server.environment, "TASKDB_BACKUP_DIR": _ADDRESS}
+        run([*TASKDB, "-q", "--database-url", url, "migrate", "up"])
+        for number in MANY:
+            server.empty()
+            run([*TASKDB, "-q", "--database-url", url, "backup", "--drill"], environment=variables)
+            server.fill(number)
+            commands = {name: [*TASKDB, "-q", "--database-url", url, *name.split()] for name in LOOKS}
+            works = {name: partial(run, command, environment=variables) for name, command in commands.items()}
+            for name, found in take_turns(works, turns, f"{number} archives").items():
+                runs[name].append(found)
+    return table(MANY_HEADERS, [_row_of_many(name, found) for name, found in runs.items()])
+
+
+def _row_of_many(name: str, found: list[list[Run]]) -> list[object]:
+    seconds = [median(each.seconds for each in runs) for runs in found]
+    return [f"`{name}`", *seconds, MOST_SECONDS, max(each.peak for runs in found for each in runs), MOST_MB]
