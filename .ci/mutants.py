@@ -58,6 +58,7 @@ ARCHIVES = "tests/backup/test_archive.py tests/backup/test_archive_damage.py"
 BACKUPS = (
     "tests/backup/test_atomic.py tests/cli/test_backup.py tests/cli/test_backup_faults.py -k 'not postgresql'"
 )
+AZURE = "tests/backup/test_azure.py"
 DIFFERENCES = "tests/backup/test_difference.py -k 'not postgresql'"
 NAMES = "tests/backup/test_naming.py tests/cli/test_archive_names.py -k 'not postgresql'"
 ENCRYPTION_AT_WORK = "tests/cli/test_encrypted_backups.py"
@@ -281,6 +282,8 @@ MUTANTS = (
         f"{BACKUP}/create.py", "(backup.manifest, backup.seal, backup.digest) != written", "False", BACKUPS
     ),
     Mutant(f"{BACKUP}/create.py", "    archive.verify()\n", "", BACKUPS),
+    Mutant(f"{BACKUP}/stores/azure.py", "        if not self.account.sas:\n", "        if True:\n", AZURE),
+    Mutant(f"{BACKUP}/stores/azure.py", "f'\"{tag}\"' if tag", "tag if tag", AZURE),
     Mutant(f"{BACKUP}/stores/local.py", "        self._stream.flush()\n", "", BACKUPS),
     Mutant(f"{BACKUP}/atomic.py", "_sync(partial)\n        try:", "pass\n        try:", BACKUPS),
     Mutant(
