@@ -25,7 +25,7 @@ _AT_ONCE = 1 << 20
 
 WINDOW = 256 << 10
 """Bytes that opening an object fetches at most, and a read somewhere else at least."""
-_AHEAD = 3 << 20
+_AHEAD = 2 << 20
 """Bytes that reading forwards fetches at once, while those before are worked on."""
 
 T = TypeVar("T")
