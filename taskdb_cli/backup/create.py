@@ -131,8 +131,10 @@ def take_everywhere(
         for branch in branches:
             with branch.trying():
                 branch.open()
-        split = SplitFile(working(branches))
-        written = write(content, split, label=label, now=now, recipients=recipients, progress=progress)
+        working(branches)
+        written = write(
+            content, SplitFile(branches), label=label, now=now, recipients=recipients, progress=progress
+        )
         for branch in working(branches):
             with branch.trying():
                 with branch.new.reopen() as stored:

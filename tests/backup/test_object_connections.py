@@ -89,6 +89,17 @@ def test_credentials_that_cannot_be_any(bucket, monkeypatch, variable, value):
     assert "hid" not in refused.value.message
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[[[", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_bundle_without_certificates(bucket, monkeypatch, tmp_path, text):
+    """It is told as such, also where no HTTPS is spoken."""
+    (tmp_path / "bundle").write_text(text)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "bundle"))
+    with pytest.raises(InvalidConfiguration, match="AWS_CA_BUNDLE"):
+        object_store(bucket.address).list_files()
+
+
 @pytest.fixture
 def profile(middleman, monkeypatch, tmp_path):
     """Uses a profile in place of the variables; what requests said of who sends them is in the list."""

@@ -152,6 +152,49 @@ def test_a_service_without_conditions_is_refused(store, middleman, bucket, ignor
     assert bucket.keys() == []
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_reads_that_are_denied_are_no_ignored_conditions(store, middleman, bucket, method):
+    """A key that may only write is told as such."""
+
+    def deny(method_of_it, path):
+        denied = method_of_it in ("GET", method) and path.endswith(".lock")
+        middleman.answers = [(403, "AccessDenied")] if denied else []
+
+    middleman.before = deny
+    with pytest.raises(StorageFailed, match="denies"), store.lock("label"):
+        pass
+    assert bucket.keys() == []
+
+
+def test_a_lock_that_this_process_could_not_delete(store, middleman):
+    """It is not taken for that of another run."""
+
+    def deny(method, _):
+        middleman.answers = [(403, "AccessDenied")] if method == "DELETE" else []
+
+    middleman.before = deny
+    for _ in range(2):
+        with store.lock("label"):
+            pass
+
+
+def test_a_panic_of_the_library(store, monkeypatch):
+    """It becomes an error of the store, which names no value."""
+    import obstore
+
+    class PanicException(BaseException):
+        pass
+
+    def panic(*_, **__):
+        raise PanicException("hidden")
+
+    monkeypatch.setattr(obstore, "put", panic)
+    for size in (9, PART + 9):
+        with pytest.raises(StorageFailed, match="PanicException") as refused, store.create("file") as new:
+            new.write(bytes(size))
+        assert "hidden" not in refused.value.message
+
+
 def _plant(store, owner):
     store.put(".label.lock", json.dumps(owner).encode(), instead_of=None)
 

@@ -132,11 +132,12 @@ def test_a_place_that_another_run_holds(filled, places):
     assert archives(places[1]) == []
 
 
-def test_all_places_fail(filled, places):
-    """The error of the first place is raised, with the reasons of all."""
+@pytest.mark.parametrize("step", ["make", "write", "publish"])
+def test_all_places_fail(filled, places, step):
+    """The error of the first place is raised, with the reasons of all, whenever each fails."""
     full = BackupDirectory(FullStore(places[0].store.directory))
     with pytest.raises(StorageFailed) as caught:
-        take_everywhere(filled, [full, at(places, "make")[1]], label="work", now=NOW)
+        take_everywhere(filled, [full, at(places, step)[1]], label="work", now=NOW)
     assert type(caught.value) is StorageFailed
     assert str(places[0]) in caught.value.message
     assert str(places[1]) in caught.value.message

@@ -14,6 +14,7 @@ from taskdb_cli.errors import (
     InvalidConfiguration,
     InvalidInput,
     NotFound,
+    RequestUnknown,
     StorageFailed,
     StoreUnavailable,
     TaskdbError,
@@ -39,11 +40,12 @@ _REFUSALS = {
         "the key or the signature is wrong or has expired, or the clock of this machine is wrong",
         "check AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
     ),
-    "BlobArchived": ("the object is in an access tier that must be thawed first", "thaw it there"),
     "NotImplemented": ("it does not know this request", "use another service"),
+    "BlobArchived": ("the object is in an access tier that must be thawed first", "thaw it there"),
 }
 _DENIED = "check the keys, and what the policy of the bucket lets them do"
 _REDIRECTION = 3
+_UNKNOWN = (HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 _NO_TLS = re.compile(
     r"wrong.version.number|record.layer.failure|http.request\]|packet.length.too.long|InvalidMessage\(",
     re.IGNORECASE,
@@ -94,12 +96,14 @@ def failure(location: str, status: int | None, code: str, *, endpoint: str) -> T
         return StoreUnavailable(f"{location} is not available: the store answered {answered}", later)
     if code in _REFUSALS:
         what, hint = _REFUSALS[code]
-        return StorageFailed(f"{location}: the store refuses: {what}", hint)
+        kind = RequestUnknown if status == HTTPStatus.NOT_IMPLEMENTED else StorageFailed
+        return kind(f"{location}: the store refuses: {what}", hint)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return StorageFailed(f"{location}: the store denies access", _DENIED)
     if status // 100 == _REDIRECTION:
         return StorageFailed(f"{location}: the store sends us elsewhere", _REFUSALS["PermanentRedirect"][1])
-    return StorageFailed(f"{location}: the store answered {status} {code}".rstrip(), _DENIED)
+    kind = RequestUnknown if status in _UNKNOWN else StorageFailed
+    return kind(f"{location}: the store answered {status} {code}".rstrip(), _DENIED)
 
 
 def untrusted(location: str, text: str) -> TaskdbError | None:

@@ -19,6 +19,7 @@ from taskdb_cli.errors import (
     BackupRunning,
     FileMissing,
     InvalidConfiguration,
+    RequestUnknown,
     StorageFailed,
     StoreUnavailable,
 )
@@ -38,6 +39,9 @@ _FRESH = 60
 _PAUSE = 30
 _ATTEMPTS = 5
 _LARGEST = 10_000
+
+_left_behind: list[str] = []
+"""The runs of locks that this process left, but could not delete."""
 
 _log = logging.getLogger("taskdb.backup")
 
@@ -92,7 +96,8 @@ class Lease:
             if not found:
                 continue
             owner = _owner_of(found.data)
-            if not _is_dead(owner) and not self._has_expired(found.changed):
+            left = owner.get("run") in _left_behind or _is_dead(owner)
+            if not left and not self._has_expired(found.changed):
                 raise self._running(owner)
             # Of all that find it left behind, the condition lets one win.
             if self._put(found.tag):
@@ -112,9 +117,7 @@ class Lease:
         for tag in (None, f'"{"0" * 32}"'):
             try:
                 ignored = self._store.put(self._object, body + b" ", instead_of=tag) is not None
-            except StoreUnavailable:
-                raise
-            except StorageFailed:
+            except RequestUnknown:
                 ignored = True
             if ignored:
                 message = f"{self._store} ignores the conditions of requests, so two runs could meet there"
@@ -171,6 +174,7 @@ class Lease:
                 if self._tag and not self._lost:
                     self._store.delete(self._object)
             except StorageFailed as exc:
+                _left_behind.append(self._owner["run"])
                 _log.warning("the lock %s stays until it expires: %s", self._location, exc.message)
 
     def _running(self, owner: dict[str, Any]) -> BackupRunning:

@@ -31,6 +31,24 @@ _AHEAD = 2 << 20
 T = TypeVar("T")
 
 
+class Panicked(RuntimeError):
+    """obstore met something that it holds impossible. What it says may hold anything."""
+
+
+@contextmanager
+def calmed() -> Iterator[None]:
+    """Raise Panicked for a panic of obstore, which is no Exception, and would pass everything that tidies up.
+
+    Only for threads that get no signals.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as exc:  # noqa: BLE001 (no signal comes here)
+        raise Panicked(type(exc).__name__) from None
+
+
 class Call(Generic[T]):
     """Work on a thread of its own, because Ctrl-C cannot interrupt a call of obstore."""
 
@@ -58,8 +76,9 @@ class Call(Generic[T]):
 
     def _run(self) -> None:
         try:
-            self._done.put(([self._work()], None))
-        except BaseException as exc:  # noqa: BLE001 (it is raised in the other thread)
+            with calmed():
+                self._done.put(([self._work()], None))
+        except Exception as exc:  # noqa: BLE001 (it is raised in the other thread)
             self._done.put(([], exc))
 
 
@@ -170,7 +189,8 @@ class NewObject:
 
         key = self._store.key(self._name)
         try:
-            stored = obstore.put(self._store.uploads, key, iter(pipe), chunk_size=PART, max_concurrency=2)
+            with calmed():
+                stored = obstore.put(self._store.uploads, key, iter(pipe), chunk_size=PART, max_concurrency=2)
             return stored["e_tag"] or ""
         except Exception as exc:  # noqa: BLE001 (whatever a library raises)
             # If the answer to the completion is lost, the next attempt finds its parts used up.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from taskdb_cli.backup.stores import Found, Leftover
 from taskdb_cli.backup.stores.faults import NO_BUCKET, failure, status_and_code, untrusted
 from taskdb_cli.backup.stores.lease import EXPIRY, Lease
-from taskdb_cli.backup.stores.object_files import WINDOW, Call, NewObject, OpenObject
+from taskdb_cli.backup.stores.object_files import WINDOW, Call, NewObject, OpenObject, Panicked
 from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, S3, Patience, parse_address
 from taskdb_cli.errors import (
     ArchiveCorrupt,
@@ -313,6 +313,9 @@ class ObjectStore:
             return StorageFailed(message, "remove objects with '..' or control characters in their names")
         if isinstance(error, PreconditionError):
             return ArchiveCorrupt(location, "it was changed while it was read")
+        if isinstance(error, Panicked):
+            message = f"{location}: obstore, which moves the data, fails without a reason ({error})"
+            return StorageFailed(message, "check the credentials and the endpoint; this is a bug")
         if not isinstance(error, (BaseError, FileNotFoundError)):
             return error
         status, code = status_and_code(str(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -130,6 +131,8 @@ class S3:
             self._bundle = session.get_config_variable("ca_bundle")
         except botocore.exceptions.BotoCoreError as exc:
             raise unusable_settings(location, exc) from None
+        if self._bundle:
+            self._require_certificates()
         self.credentials = Credentials(session, location)
 
     def _endpoint(self, session: Any) -> str:
@@ -181,7 +184,7 @@ class S3:
                 "allow_http": self.endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=patience.connecting),
                 "timeout": timedelta(seconds=seconds),
-                **({"root_certificate": self._certificates()} if self._bundle else {}),
+                **({"root_certificate": Path(self._bundle).read_bytes()} if self._bundle else {}),
             },
             retry_config={
                 "max_retries": patience.retries,
@@ -194,11 +197,15 @@ class S3:
             credential_provider=self.credentials.for_obstore,
         )
 
-    def _certificates(self) -> bytes:
+    def _require_certificates(self) -> None:
+        path = brief(self._bundle)
         try:
-            return Path(self._bundle).read_bytes()
+            ssl.create_default_context(cafile=self._bundle)
+        except (ssl.SSLError, ValueError) as exc:
+            message = f"AWS_CA_BUNDLE: {path} holds no certificates, or damaged ones"
+            raise InvalidConfiguration(message, "name a file of certificates in PEM") from exc
         except OSError as exc:
-            message = f"AWS_CA_BUNDLE: {brief(self._bundle)} cannot be read: {exc.strerror}"
+            message = f"AWS_CA_BUNDLE: {path} cannot be read: {exc.strerror}"
             raise InvalidConfiguration(message, "check the path") from exc
 
     def request(self, method: str, key: str = "", **query: str) -> Answer:
