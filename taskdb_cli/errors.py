@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     INCOMPLETE = 8
     REFUSED = 9
     UNKNOWN = 10
+    HANGUP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

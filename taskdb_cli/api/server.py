@@ -35,7 +35,7 @@ class AddressUnusable(TaskdbError):
 
 
 def serve(database: Database, host: str, port: int, *, patience: int, say: Callable[[str], None]) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, then finish those that are running.
+    """Answer requests until SIGTERM, SIGHUP or Ctrl-C, then finish those that are running.
 
     A client that stalls for `patience` seconds is dropped. A database that cannot be reached is waited for;
     raises SchemaError or DatabaseMissing for one that no waiting puts right, InvalidInput for what
@@ -136,8 +136,11 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let SIGTERM and Ctrl-C stop the server."""
-        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        """Let SIGTERM, SIGHUP and Ctrl-C stop the server."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {each: signal.signal(each, self.handle_exit) for each in numbers}
         try:
             yield
         finally:

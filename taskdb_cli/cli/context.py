@@ -114,7 +114,8 @@ class Invocation:
 
     def failure_code(self, code: int) -> int:
         """Return the exit code of a failure. For monitoring, any failure of `health` means unknown."""
-        if self.command != "taskdb health" or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        interrupted = (ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+        if self.command != "taskdb health" or code in interrupted:
             return code
         self.outcome = "unknown"
         return 3

@@ -46,7 +46,7 @@ def paged(stream: TextIO, *, chop: bool = False) -> Iterator[TextIO]:
     except _ReaderLeft:
         raise BrokenPipeError from None
     except KeyboardInterrupt:
-        if not paging.finish(interrupted=True) or signals.exit_code() is ExitCode.TERMINATED:
+        if not paging.finish(interrupted=True) or signals.exit_code() is not ExitCode.INTERRUPTED:
             raise
         raise BrokenPipeError from None
     except BaseException:
@@ -114,7 +114,7 @@ class _Paging:
             if not self._plain:
                 self._write_held()
             return False
-        if interrupted and signals.exit_code() is ExitCode.TERMINATED:
+        if interrupted and signals.exit_code() is not ExitCode.INTERRUPTED:
             self._process.terminate()
         if not self._ended_well(self._process) and not interrupted:
             self._write_held()
@@ -162,7 +162,7 @@ class _Paging:
                 process.stdin.close()
             try:
                 code = process.wait()
-            except KeyboardInterrupt:  # SIGTERM
+            except KeyboardInterrupt:  # SIGTERM or SIGHUP
                 process.terminate()
                 process.wait()
                 raise

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end the running statement, roll back, and leave with one true line."""
+"""Ctrl-C, SIGTERM and SIGHUP: each ends the running statement, rolls back, and leaves with one true line."""
 
 import signal
 import threading
@@ -14,14 +14,17 @@ _made: bool | None = None
 
 
 def listen() -> None:
-    """Let SIGTERM interrupt this process as Ctrl-C does, and remember which signal came."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    """Let SIGTERM and SIGHUP interrupt this process as Ctrl-C does, and remember which signal came."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Under nohup a command outlives its terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def exit_code() -> ExitCode:
     """Return the exit code of an interruption."""
-    return ExitCode.TERMINATED if signal.SIGTERM in _received else ExitCode.INTERRUPTED
+    codes = {signal.SIGTERM: ExitCode.TERMINATED, signal.SIGHUP: ExitCode.HANGUP}
+    return next((code for number, code in codes.items() if number in _received), ExitCode.INTERRUPTED)
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def interrupted() -> Interrupted:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     _received.append(number)
-    # A second signal ends the process at once.
-    signal.signal(number, signal.SIG_DFL)
+    # A second signal ends the process at once. But both a shell and the system send SIGHUP.
+    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
     if not _held:
         raise KeyboardInterrupt

@@ -100,7 +100,7 @@ def bearer(database, **options) -> dict[str, str]:
     return {"Authorization": f"Bearer {add_token(database, 'test', **options)}"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_serves_until_it_is_told_to_stop(serve, url, database, number):
     """Started on an address that is told, it answers, and ends by a signal as it should: with 0."""
     server = serve(url)

@@ -28,6 +28,7 @@ def test_exit_codes():
         "INCOMPLETE": 8,
         "REFUSED": 9,
         "UNKNOWN": 10,
+        "HANGUP": 129,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }

@@ -122,6 +122,28 @@ def test_waiting_for_sqlite(url, database, start, number, code):
     assert emails(database) == []
 
 
+@SQLITE_ONLY
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_is_closed(url, database, start, ignored):
+    """SIGHUP, which may come twice, is one more interruption; under nohup the command goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if ignored else None
+    with closing(sqlite3.connect(url.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        process = start("--verbose", *CREATE)
+        if ignored:
+            signal.signal(signal.SIGHUP, before)
+        assert any("trying again" in line for line in process.stderr)
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+        if not ignored:
+            process.wait()
+        other.execute("ROLLBACK")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == (0 if ignored else 129), err
+    assert ("error: interrupted; the change was not made" in err) != ignored
+    assert len(emails(database)) == ignored
+
+
 @SIGNALS
 def test_waiting_for_an_answer(database, taskdb, number, code):
     """A command that asks before it destroys something can be left, and holds no connection meanwhile."""
