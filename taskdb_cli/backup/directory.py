@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from taskdb_cli.backup import encryption
@@ -14,12 +14,14 @@ from taskdb_cli.backup.atomic import storage
 from taskdb_cli.backup.file_names import RECORD_SUFFIX, SUFFIXES, archive_name, check_label, parse_name
 from taskdb_cli.backup.history import LARGEST, Damage, Drill, News, Proof, Record, from_json, to_json
 from taskdb_cli.backup.layout import Origin
-from taskdb_cli.backup.stores import Store, StoredFile
+from taskdb_cli.backup.stores import Found, Store, StoredFile
+from taskdb_cli.backup.stores.lease import EXPIRY
 from taskdb_cli.backup.stores.places import file_at, is_address
 from taskdb_cli.errors import (
     ArchiveEncrypted,
     FileMissing,
     Incomplete,
+    LeftoversUnknown,
     NotFound,
     StorageFailed,
     StoreUnavailable,
@@ -128,20 +130,29 @@ class BackupDirectory:
         message = f"there is no archive {brief(name)!r}, neither here nor in {self}"
         raise NotFound(message, "'taskdb backup list' shows the archives")
 
-    def strays(self) -> list[str]:
+    def strays(self, now: datetime | None = None) -> list[str]:
         """Return files that look like a part or a copy of an archive, in the order of their names.
 
         These are files that no run writes any more, and whatever has the suffix of an archive without being
-        a regular file of such a name.
+        a regular file of such a name. With `now` they are also locks in a bucket that nobody renews. Raises
+        LeftoversUnknown if the store does not tell what runs have left.
         """
         found = []
         for left in self.store.leftovers():
             if left.final.endswith((*SUFFIXES, RECORD_SUFFIX)) and left.abandoned is not False:
                 untold = "" if left.abandoned else " (it is not known whether a run still writes it)"
                 found.append(left.location + untold)
-        named = (each for each in self.store.list_files() if each.name.endswith(SUFFIXES))
-        odd = (each.name for each in named if not (parse_name(each.name) and each.regular))
-        return sorted([*found, *map(self.store.location, odd)])
+        for each in self.store.list_files():
+            if each.name.endswith(SUFFIXES) and not (parse_name(each.name) and each.regular):
+                found.append(self.store.location(each.name))
+            elif now and self._is_stale_lock(each, now):
+                found.append(f"{self.store.location(each.name)} (a lock that nobody renews)")
+        return sorted(found)
+
+    def _is_stale_lock(self, file: Found, now: datetime) -> bool:
+        is_lock = file.name.startswith(".") and file.name.endswith(".lock")
+        # A lock on a disk is no longer held when the process has ended, and its file stays.
+        return is_lock and not self.store.directory and now - file.changed > timedelta(seconds=EXPIRY)
 
     def sweep(self, label: str) -> None:
         """Remove what dead runs left unfinished under a label.
@@ -150,7 +161,12 @@ class BackupDirectory:
         run is opened.
         """
         assert label in self._locked
-        for left in self.store.leftovers():
+        try:
+            leftovers = self.store.leftovers()
+        except LeftoversUnknown as exc:
+            _log.info("nothing is swept: %s", exc.message)
+            return
+        for left in leftovers:
             if (parse_name(left.final) or ("",))[0] == label:
                 self.store.discard(left)
 

@@ -3,9 +3,11 @@
 import json
 import os
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.stores import azure, lease, objects
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import ObjectStore, object_store
@@ -16,6 +18,7 @@ from taskdb_cli.errors import (
     BackupRunning,
     InvalidConfiguration,
     InvalidInput,
+    LeftoversUnknown,
     NotFound,
     StorageFailed,
     StoreUnavailable,
@@ -176,6 +179,27 @@ def test_a_lock_that_this_process_could_not_delete(store, middleman):
     for _ in range(2):
         with store.lock("label"):
             pass
+
+
+def test_uploads_that_may_not_be_listed(store, middleman):
+    """Nobody says then that there are none, and a backup goes on."""
+    directory = BackupDirectory(store)
+    middleman.before = lambda _, path: setattr(
+        middleman, "answers", [(403, "AccessDenied")] if "uploads" in path else []
+    )
+    with pytest.raises(LeftoversUnknown):
+        directory.strays()
+    with directory.lock("label"):
+        directory.sweep("label")
+
+
+def test_a_lock_that_nobody_removes(store, bucket):
+    """It is a stray once it has expired, and not before."""
+    bucket.put("backups/.label.lock", b"{}")
+    directory, now = BackupDirectory(store), datetime.now(UTC)
+    assert directory.strays(now) == []
+    [stray] = directory.strays(now + timedelta(seconds=lease.EXPIRY + 60))
+    assert ".label.lock" in stray
 
 
 def test_a_panic_of_the_library(store, monkeypatch):

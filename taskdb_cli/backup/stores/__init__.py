@@ -134,7 +134,7 @@ class Store(Protocol):
         """
 
     def leftovers(self) -> list[Leftover]:
-        """Return what unfinished runs have left."""
+        """Return what unfinished runs have left; raise LeftoversUnknown if the store does not tell."""
 
     def discard(self, leftover: Leftover) -> None:
         """Remove a leftover if it can be removed; else it is left for a later run."""

@@ -18,6 +18,7 @@ from taskdb_cli.errors import (
     ArchiveCorrupt,
     Conflict,
     FileMissing,
+    LeftoversUnknown,
     NotFound,
     StorageFailed,
     StoreUnavailable,
@@ -261,9 +262,10 @@ class ObjectStore:
                         found.append(Leftover(name, location, None, known["UploadId"]))
         except StoreUnavailable:
             raise
-        except StorageFailed:
-            # Somebody may not list uploads, and some services know none.
-            return []
+        except StorageFailed as exc:
+            message = f"unfinished uploads cannot be listed: {exc.message}"
+            hint = "let the keys do that (s3:ListBucketMultipartUploads), or leave the check out by --skip"
+            raise LeftoversUnknown(message, hint) from exc
         locked = self._locked() if found else []
         return [left._replace(abandoned=not left.final.startswith((*locked,))) for left in found]
 

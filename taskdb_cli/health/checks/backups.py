@@ -264,8 +264,10 @@ def check_backup_space(exam: Examination, backups: Backups) -> Result:
 def check_backup_strays(exam: Examination, backups: Backups) -> Result:
     """Look for files of dead runs, and for files that only look like an archive."""
     _require_readable(backups)
-    strays = backups.directory.strays()
+    strays = backups.directory.strays(exam.now)
     remedy = "delete or rename them, once no backup runs; the next backup removes its own leftovers"
+    if backups.directory.store.directory is None:
+        remedy = "delete or rename objects, once no backup runs; the next backup aborts uploads of its label"
     fine, bad = "no stray files in the backup directory", "these are no archives"
     return none_of(dict.fromkeys(strays, remedy), fine, bad, status=Status.WARNING)
 
