@@ -243,6 +243,18 @@ MUTANTS = (
         "tests/cli/test_partial_restore.py -k 'sqlite and something_else'",
     ),
     Mutant(
+        f"{BACKUP}/matching.py",
+        "where(each, _is_unmatched(old, live))",
+        "where(each)",
+        "tests/cli/test_partial_restore.py -k 'sqlite and another_has_its_value'",
+    ),
+    Mutant(
+        f"{BACKUP}/matching.py",
+        '"number", *names',
+        "*names",
+        "tests/cli/test_partial_restore.py -k 'sqlite and alike'",
+    ),
+    Mutant(
         f"{BACKUP}/partial_restore.py",
         'errors.TransactionConflict(f"{exc.message}, which came meanwhile")',
         "errors.Conflict(exc.message)",

@@ -32,7 +32,7 @@ def _archived(name: str) -> sa.Table:
         # The user in the database who owns the task.
         sa.Column("owner", BigNumber),
         # The row of the database that is the same, and the id for one that has none.
-        sa.Column("live_id", BigNumber),
+        sa.Column("live_id", BigNumber, index=True),
         sa.Column("new_id", BigNumber),
         sa.Column("differs", Flag()),
         sa.Column("outcome", sa.Text),

@@ -18,6 +18,7 @@ from sqlmodel import Session
 from taskdb_cli import errors
 from taskdb_cli.backup.archived_tables import BATCH_ROWS, OLD_TASKS, OLD_USERS, TASKS, USERS, load_archived
 from taskdb_cli.backup.create import Progress, silent
+from taskdb_cli.backup.matching import LEFT, REPLACED, RESTORED, find_holder, match, match_alike
 from taskdb_cli.backup.restore import Rows
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import compare_revision
@@ -26,11 +27,11 @@ from taskdb_cli.text.escaping import brief
 
 Record = dict[str, Any]
 
-RESTORED, REPLACED, LEFT = "restored", "replaced", "left"
-"""What was done with an archived row."""
-
 _KEPT = ("id", "user_id", "version", "updated_at")
 """What is not compared, because it is not what a person wrote."""
+
+_COMPARED = ("users_pkey", "users_email_key", "tasks_pkey", "tasks_user_id_external_id_key")
+"""Constraints that only rows which came after the comparison break."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ class Selection:
                 what = f"an archived row breaks a rule: {exc.message}"
                 raise errors.DataCorrupt(what, "nothing was changed; use another archive") from exc
             except errors.UniqueViolation as exc:
+                if exc.constraint not in _COMPARED:
+                    exc.hint = "nothing was changed; look at the row of the database that has these values"
+                    raise
                 conflict = errors.TransactionConflict(f"{exc.message}, which came meanwhile")
                 conflict.passing = not saved
                 raise conflict from exc
@@ -128,21 +132,20 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> str:
     """Find the users that are in the database already, and keep them as they are until the commit.
 
     The same user has the same id and time of creation, or else the same address. Returns why one that differs
-    cannot be replaced; raises Conflict instead if they are to be `replace`d.
+    cannot be replaced; raises Conflict for one that is to be written and cannot be.
     """
     old, live = OLD_USERS.c, USERS.c
-    same = (live.id == old.id) & (live.created_at == old.created_at)
-    _match(session, OLD_USERS, USERS, same, live.email == old.email)
+    same, same_address = (live.id == old.id) & (live.created_at == old.created_at), live.email == old.email
+    match(session, OLD_USERS, USERS, same, same_address)
     if write:
-        _lock(session, OLD_USERS, USERS, old.live_id.is_not(None), same | (live.email == old.email))
+        _lock(session, OLD_USERS, USERS, old.live_id.is_not(None), same | same_address)
     _decide(session, OLD_USERS, USERS, {}, replace=replace, among=old.asked)
-    taken = sa.select(old.email, live.id).where(old.differs, live.email == old.email, live.id != old.live_id)
     obstacle = ""
-    if found := session.execute(taken.limit(1)).first():
-        obstacle = f"the archived address {brief(found.email)} is that of user {found.id} now"
-        if replace:
-            hint = "nothing was changed; give that user another address, or leave --replace out"
-            raise errors.Conflict(obstacle, hint)
+    if found := find_holder(session, OLD_USERS, USERS, same_address):
+        obstacle = (
+            f"the archived address {brief(found.email)} of user {found.id} is that of user {found.holder} now"
+        )
+        _require_left(found, obstacle, "give that user another address", replace=replace)
     gone = sa.select(OLD_TASKS.c.id, old.email).join(OLD_USERS, old.id == OLD_TASKS.c.user_id)
     gone = gone.where(old.outcome.is_(None), old.live_id.is_(None)).order_by(OLD_TASKS.c.id)
     if found := session.execute(gone.limit(1)).first():
@@ -160,61 +163,37 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> str:
 def _find_tasks(session: Session, *, replace: bool, write: bool) -> str:
     """Find the tasks that are in the database already. Return and raise as `_find_users`.
 
-    The same task has the same id and time of creation, or else the same owner and external id. Where the id
-    is that of something else, a task without external id is the same as one that has the same owner, time of
-    creation and title: it may have been brought back before.
+    The same task has the same id and time of creation, or else the same owner and external id, or is alike.
     """
     old, live = OLD_TASKS.c, TASKS.c
     owner = sa.select(sa.func.coalesce(OLD_USERS.c.live_id, OLD_USERS.c.new_id))
     owner = owner.where(OLD_USERS.c.id == old.user_id)
     session.execute(sa.update(OLD_TASKS).values(owner=owner.scalar_subquery()))
-    of_owner = live.user_id == old.owner
-    other = TASKS.alias().c
-    taken = sa.select(other.id).where(other.id == old.id).correlate(OLD_TASKS).exists()
-    _match(
-        session,
-        OLD_TASKS,
-        TASKS,
-        (live.id == old.id) & (live.created_at == old.created_at),
-        of_owner & (live.external_id == old.external_id),
-        of_owner
-        & old.external_id.is_(None)
-        & (live.created_at == old.created_at)
-        & (live.title == old.title)
-        & taken,
-    )
+    same = (live.id == old.id) & (live.created_at == old.created_at)
+    same_external_id = (live.user_id == old.owner) & (live.external_id == old.external_id)
+    match(session, OLD_TASKS, TASKS, same, same_external_id)
+    match_alike(session, "title", "description")
+    match_alike(session, "title")
     if write and replace:
         _lock(session, OLD_TASKS, TASKS, old.live_id.is_not(None), sa.true())
     _decide(session, OLD_TASKS, TASKS, {"user_id": old.owner}, replace=replace, among=sa.true())
-    same = TASKS.alias().c
-    held = sa.select(old.external_id, same.id).where(
-        old.differs,
-        same.user_id == old.owner,
-        same.external_id == old.external_id,
-        same.id != old.live_id,
-    )
     obstacle = ""
-    if found := session.execute(held.limit(1)).first():
-        obstacle = f"the archived external id {brief(found.external_id)} is that of task {found.id} now"
-        if replace:
-            hint = "nothing was changed; delete that task, or leave --replace out"
-            raise errors.Conflict(obstacle, hint)
+    if found := find_holder(session, OLD_TASKS, TASKS, same_external_id):
+        name = brief(found.external_id)
+        obstacle = f"the archived external id {name} of task {found.id} is that of task {found.holder} now"
+        _require_left(found, obstacle, "delete that task", replace=replace)
     if write:
         give_ids(session, TASKS, OLD_TASKS)
     return obstacle
 
 
-def _match(session: Session, old: sa.Table, live: sa.Table, *same: sa.ColumnElement[bool]) -> None:
-    """Note for each archived row which one is the same by the first of these conditions that one fulfils.
-
-    If there is none, the row gets its own id, or no id yet if another row has that.
-    """
-    found = [sa.select(sa.func.min(live.c.id)).where(each).correlate(old).scalar_subquery() for each in same]
-    session.execute(sa.update(old).values(live_id=sa.func.coalesce(*found)))
-    there = sa.select(live.c.id).where(live.c.id == old.c.id).correlate(old).exists()
-    session.execute(
-        sa.update(old).values(new_id=sa.case((old.c.live_id.is_not(None), old.c.live_id), (~there, old.c.id)))
-    )
+def _require_left(found: sa.Row[Any], obstacle: str, way: str, *, replace: bool) -> None:
+    """Raise Conflict for a row that is to be written."""
+    if found.outcome != LEFT:
+        other = "" if replace else ", or use --replace"
+        if found.outcome == REPLACED:
+            other = ", or leave --replace out"
+        raise errors.Conflict(obstacle, f"nothing was changed; {way}{other}")
 
 
 def _lock(
@@ -240,7 +219,14 @@ def _decide(
     replace: bool,
     among: sa.ColumnElement[bool],
 ) -> None:
-    """Decide what is done with each archived row; `changed` are its values that differ from the archive's."""
+    """Decide which id each archived row has, and what is done with it.
+
+    It has no id yet if another row has its own. `changed` are its values that differ from the archive's.
+    """
+    there = sa.select(live.c.id).where(live.c.id == old.c.id).correlate(old).exists()
+    session.execute(
+        sa.update(old).values(new_id=sa.case((old.c.live_id.is_not(None), old.c.live_id), (~there, old.c.id)))
+    )
     values = _values(old, live, changed)
     different = sa.or_(*(live.c[name].is_distinct_from(value) for name, value in values.items()))
     differs = sa.select(live.c.id).where(live.c.id == old.c.live_id, different).correlate(old).exists()

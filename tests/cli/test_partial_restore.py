@@ -159,6 +159,62 @@ def test_what_has_changed_hands_since(taskdb, database, archived):
     assert "--replace" not in taskdb("restore", "latest", "--only-task", "1").err
 
 
+def test_an_archived_row_that_is_gone_while_another_has_its_value(taskdb, database, archived, url):
+    """A row is the same as one archived row at most; the other comes back only once its value is free."""
+    taskdb("user", "delete", BOB, "--yes")
+    taskdb("user", "update", ANN, "--email", BOB)
+    both = ("restore", "latest", "--only-user", "1,2")
+    for trial in ((), ("--dry-run",)):
+        refused = taskdb(*both, *trial, expect=ExitCode.CONFLICT)
+        assert f"{BOB} of user 2 is that of user 1 now" in refused.err
+    assert emails(database) == [BOB]
+    taskdb(*both, "--replace", "--yes", "--no-safety-backup")
+    assert emails(database) == [ANN, BOB]
+    assert [(each["id"], each["user"]) for each in task_records(database)] == [
+        (each["id"], each["user"]) for each in archived
+    ]
+    add_task(database, title="Fifth", external_id="e")
+    taskdb("backup")
+    taskdb("task", "delete", "5", "--yes")
+    execute(url, "UPDATE tasks SET external_id = 'e' WHERE id = 1")
+    refused = taskdb("restore", "latest", "--only-task", "1,5", expect=ExitCode.CONFLICT)
+    assert "of task 5 is that of task 1 now" in refused.err
+    taskdb("restore", "latest", "--only-task", "1,5", "--replace", "--yes", "--no-safety-backup")
+    assert [(each["id"], each["external_id"]) for each in task_records(database)][::4] == [(1, "a"), (5, "e")]
+
+
+def test_tasks_that_are_alike(taskdb, database, archived, url):
+    """Of tasks that only their ids tell apart, as many come back as are missing."""
+    ids = [
+        add_task(database, title="Alike", description=each, created_at=NOW) for each in ("x", None, "y", None)
+    ]
+    taskdb("backup")
+    execute(url, f"UPDATE tasks SET created_at = '2026-01-01T00:00:00.000000Z' WHERE id >= {ids[0]}")
+    only = ("restore", "latest", "--only-user", ANN, "-o", "json")
+
+    def known() -> list[int]:
+        return [row["id"] for row in json.loads(taskdb(*only).out) if row["archived_id"] in ids]
+
+    made = known()
+    assert len({*made, *ids}) == 8
+    assert known() == made
+    taskdb("task", "delete", f"{made[0]},{made[1]}", "--yes")
+    again = known()
+    assert again[2] == made[2]
+    assert len({*again}) == 4
+    assert made[3] in again
+    assert not {made[0], made[1]} & {*again}
+
+
+def test_a_unique_index_of_somebody_else(taskdb, database, archived, url):
+    """A value that breaks it is exit 4 at once, because no attempt can succeed."""
+    taskdb("task", "delete", "2", "--yes")
+    execute(url, "UPDATE tasks SET title = 'Read' WHERE id = 3")
+    execute(url, "CREATE UNIQUE INDEX theirs ON tasks (title)")
+    refused = taskdb("restore", "latest", "--only-task", "2", expect=ExitCode.CONFLICT)
+    assert "meanwhile" not in refused.err
+
+
 def test_another_databases_archive(taskdb, archived, shelf, new_url, use):
     """It is refused without --from-other-database, and then new ids follow those of its rows."""
     use(other := new_url())
