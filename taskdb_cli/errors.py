@@ -75,8 +75,8 @@ class NotFound(TaskdbError, exit_code=ExitCode.NOT_FOUND):
 class FileMissing(NotFound):
     """The file to read does not exist."""
 
-    def __init__(self, path: object) -> None:
-        super().__init__(f"no file at {path}", "check the path; '-' reads standard input")
+    def __init__(self, path: object, hint: str = "'taskdb backup list' shows the archives") -> None:
+        super().__init__(f"no file at {path}", hint)
 
 
 def _visible(ref: object) -> str:

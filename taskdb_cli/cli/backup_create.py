@@ -83,7 +83,7 @@ def back_up(
         with _going_on(failures):
             _write_metrics(metrics_file, shelf.label, outcomes, owner, seconds)
     if failures:
-        reasons = "; ".join(failure.message for failure in failures)
+        reasons = "; ".join(failure.message.rpartition(" is good, but ")[2] for failure in failures)
         places = " and ".join(str(each.directory) for each in outcomes if each.backup)
         where = f" in {places}" if len(outcomes) > 1 else ""
         raise errors.Incomplete(f"the backup{where} is good, but {reasons}", failures[0].hint)

@@ -222,7 +222,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
             nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: PTH123, SIM115
         )
     except FileNotFoundError:
-        raise FileMissing(path) from None
+        raise FileMissing(path, "check the path; '-' reads standard input") from None
     except IsADirectoryError:
         raise InvalidInput(f"{path} is a directory", "name a file; '-' reads standard input") from None
     with given as file, TemporaryFile() as copy:

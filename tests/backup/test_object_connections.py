@@ -14,8 +14,10 @@ import pytest
 from taskdb_cli.backup.stores import objects
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import object_store
-from taskdb_cli.backup.stores.s3 import Patience
+from taskdb_cli.backup.stores.places import store_at
+from taskdb_cli.backup.stores.s3 import Patience, is_endpoint
 from taskdb_cli.errors import InvalidConfiguration, StorageFailed, StoreUnavailable
+from tests.s3 import on_each_service
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
 
@@ -98,6 +100,35 @@ def test_a_bundle_without_certificates(bucket, monkeypatch, tmp_path, text):
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "bundle"))
     with pytest.raises(InvalidConfiguration, match="AWS_CA_BUNDLE"):
         object_store(bucket.address).list_files()
+
+
+def test_half_a_pair_of_keys(bucket, monkeypatch):
+    """The one that is missing is named."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(InvalidConfiguration, match="without AWS_ACCESS_KEY_ID"):
+        object_store(bucket.address).list_files()
+
+
+@pytest.mark.parametrize("host", ["a b", "a..b", ".a", "a,b", ""])
+def test_hosts_that_cannot_be_any(host):
+    """Nobody waits for what no network has."""
+    assert not is_endpoint(f"http://{host}/x")
+    assert all(map(is_endpoint, ("http://[::1]:9", "http://a_b-c.d.", "https://exämple.org/x")))
+
+
+@on_each_service
+@pytest.mark.parametrize("excluded", ["*", "127.0.0.1"])
+def test_a_proxy_that_is_not_for_the_bucket(bucket, monkeypatch, excluded):
+    """All requests read NO_PROXY alike."""
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", excluded)
+    store = store_at(bucket.address)
+    store.update("record", 10, lambda _: b"1")
+    assert [each.name for each in store.list_files()] == ["record"]
+    with store.create("file") as new:
+        new.write(bytes(PART))
+    assert store.size("file") == PART
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def test_a_backup_that_may_not_do_one_thing(offsite, bucket, deny, method, text,
     ended = offsite("backup", *keep, expect=code)
     assert ended.err.count("error:") == bool(code)
     assert "AKIA" not in ended.err
+    assert ended.err.count(" is good, but ") == (code == 8)
     if code:
         assert "denies access" in ended.err
     deny("", "")

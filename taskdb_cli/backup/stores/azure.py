@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from taskdb_cli.backup.stores import Found, Leftover
 from taskdb_cli.backup.stores.object_files import Call
 from taskdb_cli.backup.stores.objects import ObjectStore
-from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, is_endpoint, parse_address
+from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, is_endpoint, parse_address, unproxied
 from taskdb_cli.errors import FileMissing, InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class Container(ObjectStore):
                 "allow_http": self.endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=patience.connecting),
                 "timeout": timedelta(seconds=seconds),
+                **unproxied(self.endpoint),
             },
             "retry_config": {
                 "max_retries": patience.retries,

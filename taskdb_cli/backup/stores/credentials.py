@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,10 @@ class Credentials:
         """Why obstore got none when it last asked for them."""
         self._found = _asked(location, session.get_credentials)
         if self._found is None:
-            raise InvalidConfiguration(f"{location}: no credentials were found", _HINT)
+            message = f"{location}: no credentials were found"
+            if "AWS_SECRET_ACCESS_KEY" in os.environ and "AWS_ACCESS_KEY_ID" not in os.environ:
+                message += ": AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID"
+            raise InvalidConfiguration(message, _HINT)
         self._checked()
 
     def frozen(self) -> ReadOnlyCredentials:

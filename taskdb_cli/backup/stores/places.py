@@ -45,7 +45,9 @@ def require_distinct(stores: Sequence[Store]) -> None:
     """Raise InvalidInput if two of the stores are one place, also by another path or address."""
     for store, other in combinations(stores, 2):
         paths = store.directory, other.directory
-        if str(store) == str(other) or (paths[0] and paths[1] and is_same(paths[0], paths[1])):
+        if str(store) == str(other):
+            raise InvalidInput(f"{store} is named twice", "name each place once")
+        if paths[0] and paths[1] and is_same(paths[0], paths[1]):
             raise InvalidInput(f"{store} and {other} are the same place", "name each place once")
 
 

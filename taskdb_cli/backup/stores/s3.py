@@ -19,6 +19,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree as ET
 
 from taskdb_cli.backup.stores.credentials import Credentials, unusable_settings
@@ -30,7 +31,7 @@ from taskdb_cli.text.escaping import brief
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
     from botocore.httpsession import URLLib3Session
-    from obstore.store import S3Store
+    from obstore.store import ClientConfig, S3Store
 
 _FORMS = {"s3": "s3://BUCKET/PREFIX", "az": "az://CONTAINER/PREFIX"}
 _BUCKETS = {
@@ -79,10 +80,24 @@ def is_endpoint(text: str) -> bool:
     """Return whether a text is the address of a service, without user, password and query."""
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        host = parts.hostname or ""
+        named = ":" in host or re.fullmatch(r"[\w-]+(?:\.[\w-]+)*\.?", host)
+        usable = parts.scheme in ("http", "https") and named and parts.port != 0
     except ValueError:
         return False
     return bool(usable and text.isprintable()) and not ("@" in parts.netloc or parts.query or parts.fragment)
+
+
+def unproxied(endpoint: str) -> ClientConfig:
+    """Return the options that keep obstore from a proxy, if NO_PROXY says that this service needs none.
+
+    obstore would not know `*` there, as botocore does.
+    """
+    parts = urlsplit(endpoint)
+    if {parts.scheme, "all"} & getproxies().keys() and proxy_bypass(parts.netloc):
+        # A proxy of its own, which is never asked, takes the place of that in the environment.
+        return {"proxy_url": endpoint, "proxy_excludes": str(parts.hostname)}
+    return {}
 
 
 def parse_address(address: str, wanted: str = "s3") -> tuple[str, str]:
@@ -184,6 +199,7 @@ class S3:
                 "allow_http": self.endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=patience.connecting),
                 "timeout": timedelta(seconds=seconds),
+                **unproxied(self.endpoint),
                 **({"root_certificate": Path(self._bundle).read_bytes()} if self._bundle else {}),
             },
             retry_config={
