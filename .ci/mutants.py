@@ -169,6 +169,8 @@ MUTANTS = (
         f"{BACKUP}/stores/lease.py", "        if self._unanswered:\n            self._find()\n", "", STORES
     ),
     Mutant(f"{BACKUP}/stores/credentials.py", "datetime.now(UTC)", "None", STORES),
+    Mutant(f"{BACKUP}/stores/lease.py", "except RequestUnknown:", "except StorageFailed:", STORES),
+    Mutant(f"{BACKUP}/create.py", "SplitFile(branches)", "SplitFile(working(branches))", PLACES),
     Mutant(f"{BACKUP}/copying.py", "if digest_of(stored) != sent:", "if False:", PLACES),
     Mutant("taskdb_cli/health/checks/backups.py", "tags.get(file.name) != proof.tag", "False", PLACES),
     Mutant(f"{TRANSFER}/tasks.py", ".order_by(owners.id).with_for_update()", "", IMPORTS),
