@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
+from taskdb_cli.backup.encryption import is_encrypted
 from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.models.vocabulary import in_one_unit
@@ -36,17 +37,21 @@ def print_archives(
     """
     console = console_for(stream)
     console.print(Text(escape(heading)))
-    rows = [_cells(record, name, now) for record, name in zip(records, names, strict=True)]
+    encrypted = [is_encrypted(record["archive"]) for record in records]
+    mixed = any(encrypted) and not all(encrypted)
+    rows = [_cells(record, name, now, mixed=mixed) for record, name in zip(records, names, strict=True)]
     unlimited = console.options.update(width=10_000)
     for folded, gap in product((False, True), (1, 0)):
-        table = _list(rows, gap, folded=folded)
+        table = _list(rows, gap, folded=folded, mixed=mixed)
         if console.measure(table, options=unlimited).maximum <= console.width:
             console.print(table)
             return
-    for record, (name, taken, _, size, number, verified, tested) in zip(records, rows, strict=True):
+    for record, (name, taken, _, size, number, verified, tested, *marks) in zip(records, rows, strict=True):
         age = _ago(record["taken_at"], now)
         console.print(Text.assemble((name.plain, "bold"), "  ", taken, " (", age, ")"))
         facts = Text.assemble(size, ", ", number, " rows, verified ", verified, ", test restore ", tested)
+        if marks:
+            facts = Text.assemble(facts, ", encrypted: ", *marks)
         console.print(Padding(facts, (0, 0, 0, 4)))
 
 
@@ -98,8 +103,10 @@ def print_archive(
     console.print(tables)
 
 
-def _cells(record: Record, name: str, now: datetime) -> list[Text]:
+def _cells(record: Record, name: str, now: datetime, *, mixed: bool) -> list[Text]:
+    """Return the cells of an archive, of which the last says whether it is encrypted if only some are."""
     taken, rows = record["taken_at"], record["rows"]
+    mark = Text("yes") if is_encrypted(record["archive"]) else Text("no", "yellow")
     return [
         Text(escape(name)),
         Text(in_minutes(taken)),
@@ -108,13 +115,15 @@ def _cells(record: Record, name: str, now: datetime) -> list[Text]:
         Text("unknown", "red") if rows is None else Text(f"{rows:,}"),
         _ago(record["verified_at"], now, "yellow"),
         _ago(record["drilled_at"], now, "dim"),
+        *([mark] if mixed else []),
     ]
 
 
-def _list(rows: Sequence[Sequence[Text]], gap: int, *, folded: bool) -> Table:
+def _list(rows: Sequence[Sequence[Text]], gap: int, *, folded: bool, mixed: bool) -> Table:
     """Return the table. If it is `folded`, the time in a name is on a line of its own behind a label."""
     right = (Column(name, justify="right", no_wrap=True) for name in ("Age", "Size", "Rows"))
-    left = (Column(name, no_wrap=True) for name in ("Verified", "Test restore"))
+    marks = ("Encrypted",) if mixed else ()
+    left = (Column(name, no_wrap=True) for name in ("Verified", "Test restore", *marks))
     table = _table(Column("Archive", no_wrap=True), Column("Taken", no_wrap=True), *right, *left, gap=gap)
     for name, *others in rows:
         label, hyphen, time = name.plain.rpartition("-")

@@ -85,6 +85,19 @@ def test_a_list_of_one_label(show, shelf, taskdb):
     assert [line.split()[0] for line in lines[2:]] == ["20261013T1230", "20261119T1230"]
 
 
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_list_says_which_archives_are_encrypted(show, shelf, width):
+    """If only some are encrypted, each of them says so."""
+    assert "Encrypted" not in " ".join(show(width, "backup", "list"))
+    [safety] = shelf.glob("*-before-restore-*.zip")
+    safety.rename(f"{safety}.age")
+    lines = " ".join(show(width, "backup", "list", "--label", f"{LABEL}-before-restore"))
+    assert "all encrypted" in lines
+    text = "\n".join(show(width, "backup", "list"))
+    assert "1 encrypted" in text.replace("\n", " ")
+    assert re.findall(r"\b(no|yes) *$", text, re.MULTILINE) == ["no", "no", "yes"]
+
+
 def test_machine_formats_are_as_before(shelf, taskdb):
     """JSON, TSV and CSV have the whole names and no number of rows."""
     names = sorted(path.name for path in shelf.glob("*.zip"))
