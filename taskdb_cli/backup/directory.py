@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ from taskdb_cli.backup.file_names import RECORD_SUFFIX, SUFFIXES, archive_name, 
 from taskdb_cli.backup.history import LARGEST, Damage, Drill, News, Proof, Record, from_json, to_json
 from taskdb_cli.backup.layout import Origin
 from taskdb_cli.backup.stores import Found, Store, StoredFile
+from taskdb_cli.backup.stores.calls import in_order
 from taskdb_cli.backup.stores.lease import EXPIRY
 from taskdb_cli.backup.stores.places import file_at, is_address
 from taskdb_cli.errors import (
@@ -31,6 +32,8 @@ from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.text.escaping import brief
 
 _log = logging.getLogger("taskdb.backup")
+
+OriginAndRows = tuple[Origin | Proof, int]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class BackupDirectory:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._locked: dict[str, Callable[[], None]] = {}
+        self._read: dict[Entry, OriginAndRows] = {}
 
     def __str__(self) -> str:
         return str(self.store)
@@ -89,18 +93,16 @@ class BackupDirectory:
         that are encrypted and were never verified here it gets one line at the end.
         """
         record_of, unknown = cache(self.record), 0
-        for entry in self.entries(label):
+        for entry, found in self.origins(self.entries(label), record_of):
             known, origin, rows = record_of(entry.label).of(entry.name), None, None
-            try:
-                origin, rows = origin_of(entry, known)
+            if isinstance(found, ArchiveEncrypted):
+                unknown += 1
+            elif isinstance(found, TaskdbError):
+                say(found.message)
+            else:
+                origin, rows = found
                 if known.damaged:
                     say(known.damaged.what)
-            except StoreUnavailable:
-                raise
-            except ArchiveEncrypted:
-                unknown += 1
-            except TaskdbError as exc:
-                say(exc.message)
             yield {
                 "archive": entry.name,
                 "label": entry.label,
@@ -115,6 +117,27 @@ class BackupDirectory:
         if unknown:
             what = in_words({"encrypted archives": unknown})
             say(f"no record says what is in {what}; 'taskdb backup verify NAME --identity FILE' records it")
+
+    def origins(
+        self, entries: Iterable[Entry], record_of: Callable[[str], Record]
+    ) -> Iterator[tuple[Entry, OriginAndRows | TaskdbError]]:
+        """Yield each archive with what `origin_of` says, or its error; raise StoreUnavailable.
+
+        Several are read at the same time. `record_of` returns the record of a label.
+        """
+
+        def read(given: tuple[Entry, Record]) -> tuple[Entry, OriginAndRows | TaskdbError]:
+            entry = given[0]
+            try:
+                found = self._read.get(entry) or origin_of(*given)
+            except StoreUnavailable:
+                raise
+            except TaskdbError as exc:
+                return entry, exc
+            # A file with the same tag holds the same manifest.
+            return entry, self._read.setdefault(entry, found) if entry.tag else found
+
+        return in_order(read, ((each, record_of(each.label)) for each in entries))
 
     def find(self, name: str) -> StoredFile:
         """Return the archive that a person names.
@@ -296,7 +319,7 @@ def _is_there(file: StoredFile) -> bool:
         return False
 
 
-def origin_of(entry: Entry, record: Record) -> tuple[Origin | Proof, int]:
+def origin_of(entry: Entry, record: Record) -> OriginAndRows:
     """Return where an archive is from, and the number of its rows.
 
     The proof of an archive that was verified says it; else its manifest is read. That of an encrypted archive

@@ -17,7 +17,7 @@ from pathlib import PurePath
 
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.create import read_back
-from taskdb_cli.backup.directory import BackupDirectory, Entry, origin_of
+from taskdb_cli.backup.directory import BackupDirectory, Entry
 from taskdb_cli.backup.file_names import SAFETY_SUFFIX, label_of
 from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.keys import Identities
@@ -309,13 +309,11 @@ def _origins(
             # Manifests will do, and a damaged record is told where it matters.
             return Record()
 
-    for entry in entries:
-        try:
-            origins[entry], _ = origin_of(entry, record_of(entry.label))
-        except StoreUnavailable:
-            raise
-        except TaskdbError as exc:
-            unreadable[entry] = exc
+    for entry, found in directory.origins(entries, record_of):
+        if isinstance(found, TaskdbError):
+            unreadable[entry] = found
+        else:
+            origins[entry] = found[0]
     return origins, unreadable
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskdb_cli.backup.stores import Found, Leftover
-from taskdb_cli.backup.stores.object_files import Call
+from taskdb_cli.backup.stores.calls import Call
 from taskdb_cli.backup.stores.objects import ObjectStore
 from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, is_endpoint, parse_address, unproxied
 from taskdb_cli.errors import FileMissing, InvalidConfiguration

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
+from taskdb_cli.backup.stores.calls import Call, calmed
 from taskdb_cli.backup.stores.faults import status_and_code
 from taskdb_cli.errors import ArchiveCorrupt
 from taskdb_cli.system.piping import Consumer, Pipe
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from taskdb_cli.backup.stores.objects import ObjectStore
 
-PART = 6 << 20
+PART = 5 << 20
 """Bytes in a part of an upload; there may be 10,000 of them."""
 
 _AT_ONCE = 1 << 20
@@ -25,61 +24,8 @@ _AT_ONCE = 1 << 20
 
 WINDOW = 256 << 10
 """Bytes that opening an object fetches at most, and a read somewhere else at least."""
-_AHEAD = 2 << 20
+_AHEAD = 1 << 20
 """Bytes that reading forwards fetches at once, while those before are worked on."""
-
-T = TypeVar("T")
-
-
-class Panicked(RuntimeError):
-    """obstore met something that it holds impossible. What it says may hold anything."""
-
-
-@contextmanager
-def calmed() -> Iterator[None]:
-    """Raise Panicked for a panic of obstore, which is no Exception, and would pass everything that tidies up.
-
-    Only for threads that get no signals.
-    """
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException as exc:  # noqa: BLE001 (no signal comes here)
-        raise Panicked(type(exc).__name__) from None
-
-
-class Call(Generic[T]):
-    """Work on a thread of its own, because Ctrl-C cannot interrupt a call of obstore."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._done: SimpleQueue[tuple[list[T], BaseException | None]] = SimpleQueue()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def result(self) -> T:
-        """Wait for the work, and return what it returns or raise what it raises. Can be called once."""
-        return self._outcome(None)
-
-    def result_within(self, seconds: float) -> T | None:
-        """Do the same, but return None if it takes more seconds. The work then goes on alone."""
-        try:
-            return self._outcome(seconds)
-        except Empty:
-            return None
-
-    def _outcome(self, seconds: float | None) -> T:
-        results, error = self._done.get(timeout=seconds)
-        if error:
-            raise error
-        return results[0]
-
-    def _run(self) -> None:
-        try:
-            with calmed():
-                self._done.put(([self._work()], None))
-        except Exception as exc:  # noqa: BLE001 (it is raised in the other thread)
-            self._done.put(([], exc))
 
 
 class OpenObject:

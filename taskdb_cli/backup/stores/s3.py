@@ -22,9 +22,9 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree as ET
 
+from taskdb_cli.backup.stores.calls import Call
 from taskdb_cli.backup.stores.credentials import Credentials, unusable_settings
 from taskdb_cli.backup.stores.faults import failure, is_temporary, speaks_tls, status_and_code, untrusted
-from taskdb_cli.backup.stores.object_files import Call
 from taskdb_cli.errors import InvalidConfiguration, InvalidInput, StorageFailed
 from taskdb_cli.text.escaping import brief
 
