@@ -8,13 +8,16 @@ environment. With TASKDB_SOAK=1 every process starts anew.
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import importlib
 import multiprocessing
 import os
 import pkgutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +30,11 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO
 
+import pexpect
+from pexpect.fdpexpect import fdspawn
+
 import taskdb_cli
+from tests.processes import command
 from tests.watchdog import LIMIT
 
 RUN = "from taskdb_cli.__main__ import main; main()"
@@ -123,6 +130,41 @@ class ForkedProcess:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+_TAKE_TERMINAL = "import fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+
+
+class _ForkedTerminal(fdspawn):
+    """A process of taskdb on a terminal of its own, with the methods of pexpect.spawn."""
+
+    def __init__(self, *arguments: object, environment: dict[str, str], size: tuple[int, int]) -> None:
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        self._process = _fork(_TAKE_TERMINAL, RUN, list(map(str, arguments)), [theirs] * 3, environment)
+        os.close(theirs)
+        super().__init__(ours, encoding="utf-8", timeout=60)
+
+    def close(self, *, force: bool = False) -> None:
+        if force:
+            self._process.kill()
+        self._process.join(self.timeout)
+        self.exitstatus = self._process.exitcode
+        super().close()
+
+
+def start_on_terminal(
+    *arguments: object, env: dict[str, str] | None = None, dimensions: tuple[int, int] = (24, 80)
+) -> pexpect.spawnbase.SpawnBase:
+    """Run taskdb on a terminal with that many lines and columns, and return what types and reads there."""
+    environment = dict(os.environ) if env is None else env
+    if SOAK:
+        program, *words = command(*arguments)
+        return pexpect.spawn(
+            program, words, env=environment, dimensions=dimensions, encoding="utf-8", timeout=60
+        )
+    context()
+    return _ForkedTerminal(*arguments, environment=environment, size=dimensions)
 
 
 def _start_forked(first: str, code: str, words: list[str], streams: list[int]) -> Callable[[], int]:

@@ -11,6 +11,7 @@ import pytest
 import taskdb_cli
 from taskdb_cli.database.schema import migrations_directory
 from tests.conftest import SERVERS, open_database
+from tests.forked import run_forked
 from tests.processes import WITHOUT_PRIVILEGE, run_lines, run_process
 from tests.proxy import Proxy
 from tests.samples import add_user
@@ -162,7 +163,7 @@ def test_a_home_that_cannot_be_written(home):
 def test_no_working_directory(home, line, code):
     """A working directory that is gone is told as such, unless nothing depends on it."""
     home("one")
-    done = run_process(*line, first="os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')")
+    done = run_forked(*line, first="os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')")
     assert (done.returncode, done.stderr.count("\n")) == (code, 1)
     assert ("the working directory" in done.stderr) == (code == 2)
 

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import pytest
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.database.schema import VERSION_TABLE, migrations_directory, revisions
 from taskdb_cli.errors import ExitCode
-from tests import processes
 from tests.conftest import TaskdbCommand, connect
+from tests.forked import ForkedProcess, run_forked, start_on_terminal
 from tests.schemas import execute, insert_rows, set_revision, write_revision
 
 HEAD = revisions().get_current_head()
@@ -147,8 +148,7 @@ def test_down_says_what_is_lost(taskdb, url):
 def test_down_goes_where_the_question_said(taskdb, url):
     """What somebody else undoes while a person thinks is not undone once more."""
     steps = [step.revision for step in revisions().walk_revisions()]
-    words = processes.command("migrate", "down")
-    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60, dimensions=(24, 400))
+    child = start_on_terminal("migrate", "down", dimensions=(24, 400))
     child.expect(rf"from {steps[0]} to {steps[1]} .*\? \[y/N\] ")
     taskdb("migrate", "down", "--yes")
     child.sendline("y")
@@ -162,8 +162,7 @@ def test_down_asks_with_what_is_lost(taskdb, url):
     """On a terminal the question names it, and only yes goes ahead."""
     insert_rows(url)
     for answer, code, left in (("n", ExitCode.REFUSED, [("Write",)]), ("y", ExitCode.OK, None)):
-        words = processes.command("migrate", "down", "base")
-        child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60, dimensions=(24, 400))
+        child = start_on_terminal("migrate", "down", "base", dimensions=(24, 400))
         child.expect(r"from \w+ to nothing \(.*all users \(1\); all tasks \(1\)\)\? \[y/N\] ")
         child.sendline(answer)
         child.expect(pexpect.EOF)
@@ -335,41 +334,31 @@ def test_a_new_file_is_private(bare_taskdb, tmp_path):
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def run_together(*commands, **environment):
+def run_together(*lines):
     """The completed processes of several command lines that were started at once."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for command in commands
-    ]
-    return [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    with ThreadPoolExecutor(len(lines)) as threads:
+        return list(threads.map(lambda line: run_forked(*line), lines))
 
 
 def test_migrations_at_once_wait_for_each_other(empty_taskdb):
     """Of several migrations started together one does the work, and all succeed."""
-    results = run_together(*[["taskdb_cli", "migrate"]] * 3)
-    assert [code for *_, code in results] == [0, 0, 0], results
-    assert sum("from nothing to" in err for _, err, _ in results) == 1
+    results = run_together(*[["migrate"]] * 3)
+    assert [each.returncode for each in results] == [0, 0, 0], results
+    assert sum("from nothing to" in each.stderr for each in results) == 1
     empty_taskdb("migrate", "check")
 
 
 def test_a_second_migration_waits_and_finds_nothing_to_do(empty_taskdb, empty_url):
     """Two that are started while something holds both up: one works, the other has nothing left to do."""
-    words = processes.command("-v", "migrate")
     with holding_up_migrations(empty_url):
-        started = [
-            subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "12"
-        ]
+        started = [ForkedProcess("-v", "migrate", environment=dict(os.environ)) for _ in "12"]
         for process in started:
             assert any("waiting" in line or "trying again" in line for line in process.stderr)
-    said = [process.communicate(timeout=60)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0]
+    said = []
+    for process in started:
+        with process.stderr as stderr:
+            said.append(stderr.read())
+    assert [process.wait(60) for process in started] == [0, 0]
     assert sorted("from nothing to" in text for text in said) == [False, True]
     assert sorted(f"is at {HEAD} already" in text for text in said) == [False, True]
     empty_taskdb("migrate", "check")
@@ -399,11 +388,9 @@ def test_who_keeps_a_migration_waiting_is_named(taskdb, url, monkeypatch):
 
 def test_first_users_at_once_share_one_new_file(bare_taskdb):
     """Several commands that find no embedded database make one between them, and lose nothing."""
-    create = [
-        ["taskdb_cli", *CREATE_ANN[:3], f"ann{number}@example.com", *CREATE_ANN[4:]] for number in range(3)
-    ]
+    create = [[*CREATE_ANN[:3], f"ann{number}@example.com", *CREATE_ANN[4:]] for number in range(3)]
     results = run_together(*create)
-    assert [code for *_, code in results] == [0, 0, 0], results
+    assert [each.returncode for each in results] == [0, 0, 0], results
     assert len(bare_taskdb("user", "list").out.splitlines()) == 3
 
 
@@ -418,9 +405,10 @@ def test_maintainers_use_the_alembic_command(isolated, tmp_path, monkeypatch):
     (checkout / ".env").write_text(f"DATABASE_URL=sqlite:///{database}\n")
 
     def alembic(*arguments):
-        [(out, err, code)] = run_together(["alembic", *arguments])
-        assert code == 0, (out, err)
-        return out
+        words = [sys.executable, "-m", "alembic", *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return done.stdout
 
     alembic("upgrade", "head")
     assert stat.S_IMODE(database.stat().st_mode) == 0o600

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
-import pexpect
 import pytest
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 from taskdb_cli.output.formats import write_error
 from taskdb_cli.text.escaping import escape_json
 from tests.conftest import open_database
-from tests.processes import command, run_process
+from tests.forked import run_forked, start_on_terminal
+from tests.processes import command
 from tests.samples import add_task, add_user, emails
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -164,11 +164,10 @@ def test_table_off_a_terminal(taskdb, database):
 
 def terminal(*arguments, **environment):
     """Run on a terminal of 60 columns until the end; return what it showed and the exit code."""
-    words = command(*arguments)
     env = {**os.environ, "TERM": "xterm-256color", **environment}
     # It would overrule the size of the terminal.
     env.pop("COLUMNS", None)
-    child = pexpect.spawn(words[0], words[1:], env=env, dimensions=(24, 60), encoding="utf-8", timeout=60)
+    child = start_on_terminal(*arguments, env=env, dimensions=(24, 60))
     shown = child.read()
     child.close()
     return shown, child.exitstatus
@@ -238,8 +237,7 @@ def prompt(taskdb, url):
     database = open_database(url)
     add_user(database)
     add_task(database)
-    words = command("user", "delete", "1")
-    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60)
+    child = start_on_terminal("user", "delete", "1")
     child.expect_exact(f"Delete ann@example.com and 1 task in {url.database}? [y/N] ")
     yield child
     child.close(force=True)
@@ -288,7 +286,7 @@ def test_full_stdout(taskdb, database):
         add_task(database, description="long " * 4000)
     for arguments in (["task", "list", "-o", "csv"], ["user", "list"], ["--version"], ["--help"]):
         with Path("/dev/full").open("w") as full:
-            failed = run_process(*arguments, stdout=full)
+            failed = run_forked(*arguments, stdout=full)
         assert (failed.returncode, failed.stderr) == (
             1,
             "error: the answer could not be written to stdout: No space left on device\n",
@@ -362,9 +360,10 @@ def test_details_of_an_error(number):
 def complete(words):
     position = words.count(" ")
     environment = {"_TASKDB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(position)}
-    done = subprocess.run(
-        command(), env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        done = run_forked()
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
 

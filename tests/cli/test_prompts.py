@@ -2,12 +2,11 @@
 
 import sys
 
-import pexpect
 import pytest
 
 from taskdb_cli.cli.context import Invocation
 from tests.conftest import open_database
-from tests.processes import command
+from tests.forked import start_on_terminal
 from tests.samples import add_task, add_user, emails, task_records, titles, user_records
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -105,7 +104,7 @@ def test_no_input_turns_off_confirmations(taskdb, url, monkeypatch):
     add_user(database := open_database(url))
     add_task(database)
     for words in (["task", "delete", "1"], ["user", "delete", "1"], ["migrate", "down", "base"]):
-        child = pexpect.spawn(*_spawned("--no-input", *words), encoding="utf-8", timeout=60)
+        child = start_on_terminal("--no-input", *words)
         assert "--yes" in child.read()
         child.close()
         assert child.exitstatus == 9
@@ -117,7 +116,7 @@ def test_no_input_turns_off_confirmations(taskdb, url, monkeypatch):
 @pytest.mark.parametrize(("keys", "code"), [("\x03", 130), ("\x04", 9), ("Ann\n", 0)])
 def test_a_real_terminal(taskdb, url, keys, code):
     """Ctrl-C and Ctrl-D end the questions with their codes, and nothing is written."""
-    child = pexpect.spawn(*_spawned("user", "create"), encoding="utf-8", timeout=60)
+    child = start_on_terminal("user", "create")
     child.expect_exact("Email: ")
     child.send("x@\n")
     child.expect_exact("Email: ")
@@ -128,11 +127,6 @@ def test_a_real_terminal(taskdb, url, keys, code):
     child.close()
     assert child.exitstatus == code
     assert len(user_records(open_database(url))) == (code == 0)
-
-
-def _spawned(*words):
-    first, *others = command(*words)
-    return first, others
 
 
 @SQLITE_ONLY
