@@ -20,10 +20,11 @@ from taskdb_cli.models.fields import Title
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 from tests.api.servers import running
 from tests.conftest import SERVERS
+from tests.forked import SOAK
 from tests.samples import add_task, add_token, add_user
 
 DESCRIPTION = create_app(Database(make_url("sqlite:///unused"))).openapi()
-EXAMPLES = 12
+EXAMPLES = 100 if SOAK else 6
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,

@@ -9,10 +9,12 @@ from taskdb_cli.database.schema import VERSION_TABLE, revisions
 from taskdb_cli.errors import ExitCode
 from tests.conftest import SERVERS, connect
 from tests.contents import fill
+from tests.forked import SOAK
 from tests.schemas import execute, write_revision
 
 HEAD = revisions().get_current_head()
 CHAIN = [step.revision for step in revisions().walk_revisions()][::-1]
+TASKS = 60_000 if SOAK else 6_000
 ON_SERVERS = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 
 
@@ -25,7 +27,7 @@ def error(result):
 
 def test_a_lost_revision_is_written_down_again(taskdb, url):
     """Every command that misses the revision exits 6 and names `migrate stamp`, which then mends it."""
-    fill(url, tasks=60_000)
+    fill(url, tasks=TASKS)
     execute(url, f"DROP TABLE {VERSION_TABLE}")
     for words in (("status",), ("history",), ("check",), (), ("down",), ("down", "--yes"), ("stamp", "0001")):
         assert "taskdb migrate stamp" in error(taskdb("migrate", *words, expect=ExitCode.SCHEMA))
@@ -35,7 +37,7 @@ def test_a_lost_revision_is_written_down_again(taskdb, url):
     assert "before: nothing" in error(taskdb("migrate", "stamp"))
     assert f"at {HEAD} already" in error(taskdb("migrate", "stamp"))
     taskdb("migrate", "check")
-    assert taskdb("task", "list", "--count").out == "60000\n"
+    assert taskdb("task", "list", "--count").out == f"{TASKS}\n"
 
 
 def test_two_revisions_are_made_one(taskdb, url):
@@ -77,7 +79,7 @@ def test_a_stamp_waits_for_its_turn(taskdb, url, monkeypatch):
 def test_a_downgrade_that_is_blocked_on_its_way(taskdb, url, monkeypatch):
     """It exits 5 and says where it stopped and what is done; the next run goes on from there."""
     monkeypatch.setenv("TASKDB_MIGRATION_WAIT", "0")
-    fill(url, tasks=60_000)
+    fill(url, tasks=TASKS)
     down = ("migrate", "down", "base", "--yes", "--no-backup")
     with connect(url) as reader, reader.transaction():
         reader.execute("SELECT count(*) FROM tasks")
