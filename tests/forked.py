@@ -1,7 +1,7 @@
 """Commands in processes that have imported everything already, which takes longer than most commands run.
 
 They are forked from a process that did nothing else, by the fork server of the standard library. `processes`
-is for what only the start of a process decides: privileges, a terminal, what Python itself reads of the
+is for what only the start of a process decides: privileges, what Python itself reads of the
 environment. With TASKDB_SOAK=1 every process starts anew.
 """
 
