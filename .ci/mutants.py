@@ -342,7 +342,7 @@ MUTANTS = (
         "recipients=()",
         ENCRYPTION_AT_WORK,
     ),
-    Mutant(f"{BACKUP}/directory.py", "if seal_of(entry.file) == proof.seal else", "if True else", RECHECK),
+    Mutant(f"{BACKUP}/entry.py", "if seal_of(entry.file) == proof.seal else", "if True else", RECHECK),
     Mutant(f"{BACKUP}/history.py", "damages.pop(each.archive, None)", "pass", RECHECK),
     # Settings, and what a protected profile asks for.
     Mutant("taskdb_cli/system/layers.py", '{"option": 0, "environment": 1}', '{"option": 1}', PROFILES),

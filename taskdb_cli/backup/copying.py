@@ -9,8 +9,9 @@ from functools import cache
 
 from taskdb_cli.backup.archive import Archive, manifest_of, seal_of
 from taskdb_cli.backup.create import read_back, silent
-from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.encryption import MAGIC, Encryption, digest_of, is_encrypted
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import archive_name, parse_name
 from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.keys import Identities, Recipients

@@ -4,16 +4,14 @@ import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 
-from taskdb_cli.backup import encryption
-from taskdb_cli.backup.archive import manifest_of, seal_of
 from taskdb_cli.backup.atomic import storage
+from taskdb_cli.backup.entry import Entry, OriginAndRows, origin_of
 from taskdb_cli.backup.file_names import RECORD_SUFFIX, SUFFIXES, archive_name, check_label, parse_name
 from taskdb_cli.backup.history import LARGEST, Damage, Drill, News, Proof, Record, from_json, to_json
-from taskdb_cli.backup.layout import Origin
 from taskdb_cli.backup.stores import Found, Store, StoredFile
 from taskdb_cli.backup.stores.calls import in_order
 from taskdb_cli.backup.stores.lease import EXPIRY
@@ -32,29 +30,6 @@ from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.text.escaping import brief
 
 _log = logging.getLogger("taskdb.backup")
-
-OriginAndRows = tuple[Origin | Proof, int]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An archive as its directory shows it; the size is in bytes, and the tag is that of the store."""
-
-    file: StoredFile
-    label: str
-    taken_at: datetime
-    size: int
-    tag: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name of its file."""
-        return self.file.name
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether only its recipients can read it."""
-        return encryption.is_encrypted(self.name)
 
 
 class BackupDirectory:
@@ -317,36 +292,3 @@ def _is_there(file: StoredFile) -> bool:
         return file.store.size(file.name) >= 0
     except FileMissing:
         return False
-
-
-def origin_of(entry: Entry, record: Record) -> OriginAndRows:
-    """Return where an archive is from, and the number of its rows.
-
-    The proof of an archive that was verified says it; else its manifest is read. That of an encrypted archive
-    says it also if the file may have changed: then its digest tells. Raises as `manifest_of`.
-    """
-    proof = record.of(entry.name).verified if entry.encrypted else proof_of(entry, record)
-    # Proofs of taskdb 0.1.0 name no place.
-    if proof and proof.place is not None:
-        return proof, sum(proof.rows.values())
-    manifest = manifest_of(entry.file)
-    return manifest.origin, manifest.rows
-
-
-def proof_of(entry: Entry, record: Record) -> Proof | None:
-    """Return the proof of an archive if its file is still the one that was verified.
-
-    The size and the tag in the list of the store say so. On a disk, or if no tag was recorded, the seal at
-    the end of the file must be the same too, unless that is encrypted. Raises StoreUnavailable.
-    """
-    proof = record.of(entry.name).verified
-    if proof is None or proof.size != entry.size or proof.tag not in ("", entry.tag):
-        return None
-    if proof.digest or (proof.tag and entry.file.store.directory is None):
-        return proof
-    try:
-        return proof if seal_of(entry.file) == proof.seal else None
-    except StoreUnavailable:
-        raise
-    except TaskdbError:
-        return None

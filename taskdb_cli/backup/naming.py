@@ -7,7 +7,7 @@ from datetime import datetime
 from difflib import SequenceMatcher
 
 from taskdb_cli.backup import encryption
-from taskdb_cli.backup.directory import Entry
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import SUFFIX
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import in_words

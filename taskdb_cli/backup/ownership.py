@@ -17,7 +17,8 @@ from pathlib import PurePath
 
 from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.create import read_back
-from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import SAFETY_SUFFIX, label_of
 from taskdb_cli.backup.history import Drill, Proof, Record
 from taskdb_cli.backup.keys import Identities

@@ -8,7 +8,8 @@ from functools import cache
 from math import ceil
 
 from taskdb_cli.backup.create import read_back
-from taskdb_cli.backup.directory import BackupDirectory, Entry, proof_of
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.entry import Entry, proof_of
 from taskdb_cli.backup.history import Damage, Proof
 from taskdb_cli.backup.proving import compare
 from taskdb_cli.errors import StoreUnavailable, TaskdbError

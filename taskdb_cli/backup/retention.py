@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.ownership import Holdings, Owner
 from taskdb_cli.backup.recheck import Recheck
 from taskdb_cli.errors import ArchiveEncrypted, Incomplete, InvalidInput, StorageFailed

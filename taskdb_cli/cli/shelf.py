@@ -18,7 +18,8 @@ from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidI
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from taskdb_cli.backup.directory import BackupDirectory, Entry
+    from taskdb_cli.backup.directory import BackupDirectory
+    from taskdb_cli.backup.entry import Entry
     from taskdb_cli.backup.keys import Identities, Recipients
     from taskdb_cli.backup.naming import Span
     from taskdb_cli.backup.ownership import Holdings, Owner

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.backup.atomic import open_partial
-from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.history import Record
 from taskdb_cli.backup.stores.local import LocalStore

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.backup.directory import Entry
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.naming import begins, matching, nearest, short_names
 

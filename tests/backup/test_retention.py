@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskdb_cli.backup.directory import BackupDirectory, Entry
+from taskdb_cli.backup.directory import BackupDirectory
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.retention import Decision, Policy, decide, delete
 from taskdb_cli.backup.stores.local import LocalStore

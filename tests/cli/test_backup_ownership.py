@@ -16,7 +16,7 @@ import pytest
 
 from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import manifest_of
-from taskdb_cli.backup.directory import Entry
+from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import label_of, parse_name
 from taskdb_cli.backup.retention import Policy, decide
 from taskdb_cli.backup.stores.places import file_at
