@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -91,6 +92,8 @@ _urls_key = pytest.StashKey[dict[str, str]]()
 def pytest_configure(config: pytest.Config) -> None:
     if worker := getattr(config, "workerinput", None):
         config.stash[_urls_key] = worker["urls"]
+        # Under nohup every command of the tests would ignore the signal too.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         return
     watch_processes()
     place = _place_for_files()
