@@ -5,55 +5,37 @@ import hashlib
 import hmac
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote, urlencode
 
 import pytest
+
+from tests.buckets import Answer, Bucket, ObjectServer
 
 ACCOUNT = "taskdbtests"
 KEY = base64.b64encode(b"the key of the tests, which nobody else has").decode()
 _VERSION = "2021-12-02"
 
 
-class AzureServer:
-    """Azurite in a process and a directory of its own, and requests past all of taskdb."""
+class AzureServer(ObjectServer):
+    """Azurite."""
 
     def __init__(self, program: str, directory: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        where = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port)]
         how = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-        self._process = subprocess.Popen(
-            [program, *where, *how],
-            cwd=directory,
-            env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                self.request("GET", "/", comp="list")
-                return
-            except OSError:
-                assert self._process.poll() is None, "Azurite has ended"
-                time.sleep(0.05)
-        pytest.fail("Azurite did not start")
+        command = ["env", f"AZURITE_ACCOUNTS={ACCOUNT}:{KEY}", program, "--blobHost", "127.0.0.1"]
+        super().__init__("Azurite", *command, *how, "--blobPort", cwd=directory)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/{ACCOUNT}"
+        return f"{super().url}/{ACCOUNT}"
 
-    def request(self, method: str, path: str, body: bytes = b"", **query: str) -> tuple[HTTPResponse, bytes]:
+    def request(self, method: str, path: str, body: bytes = b"", **query: str) -> Answer:
         """Send a request with the key of the account."""
-        path = f"/{ACCOUNT}{quote(path)}"
+        path = f"/{ACCOUNT}{path}"
         headers = {
             "x-ms-blob-type": "BlockBlob",
             "x-ms-date": formatdate(usegmt=True),
@@ -61,18 +43,9 @@ class AzureServer:
         }
         signed = [method, "", "", str(len(body) or ""), *[""] * 8]
         signed += [f"{name}:{headers[name]}" for name in sorted(headers)]
-        signed += [f"/{ACCOUNT}{path}", *(f"{name}:{query[name]}" for name in sorted(query))]
+        signed += [f"/{ACCOUNT}{quote(path)}", *(f"{name}:{query[name]}" for name in sorted(query))]
         headers["Authorization"] = f"SharedKey {ACCOUNT}:{_signature(signed)}"
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request(method, path + (f"?{urlencode(query)}" if query else ""), body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer, content
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        return self.send(method, path, body, headers, query)
 
 
 def shared_access_signature() -> str:
@@ -87,37 +60,19 @@ def _signature(lines: list[str]) -> str:
     return base64.b64encode(signature.digest()).decode()
 
 
-class BlobContainer:
-    """A container for one test."""
+class BlobContainer(Bucket):
+    """A container."""
 
-    def __init__(self, server: AzureServer, name: str) -> None:
-        self.server, self.name = server, name
-        answer, content = server.request("PUT", f"/{name}", restype="container")
-        assert answer.status == 201, content
-
-    @property
-    def address(self) -> str:
-        return f"az://{self.name}/backups"
-
-    def put(self, key: str, data: bytes) -> None:
-        answer, _ = self.server.request("PUT", f"/{self.name}/{key}", data)
-        assert answer.status == 201
-
-    def get(self, key: str) -> bytes | None:
-        answer, content = self.server.request("GET", f"/{self.name}/{key}")
-        return content if answer.status == 200 else None
-
-    def keys(self) -> list[str]:
-        """Return the names of all blobs."""
-        _, content = self.server.request("GET", f"/{self.name}", restype="container", comp="list")
-        return [each.partition("</Name>")[0] for each in content.decode().split("<Name>")[1:]]
+    scheme = "az"
+    making = MappingProxyType({"restype": "container"})
+    listing = MappingProxyType({"restype": "container", "comp": "list"})
+    key = "Name"
 
     def uploads(self) -> int:
         """Return 0: nobody is told of blocks that belong to no blob, and Azure drops them."""
         return 0
 
     def use(self, monkeypatch: pytest.MonkeyPatch, endpoint: str, _home: Path) -> None:
-        """Give this process credentials for the account, and no others."""
         for name in [name for name in os.environ if name.startswith("AZURE_")]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
@@ -125,8 +80,10 @@ class BlobContainer:
         self.move(monkeypatch, endpoint)
 
     def move(self, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-        """Let this process take another address for that of the service."""
         monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", f"{endpoint.removesuffix(f'/{ACCOUNT}')}/{ACCOUNT}")
+
+    def delete(self) -> None:
+        self.server.request("DELETE", f"/{self.name}", restype="container")
 
 
 @pytest.fixture(scope="session")

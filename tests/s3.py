@@ -2,89 +2,45 @@
 
 import os
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from urllib.parse import quote, urlencode
+from types import MappingProxyType
 
 import pytest
 
-from tests.azurite import AzureServer, BlobContainer
+from tests.azurite import BlobContainer
+from tests.buckets import Answer, Bucket, ObjectServer
 
 _numbers = count()
 _OF_CONNECTIONS = {"connection", "content-length", "transfer-encoding"}
 _ANYBODY = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 
 
-class Server:
-    """moto's server in a process of its own, and requests past all of taskdb."""
+class MotoServer(ObjectServer):
+    """moto's server."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{self.port}'])"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                self.request("HEAD", "/")
-                return
-            except OSError:
-                assert self._process.poll() is None, "moto's server has ended"
-                time.sleep(0.05)
-        pytest.fail("moto's server did not start")
+        code = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])"
+        super().__init__("moto's server", sys.executable, "-c", code)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def request(self, method: str, path: str, body: bytes = b"", **query: str) -> tuple[HTTPResponse, bytes]:
+    def request(self, method: str, path: str, body: bytes = b"", **query: str) -> Answer:
         """Send a request that nobody has signed."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
-        target = quote(path) + (f"?{urlencode(query)}" if query else "")
-        connection.request(method, target, body, {"Authorization": _ANYBODY})
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer, content
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        return self.send(method, path, body, {"Authorization": _ANYBODY}, query)
 
 
-class Bucket:
-    """A bucket for one test."""
+class S3Bucket(Bucket):
+    """A bucket of S3."""
 
-    def __init__(self, server: Server, name: str) -> None:
-        self.server, self.name = server, name
-        server.request("PUT", f"/{name}")
-
-    @property
-    def address(self) -> str:
-        return f"s3://{self.name}/backups"
-
-    def put(self, key: str, data: bytes) -> None:
-        answer, _ = self.server.request("PUT", f"/{self.name}/{key}", data)
-        assert answer.status == 200
-
-    def get(self, key: str) -> bytes | None:
-        answer, content = self.server.request("GET", f"/{self.name}/{key}")
-        return content if answer.status == 200 else None
-
-    def keys(self) -> list[str]:
-        """Return the keys of all objects."""
-        _, content = self.server.request("GET", f"/{self.name}", **{"list-type": "2"})
-        return [each.partition("</Key>")[0] for each in content.decode().split("<Key>")[1:]]
+    scheme = "s3"
+    making = MappingProxyType({})
+    listing = MappingProxyType({"list-type": "2"})
+    key = "Key"
 
     def begin_upload(self, key: str) -> None:
         """Begin an upload in parts, as a run does that then dies."""
@@ -92,17 +48,18 @@ class Bucket:
         assert answer.status == 200
 
     def uploads(self) -> int:
-        """Return the number of uploads in parts that are not finished."""
         _, content = self.server.request("GET", f"/{self.name}", uploads="")
         return content.decode().count("<UploadId>")
 
     def use(self, monkeypatch: pytest.MonkeyPatch, endpoint: str, home: Path) -> None:
-        """Give this process credentials for the service, and no others."""
         use_bucket(monkeypatch, endpoint, home)
 
     def move(self, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-        """Let this process take another address for that of the service."""
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+
+    def delete(self) -> None:
+        """Let the server forget everything: what it holds, it holds in memory."""
+        self.server.request("POST", "/moto-api/reset")
 
 
 def use_bucket(monkeypatch: pytest.MonkeyPatch, endpoint: str, home: Path) -> None:
@@ -122,9 +79,9 @@ on_each_service = pytest.mark.parametrize("bucket", ["s3", "azure"], indirect=Tr
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[Server]:
+def s3_server() -> Iterator[MotoServer]:
     """The server, started when a test first asks for it."""
-    server = Server()
+    server = MotoServer()
     yield server
     server.stop()
 
@@ -132,21 +89,15 @@ def s3_server() -> Iterator[Server]:
 @pytest.fixture
 def bucket(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Bucket | BlobContainer]:
+) -> Iterator[Bucket]:
     """An empty bucket, which this process has credentials for: of S3, or of the service in the parameter."""
     name = f"bucket-{os.getpid()}-{next(_numbers)}"
-    found: Bucket | BlobContainer
-    if getattr(request, "param", "s3") == "azure":
-        found = BlobContainer(request.getfixturevalue("azure_server"), name)
-    else:
-        found = Bucket(request.getfixturevalue("s3_server"), name)
+    service = getattr(request, "param", "s3")
+    kind = BlobContainer if service == "azure" else S3Bucket
+    found = kind(request.getfixturevalue(f"{service}_server"), name)
     found.use(monkeypatch, found.server.url, tmp_path)
     yield found
-    if isinstance(found, Bucket):
-        # What the server holds, it holds in memory.
-        found.server.request("POST", "/moto-api/reset")
-    else:
-        found.server.request("DELETE", f"/{name}", restype="container")
+    found.delete()
 
 
 class Middleman:
@@ -158,7 +109,7 @@ class Middleman:
     with each method and path.
     """
 
-    def __init__(self, server: Server | AzureServer) -> None:
+    def __init__(self, server: ObjectServer) -> None:
         self.server = server
         self.answers: list[tuple[int, str]] = []
         self.always = False
@@ -231,7 +182,7 @@ class Middleman:
 
 
 @pytest.fixture
-def middleman(bucket: Bucket | BlobContainer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Middleman]:
+def middleman(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Middleman]:
     """What this process takes for the service of the bucket."""
     middleman = Middleman(bucket.server)
     bucket.move(monkeypatch, middleman.url)

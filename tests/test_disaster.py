@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import SERVERS, open_database
 from tests.contents import hashes
 from tests.pages import Shell, blocks, filled_in
-from tests.s3 import Bucket
+from tests.s3 import S3Bucket
 from tests.samples import add_task, add_user
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +90,7 @@ def lost(taskdb, url, bucket, new_machine) -> dict[str, tuple[int, str]]:
 @ENDS
 def test_the_bad_day(lost, shell, bucket, empty_url, engine):
     """From a bucket, the key and the credentials every row comes back, by each section of the page."""
-    new_bucket = Bucket(bucket.server, f"{bucket.name}-new")
+    new_bucket = S3Bucket(bucket.server, f"{bucket.name}-new")
     yours = {
         "NEW_BUCKET/PREFIX": new_bucket.address.removeprefix("s3://"),
         "BUCKET/PREFIX": bucket.address.removeprefix("s3://"),

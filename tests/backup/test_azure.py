@@ -15,7 +15,7 @@ from taskdb_cli.errors import BackupRunning, InvalidConfiguration, StorageFailed
 from tests.azurite import ACCOUNT, KEY, shared_access_signature
 from tests.conftest import open_database
 from tests.contents import hashes
-from tests.s3 import Bucket, use_bucket
+from tests.s3 import S3Bucket, use_bucket
 from tests.samples import add_task, add_user
 
 on_azure = pytest.mark.parametrize("bucket", ["azure"], indirect=True)
@@ -37,7 +37,7 @@ except BackupRunning:
 def amazon(s3_server, monkeypatch, tmp_path):
     """A bucket of S3, beside that of the test."""
     use_bucket(monkeypatch, s3_server.url, tmp_path)
-    return Bucket(s3_server, "beside-azure")
+    return S3Bucket(s3_server, "beside-azure")
 
 
 @on_azure

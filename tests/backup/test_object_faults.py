@@ -24,7 +24,8 @@ from taskdb_cli.errors import (
     StoreUnavailable,
 )
 from tests.azurite import KEY
-from tests.s3 import Bucket, Middleman, on_each_service
+from tests.buckets import Bucket
+from tests.s3 import Middleman, on_each_service
 
 
 @pytest.fixture

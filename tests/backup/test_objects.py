@@ -13,8 +13,9 @@ from taskdb_cli.backup.stores import Store
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.errors import BackupRunning, Conflict, FileMissing, InvalidInput, NotFound
+from tests.buckets import Bucket
 from tests.conftest import NOW
-from tests.s3 import Bucket, on_each_service
+from tests.s3 import on_each_service
 
 
 @pytest.fixture
