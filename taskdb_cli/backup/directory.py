@@ -147,6 +147,12 @@ class BackupDirectory:
                 found.append(f"{self.store.location(each.name)} (a lock that nobody renews)")
         return sorted(found)
 
+    def stale_locks(self, labels: Iterable[str], now: datetime) -> list[str]:
+        """Return the locks of these labels in a bucket that nobody renews; the next run removes them."""
+        names = {_lock_name(label) for label in labels}
+        found = (each for each in self.store.list_files() if each.name in names)
+        return sorted(self.store.location(each.name) for each in found if self._is_stale_lock(each, now))
+
     def _is_stale_lock(self, file: Found, now: datetime) -> bool:
         is_lock = file.name.startswith(".") and file.name.endswith(".lock")
         # A lock on a disk is no longer held when the process has ended, and its file stays.
@@ -211,7 +217,7 @@ class BackupDirectory:
 
     def blocked(self, label: str) -> list[str]:
         """Return the files that a run on a label locks, and that cannot be locked."""
-        locks = {f".{check_label(label)}.lock", f".{_record_name(label)}+.lock"}
+        locks = {_lock_name(label), f".{_record_name(label)}+.lock"}
         found = self.store.list_files()
         return sorted(
             self.store.location(each.name) for each in found if each.name in locks and not each.regular
@@ -277,6 +283,10 @@ def _tagged(news: News, tags: Mapping[str, str]) -> News:
 
 def _record_name(label: str) -> str:
     return f"{check_label(label)}{RECORD_SUFFIX}"
+
+
+def _lock_name(label: str) -> str:
+    return f".{check_label(label)}.lock"
 
 
 def _is_there(file: StoredFile) -> bool:

@@ -99,12 +99,13 @@ def prune(
     Those of other databases under the same labels are kept, and are in the answer. An archive that was never
     verified here, or whose file has changed since, is read first. So is the policy's share of those that
     stay. What was found is recorded. A dry run takes all of these for good, and `say` gets a line that names
-    them. Raises BackupRunning, StoreUnavailable, and Incomplete if anything cannot be deleted or recorded.
+    them, and one for each old lock that would be removed. Raises BackupRunning, StoreUnavailable, and
+    Incomplete if anything cannot be deleted or recorded.
     """
     with ExitStack() as locks:
+        labels = {entry.label for entry in directory.entries()} & owner.labels | {owner.label}
         if not dry_run:
-            used = {entry.label for entry in directory.entries()} & owner.labels
-            for label in sorted(used | {owner.label}):
+            for label in sorted(labels):
                 locks.enter_context(directory.lock(label))
         found = Holdings(directory, owner)
         recheck = Recheck(directory, (entry for entry in found.own if entry.taken_at <= now), now)
@@ -121,10 +122,13 @@ def prune(
                 delete(directory, decisions)
         finally:
             recheck.note()
-    if dry_run and (names := [entry.name for entry in [*unknown, *due]]):
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        what = in_words({"archives": len(names)})
-        say(f"would read {what} first, and keep what is damaged: {', '.join(names[:_SHOWN])}{more}")
+    if dry_run:
+        if names := [entry.name for entry in [*unknown, *due]]:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            what = in_words({"archives": len(names)})
+            say(f"would read {what} first, and keep what is damaged: {', '.join(names[:_SHOWN])}{more}")
+        for lock in directory.stale_locks(labels, now):
+            say(f"would remove {lock}, a lock that nobody renews")
     reasons = {entry: f"of {name}" for entry, name in found.others.items()}
     for entry, error in found.unreadable.items():
         encrypted = isinstance(error, ArchiveEncrypted)

@@ -11,10 +11,14 @@ from threading import Event
 import pytest
 from sqlalchemy import make_url
 
+from taskdb_cli.backup import directory
+from taskdb_cli.backup.stores import lease
 from tests.conftest import SERVERS
 from tests.contents import fill
 from tests.forked import ForkedProcess
 from tests.proxy import Link, Proxy
+from tests.s3 import on_each_service
+from tests.samples import add_user
 from tests.schemas import execute
 from tests.sessions import settle
 
@@ -170,3 +174,21 @@ def names(bucket) -> set[str]:
 def archives(bucket) -> set[str]:
     """Return the names of the archives among them."""
     return {name for name in names(bucket) if name.endswith(".taskdb.zip")}
+
+
+@on_each_service
+@SQLITE_ONLY
+def test_an_old_lock_is_named_before_it_is_removed(taskdb, database, bucket, monkeypatch):
+    """A dry run of prune names those of its label, which prune then removes; others stay."""
+    add_user(database)
+    taskdb("backup", "--dir", bucket.address, "--label", "work")
+    for label in ("work", "other"):
+        bucket.put(f"backups/.{label}.lock", b"{}")
+    for module in (directory, lease):
+        monkeypatch.setattr(module, "EXPIRY", -1)
+    words = ("backup", "prune", "--dir", bucket.address, "--label", "work", "--keep-last", "1", "-o", "json")
+    told = taskdb(*words, "--dry-run").err
+    assert f"{bucket.address}/.work.lock" in told
+    assert ".other.lock" not in told
+    taskdb(*words)
+    assert list(filter(lambda key: key.endswith(".lock"), bucket.keys())) == ["backups/.other.lock"]
