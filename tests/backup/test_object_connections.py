@@ -12,10 +12,11 @@ from threading import Event, Thread
 import pytest
 
 from taskdb_cli.backup.stores import objects
+from taskdb_cli.backup.stores.addresses import is_endpoint
+from taskdb_cli.backup.stores.connections import Patience
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import object_store
 from taskdb_cli.backup.stores.places import store_at
-from taskdb_cli.backup.stores.s3 import Patience, is_endpoint
 from taskdb_cli.errors import InvalidConfiguration, StorageFailed, StoreUnavailable
 from tests.s3 import on_each_service
 

@@ -9,10 +9,10 @@ import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.stores import azure, lease, objects
+from taskdb_cli.backup.stores.connections import Patience
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import ObjectStore, object_store
 from taskdb_cli.backup.stores.places import store_at
-from taskdb_cli.backup.stores.s3 import Patience
 from taskdb_cli.errors import (
     ArchiveCorrupt,
     BackupRunning,

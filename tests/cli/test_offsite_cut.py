@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import make_url
 
 from taskdb_cli.backup.stores import objects
+from taskdb_cli.backup.stores.connections import Patience
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import object_store
-from taskdb_cli.backup.stores.s3 import Patience
 from taskdb_cli.errors import StoreUnavailable
 from tests.proxy import Link, Proxy
 from tests.samples import add_task, add_user

@@ -10,14 +10,14 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskdb_cli.backup.stores import Found, Leftover
+from taskdb_cli.backup.stores.addresses import is_endpoint, parse_address
 from taskdb_cli.backup.stores.calls import Call
+from taskdb_cli.backup.stores.connections import HASTY, PATIENT, options
 from taskdb_cli.backup.stores.objects import ObjectStore
-from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, is_endpoint, parse_address, unproxied
 from taskdb_cli.errors import FileMissing, InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -128,23 +128,8 @@ class Container(ObjectStore):
                 "skip_signature": False,
             },
             credential_provider=lambda: self.account.credential,
-            **self._options(seconds),
+            **options(self.endpoint, self.patience, seconds),
         )
-
-    def _options(self, seconds: float) -> dict[str, Any]:
-        patience = self.patience
-        return {
-            "client_options": {
-                "allow_http": self.endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=patience.connecting),
-                "timeout": timedelta(seconds=seconds),
-                **unproxied(self.endpoint),
-            },
-            "retry_config": {
-                "max_retries": patience.retries,
-                "retry_timeout": timedelta(seconds=patience.retrying),
-            },
-        }
 
     @property
     def endpoint(self) -> str:
@@ -199,7 +184,7 @@ class Container(ObjectStore):
         if not self.account.sas:
             return self.objects
         url = f"{self.endpoint}/{self.bucket}?{self.account.sas}"
-        return HTTPStore.from_url(url, **self._options(self.patience.answering))
+        return HTTPStore.from_url(url, **options(self.endpoint, self.patience, self.patience.answering))
 
 
 def container(address: str, *, patient: bool = True) -> Container:

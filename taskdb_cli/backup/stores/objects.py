@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from taskdb_cli.backup.stores import Found, Leftover
+from taskdb_cli.backup.stores.addresses import parse_address
 from taskdb_cli.backup.stores.calls import Call, Panicked
+from taskdb_cli.backup.stores.connections import HASTY, PATIENT, Patience
 from taskdb_cli.backup.stores.faults import NO_BUCKET, failure, status_and_code, untrusted
 from taskdb_cli.backup.stores.lease import EXPIRY, Lease
 from taskdb_cli.backup.stores.object_files import WINDOW, NewObject, OpenObject
-from taskdb_cli.backup.stores.s3 import HASTY, PATIENT, S3, Patience, parse_address
+from taskdb_cli.backup.stores.s3 import S3
 from taskdb_cli.errors import (
     ArchiveCorrupt,
     Conflict,

@@ -1,4 +1,4 @@
-"""Services that speak S3: addresses of buckets, and who we are to them as the tools of AWS find it out.
+"""Services that speak S3, and who we are to them as the tools of AWS find it out.
 
 Credentials, region and endpoint come from the variables and files of AWS, through botocore, never from an
 address. obstore moves the data; what it has no call for is signed and sent here.
@@ -13,54 +13,28 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree as ET
 
+from taskdb_cli.backup.stores.addresses import is_endpoint
 from taskdb_cli.backup.stores.calls import Call
+from taskdb_cli.backup.stores.connections import HASTY, Patience, options
 from taskdb_cli.backup.stores.credentials import Credentials, unusable_settings
 from taskdb_cli.backup.stores.faults import failure, is_temporary, speaks_tls, status_and_code, untrusted
-from taskdb_cli.errors import InvalidConfiguration, InvalidInput, StorageFailed
+from taskdb_cli.errors import InvalidConfiguration, StorageFailed
 from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
     from botocore.httpsession import URLLib3Session
-    from obstore.store import ClientConfig, S3Store
+    from obstore.store import S3Store
 
-_FORMS = {"s3": "s3://BUCKET/PREFIX", "az": "az://CONTAINER/PREFIX"}
-_BUCKETS = {
-    "s3": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"),
-    "az": re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
-}
 _ENDPOINT = "check AWS_ENDPOINT_URL, or the endpoint of the profile"
-_SECRETS = {
-    "s3": "the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile",
-    "az": "the key belongs in AZURE_STORAGE_ACCOUNT_KEY",
-}
-
-
-class Patience(NamedTuple):
-    """How long to wait for a store, in seconds, and how often to try a request again.
-
-    A request is answered after `answering` seconds, or after `sending` if it sends a part of an upload, or it
-    has failed. `retrying` seconds after the first attempt no other one begins.
-    """
-
-    connecting: float
-    answering: float
-    sending: float
-    retries: int
-    retrying: float
-
-
-PATIENT = Patience(connecting=10, answering=30, sending=120, retries=7, retrying=45)
-HASTY = Patience(connecting=3, answering=10, sending=10, retries=1, retrying=10)
 
 
 class Answer(NamedTuple):
@@ -74,52 +48,6 @@ class Answer(NamedTuple):
     def now(self) -> datetime:
         """When the store answered, by its clock."""
         return parsedate_to_datetime(self.headers["date"])
-
-
-def is_endpoint(text: str) -> bool:
-    """Return whether a text is the address of a service, without user, password and query."""
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-        named = ":" in host or re.fullmatch(r"[\w-]+(?:\.[\w-]+)*\.?", host)
-        usable = parts.scheme in ("http", "https") and named and parts.port != 0
-    except ValueError:
-        return False
-    return bool(usable and text.isprintable()) and not ("@" in parts.netloc or parts.query or parts.fragment)
-
-
-def unproxied(endpoint: str) -> ClientConfig:
-    """Return the options that keep obstore from a proxy, if NO_PROXY says that this service needs none.
-
-    obstore would not know `*` there, as botocore does.
-    """
-    parts = urlsplit(endpoint)
-    if {parts.scheme, "all"} & getproxies().keys() and proxy_bypass(parts.netloc):
-        # A proxy of its own, which is never asked, takes the place of that in the environment.
-        return {"proxy_url": endpoint, "proxy_excludes": str(parts.hostname)}
-    return {}
-
-
-def parse_address(address: str, wanted: str = "s3") -> tuple[str, str]:
-    """Return the bucket and the prefix of an address of that scheme.
-
-    Raises InvalidInput for what cannot be one. The error never repeats the address, which may hold a secret.
-    """
-    scheme, _, rest = address.partition("://")
-    if scheme.lower() != wanted:
-        message = f"archives cannot be kept in {brief(scheme.lower())}://"
-        raise InvalidInput(message, f"name a directory, or a bucket as {' or '.join(_FORMS.values())}")
-    form = _FORMS[wanted]
-    bucket, _, path = rest.partition("/")
-    if not rest.isprintable() or any(each in rest for each in "?#") or any(each in bucket for each in "@:"):
-        message = f"the address of a bucket is {form}, without user, password, query and fragment"
-        raise InvalidInput(message, _SECRETS[wanted])
-    if not _BUCKETS[wanted].fullmatch(bucket):
-        raise InvalidInput("this address does not name a bucket", f"write {form}")
-    prefix = path.rstrip("/")
-    if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise InvalidInput("an address of a bucket has no empty, '.' or '..' parts", f"write {form}")
-    return bucket, prefix
 
 
 class S3:
@@ -184,7 +112,9 @@ class S3:
         """Return the bucket as obstore knows it, with so many seconds for each request."""
         from obstore.store import S3Store
 
-        patience = self._patience
+        found = options(self.endpoint, self._patience, seconds)
+        if self._bundle:
+            found["client_options"]["root_certificate"] = Path(self._bundle).read_bytes()
         return S3Store(
             self._bucket,
             config={
@@ -195,21 +125,7 @@ class S3:
                 # A single DELETE is known to every service, and its failure is an answer by itself.
                 "disable_bulk_delete": True,
             },
-            client_options={
-                "allow_http": self.endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=patience.connecting),
-                "timeout": timedelta(seconds=seconds),
-                **unproxied(self.endpoint),
-                **({"root_certificate": Path(self._bundle).read_bytes()} if self._bundle else {}),
-            },
-            retry_config={
-                "max_retries": patience.retries,
-                "retry_timeout": timedelta(seconds=patience.retrying),
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=200),
-                    "max_backoff": timedelta(seconds=15),
-                },
-            },
+            **found,
             credential_provider=self.credentials.for_obstore,
         )
 

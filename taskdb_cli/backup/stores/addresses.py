@@ -1,0 +1,51 @@
+"""Addresses of buckets, and of the services that have them."""
+
+import re
+from urllib.parse import urlsplit
+
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.text.escaping import brief
+
+_FORMS = {"s3": "s3://BUCKET/PREFIX", "az": "az://CONTAINER/PREFIX"}
+_BUCKETS = {
+    "s3": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"),
+    "az": re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
+}
+_SECRETS = {
+    "s3": "the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile",
+    "az": "the key belongs in AZURE_STORAGE_ACCOUNT_KEY",
+}
+
+
+def parse_address(address: str, wanted: str = "s3") -> tuple[str, str]:
+    """Return the bucket and the prefix of an address of that scheme.
+
+    Raises InvalidInput for what cannot be one. The error never repeats the address, which may hold a secret.
+    """
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() != wanted:
+        message = f"archives cannot be kept in {brief(scheme.lower())}://"
+        raise InvalidInput(message, f"name a directory, or a bucket as {' or '.join(_FORMS.values())}")
+    form = _FORMS[wanted]
+    bucket, _, path = rest.partition("/")
+    if not rest.isprintable() or any(each in rest for each in "?#") or any(each in bucket for each in "@:"):
+        message = f"the address of a bucket is {form}, without user, password, query and fragment"
+        raise InvalidInput(message, _SECRETS[wanted])
+    if not _BUCKETS[wanted].fullmatch(bucket):
+        raise InvalidInput("this address does not name a bucket", f"write {form}")
+    prefix = path.rstrip("/")
+    if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
+        raise InvalidInput("an address of a bucket has no empty, '.' or '..' parts", f"write {form}")
+    return bucket, prefix
+
+
+def is_endpoint(text: str) -> bool:
+    """Return whether a text is the address of a service, without user, password and query."""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        named = ":" in host or re.fullmatch(r"[\w-]+(?:\.[\w-]+)*\.?", host)
+        usable = parts.scheme in ("http", "https") and named and parts.port != 0
+    except ValueError:
+        return False
+    return bool(usable and text.isprintable()) and not ("@" in parts.netloc or parts.query or parts.fragment)

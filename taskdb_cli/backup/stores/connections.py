@@ -1,0 +1,66 @@
+"""Connections to a service: how long to wait for it, how often to try again, and which proxy to take."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+
+class Patience(NamedTuple):
+    """How long to wait for a store, in seconds, and how often to try a request again.
+
+    A request is answered after `answering` seconds, or after `sending` if it sends a part of an upload, or it
+    has failed. `retrying` seconds after the first attempt no other one begins.
+    """
+
+    connecting: float
+    answering: float
+    sending: float
+    retries: int
+    retrying: float
+
+
+PATIENT = Patience(connecting=10, answering=30, sending=120, retries=7, retrying=45)
+HASTY = Patience(connecting=3, answering=10, sending=10, retries=1, retrying=10)
+
+
+class ObstoreOptions(TypedDict):
+    """What obstore is told of connections."""
+
+    client_options: "ClientConfig"
+    retry_config: "RetryConfig"
+
+
+def options(endpoint: str, patience: Patience, seconds: float) -> ObstoreOptions:
+    """Return what to tell obstore of the connections to a service, with so many seconds for each request."""
+    return {
+        "client_options": {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=patience.connecting),
+            "timeout": timedelta(seconds=seconds),
+            **_unproxied(endpoint),
+        },
+        "retry_config": {
+            "max_retries": patience.retries,
+            "retry_timeout": timedelta(seconds=patience.retrying),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=200),
+                "max_backoff": timedelta(seconds=15),
+            },
+        },
+    }
+
+
+def _unproxied(endpoint: str) -> "ClientConfig":
+    """Return the options that keep obstore from a proxy, if NO_PROXY says that this service needs none.
+
+    obstore would not know `*` there, as botocore does.
+    """
+    parts = urlsplit(endpoint)
+    if {parts.scheme, "all"} & getproxies().keys() and proxy_bypass(parts.netloc):
+        # A proxy of its own, which is never asked, takes the place of that in the environment.
+        return {"proxy_url": endpoint, "proxy_excludes": str(parts.hostname)}
+    return {}
