@@ -118,7 +118,7 @@ def test_hosts_that_cannot_be_any(host):
 
 
 @on_each_service
-@pytest.mark.parametrize("excluded", ["*", "127.0.0.1"])
+@pytest.mark.parametrize("excluded", ["*", "127.0.0.1", "10.0.0.0/8, 127.0.0.0/8"])
 def test_a_proxy_that_is_not_for_the_bucket(bucket, monkeypatch, excluded):
     """All requests read NO_PROXY alike."""
     for name in ("http_proxy", "all_proxy"):
@@ -130,6 +130,22 @@ def test_a_proxy_that_is_not_for_the_bucket(bucket, monkeypatch, excluded):
     with store.create("file") as new:
         new.write(bytes(PART))
     assert store.size("file") == PART
+
+
+@on_each_service
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("excluded", ["", "10.0.0.0/8,x/9,127.0.0.1/33"])
+def test_a_proxy_that_is_for_the_bucket(bucket, middleman, monkeypatch, variable, excluded):
+    """All requests go to it, whichever variable names it."""
+    monkeypatch.setenv(variable, middleman.url)
+    monkeypatch.setenv("NO_PROXY", excluded)
+    bucket.move(monkeypatch, bucket.server.url)
+    store = store_at(bucket.address)
+    store.update("record", 10, lambda _: b"1")
+    assert [each.name for each in store.list_files()] == ["record"]
+    assert store.size("record") == 1
+    assert {each.partition(" ")[0] for each in middleman.requests} == {"GET", "PUT", "HEAD"}
+    assert any("list" in each for each in middleman.requests)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Connections to a service: how long to wait for it, how often to try again, and which proxy to take."""
 
+from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -54,13 +56,31 @@ def options(endpoint: str, patience: Patience, seconds: float) -> ObstoreOptions
     }
 
 
-def _unproxied(endpoint: str) -> "ClientConfig":
-    """Return the options that keep obstore from a proxy, if NO_PROXY says that this service needs none.
+def proxies_for(endpoint: str) -> dict[str, str]:
+    """Return the proxy of a service by its scheme: none if no variable has one, or NO_PROXY has its host.
 
-    obstore would not know `*` there, as botocore does.
+    ALL_PROXY is for both schemes, and NO_PROXY may have ranges of addresses.
     """
-    parts = urlsplit(endpoint)
-    if {parts.scheme, "all"} & getproxies().keys() and proxy_bypass(parts.netloc):
+    parts, known = urlsplit(endpoint), getproxies()
+    proxy = known.get(parts.scheme) or known.get("all")
+    excluded = proxy_bypass(parts.netloc) or _is_within(str(parts.hostname), known.get("no", ""))
+    return {parts.scheme: proxy} if proxy and not excluded else {}
+
+
+def _is_within(host: str, ranges: str) -> bool:
+    for each in ranges.split(","):
+        with suppress(ValueError):
+            if "/" in each and ip_address(host) in ip_network(each.strip(), strict=False):
+                return True
+    return False
+
+
+def _unproxied(endpoint: str) -> "ClientConfig":
+    """Return the options that keep obstore from a proxy that is not for this service.
+
+    obstore would not know `*` in NO_PROXY.
+    """
+    if getproxies() and not proxies_for(endpoint):
         # A proxy of its own, which is never asked, takes the place of that in the environment.
-        return {"proxy_url": endpoint, "proxy_excludes": str(parts.hostname)}
+        return {"proxy_url": endpoint, "proxy_excludes": str(urlsplit(endpoint).hostname)}
     return {}

@@ -23,7 +23,7 @@ from xml.etree import ElementTree as ET
 
 from taskdb_cli.backup.stores.addresses import is_endpoint
 from taskdb_cli.backup.stores.calls import Call
-from taskdb_cli.backup.stores.connections import HASTY, Patience, options
+from taskdb_cli.backup.stores.connections import HASTY, Patience, options, proxies_for
 from taskdb_cli.backup.stores.credentials import Credentials, unusable_settings
 from taskdb_cli.backup.stores.faults import failure, is_temporary, speaks_tls, status_and_code, untrusted
 from taskdb_cli.errors import InvalidConfiguration, StorageFailed
@@ -148,7 +148,6 @@ class S3:
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.httpsession import URLLib3Session
-        from botocore.utils import get_environ_proxies
 
         patience = self._patience
         url = f"{self.endpoint}/{self._bucket}{'/' * bool(key)}{quote(key, safe='/~')}"
@@ -156,7 +155,7 @@ class S3:
             url += "?" + "&".join(f"{name}={quote(value, safe='~')}" for name, value in query.items())
         session = URLLib3Session(
             verify=self._bundle or True,
-            proxies=get_environ_proxies(url),
+            proxies=proxies_for(self.endpoint),
             timeout=(patience.connecting, patience.answering),
         )
         deadline, pause = time.monotonic() + patience.retrying, 0.2
