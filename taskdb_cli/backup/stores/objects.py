@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
@@ -109,16 +110,7 @@ class ObjectStore:
 
     def list_files(self) -> list[Found]:
         """Return the objects of the prefix, a thousand in a request; a missing bucket is an error."""
-        found = []
-        for page in self._listing():
-            for entry in page:
-                known = entry.fields
-                name = known["Key"][len(self._below) :]
-                # Consoles make an empty object with the name of the prefix itself.
-                if name:
-                    changed = datetime.fromisoformat(known["LastModified"])
-                    found.append(Found(name, int(known["Size"]), changed, known.get("ETag", "")))
-        return found
+        return [file for file, _ in self._listed()]
 
     def size(self, name: str) -> int:
         """Return the size of an object."""
@@ -269,19 +261,18 @@ class ObjectStore:
             message = f"unfinished uploads cannot be listed: {exc.message}"
             hint = "let the keys do that (s3:ListBucketMultipartUploads), or leave the check out by --skip"
             raise LeftoversUnknown(message, hint) from exc
-        locked = self._locked() if found else []
-        return [left._replace(abandoned=not left.final.startswith((*locked,))) for left in found]
+        locked = self._locked() if found else ()
+        return [left._replace(abandoned=not left.final.startswith(locked)) for left in found]
 
-    def _locked(self) -> list[str]:
+    def _locked(self) -> tuple[str, ...]:
         """Return the names whose locks somebody renews, with what follows a name in those of archives."""
-        return [
-            f"{entry.fields['Key'][len(self._below) + 1 : -len('.lock')]}-"
-            for page in self._listing()
-            for entry in page
-            if entry.fields["Key"][len(self._below) :].startswith(".")
-            and entry.fields["Key"].endswith(".lock")
-            and entry.now - datetime.fromisoformat(entry.fields["LastModified"]) < timedelta(seconds=EXPIRY)
-        ]
+        return tuple(
+            f"{file.name[1 : -len('.lock')]}-"
+            for file, now in self._listed()
+            if file.name.startswith(".")
+            and file.name.endswith(".lock")
+            and now - file.changed < timedelta(seconds=EXPIRY)
+        )
 
     def discard(self, leftover: Leftover) -> None:
         """Abort an upload in parts."""
@@ -291,6 +282,15 @@ class ObjectStore:
     @property
     def _below(self) -> str:
         return f"{self.prefix}/" if self.prefix else ""
+
+    def _listed(self) -> Iterator[tuple[Found, datetime]]:
+        """Yield each file, and when the store listed it, by its clock."""
+        for fields, now in chain.from_iterable(self._listing()):
+            name = fields["Key"][len(self._below) :]
+            # Consoles make an empty object with the name of the prefix itself.
+            if name:
+                changed = datetime.fromisoformat(fields["LastModified"])
+                yield Found(name, int(fields["Size"]), changed, fields.get("ETag", "")), now
 
     def _listing(self, **query: str) -> Iterator[list[Any]]:
         following = {"NextContinuationToken": "continuation-token"}
