@@ -7,21 +7,19 @@ tools, never from an address. Other ways to sign in need services that nothing h
 import os
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from taskdb_cli.backup.stores import Found, Leftover
 from taskdb_cli.backup.stores.addresses import is_endpoint, parse_address
-from taskdb_cli.backup.stores.calls import Call
 from taskdb_cli.backup.stores.connections import HASTY, PATIENT, options
 from taskdb_cli.backup.stores.objects import ObjectStore
-from taskdb_cli.errors import FileMissing, InvalidConfiguration
+from taskdb_cli.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from obstore.store import AzureCredential, AzureStore, HTTPStore
+    from obstore.store import AzureCredential, AzureStore, HTTPStore, S3Store
 
 _CREDENTIALS = "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN"
 _VARIABLES = {
@@ -104,16 +102,6 @@ class Container(ObjectStore):
         """The account that the container belongs to."""
         return Azure(location=str(self))
 
-    @cached_property
-    def objects(self) -> "AzureStore":
-        """The container as obstore knows it."""
-        return self._store(self.patience.answering)
-
-    @cached_property
-    def uploads(self) -> "AzureStore":
-        """The same, with the time that a part of an upload takes."""
-        return self._store(self.patience.sending)
-
     def _store(self, seconds: float) -> "AzureStore":
         from obstore.store import AzureStore
 
@@ -156,13 +144,6 @@ class Container(ObjectStore):
                 found.append(Found(name, each["size"], each["last_modified"], f'"{tag}"' if tag else ""))
         return found
 
-    def delete(self, name: str) -> None:
-        """Delete a blob."""
-        import obstore
-
-        with suppress(FileMissing):
-            self._call(name, lambda key: obstore.delete(self._deletions, key))
-
     def leftovers(self) -> list[Leftover]:
         """Return none: Azure shows no unfinished upload as a blob, and drops its parts after a week."""
         return []
@@ -170,15 +151,9 @@ class Container(ObjectStore):
     def _refusal(self) -> None:
         """Return nothing: credentials are not renewed."""
 
-    def _ask(self, work: Callable[[], Any]) -> Any:
-        try:
-            return Call(work).result()
-        except Exception as exc:  # noqa: BLE001 (whatever a library raises)
-            raise self.translated(exc, "") from None
-
     @cached_property
-    def _deletions(self) -> "AzureStore | HTTPStore":
-        """The container for deletions: a SAS goes with a plain request, because obstore sends a batch."""
+    def deletions(self) -> "S3Store | AzureStore | HTTPStore":
+        """The same, for deletions. A SAS goes with a plain request, because obstore sends a batch."""
         from obstore.store import HTTPStore
 
         if not self.account.sas:

@@ -32,7 +32,7 @@ from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode
-    from obstore.store import AzureStore, S3Store
+    from obstore.store import AzureStore, HTTPStore, S3Store
 
 _ATTEMPTS = 20
 
@@ -78,13 +78,21 @@ class ObjectStore:
     @cached_property
     def objects(self) -> "S3Store | AzureStore":
         """The bucket as obstore knows it."""
-        self.service.connect()
-        return self.service.store(self.patience.answering)
+        return self._store(self.patience.answering)
 
     @cached_property
     def uploads(self) -> "S3Store | AzureStore":
         """The same, with the time that a part of an upload takes."""
-        return self.service.store(self.patience.sending)
+        return self._store(self.patience.sending)
+
+    @cached_property
+    def deletions(self) -> "S3Store | AzureStore | HTTPStore":
+        """The same, for deletions."""
+        return self.objects
+
+    def _store(self, seconds: float) -> "S3Store | AzureStore":
+        self.service.connect()
+        return self.service.store(seconds)
 
     @property
     def hasty(self) -> "ObjectStore":
@@ -168,7 +176,7 @@ class ObjectStore:
         import obstore
 
         with suppress(FileMissing):
-            self._call(name, lambda key: obstore.delete(self.objects, key))
+            self._call(name, lambda key: obstore.delete(self.deletions, key))
 
     def sync(self) -> None:
         """Do nothing: an answer of the store is durable."""
@@ -299,8 +307,11 @@ class ObjectStore:
 
     def _call(self, name: str, work: Callable[[str], T]) -> T:
         key = self.key(name)
+        return self._ask(lambda: work(key), name)
+
+    def _ask(self, work: Callable[[], T], name: str = "") -> T:
         try:
-            return Call(lambda: work(key)).result()
+            return Call(work).result()
         except Exception as exc:  # noqa: BLE001 (whatever a library raises)
             raise self.translated(exc, name) from None
 
