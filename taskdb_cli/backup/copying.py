@@ -77,7 +77,7 @@ class Target:
         self._directory.store.make()
         with self._directory.lock(label):
             self._directory.sweep(label)
-            news, size = self._write(file, known, target)
+            news, size = self._write(file, known, target, label)
             if news:
                 self._directory.note(label, *news)
         _log.info("copied %s to %s", file, target)
@@ -112,7 +112,9 @@ class Target:
         what = f"{entry.file} is there already, and is not known to be {file}"
         raise Conflict(what, "compare them by 'taskdb backup verify', then rename or delete the wrong one")
 
-    def _write(self, file: StoredFile, known: Record, target: StoredFile) -> tuple[list[Proof | Drill], int]:
+    def _write(
+        self, file: StoredFile, known: Record, target: StoredFile, label: str
+    ) -> tuple[list[Proof | Drill], int]:
         with file.open() as source, target.store.create(target.name) as new:
             if is_encrypted(target.name) and not is_encrypted(file.name):
                 with Encryption(new, self._recipients) as sink:
@@ -125,7 +127,7 @@ class Target:
                 if digest_of(stored) != sent:
                     raise ArchiveCorrupt(target, "it does not hold what was written to it")
             news = self._news(file, known, target, sent, size)
-            self._directory.require_lock((parse_name(target.name) or ("",))[0])
+            self._directory.require_lock(label)
         return news, size
 
     def _news(
