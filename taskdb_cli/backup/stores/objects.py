@@ -8,7 +8,7 @@ from functools import cached_property
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from taskdb_cli.backup.stores import Found, Leftover
 from taskdb_cli.backup.stores.addresses import parse_address
@@ -17,7 +17,7 @@ from taskdb_cli.backup.stores.connections import HASTY, PATIENT, Patience
 from taskdb_cli.backup.stores.faults import NO_BUCKET, failure, status_and_code, untrusted
 from taskdb_cli.backup.stores.lease import EXPIRY, Lease
 from taskdb_cli.backup.stores.object_files import WINDOW, NewObject, OpenObject
-from taskdb_cli.backup.stores.s3 import S3
+from taskdb_cli.backup.stores.s3 import S3, Listed
 from taskdb_cli.errors import (
     ArchiveCorrupt,
     Conflict,
@@ -300,7 +300,7 @@ class ObjectStore:
                 changed = datetime.fromisoformat(fields["LastModified"])
                 yield Found(name, int(fields["Size"]), changed, fields.get("ETag", "")), now
 
-    def _listing(self, **query: str) -> Iterator[list[Any]]:
+    def _listing(self, **query: str) -> Iterator[list[Listed]]:
         following = {"NextContinuationToken": "continuation-token"}
         listing = {"list-type": "2", "delimiter": "/", "prefix": self._below}
         return self.service.pages("Contents", following, **listing, **query)

@@ -50,6 +50,13 @@ class Answer(NamedTuple):
         return parsedate_to_datetime(self.headers["date"])
 
 
+class Listed(NamedTuple):
+    """An element of a list: its texts by their names, and when the store answered, by its clock."""
+
+    fields: dict[str, str]
+    now: datetime
+
+
 class S3:
     """A bucket of a service as somebody with credentials.
 
@@ -208,8 +215,8 @@ class S3:
             message = f"{self._location}: the service speaks HTTPS, and its endpoint begins with http://"
             raise InvalidConfiguration(message, "write https:// in AWS_ENDPOINT_URL, or in the profile")
 
-    def pages(self, container: str, following: Mapping[str, str], **query: str) -> Iterator[list[_Entry]]:
-        """Yield the elements of a list that have this name, page by page, each as a dictionary of texts.
+    def pages(self, container: str, following: Mapping[str, str], **query: str) -> Iterator[list[Listed]]:
+        """Yield the elements of a list that have this name, page by page.
 
         `following` maps the element of an answer that says where the next page begins to the parameter that
         asks for it.
@@ -228,7 +235,7 @@ class S3:
                 raise StorageFailed(f"{self._location}: no S3 service answers there", _ENDPOINT) from exc
             encoded = _text(root, "EncodingType") == "url"
             yield [
-                _Entry({_local(each): _decoded(each, encoded=encoded) for each in element}, answer.now)
+                Listed({_local(each): _decoded(each, encoded=encoded) for each in element}, answer.now)
                 for element in root
                 if _local(element) == container
             ]
@@ -238,11 +245,6 @@ class S3:
             if _text(root, "IsTruncated") != "true" or not any(news.values()):
                 return
             query |= news
-
-
-class _Entry(NamedTuple):
-    fields: dict[str, str]
-    now: datetime
 
 
 def _local(element: ET.Element) -> str:
