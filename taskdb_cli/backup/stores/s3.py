@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
 from taskdb_cli.backup.stores.addresses import is_endpoint
@@ -159,7 +159,7 @@ class S3:
         patience = self._patience
         url = f"{self.endpoint}/{self._bucket}{'/' * bool(key)}{quote(key, safe='/~')}"
         if query:
-            url += "?" + "&".join(f"{name}={quote(value, safe='~')}" for name, value in query.items())
+            url += f"?{urlencode(query, quote_via=quote, safe='~')}"
         session = URLLib3Session(
             verify=self._bundle or True,
             proxies=proxies_for(self.endpoint),
