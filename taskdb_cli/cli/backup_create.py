@@ -90,10 +90,16 @@ def back_up(
 
 
 def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Output) -> None:
-    """Back up to a new file outside the directory of archives; raise Conflict if it exists."""
-    from taskdb_cli.backup import create
-    from taskdb_cli.backup.stores.places import file_at
+    """Back up to a new file outside the directory of archives.
 
+    Raises Conflict if it exists, and InvalidInput for an address and for what cannot be a file.
+    """
+    from taskdb_cli.backup import create
+    from taskdb_cli.backup.stores.places import file_at, is_address
+
+    if is_address(file):
+        # The address may hold a secret.
+        raise errors.InvalidInput("--file writes to a disk, and not to an address", "name a bucket by --dir")
     path = Path(file).absolute()
     if not file or not path.name or path.is_dir():
         raise errors.InvalidInput(f"--file {file!r} names no file", "name a new file, or - for stdout")
