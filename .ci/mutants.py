@@ -268,7 +268,7 @@ MUTANTS = (
         "if False:",
         "tests/backup/test_partial_restore.py -k found",
     ),
-    Mutant(f"{BACKUP}/restore.py", "if held.rows or damaged or trial:", "if damaged or trial:", RESTORES),
+    Mutant(f"{BACKUP}/restore.py", "(held.rows or damaged) and not", "damaged and not", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "            if held:\n", "            if False:\n", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "safety(content)\n", "pass\n", RESTORES),

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -106,7 +107,7 @@ class Middleman:
     `answers` are (status, error code) pairs that the next requests get instead, the last one for ever if
     `always`; `lose` lets that many requests through and breaks the connection in place of the answer;
     `unconditional` names the conditions, in lower case, that are taken out of requests; `before` is called
-    with each method and path.
+    with each method and path; `sent` counts the bytes of the answers for each path.
     """
 
     def __init__(self, server: ObjectServer) -> None:
@@ -117,6 +118,7 @@ class Middleman:
         self.lose = 0
         self.before: Callable[[str, str], None] = lambda _method, _path: None
         self.requests: list[str] = []
+        self.sent: Counter[str] = Counter()
         middleman = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -175,6 +177,7 @@ class Middleman:
             request.send_header(name, each)
         request.end_headers()
         request.wfile.write(content)
+        self.sent[request.path] += len(content)
 
     def stop(self) -> None:
         self._http.shutdown()

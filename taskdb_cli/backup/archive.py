@@ -183,6 +183,11 @@ class Archive:
         return f"sha256:{self._hash.hexdigest()}"
 
     @property
+    def encrypted(self) -> bool:
+        """Whether what is read was encrypted, so that no row may get to a disk on its way."""
+        return isinstance(self._file, DecryptedFile)
+
+    @property
     def digest(self) -> str:
         """The digest of an encrypted file, once its end was read; empty for a file that is not encrypted."""
         return self._file.digest if isinstance(self._file, DecryptedFile) else ""

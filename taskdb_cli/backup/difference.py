@@ -15,7 +15,7 @@ from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, silent
 from taskdb_cli.backup.keys import Identities
-from taskdb_cli.backup.restore import Rows, archived_rows_at_head, database_rows, require_known
+from taskdb_cli.backup.restore import Rows, database_rows, rows_at_head
 from taskdb_cli.backup.row_lines import Lines, Values, differing_values, unlike
 from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.database import Database
@@ -152,7 +152,7 @@ class Comparison:
 def comparing(old: Source, new: Source, identities: Identities = ()) -> Iterator[Comparison]:
     """Open both sides to be compared. The seals of archives are checked first.
 
-    Raises what `Archive.open`, `require_known` and `Database.snapshot` raise, and SchemaBehind or
+    Raises what `Archive.open`, `rows_at_head` and `Database.snapshot` raise, and SchemaBehind or
     SchemaAhead for a database that is not at head.
     """
     with ExitStack() as opened:
@@ -171,10 +171,9 @@ def _opened(source: Source, identities: Identities) -> Iterator[Side]:
         return
     with Archive.open(source, identities) as archive:
         manifest, origin = archive.manifest, archive.manifest.origin
-        require_known(manifest)
         # Migrated rows have other bytes.
         same = origin.revision == head_revision()
         size = sum(table.bytes for table in manifest.tables) if same else None
-        with archived_rows_at_head(archive) as rows:
+        with rows_at_head(archive) as rows:
             known = origin.place, origin.identity, origin.created_at, archive.seal
             yield Side(str(source), rows, *known, size)

@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from taskdb_cli import errors
+from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.archived_tables import BATCH_ROWS, OLD_TASKS, OLD_USERS, TASKS, USERS, load_archived
 from taskdb_cli.backup.create import Progress, silent
 from taskdb_cli.backup.matching import LEFT, REPLACED, RESTORED, find_holder, match, match_alike
-from taskdb_cli.backup.restore import Rows
+from taskdb_cli.backup.restore import rows_at_head
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import compare_revision
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
@@ -108,23 +109,23 @@ class Selection:
 @contextmanager
 def open_selection(
     target: Database,
-    rows: Rows,
-    archive: object,
+    archive: Archive,
     *,
     users: Sequence[str | range] = (),
     tasks: Sequence[int | range] = (),
     progress: Progress = silent,
 ) -> Iterator[Selection]:
-    """Read users with their tasks, and single tasks, from rows at the newest revision.
+    """Read users with their tasks, and single tasks, of an archive.
 
     Each table is read once, to its end, which verifies it. Raises NotFound for what the archive does not
-    hold, SchemaBehind or SchemaAhead for a database that is not at the newest revision, and DataCorrupt.
+    hold, SchemaBehind or SchemaAhead for a database that is not at the newest revision, and what
+    `rows_at_head` raises.
     """
-    with target.connect(bulk=True) as connection:
+    with rows_at_head(archive) as rows, target.connect(bulk=True) as connection:
         content = target.backend.content(connection)
         if problem := compare_revision(content.revision):
             raise problem
-        load_archived(content, rows, archive, users=users, tasks=tasks, progress=progress)
+        load_archived(content, rows, archive.place, users=users, tasks=tasks, progress=progress)
         yield Selection(target, connection)
 
 

@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
 from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, reported, silent
-from taskdb_cli.backup.encryption import is_encrypted
 from taskdb_cli.backup.keys import Identities
 from taskdb_cli.backup.layout import Digest, Manifest
 from taskdb_cli.backup.stores import StoredFile
@@ -27,6 +26,10 @@ Rows = Mapping[Layout, Callable[[], Generator[bytes, None, None]]]
 """Rows that can be loaded: the tables, parents before their children, each with what reads its COPY text."""
 
 
+Source = Archive | StoredFile | Database
+"""What rows are loaded from: an archive, which may be open, or a database."""
+
+
 class Held(NamedTuple):
     """What a target has: the number of rows of each table with any, and its identity. Or it is `damaged`."""
 
@@ -35,6 +38,7 @@ class Held(NamedTuple):
     damaged: Damaged | None
 
 
+@contextmanager
 def preview(
     target: Database,
     file: StoredFile,
@@ -42,25 +46,31 @@ def preview(
     damaged: Damaged | None = None,
     identities: Identities = (),
     trial: bool = False,
-) -> tuple[Manifest, Held]:
-    """Look at an archive, and at the target unless it is `damaged`; change nothing.
+) -> Iterator[tuple[Archive, Held]]:
+    """Open an archive to be restored, and look at the target unless it is `damaged`; change nothing.
 
-    The archive's seal, which covers every byte, is always checked. A restore verifies the rows while it
-    loads them. If other rows are to be replaced, or if this is only a `trial`, they are verified here.
+    The archive's seal, which covers every byte, is always checked. `restore` takes the open archive, and
+    reads it once more: it compares the rows that it loads with the manifest, which is known from here. In a
+    `trial` they are verified here, and also if others are to be replaced. But an encrypted archive, whose
+    end is known only when all of it was decrypted, would then have to be read a third time.
+
     Raises ArchiveCorrupt, ArchiveEncrypted, FileMissing, SchemaAhead for an archive of a later version, and
     SchemaBehind, SchemaAhead or SchemaForeign for a target into which no rows can be loaded.
     """
-    with Archive.open(file, identities) as archive:
+    with Archive.open(file, identities, all_bytes=False) as archive:
+        if archive.encrypted:
+            archive.require_seal()
         require_known(archive.manifest)
         held = look_at(target, damaged)
-        if held.rows or damaged or trial:
+        if trial or ((held.rows or damaged) and not archive.encrypted):
             _verify_rows(archived_rows(archive))
-        return archive.manifest, held
+        archive.require_seal()
+        yield archive, held
 
 
 def restore(
     target: Database,
-    source: StoredFile | Database,
+    source: Source,
     *,
     replace: bool = False,
     damaged: Damaged | None = None,
@@ -82,10 +92,8 @@ def restore(
     something keeps rows from being deleted; OutcomeUnknown; and what `preview` and `require_copyable` raise.
     """
     place = target.backend.place
-    with (
-        rows_at_head(source, identities) as rows,
-        open_target(target, dry_run=dry_run, damaged=damaged) as database,
-    ):
+    with _opened(source, identities) as opened, rows_at_head(opened) as rows, ExitStack() as stack:
+        database = stack.enter_context(open_target(target, dry_run=dry_run, damaged=damaged))
         if _lacks_tables(database):
             migrate.upgrade(database)
         with database.replacement(dry_run=dry_run) as content:
@@ -129,9 +137,10 @@ def drill(
     The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
     or DataCorrupt if the archive does not pass, and TargetNotEmpty.
     """
-    scratch = nullcontext(target) if target else scratch_database(secret=is_encrypted(file.name))
-    with scratch as database:
-        restore(database, file, identities=identities, progress=progress, dry_run=True)
+    with Archive.open(file, identities) as archive:
+        scratch = nullcontext(target) if target else scratch_database(secret=archive.encrypted)
+        with scratch as database:
+            restore(database, archive, progress=progress, dry_run=True)
 
 
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:
@@ -192,40 +201,27 @@ def _lacks_tables(target: Database) -> bool:
     return current is None
 
 
-@contextmanager
-def rows_at_head(
-    source: StoredFile | Database,
-    identities: Identities = (),
-    *,
-    check: Callable[[Manifest], object] | None = None,
-) -> Iterator[Rows]:
-    """Open the rows of a database, or those of an archive at the newest revision.
+def _opened(source: Source, identities: Identities) -> AbstractContextManager[Archive | Database]:
+    return Archive.open(source, identities) if isinstance(source, StoredFile) else nullcontext(source)
 
-    An archive is given up if `check`, which gets its manifest, raises.
+
+@contextmanager
+def rows_at_head(source: Archive | Database) -> Iterator[Rows]:
+    """Open the rows of a database, or those of an archive at the newest revision, which reading verifies.
+
+    Archived rows of an older revision are loaded into a temporary SQLite file at that revision, and migrated
+    there. Raises SchemaAhead for an archive of a later version.
     """
     if isinstance(source, Database):
         with source.snapshot() as content:
             yield database_rows(source, content)
         return
-    with Archive.open(source, identities) as archive:
-        require_known(archive.manifest)
-        if check:
-            check(archive.manifest)
-        with archived_rows_at_head(archive) as rows:
-            yield rows
-
-
-@contextmanager
-def archived_rows_at_head(archive: Archive) -> Iterator[Rows]:
-    """Open the rows of an archive of a known revision at the newest one; reading a table verifies it.
-
-    Rows of an older revision are loaded into a temporary SQLite file at that revision, and migrated there.
-    """
-    revision, rows = archive.manifest.origin.revision, archived_rows(archive)
+    require_known(source.manifest)
+    revision, rows = source.manifest.origin.revision, archived_rows(source)
     if revision == revisions().get_current_head():
         yield rows
         return
-    with scratch_database(secret=bool(archive.digest)) as scratch:
+    with scratch_database(secret=source.encrypted) as scratch:
         migrate.upgrade(scratch, to=revision)
         with scratch.replacement() as content:
             require_same_layout(rows, content)

@@ -153,7 +153,7 @@ def show(
                 _show_user(run, found, file, user, output)
                 return
             manifest, size, seal = found.manifest, found.size, found.seal
-            encrypted, contents = bool(found.digest), manifest.record()
+            encrypted, contents = found.encrypted, manifest.record()
     except errors.ArchiveEncrypted as exc:
         if shelf.identities or user is not None:
             raise

@@ -19,10 +19,8 @@ from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import RESTORED_ROWS, Format
 
 if TYPE_CHECKING:
-    from taskdb_cli.backup.keys import Identities
-    from taskdb_cli.backup.layout import Manifest
+    from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.partial_restore import Report
-    from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.cli.restore import Replacing
     from taskdb_cli.database import Database
 
@@ -62,30 +60,26 @@ class RowsOutput(Output):
 def bring_back(
     run: Invocation,
     target: Database,
-    file: StoredFile,
+    archive: Archive,
     only: Only,
     *,
     options: Replacing,
     output: Output,
-    identities: Identities,
-    check: Callable[[Manifest], object],
     save: Callable[[Any], None],
 ) -> None:
     """Bring rows of an archive back, after asking whether others may be replaced; say what was done.
 
-    `check` raises for an archive that is another database's, and `save` backs a database up.
+    `save` backs a database up.
     """
     from taskdb_cli.backup.partial_restore import open_selection
-    from taskdb_cli.backup.restore import rows_at_head
 
-    place = target.backend.place
+    place, file = target.backend.place, archive.place
     users, tasks = ([*chain.from_iterable(words or [])] for words in (only.only_user, only.only_task))
-    with Written(whole=output.format is not None) as written, ExitStack() as opened:
-        rows = opened.enter_context(rows_at_head(file, identities, check=check))
+    whole = output.format is not None
+    with Written(whole=whole) as written, ExitStack() as opened:
         with run.progress() as show:
-            selecting = open_selection(
-                target, rows, file, users=users, tasks=tasks, progress=in_bytes(show, "reading")
-            )
+            progress = in_bytes(show, "reading")
+            selecting = open_selection(target, archive, users=users, tasks=tasks, progress=progress)
             selection = opened.enter_context(selecting)
         work = partial(selection.bring_back, now=run.now, note=written.take)
         if options.dry_run:
@@ -98,11 +92,11 @@ def bring_back(
             # Nobody was asked about rows that differ since then.
             report = work(replace=bool(loss), safety=safety)
         _say(run, report, file, place, dry_run=options.dry_run)
-        if output.format is not None:
+        if whole:
             show_records(run.counting(written.records()), RESTORED_ROWS, output)
 
 
-def _say(run: Invocation, report: Report, file: StoredFile, place: str, *, dry_run: bool) -> None:
+def _say(run: Invocation, report: Report, file: object, place: str, *, dry_run: bool) -> None:
     """Say how many rows came back, were replaced, were left and got a new id."""
     back, replaced = (in_words(_without_zeros(rows)) for rows in (report.restored, report.replaced))
     parts = []

@@ -19,10 +19,10 @@ from taskdb_cli.errors import Conflict, InvalidInput, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
 if TYPE_CHECKING:
+    from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.keys import Recipients
-    from taskdb_cli.backup.layout import Manifest
+    from taskdb_cli.backup.layout import Origin
     from taskdb_cli.backup.restore import Held
-    from taskdb_cli.backup.stores import StoredFile
     from taskdb_cli.database import Database
     from taskdb_cli.database.content import Content
 
@@ -62,49 +62,47 @@ def restore(
     It is one transaction, and the rows are verified before and after.
     """
     from taskdb_cli.backup import restore as service
-    from taskdb_cli.backup.ownership import Holdings
+    from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.target_file import find_damaged
 
-    run, target, recipients = shelf.run, shelf.run.maintained, options.recipients(shelf)
+    run, target = shelf.run, shelf.run.maintained
+    save, keys = _safety_backup(shelf, target, options.recipients(shelf)), shelf.identities
     if only:
-        file = shelf.find(archive, target)
-
-        def check(manifest: Manifest) -> None:
-            held = service.look_at(target).identity
-            # A database without tables is refused later.
-            if held and not from_other_database and held != manifest.origin.identity:
-                mine = Holdings(shelf.directory_of(archive), shelf.owner(held))
-                # The database keeps its identity, because it does not become what the archive holds.
-                mine.identity_to_adopt(manifest.origin, occupied=True)
-
-        bring_back(
-            run,
-            target,
-            file,
-            only,
-            options=options,
-            output=output,
-            identities=shelf.identities,
-            check=check,
-            save=_safety_backup(shelf, target, recipients),
-        )
+        with Archive.open(shelf.find(archive, target), keys) as opened:
+            identity = service.look_at(target).identity
+            # A database without tables is refused later. Any other one keeps its identity.
+            if identity and not from_other_database:
+                _identity_to_adopt(shelf, archive, opened.manifest.origin, identity, occupied=True)
+            bring_back(run, target, opened, only, options=options, output=output, save=save)
         return
     if output.format is not None:
         raise InvalidInput("-o is about --only-user and --only-task", "leave it out")
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
-    file, keys = shelf.find(archive, None if damaged else target), shelf.identities
-    manifest, held = service.preview(target, file, damaged=damaged, trial=options.dry_run, identities=keys)
-    identity = None
-    if not from_other_database and held.identity != manifest.origin.identity:
-        mine = Holdings(shelf.directory_of(archive), shelf.owner(held.identity))
-        identity = mine.identity_to_adopt(manifest.origin, occupied=bool(held.rows))
-    rows, total = manifest.counts(), sum(table.bytes for table in manifest.tables)
-    save = _safety_backup(shelf, target, recipients)
-    _load(shelf, target, file, held, options, save=save, rows=rows, identity=identity, total=total)
+    file = shelf.find(archive, None if damaged else target)
+    looking = service.preview(target, file, damaged=damaged, trial=options.dry_run, identities=keys)
+    with looking as (opened, held):
+        manifest, identity = opened.manifest, None
+        origin, occupied = manifest.origin, bool(held.rows)
+        if not from_other_database:
+            identity = _identity_to_adopt(shelf, archive, origin, held.identity, occupied=occupied)
+        rows, total = manifest.counts(), sum(table.bytes for table in manifest.tables)
+        _load(shelf, target, opened, held, options, save=save, rows=rows, identity=identity, total=total)
     if identity:
         verb = "would take" if options.dry_run else "took"
-        run.say(f"{target.backend.place} {verb} over the identity of {manifest.origin.place}")
+        run.say(f"{target.backend.place} {verb} over the identity of {origin.place}")
+
+
+def _identity_to_adopt(
+    shelf: Shelf, archive: str, origin: Origin, identity: str | None, *, occupied: bool
+) -> str | None:
+    """Return the identity that the database with this one takes over; raise as `Holdings` does."""
+    from taskdb_cli.backup.ownership import Holdings
+
+    if identity == origin.identity:
+        return None
+    mine = Holdings(shelf.directory_of(archive), shelf.owner(identity))
+    return mine.identity_to_adopt(origin, occupied=occupied)
 
 
 def copy(
@@ -140,7 +138,7 @@ def _safety_backup(
 def _load(
     shelf: Shelf,
     target: Database,
-    source: StoredFile | Database,
+    source: Archive | Database,
     held: Held,
     options: Replacing,
     *,
@@ -155,7 +153,7 @@ def _load(
     empty target after this are not replaced, because nobody was asked.
     """
     from taskdb_cli.backup import restore as service
-    from taskdb_cli.backup.stores import StoredFile
+    from taskdb_cli.backup.archive import Archive
 
     run, place, loss = shelf.run, target.backend.place, ""
     if (damaged := held.damaged) is not None:
@@ -168,8 +166,8 @@ def _load(
         if not options.replace:
             raise TargetNotEmpty(place, in_words(held.rows))
 
-    doing, done = ("restore", "restored") if isinstance(source, StoredFile) else ("copy", "copied")
-    origin = source if isinstance(source, StoredFile) else source.backend.place
+    doing, done = ("restore", "restored") if isinstance(source, Archive) else ("copy", "copied")
+    origin = source.place if isinstance(source, Archive) else source.backend.place
     if options.dry_run:
         done = f"would {doing}"
         if held.rows:
@@ -187,7 +185,6 @@ def _load(
                 damaged=damaged,
                 safety=None if options.no_safety_backup else save,
                 identity=identity,
-                identities=shelf.identities,
                 progress=in_bytes(show, doing, total=total, then="building indexes"),
             )
     run.say(f"{done} {in_words(rows)} from {origin} into {place}")

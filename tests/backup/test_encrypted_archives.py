@@ -77,8 +77,8 @@ def test_the_key_proves_what_was_written(taken):
 
 def test_rows_come_back_with_the_key(taken, source, target):
     restore.drill(taken.file, identities=(SECRET,))
-    restore.preview(target, taken.file, identities=(SECRET,), trial=True)
-    restore.restore(target, taken.file, identities=(SECRET,))
+    with restore.preview(target, taken.file, identities=(SECRET,), trial=True) as (archive, _):
+        restore.restore(target, archive)
     assert hashes(target) == hashes(source)
 
 

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
 from threading import Barrier
 
 import pytest
@@ -11,7 +10,7 @@ from taskdb_cli.backup import create
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.contents import open_user
 from taskdb_cli.backup.partial_restore import open_selection
-from taskdb_cli.backup.restore import archived_rows, rows_at_head
+from taskdb_cli.backup.restore import archived_rows
 from taskdb_cli.backup.row_lines import Lines
 from taskdb_cli.backup.selection import UserSearch, rows_where
 from taskdb_cli.backup.stores.places import file_at
@@ -76,7 +75,7 @@ def test_the_same_user_is_brought_back_twice_at_once(url, archive):
 
     def bring_back(_):
         database = open_database(url)
-        with rows_at_head(archive) as rows, open_selection(database, rows, archive, users=["1"]) as selection:
+        with Archive.open(archive) as opened, open_selection(database, opened, users=["1"]) as selection:
             ready.wait(20)
             return selection.bring_back(replace=False, now=NOW)
 
@@ -89,7 +88,7 @@ def test_the_same_user_is_brought_back_twice_at_once(url, archive):
 
 def test_somebody_takes_the_address_meanwhile(url, archive, database):
     """A user who is made between reading and writing is the one who gets the tasks."""
-    with rows_at_head(archive) as rows, open_selection(database, rows, archive, users=["1"]) as selection:
+    with Archive.open(archive) as opened, open_selection(database, opened, users=["1"]) as selection:
         made = add_user(open_database(url), "user1@example.com")
         report = selection.bring_back(replace=False, now=NOW)
     assert (report.left["users"], report.restored["tasks"]) == (1, 150)
@@ -101,9 +100,8 @@ def test_rows_that_others_hold_are_waited_for_in_vain(url, archive):
     before = get_rows(url)
     database = open_database(url, Options(lock_timeout=1, retry_budget=1))
     with ExitStack() as opened:
-        rows = opened.enter_context(rows_at_head(archive))
-        select = partial(open_selection, database, rows, archive)
-        selection = opened.enter_context(select(users=["1", "2"]))
+        found = opened.enter_context(Archive.open(archive))
+        selection = opened.enter_context(open_selection(database, found, users=["1", "2"]))
         session = opened.enter_context(open_database(url)._session(database.backend.write_options))
         user.get(session, "2", lock=True)
         with pytest.raises(DatabaseUnavailable):
@@ -121,9 +119,9 @@ def test_an_encrypted_archive(url, database, tmp_path):
     with database.snapshot() as content:
         create.save(content, file, label="work", now=NOW, recipients=(key.to_public(),))
     database.write(lambda session: user.remove(session, ["1"], now=NOW))
-    with rows_at_head(file, (key,)) as rows, open_selection(database, rows, file, users=["1"]) as selection:
-        selection.bring_back(replace=False, now=NOW)
-    assert get_rows(url) == before
     with Archive.open(file, (key,)) as archive:
+        with open_selection(database, archive, users=["1"]) as selection:
+            selection.bring_back(replace=False, now=NOW)
+        assert get_rows(url) == before
         found, tasks = open_user(archived_rows(archive), "user1@example.com", file)
         assert (found["id"], len([*tasks])) == (1, 150)

@@ -123,7 +123,7 @@ def test_an_archive_of_a_later_revision(database, url, empty_url, chain, tmp_pat
     fill(url, users=3, tasks=9)
     before = hashes(database)
     for act in (
-        lambda: restore.preview(database, backup.file),
+        restore.preview(database, backup.file).__enter__,
         lambda: restore.restore(database, backup.file, replace=True),
         lambda: restore.drill(backup.file),
     ):
@@ -143,7 +143,7 @@ def test_a_target_of_another_revision(make_url_of, database, url, tmp_path, revi
     backup = archive_of(source, tmp_path / "a.taskdb.zip")
     set_revision(url, revision)
     for act in (
-        lambda: restore.preview(database, backup.file),
+        restore.preview(database, backup.file).__enter__,
         lambda: restore.look_at(database),
         lambda: restore.restore(database, backup.file, replace=True),
         lambda: restore.restore(database, open_database(source), replace=True),

@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,10 +56,11 @@ def test_rows_that_nobody_was_asked_about_stay(taskdb, database, archived, monke
     taskdb("user", "delete", "ann@example.com", "--yes")
     plan = service.preview
 
+    @contextmanager
     def plan_and_let_in(*arguments, **options):
-        found = plan(*arguments, **options)
-        add_user(database, "bob@example.com")
-        return found
+        with plan(*arguments, **options) as found:
+            add_user(database, "bob@example.com")
+            yield found
 
     monkeypatch.setattr(service, "preview", plan_and_let_in)
     taskdb("restore", "latest", "--replace", expect=ExitCode.CONFLICT)

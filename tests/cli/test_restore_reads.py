@@ -1,0 +1,100 @@
+"""How often a restore reads an archive, and what it finds if that changes."""
+
+import pyrage
+import pytest
+
+from taskdb_cli.backup import encryption
+from taskdb_cli.backup import restore as service
+from taskdb_cli.backup.stores.object_files import WINDOW
+from taskdb_cli.errors import ExitCode
+from tests.conftest import SERVERS
+from tests.contents import fill, get_rows
+from tests.schemas import execute
+
+ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
+SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+MANY = 12_000
+
+REPLACE = ("--replace", "--yes", "--no-safety-backup")
+
+
+@pytest.fixture(params=["plain", "encrypted"])
+def back_up(request, taskdb, url, tmp_path, monkeypatch):
+    """Backs a filled database up, plain or encrypted with the key that the settings name."""
+    # An archive of tests would fit into what is remembered of its end.
+    monkeypatch.setattr(encryption, "_REMEMBERED", WINDOW // 4)
+
+    def run(directory, **rows):
+        monkeypatch.setenv("TASKDB_BACKUP_DIR", str(directory))
+        fill(url, **rows)
+        words = []
+        if request.param == "encrypted":
+            key = pyrage.x25519.Identity.generate()
+            (tmp_path / "key.txt").write_text(f"{key}\n")
+            (tmp_path / "key.txt").chmod(0o600)
+            monkeypatch.setenv("TASKDB_BACKUP_IDENTITY", str(tmp_path / "key.txt"))
+            words = ["--encrypt-to", key.to_public()]
+        taskdb("backup", *words)
+        return request.param == "encrypted"
+
+    return run
+
+
+def archive_in(bucket):
+    [key] = (each for each in [*bucket.keys()] if ".taskdb.zip" in each)
+    return key
+
+
+@ENDS
+def test_a_restore_downloads_an_archive_twice(taskdb, url, bucket, middleman, back_up):
+    """Once to check its seal, and once to load it, also where other rows are replaced, and in a dry run."""
+    encrypted = back_up(bucket.address, tasks=MANY)
+    before = get_rows(url)
+    key = archive_in(bucket)
+    size = len(bucket.get(key))
+    assert size > WINDOW
+    ways = [
+        ("--dry-run", *REPLACE),
+        REPLACE,
+        ("--only-user", "1-20", "--replace", "--yes", "-o", "json"),
+        (),
+        ("--only-user", "1-20", "-o", "json"),
+    ]
+    for way in ways:
+        if "--replace" not in way:
+            execute(url, "DELETE FROM tasks", "DELETE FROM users")
+        middleman.sent.clear()
+        taskdb("restore", "latest", *way)
+        assert get_rows(url) == before
+        # The structure of a plain archive is read at its end, between its beginning and its rows.
+        assert size < middleman.sent[f"/{bucket.name}/{key}"] <= 2 * size + (0 if encrypted else 2 * WINDOW)
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize("place", ["disk", "bucket", "bucket that ignores conditions"])
+def test_an_archive_that_changes_before_it_is_loaded(  # noqa: PLR0917 (fixtures)
+    taskdb, url, bucket, middleman, back_up, place, tmp_path, monkeypatch
+):
+    """It is exit 7 if the archive is another one when it is loaded, and every row stays."""
+    back_up(tmp_path / "shelf" if place == "disk" else bucket.address, tasks=MANY)
+    execute(url, "UPDATE tasks SET title = 'Newer'")
+    before, restore = get_rows(url), service.restore
+    if place == "bucket that ignores conditions":
+        middleman.unconditional = ("if-match",)
+
+    def change_and_restore(*arguments, **options):
+        if place == "disk":
+            [path] = (tmp_path / "shelf").glob("*.taskdb.zip*")
+            with path.open("r+b") as file:
+                file.seek(path.stat().st_size // 4)
+                file.write(b"changed")
+        else:
+            key = archive_in(bucket)
+            data = bytearray(bucket.get(key))
+            data[len(data) // 4] ^= 1
+            bucket.put(key, bytes(data))
+        return restore(*arguments, **options)
+
+    monkeypatch.setattr(service, "restore", change_and_restore)
+    taskdb("restore", "latest", *REPLACE, expect=ExitCode.CORRUPT)
+    assert get_rows(url) == before
