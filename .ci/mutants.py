@@ -269,6 +269,18 @@ MUTANTS = (
         "tests/backup/test_partial_restore.py -k found",
     ),
     Mutant(f"{BACKUP}/restore.py", "(held.rows or damaged) and not", "damaged and not", RESTORES),
+    Mutant(
+        f"{BACKUP}/restore.py",
+        "isinstance(opened, Archive) and opened.encrypted",
+        "False",
+        "tests/cli/test_restore_reads.py -k 'temporary and encrypted'",
+    ),
+    Mutant(
+        f"{BACKUP}/partial_restore.py",
+        "if archive.encrypted:",
+        "if False:",
+        "tests/cli/test_restore_reads.py -k 'temporary and encrypted'",
+    ),
     Mutant(f"{BACKUP}/restore.py", "if held and not replace:", "if False:", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "            if held:\n", "            if False:\n", RESTORES),
     Mutant(f"{BACKUP}/restore.py", "safety(content)\n", "pass\n", RESTORES),

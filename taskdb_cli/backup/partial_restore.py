@@ -121,6 +121,8 @@ def open_selection(
     hold, SchemaBehind or SchemaAhead for a database that is not at the newest revision, and what
     `rows_at_head` raises.
     """
+    if archive.encrypted:
+        target = target.keeping_secrets()
     with rows_at_head(archive) as rows, target.connect(bulk=True) as connection:
         content = target.backend.content(connection)
         if problem := compare_revision(content.revision):

@@ -93,6 +93,8 @@ def restore(
     """
     place = target.backend.place
     with _opened(source, identities) as opened, rows_at_head(opened) as rows, ExitStack() as stack:
+        if isinstance(opened, Archive) and opened.encrypted:
+            target = target.keeping_secrets()
         database = stack.enter_context(open_target(target, dry_run=dry_run, damaged=damaged))
         if _lacks_tables(database):
             migrate.upgrade(database)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from taskdb_cli import services
 from taskdb_cli.cli import options
@@ -62,14 +63,19 @@ DELETE = Verb("delete {}", "deleted {}", destroys=True)
 
 
 class Written:
-    """The tasks that a change by filter wrote: their ids, and if asked their records in a temporary file."""
+    """The tasks that a change wrote: their ids, and if the `whole` is asked for their records.
 
-    def __init__(self, *, whole: bool) -> None:
+    These are in a temporary file, or in memory if they are `secret`.
+    """
+
+    def __init__(self, *, whole: bool, secret: bool = False) -> None:
         from tempfile import TemporaryFile
 
         self.ids: Sequence[int] = ()
         self.first: Record | None = None
-        self._file = TemporaryFile() if whole else None  # noqa: SIM115 (closed by __exit__)
+        self._file: IO[bytes] | None = None
+        if whole:
+            self._file = BytesIO() if secret else TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._parts = 0
 
     def __enter__(self) -> Self:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -55,6 +56,10 @@ class Database:
                 self.backend = PostgreSQL(url, self.options)
             case other:
                 raise errors.InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {other}")
+
+    def keeping_secrets(self) -> Database:
+        """Return the same database, for rows that SQLite may put into no temporary file."""
+        return Database(self.url, replace(self.options, secret=True))
 
     @cached_property
     def engine(self) -> Engine:

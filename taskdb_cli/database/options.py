@@ -38,7 +38,7 @@ class Options:
     disposable: bool = False
     """Whether a SQLite file is thrown away after use, so that nothing is done for it to outlive a crash."""
     secret: bool = False
-    """Whether SQLite keeps in memory what it sorts, so that it is in no temporary file."""
+    """Whether SQLite keeps temporary tables, and what it sorts, in memory and in no temporary file."""
     slow_query_ms: int = 1000
     allow_special_domains: bool = False
     """Whether the address of a new user may end in a special-use domain, such as corp.local."""

@@ -1,4 +1,6 @@
-"""How often a restore reads an archive, and what it finds if that changes."""
+"""How often a restore reads an archive, what it finds if that changes, and where its rows go on their way."""
+
+import os
 
 import pyrage
 import pytest
@@ -9,6 +11,7 @@ from taskdb_cli.backup.stores.object_files import WINDOW
 from taskdb_cli.errors import ExitCode
 from tests.conftest import SERVERS
 from tests.contents import fill, get_rows
+from tests.processes import run_process
 from tests.schemas import execute
 
 ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
@@ -98,3 +101,34 @@ def test_an_archive_that_changes_before_it_is_loaded(  # noqa: PLR0917 (fixtures
     monkeypatch.setattr(service, "restore", change_and_restore)
     taskdb("restore", "latest", *REPLACE, expect=ExitCode.CORRUPT)
     assert get_rows(url) == before
+
+
+@SQLITE_ONLY
+def test_rows_of_an_encrypted_archive_are_in_no_temporary_file(url, back_up, tmp_path, monkeypatch):
+    """Commands that read an encrypted archive make no file in TMPDIR; the same with a plain one does."""
+    encrypted = back_up(tmp_path / "shelf", tasks=MANY)
+    before, watched = get_rows(url), tmp_path / "temporary"
+    watched.mkdir()
+    for name in ("TMPDIR", "SQLITE_TMPDIR"):
+        monkeypatch.setenv(name, str(watched))
+    new = tmp_path / "new.sqlite3"
+    made_files = set()
+    for words in (
+        ("backup", "show", "latest", "--user", "7"),
+        ("backup", "diff", "latest", "live", "--details"),
+        ("backup", "verify", "latest", "--drill"),
+        ("restore", "latest", *REPLACE),
+        ("--database-url", f"sqlite:///{new}", "restore", "latest", "--from-other-database"),
+        ("restore", "latest", "--only-user", "1-20", "--replace", "--yes", "-o", "json"),
+    ):
+        if "--only-user" in words:
+            execute(url, "DELETE FROM tasks", "DELETE FROM users")
+        os.utime(watched, ns=(0, 0))
+        done = run_process(*words)
+        assert done.returncode == 0, done.stderr
+        # Making a file in a directory changes its time, even if the file is gone again.
+        if watched.stat().st_mtime_ns:
+            made_files.add(words)
+    assert get_rows(url) == before == get_rows(url.set(database=str(new)))
+    assert not [*watched.iterdir()]
+    assert len(made_files) == (0 if encrypted else 3)
