@@ -98,6 +98,10 @@ def restore(
         database = stack.enter_context(open_target(target, dry_run=dry_run, damaged=damaged))
         if _lacks_tables(database):
             migrate.upgrade(database)
+        if replace and safety:
+            # Refuse what cannot be deleted before an archive of it is made. Within the same transaction, by
+            # a savepoint, SQLite would hold all pages in memory.
+            rehearse(database)
         with database.replacement(dry_run=dry_run) as content:
             require_same_layout(rows, content)
             held = _without_zeros(content.counts())
@@ -106,8 +110,6 @@ def restore(
             if held:
                 _require_unneeded(content, place)
             if held and safety:
-                # Refuse what cannot be deleted before an archive of it is made.
-                content.rehearse()
                 safety(content)
             if identity:
                 adopt_identity(content.connection, identity)

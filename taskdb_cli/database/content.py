@@ -147,14 +147,12 @@ class Content(ABC):
         """
 
     def rehearse(self) -> None:
-        """Empty the tables, load no rows and undo it, as a test; raise Conflict if that fails."""
-        with self.connection.begin_nested() as trial:
-            self.clear()
-            for layout in self.layouts:
-                self.load(layout, ())
-            with self.finishing():
-                pass
-            trial.rollback()
+        """Empty the tables and load no rows, to be undone by the caller; raise Conflict if that fails."""
+        self.clear()
+        for layout in self.layouts:
+            self.load(layout, ())
+        with self.finishing():
+            pass
 
     @cached_property
     def _inspector(self) -> Inspector:
