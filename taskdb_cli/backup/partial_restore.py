@@ -24,6 +24,7 @@ from taskdb_cli.backup.restore import rows_at_head
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import compare_revision
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
+from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.text.escaping import brief
 
 Record = dict[str, Any]
@@ -264,10 +265,25 @@ def _write(session: Session, now: datetime) -> None:
         session.execute(sa.update(live).where(replaced).values(values))
         given = {each.name: old.c[each.name] for each in live.c} | changed | {"id": old.c.new_id}
         rows = sa.select(*(value.label(name) for name, value in given.items()))
-        rows = rows.where(old.c.outcome == RESTORED).order_by(old.c.new_id)
+        rows = rows.where(old.c.outcome == RESTORED)
         if restored := _count(session, rows):
             with many_inserted(session, live, restored):
-                insert_with_ids(session, live, rows)
+                for some in _batches(session, old):
+                    insert_with_ids(session, live, rows.where(some).order_by(old.c.id))
+
+
+def _batches(session: Session, old: sa.Table) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield conditions for archived rows that come back, some at a time, in the order of their ids.
+
+    SQLite keeps what it needs to undo a statement, and what it sorts, in memory.
+    """
+    number = sa.func.row_number().over(order_by=old.c.id).label("number")
+    restored = sa.select(old.c.id, number).where(old.c.outcome == RESTORED).subquery()
+    ends = sa.select(restored.c.id).where(restored.c.number % BATCH_ROWS == 0).order_by(restored.c.id)
+    last = -MAX_ID
+    for end in [*session.scalars(ends), MAX_ID]:
+        yield (old.c.id > last) & (old.c.id <= end)
+        last = end
 
 
 def _rows(session: Session) -> Iterator[Sequence[Record]]:
