@@ -176,7 +176,7 @@ def _proven(file: StoredFile, stored: ReadableFile, written: WrittenArchive) -> 
     if written.digest:
         backup = Backup(file, written.manifest, written.seal, stored.size, digest_of(stored))
     else:
-        backup = _verified(file, Archive(file, stored))
+        backup = verified(file, Archive(file, stored))
     if (backup.manifest, backup.seal, backup.digest) != written:
         raise ArchiveCorrupt(file, "it does not hold what was written to it")
     return backup
@@ -232,9 +232,10 @@ def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator
 def read_back(file: StoredFile, identities: Identities = ()) -> Backup:
     """Read all of an archive; raise as `Archive.open` does."""
     with Archive.open(file, identities, all_bytes=False) as archive:
-        return _verified(file, archive)
+        return verified(file, archive)
 
 
-def _verified(file: StoredFile, archive: Archive) -> Backup:
+def verified(file: StoredFile, archive: Archive) -> Backup:
+    """Read all of an archive that is open; raise as `Archive.verify` does."""
     archive.verify()
     return Backup(file, archive.manifest, archive.seal, archive.size, archive.digest)

@@ -130,7 +130,7 @@ def restore(
 
 
 def drill(
-    file: StoredFile,
+    source: Archive | StoredFile,
     *,
     target: Database | None = None,
     identities: Identities = (),
@@ -138,13 +138,19 @@ def drill(
 ) -> None:
     """Restore an archive as a test and check the rows. Leave nothing behind but empty tables.
 
-    The rows are loaded into a temporary SQLite file, or into a target without rows. Raises ArchiveCorrupt
-    or DataCorrupt if the archive does not pass, and TargetNotEmpty.
+    The rows are loaded into a temporary SQLite file, or into a target without rows. All bytes are compared
+    with the seal in the end. An archive that is open and was verified is read only once more. Raises
+    ArchiveCorrupt or DataCorrupt if the archive does not pass, and TargetNotEmpty.
     """
-    with Archive.open(file, identities) as archive:
+    with ExitStack() as stack:
+        archive = source
+        if isinstance(archive, StoredFile):
+            archive = stack.enter_context(Archive.open(archive, identities, all_bytes=False))
         scratch = nullcontext(target) if target else scratch_database(secret=archive.encrypted)
         with scratch as database:
             restore(database, archive, progress=progress, dry_run=True)
+        # The rows were read in order, so this reads no more of a good archive.
+        archive.require_seal()
 
 
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:

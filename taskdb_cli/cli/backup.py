@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -231,24 +231,28 @@ def verify(
 
 
 def _verify(shelf: OpeningShelf, archive: str, *, drill: bool, drill_url: str | None) -> None:
-    from taskdb_cli.backup.create import read_back
+    from taskdb_cli.backup.archive import Archive
+    from taskdb_cli.backup.create import verified
 
     run = shelf.run
     file = shelf.find(archive, run.database, offline=True, read_anyway=True)
     directory = shelf.directory_of(file)
-    with recording_damage([directory], file, run.now):
-        try:
-            backup = read_back(file, shelf.identities)
-        except errors.ArchiveEncrypted:
-            if drill or drill_url or shelf.identities:
-                raise
-            _verify_by_record(run, directory, file)
-            return
-    run.say(f"{file}: {in_words({'rows': backup.manifest.rows})} verified")
-    directory.note_archive(file, backup.proof(run.now))
-    if drill or drill_url:
-        drill_archive(shelf, backup, [directory], drill_url)
-        run.say(f"{file}: test restore passed")
+    with ExitStack() as stack:
+        with recording_damage([directory], file, run.now):
+            try:
+                opening = Archive.open(file, shelf.identities, all_bytes=False)
+                opened = stack.enter_context(opening)
+            except errors.ArchiveEncrypted:
+                if drill or drill_url or shelf.identities:
+                    raise
+                _verify_by_record(run, directory, file)
+                return
+            backup = verified(file, opened)
+        run.say(f"{file}: {in_words({'rows': backup.manifest.rows})} verified")
+        directory.note_archive(file, backup.proof(run.now))
+        if drill or drill_url:
+            drill_archive(shelf, backup, [directory], drill_url, opened=opened)
+            run.say(f"{file}: test restore passed")
 
 
 def _verify_by_record(run: Invocation, directory: BackupDirectory, file: StoredFile) -> None:

@@ -22,6 +22,7 @@ from taskdb_cli.system.paths import is_same, reserved
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.create import Backup, Outcome
     from taskdb_cli.backup.directory import BackupDirectory
     from taskdb_cli.backup.keys import Recipients
@@ -228,11 +229,16 @@ def report(shelf: Shelf, backups: Sequence[Backup], output: Output) -> None:
 
 
 def drill_archive(
-    shelf: OpeningShelf, backup: Backup, directories: Sequence[BackupDirectory], url: str | None = None
+    shelf: OpeningShelf,
+    backup: Backup,
+    directories: Sequence[BackupDirectory],
+    url: str | None = None,
+    *,
+    opened: Archive | None = None,
 ) -> None:
     """Restore an archive as a test, in a file or in the database at `url`, and record that it passed.
 
-    It is recorded in each of the directories, which hold the same bytes.
+    It is recorded in each of the directories, which hold the same bytes. It may be `opened` already.
     """
     from taskdb_cli.backup import history, restore
 
@@ -240,7 +246,7 @@ def drill_archive(
     target = shelf.run.settings.other_database(url, "--drill-url") if url else None
     with shelf.run.progress() as show, recording_damage(directories, file, shelf.run.now):
         advance = in_bytes(show, "test restore")
-        restore.drill(file, target=target, identities=shelf.identities, progress=advance)
+        restore.drill(opened or file, target=target, identities=shelf.identities, progress=advance)
     drill = history.Drill(file.name, shelf.run.now, identity)
     directories[0].note_archive(file, drill)
     for directory in directories[1:]:

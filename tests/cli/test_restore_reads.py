@@ -74,6 +74,29 @@ def test_a_restore_downloads_an_archive_twice(taskdb, url, bucket, middleman, ba
 
 
 @SQLITE_ONLY
+def test_how_often_commands_download_an_archive(taskdb, bucket, middleman, back_up):
+    """Each command downloads an archive as often as the documentation says."""
+    encrypted = back_up(bucket.address, tasks=5 * MANY)
+    key = archive_in(bucket)
+    size = len(bucket.get(key))
+    for words, times in (
+        (("verify", "latest"), (1, 2)),
+        (("verify", "latest", "--drill"), (2, 3)),
+        (("show", "latest"), (1, 1)),
+        (("show", "latest", "--user", "7"), (2, 2)),
+        (("diff", "latest", "live"), (2, 2)),
+        (("copy", "latest", "--to", f"s3://{bucket.name}/copies"), (1, 1)),
+    ):
+        middleman.sent.clear()
+        taskdb("backup", *words)
+        sent = [each for each in middleman.sent.values() if each > WINDOW]
+        assert len(sent) == (2 if "copy" in words else 1), words
+        for each in sent:
+            # The structure of an archive is read at its end, too, and its beginning says what it is.
+            assert 0 <= each - times[encrypted] * size <= 3 * WINDOW < size, words
+
+
+@SQLITE_ONLY
 @pytest.mark.parametrize("place", ["disk", "bucket", "bucket that ignores conditions"])
 def test_an_archive_that_changes_before_it_is_loaded(  # noqa: PLR0917 (fixtures)
     taskdb, url, bucket, middleman, back_up, place, tmp_path, monkeypatch
