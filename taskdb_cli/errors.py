@@ -283,8 +283,10 @@ class ValueCorrupt(DataCorrupt):
 class ArchiveCorrupt(DataCorrupt):
     """A backup archive is not as it was written."""
 
-    def __init__(self, path: object, what: str) -> None:
-        super().__init__(f"{path} is damaged: {what}", "use another archive; 'taskdb backup list' shows them")
+    def __init__(
+        self, path: object, what: str, hint: str = "use another archive; 'taskdb backup list' shows them"
+    ) -> None:
+        super().__init__(f"{path} is damaged: {what}", hint)
 
 
 class ArchiveEncrypted(InvalidInput):

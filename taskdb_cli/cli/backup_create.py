@@ -96,11 +96,13 @@ def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Out
     Raises Conflict if it exists, and InvalidInput for an address and for what cannot be a file.
     """
     from taskdb_cli.backup import create
-    from taskdb_cli.backup.stores.places import file_at, is_address
+    from taskdb_cli.backup.stores.places import file_at, is_address, store_at
 
     if is_address(file):
         # The address may hold a secret.
         raise errors.InvalidInput("--file writes to a disk, and not to an address", "name a bucket by --dir")
+    # This refuses what is nearly an address.
+    store_at(file)
     path = Path(file).absolute()
     if not file or not path.name or path.is_dir():
         raise errors.InvalidInput(f"--file {file!r} names no file", "name a new file, or - for stdout")

@@ -345,13 +345,15 @@ def test_options_that_a_subcommand_would_not_heed_are_refused(taskdb, shelf, fil
 
 
 def test_a_file_that_cannot_be_one_is_refused_at_once(taskdb, tmp_path, filled):
-    """No name, a directory, the root and an address are exit 2 for --file."""
+    """No name, a directory, the root, an address and what is nearly one are exit 2 for --file."""
     for name in ("", "/", tmp_path):
         assert "names no file" in taskdb("backup", "--file", name, expect=ExitCode.USAGE).err
     for name in ("s3://secret/x.zip", "az://secret/x.zip", "file:///secret/x.zip"):
         refused = taskdb("backup", "--file", name, expect=ExitCode.USAGE).err
         assert "--dir" in refused
         assert "secret" not in refused
+    for name in ("s3:/bucket/x.zip", "az:container/x.zip"):
+        assert "://" in taskdb("backup", "--file", name, expect=ExitCode.USAGE).err
 
 
 def test_a_file_in_a_directory_that_is_missing(taskdb, tmp_path, filled):

@@ -27,6 +27,9 @@ WINDOW = 256 << 10
 _AHEAD = 1 << 20
 """Bytes that reading forwards fetches at once, while those before are worked on."""
 
+CHANGED = "it was changed while it was read", "run the command again"
+"""What is said of an object that was replaced meanwhile, and what to do."""
+
 
 class OpenObject:
     """An object that is open for reading, as long as it has the tag that it had; `data` is its beginning."""
@@ -80,7 +83,7 @@ class OpenObject:
             raise self._store.translated(exc, self._name) from None
         # Some stores ignore conditions.
         if len(data) != end - start or (found.meta["e_tag"] or "") != self.tag:
-            raise ArchiveCorrupt(self._store.location(self._name), "it was changed while it was read")
+            raise ArchiveCorrupt(self._store.location(self._name), *CHANGED)
         return data
 
 

@@ -16,7 +16,7 @@ from taskdb_cli.backup.stores.calls import Call, Panicked
 from taskdb_cli.backup.stores.connections import HASTY, PATIENT, Patience
 from taskdb_cli.backup.stores.faults import NO_BUCKET, failure, status_and_code, untrusted
 from taskdb_cli.backup.stores.lease import EXPIRY, Lease
-from taskdb_cli.backup.stores.object_files import WINDOW, NewObject, OpenObject
+from taskdb_cli.backup.stores.object_files import CHANGED, WINDOW, NewObject, OpenObject
 from taskdb_cli.backup.stores.s3 import S3, Listed
 from taskdb_cli.errors import (
     ArchiveCorrupt,
@@ -328,7 +328,7 @@ class ObjectStore:
             message = f"{location}: the name of an object there cannot be listed"
             return StorageFailed(message, "remove objects with '..' or control characters in their names")
         if isinstance(error, PreconditionError):
-            return ArchiveCorrupt(location, "it was changed while it was read")
+            return ArchiveCorrupt(location, *CHANGED)
         if isinstance(error, Panicked):
             message = f"{location}: obstore, which moves the data, fails without a reason ({error})"
             return StorageFailed(message, "check the credentials and the endpoint; this is a bug")
