@@ -148,6 +148,27 @@ def test_a_proxy_that_is_for_the_bucket(bucket, middleman, monkeypatch, variable
     assert any("list" in each for each in middleman.requests)
 
 
+@on_each_service
+@pytest.mark.parametrize("proxy", ["ann:secret@127.0.0.1:1x", "ftp://ann:secret@127.0.0.1:9", "http://:9"])
+def test_what_cannot_be_a_proxy(bucket, monkeypatch, proxy):
+    """It is refused at once, without the password in it."""
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(InvalidConfiguration, match="HTTP_PROXY") as caught:
+        store_at(bucket.address).list_files()
+    assert "secret" not in f"{caught.value.message} {caught.value.hint}"
+
+
+@on_each_service
+def test_a_proxy_that_does_not_answer(bucket, monkeypatch):
+    """The hint names the variable that it is in."""
+    monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(StoreUnavailable) as caught:
+        store_at(bucket.address, patient=False).list_files()
+    assert "ALL_PROXY" in caught.value.hint
+
+
 @pytest.fixture
 def profile(middleman, monkeypatch, tmp_path):
     """Uses a profile in place of the variables; what requests said of who sends them is in the list."""

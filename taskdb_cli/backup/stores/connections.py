@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from taskdb_cli.errors import InvalidConfiguration
+
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
@@ -59,12 +61,33 @@ def options(endpoint: str, patience: Patience, seconds: float) -> ObstoreOptions
 def proxies_for(endpoint: str) -> dict[str, str]:
     """Return the proxy of a service by its scheme: none if no variable has one, or NO_PROXY has its host.
 
-    ALL_PROXY is for both schemes, and NO_PROXY may have ranges of addresses.
+    ALL_PROXY is for both schemes, and NO_PROXY may have ranges of addresses. Raises InvalidConfiguration for
+    what cannot be a proxy, without the address, which may hold a password.
     """
     parts, known = urlsplit(endpoint), getproxies()
     proxy = known.get(parts.scheme) or known.get("all")
     excluded = proxy_bypass(parts.netloc) or _is_within(str(parts.hostname), known.get("no", ""))
-    return {parts.scheme: proxy} if proxy and not excluded else {}
+    if not proxy or excluded:
+        return {}
+    if not _may_be_proxy(proxy):
+        raise InvalidConfiguration(
+            f"{proxy_variable(endpoint)} is not the address of a proxy", "write http://HOST:PORT"
+        )
+    return {parts.scheme: proxy}
+
+
+def proxy_variable(endpoint: str) -> str:
+    """Return the name of the variable that has the proxy of a service, as it is usually written."""
+    scheme = urlsplit(endpoint).scheme
+    return f"{scheme.upper()}_PROXY" if getproxies().get(scheme) else "ALL_PROXY"
+
+
+def _may_be_proxy(address: str) -> bool:
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_within(host: str, ranges: str) -> bool:

@@ -10,6 +10,7 @@ import ssl
 from contextlib import suppress
 from http import HTTPStatus
 
+from taskdb_cli.backup.stores.connections import proxies_for, proxy_variable
 from taskdb_cli.errors import (
     InvalidConfiguration,
     InvalidInput,
@@ -83,7 +84,8 @@ def _variable(location: str) -> str:
 def failure(location: str, status: int | None, code: str, *, endpoint: str) -> TaskdbError:
     """Return the error for an answer with that status and error code; no status means that none came."""
     variable = _variable(location)
-    later = f"check the network and {variable}, or try again later"
+    proxy = f", {proxy_variable(endpoint)}" if proxies_for(endpoint) else ""
+    later = f"check the network{proxy} and {variable}, or try again later"
     if code in NO_BUCKET:
         what = f"there is no bucket for {location} at {endpoint}"
         return NotFound(what, f"check its name and {variable}, or make the bucket")
