@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 VERSION_TABLE = "taskdb_alembic_version"
 """Alembic's own table; not its default name, because the database may belong to an application too."""
 
+HISTORY_TABLES = ("taskdb_operations", "taskdb_changes")
+"""The tables of the history, parents before their children."""
+
 ARCHIVED_TABLES = ("users", "tasks")
 """The tables that a backup holds, parents before their children."""
 
@@ -32,7 +35,7 @@ IDENTITY_TABLE = "taskdb_identity"
 LEFT_OUT_TABLES = frozenset({"access_tokens", IDENTITY_TABLE})
 """The tables that no backup holds: tokens would give access, and the manifest has the identity."""
 
-OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
+OUR_TABLES = frozenset({*ARCHIVED_TABLES, *HISTORY_TABLES}) | LEFT_OUT_TABLES
 
 STAMP = "taskdb migrate stamp"
 """The command that repairs the version table."""

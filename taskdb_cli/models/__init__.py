@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 def metadata() -> MetaData:
     """Return the definition of every table and index, which migrations and checks compare with."""
     # Each module adds its tables and indexes when it is imported.
-    from taskdb_cli.models import schema, token, user  # noqa: F401
+    from taskdb_cli.models import history, schema, token, user  # noqa: F401
 
     return user.User.metadata

@@ -1,4 +1,4 @@
-"""The rest of the schema: the identity of a database, and the secondary indexes of tasks.
+"""The rest of the schema: the identity of a database, and the secondary indexes.
 
 The indexes are not part of the module of their table. Only migrations and checks need them, and options of
 an engine make SQLAlchemy load the dialect of that engine, which would slow every command down.
@@ -11,6 +11,7 @@ from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
 from taskdb_cli.models import types
+from taskdb_cli.models.history import CHANGES
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.vocabulary import OPEN_STATUSES
 
@@ -27,6 +28,17 @@ INDEXES = (
     Index("tasks_open_due", _tasks.due_at, _tasks.id, postgresql_where=_open, sqlite_where=_open),
 )
 """The indexes of tasks, one for each order that pages are taken in."""
+
+_changes = CHANGES.c
+_moved = _changes.new_user_id.is_not(None)
+
+HISTORY_INDEXES = (
+    Index("taskdb_changes_operation", _changes.operation_id),
+    Index("taskdb_changes_row", _changes.table_name, _changes.row_id),
+    Index("taskdb_changes_owner", _changes.owner_id),
+    Index("taskdb_changes_new_owner", _changes.new_user_id, postgresql_where=_moved, sqlite_where=_moved),
+)
+"""The indexes of the history: what an operation changed, the life of a row, and what was whose."""
 
 
 class DatabaseIdentity(SQLModel, table=True):

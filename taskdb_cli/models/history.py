@@ -1,0 +1,122 @@
+"""The history: every operation that changed rows, and how it changed each of them."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import Column, ForeignKey, Identity, Integer, Table, Text, or_
+from sqlalchemy.sql.expression import column
+from sqlmodel import Field, SQLModel
+
+from taskdb_cli.models import fields, types
+from taskdb_cli.models.task import Task
+from taskdb_cli.models.user import User
+
+COMMAND_LENGTH = 200
+VERSION_LENGTH = 100
+PLACE_LENGTH = 1000
+
+
+class Operation(SQLModel, table=True):
+    """A command or a request that changed rows, in one transaction."""
+
+    __tablename__: ClassVar[str] = "taskdb_operations"
+    __table_args__ = (
+        *types.one_line_rules("taskdb_operations", "actor", fields.NAME_LENGTH),
+        *types.one_line_rules("taskdb_operations", "command", COMMAND_LENGTH),
+        *types.one_line_rules("taskdb_operations", "program_version", VERSION_LENGTH),
+        *types.one_line_rules("taskdb_operations", "restored_from", PLACE_LENGTH),
+        types.check("taskdb_operations", "rows_changed_not_negative", column("rows_changed") >= 0),
+        *types.timestamp_rules("taskdb_operations", "at"),
+        {"sqlite_autoincrement": True, "sqlite_strict": True},
+    )
+
+    id: int = Field(default=None, sa_column=Column(types.BigNumber, Identity(always=True), primary_key=True))
+    at: datetime = Field(sa_column=Column(types.timestamp_type(), nullable=False))
+    actor: str = Field(sa_column=Column(types.text_type(), nullable=False))
+    """Who did it: TASKDB_ACTOR, the user of the system, or the name of an access token."""
+    command: str = Field(sa_column=Column(types.text_type(), nullable=False))
+    """The command or the route, without values."""
+    program_version: str = Field(sa_column=Column(types.text_type(), nullable=False))
+    rows_changed: int = Field(sa_column=Column(types.BigNumber, nullable=False))
+    undoes: int | None = Field(default=None, sa_column=Column(types.BigNumber))
+    """The operation that it undid, which may be pruned by now."""
+    restored_from: str | None = Field(default=None, sa_column=Column(types.text_type()))
+    """The archive that replaced everything. No older operation can be undone."""
+
+
+AGES = ("old", "new")
+
+_TABLES: dict[str, Table] = {name: Operation.metadata.tables[name] for name in ("users", "tasks")}
+
+RECORDED_FIELDS: dict[str, tuple[str, ...]] = {
+    User.__tablename__: ("email", "name", "is_active", "created_at", "updated_at"),
+    Task.__tablename__: (
+        "user_id",
+        "external_id",
+        "title",
+        "description",
+        "status",
+        "priority",
+        "due_at",
+        "completed_at",
+        "created_at",
+        "updated_at",
+    ),
+    # Only the name: a token that comes back would give access again.
+    "access_tokens": ("name",),
+}
+"""The columns of each table whose values the history keeps."""
+
+
+def _kept_columns() -> list[Column[Any]]:
+    types_of: dict[str, Any] = {}
+    for name, table in _TABLES.items():
+        types_of |= {field: table.c[field].type for field in RECORDED_FIELDS[name]}
+    columns = []
+    for name, of in types_of.items():
+        for age in AGES:
+            rule = f"taskdb_changes_{age}_{name}_flag"
+            kind = types.Flag(create_constraint=True, name=rule) if name == "is_active" else of
+            columns.append(Column(f"{age}_{name}", kind))
+    return columns
+
+
+_VALUES = _kept_columns()
+_TIMES = [column.name for column in _VALUES if column.name.endswith("_at")]
+
+CHANGES = Table(
+    "taskdb_changes",
+    Operation.metadata,
+    Column("id", types.BigNumber, Identity(always=True), primary_key=True),
+    Column(
+        "operation_id",
+        types.BigNumber,
+        ForeignKey("taskdb_operations.id", name="taskdb_changes_operation_id_fkey", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("table_name", types.text_type(), nullable=False),
+    Column("row_id", types.BigNumber, nullable=False),
+    # Whose row it is: the user themselves, or the owner of the task or token before the change.
+    Column("owner_id", types.BigNumber),
+    # NULL before a row was created and after it was deleted. A token has no version, and counts as 1.
+    Column("version_before", Integer),
+    Column("version_after", Integer),
+    # The older version whose values the row got back by an undo.
+    Column("same_as", Integer),
+    *_VALUES,
+    types.check("taskdb_changes", "table_name_known", column("table_name", Text).in_([*RECORDED_FIELDS])),
+    types.check(
+        "taskdb_changes",
+        "versions",
+        or_(column("version_before", Integer) >= 1, column("version_after", Integer) >= 1),
+    ),
+    *types.timestamp_rules("taskdb_changes", *_TIMES),
+    sqlite_autoincrement=True,
+    sqlite_strict=True,
+)
+"""How an operation changed each row.
+
+An update keeps the old and the new value of each field that changed. For a field that did not change both are
+NULL, and so are they for a field that the table of the row does not have. A deletion keeps the whole row as
+old values, and a creation only the id.
+"""
