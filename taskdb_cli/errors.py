@@ -108,6 +108,13 @@ class TokenNotFound(NotFound):
         super().__init__(f"access token {_visible(ref)} not found", "'taskdb token list' shows the tokens")
 
 
+class OperationNotFound(NotFound):
+    """The history has no operation of this number, or no longer."""
+
+    def __init__(self, id: object) -> None:
+        super().__init__(f"operation {brief(id)} not found", "'taskdb history' shows the operations")
+
+
 class DatabaseMissing(NotFound):
     """The SQLite file does not exist, or is empty."""
 
@@ -179,6 +186,10 @@ class MatchesChanged(Conflict):
     def __init__(self) -> None:
         message = "the tasks that match have changed since they were shown; nothing was changed"
         super().__init__(message, "run it again to see them as they are now")
+
+
+class NotUndone(Conflict):
+    """An operation cannot be undone, because rows have changed since or stand in the way."""
 
 
 class TargetNotEmpty(Conflict):

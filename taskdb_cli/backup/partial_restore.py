@@ -21,7 +21,7 @@ from taskdb_cli.backup.archived_tables import BATCH_ROWS, OLD_TASKS, OLD_USERS, 
 from taskdb_cli.backup.create import Progress, silent
 from taskdb_cli.backup.matching import LEFT, REPLACED, RESTORED, find_holder, match, match_alike
 from taskdb_cli.backup.restore import rows_at_head
-from taskdb_cli.database import Database
+from taskdb_cli.database import Database, recording
 from taskdb_cli.database.schema import compare_revision
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
 from taskdb_cli.models.types import MAX_ID
@@ -262,7 +262,7 @@ def _write(session: Session, now: datetime) -> None:
         version = sa.case((versions[0] > versions[1], versions[0]), else_=versions[1]) + 1
         replaced = (old.c.outcome == REPLACED) & (live.c.id == old.c.live_id)
         values = _values(old, live, changed) | {"version": version, "updated_at": moment}
-        session.execute(sa.update(live).where(replaced).values(values))
+        recording.update_many(session, live, values, replaced)
         given = {each.name: old.c[each.name] for each in live.c} | changed | {"id": old.c.new_id}
         rows = sa.select(*(value.label(name) for name, value in given.items()))
         rows = rows.where(old.c.outcome == RESTORED)
@@ -270,6 +270,8 @@ def _write(session: Session, now: datetime) -> None:
             with many_inserted(session, live, restored):
                 for some in _batches(session, old):
                     insert_with_ids(session, live, rows.where(some).order_by(old.c.id))
+                ids = sa.select(old.c.new_id).where(old.c.outcome == RESTORED)
+                recording.record_created(session, live, live.c.id.in_(ids))
 
 
 def _batches(session: Session, old: sa.Table) -> Iterator[sa.ColumnElement[bool]]:

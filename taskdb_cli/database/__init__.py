@@ -17,7 +17,8 @@ from sqlmodel import Session
 from taskdb_cli import errors
 from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Transaction
 from taskdb_cli.database.content import Content
-from taskdb_cli.database.options import Options
+from taskdb_cli.database.options import Options, Origin
+from taskdb_cli.database.recording import Recorder
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import diagnose
 from taskdb_cli.database.sql_log import LONG_WORK, log_statements
@@ -90,8 +91,12 @@ class Database:
         dry_run: bool = False,
         bulk: bool = False,
         over: Connection | None = None,
+        origin: Origin | None = None,
     ) -> T:
         """Run `work` in one transaction and commit it; return what it returns.
+
+        What it does through `database.recording` is one operation of the history, which has that `origin`, or
+        else that of the options. A dry run is none.
 
         Any exception rolls everything back, and so does `dry_run` at the end. On a passing fault it
         is run again, so that `work` must have no effect outside its session; but never after a commit
@@ -105,9 +110,12 @@ class Database:
             if not dry_run:
                 signals.note_change(made=False)
             with self.backend.turn(), self._session(options, bulk=bulk, over=over) as session:
+                if dry_run:
+                    return work(session)
+                recorder = session.info[Recorder] = Recorder(origin or self.options.origin)
                 result = work(session)
-                if not dry_run:
-                    self._commit(session)
+                recorder.finish(session)
+                self._commit(session)
                 return result
 
         passing = errors.TransactionConflict if over else errors.DatabaseUnavailable

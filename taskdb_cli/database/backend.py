@@ -63,6 +63,9 @@ class Backend(ABC):
     reads_at_once: ClassVar[int] = 1000
     """How many threads of one process may be let read a page at the same time."""
 
+    returns_into_queries: ClassVar[bool] = True
+    """Whether a query can be about what an INSERT, UPDATE or DELETE in it returns."""
+
     overriding: ClassVar[str] = ""
     """What an INSERT says behind the columns to give the ids itself."""
 

@@ -2,6 +2,17 @@
 
 from dataclasses import dataclass
 
+from taskdb_cli.system.account import system_user
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who changes rows, and by what."""
+
+    actor: str
+    command: str
+    """A command or a route, without values."""
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -40,8 +51,17 @@ class Options:
     secret: bool = False
     """Whether SQLite keeps temporary tables, and what it sorts, in memory and in no temporary file."""
     slow_query_ms: int = 1000
+    actor: str = ""
+    """Who changes rows; the user of the system if it is empty."""
+    command: str = "library"
+    """What changes rows: the command, without values."""
     allow_special_domains: bool = False
     """Whether the address of a new user may end in a special-use domain, such as corp.local."""
+
+    @property
+    def origin(self) -> Origin:
+        """Who changes rows, and by what, unless a unit of work says it."""
+        return Origin(self.actor or system_user(), self.command)
 
     def statement_limit(self, *, bulk: bool) -> tuple[float, str]:
         """Return how long a statement may take, and the setting that says so."""

@@ -9,21 +9,17 @@ from typing import Any, Self
 
 from sqlalchemy import (
     ColumnElement,
-    Delete,
     Select,
-    Update,
     case,
-    delete,
     insert,
     literal,
     literal_column,
     or_,
     select,
-    update,
 )
-from sqlalchemy.sql import Executable
 from sqlmodel import Session
 
+from taskdb_cli.database import recording
 from taskdb_cli.database.backend import Plan
 from taskdb_cli.database.statements import explain as explain_queries
 from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, TransactionConflict, UserNotFound
@@ -84,12 +80,12 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
     }
     bound = [literal(value, _tasks.c[name].type) for name, value in values.items()]
     row = select(_users.c.id, *bound).where(users.is_user(owner))
-    statement = insert(_tasks).from_select(["user_id", *values], row).returning(*_RECORD)
+    statement = insert(_tasks).from_select(["user_id", *values], row)
     with explained(
         tasks_user_id_external_id_key=ExternalIdTaken(given.external_id, owner),
         tasks_user_id_fkey=UserNotFound(owner),
     ):
-        made = _run(session, statement)
+        made = _records(session, recording.insert(session, statement, _RECORD))
     if not made:
         raise UserNotFound(owner)
     return next(iter(made.values()))
@@ -246,7 +242,7 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
             return create(session, owner, given, now=now), True
     except ExternalIdTaken as exc:
         named = users.is_user(owner), _tasks.c.external_id == given.external_id
-        found = _run(session, TASK_RECORDS.where(*named))
+        found = _records(session, _rows(session, TASK_RECORDS.where(*named)))
         if not found:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
         return next(iter(found.values())), False
@@ -277,17 +273,25 @@ def update_tasks(
     conditions = [or_(*differs.values())]
     if version is not None:
         conditions.append(_tasks.c.version == version)
-    statement = update(_tasks).where(*conditions).values(values).returning(*_RECORD)
+
+    def write(some: Sequence[int]) -> recording.Rows:
+        named = _tasks.c.id.in_(some)
+        return recording.update(session, _tasks, values, named, *conditions, returning=_RECORD)
+
     with explained(
         tasks_user_id_external_id_key=ExternalIdTaken(None, change.owner),
         tasks_user_id_fkey=UserNotFound(change.owner),
     ):
-        return _run_on(session, ids, statement)
+        return _each(session, ids, write)
 
 
 def delete_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
     """Delete those of the tasks that exist. Returns what they were by id."""
-    return _run_on(session, ids, delete(_tasks).returning(*_RECORD))
+
+    def write(some: Sequence[int]) -> recording.Rows:
+        return recording.delete(session, _tasks, _tasks.c.id.in_(some), returning=_RECORD)
+
+    return _each(session, ids, write)
 
 
 def _possible(ids: Ids) -> list[int]:
@@ -315,21 +319,28 @@ def _at_once(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
-    return _run_on(session, ids, TASK_RECORDS)
+    def read(some: Sequence[int]) -> recording.Rows:
+        return _rows(session, TASK_RECORDS.where(_tasks.c.id.in_(some)))
+
+    return _each(session, ids, read)
 
 
-def _run_on(
-    session: Session, ids: Sequence[int], statement: Select[Any] | Update | Delete
+def _rows(session: Session, query: Select[Any]) -> recording.Rows:
+    return [tuple(row) for row in session.execute(query)]
+
+
+def _each(
+    session: Session, ids: Sequence[int], run: Callable[[Sequence[int]], recording.Rows]
 ) -> dict[int, Record]:
-    """Run a statement that returns records on the tasks with these ids."""
+    """Run a statement that returns records on the tasks with these ids, some at a time."""
     found: dict[int, Record] = {}
     for some in _at_once(ids):
-        found |= _run(session, statement.where(_tasks.c.id.in_(some)))
+        found |= _records(session, run(some))
     return found
 
 
-def _run(session: Session, statement: Executable) -> dict[int, Record]:
-    records = [dict(zip(TASK_FIELDS, row, strict=True)) for row in session.execute(statement).all()]
+def _records(session: Session, rows: recording.Rows) -> dict[int, Record]:
+    records = [dict(zip(TASK_FIELDS, row, strict=True)) for row in rows]
     for record in records:
         # A statement that waited for a task to get another owner does not see an owner who is newer than it.
         if record["user"] is None:

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, insert, literal, null, or_, select, update
 from sqlmodel import Session
 
 from taskdb_cli import errors
+from taskdb_cli.database import recording
 from taskdb_cli.models.token import AccessToken, TokenCreate
+from taskdb_cli.models.types import text_type
 from taskdb_cli.models.user import User
 from taskdb_cli.models.vocabulary import TOKEN_FIELDS, TokenScope
 from taskdb_cli.services import explained
@@ -81,9 +83,10 @@ def create(
         "user_id": user and user.id,
         "created_at": now,
     }
-    statement = insert(_tokens).values(values).returning(*_record(literal(user and user.email)))
+    record = _record(literal(user and user.email, text_type()))
     with explained(access_tokens_name_key=errors.TokenNameTaken(given.name)):
-        return session.execute(statement).one()._asdict()
+        [row] = recording.insert(session, insert(_tokens).values(values), record)
+    return dict(zip(TOKEN_FIELDS, row, strict=True))
 
 
 def find(session: Session) -> list[Record]:
@@ -100,11 +103,10 @@ def revoke(session: Session, ref: str) -> Record:
     """
     id = users.to_id(ref)
     condition = _tokens.c.name == ref if id is None else _tokens.c.id == id
-    statement = delete(_tokens).where(condition).returning(*_record(null()))
-    revoked = session.execute(statement).one_or_none()
-    if revoked is None:
+    revoked = recording.delete(session, _tokens, condition, returning=_record(null()))
+    if not revoked:
         raise errors.TokenNotFound(ref)
-    return revoked._asdict()
+    return dict(zip(TOKEN_FIELDS, revoked[0], strict=True))
 
 
 def recognize(session: Session, secret: str, *, now: datetime) -> Access:

@@ -4,23 +4,31 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, Update, delete, func, update
+from sqlalchemy import ColumnElement, func, insert
 from sqlmodel import Session, col, select
 
 from taskdb_cli import errors
+from taskdb_cli.database import recording
 from taskdb_cli.models.fields import EMAIL_LENGTH, domain_fault, normalize_email
 from taskdb_cli.models.task import Task
+from taskdb_cli.models.token import AccessToken
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User, UserCreate, UserUpdate
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.models.vocabulary import USER_FIELDS, in_words
 from taskdb_cli.services import explained
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import user_count_query, user_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import UserFilter
 
-_users = User.metadata.tables["users"].c
+_user_table, _task_table, _token_table = (
+    each.metadata.tables[each.__tablename__] for each in (User, Task, AccessToken)
+)
+_users = _user_table.c
+
+_RECORD = [_users[field] for field in USER_FIELDS]
 
 Refs = Sequence[str | range]
 """Ids and e-mail addresses of users. A range means those of its ids that exist, and at least one."""
@@ -61,11 +69,10 @@ def create(session: Session, given: UserCreate, *, now: datetime, special_domain
     """Make a user; raise EmailTaken when another user has the address, and as `require_domain` does."""
     require_domain(given.email, special_domains=special_domains)
     times = {"created_at": given.created_at or now, "updated_at": given.updated_at or now}
-    user = User(**given.model_dump() | times)
-    session.add(user)
+    statement = insert(_user_table).values(**given.model_dump() | times, version=1)
     with explained(users_email_key=errors.EmailTaken(given.email)):
-        session.flush()
-    return user
+        [row] = recording.insert(session, statement, _RECORD)
+    return _user(row)
 
 
 def create_unless_exists(
@@ -190,14 +197,13 @@ def change(
         raise errors.StaleVersion("user", user.id, expected=if_version, current=user.version)
     if given.email not in (None, user.email):
         require_domain(given.email, special_domains=special_domains)
-    for field, value in given.model_dump(exclude_unset=True).items():
-        setattr(user, field, value)
-    if session.is_modified(user):
-        user.version += 1
-        user.updated_at = now
-        with explained(users_email_key=errors.EmailTaken(user.email)):
-            session.flush()
-    return user
+    values = given.model_dump(exclude_unset=True)
+    if all(getattr(user, field) == value for field, value in values.items()):
+        return user
+    values |= {"version": _users.version + 1, "updated_at": now}
+    with explained(users_email_key=errors.EmailTaken(values.get("email", user.email))):
+        [row] = recording.update(session, _user_table, values, _users.id == user.id, returning=_RECORD)
+    return _user(row)
 
 
 def preview_deletion(session: Session, refs: Refs, *, reassign_to: str | None = None) -> Deletion:
@@ -246,14 +252,18 @@ def remove(session: Session, refs: Refs, *, now: datetime, reassign_to: str | No
     users, heir = involved(session, refs, reassign_to, lock=True)
     ids = [user.id for user in users]
     tasks = select(Task.id).where(col(Task.user_id).in_(ids)).order_by(col(Task.id)).with_for_update()
-    concerned = col(Task.id).in_(tasks)
+    concerned = _task_table.c.id.in_(tasks)
     if heir is None:
-        # ON DELETE CASCADE would delete the tasks too, but would not say how many.
-        statement: Delete | Update = delete(Task).where(concerned)
+        # ON DELETE CASCADE would delete them too, but nobody would know which.
+        number = recording.delete_many(session, _task_table, concerned)
     else:
-        changes = {"user_id": heir.id, "version": Task.version + 1, "updated_at": now}
-        statement = update(Task).where(concerned).values(changes)
-    with explained(tasks_user_id_external_id_key=errors.ExternalIdTaken(None, heir and heir.email)):
-        result = session.exec(statement)
-    session.exec(delete(User).where(col(User.id).in_(ids)))
-    return Deletion(users, result.rowcount, heir)
+        changes = {"user_id": heir.id, "version": _task_table.c.version + 1, "updated_at": now}
+        with explained(tasks_user_id_external_id_key=errors.ExternalIdTaken(None, heir.email)):
+            number = recording.update_many(session, _task_table, changes, concerned)
+    recording.delete_many(session, _token_table, _token_table.c.user_id.in_(ids))
+    recording.delete_many(session, _user_table, _users.id.in_(ids))
+    return Deletion(users, number, heir)
+
+
+def _user(row: tuple[Any, ...]) -> User:
+    return User(**dict(zip(USER_FIELDS, row, strict=True)))

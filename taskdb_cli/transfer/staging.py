@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlmodel import Session, SQLModel
 
+from taskdb_cli.database import recording
 from taskdb_cli.database.statements import bulk_insert, many_inserted
 from taskdb_cli.models.fields import Given
 from taskdb_cli.models.types import BigNumber, EnumValue, Flag, timestamp_type
@@ -147,7 +148,7 @@ class Staging:
         `changed` and `created` say which fields of such rows differ from the file's values and the defaults.
         """
         new, old, moment = self.table.c, self.target.c, sa.literal(now, timestamp_type())
-        connection, updated = session.connection(), 0
+        updated = 0
         if existing is Existing.UPDATE:
             contents: dict[str, sa.ColumnElement[Any]] = {
                 name: sa.case((new[f"{name}_given"], new[name]), else_=old[name])
@@ -165,9 +166,7 @@ class Staging:
             updated = count(session, locked)
             if updated and not dry_run:
                 contents |= {"version": old.version + 1, "updated_at": moment}
-                updated = connection.execute(
-                    sa.update(self.target).where(different).values(contents)
-                ).rowcount
+                updated = recording.update_many(session, self.target, contents, different)
         defaults = self._defaults | {"created_at": now, "updated_at": now}
         taken: dict[str, sa.ColumnElement[Any]] = {
             name: sa.func.coalesce(new[name], sa.literal(defaults[name], old[name].type))
@@ -182,14 +181,9 @@ class Staging:
         if inserted:
             # An INSERT of no row asks whether the role may insert.
             query = query.where(sa.false()) if dry_run else query.order_by(new.number)
-            # Otherwise PostgreSQL's count of an INSERT is not kept.
-            statement = (
-                sa.insert(self.target)
-                .from_select(list(taken), query)
-                .execution_options(preserve_rowcount=True)
-            )
+            statement = sa.insert(self.target).from_select(list(taken), query)
             with many_inserted(session, self.target, 0 if dry_run else inserted):
-                done = connection.execute(statement).rowcount
+                done = recording.insert_many(session, statement)
             inserted = inserted if dry_run else done
         unnamed = count(session, sa.select(new.number).where(new[self._key].is_(None)))
         return Outcome(inserted, updated, batch.valid - inserted - updated, unnamed)

@@ -51,6 +51,7 @@ class SQLite(Backend):
 
     dialect = "sqlite"
     engine_name = "SQLite"
+    returns_into_queries = False
     write_options: ClassVar[Mapping[str, Any]] = {"sqlite_begin": "BEGIN IMMEDIATE"}
     # There is no server to wait for: more threads would wait for Python's lock, which costs a third of the
     # requests per second.

@@ -1,0 +1,1 @@
+"""The history: find operations, undo them, and forget them."""
