@@ -141,8 +141,8 @@ MUTANTS = (
     Mutant(TASK, '"version": _tasks.c.version + 1', '"version": _tasks.c.version', TASKS),
     Mutant(USER, "user.version != if_version", "user.version > if_version", USERS),
     Mutant(USER, "user.version != if_version", "user.version < if_version", USERS),
-    Mutant(USER, "user.version += 1", "user.version += 0", USERS),
-    Mutant(USER, '"version": Task.version + 1, ', "", USERS),
+    Mutant(USER, '"version": _users.version + 1', '"version": _users.version', USERS),
+    Mutant(USER, '"version": _task_table.c.version + 1', '"version": _task_table.c.version', USERS),
     # Locks, and their order.
     Mutant(TASK, "    lock_tasks(session, wanted)\n    changed", "    changed", LOCKS),
     Mutant(BULK, "query.with_for_update()", "query", LOCKS),
@@ -204,8 +204,8 @@ MUTANTS = (
     Mutant(TOKEN, "if token.expires_at is not None and token.expires_at <= now:", "if False:", TOKENS),
     Mutant(
         f"{DATABASE}/__init__.py",
-        "if not dry_run:\n                    self",
-        "if True:\n                    self",
+        "if dry_run:\n                    return work",
+        "if False:\n                    return work",
         TRANSACTIONS,
     ),
     Mutant(f"{DATABASE}/__init__.py", "if not self._committed(transaction):", "if True:", RESTARTS),
