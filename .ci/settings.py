@@ -33,6 +33,7 @@ EXAMPLES = {
     "DATABASE_URL_UNPOOLED": NEON.format(""),
     "TASKDB_PROFILE": "work",
     "TASKDB_SCHEMA": "taskdb",
+    "TASKDB_ACTOR": "ann",
     "TASKDB_POOLED": "0",
     "TASKDB_ALLOW_SPECIAL_DOMAINS": "1",
     "TASKDB_BACKUP_DIR": "/var/backups/taskdb",

@@ -9,6 +9,7 @@ from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
 from taskdb_cli.database.url import parse_url
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode, InvalidConfiguration
+from taskdb_cli.system.account import system_user
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
@@ -323,6 +324,22 @@ def test_a_timeout_is_read_by_the_same_precedence():
     assert load_settings(environment={}).options.connect_timeout == 30
     assert load_settings(environment={"TASKDB_CONNECT_TIMEOUT": "600"}).options.connect_timeout == 600
     assert load_settings(environment={"TASKDB_CONNECT_TIMEOUT": ""}).options.connect_timeout == 30
+
+
+@pytest.mark.parametrize("value", ["ann", "Ann Lee (ops)", "김철수", "'; DROP TABLE users", "ä" * 200])
+def test_an_actor(value):
+    """TASKDB_ACTOR is any line that a person can see, and the user of the system without it."""
+    assert load_settings(environment={"TASKDB_ACTOR": value}).options.origin.actor == value
+    assert load_settings(environment={"TASKDB_ACTOR": ""}).options.origin.actor == system_user()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [" ", "\u3164", "a" * 201, "a\nb", "a\tb", "a\x1b[1m", "a\x85", "a\u202eb", "a\u200bb", "a\udc80"],
+)
+def test_a_bad_actor_is_refused(value):
+    """An actor is no name that says nothing, is too long, or shows something else than it is."""
+    assert "TASKDB_ACTOR" in refused(environment={"TASKDB_ACTOR": value})
 
 
 def test_a_password_in_the_query_is_hidden():

@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 from sqlmodel import Session
 
 from taskdb_cli.database import Database
+from taskdb_cli.database.options import Origin
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
 from taskdb_cli.services.token import Access, note_use, recognize
 
@@ -37,6 +38,8 @@ class Caller:
     def __init__(self, database: Database, last_use: LastUse, secret: str, *, writing: bool) -> None:
         self.database = database
         self.now = datetime.now(UTC)
+        self.route = ""
+        """The method and the route, without values, once it was found."""
         self.admitted = False
         """Whether the token was found in force, and allows what the method asks for."""
         self._arrived = time.monotonic()
@@ -61,11 +64,13 @@ class Caller:
     def write(self, work: Work[T], *, dry_run: bool = False) -> T:
         """Run `work` as `Database.write` does, also if the client no longer waits for the answer.
 
+        The history has the name of the token and the route.
         A transaction of its own looks the token up first, so that a caller who may not write waits for no
         lock and holds none.
         """
         access = self.admit()
-        return self.database.write(lambda session: work(session, access), dry_run=dry_run)
+        origin = Origin(access.token_name, self.route)
+        return self.database.write(lambda session: work(session, access), dry_run=dry_run, origin=origin)
 
     def _admit(self, session: Session) -> Access:
         # Not the time of arrival: a token may expire while the request waits for its turn.
@@ -81,6 +86,7 @@ class Caller:
 async def caller_of(request: Request) -> Caller:
     """Return the caller of a request."""
     found: Caller = request.scope[KEY]
+    found.route = f"{request.method} {request.scope['route'].path_format}"
     return found
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -143,6 +143,8 @@ class Invocation:
         names = ("database_url", "schema", "log_file", "log_format")
         settings = settings_of(self.layers, **{name: self.options.get(name) for name in names})
         self.open_log_of(settings)
+        options = replace(settings.options, command=self.command.removeprefix("taskdb "))
+        settings = replace(settings, options=options)
         for warning in self.layers.warnings:
             self.say(f"warning: {warning}")
         return settings

@@ -37,6 +37,7 @@ class Access:
     """What the bearer of a token may do; without a user, it is everybody's rows."""
 
     token_id: int
+    token_name: str
     scope: TokenScope
     user_id: int | None = None
     last_used_at: datetime | None = None
@@ -130,7 +131,7 @@ def recognize(session: Session, secret: str, *, now: datetime) -> Access:
         scope = TokenScope(token.scope)
     except ValueError:
         raise errors.ValueCorrupt("scope of an access token", token.scope) from None
-    return Access(token.id, scope, token.user_id, token.last_used_at)
+    return Access(token.id, token.name, scope, token.user_id, token.last_used_at)
 
 
 def note_use(session: Session, id: int, *, hour: datetime) -> None:

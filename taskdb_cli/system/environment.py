@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.escaping import BLANK, brief, escape
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ class Setting:
     """A float is a number of seconds."""
     least: int = 0
     most: int = _DAY
+    longest: int = 0
+    """How many characters a text may have that must be a line which a person can see; 0 is any text."""
     words: tuple[str, ...] = ()
     """The values that are accepted, if not every value is."""
     default: str = ""
@@ -38,6 +40,11 @@ class Setting:
         if number and not (re.fullmatch(number, text) and self.least <= float(text) <= self.most):
             kind = "number of seconds, such as 5 or 0.25," if self.type is float else "whole number"
             raise InvalidConfiguration(f"{name} must be a {kind} from {self.least} to {self.most}")
+        if self.longest and not (
+            len(text) <= self.longest and text == escape(text) and re.search(f"[^{BLANK}]", text)
+        ):
+            what = f"1 to {self.longest} characters, none of them a control character or invisible"
+            raise InvalidConfiguration(f"{name} must be one line of {what}")
         if self.words and text not in self.words:
             raise InvalidConfiguration(f"{name} must be {' or '.join(self.words)}")
         return bool(int(text)) if self.type is bool else self.type(text)
@@ -109,6 +116,11 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_USER": Setting(
         "the [default user](docs/interactive.md#the-default-user), an id or e-mail address: whose new tasks "
         "are, and on a terminal whose are listed"
+    ),
+    "TASKDB_ACTOR": Setting(
+        "who changes rows, as the history names them: one line that a person can see",
+        longest=200,
+        default="the user of the system",
     ),
     "TASKDB_POOLED": Setting(
         "`1` if a pooler in transaction mode, such as PgBouncer, hands out the sessions",

@@ -51,9 +51,9 @@ def test_only_the_hash_is_kept(database, url):
 def test_a_token_is_recognized(database):
     """What a token allows is what it was made with."""
     add_user(database)
-    assert recognize(database, add_token(database, "cron")) == Access(1, TokenScope.READ)
+    assert recognize(database, add_token(database, "cron")) == Access(1, "cron", TokenScope.READ)
     ann = add_token(database, "ann", "ann@example.com", scope="write")
-    assert recognize(database, ann) == Access(2, TokenScope.WRITE, 1)
+    assert recognize(database, ann) == Access(2, "ann", TokenScope.WRITE, 1)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_what_access_allows(database):
     """A token to read may not write, and one of a user knows of nobody else."""
     add_user(database)
     add_user(database, "bob@example.com")
-    ann = Access(1, TokenScope.READ, 1)
+    ann = Access(1, "ann", TokenScope.READ, 1)
     with pytest.raises(Forbidden):
         ann.require_write()
     with pytest.raises(Forbidden):
@@ -233,7 +233,7 @@ def test_what_access_allows(database):
     for ref in ("bob@example.com", "2", "99"):
         with pytest.raises(UserNotFound):
             database.read(lambda session, ref=ref: ann.require_user(session, ref))
-    everybody = Access(2, TokenScope.WRITE)
+    everybody = Access(2, "cron", TokenScope.WRITE)
     everybody.require_write()
     everybody.require_everybody()
     database.read(lambda session: everybody.require_user(session, "bob@example.com"))
