@@ -97,7 +97,10 @@ def show_list(
 
 def _count(session: Session, service: Any, filter: Any) -> int:
     """Return how many records match, a higher number than COUNTED if more do, or 0 if it takes too long."""
-    if filter.search and service.count(session, replace(filter, search=""), most=SEARCHED + 1) > SEARCHED:
+    if (
+        getattr(filter, "search", "")
+        and service.count(session, replace(filter, search=""), most=SEARCHED + 1) > SEARCHED
+    ):
         return 0
     number: int = service.count(session, filter, most=COUNTED + 1)
     return number

@@ -29,6 +29,15 @@ TASK_FIELDS = (
 TOKEN_FIELDS = ("id", "name", "scope", "user_id", "user", "created_at", "expires_at", "last_used_at")
 """The fields of an access token's record; `user` is the e-mail address of the user it is limited to."""
 
+OPERATION_FIELDS = ("id", "at", "actor", "command", "program_version", "rows", "undoes", "restored_from")
+"""The fields of the record of an operation; `rows` is how many rows it changed."""
+
+CHANGE_FIELDS = ("table", "id", "owner_id", "action", "version_before", "version_after", "fields")
+"""The fields of the record of a change; `id` is that of the row, and `fields` has the old and new values."""
+
+LIFE_FIELDS = ("operation", "at", "actor", "command", *CHANGE_FIELDS)
+"""The fields of the record of a change in the life of a row; `operation` is the id of the operation."""
+
 
 _DAY = 86_400
 _UNITS = {"y": 365 * _DAY, "mo": 30 * _DAY, "w": 7 * _DAY, "d": _DAY, "h": 3600, "min": 60}

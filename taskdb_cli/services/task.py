@@ -150,9 +150,7 @@ def find_by_prefix(
     if statuses:
         query = query.where(_tasks.c.status.in_(statuses))
     if digits:
-        widths = [10**zeros for zeros in range(len(str(MAX_ID)) + 1 - len(digits))]
-        spans = [(int(digits) * width, int(digits) * width + width - 1) for width in widths]
-        ranges = [_tasks.c.id.between(low, min(high, MAX_ID)) for low, high in spans if 0 < low <= MAX_ID]
+        ranges = [_tasks.c.id.between(*span) for span in users.ids_beginning(digits)]
         if not ranges:
             return []
         query = query.where(or_(*ranges))

@@ -117,6 +117,13 @@ def to_id(ref: str) -> int | None:
     return id if id <= MAX_ID else 0
 
 
+def ids_beginning(digits: str) -> list[tuple[int, int]]:
+    """Return the ranges of ids that begin with these digits, the lowest first."""
+    widths = [10**zeros for zeros in range(len(str(MAX_ID)) + 1 - len(digits))]
+    spans = [(int(digits) * width, int(digits) * width + width - 1) for width in widths]
+    return [(low, min(high, MAX_ID)) for low, high in spans if 0 < low <= MAX_ID]
+
+
 def is_user(ref: str) -> ColumnElement[bool]:
     """Return the condition that a user has that id or e-mail address; raise UserNotFound for neither."""
     id = to_id(ref)

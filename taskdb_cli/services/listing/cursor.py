@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Self
 
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
+from taskdb_cli.services.listing.filters import SORT_KEYS
 from taskdb_cli.services.listing.pages import Order, Page, Position
-from taskdb_cli.services.listing.query import Filter, ListQuery, TaskFilter
+from taskdb_cli.services.listing.query import Filter, ListQuery
 
 LONGEST = 8000
 """Characters that a cursor has at most. One that holds a title and an address has some 5000."""
@@ -99,9 +99,7 @@ class ListRequest(Generic[Filter]):
         for each in query.bound:
             if (value := given.get(each.name)) not in (None, [], each.default):
                 asked[each.name] = value
-        order = Order.parse(
-            given.get("sort", query.sort), TASK_SORT_KEYS if query.filter is TaskFilter else USER_SORT_KEYS
-        )
+        order = Order.parse(given.get("sort", query.sort), SORT_KEYS[query.filter])
         after = None
         if given.get("after") is not None:
             after, now = decode(given["after"], asked, order)

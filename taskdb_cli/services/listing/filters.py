@@ -10,15 +10,31 @@ from sqlalchemy import Column, ColumnElement, Select, bindparam, func, literal, 
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import TITLE_LENGTH, is_one_line
+from taskdb_cli.models.history import CHANGES, Operation
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import User
-from taskdb_cli.models.vocabulary import OPEN_STATUSES, TASK_FIELDS, USER_FIELDS, TaskPriority, TaskStatus
+from taskdb_cli.models.vocabulary import (
+    OPEN_STATUSES,
+    OPERATION_FIELDS,
+    TASK_FIELDS,
+    USER_FIELDS,
+    TaskPriority,
+    TaskStatus,
+)
 from taskdb_cli.services.listing.pages import SortKey
-from taskdb_cli.services.listing.query import SEARCH_LENGTH, TASK_QUERY, USER_QUERY, TaskFilter, UserFilter
+from taskdb_cli.services.listing.query import (
+    SEARCH_LENGTH,
+    TASK_QUERY,
+    USER_QUERY,
+    OperationFilter,
+    TaskFilter,
+    UserFilter,
+)
 
 # Statements are made of tables: with the classes of the ORM, SQLAlchemy takes longer for each of them.
 _tasks, _users = Task.metadata.tables["tasks"].c, User.metadata.tables["users"].c
+_operations, _changes = Operation.metadata.tables["taskdb_operations"].c, CHANGES.c
 _ESCAPE = "/"
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -56,6 +72,15 @@ TASK_SORT_KEYS = {
 USER_SORT_KEYS = {name: _sort_key(name, field, _users[field]) for name, field in USER_QUERY.sorts.items()}
 """What users can be sorted by."""
 
+OPERATION_SORT_KEYS = {"id": _sort_key("id", "id", _operations.id)}
+
+SORT_KEYS: dict[type[TaskFilter | UserFilter | OperationFilter], dict[str, SortKey]] = {
+    TaskFilter: TASK_SORT_KEYS,
+    UserFilter: USER_SORT_KEYS,
+    OperationFilter: OPERATION_SORT_KEYS,
+}
+"""What the records of a filter can be sorted by."""
+
 
 TASK_RECORDS = select(
     *[_users.email.label("user") if name == "user" else _tasks[name] for name in TASK_FIELDS]
@@ -87,6 +112,21 @@ def user_count_query(filter: UserFilter, most: int | None = None) -> Select[Any]
     """Return the query of how many users match, at most so many."""
     matching = select(literal(1)).select_from(User.metadata.tables["users"])
     return _count(matching.where(*_user_conditions(filter)), most)
+
+
+def operation_query(filter: OperationFilter, users: Collection[int]) -> Select[Any]:
+    """Return the query of the matching operations' records, in no order; `users` are the ids of its users."""
+    named = {"rows": "rows_changed"}
+    columns = [_operations[named.get(name, name)].label(name) for name in OPERATION_FIELDS]
+    return select(*columns).where(*_operation_conditions(filter, users))
+
+
+def operation_count_query(
+    filter: OperationFilter, users: Collection[int], most: int | None = None
+) -> Select[Any]:
+    """Return the query of how many operations match, at most so many."""
+    matching = select(literal(1)).select_from(Operation.metadata.tables["taskdb_operations"])
+    return _count(matching.where(*_operation_conditions(filter, users)), most)
 
 
 def _count(matching: Select[Any], most: int | None) -> Select[Any]:
@@ -123,6 +163,26 @@ def _user_conditions(filter: UserFilter) -> Iterator[ColumnElement[bool]]:
         yield _contains(filter.search, _users.email, _users.name)
     if filter.id is not None:
         yield _users.id == filter.id
+
+
+def _operation_conditions(filter: OperationFilter, users: Collection[int]) -> Iterator[ColumnElement[bool]]:
+    changed = select(_changes.operation_id)
+    if filter.users:
+        # An OR would keep the engines from both indexes.
+        owned, given = (_is_one_of(column, users) for column in (_changes.owner_id, _changes.new_user_id))
+        yield _operations.id.in_(changed.where(owned).union(changed.where(given)))
+    if filter.tasks:
+        tasks = [id for id in filter.tasks if id <= MAX_ID]
+        row = _changes.row_id.in_(tasks)
+        yield _operations.id.in_(changed.where(_changes.table_name == "tasks", row))
+    if filter.actors:
+        yield _is_one_of(_operations.actor, filter.actors)
+    if filter.command:
+        yield _contains(filter.command, _operations.command)
+    if filter.since is not None:
+        yield _operations.at >= filter.since
+    if filter.until is not None:
+        yield _operations.at < filter.until
 
 
 def _is_one_of(column: Column[Any], values: Collection[Any]) -> ColumnElement[bool]:

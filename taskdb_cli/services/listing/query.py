@@ -124,7 +124,52 @@ class UserFilter:
         return frozenset() if self.active is None else frozenset({"is_active"})
 
 
-Filter = TypeVar("Filter", TaskFilter, UserFilter)
+def _to_ids(given: list[str], *_: object) -> tuple[int, ...]:
+    for word in given:
+        if not (word.isascii() and word.isdecimal()):
+            raise InvalidInput(f"{brief(word)!r} is no id of a task", "ids are numbers, such as 7")
+    # int() itself refuses some thousands of digits, and no id has more than 19.
+    return tuple(int(word.lstrip("0")[:20] or 0) for word in given)
+
+
+@dataclass(frozen=True)
+class OperationFilter:
+    """Which operations of the history are meant. A field that has its default restricts nothing."""
+
+    users: Annotated[
+        Sequence[str],
+        Parameter("user", list[str], "Changed rows of theirs; repeat for several.", metavar="USER"),
+    ] = ()
+    tasks: Annotated[
+        Sequence[int],
+        Parameter(
+            "task", list[str], "Changed these tasks; repeat for several.", metavar="ID", convert=_to_ids
+        ),
+    ] = ()
+    actors: Annotated[
+        Sequence[str], Parameter("actor", list[str], "Done by them; repeat for several.", metavar="NAME")
+    ] = ()
+    command: Annotated[
+        str,
+        Parameter(
+            "command",
+            str,
+            f"The command or route holds it; at most {SEARCH_LENGTH} characters.",
+            "",
+            "TEXT",
+            longest=SEARCH_LENGTH,
+        ),
+    ] = ""
+    since: Annotated[datetime | None, _time("since", "Done then or later.")] = None
+    until: Annotated[datetime | None, _time("until", "Done before then.")] = None
+
+    @property
+    def equal(self) -> frozenset[str]:
+        """The fields that are the same in all matching operations."""
+        return frozenset({"actor"}) if len(self.actors) == 1 else frozenset()
+
+
+Filter = TypeVar("Filter", TaskFilter, UserFilter, OperationFilter)
 
 PAGING = (
     Parameter("limit", int, "How many records at most.", default=50, metavar="N"),
@@ -186,3 +231,6 @@ USER_QUERY = ListQuery(
     sort="id",
     more=(*PAGING, Parameter("with_counts", bool, "Show how many tasks each has.", default=False)),
 )
+
+OPERATION_QUERY = ListQuery(OperationFilter, sorts={}, sort="-id")
+"""Operations are always listed newest first."""

@@ -1,0 +1,326 @@
+"""Operations of the history, newest first, and how each of them changed rows."""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import FromClause, Select, func, or_, select
+from sqlmodel import Session
+
+from taskdb_cli.database.recording import OPERATIONS
+from taskdb_cli.errors import NotFound, OperationNotFound, TaskNotFound, UserNotFound
+from taskdb_cli.models.fields import normalize_email
+from taskdb_cli.models.history import CHANGES, RECORDED_FIELDS, Operation
+from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.models.vocabulary import LIFE_FIELDS
+from taskdb_cli.services import user as users
+from taskdb_cli.services.listing import pages
+from taskdb_cli.services.listing.filters import (
+    OPERATION_SORT_KEYS,
+    operation_count_query,
+    operation_query,
+)
+from taskdb_cli.services.listing.pages import Order, Page, Position, Record, SortKey
+from taskdb_cli.services.listing.query import OperationFilter
+
+_TABLES = Operation.metadata.tables
+_users = _TABLES["users"].c
+_operations, _changes = OPERATIONS.c, CHANGES.c
+
+NEWEST_FIRST = Order.parse("-id", OPERATION_SORT_KEYS)
+"""The order of operations."""
+
+IN_ORDER = Order((SortKey("id", _changes.id, itemgetter("change"), OPERATION_SORT_KEYS["id"].accepts),))
+"""The order of changes. Those of one row are in the order in which they happened: it was locked meanwhile."""
+
+NOUNS = {"users": "user", "tasks": "task", "access_tokens": "token"}
+"""The tables by their names, each with what one of its rows is called in a record."""
+
+_NAMES = {"tasks": "title", "users": "email", "access_tokens": "name"}
+"""The column that tells a person which row it is."""
+
+_KEPT = [each for each in CHANGES.columns if each.name.startswith(("old_", "new_"))]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The oldest operation that the history holds."""
+
+    id: int
+    at: datetime
+
+    def __str__(self) -> str:
+        at = self.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return f"the history begins at {at}, with operation {self.id}"
+
+
+def beginning(session: Session) -> Beginning | None:
+    """Return where the history begins, or None while it is empty."""
+    query = select(_operations.id, _operations.at).order_by(_operations.id).limit(1)
+    row = session.execute(query).one_or_none()
+    return None if row is None else Beginning(row.id, row.at)
+
+
+def find(
+    session: Session,
+    filter: OperationFilter,
+    order: Order = NEWEST_FIRST,
+    *,
+    limit: int,
+    after: Position | None = None,
+    skip: int = 0,
+    fits: Callable[[Record], bool] | None = None,
+) -> Page:
+    """Return one page of matching operations' records, which ends early where a record does not fit.
+
+    The first `skip` records are passed over. Users and tasks may be deleted by now. Raises UserNotFound and
+    TaskNotFound for those of whom neither the tables nor the history know anything.
+    """
+    query = operation_query(filter, owners(session, filter.users))
+    found = pages.page(session, query, order, limit=limit, after=after, skip=skip, fits=fits)
+    if not found.records:
+        _require_known(session, filter)
+    return found
+
+
+def stream(
+    session: Session, filter: OperationFilter, order: Order = NEWEST_FIRST, *, after: Position | None = None
+) -> Generator[Record, None, None]:
+    """Yield every matching operation's record at constant memory; raise as `find` does."""
+    _require_known(session, filter)
+    return pages.stream(session, operation_query(filter, owners(session, filter.users)), order, after=after)
+
+
+def count(session: Session, filter: OperationFilter, *, most: int | None = None) -> int:
+    """Return how many operations match, or `most` if there are more; raise as `find` does."""
+    _require_known(session, filter)
+    return int(
+        session.execute(operation_count_query(filter, owners(session, filter.users), most)).scalar_one()
+    )
+
+
+def get(session: Session, id: int) -> Record:
+    """Return an operation's record; raise OperationNotFound that says where the history begins."""
+    if 0 < id <= MAX_ID:
+        query = operation_query(OperationFilter(), ()).where(_operations.id == id)
+        row = session.execute(query).one_or_none()
+        if row is not None:
+            return row._asdict()
+    raise _told(session, OperationNotFound(id))
+
+
+def changes(
+    session: Session,
+    id: int,
+    order: Order = IN_ORDER,
+    *,
+    limit: int,
+    after: Position | None = None,
+    fits: Callable[[Record], bool] | None = None,
+) -> Page:
+    """Return one page of the changes of an operation, which ends early where a record does not fit.
+
+    An operation that is not there has none.
+    """
+    return _page(session, _changes_of(id), order, limit=limit, after=after, fits=fits)
+
+
+def stream_changes(
+    session: Session, id: int, *, after: Position | None = None, named: bool = False
+) -> Generator[Record, None, None]:
+    """Yield the changes of an operation at constant memory.
+
+    If they are to be `named`, each record has a `title` too: that of the task, the address of the user or
+    the name of the token, as the row is now or was last, or None.
+    """
+    query = _changes_of(id)
+    return _changed(pages.stream(session, _named(query) if named else query, IN_ORDER, after=after))
+
+
+def life(
+    session: Session,
+    table: str,
+    id: int,
+    order: Order = IN_ORDER,
+    *,
+    limit: int,
+    after: Position | None = None,
+    fits: Callable[[Record], bool] | None = None,
+) -> Page:
+    """Return one page of the changes of a row, oldest first, each with its operation.
+
+    A row that was deleted has its life too. Raises UserNotFound or TaskNotFound for one of which neither the
+    table nor the history knows anything.
+    """
+    page = _page(session, _life_of(table, id), order, limit=limit, after=after, fits=fits)
+    if not page.records:
+        _require_row(session, table, id)
+    return page
+
+
+def stream_life(
+    session: Session, table: str, id: int, *, after: Position | None = None
+) -> Generator[Record, None, None]:
+    """Yield the changes of a row, oldest first, at constant memory; raise as `life` does."""
+    _require_row(session, table, id)
+    return _changed(pages.stream(session, _life_of(table, id), IN_ORDER, after=after))
+
+
+def find_user(session: Session, ref: str) -> int:
+    """Return the id of a user who may be deleted, by id or address; raise UserNotFound.
+
+    An address that nobody has now is that of the last user who had it.
+    """
+    id = users.to_id(ref)
+    if id is None:
+        return _by_address(session, ref)[0]
+    _require_row(session, "users", id, ref)
+    return id
+
+
+def owners(session: Session, refs: Iterable[str]) -> list[int]:
+    """Return the ids that these ids and addresses of users may mean, deleted ones too; raise UserNotFound.
+
+    An address that nobody has now means everybody who ever had it. Whether ids exist is not looked up.
+    """
+    found = set[int]()
+    for ref in refs:
+        id = users.to_id(ref)
+        found.update(_by_address(session, ref) if id is None else [id])
+    return sorted(found)
+
+
+def find_by_prefix(session: Session, digits: str, *, limit: int) -> list[Record]:
+    """Return the newest operations whose ids begin with these digits."""
+    query = operation_query(OperationFilter(), ()).order_by(_operations.id.desc()).limit(limit)
+    if digits:
+        ranges = users.ids_beginning(digits)
+        if not ranges:
+            return []
+        query = query.where(or_(*[_operations.id.between(*each) for each in ranges]))
+    return [row._asdict() for row in session.execute(query)]
+
+
+def _by_address(session: Session, ref: str) -> list[int]:
+    """Return who has an address, or else everybody who had it, the last one first; raise UserNotFound."""
+    try:
+        email = normalize_email(ref)
+    except ValueError:
+        raise UserNotFound(ref) from None
+    found = session.scalar(select(_users.id).where(_users.email == email))
+    if found is not None:
+        return [found]
+    last = func.max(_changes.id)
+    had = (_changes.table_name == "users", _changes.old_email == email)
+    query = select(_changes.row_id).where(*had).group_by(_changes.row_id).order_by(last.desc())
+    if ids := [*session.scalars(query)]:
+        return ids
+    raise _told(session, UserNotFound(ref))
+
+
+def _require_known(session: Session, filter: OperationFilter) -> None:
+    for ref in filter.users:
+        find_user(session, ref)
+    for id in filter.tasks:
+        _require_row(session, "tasks", id)
+
+
+def _require_row(session: Session, table: str, id: int, ref: object = None) -> None:
+    """Raise UserNotFound or TaskNotFound unless the row is there or the history tells of it."""
+    if 0 < id <= MAX_ID:
+        rows = _TABLES[table].c
+        recorded = select(_changes.row_id).where(_changes.table_name == table, _changes.row_id == id)
+        for query in (select(rows.id).where(rows.id == id), recorded.limit(1)):
+            if session.scalar(query) is not None:
+                return
+        if table == "users":
+            # A deleted user may be known only as the owner of what is recorded.
+            owned = select(_changes.owner_id).where(_changes.owner_id == id).limit(1)
+            if session.scalar(owned) is not None:
+                return
+    missing: NotFound = UserNotFound(ref or id) if table == "users" else TaskNotFound([id])
+    raise _told(session, missing)
+
+
+def _told(session: Session, missing: NotFound) -> NotFound:
+    """Return the error, with a hint where the history begins."""
+    begins = beginning(session)
+    missing.hint = f"{begins}; {missing.hint}" if begins else f"the history is empty; {missing.hint}"
+    return missing
+
+
+def _changes_of(id: int) -> Select[Any]:
+    return _change_query().where(_changes.operation_id == (id if 0 < id <= MAX_ID else 0))
+
+
+def _life_of(table: str, id: int) -> Select[Any]:
+    row = (_changes.table_name == table, _changes.row_id == (id if 0 < id <= MAX_ID else 0))
+    operation = [_operations.id.label("operation"), *[_operations[name] for name in LIFE_FIELDS[1:4]]]
+    return _change_query().add_columns(*operation).join_from(CHANGES, OPERATIONS).where(*row)
+
+
+def _change_query() -> Select[Any]:
+    about = ("table_name", "row_id", "owner_id", "version_before", "version_after")
+    return select(_changes.id.label("change"), *[_changes[name] for name in about], *_KEPT)
+
+
+def _named(query: Select[Any]) -> Select[Any]:
+    """Add the names that rows have now, or had when they were deleted last."""
+    joined: FromClause = CHANGES
+    names = []
+    for table, name in _NAMES.items():
+        rows = _TABLES[table]
+        joined = joined.outerjoin(rows, (_changes.table_name == table) & (rows.c.id == _changes.row_id))
+        names.append(rows.c[name])
+    later = CHANGES.alias("later").c
+    same = later.table_name == _changes.table_name, later.row_id == _changes.row_id
+    of_deleted = select(func.coalesce(*[later[f"old_{name}"] for name in _NAMES.values()]))
+    last = of_deleted.where(*same, later.version_after.is_(None)).order_by(later.id.desc()).limit(1)
+    return query.select_from(joined).add_columns(func.coalesce(*names, last.scalar_subquery()).label("title"))
+
+
+def _page(
+    session: Session,
+    query: Select[Any],
+    order: Order,
+    *,
+    limit: int,
+    after: Position | None,
+    fits: Callable[[Record], bool] | None,
+) -> Page:
+    # Where a page ends is told by the id of a change, which its record does not have.
+    may = None if fits is None else lambda row: fits(_change(row))
+    page = pages.page(session, query, order, limit=limit, after=after, fits=may)
+    return Page([_change(row) for row in page.records], page.next)
+
+
+def _changed(rows: Generator[Record, None, None]) -> Generator[Record, None, None]:
+    try:
+        for row in rows:
+            yield _change(row)
+    finally:
+        rows.close()
+
+
+def _change(row: Record) -> Record:
+    """Return the record of a change, with its operation if the row has it."""
+    before, after, table = row["version_before"], row["version_after"], row["table_name"]
+    action = "created" if before is None else "deleted" if after is None else "updated"
+    fields: dict[str, Any] = {}
+    for name in () if action == "created" else RECORDED_FIELDS[table]:
+        old, new = row[f"old_{name}"], row[f"new_{name}"]
+        if action == "deleted" or old is not None or new is not None:
+            fields[name] = {"old": old, "new": new}
+    return {
+        **{name: row[name] for name in LIFE_FIELDS[:4] if name in row},
+        "table": NOUNS[table],
+        "id": row["row_id"],
+        "owner_id": row["owner_id"],
+        "action": action,
+        "version_before": before,
+        "version_after": after,
+        "fields": fields,
+        **({"title": row["title"]} if "title" in row else {}),
+    }
