@@ -22,6 +22,7 @@ from taskdb_cli.models.user import UserCreate
 from taskdb_cli.services import task, user
 from tests.conftest import NOW, SERVERS, connect
 from tests.forked import context, run_forked
+from tests.operations import assert_explained
 from tests.samples import add_task, add_user, task_records, user_records
 from tests.sessions import until_waiting
 from tests.workload import HOT, USERS, Tally, Writer, address, total, work_in_process
@@ -69,7 +70,8 @@ def together(*acts):
 
 
 def assert_as_told(database, done: Tally) -> None:
-    """Hold what is stored against what the writers were told."""
+    """Hold what is stored against what the writers were told, and against the history."""
+    assert_explained(database)
     users, tasks = user_records(database), task_records(database)
     assert len(users) == USERS + done.users
     assert len(tasks) == HOT + len(done.created) - len(done.removed) - done.removed_with_users

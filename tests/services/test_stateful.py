@@ -25,6 +25,7 @@ from taskdb_cli.models.user import UserCreate, UserUpdate
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services import task, user
 from tests.conftest import NOW
+from tests.operations import assert_explained
 from tests.samples import task_records, user_records
 
 ADDRESSES = st.sampled_from([f"{name}@example.com" for name in ("ann", "bob", "carl")])
@@ -268,7 +269,7 @@ def kept(database):
 
 @pytest.mark.soak
 def test_services(kept):
-    """Whatever is done in whatever order, the database holds what the model does."""
+    """Whatever is done in whatever order, the database holds what the model does, and the history why."""
 
     class Here(Services):
         database = kept
@@ -280,3 +281,4 @@ def test_services(kept):
             max_examples=EXAMPLES, stateful_step_count=30, deadline=None, suppress_health_check=checks
         ),
     )
+    assert_explained(kept)
