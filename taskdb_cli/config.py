@@ -32,6 +32,7 @@ class Settings:
     backup_identity: Path | None = None
     api_statement_timeout: float = 5
     client_timeout: int = 30
+    history_keep: str = "90d"
     health_limits: str = ""
 
     def database(self, *, long_lived: bool = False) -> Database:

@@ -192,6 +192,10 @@ class NotUndone(Conflict):
     """An operation cannot be undone, because rows have changed since or stand in the way."""
 
 
+class NotPermitted(TaskdbError):
+    """The role of the database URL lacks a privilege."""
+
+
 class TargetNotEmpty(Conflict):
     """The database that rows are to be loaded into has some already."""
 
@@ -314,6 +318,10 @@ class ArchiveTooNew(SchemaError):
 
 class StorageFailed(TaskdbError):
     """A disk is full, read-only or broken, or a bucket refuses what it is asked."""
+
+
+class NotWritable(StorageFailed):
+    """The database can only be read: it is a replica, or its server or its file does not let rows change."""
 
 
 class StoreUnavailable(StorageFailed, exit_code=ExitCode.UNAVAILABLE):

@@ -17,7 +17,7 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, timestamp
 from taskdb_cli.output.tables import _cell, print_detail, print_table
 from taskdb_cli.system.clock import describe, in_minutes
-from taskdb_cli.times import ACCEPTED, parse_exact, parse_iso, parse_when, parse_written
+from taskdb_cli.times import ACCEPTED, parse_exact, parse_iso, parse_keeping, parse_when, parse_written
 
 # A Sunday.
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
@@ -622,6 +622,22 @@ def test_programs_may_not_use_words(text):
     """Words, and whatever is refused from people, are refused from programs."""
     with pytest.raises(InvalidInput, match="is not a time"):
         parse_exact(text, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [("36h", 1.5), ("90d", 90), ("12w", 84), ("1y", 365), ("forever", None), ("9999y", None)],
+)
+def test_how_long_something_is_kept(text, days):
+    """What is kept for so long begins that much before now, or never."""
+    assert parse_keeping(text, now=NOW) == (days and NOW - timedelta(days=days))
+
+
+@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5d", "90 d", "3mo", "always", "99999d", "٣d"])
+def test_how_long_is_refused(text):
+    """Anything else is refused."""
+    with pytest.raises(InvalidInput, match="how long"):
+        parse_keeping(text, now=NOW)
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.booleans())

@@ -76,7 +76,10 @@ _FAULTS = {
 }
 _DETAILS: dict[type[BaseException], str] = {
     errors.TimedOut: "the request took longer than the server allows; nothing was changed",
-    errors.StorageFailed: "the database is read-only, or its disk is full or broken",
+    **dict.fromkeys(
+        (errors.StorageFailed, errors.NotWritable),
+        "the database is read-only, or its disk is full or broken",
+    ),
 }
 _ANY_FAULT = "something went wrong in the server, whose log says more"
 

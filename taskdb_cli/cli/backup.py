@@ -317,6 +317,7 @@ def _show_configuration(
         "directory": ", ".join(map(str, shelf.directories())),
         "label": shelf.label,
         "policy": policy.in_words() if policy else "keep everything",
+        "history": f"keep {shelf.run.settings.history_keep}",
         "metrics file": metrics_file.absolute() if metrics_file else "none",
         "encrypted to": ", ".join(recipients) or "nobody: archives are not encrypted",
         "identity": ", ".join(map(str, shelf.identity_files)) or "none",

@@ -12,6 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from taskdb_cli import errors
+from taskdb_cli.cli.history_prune import history_begin, prune_after_backup
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.cli.shelf import OpeningShelf, Shelf
@@ -47,6 +48,7 @@ def back_up(
     from taskdb_cli.backup import create, retention
 
     run, began = shelf.run, time.monotonic()
+    kept_since = history_begin(run)
     directories = shelf.directories()
     with run.progress() as show:
         outcomes = create.take_everywhere(
@@ -80,6 +82,8 @@ def back_up(
             if suspect := [decision for decision in decisions if decision.suspect]:
                 example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
                 run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
+    with _going_on(failures):
+        prune_after_backup(run, kept_since)
     if metrics_file:
         with _going_on(failures):
             _write_metrics(metrics_file, shelf.label, outcomes, owner, seconds)

@@ -125,12 +125,14 @@ class Report:
 
     def _check(self, run: Invocation, settings: Settings) -> None:
         """Raise InvalidInput for a setting that only some commands look at."""
+        from taskdb_cli.cli.history_prune import history_begin
         from taskdb_cli.health.registry import parse_limits
 
         run.open_log_of(settings)
         # What follows reads them again otherwise, and a dotenv file may be a pipe.
         run.settings = settings
         parse_limits(settings.health_limits)
+        history_begin(run)
         shelf = Shelf(self.ctx)
         with suppress(HomeMissing):
             _ = shelf.chosen_label, shelf.directory

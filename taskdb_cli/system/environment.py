@@ -177,6 +177,10 @@ SETTINGS: Mapping[str, Setting] = {
         "archives",
         Path,
     ),
+    "TASKDB_HISTORY_KEEP": Setting(
+        "how long `backup` keeps [operations in the history](docs/history.md#keep-and-prune), such as `12w`, "
+        "`1y` or `forever`"
+    ),
     "TASKDB_HEALTH_LIMITS": Setting(
         "when checks of [health](#health) warn and become critical, such as `backup=26h:50h disk=10%:5%`"
     ),

@@ -13,9 +13,12 @@ ACCEPTED = "2026-12-01, 2026-12-01T17:00, +3d, -2w, 'tomorrow 17:00', friday, 'd
 
 EXPIRIES = "try 90d, 2w, 12h, 2027-12-01 or 2027-12-01T17:00:00Z"
 
+KEEPING = "try 90d, 12w, 1y or forever"
+
 _WRITTEN_EXAMPLES = "2026-12-01T17:00:00Z, 2026-12-01 17:00 or 2026-12-01"
 
 _OFFSET = re.compile(r"([+-]\d{1,6})([hdw])")
+_AGE = re.compile(r"(\d{1,4})([hdwy])", re.ASCII)
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d(?P<time>[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?"
 )
@@ -67,6 +70,23 @@ def parse_expiry(text: str, *, now: datetime) -> datetime:
         raise InvalidInput(f"{text!r} ends after the year 9999", EXPIRIES) from None
     except ValueError:
         raise InvalidInput(f"{text!r} is not a time", EXPIRIES) from None
+
+
+def parse_keeping(text: str, *, now: datetime) -> datetime | None:
+    """Return when what is kept for so long begins, such as 90d or 1y; None if everything is kept.
+
+    A year has 365 days. Raises InvalidInput, naming the text and what is accepted.
+    """
+    if text == "forever":
+        return None
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise InvalidInput(f"{brief(text)!r} does not say how long to keep the history", KEEPING)
+    days = {"h": 1 / 24, "d": 1, "w": 7, "y": 365}[match[2]]
+    try:
+        return now - timedelta(days=days * int(match[1]))
+    except OverflowError:
+        return None
 
 
 def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> datetime:

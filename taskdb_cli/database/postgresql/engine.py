@@ -129,13 +129,13 @@ class PostgreSQL(Backend):
         return f"{server}/{self.name}{schema}"
 
     def _require_writable(self, connection: Connection) -> None:
-        """Raise StorageFailed where nothing can be written, before anything waits for a lock.
+        """Raise NotWritable where nothing can be written, before anything waits for a lock.
 
         It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
         """
         for setting, hint in _READ_ONLY.items():
             if sessions.driver_connection(connection).info.parameter_status(setting) == "on":
-                raise errors.StorageFailed(f"PostgreSQL at {self.place} is read-only: {setting} is on", hint)
+                raise errors.NotWritable(f"PostgreSQL at {self.place} is read-only: {setting} is on", hint)
 
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
         """Return when the server was started and the number of the database in it.

@@ -99,7 +99,8 @@ def _storage_fault(cause: BaseException, place: str, path: Path) -> TaskdbError:
             if tables := [name for (name,) in connection.execute(query, (2**63 - 2**32,))]:
                 return errors.IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
     reason, hint = obstacle(path) or (str(cause), hint)
-    return errors.StorageFailed(f"{place} {_STORAGE_FAULTS[family(cause)]}: {reason}", hint)
+    kind = errors.NotWritable if family(cause) == sqlite3.SQLITE_READONLY else errors.StorageFailed
+    return kind(f"{place} {_STORAGE_FAULTS[family(cause)]}: {reason}", hint)
 
 
 def _violation(cause: BaseException, statement: str | None) -> errors.Violation:
