@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
-from taskdb_cli.text.escaping import brief
+from taskdb_cli.text.escaping import brief, visible
 
 
 class ExitCode(IntEnum):
@@ -39,8 +39,7 @@ class TaskdbError(Exception):
     def __init_subclass__(cls, *, exit_code: ExitCode | None = None, code: str = "") -> None:
         if exit_code:
             cls.exit_code, cls.code = exit_code, exit_code.name.lower()
-        if code:
-            cls.code = code
+        cls.code = code or cls.code
 
     def __init__(self, message: str, hint: str = "", details: Iterable[Mapping[str, str]] = ()) -> None:
         super().__init__(message)
@@ -79,16 +78,12 @@ class FileMissing(NotFound):
         super().__init__(f"no file at {path}", hint)
 
 
-def _visible(ref: object) -> str:
-    return brief(ref) if str(ref).strip() else repr(ref)
-
-
 class UserNotFound(NotFound):
     """No user has this id or e-mail address, which may be the value of a setting."""
 
     def __init__(self, ref: object, *, setting: str = "") -> None:
         source = f"{setting}: " if setting else ""
-        super().__init__(f"{source}user {_visible(ref)} not found", "'taskdb user list' shows the users")
+        super().__init__(f"{source}user {visible(ref)} not found", "'taskdb user list' shows the users")
 
 
 class TaskNotFound(NotFound):
@@ -105,7 +100,7 @@ class TokenNotFound(NotFound):
     """No access token has this id or name."""
 
     def __init__(self, ref: object) -> None:
-        super().__init__(f"access token {_visible(ref)} not found", "'taskdb token list' shows the tokens")
+        super().__init__(f"access token {visible(ref)} not found", "'taskdb token list' shows the tokens")
 
 
 class OperationNotFound(NotFound):

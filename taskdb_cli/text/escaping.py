@@ -67,6 +67,11 @@ def brief(value: object, longest: int = LONGEST_ECHO) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def visible(ref: object) -> str:
+    """Return what a caller named something by, as an error repeats it: in quotes if it would not be seen."""
+    return brief(ref) if str(ref).strip() else repr(ref)
+
+
 def described(value: object) -> str:
     """Return a value of JSON as an error repeats it: a text in quotes, a number, or what kind it is."""
     if isinstance(value, str):
