@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from taskdb_cli import __version__
-from taskdb_cli.cli import backup, config, health, migrate, restore, serve, stats, task, token, user
+from taskdb_cli.cli import backup, config, health, migrate, restore, serve, stats, task, token, undo, user
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.completion import complete_profiles
 from taskdb_cli.cli.context import invocation
@@ -36,6 +36,7 @@ app.command(
         "taskdb --database-url sqlite:///old.sqlite3 copy --to sqlite:///new.sqlite3 --dry-run"
     )
 )(restore.copy)
+app.command(epilog="taskdb undo --dry-run\ntaskdb undo 12 --skip-changed")(undo.undo)
 app.add_typer(token.app, name="token")
 app.command(epilog="taskdb stats\ntaskdb stats --user ann@example.com")(stats.stats)
 app.command(epilog=("taskdb health\ntaskdb health --only connections -o nagios --timeout 10"))(health.health)

@@ -7,7 +7,7 @@ from typing import Any
 
 _GROUPS = {
     "taskdb": {
-        "Users and tasks": ("user", "task", "stats"),
+        "Users and tasks": ("user", "task", "undo", "stats"),
         "Backups": ("backup", "restore", "copy"),
         "Database": ("migrate", "health", "config"),
         "HTTP API": ("serve", "token"),

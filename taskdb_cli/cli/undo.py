@@ -1,0 +1,170 @@
+"""taskdb undo: take back what a command has changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from taskdb_cli.cli import options
+from taskdb_cli.cli.answers import answer
+from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.output import FormatOption, show_json
+from taskdb_cli.errors import NotUndone
+from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.output.formats import UNDONE_ROWS, Format
+from taskdb_cli.system.paths import temporary_storage
+
+if TYPE_CHECKING:
+    from taskdb_cli.services.history.undo import Undoing
+
+
+class Left:
+    """The rows that cannot be undone, with the reason of each: in a temporary file if they are to be kept."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # The error has yet to be written.
+        if self._file and not (kind and issubclass(kind, NotUndone)):
+            self._file.close()
+
+    def take(self, rows: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+        """Take all rows, in place of those of an earlier attempt; raise StorageFailed without room."""
+        if not self._keep:
+            return
+        with temporary_storage("nothing was undone"):
+            self._file = self._file or TemporaryFile()  # noqa: SIM115 (closed by __exit__ or `rows`)
+            self._file.seek(0)
+            self._file.truncate()
+            for some in rows:
+                self._file.writelines(json.dumps(row).encode() + b"\n" for row in some)
+            self._file.flush()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows, to be read once."""
+        if self._file:
+            with self._file as file:
+                file.seek(0)
+                yield from map(json.loads, file)
+
+    def details(self) -> Iterator[dict[str, str]]:
+        """Yield the rows as the details of an error."""
+        return ({"row": f"{row['kind']} {row['id']}", "reason": row["reason"]} for row in self.rows())
+
+
+def undo(
+    ctx: typer.Context,
+    operation: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="OPERATION",
+            help="The number of an operation; by default the last one of yours.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    skip_changed: Annotated[
+        bool,
+        typer.Option("--skip-changed", help="Leave the rows that have changed since, and undo the others."),
+    ] = False,
+    yes: options.Yes = False,
+    confirm: options.Confirm = None,
+    dry_run: options.DryRun = False,
+    output: FormatOption = None,
+) -> None:
+    """Undo an operation: all that one command has changed, or nothing.
+
+    Created rows are deleted, changed ones get their old values, and deleted ones come back. That is an
+    operation too, and to undo it is to redo.
+    """
+    from taskdb_cli.services.history import undo as service
+
+    run = invocation(ctx)
+    database, id = run.database, operation
+    if id is None:
+        id = database.read(partial(service.last, actor=database.options.origin.actor))
+    with Left(keep=output is Format.JSON) as left:
+        found = _undo(run, id, left, skip_changed=skip_changed, yes=yes, dry_run=dry_run)
+        _tell(run, found, dry_run=dry_run)
+        if output is Format.JSON:
+            report = {
+                "operation": found.undone_by,
+                "undoes": id,
+                "users": found.users,
+                "tasks": found.tasks,
+                "tokens_left": found.tokens,
+                "left": [*left.rows()],
+                "dry_run": dry_run,
+            }
+            show_json(report)
+
+
+def _undo(run: Invocation, id: int, left: Left, *, skip_changed: bool, yes: bool, dry_run: bool) -> Undoing:
+    """Undo an operation after asking, or find out what would be done."""
+    from taskdb_cli.services.history import undo as service
+
+    database = run.database
+    given: dict[str, Any] = {"id": id, "skip_changed": skip_changed, "note": left.take}
+    try:
+        if dry_run or not run.agreed(yes=yes):
+            found = database.write(partial(service.preview, **given), dry_run=True, bulk=True)
+            if run.may_ask or dry_run:
+                _show(run, found)
+            if dry_run:
+                return found
+            run.confirm(f"undo operation {id} ({_describe(found)})", yes=yes)
+        found = database.write(partial(service.undo, now=run.now, **given), bulk=True)
+    except NotUndone as exc:
+        exc.details = left.details()
+        raise
+    run.did(f"undid operation {id}", look="taskdb history")
+    return found
+
+
+def _describe(found: Undoing) -> str:
+    """Return what undoing does to how many rows."""
+    parts = []
+    for what in ("deleted", "restored", "changed"):
+        rows = {"users": found.users[what], "tasks": found.tasks[what]}
+        if named := in_words({name: number for name, number in rows.items() if number}):
+            verb = {"deleted": "deletes", "restored": "brings back", "changed": "changes back"}[what]
+            parts.append(f"{verb} {named}")
+    return " and ".join(parts)
+
+
+def _show(run: Invocation, found: Undoing) -> None:
+    """Say on stderr what an operation was, and on a terminal which rows it is about."""
+    operation = found.operation
+    at = operation.at.isoformat(timespec="seconds")
+    if sys.stderr.isatty():
+        from taskdb_cli.output.tables import print_table
+        from taskdb_cli.system.clock import describe
+
+        at = describe(operation.at, run.now)
+        print_table(found.first, UNDONE_ROWS, sys.stderr)
+        if more := sum([*found.users.values(), *found.tasks.values()]) - len(found.first):
+            run.say(f"and {more:,} more")
+    rows = in_words({"rows": operation.rows_changed})
+    run.say(f"operation {operation.id}: {operation.command} by {operation.actor}, {at}, {rows}")
+
+
+def _tell(run: Invocation, found: Undoing, *, dry_run: bool) -> None:
+    """Say what was undone, and what was left."""
+    verb = "would undo" if dry_run else "undid"
+    text = f"{verb} operation {found.operation.id}: {_describe(found)}"
+    if found.left:
+        text += f"; {in_words({'rows': found.left})} left, which changed since (-o json lists them)"
+    if found.tokens:
+        text += f"; access tokens stay as they are ({found.tokens})"
+    answer(run, text)

@@ -1,0 +1,232 @@
+"""Undo an operation: give all rows back what it took, in one transaction."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from taskdb_cli import errors
+from taskdb_cli.database import recording
+from taskdb_cli.database.recording import Recorder
+from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
+from taskdb_cli.models.history import CHANGES, RECORDED_FIELDS, Operation
+from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.services.history import obstacles, operations
+from taskdb_cli.services.history.obstacles import CREATED, DELETED, KINDS, TASKS, USERS
+from taskdb_cli.text.escaping import brief
+
+FIRST = 10
+"""How many rows a preview or an error names."""
+
+Rows = Iterator[Sequence[dict[str, Any]]]
+
+Note = Callable[[Rows], object]
+"""Takes the rows that were left, some at a time, each with its kind, its id and the reason."""
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """What it means to undo an operation.
+
+    `users` and `tasks` say how many are deleted because they were created, come back, and get old values
+    back. `tokens` is how many access tokens the operation made or revoked, which stay as they are.
+    """
+
+    operation: Operation
+    users: dict[str, int]
+    tasks: dict[str, int]
+    tokens: int
+    left: int
+    """How many rows have changed since or stand in the way."""
+    first: list[dict[str, Any]] = field(default_factory=list)
+    """The first rows that are undone: kind, id, what is done with it, and its address or title."""
+    undone_by: int | None = None
+    """The operation that did it."""
+
+
+def last(session: Session, actor: str) -> int:
+    """Return the newest operation of an actor; raise NotFound if there is none."""
+    newest = select(Operation.id).where(Operation.actor == actor).order_by(col(Operation.id).desc())
+    id = session.exec(newest.limit(1)).first()
+    if id is None:
+        raise errors.NotFound(
+            f"the history has no operation of {brief(actor)}",
+            "'taskdb history' shows the operations; name one",
+        )
+    return id
+
+
+def preview(session: Session, id: int, *, skip_changed: bool = False, note: Note | None = None) -> Undoing:
+    """Return what `undo` would do now, and raise as it does. It needs a transaction that may write."""
+    found = _find(session, id, skip_changed=skip_changed, note=note)
+    found = replace(found, first=_first(session))
+    obstacles.drop_tables(session)
+    return found
+
+
+def undo(
+    session: Session,
+    id: int,
+    *,
+    now: datetime,
+    skip_changed: bool = False,
+    note: Note | None = None,
+) -> Undoing:
+    """Delete the rows that an operation created, bring back those it deleted, and give the others old values.
+
+    Every row gets a version that it has never had. Access tokens stay as they are. `note` takes the rows that
+    have changed since or stand in the way. With `skip_changed` they are left, or else nothing is undone.
+
+    Raises OperationNotFound, and NotUndone for such rows, and for an operation that cannot be undone at all.
+    """
+    found = _find(session, id, skip_changed=skip_changed, note=note, lock=True)
+    recorder: Recorder | None = session.info.get(Recorder)
+    if recorder:
+        recorder.undoes = id
+    try:
+        _write(session, found, now)
+    except errors.UniqueViolation as exc:
+        what = f"operation {id} was not undone: {exc.message}, which came meanwhile"
+        raise errors.NotUndone(what, "run it again to see which row it is") from exc
+    obstacles.drop_tables(session)
+    return replace(found, undone_by=recorder.id if recorder else None)
+
+
+def _find(session: Session, id: int, *, skip_changed: bool, note: Note | None, lock: bool = False) -> Undoing:
+    """Find the rows of an operation and what stands in their way, locked if asked; raise as `undo`."""
+    operations.get(session, id)
+    named = select(Operation).where(Operation.id == id)
+    # Two undos of one operation take turns.
+    operation = session.exec(named.with_for_update() if lock else named).first()
+    if operation is None:
+        raise errors.OperationNotFound(id)
+    if lock:
+        obstacles.lock_rows(session, id)
+    kept = _require_undoable(session, operation)
+    obstacles.find_obstacles(session, id)
+    counts = {kind: _counts(session, old) for kind, old, _ in KINDS}
+    missing = operation.rows_changed - sum(kept.values())
+    left = sum(each.pop("") for each in counts.values()) + max(missing, 0)
+    found = Undoing(operation, counts["user"], counts["task"], kept.get("access_tokens", 0), left)
+    if note:
+        note(obstacles.left_rows(session))
+    possible = any([*found.users.values(), *found.tasks.values()])
+    if left and not (skip_changed and possible):
+        raise _not_undone(session, found, missing, possible=possible)
+    return found
+
+
+def _require_undoable(session: Session, operation: Operation) -> dict[str, int]:
+    """Return how many changes of each table are kept; raise NotUndone if undo cannot be about them."""
+    what = f"operation {operation.id} cannot be undone"
+    later = select(Operation).where(
+        col(Operation.id) >= operation.id, col(Operation.restored_from).is_not(None)
+    )
+    if barrier := session.exec(later.order_by(col(Operation.id)).limit(1)).first():
+        since = "it" if barrier.id == operation.id else f"operation {barrier.id}"
+        raise errors.NotUndone(
+            f"{what}: {since} replaced everything from {brief(barrier.restored_from)}",
+            "'taskdb restore' brings back what an archive has, whole or --only-user and --only-task",
+        )
+    table = CHANGES.c.table_name
+    grouped = sa.select(table, sa.func.count()).where(CHANGES.c.operation_id == operation.id).group_by(table)
+    kept = {row[0]: row[1] for row in session.execute(grouped)}
+    if not kept:
+        raise errors.NotUndone(f"{what}: the history no longer has the rows that it changed")
+    if [*kept] == ["access_tokens"]:
+        raise errors.NotUndone(
+            f"{what}: it is about access tokens only, which do not come back",
+            "'taskdb token create' makes a new one, and 'taskdb token revoke' takes one away",
+        )
+    return kept
+
+
+def _counts(session: Session, old: sa.Table) -> dict[str, int]:
+    """Return how many rows are deleted, come back and are changed, and under '' how many are left."""
+    which = sa.case((old.c.obstacle.is_(None), old.c.action), else_="")
+    query = sa.select(which, sa.func.count()).group_by(which)
+    found = {row[0]: row[1] for row in session.execute(query)}
+    names = {CREATED: "deleted", DELETED: "restored", obstacles.UPDATED: "changed", "": ""}
+    return {name: found.get(action, 0) for action, name in names.items()}
+
+
+def _not_undone(session: Session, found: Undoing, missing: int, *, possible: bool) -> errors.NotUndone:
+    rows = islice(chain.from_iterable(obstacles.left_rows(session, FIRST)), FIRST)
+    named = [f"{row['kind']} {row['id']} {row['reason']}" for row in rows]
+    if missing > 0:
+        named.append(f"the history no longer has {in_words({'rows': missing})} of it")
+    elif found.left > FIRST:
+        named.append(f"and {found.left - FIRST:,} more, which -o json lists")
+    hint = "--skip-changed undoes the others" if possible else "nothing of it can be undone"
+    return errors.NotUndone(f"operation {found.operation.id} was not undone: {'; '.join(named)}", hint)
+
+
+def _first(session: Session) -> list[dict[str, Any]]:
+    """Return the first rows that are undone."""
+    words = {CREATED: "delete", DELETED: "bring back", obstacles.UPDATED: "change back"}
+    first: list[dict[str, Any]] = []
+    for kind, old, live in KINDS:
+        name = "email" if live is USERS else "title"
+        shown = sa.func.coalesce(live.c[name], CHANGES.c[f"old_{name}"])
+        rows = old.join(CHANGES, CHANGES.c.id == old.c.change_id).outerjoin(live, live.c.id == old.c.id)
+        query = sa.select(old.c.id, old.c.action, shown.label("name")).select_from(rows)
+        query = query.where(old.c.obstacle.is_(None)).order_by(old.c.id).limit(FIRST - len(first))
+        first += [
+            {"kind": kind, "id": row.id, "undo": words[row.action], "name": row.name}
+            for row in session.execute(query)
+        ]
+    return first
+
+
+def _write(session: Session, found: Undoing, now: datetime) -> None:
+    """Write users and tasks, in an order in which no task is ever without its owner."""
+    old_tasks, old_users = (old for _, old, _ in reversed(KINDS))
+    if found.tasks["deleted"]:
+        recording.delete_many(session, TASKS, TASKS.c.id.in_(_ids(old_tasks, CREATED)))
+    _bring_back(session, old_users, USERS, found.users["restored"])
+    _change_back(session, old_users, USERS, found.users["changed"], now)
+    _change_back(session, old_tasks, TASKS, found.tasks["changed"], now)
+    _bring_back(session, old_tasks, TASKS, found.tasks["restored"])
+    if found.users["deleted"]:
+        recording.delete_many(session, USERS, USERS.c.id.in_(_ids(old_users, CREATED)))
+
+
+def _undone(old: sa.Table, action: str) -> sa.ColumnElement[bool]:
+    return (old.c.action == action) & old.c.obstacle.is_(None)
+
+
+def _ids(old: sa.Table, action: str) -> sa.Select[Any]:
+    return sa.select(old.c.id).where(_undone(old, action))
+
+
+def _bring_back(session: Session, old: sa.Table, live: sa.Table, number: int) -> None:
+    """Insert rows that were deleted, with all that they had."""
+    if not number:
+        return
+    fields = {name: CHANGES.c[f"old_{name}"] for name in RECORDED_FIELDS[live.name]}
+    values = {"id": old.c.id, "version": old.c.version + 1, **fields}
+    rows = sa.select(*(value.label(name) for name, value in values.items()))
+    rows = rows.where(old.c.change_id == CHANGES.c.id, _undone(old, DELETED)).order_by(old.c.id)
+    # An archive that replaced everything may have set the counter back.
+    give_ids(session, live, old)
+    with many_inserted(session, live, number):
+        insert_with_ids(session, live, rows)
+        which = (live.c.id == old.c.id) & _undone(old, DELETED)
+        recording.record_created(session, live, which, same_as=old.c.same_as)
+
+
+def _change_back(session: Session, old: sa.Table, live: sa.Table, number: int, now: datetime) -> None:
+    """Give rows the old values of the fields that were changed."""
+    if not number:
+        return
+    values: dict[str, Any] = {
+        name: sa.case((obstacles.changed_values(name), CHANGES.c[f"old_{name}"]), else_=live.c[name])
+        for name in obstacles.restored_fields(live)
+    }
+    values |= {"version": live.c.version + 1, "updated_at": sa.literal(now, live.c.updated_at.type)}
+    which = live.c.id == old.c.id, old.c.change_id == CHANGES.c.id, _undone(old, obstacles.UPDATED)
+    recording.update_many(session, live, values, *which, same_as=old.c.same_as)

@@ -1,0 +1,216 @@
+"""taskdb undo, from the outside."""
+
+import json
+
+import pytest
+
+from taskdb_cli.errors import ExitCode
+from tests.conftest import SERVERS
+from tests.schemas import execute
+from tests.terminals import open_terminal
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+
+ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+
+
+def records(taskdb, noun):
+    return json.loads(taskdb(noun, "list", "--limit", "0", "--sort", "id", "-o", "json").out)
+
+
+def contents(taskdb):
+    """Return everything that a person wrote."""
+    left_out = ("version", "updated_at")
+    every = [*records(taskdb, "user"), *records(taskdb, "task")]
+    return [{name: record[name] for name in record if name not in left_out} for record in every]
+
+
+def last(taskdb):
+    """Return the number of the newest operation."""
+    found = json.loads(taskdb("undo", "--yes", "-o", "json").out)
+    taskdb("undo", found["operation"], "--yes")
+    return found["undoes"]
+
+
+def refused(taskdb, *words):
+    """Return the error of an undo that changes nothing, with its details."""
+    before = contents(taskdb)
+    result = taskdb("undo", *words, "--yes", "-o", "json", expect=ExitCode.CONFLICT)
+    assert contents(taskdb) == before
+    return json.loads(result.err)["error"]
+
+
+@pytest.fixture
+def people(taskdb):
+    """Two users; the first one has two tasks."""
+    for address in (ANN, BOB):
+        taskdb("user", "create", "--email", address, "--name", address[:3].title())
+    taskdb("task", "create", "--user", ANN, "One", "--external-id", "x", "--due", "2026-12-01")
+    taskdb("task", "create", "--user", ANN, "Two", "--status", "done")
+    return contents(taskdb)
+
+
+LINES = [
+    ("user", "create", "--email", "carl@example.com", "--name", "Carl"),
+    ("user", "update", ANN, "--name", "New", "--inactive"),
+    ("user", "delete", ANN, "--yes"),
+    ("user", "delete", ANN, BOB, "--yes"),
+    ("user", "delete", ANN, "--reassign-to", BOB, "--yes"),
+    ("task", "create", "--user", BOB, "Three"),
+    ("task", "update", 1, 2, "--title", "New", "--due", "none", "--priority", "high"),
+    ("task", "update", "--where-user", ANN, "--user", BOB, "--yes"),
+    ("task", "done", "--user", ANN, "--yes"),
+    ("task", "delete", 1),
+    ("task", "delete", "--user", ANN, "--yes"),
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(map(str, line)))
+def test_what_a_command_did(taskdb, people, line):
+    """The last command of this user is undone as a whole, redone and undone again."""
+    taskdb(*line, *(["--yes"] if line[:2] == ("task", "delete") else []))
+    after = contents(taskdb)
+    assert after != people
+    for state in (people, after, people):
+        taskdb("undo", "--yes")
+        assert contents(taskdb) == state
+
+
+def test_an_import(taskdb, people, tmp_path):
+    """Of an import the new tasks go, and the changed ones are as before."""
+    file = tmp_path / "tasks.ndjson"
+    tasks = [{"title": "Changed", "external_id": "x", "user": ANN}, {"title": "New", "user": BOB}]
+    file.write_text("\n".join(map(json.dumps, tasks)))
+    taskdb("task", "import", file)
+    assert len(contents(taskdb)) == 5
+    done = json.loads(taskdb("undo", "--yes", "-o", "json").out)
+    assert done["tasks"] == {"deleted": 1, "restored": 0, "changed": 1}
+    assert contents(taskdb) == people
+
+
+def test_a_partial_restore(taskdb, people, shelf):
+    """What --only-user brought back and replaced is undone like any other change."""
+    taskdb("backup")
+    taskdb("task", "update", 1, "--title", "New")
+    taskdb("task", "delete", 2, "--yes")
+    before = contents(taskdb)
+    taskdb("restore", "latest", "--only-user", ANN, "--replace", "--yes", "--no-safety-backup")
+    assert contents(taskdb) == people
+    taskdb("undo", "--yes")
+    assert contents(taskdb) == before
+
+
+def test_a_deleted_user_whose_address_is_taken(taskdb, people):
+    """Exit 4 names the user, the address and who has it now; nothing of the operation is undone."""
+    taskdb("user", "delete", ANN, "--yes")
+    id = last(taskdb)
+    taskdb("user", "create", "--email", ANN, "--name", "Other")
+    error = refused(taskdb, id)
+    assert error["code"] == "conflict"
+    assert error["details"][0] == {"row": "user 1", "reason": f"had the address {ANN}, which user 3 has now"}
+    assert [each["row"] for each in error["details"]] == ["user 1", "task 1", "task 2"]
+    for named in (ANN, "user 1", "user 3", "task 1", "task 2"):
+        assert named in error["message"]
+
+
+def test_changed_since(taskdb, people):
+    """A row that has changed since is named; --skip-changed undoes the others and says which were left."""
+    taskdb("task", "update", 1, 2, "--title", "New")
+    id = last(taskdb)
+    taskdb("task", "update", 2, "--title", "Newer")
+    assert [each["row"] for each in refused(taskdb, id)["details"]] == ["task 2"]
+    result = taskdb("undo", id, "--yes", "--skip-changed", "-o", "json")
+    left = json.loads(result.out)["left"]
+    assert [(row["kind"], row["id"]) for row in left] == [("task", 2)]
+    assert "1 row" in result.err
+    assert [task["title"] for task in records(taskdb, "task")] == ["One", "Newer"]
+
+
+def test_plain_sql(taskdb, people, url):
+    """A value that was written past taskdb is not lost."""
+    taskdb("user", "update", ANN, "--name", "New")
+    id = last(taskdb)
+    execute(url, "UPDATE users SET name = 'Plain' WHERE id = 1")
+    assert [each["row"] for each in refused(taskdb, id)["details"]] == ["user 1"]
+
+
+def test_dry_run(taskdb, people):
+    """A dry run says what would be done, and changes nothing."""
+    taskdb("user", "delete", ANN, "--yes")
+    before = contents(taskdb)
+    result = taskdb("undo", "--dry-run", "-o", "json")
+    done = json.loads(result.out)
+    assert (done["operation"], done["dry_run"], done["tasks"]["restored"]) == (None, True, 2)
+    assert "2 tasks" in result.err
+    assert contents(taskdb) == before
+
+
+@ON_SQLITE
+def test_nobody_to_ask(taskdb, people):
+    """Without --yes nothing is undone where nobody can be asked, with or without a number."""
+    for words in ([], [4]):
+        assert "--yes" in taskdb("undo", *words, expect=ExitCode.REFUSED).err
+    assert contents(taskdb) == people
+
+
+@ON_SQLITE
+def test_asked(taskdb, people, monkeypatch):
+    """A terminal shows the operation and its first rows before it asks."""
+    from tests.cli.test_protected import Typed
+
+    taskdb("user", "delete", ANN, "--yes")
+    before = contents(taskdb)
+    for typed, code in (("n\n", ExitCode.REFUSED), ("y\n", ExitCode.OK)):
+        with monkeypatch.context() as patch:
+            stderr = open_terminal(patch, "stderr")
+            from taskdb_cli.cli.run import run
+
+            patch.setattr("sys.stdin", Typed(typed))
+            assert run(["undo"]) == code
+        text = "\n".join(stderr.lines)
+        for word in (ANN, "bring back", "1 user and 2 tasks"):
+            assert word in text
+        assert contents(taskdb) == (before if code else people)
+
+
+@ON_SQLITE
+def test_what_is_not_there(taskdb):
+    """Without an operation there is nothing to undo, and a number that is none is a bad argument."""
+    taskdb("undo", "--yes", expect=ExitCode.NOT_FOUND)
+    for number in (1, 0, 2**63, 10**30):
+        taskdb("undo", number, "--yes", expect=ExitCode.NOT_FOUND)
+    taskdb("undo", "x", expect=ExitCode.USAGE)
+
+
+def test_tokens(taskdb, people):
+    """Access tokens do not come back: alone they are refused, and beside a user they are counted."""
+    taskdb("token", "create", "--name", "robot", "--user", ANN)
+    result = taskdb("undo", "--yes", expect=ExitCode.CONFLICT)
+    assert "taskdb token" in result.err
+    taskdb("user", "delete", ANN, "--yes")
+    assert json.loads(taskdb("undo", "--yes", "-o", "json").out)["tokens_left"] == 1
+    assert contents(taskdb) == people
+    assert json.loads(taskdb("token", "list", "-o", "json").out) == []
+
+
+@pytest.mark.parametrize("engine", ["pgbouncer"], indirect=True)
+def test_through_a_pooler(taskdb, people):
+    """Undo needs nothing of a session that a pooler does not give."""
+    taskdb("user", "delete", ANN, "--yes")
+    taskdb("undo", "--yes")
+    assert contents(taskdb) == people
+
+
+@pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
+def test_a_row_that_is_held(taskdb, people, url):
+    """An undo that waits for a row longer than it may ends as unavailable, and undoes nothing."""
+    from tests.conftest import connect
+
+    taskdb("task", "update", 1, 2, "--title", "New")
+    before = contents(taskdb)
+    with connect(url) as other:
+        other.execute("BEGIN")
+        other.execute("UPDATE tasks SET title = 'Held' WHERE id = 2")
+        taskdb("undo", "--yes", expect=ExitCode.UNAVAILABLE)
+        other.execute("ROLLBACK")
+    assert contents(taskdb) == before
