@@ -323,14 +323,6 @@ class StoreUnavailable(StorageFailed, exit_code=ExitCode.UNAVAILABLE):
     """A bucket could not be reached, or did not answer in time."""
 
 
-class RequestUnknown(StorageFailed):
-    """A bucket's service does not know what it is asked."""
-
-
-class LeftoversUnknown(StorageFailed):
-    """A bucket does not tell which uploads are unfinished."""
-
-
 class IdsUsedUp(TaskdbError):
     """The highest possible id is used, so no row can be added."""
 

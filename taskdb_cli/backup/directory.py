@@ -12,7 +12,7 @@ from taskdb_cli.backup.atomic import storage
 from taskdb_cli.backup.entry import Entry, OriginAndRows, origin_of
 from taskdb_cli.backup.file_names import RECORD_SUFFIX, SUFFIXES, archive_name, check_label, parse_name
 from taskdb_cli.backup.history import LARGEST, Damage, Drill, News, Proof, Record, from_json, to_json
-from taskdb_cli.backup.stores import Found, Store, StoredFile
+from taskdb_cli.backup.stores import Found, LeftoversUnknown, Store, StoredFile
 from taskdb_cli.backup.stores.calls import in_order
 from taskdb_cli.backup.stores.lease import EXPIRY
 from taskdb_cli.backup.stores.places import file_at, is_address
@@ -20,7 +20,6 @@ from taskdb_cli.errors import (
     ArchiveEncrypted,
     FileMissing,
     Incomplete,
-    LeftoversUnknown,
     NotFound,
     StorageFailed,
     StoreUnavailable,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
-from taskdb_cli.backup.stores import azure, lease, objects
+from taskdb_cli.backup.stores import LeftoversUnknown, azure, lease, objects
 from taskdb_cli.backup.stores.connections import Patience
 from taskdb_cli.backup.stores.object_files import PART
 from taskdb_cli.backup.stores.objects import ObjectStore, object_store
@@ -18,7 +18,6 @@ from taskdb_cli.errors import (
     BackupRunning,
     InvalidConfiguration,
     InvalidInput,
-    LeftoversUnknown,
     NotFound,
     StorageFailed,
     StoreUnavailable,

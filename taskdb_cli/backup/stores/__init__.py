@@ -10,7 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from taskdb_cli.errors import StorageFailed
 from taskdb_cli.system.paths import is_same
+
+
+class LeftoversUnknown(StorageFailed):
+    """A bucket does not tell which uploads are unfinished."""
 
 
 class Found(NamedTuple):

@@ -15,7 +15,6 @@ from taskdb_cli.errors import (
     InvalidConfiguration,
     InvalidInput,
     NotFound,
-    RequestUnknown,
     StorageFailed,
     StoreUnavailable,
     TaskdbError,
@@ -61,6 +60,10 @@ NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 """Error codes for a bucket that does not exist, in the words of S3 and of Azure."""
 
 _TEMPORARY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"}
+
+
+class RequestUnknown(StorageFailed):
+    """A bucket's service does not know what it is asked."""
 
 
 def status_and_code(text: str) -> tuple[int | None, str]:

@@ -15,11 +15,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taskdb_cli.backup.stores.faults import RequestUnknown
 from taskdb_cli.errors import (
     BackupRunning,
     FileMissing,
     InvalidConfiguration,
-    RequestUnknown,
     StorageFailed,
     StoreUnavailable,
 )

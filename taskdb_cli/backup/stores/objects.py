@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
-from taskdb_cli.backup.stores import Found, Leftover
+from taskdb_cli.backup.stores import Found, Leftover, LeftoversUnknown
 from taskdb_cli.backup.stores.addresses import parse_address
 from taskdb_cli.backup.stores.calls import Call, Panicked
 from taskdb_cli.backup.stores.connections import HASTY, PATIENT, Patience
@@ -22,7 +22,6 @@ from taskdb_cli.errors import (
     ArchiveCorrupt,
     Conflict,
     FileMissing,
-    LeftoversUnknown,
     NotFound,
     StorageFailed,
     StoreUnavailable,
