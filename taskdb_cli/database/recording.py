@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import SessionTransaction
 from sqlmodel import Session
 
 import taskdb_cli
@@ -40,6 +41,7 @@ class Recorder:
         self.rows = 0
         """How many rows have changed."""
         self._written = 0
+        self._before: dict[SessionTransaction, tuple[int | None, int, int]] = {}
 
     def row(self, rows: sa.ColumnElement[int]) -> Expressions:
         """Return the row of the operation, which says that so many rows changed."""
@@ -54,9 +56,9 @@ class Recorder:
         return {**bound, "rows_changed": rows}
 
     def add(self, rows: int, *, id: int | None) -> None:
-        """Count rows that changed; `id` is that of the operation if it was written with them."""
+        """Count rows that changed; the first of them were written with the operation, whose `id` this is."""
         self.rows += rows
-        if id is not None:
+        if self.id is None:
             self.id, self._written = id, rows
 
     def finish(self, session: Session) -> None:
@@ -65,6 +67,27 @@ class Recorder:
             session.execute(
                 sa.update(OPERATIONS).where(OPERATIONS.c.id == self.id).values(rows_changed=self.rows)
             )
+
+    def enter(self, savepoint: SessionTransaction) -> None:
+        """Keep what was recorded before a savepoint."""
+        self._before[savepoint] = self.id, self.rows, self._written
+
+    def take_back(self, savepoint: SessionTransaction) -> None:
+        """Forget what was recorded in a savepoint that was rolled back."""
+        if savepoint in self._before:
+            self.id, self.rows, self._written = self._before.pop(savepoint)
+
+
+@sa.event.listens_for(Session, "after_transaction_create")
+def _enter(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.nested and (recorder := session.info.get(Recorder)):
+        recorder.enter(transaction)
+
+
+@sa.event.listens_for(Session, "after_soft_rollback")
+def _take_back(session: Session, transaction: SessionTransaction) -> None:
+    if recorder := session.info.get(Recorder):
+        recorder.take_back(transaction)
 
 
 def insert(session: Session, statement: sa.Insert, returning: Sequence[sa.ColumnElement[Any]]) -> Rows:
@@ -283,25 +306,24 @@ def _record(
     which: Sequence[sa.ColumnElement[bool]],
 ) -> int:
     """Record rows that are in the table now, by statements of their own; return how many there are."""
-    connection = session.connection()
+    connection, begun = session.connection(), None
     if recorder.id is None:
         counted = sa.func.count(table.c.id)
         row = recorder.row(counted)
         some = sa.select(*_labelled(row)).where(*which).having(counted > 0)
-        begun = sa.insert(OPERATIONS).from_select([*row], some)
-        written = connection.execute(begun.returning(OPERATIONS.c.id, OPERATIONS.c.rows_changed)).first()
-        if written is None:
+        begin = sa.insert(OPERATIONS).from_select([*row], some)
+        begun = connection.execute(begin.returning(OPERATIONS.c.id)).scalar()
+        if begun is None:
             return 0
-        recorder.add(0, id=written.id)
     named: dict[str, sa.ColumnElement[Any]] = {
-        "operation_id": sa.literal(recorder.id, OPERATIONS.c.id.type),
+        "operation_id": sa.literal(begun or recorder.id, OPERATIONS.c.id.type),
         "table_name": sa.literal(table.name),
         **values,
     }
     rows = sa.select(*_labelled(named)).where(*which).order_by(table.c.id)
     changes = sa.insert(CHANGES).from_select([*named], rows).execution_options(preserve_rowcount=True)
     number: int = connection.execute(changes).rowcount
-    recorder.add(number, id=None)
+    recorder.add(number, id=begun)
     return number
 
 
