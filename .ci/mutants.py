@@ -37,6 +37,7 @@ class Mutant(NamedTuple):
 TASKS = "tests/services/test_task.py -k sqlite"
 BULKS = "tests/services/test_bulk.py -k sqlite"
 USERS = "tests/services/test_user.py -k sqlite"
+RECORDED = "tests/services/test_recording.py tests/cli/test_recording.py -k sqlite"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
 TABLES = "tests/cli/test_tables.py -k 'not postgresql and not pgbouncer'"
 LISTS = "tests/services/listing -k sqlite"
@@ -88,6 +89,7 @@ PHRASES = (
 CURSOR, TOKEN = f"{LISTING}/cursor.py", "taskdb_cli/services/token.py"
 MIGRATE, STAMP = "taskdb_cli/services/migrate.py", "taskdb_cli/services/stamp.py"
 DATABASE = "taskdb_cli/database"
+RECORDING = f"{DATABASE}/recording.py"
 BACKUP = "taskdb_cli/backup"
 READER = "taskdb_cli/backup/archive.py"
 ENCRYPTION = "taskdb_cli/backup/encryption.py"
@@ -143,6 +145,21 @@ MUTANTS = (
     Mutant(USER, "user.version != if_version", "user.version < if_version", USERS),
     Mutant(USER, '"version": _users.version + 1', '"version": _users.version', USERS),
     Mutant(USER, '"version": _task_table.c.version + 1', '"version": _task_table.c.version', USERS),
+    # What the history has of them.
+    Mutant(
+        USER,
+        "recording.delete_many(session, _token_table, _token_table",
+        "(lambda _: None)(_token_table",
+        RECORDED,
+    ),
+    Mutant(RECORDING, "if self.rows != self._written:", "if False:", RECORDED),
+    Mutant(RECORDING, "self.id, self.rows, self._written = self._before", "self._before", RECORDED),
+    Mutant(
+        f"{DATABASE}/__init__.py",
+        "Recorder(origin or self.options.origin)",
+        "Recorder(self.options.origin)",
+        RECORDED,
+    ),
     # Locks, and their order.
     Mutant(TASK, "    lock_tasks(session, wanted)\n    changed", "    changed", LOCKS),
     Mutant(BULK, "query.with_for_update()", "query", LOCKS),
