@@ -318,6 +318,16 @@ def _origins(
     return origins, unreadable
 
 
+def taken_of(directory: BackupDirectory, identity: str | None, since: datetime | None) -> list[Entry]:
+    """Return the archives since a time that may be of a database with this identity, whatever their labels.
+
+    Those are among them that have no identity, or whose manifest cannot be read. Raises StorageFailed.
+    """
+    entries = [each for each in directory.entries() if since is None or each.taken_at >= since]
+    origins, unreadable = _origins(directory, entries)
+    return [each for each in entries if each in unreadable or origins[each].identity in (None, identity)]
+
+
 def former_labels(place: str | None) -> frozenset[str]:
     """Return the labels that taskdb 0.1.0 may have given to the database at a path or HOST:PORT/NAME."""
     # 0.1.0 knew no schemas.

@@ -32,7 +32,7 @@ Directory = Annotated[
         show_default=False,
     ),
 ]
-"""Only a backup and health take several."""
+"""Only a backup, health and erasing a user take several."""
 Label = Annotated[
     str | None,
     typer.Option(

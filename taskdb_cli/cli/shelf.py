@@ -78,7 +78,7 @@ class Shelf:
         """Raise InvalidInput if several directories are given."""
         if len(self.given_directory or ()) > 1:
             raise InvalidInput(
-                "--dir is given several times, which only 'taskdb backup' and 'taskdb health' take",
+                "--dir is given several times, which only 'taskdb backup', 'health' and 'user erase' take",
                 "name one directory, and run the command again for another",
             )
 

@@ -11,6 +11,7 @@ from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.answers import answer, is_told, wants_record
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.context import invocation
+from taskdb_cli.cli.erase import erase
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
@@ -178,6 +179,11 @@ def delete(
         run.did(f"deleted {done.describe()}", look="taskdb user list")
     if output is Format.JSON:
         show_json(done.report(dry_run=dry_run))
+
+
+app.command(
+    epilog="taskdb user erase ann@example.com --dry-run\ntaskdb user erase 7 --dir s3://bucket/taskdb"
+)(erase)
 
 
 @app.command(

@@ -150,6 +150,9 @@ class Backend(ABC):
     def lock_table(self, connection: Connection, table: Table) -> None:  # noqa: B027 (SQLite has one lock)
         """Keep other transactions from changing the table until the connection's one ends."""
 
+    def wipe(self, connection: Connection) -> None:  # noqa: B027 (a server's files are its administrator's)
+        """Let nothing that was deleted stay in the files of the database; no transaction may be open."""
+
     @abstractmethod
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run a query and return how the engine did it."""

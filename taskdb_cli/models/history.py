@@ -14,6 +14,8 @@ from taskdb_cli.models.user import User
 COMMAND_LENGTH = 200
 VERSION_LENGTH = 100
 PLACE_LENGTH = 1000
+ERASURE = "user erase"
+"""The command of an operation that erased a user. It has no changes, and cannot be undone."""
 
 
 class Operation(SQLModel, table=True):

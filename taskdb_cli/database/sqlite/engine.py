@@ -27,6 +27,7 @@ from taskdb_cli.database.sqlite import schema
 from taskdb_cli.database.sqlite.connection import open_file, raw_connection
 from taskdb_cli.database.sqlite.files import make_file, require_file, sidecars
 from taskdb_cli.database.sqlite.indexes import build_indexes, drop_indexes, more_memory
+from taskdb_cli.database.sqlite.locks import lock_holder
 from taskdb_cli.database.sqlite.url import FORM
 from taskdb_cli.errors import InvalidConfiguration, TaskdbError
 
@@ -170,6 +171,21 @@ class SQLite(Backend):
         )
         with logged(statement, self.options.slow_query_ms, long=True):
             raw_connection(connection).executemany(statement, values)
+
+    def wipe(self, connection: Connection) -> None:
+        """Write the file anew, and empty the log beside it.
+
+        PRAGMA secure_delete is not enough: pages have copies of rows that were moved between them.
+        """
+        raw = raw_connection(connection)
+        raw.limit(*self.options.statement_limit(bulk=True))
+        raw.execute("VACUUM")
+        [(busy, *_)] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise errors.TransactionConflict(
+                f"{self.place} is being read by {lock_holder(self.path)}",
+                "close other programs that use it",
+            )
 
     @contextmanager
     def many_inserted(self, connection: Connection, table: Table, rows: int) -> Iterator[None]:

@@ -1,0 +1,109 @@
+"""taskdb user erase: delete a user and every trace of them, and name the archives that may hold some."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from taskdb_cli.cli import options
+from taskdb_cli.cli.answers import answer
+from taskdb_cli.cli.backup_options import Directory
+from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.output import FormatOption, show_json
+from taskdb_cli.cli.shelf import Shelf
+from taskdb_cli.errors import HomeMissing, Incomplete, TaskdbError
+from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.output.formats import Format
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from taskdb_cli.backup.directory import BackupDirectory
+
+
+def erase(
+    ctx: typer.Context,
+    user: options.UserArgument,
+    *,
+    yes: options.Yes = False,
+    confirm: options.Confirm = None,
+    dry_run: options.DryRun = False,
+    directory: Directory = None,
+    output: FormatOption = None,
+) -> None:
+    """Delete a user, their tasks and tokens, and every trace of them in the history.
+
+    A user who is deleted already is erased from the history. Names the archives that may still hold the user.
+    """
+    from taskdb_cli.services.history import erasing
+
+    run = invocation(ctx)
+    person = run.database.read(partial(erasing.find, ref=user))
+    archives, unread = _archives(run, Shelf(ctx, directory), person.since)
+    # By now somebody else may have the address.
+    work = partial(erasing.erase, ref=str(person.id))
+    if not (dry_run or run.agreed(yes=yes)):
+        found = run.database.write(work, dry_run=True, bulk=True)
+        run.confirm(f"erase {found.describe()}", yes=yes)
+    done = run.database.write(work, dry_run=dry_run, bulk=True)
+    failures = [f"{place} may hold the user too: {reason}" for place, reason in unread.items()]
+    if not dry_run:
+        run.did(f"erased {done.describe()}", look="taskdb history")
+        try:
+            erasing.wipe(run.database)
+        except TaskdbError as exc:
+            remedy = "run VACUUM and PRAGMA wal_checkpoint(TRUNCATE) with sqlite3 when nobody uses the file"
+            failures.append(f"the file may hold deleted bytes: {exc.message}: {remedy}")
+    answer(run, f"{'would erase' if dry_run else 'erased'} {done.describe()}")
+    if archives:
+        number = len(archives)
+        answer(run, f"{in_words({'archives': number})} may still hold the user:")
+        for archive in archives:
+            answer(run, archive)
+    if output is Format.JSON:
+        places = [{"place": place, "reason": reason} for place, reason in unread.items()]
+        show_json({**done.report(), "archives": archives, "unread": places, "dry_run": dry_run})
+    if failures and not dry_run:
+        raise Incomplete(
+            f"user {person.id} is erased, but {'; '.join(failures)}", "look at the archives yourself"
+        )
+    for failure in failures:
+        run.say(failure)
+
+
+def _archives(run: Invocation, shelf: Shelf, since: datetime | None) -> tuple[list[str], dict[str, str]]:
+    """Return the archives that may hold a user, and why a directory cannot tell.
+
+    They are those that were taken since then, of a database with this identity or with one that is not known.
+    """
+    from taskdb_cli.services.migrate import identify
+
+    archives: list[str] = []
+    unread: dict[str, str] = {}
+    identity, _ = identify(run.database)
+    chosen = bool(shelf.given_directory or run.settings.backup_dir)
+    try:
+        directories = shelf.directories(patient=False)
+    except HomeMissing as exc:
+        return [], {"the backup directory": exc.message}
+    for directory in directories:
+        try:
+            archives += _in_one(directory, identity, since, chosen=chosen)
+        except TaskdbError as exc:
+            unread[str(directory)] = exc.message
+    return archives, unread
+
+
+def _in_one(
+    directory: BackupDirectory, identity: str | None, since: datetime | None, *, chosen: bool
+) -> list[str]:
+    from taskdb_cli.backup.ownership import taken_of
+    from taskdb_cli.errors import NotFound
+
+    if directory.store.directory is not None and not directory.store.exists():
+        if chosen:
+            raise NotFound(f"there is no directory {directory}")
+        return []
+    return [str(entry.file) for entry in taken_of(directory, identity, since)]
