@@ -142,6 +142,7 @@ def _take_rows(session: Session, id: int, old: sa.Table, live: sa.Table) -> None
     later = CHANGES.alias("later")
     newest = sa.func.max(sa.func.coalesce(later.c.version_after, later.c.version_before))
     last = sa.select(newest).where(later.c.table_name == live.name, later.c.row_id == change.row_id)
+    last = last.correlate_except(later)
     version = sa.func.coalesce(live.c.version, last.scalar_subquery())
     result = sa.func.coalesce(change.version_after, change.version_before)
     same = (version == result) | (_effective(version) == _effective(result))
