@@ -10,11 +10,13 @@ from taskdb_cli import services
 from taskdb_cli.cli import options, transfer
 from taskdb_cli.cli.answers import answer, is_told, wants_record
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
+from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.erase import erase
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
+from taskdb_cli.cli.personal import export_everything
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
@@ -232,11 +234,34 @@ def import_(
     )
 
 
-@app.command(epilog=("taskdb user export -o csv > users.csv\ntaskdb user export | gzip > users.ndjson.gz"))
-def export(ctx: typer.Context, *, output: transfer.ExportOutput) -> None:
-    """Print all users, in a format that import reads."""
+@app.command(
+    epilog=(
+        "taskdb user export -o csv > users.csv\ntaskdb user export ann@example.com --everything > ann.json"
+    )
+)
+def export(
+    ctx: typer.Context,
+    user: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="USER",
+            help="The user whom --everything is about, who may be deleted.",
+            autocompletion=complete_users,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Export all that is kept of one user, as one JSON object.")
+    ] = False,
+    output: transfer.ExportOutput,
+) -> None:
+    """Print all users, in a format that import reads, or everything that is kept of one user."""
     run = invocation(ctx)
+    if user is not None or everything:
+        export_everything(ctx, user, everything=everything)
+        return
     all_users = read_request(run, USER_QUERY, {"sort": "id"})
-    everything = partial(services.user.stream, filter=all_users.filter, order=all_users.order)
-    with run.database.stream(everything, bulk=True) as records:
+    stream = partial(services.user.stream, filter=all_users.filter, order=all_users.order)
+    with run.database.stream(stream, bulk=True) as records:
         transfer.print_export(run.counting(records), USERS, output)

@@ -198,6 +198,7 @@ def lines_about_rows(place):
         *(["task", "show", "1", "-o", each] for each in ("table", "tsv", "csv", "json")),
         *(["user", "export", "-o", each] for each in ("csv", "json", "ndjson")),
         ["user", "show", "1"],
+        ["user", "export", "1", "--everything"],
         *(["user", "erase", "1", "--dry-run", "-o", each] for each in ("table", "json")),
         ["user", "update", "1", "--inactive"],
         ["task", "show", "1-2"],

@@ -113,7 +113,7 @@ def erase(session: Session, ref: str) -> Erasure:
     mine = sa.select(_tasks.c.id).where(_tasks.c.user_id == id)
     owned = mine.order_by(_tasks.c.id).with_for_update().subquery()
     tasks = session.scalar(sa.select(sa.func.count()).select_from(owned)) or 0
-    actors = _actors(session, person)
+    actors = made_by(session, person)
     gone, changes = _forget(session, id)
     connection = session.connection()
     connection.execute(sa.delete(_tasks).where(_tasks.c.user_id == id))
@@ -122,6 +122,18 @@ def erase(session: Session, ref: str) -> Erasure:
     _note(session, rows=present + tasks + tokens)
     renamed = connection.execute(sa.update(OPERATIONS).where(actors).values(actor=ERASED_ACTOR)).rowcount
     return Erasure(person, tasks, tokens, changes, gone, renamed)
+
+
+def made_by(session: Session, person: Person) -> sa.ColumnElement[bool]:
+    """Return the condition that an operation was made by the person."""
+    names = sa.select(_tokens.c.name).where(_tokens.c.user_id == person.id)
+    former = sa.select(_changes.old_name).where(
+        _changes.table_name == "access_tokens", _changes.owner_id == person.id, _changes.old_name.is_not(None)
+    )
+    called = {*session.scalars(names), *session.scalars(former)}
+    # An operation of the API has a route as its command, and the name of a token as its actor.
+    by_token = sa.and_(_operations.actor.in_(called), _operations.command.contains(" /"))
+    return sa.or_(sa.func.lower(_operations.actor).in_(person.addresses), by_token)
 
 
 def wipe(database: Database) -> None:
@@ -135,18 +147,6 @@ def wipe(database: Database) -> None:
             database.backend.wipe(connection)
 
     persist(attempt, budget=database.options.retry_budget)
-
-
-def _actors(session: Session, person: Person) -> sa.ColumnElement[bool]:
-    """Return the condition that an operation was made by the person."""
-    names = sa.select(_tokens.c.name).where(_tokens.c.user_id == person.id)
-    former = sa.select(_changes.old_name).where(
-        _changes.table_name == "access_tokens", _changes.owner_id == person.id, _changes.old_name.is_not(None)
-    )
-    called = {*session.scalars(names), *session.scalars(former)}
-    # An operation of the API has a route as its command, and the name of a token as its actor.
-    by_token = sa.and_(_operations.actor.in_(called), _operations.command.contains(" /"))
-    return sa.or_(sa.func.lower(_operations.actor).in_(person.addresses), by_token)
 
 
 def _forget(session: Session, id: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import FromClause, Select, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, func, or_, select
 from sqlmodel import Session
 
 from taskdb_cli.database.recording import OPERATIONS
@@ -168,6 +168,15 @@ def stream_life(
     return _changed(pages.stream(session, _life_of(table, id), IN_ORDER, after=after))
 
 
+def stream_owned(session: Session, user: int) -> Generator[Record, None, None]:
+    """Yield the changes of what was a user's, before or after them, each with its operation, oldest first.
+
+    It takes constant memory. The user's own row is among what is theirs.
+    """
+    theirs = or_(_changes.owner_id == user, _changes.new_user_id == user)
+    return _changed(pages.stream(session, _with_operation(theirs), IN_ORDER))
+
+
 def find_user(session: Session, ref: str) -> int:
     """Return the id of a user who may be deleted, by id or address; raise UserNotFound.
 
@@ -256,9 +265,12 @@ def _changes_of(id: int) -> Select[Any]:
 
 
 def _life_of(table: str, id: int) -> Select[Any]:
-    row = (_changes.table_name == table, _changes.row_id == (id if 0 < id <= MAX_ID else 0))
+    return _with_operation(_changes.table_name == table, _changes.row_id == (id if 0 < id <= MAX_ID else 0))
+
+
+def _with_operation(*which: ColumnElement[bool]) -> Select[Any]:
     operation = [_operations.id.label("operation"), *[_operations[name] for name in LIFE_FIELDS[1:4]]]
-    return _change_query().add_columns(*operation).join_from(CHANGES, OPERATIONS).where(*row)
+    return _change_query().add_columns(*operation).join_from(CHANGES, OPERATIONS).where(*which)
 
 
 def _change_query() -> Select[Any]:
