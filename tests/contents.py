@@ -6,19 +6,20 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import URL
 
 from taskdb_cli.backup.layout import ArchivedColumn, Digest, Manifest
 from taskdb_cli.database import Database
-from taskdb_cli.database.schema import ARCHIVED_TABLES
+from taskdb_cli.database.schema import COUNTED_TABLES
 from taskdb_cli.models import metadata
 from tests.conftest import connect
 from tests.schemas import execute
 
-COLUMNS = {name: tuple(metadata().tables[name].columns.keys()) for name in ARCHIVED_TABLES}
-"""The columns of the tables as the models have them; parents first."""
+COLUMNS = {name: tuple(metadata().tables[name].columns.keys()) for name in COUNTED_TABLES}
+"""The columns of users and tasks as the models have them; parents first."""
 
 Rows = Mapping[str, Iterable[tuple[Any, ...]]]
 
@@ -105,12 +106,12 @@ def archive_columns(table: str) -> list[ArchivedColumn]:
     kinds = {bool: "boolean", int: "integer", datetime: "timestamp"}
     # The type of a status or a priority is made of a plain one.
     types = [getattr(each.type, "impl", each.type) for each in metadata().tables[table].columns]
-    names = zip(COLUMNS[table], types, strict=True)
+    names = zip(metadata().tables[table].columns.keys(), types, strict=True)
     return [ArchivedColumn(name, kinds.get(type.python_type, "text")) for name, type in names]
 
 
 def hashes(database: Database, manifest: Manifest | None = None) -> dict[str, tuple[int, str]]:
-    """Return the count and the hash of the rows of each table.
+    """Return the count and the hash of the users and of the tasks.
 
     With a manifest only the columns that it names are hashed. The columns behind these must be NULL.
     """
@@ -118,7 +119,7 @@ def hashes(database: Database, manifest: Manifest | None = None) -> dict[str, tu
     found = {}
     with database.connect() as connection:
         content = database.backend.content(connection)
-        for layout in content.layouts:
+        for layout in filter(attrgetter("is_counted"), content.layouts):
             digest, added = Digest(), len(layout.names) - known.get(layout.table, len(layout.names))
             newer = b"\t\\N" * added + b"\n"
             with content.chunks(layout) as chunks:

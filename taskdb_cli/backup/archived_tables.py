@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from taskdb_cli import errors
 from taskdb_cli.backup.create import Progress, reported
-from taskdb_cli.backup.restore import Rows, require_same_layout
+from taskdb_cli.backup.restore import Rows, counted, require_same_layout
 from taskdb_cli.backup.row_lines import Lines
 from taskdb_cli.backup.selection import UserSearch, fields_of, rows_where
 from taskdb_cli.database.content import Content, Layout, with_ids_left
@@ -57,12 +57,12 @@ def load_archived(
 ) -> None:
     """Make the tables, and load users with their tasks, and single tasks with their owners.
 
-    Each table of the archive is read once, to its end, which verifies it. Raises NotFound for what the
+    Both tables of the archive are read once, to its end, which verifies it. Raises NotFound for what the
     archive does not hold, SchemaDrift and DataCorrupt.
     """
     connection, search = content.connection, UserSearch(users)
     require_same_layout(rows, content)
-    (of_users, read_users), (of_tasks, read_tasks) = rows.items()
+    (of_users, read_users), (of_tasks, read_tasks) = counted(rows).items()
     with closing(read_users()) as chunks:
         lines = Lines(of_users, str(archive))
         # The owners of tasks are not known yet.

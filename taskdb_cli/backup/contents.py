@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import closing
 
-from taskdb_cli.backup.restore import Rows
+from taskdb_cli.backup.restore import Rows, counted
 from taskdb_cli.backup.row_lines import Lines, Values
 from taskdb_cli.backup.selection import UserSearch, fields_of, rows_where
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
@@ -15,7 +15,7 @@ def open_user(archived: Rows, ref: str, archive: object) -> tuple[Values, Genera
     Each table is read once, and at constant memory. Raises NotFound with addresses that are like the one
     that is missing, and DataCorrupt, at the latest after the last task.
     """
-    (of_users, read_users), (of_tasks, read_tasks) = archived.items()
+    (of_users, read_users), (of_tasks, read_tasks) = counted(archived).items()
     search, users, found = UserSearch([ref]), Lines(of_users, str(archive)), Lines(of_tasks, str(archive))
     with closing(read_users()) as chunks:
         [*named] = users.records(search.rows(users, chunks))

@@ -1,4 +1,4 @@
-"""Compare all rows of two archives, or of an archive and a database, at constant memory.
+"""Compare the users and tasks of two archives, or of an archive and a database, at constant memory.
 
 Both sides are COPY text in the order of the ids. Equal bytes are skipped without a look at their rows, and
 of other rows only the fields that differ are decoded.
@@ -15,7 +15,7 @@ from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, silent
 from taskdb_cli.backup.keys import Identities
-from taskdb_cli.backup.restore import Rows, database_rows, rows_at_head
+from taskdb_cli.backup.restore import Rows, counted, database_rows, rows_at_head
 from taskdb_cli.backup.row_lines import Lines, Values, differing_values, unlike
 from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.database import Database
@@ -167,13 +167,13 @@ def _opened(source: Source, identities: Identities) -> Iterator[Side]:
             if problem := compare_revision(content.revision):
                 raise problem
             place = source.backend.place
-            yield Side(place, database_rows(source, content), place, content.identity)
+            yield Side(place, counted(database_rows(source, content)), place, content.identity)
         return
     with Archive.open(source, identities) as archive:
         manifest, origin = archive.manifest, archive.manifest.origin
         # Migrated rows have other bytes.
         same = origin.revision == head_revision()
-        size = sum(table.bytes for table in manifest.tables) if same else None
+        size = sum(table.bytes for table in manifest.counted) if same else None
         with rows_at_head(archive) as rows:
             known = origin.place, origin.identity, origin.created_at, archive.seal
-            yield Side(str(source), rows, *known, size)
+            yield Side(str(source), counted(rows), *known, size)

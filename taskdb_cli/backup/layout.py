@@ -22,6 +22,8 @@ from taskdb_cli.errors import ArchiveTooNew
 from taskdb_cli.text.faults import reasons
 
 MANIFEST = "manifest.json"
+UNCOUNTED = "taskdb_"
+"""How the names of the tables begin whose rows are not counted, because taskdb keeps them for itself."""
 SUFFIX = ".copy.zst"
 SEAL = re.compile(rb"sha256:[0-9a-f]{64}")
 SEAL_SIZE = 71
@@ -218,13 +220,18 @@ class Manifest:
             raise ValueError("it names no place")
 
     @property
+    def counted(self) -> list[TableContent]:
+        """The tables of users and tasks, without the history."""
+        return [table for table in self.tables if not table.name.startswith(UNCOUNTED)]
+
+    @property
     def rows(self) -> int:
-        """The number of rows of all tables."""
-        return sum(table.rows for table in self.tables)
+        """The number of users and tasks."""
+        return sum(table.rows for table in self.counted)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of rows of each table."""
-        return {table.name: table.rows for table in self.tables}
+        """Return the number of users and that of tasks."""
+        return {table.name: table.rows for table in self.counted}
 
     def table(self, name: str) -> TableContent:
         """Return what is said of one table; raise KeyError if the archive does not have it."""

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from functools import partial
 from typing import NamedTuple
 
+import sqlalchemy as sa
+
 from taskdb_cli import errors
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.create import Progress, reported, silent
@@ -15,10 +17,14 @@ from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.backup.target_file import Damaged, open_target
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
+from taskdb_cli.database.options import Origin
+from taskdb_cli.database.recording import OPERATIONS, Recorder
 from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision, revisions
 from taskdb_cli.database.scratch import scratch_database
+from taskdb_cli.models.history import PLACE_LENGTH
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
+from taskdb_cli.text.escaping import escape
 
 _log = logging.getLogger("taskdb.restore")
 
@@ -31,7 +37,7 @@ Source = Archive | StoredFile | Database
 
 
 class Held(NamedTuple):
-    """What a target has: the number of rows of each table with any, and its identity. Or it is `damaged`."""
+    """What a target has: the number of users and of tasks, if any, and its identity. Or it is `damaged`."""
 
     rows: dict[str, int]
     identity: str | None
@@ -80,13 +86,17 @@ def restore(
     progress: Progress = silent,
     dry_run: bool = False,
 ) -> dict[str, int]:
-    """Load an archive or another database into a database; return the number of rows of each table.
+    """Load an archive or another database into a database; return the number of users and of tasks.
 
     All is done in one transaction, which a `dry_run` rolls back after the engine has checked the rows once
     more. A target without tables gets them first. A target with rows is refused unless they are to be
-    `replace`d; `safety` is called before they are deleted. The target's `damaged` file is kept under another
-    name, and a new file takes its place at the end. New ids follow the highest one. The target takes over
-    the `identity`, if one is given. The rows are read back and compared before the commit.
+    `replace`d; `safety` is called before they, or the history of rows that are gone, are deleted. The
+    target's `damaged` file is kept under another name, and a new file takes its place at the end. New ids
+    follow the highest one. The target takes over the `identity`, if one is given. The rows are read back and
+    compared before the commit.
+
+    The history is replaced too. That of an archive goes on with an operation, which says how many users and
+    tasks were restored, and from where. That of another database stays as it is.
 
     Raises TargetNotEmpty; Conflict if rows of other applications refer to those that would be deleted, or
     something keeps rows from being deleted; OutcomeUnknown; and what `preview` and `require_copyable` raise.
@@ -109,7 +119,7 @@ def restore(
                 raise errors.TargetNotEmpty(place, in_words(held))
             if held:
                 _require_unneeded(content, place)
-            if held and safety:
+            if safety and not content.is_empty():
                 safety(content)
             if identity:
                 adopt_identity(content.connection, identity)
@@ -125,8 +135,23 @@ def restore(
             if dry_run and (faults := content.faults()):
                 what = f"the restored rows are damaged: {'; '.join(faults)}"
                 raise errors.DataCorrupt(what, "use another archive")
+            if isinstance(source, StoredFile) and not dry_run:
+                _record(content, source, target.options.origin.actor, sum(loaded.values()))
     _log.info("loaded %d rows into %s", sum(loaded.values()), place)
     return loaded
+
+
+def _record(content: Content, archive: StoredFile, actor: str, rows: int) -> None:
+    """Add the operation of a restore. A local archive is named without its directory."""
+    place = archive.name if archive.path else str(archive)
+    values = {"restored_from": escape(place).strip()[:PLACE_LENGTH] or "-"}
+    row = Recorder(Origin(actor, "restore")).row(sa.literal(rows, OPERATIONS.c.rows_changed.type))
+    content.connection.execute(sa.insert(OPERATIONS).values({**row, **values}))
+
+
+def counted(rows: Rows) -> Rows:
+    """Return the rows of users and tasks, without the history."""
+    return {layout: read for layout, read in rows.items() if layout.is_counted}
 
 
 def drill(
@@ -154,7 +179,7 @@ def drill(
 
 
 def require_copyable(origin: Database, target: Database) -> dict[str, int]:
-    """Return the number of rows of each table of a database that can be loaded into the target.
+    """Return the number of users and of tasks of a database that can be loaded into the target.
 
     Raises SchemaBehind or SchemaAhead unless the origin is at head, and Conflict if both are the same
     database, even under different names.
@@ -292,7 +317,7 @@ def _verify_rows(rows: Rows) -> None:
 
 
 def _load_rows(rows: Rows, content: Content, progress: Progress = silent) -> dict[str, int]:
-    """Replace all rows of a database, read them back and compare; return the number of rows of each table.
+    """Replace all rows of a database, read them back and compare; return the number of users and of tasks.
 
     Raises DataCorrupt for rows that the tables refuse, and if the rows differ when they are read back.
     """
@@ -315,4 +340,4 @@ def _load_rows(rows: Rows, content: Content, progress: Progress = silent) -> dic
                     f"{layout.table} does not read as it was loaded: {found.rows} rows of {expected.rows}",
                     "nothing was changed; use another archive",
                 )
-    return {layout.table: digest.rows for layout, digest in loaded.items()}
+    return {layout.table: digest.rows for layout, digest in loaded.items() if layout.is_counted}

@@ -124,15 +124,26 @@ def copy(
     _load(shelf, target, source, service.look_at(target, damaged), options, save=save, rows=rows)
 
 
-def _safety_backup(
-    shelf: Shelf, target: Database, recipients: Recipients
-) -> Callable[[Content | Database], None]:
+def _safety_backup(shelf: Shelf, target: Database, recipients: Recipients) -> Callable[..., None]:
     """Return what backs up the rows that are replaced."""
     from taskdb_cli.backup.file_names import SAFETY_SUFFIX, default_label
 
     # The label names the database whose rows are replaced, whatever archive is restored.
     label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
     return partial(shelf.save, what="the rows to be replaced", label=label, recipients=recipients)
+
+
+def _history_backup(
+    save: Callable[..., None], shelf: Shelf, options: Replacing, notes: list[str]
+) -> Callable[[Content], None]:
+    """Return what backs up a history whose users and tasks are gone. What it says is added to the notes."""
+
+    def back_up(content: Content) -> None:
+        # Most databases without rows have no history either, and then no key is needed.
+        keys = shelf.recipients(options.encrypt_to)
+        save(content, what="the history to be replaced", recipients=keys, say=notes.append)
+
+    return back_up
 
 
 def _load(
@@ -142,7 +153,7 @@ def _load(
     held: Held,
     options: Replacing,
     *,
-    save: Callable[[Content | Database], None],
+    save: Callable[..., None],
     rows: Mapping[str, int],
     identity: str | None = None,
     total: int | None = None,
@@ -155,7 +166,7 @@ def _load(
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.archive import Archive
 
-    run, place, loss = shelf.run, target.backend.place, ""
+    run, place, loss, notes = shelf.run, target.backend.place, "", list[str]()
     if (damaged := held.damaged) is not None:
         loss = f"move the damaged {damaged.path} to {damaged.kept}"
         if not options.replace:
@@ -177,16 +188,19 @@ def _load(
     else:
         if loss:
             run.confirm(loss, yes=options.yes, database=target)
+        safety = save if held.rows else _history_backup(save, shelf, options, notes)
         with run.progress() as show:
             rows = service.restore(
                 target,
                 source,
                 replace=bool(held.rows),
                 damaged=damaged,
-                safety=None if options.no_safety_backup else save,
+                safety=None if options.no_safety_backup else safety,
                 identity=identity,
                 progress=in_bytes(show, doing, total=total, then="building indexes"),
             )
     run.say(f"{done} {in_words(rows)} from {origin} into {place}")
+    for note in notes:
+        run.say(note)
     if damaged and not options.dry_run:
         run.say(f"the damaged file is kept as {damaged.kept}")

@@ -16,6 +16,7 @@ from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidInput, NotFound, TaskdbError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from taskdb_cli.backup.directory import BackupDirectory
@@ -257,6 +258,7 @@ class Shelf:
         label: str,
         recipients: Recipients,
         guarded: bool = False,
+        say: Callable[[str], object] | None = None,
     ) -> None:
         """Back up what is about to change, and say where the archive is. It need not be recorded.
 
@@ -267,9 +269,10 @@ class Shelf:
         now, directory = self.run.now, self.directory
         try:
             backup = take(source, directory, label=label, now=now, recipients=recipients, guarded=guarded)
-            self.run.say(f"backed up {what} to {backup.file}")
+            message = f"backed up {what} to {backup.file}"
         except Incomplete as exc:
-            self.run.say(exc.message)
+            message = exc.message
+        (say or self.run.say)(message)
 
 
 @dataclass

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from taskdb_cli.database.schema import ARCHIVED_TABLES, compare_revision, current_revision, read_identity
+from taskdb_cli.database.schema import (
+    ARCHIVED_TABLES,
+    COUNTED_TABLES,
+    HISTORY_TABLES,
+    compare_revision,
+    current_revision,
+    read_identity,
+)
 from taskdb_cli.errors import DataCorrupt, SchemaDrift
 from taskdb_cli.models import metadata
 
@@ -46,6 +53,11 @@ class Layout(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it has users or tasks, and not the history."""
+        return self.table in COUNTED_TABLES
 
 
 class Content(ABC):
@@ -100,6 +112,8 @@ class Content(ABC):
     def finishing(self) -> AbstractContextManager[None]:
         """Put everything back that `clear` put aside, and let new ids follow the highest one.
 
+        The highest id of a user or a task is that in the table or in the history, which knows deleted ones.
+
         Inside, all rows can be read; some of it may be done beside that, or behind it. Raises DataCorrupt
         for rows that break a rule, on leaving at the latest.
         """
@@ -134,9 +148,20 @@ class Content(ABC):
         return tuple(Layout(table, self._columns(table)) for table in present_tables(self.connection))
 
     def counts(self) -> dict[str, int]:
-        """Count the rows of every archived table."""
-        counting = {layout.table: f"SELECT count(*) FROM {layout.table}" for layout in self.layouts}  # noqa: S608 (our own tables)
+        """Count the users and the tasks."""
+        tables = [layout.table for layout in self.layouts if layout.is_counted]
+        counting = {table: f"SELECT count(*) FROM {table}" for table in tables}  # noqa: S608 (our own tables)
         return {table: self.connection.scalar(text(query)) or 0 for table, query in counting.items()}
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether the tables of the history are there."""
+        return any(layout.table in HISTORY_TABLES for layout in self.layouts)
+
+    def is_empty(self) -> bool:
+        """Return whether no archived table has a row."""
+        queries = (f"SELECT EXISTS (SELECT 1 FROM {layout.table})" for layout in self.layouts)  # noqa: S608 (our own tables)
+        return not any(self.connection.scalar(text(query)) for query in queries)
 
     @abstractmethod
     def referring_tables(self) -> list[str]:

@@ -26,7 +26,10 @@ VERSION_TABLE = "taskdb_alembic_version"
 HISTORY_TABLES = ("taskdb_operations", "taskdb_changes")
 """The tables of the history, parents before their children."""
 
-ARCHIVED_TABLES = ("users", "tasks")
+COUNTED_TABLES = ("users", "tasks")
+"""The tables whose rows are counted where somebody asks what a database or an archive holds."""
+
+ARCHIVED_TABLES = (*COUNTED_TABLES, *HISTORY_TABLES)
 """The tables that a backup holds, parents before their children."""
 
 IDENTITY_TABLE = "taskdb_identity"
@@ -35,7 +38,7 @@ IDENTITY_TABLE = "taskdb_identity"
 LEFT_OUT_TABLES = frozenset({"access_tokens", IDENTITY_TABLE})
 """The tables that no backup holds: tokens would give access, and the manifest has the identity."""
 
-OUR_TABLES = frozenset({*ARCHIVED_TABLES, *HISTORY_TABLES}) | LEFT_OUT_TABLES
+OUR_TABLES = frozenset(ARCHIVED_TABLES) | LEFT_OUT_TABLES
 
 STAMP = "taskdb migrate stamp"
 """The command that repairs the version table."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.backup import restore
+from taskdb_cli.database.schema import ARCHIVED_TABLES
 from taskdb_cli.errors import Conflict, TaskdbError
 from taskdb_cli.services import migrate
 from tests.conftest import SERVERS, TaskdbCommand, open_database
@@ -393,7 +394,7 @@ def test_a_role_that_owns_nothing(url, source, nothing):
         url,
         f"CREATE ROLE {role} LOGIN",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
-        f"GRANT INSERT ON users, tasks TO {role}",
+        f"GRANT INSERT ON {', '.join(ARCHIVED_TABLES)} TO {role}",
         f"GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {role}",
     )
     try:
@@ -401,7 +402,7 @@ def test_a_role_that_owns_nothing(url, source, nothing):
             restore.restore(database, source, replace=True, safety=lambda _: pytest.fail("too late"))
         assert failure.value.exit_code == 1
         assert "GRANT DELETE ON tasks TO" in failure.value.hint
-        execute(url, f"GRANT DELETE ON users, tasks TO {role}")
+        execute(url, f"GRANT DELETE ON {', '.join(ARCHIVED_TABLES)} TO {role}")
         restore.restore(database, source, replace=True, dry_run=True)
         assert execute(url, "SELECT pg_sequence_last_value('tasks_id_seq')") == [(None,)]
         works(url, database, source, nothing, source)

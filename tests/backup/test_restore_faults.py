@@ -15,7 +15,7 @@ from taskdb_cli.backup import restore
 from taskdb_cli.backup.archive import ArchiveWriter
 from taskdb_cli.backup.layout import Digest, Origin
 from taskdb_cli.backup.stores.places import file_at
-from taskdb_cli.database.schema import revisions
+from taskdb_cli.database.schema import ARCHIVED_TABLES, revisions
 from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
 from taskdb_cli.services import migrate
 from tests.conftest import ENGINES, FAULT_SERVERS, NOW, SERVERS, open_database
@@ -36,8 +36,9 @@ def forge(path, users=ANN, tasks=TASK):
     """Write an archive that is whole, whatever its rows are."""
     stream = io.BytesIO()
     writer = ArchiveWriter(stream)
-    for table, text in (("users", users), ("tasks", tasks)):
-        writer.add_table(table, archive_columns(table), [text])
+    texts = {"users": users, "tasks": tasks}
+    for table in ARCHIVED_TABLES:
+        writer.add_table(table, archive_columns(table), [texts.get(table, b"")])
     head = revisions().get_current_head()
     writer.close(Origin("work", "sqlite", "3", head, datetime(2026, 11, 22, tzinfo=UTC), place="/x"))
     path.write_bytes(stream.getvalue())

@@ -174,7 +174,7 @@ def test_round_trip(make_url_of, tmp_path, origin, destination):
         for target in (copied, restored):
             assert get_rows(target) == rows
             assert hashes(open_database(target)) == expected
-        assert {table.name: (table.rows, table.sha256) for table in backup.manifest.tables} == expected
+        assert {table.name: (table.rows, table.sha256) for table in backup.manifest.counted} == expected
 
     run()
 

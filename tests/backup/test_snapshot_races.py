@@ -41,7 +41,7 @@ def shelf(tmp_path) -> BackupDirectory:
 
 
 def content_of(manifest) -> dict[str, tuple[int, str]]:
-    return {table.name: (table.rows, table.sha256) for table in manifest.tables}
+    return {table.name: (table.rows, table.sha256) for table in manifest.counted}
 
 
 def waiting(url) -> bool:

@@ -18,6 +18,7 @@ from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.layout import Digest
 from taskdb_cli.backup.stores.local import LocalStore, NewLocalFile
 from taskdb_cli.cli.shelf import Shelf
+from taskdb_cli.database.schema import ARCHIVED_TABLES
 from tests.backups import archives, break_call, is_directory, leftovers
 from tests.conftest import SERVERS, connect, open_database
 from tests.contents import fill, hashes
@@ -60,7 +61,7 @@ def held(new_url):
 
 
 def empty(url) -> None:
-    execute(url, "DELETE FROM tasks", "DELETE FROM users")
+    execute(url, *(f"DELETE FROM {table}" for table in reversed(ARCHIVED_TABLES)))
 
 
 @pytest.mark.soak

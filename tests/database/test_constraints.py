@@ -11,6 +11,7 @@ from sqlmodel import select
 
 from taskdb_cli.errors import CheckViolation, ForeignKeyViolation, UniqueViolation, Violation
 from taskdb_cli.models import metadata
+from taskdb_cli.models.history import AGES, Operation
 from taskdb_cli.models.schema import DatabaseIdentity
 from taskdb_cli.models.task import Task
 from taskdb_cli.models.token import AccessToken
@@ -21,6 +22,7 @@ from tests.conftest import SERVERS, open_database
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 
+KEPT_TIMES = ("created_at", "updated_at", "due_at", "completed_at")
 TIME = "2026-11-22T12:30:15.123456Z"
 USER = {
     "email": "ann@example.com",
@@ -53,12 +55,31 @@ TOKEN = {
     "last_used_at": None,
 }
 IDENTITY = {"id": 1, "identity": "0a1b2c3d-0000-4000-8000-0123456789ab"}
-ROWS = {"users": USER, "tasks": TASK, "access_tokens": TOKEN, "taskdb_identity": IDENTITY}
+OPERATION = {
+    "at": TIME,
+    "actor": "ann",
+    "command": "task update",
+    "program_version": "1.2.3",
+    "rows_changed": 1,
+    "undoes": None,
+    "restored_from": "work.taskdb.zip",
+}
+CHANGE = {"operation_id": 1, "table_name": "tasks", "row_id": 1, "version_before": 1, "version_after": 2}
+ROWS = {
+    "users": USER,
+    "tasks": TASK,
+    "access_tokens": TOKEN,
+    "taskdb_identity": IDENTITY,
+    "taskdb_operations": OPERATION,
+    "taskdb_changes": CHANGE,
+}
 FRESH = {
     "users": {"email": "bob@example.com"},
     "tasks": {"external_id": "x-2"},
     "access_tokens": {"name": "ci", "token_hash": "1" * 64},
     "taskdb_identity": {},
+    "taskdb_operations": {},
+    "taskdb_changes": {},
 }
 """What a second row needs to be different in."""
 
@@ -89,11 +110,13 @@ def timestamps(texts):
     columns = ["users_created_at", "users_updated_at"]
     columns += [f"access_tokens_{name}_at" for name in ("created", "expires", "last_used")]
     columns += [f"tasks_{name}_at" for name in ("due", "completed", "created", "updated")]
+    columns += ["taskdb_operations_at"]
+    columns += [f"taskdb_changes_{age}_{name}" for age in AGES for name in KEPT_TIMES]
     return {
         f"{name}_timestamp": [
             {
                 name.removeprefix(f"{table_of(name)}_"): text,
-                **({"status": "done"} if "completed" in name else {}),
+                **({"status": "done"} if name == "tasks_completed_at" else {}),
             }
             for text in texts
         ]
@@ -134,14 +157,38 @@ REFUSALS = {
         {"identity": text}
         for text in ("", "x", IDENTITY["identity"].upper(), IDENTITY["identity"] + "0", "0" * 36)
     ],
+    **one_line("taskdb_operations", "actor", 200),
+    **one_line("taskdb_operations", "command", 200),
+    **one_line("taskdb_operations", "program_version", 100),
+    **one_line("taskdb_operations", "restored_from", 1000),
+    "taskdb_operations_rows_changed_not_negative": [{"rows_changed": -1}],
+    "taskdb_changes_operation_id_fkey": [{"operation_id": 99}],
+    "taskdb_changes_table_name_known": [{"table_name": name} for name in ("", "task", "taskdb_identity")],
+    "taskdb_changes_versions": [
+        {"version_before": before, "version_after": after} for before, after in ((0, 0), (0, -1))
+    ],
 }
 
 SQLITE_REFUSALS = {
     "users_is_active_flag": [{"is_active": 2}, {"is_active": -1}],
+    **{
+        f"taskdb_changes_{age}_is_active_flag": [{f"{age}_is_active": number} for number in (2, -1)]
+        for age in AGES
+    },
     # Functions of SQLite's C library stop at NUL, which must not hide what follows it.
     **{
         f"{name}_one_line": [{name.removeprefix(f"{table_of(name)}_"): text} for text in ("a\x00b", "\x00")]
-        for name in ("users_email", "users_name", "tasks_title", "tasks_external_id", "access_tokens_name")
+        for name in (
+            "users_email",
+            "users_name",
+            "tasks_title",
+            "tasks_external_id",
+            "access_tokens_name",
+            "taskdb_operations_actor",
+            "taskdb_operations_command",
+            "taskdb_operations_program_version",
+            "taskdb_operations_restored_from",
+        )
     },
     "tasks_description_plain_text": [{"description": "a\x00b"}],
     **timestamps(
@@ -200,6 +247,8 @@ def sql(database, engine):
         plain.insert("users")
         plain.insert("tasks")
         plain.insert("access_tokens")
+        plain.insert("taskdb_operations")
+        plain.insert("taskdb_changes")
         yield plain
 
 
@@ -264,16 +313,16 @@ def test_null_refused(sql, table):
 
 def test_required_columns():
     """The columns that may be NULL are the ones whose field of the model may be None."""
+    models = {model.__tablename__: model for model in (User, Task, AccessToken, DatabaseIdentity, Operation)}
     optional = {
         f"{table}.{column.name}"
-        for table in ROWS
+        for table in models
         for column in metadata().tables[table].columns
         if column.nullable
     }
-    models = {model.__tablename__: model for model in (User, Task, AccessToken, DatabaseIdentity)}
     assert optional == {
         f"{table}.{name}"
-        for table in ROWS
+        for table in models
         for name, field in models[table].model_fields.items()
         if NoneType in get_args(field.annotation)
     }
@@ -316,7 +365,7 @@ def test_orphan_refused_on_update(sql):
     assert refusal.value.constraint == "tasks_user_id_fkey"
 
 
-@pytest.mark.parametrize("table", ["users", "tasks", "access_tokens"])
+@pytest.mark.parametrize("table", [name for name in ROWS if name != "taskdb_identity"])
 def test_repeated_id_refused(sql, table):
     """An id names one row; the primary key says so."""
     overriding = "" if sql.marker == "?" else "OVERRIDING SYSTEM VALUE"
@@ -375,7 +424,15 @@ def test_delete_cascades(sql):
     assert sql.execute("SELECT title FROM tasks") == [("Bob's",)]
 
 
-@pytest.mark.parametrize("table", ["users", "tasks", "access_tokens"])
+def test_changes_go_with_their_operation(sql):
+    """Deleting an operation by plain SQL deletes what it changed, and not what another one did."""
+    sql.insert("taskdb_operations")
+    sql.insert("taskdb_changes", operation_id=2, row_id=7)
+    sql.execute("DELETE FROM taskdb_operations WHERE id = ?", 1)
+    assert sql.execute("SELECT row_id FROM taskdb_changes") == [(7,)]
+
+
+@pytest.mark.parametrize("table", [name for name in ROWS if name != "taskdb_identity"])
 def test_ids_are_not_reused(sql, table):
     """The id of a deleted row is never given to another one."""
     sql.insert(table, **FRESH[table])

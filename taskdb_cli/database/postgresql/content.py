@@ -238,9 +238,12 @@ class PostgreSQLContent(Content):
 
     def _continue_identity(self, table: str) -> None:
         # An id that was given out before is not given out again, even if its row is gone.
+        recorded = "SELECT max(row_id) FROM taskdb_changes WHERE table_name = %s"
         [(sequence, highest)] = self._query(
             f"SELECT sequence, greatest((SELECT max(id) FROM {table}),"  # noqa: S608 (our own table)
+            f" ({recorded if self.keeps_history else 'SELECT %s::bigint WHERE false'}),"
             " pg_sequence_last_value(sequence::regclass)) FROM pg_get_serial_sequence(%s, 'id') AS sequence",
+            table,
             table,
         )
         # A row that was numbered by hand may be below the first id of an identity.

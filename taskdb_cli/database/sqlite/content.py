@@ -11,13 +11,24 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedCheckConstraint, ReflectedColumn
 
 from taskdb_cli.database.content import Content, Layout, joined
-from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
+from taskdb_cli.database.schema import COUNTED_TABLES, OUR_TABLES, VERSION_TABLE
 from taskdb_cli.database.sqlite.connection import LimitedConnection, raw_connection
 from taskdb_cli.database.sqlite.copy_text import CONVERTERS, WRITERS, rows, written
 from taskdb_cli.database.sqlite.files import uri
 from taskdb_cli.database.sqlite.indexes import build_indexes, drop_indexes, more_memory
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
+
+# The library has a row for a table that has ever had one.
+_GIVEN = """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT ?1, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)
+"""
+_RAISE = """
+UPDATE sqlite_sequence
+SET seq = max(seq, coalesce((SELECT max(row_id) FROM taskdb_changes WHERE table_name = ?1), 0))
+WHERE name = ?1
+"""
 
 
 class SQLiteContent(Content):
@@ -110,11 +121,15 @@ class SQLiteContent(Content):
     def finishing(self) -> Iterator[None]:
         """Check the rows, and build the indexes last, because nobody can read the rows meanwhile.
 
-        AUTOINCREMENT notes the highest id by itself.
+        AUTOINCREMENT notes the highest id of a table by itself.
         """
         with self._checking():
             yield
         build_indexes(self._raw, self._indexes)
+        if self.keeps_history:
+            for table in COUNTED_TABLES:
+                self._raw.execute(_GIVEN, (table,))
+                self._raw.execute(_RAISE, (table,))
 
     @contextmanager
     def _checking(self) -> Iterator[None]:
