@@ -21,6 +21,10 @@ BULK = "taskdb_bulk"
 """The execution option of a connection whose statements have the limit of bulk work."""
 
 
+REPEATED = "taskdb_repeated"
+"""The execution option of a statement that finds rows by a unique key: its plan is good for all values."""
+
+
 class Transaction(NamedTuple):
     """A transaction whose outcome can be looked up if the answer to its commit was lost."""
 

@@ -1,6 +1,7 @@
 """How a session of PostgreSQL is opened and set, and the one schema that it works on."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -71,9 +72,9 @@ def connect_arguments(target: Target, options: Options) -> dict[str, Any]:
         "client_encoding": "utf8",
         # We begin every transaction ourselves.
         "autocommit": True,
-        # A prepared statement may get a generic plan, which reads far more than its own would;
-        # and a pooler would hand it to a session that does not know it.
-        "prepare_threshold": None,
+        # A prepared statement may get a generic plan, which reads far more than its own would; and a pooler
+        # would hand it to a session that does not know it. Only what asks for it is prepared.
+        "prepare_threshold": sys.maxsize,
     }
     if options.pooled:
         # A pooler refuses start-up options, even those that libpq would take from PGOPTIONS.

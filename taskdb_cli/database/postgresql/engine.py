@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import psycopg
 from sqlalchemy import URL, Connection, Dialect, Engine, Select, create_engine, event
+from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import BULK, Backend, Plan, Transaction, literal_sql
+from taskdb_cli.database.backend import BULK, REPEATED, Backend, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import connection as sessions
@@ -45,6 +46,9 @@ _NEVER_IDLE_TOO_LONG = """
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
     ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
+
+# A statement with more values names many rows, and seldom as many again.
+_FEW = 50
 
 _READ_ONLY = {
     "in_hot_standby": "it is a standby: connect to the primary, which target_session_attrs=read-write finds",
@@ -88,6 +92,8 @@ class PostgreSQL(Backend):
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "after_cursor_execute", _skip_answer_to_begin)
+        if self.options.pool:
+            event.listen(engine, "do_execute", _prepare)
         return engine
 
     def _connect(
@@ -293,6 +299,20 @@ class PostgreSQL(Backend):
         """Describe the tables that the search path finds, as the catalogs do."""
         found = connection.exec_driver_sql(schema.FACTS, (list(tables),))
         return collect_facts((name, description) for name, description in found)
+
+
+def _prepare(
+    cursor: psycopg.Cursor[Any], statement: str, parameters: Mapping[str, Any], context: ExecutionContext
+) -> bool:
+    """Let a session of our own keep the plan of a repeated statement, which takes longer to make than to run.
+
+    Returns whether the statement has been run.
+    """
+    if REPEATED not in context.execution_options or len(parameters) > _FEW:
+        return False
+    if own := bool(context.root_connection.info.get(sessions.OWN)):
+        cursor.execute(statement, parameters, prepare=True)
+    return own
 
 
 def _skip_answer_to_begin(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
