@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import URL, Table, select
 from sqlmodel import Session, col
 
 from taskdb_cli.database import Database
 from taskdb_cli.models import metadata
 from taskdb_cli.models.history import AGES, CHANGES, RECORDED_FIELDS, Operation
+from tests.schemas import execute
 
 _TABLES: dict[str, Table] = {name: metadata().tables[name] for name in RECORDED_FIELDS}
 
@@ -71,3 +72,9 @@ def _everything(session: Session) -> tuple[dict[tuple[str, int], Any], list[Any]
     recorded = session.execute(select(CHANGES).order_by(CHANGES.c.id.desc())).mappings().all()
     operations = session.execute(select(col(Operation.id), col(Operation.rows_changed)))
     return rows, [*recorded], dict(operations.all())
+
+
+def prune(url: URL, first: int) -> None:
+    """Delete the operations before one, with their changes."""
+    execute(url, f"DELETE FROM taskdb_changes WHERE operation_id < {first}")
+    execute(url, f"DELETE FROM taskdb_operations WHERE id < {first}")

@@ -11,7 +11,20 @@ from typing import Annotated, Literal
 import typer
 
 from taskdb_cli import __version__
-from taskdb_cli.cli import backup, config, health, migrate, restore, serve, stats, task, token, undo, user
+from taskdb_cli.cli import (
+    backup,
+    config,
+    health,
+    history,
+    migrate,
+    restore,
+    serve,
+    stats,
+    task,
+    token,
+    undo,
+    user,
+)
 from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.completion import complete_profiles
 from taskdb_cli.cli.context import invocation
@@ -25,6 +38,7 @@ app = Commands(
 )
 app.add_typer(user.app, name="user")
 app.add_typer(task.app, name="task")
+app.add_typer(history.app, name="history")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(backup.app, name="backup")
 app.command(

@@ -37,7 +37,7 @@ ALIASES: dict[str, dict[str, list[str]]] = {
 }
 """Words of other tools and what they mean: in any group that has the command, and in one group."""
 
-OWN_NAMES = {"backup": "create"}
+OWN_NAMES = {"backup": "create", "history": "list"}
 """Words for what a group does when no command is named."""
 
 _JSON = TyperOption(

@@ -7,13 +7,13 @@ from typing import Any
 
 _GROUPS = {
     "taskdb": {
-        "Users and tasks": ("user", "task", "undo", "stats"),
+        "Users and tasks": ("user", "task", "history", "undo", "stats"),
         "Backups": ("backup", "restore", "copy"),
         "Database": ("migrate", "health", "config"),
         "HTTP API": ("serve", "token"),
     },
     "taskdb task": {
-        "Tasks": ("create", "list", "show", "update", "edit", "delete"),
+        "Tasks": ("create", "list", "show", "update", "edit", "delete", "history"),
         "Status": ("start", "done", "reopen", "cancel"),
         "Files": ("import", "export"),
     },

@@ -56,3 +56,21 @@ def complete_tasks(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]
         lambda session: service.find_by_prefix(session, digits, statuses=statuses, limit=50)
     )
     return [(f"{before}{comma}{id}", brief(title, _TITLE_LENGTH)) for id, title in found]
+
+
+def complete_operations(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the ids of operations that begin as typed, newest first, with who did what.
+
+    Raise TaskdbError if there is no database.
+    """
+    from taskdb_cli.models.vocabulary import in_words
+    from taskdb_cli.services.history import operations as service
+    from taskdb_cli.text.escaping import brief
+
+    if incomplete and not (incomplete.isascii() and incomplete.isdecimal()):
+        return []
+    found = hasty_database(ctx).read(lambda session: service.find_by_prefix(session, incomplete, limit=50))
+    return [
+        (str(each["id"]), brief(f"{each['command']}, {in_words({'rows': each['rows']})}, {each['actor']}"))
+        for each in found
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import is_dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -13,7 +13,7 @@ import typer
 
 from taskdb_cli.cli.completion import complete_profiles, complete_users
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.cli.offers import complete_list, complete_tasks
+from taskdb_cli.cli.offers import complete_list, complete_operations, complete_tasks
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import View
 from taskdb_cli.services.listing.query import Filter, ListQuery, Parameter
@@ -101,6 +101,10 @@ TaskArguments = Annotated[
         show_default=False,
     ),
 ]
+OperationArgument = Annotated[
+    int,
+    typer.Argument(metavar="OPERATION", help="The id of an operation.", autocompletion=complete_operations),
+]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
 Confirm = Annotated[
@@ -169,8 +173,8 @@ def _option_of(parameter: Parameter, is_filter: bool) -> inspect.Parameter:
     if parameter.name == "limit":
         # Either engine can count to the highest limit.
         more = {"help": "How many at most; 0 means all.", "min": 0, "max": 10**9}
-    elif parameter.metavar == "USER":
-        more["autocompletion"] = complete_users
+    elif parameter.metavar in ("USER", "ID"):
+        more["autocompletion"] = complete_users if parameter.metavar == "USER" else complete_tasks
     elif parameter.choices:
         more["autocompletion"] = complete_list(parameter.choices)
     option = typer.Option(
@@ -186,6 +190,22 @@ def _option_of(parameter: Parameter, is_filter: bool) -> inspect.Parameter:
         default=parameter.default,
         annotation=Annotated[parameter.type, option],
     )
+
+
+def refuse_options_before(ctx: typer.Context, kept: Collection[str] = ()) -> None:
+    """Raise InvalidInput for an option of a group that would not reach the subcommand that was named."""
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if (
+            parameter.expose_value
+            and name not in kept
+            and ctx.params.get(name) not in (parameter.get_default(ctx), None, [], ())
+        ):
+            path = f"{ctx.command_path} {ctx.invoked_subcommand}"
+            raise InvalidInput(
+                f"{parameter.opts[0]} before '{ctx.invoked_subcommand}' would have no effect",
+                f"'{path} --help' shows the options of the subcommand",
+            )
 
 
 def read_request(run: Invocation, query: ListQuery[Filter], given: dict[str, Any]) -> ListRequest[Filter]:

@@ -13,6 +13,7 @@ import typer
 
 from taskdb_cli.cli.backup_options import Directory, IdentityFiles, Label
 from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.options import refuse_options_before
 from taskdb_cli.errors import DatabaseMissing, HomeMissing, Incomplete, InvalidInput, NotFound, TaskdbError
 
 if TYPE_CHECKING:
@@ -48,18 +49,7 @@ class Shelf:
 
     def refuse_other_options(self) -> None:
         """Raise InvalidInput for another option of the group, which would not reach the subcommand."""
-        ctx = self.ctx
-        for parameter in ctx.command.params:
-            name = parameter.name or ""
-            if (
-                parameter.expose_value
-                and name not in vars(self)
-                and ctx.params.get(name) not in (parameter.get_default(ctx), None, [], ())
-            ):
-                raise InvalidInput(
-                    f"{parameter.opts[0]} before '{ctx.invoked_subcommand}' would have no effect",
-                    f"'taskdb backup {ctx.invoked_subcommand} --help' shows the options of the subcommand",
-                )
+        refuse_options_before(self.ctx, vars(self))
 
     @property
     def run(self) -> Invocation:

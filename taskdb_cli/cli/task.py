@@ -13,6 +13,7 @@ from taskdb_cli.cli import changes, options, task_changes, transfer
 from taskdb_cli.cli.answers import answer, due_in_words, is_told, wants_record
 from taskdb_cli.cli.commands import Commands, HelpfulGroup, TitledCommand
 from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.history import show_life
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import (
@@ -155,6 +156,12 @@ def show(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> N
             show_record(record, TASKS, output)
     else:
         changes.show_named(records, wanted, output)
+
+
+@app.command(epilog="taskdb task history 7\ntaskdb task history 7 -o ndjson")
+def history(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> None:
+    """Show the life of a task, which may be deleted: who changed what, oldest first."""
+    show_life(invocation(ctx), "tasks", lambda _: id, output)
 
 
 app.command(

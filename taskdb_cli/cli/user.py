@@ -13,6 +13,7 @@ from taskdb_cli.cli.commands import Commands, HelpfulGroup
 from taskdb_cli.cli.completion import complete_users
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.erase import erase
+from taskdb_cli.cli.history import show_life
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
@@ -104,6 +105,17 @@ def show(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> N
 
     found = invocation(ctx).database.read(lambda session: services.user.get(session, user))
     show_record(user_record(found), USERS, output)
+
+
+@app.command(epilog="taskdb user history ann@example.com\ntaskdb user history 1 -o ndjson")
+def history(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> None:
+    """Show the life of a user, who may be deleted: who changed what, oldest first.
+
+    An address that nobody has is that of the last user who had it.
+    """
+    from taskdb_cli.services.history.operations import find_user
+
+    show_life(invocation(ctx), "users", lambda session: find_user(session, user), output)
 
 
 @app.command(

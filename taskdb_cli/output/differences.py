@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,10 +12,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Column, Table
 from rich.text import Text
 
-from taskdb_cli.output.formats import Record, View, plain, to_plain
+from taskdb_cli.output.formats import Record, View, plain, to_json, to_plain
 from taskdb_cli.output.tables import console_for
 from taskdb_cli.system.clock import to_local, zone_mark
-from taskdb_cli.text.escaping import escape, escape_json
+from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +30,8 @@ FIELDS = View(("table", "id", "change", "field", "old", "new"))
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 _KEPT = 12
 """Characters of a common beginning that are shown in front of the first difference."""
+_LINES = 20
+"""Lines of a text that a terminal shows."""
 
 
 def count_records(comparison: Comparison) -> Iterator[Record]:
@@ -65,12 +66,12 @@ def write_comparison(
     The differences are taken one at a time. If an exception ends them, the object stays open.
     """
     sides = {"a": _side(comparison.old), "b": _side(comparison.new)}
-    head = _json({**sides, "same_database": comparison.is_same_database}, indent=2)
+    head = to_json({**sides, "same_database": comparison.is_same_database}, indent=2)
     if differences is not None:
         head = head.removesuffix("\n}") + ',\n  "details": ['
         between = "\n    "
         for record in row_records(differences):
-            stream.write(head + between + _json(record))
+            stream.write(head + between + to_json(record))
             head, between = "", ",\n    "
         head += "]" if head else "\n  ]"
     else:
@@ -80,17 +81,13 @@ def write_comparison(
         for record in count_records(comparison)
     }
     stream.write(
-        head + "," + _json({**counts, "equal": comparison.is_equal}, indent=2).removeprefix("{") + "\n"
+        head + "," + to_json({**counts, "equal": comparison.is_equal}, indent=2).removeprefix("{") + "\n"
     )
 
 
 def _side(side: Side) -> Record:
     known = {"source": side.name, "taken_at": side.taken_at, "place": side.place, "identity": side.identity}
     return plain(known, [*known])
-
-
-def _json(value: object, **options: Any) -> str:
-    return escape_json(json.dumps(value, ensure_ascii=False, **options))
 
 
 def print_differences(differences: Iterable[Difference], stream: TextIO) -> None:
@@ -105,31 +102,69 @@ def print_differences(differences: Iterable[Difference], stream: TextIO) -> None
             console.print(Text(("\n" if table else "") + each.table, "bold"), soft_wrap=True)
             table = each.table
         sign, style = _SIGNS[each.change]
-        title = _cut(f"{sign} {each.id}  {escape(each.title)}", room)
+        title = cut(f"{sign} {each.id}  {escape(each.title)}", room)
         console.print(Text(title, style), soft_wrap=True)
         if each.old and each.new:
             for name, was in each.old.items():
-                _print_change(name, was, each.new[name], room, console)
+                print_change(name, was, each.new[name], room, console)
     if table:
         console.print()
 
 
-def _print_change(name: str, old: Any, new: Any, room: int | None, console: Console) -> None:
-    was, now = _shown(old), _shown(new)
+def print_change(name: str, old: Any, new: Any, room: int | None, console: Console) -> None:
+    """Print the old and the new value of a field, one below the other if a line has no room for both."""
+    was, now = _in_lines(name, old), _in_lines(name, new)
     if was == now:
         # The clock was set back between the two.
-        was, now = str(to_plain(old)), str(to_plain(new))
-    line = f"    {name}: {was} → {now}"
-    if room is None or cell_len(line) <= room:
-        console.print(Text(line), soft_wrap=True)
-        return
+        was, now = [escape(str(to_plain(old)))], [escape(str(to_plain(new)))]
+    if len(was) == len(now) == 1:
+        line = Text.assemble(f"    {name}: ", (was[0], "red"), " → ", (now[0], "green"))
+        if room is None or line.cell_len <= room:
+            console.print(line, soft_wrap=True)
+            return
     console.print(Text(f"    {name}:"), soft_wrap=True)
-    # What both begin with says nothing of the difference.
     same = len(commonprefix([was, now]))  # noqa: RUF071 (no paths)
-    for sign, style, text in (("-", "red", was), ("+", "green", now)):
-        cut = cell_len(text) > room - len("      + ") and same > _KEPT
-        shown = "…" + text[same - _KEPT :] if cut else text
-        console.print(Text(_cut(f"      {sign} {shown}", room), style), soft_wrap=True)
+    if same:
+        console.print(Text(cut(f"        {was[same - 1]}", room), "dim"), soft_wrap=True)
+    end = len(commonprefix([was[same:][::-1], now[same:][::-1]]))  # noqa: RUF071
+    was, now = was[same : len(was) - end], now[same : len(now) - end]
+    if len(was) == len(now) == 1 and room:
+        was, now = _begin_late(was[0], now[0], room - len("      + "))
+    for sign, style, lines in (("-", "red", was), ("+", "green", now)):
+        _print_lines(lines, f"      {sign} ", style, room, console)
+
+
+def print_value(name: str, value: Any, style: str, room: int | None, console: Console) -> None:
+    """Print the value of a field of a row that is new or gone."""
+    first, *rest = _in_lines(name, value)
+    shown = f"    {name}:" if rest else f"    {name}: {first}"
+    console.print(Text(cut(shown, room), style), soft_wrap=True)
+    if rest:
+        _print_lines([first, *rest], "      ", style, room, console)
+
+
+def _print_lines(lines: Sequence[str], before: str, style: str, room: int | None, console: Console) -> None:
+    shown = lines if room is None or len(lines) <= _LINES else lines[: _LINES - 1]
+    for line in shown:
+        console.print(Text(cut(before + line, room), style), soft_wrap=True)
+    if len(shown) < len(lines):
+        console.print(Text(f"{before}… {len(lines) - len(shown):,} lines more", style), soft_wrap=True)
+
+
+def _begin_late(was: str, now: str, room: int) -> tuple[list[str], list[str]]:
+    """Return both texts without most of what both begin with, which says nothing of the difference."""
+    same = len(commonprefix([was, now]))  # noqa: RUF071 (no paths)
+    late = [
+        "…" + text[same - _KEPT :] if cell_len(text) > room and same > _KEPT else text for text in (was, now)
+    ]
+    return late[:1], late[1:]
+
+
+def _in_lines(name: str, value: Any) -> list[str]:
+    """Return the value as a person reads it. Only a description may have several lines."""
+    if isinstance(value, str) and name == "description":
+        return escape(value, lines=True).split("\n")
+    return [_shown(value)]
 
 
 def _shown(value: Any) -> str:
@@ -143,7 +178,8 @@ def _shown(value: Any) -> str:
     return escape(str(to_plain(value)))
 
 
-def _cut(text: str, room: int | None) -> str:
+def cut(text: str, room: int | None) -> str:
+    """Return a line that has room, with an ellipsis if it lost its end; without a limit all of it."""
     return text if room is None or cell_len(text) <= room else set_cell_size(text, room - 1).rstrip(" ") + "…"
 
 

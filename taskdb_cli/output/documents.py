@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
-from taskdb_cli.output.formats import _json as to_json
-from taskdb_cli.output.formats import to_plain
+from taskdb_cli.output.formats import to_json, to_plain
 
 
 def write_document(parts: Iterable[tuple[str, Any]], stream: TextIO) -> None:

@@ -10,7 +10,15 @@ from functools import partial
 from itertools import islice
 from typing import Any, TextIO
 
-from taskdb_cli.models.vocabulary import TASK_FIELDS, TOKEN_FIELDS, USER_FIELDS, TaskPriority
+from taskdb_cli.models.vocabulary import (
+    CHANGE_FIELDS,
+    LIFE_FIELDS,
+    OPERATION_FIELDS,
+    TASK_FIELDS,
+    TOKEN_FIELDS,
+    USER_FIELDS,
+    TaskPriority,
+)
 from taskdb_cli.text.escaping import escape, escape_json
 
 Record = Mapping[str, Any]
@@ -86,6 +94,9 @@ DECISIONS = View(("archive", "taken_at", "size", "keep", "reasons"), narrow=("ar
 SETTINGS_IN_USE = View(
     ("name", "variable", "value", "source", "origin"), ("name", "value", "origin", "variable")
 )
+OPERATIONS = View(OPERATION_FIELDS, ("id", "at", "actor", "command", "rows", "undoes", "restored_from"))
+CHANGES = View(CHANGE_FIELDS)
+LIFE = View(LIFE_FIELDS)
 REVISIONS = View(("revision", "date", "applied", "message"))
 
 
@@ -110,20 +121,21 @@ def plain(record: Record, fields: Sequence[str]) -> dict[str, Any]:
 
 def write_json(value: object, stream: TextIO) -> None:
     """Write one JSON value, indented, on lines of its own."""
-    stream.write(_json(value, indent=2) + "\n")
+    stream.write(to_json(value, indent=2) + "\n")
 
 
 def write_error(body: Mapping[str, str], details: Iterable[Mapping[str, str]], stream: TextIO) -> None:
     """Write an error as one JSON object, with any number of details, which are taken one at a time."""
     # Python's own indentation is many times slower, and stderr flushes each time.
     items = (
-        ",\n        ".join(f"{_json(name)}: {_json(text)}" for name, text in each.items()) for each in details
+        ",\n        ".join(f"{to_json(name)}: {to_json(text)}" for name, text in each.items())
+        for each in details
     )
     chunk = [*islice(items, _AT_ONCE)]
     if not chunk:
         write_json({"error": body}, stream)
         return
-    before, _, after = _json({"error": {**body, "details": []}}, indent=2).rpartition("[]")
+    before, _, after = to_json({"error": {**body, "details": []}}, indent=2).rpartition("[]")
     before, between = f"{before}[\n      {{\n        ", "\n      },\n      {\n        "
     while chunk:
         stream.write(before + between.join(chunk))
@@ -144,11 +156,11 @@ def write_records(
     if format is Format.JSON:
         before = "[\n  "
         for record in records:
-            stream.write(before + _json(plain(record, fields), indent=2).replace("\n", "\n  "))
+            stream.write(before + to_json(plain(record, fields), indent=2).replace("\n", "\n  "))
             before = ",\n  "
         stream.write("[]\n" if before[0] == "[" else "\n]\n")
     elif format is Format.NDJSON:
-        stream.writelines(_json(plain(each, fields), separators=(",", ":")) + "\n" for each in records)
+        stream.writelines(to_json(plain(each, fields), separators=(",", ":")) + "\n" for each in records)
     else:
         rows = ("\t".join([_cell(row[name]).translate(_TSV_ESCAPES) for name in fields]) for row in records)
         if format is Format.CSV:
@@ -159,7 +171,8 @@ def write_records(
         stream.writelines(show(row) + "\n" for row in rows)
 
 
-def _json(value: object, **options: Any) -> str:
+def to_json(value: object, **options: Any) -> str:
+    """Return a value as JSON that drives no terminal; `options` are those of json.dumps."""
     return escape_json(json.dumps(value, ensure_ascii=False, **options))
 
 

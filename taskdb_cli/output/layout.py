@@ -8,10 +8,10 @@ GAP = 2
 ADDRESSES = ("email", "user")
 """Columns whose texts lose their middle in a narrow terminal."""
 
-CUT = ("title", "name", "description")
+CUT = ("title", "name", "description", "actor", "command")
 """Columns whose texts lose their end in a narrow terminal."""
 
-FOLDED = ("archive", "reasons", "sha256", "message", "external_id")
+FOLDED = ("archive", "reasons", "sha256", "message", "external_id", "restored_from")
 """Columns whose texts take more lines in a narrow terminal: nothing may be missing."""
 
 _LEAST = dict.fromkeys(ADDRESSES, 12) | dict.fromkeys((*CUT, *FOLDED), 20)

@@ -25,6 +25,7 @@ _CHUNK = 500
 """Rows that are laid out at a time. The first ones decide which columns there are."""
 _TITLES = {
     "id": "ID",
+    "at": "When",
     "user_id": "User ID",
     "external_id": "External ID",
     "due_at": "Due",
@@ -189,7 +190,7 @@ def _cell_width(text: str) -> int:
 def _column(name: str, width: int) -> Column:
     return Column(
         _heading(name),
-        justify="right" if name in ("id", "user_id", "tasks", "version") else "left",
+        justify="right" if name in ("id", "user_id", "tasks", "version", "rows", "undoes") else "left",
         no_wrap=name not in FOLDED,
         overflow="fold" if name in FOLDED else "ellipsis",
         width=width,

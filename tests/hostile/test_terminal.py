@@ -182,7 +182,19 @@ INSERT INTO tasks
 (user_id, external_id, title, description, status, priority, version, created_at, updated_at)
 VALUES (1, %s, %s, %s, 'todo', 2, 1, %s, %s)
 """
+OPERATION = """
+INSERT INTO taskdb_operations (at, actor, command, program_version, rows_changed, restored_from)
+VALUES (%s, %s, %s, %s, 2, %s)
+"""
+CHANGE = """
+INSERT INTO taskdb_changes
+(operation_id, table_name, row_id, owner_id, version_before, version_after,
+ old_title, new_title, old_description)
+VALUES (1, 'tasks', %s, 1, 1, %s, %s, %s, %s)
+"""
 ROWS = [
+    (OPERATION, (TIME, HOSTILE, HOSTILE, HOSTILE, HOSTILE)),
+    *((CHANGE, (id, after, HOSTILE, HOSTILE, "one\ntwo\u202e")) for id, after in ((1, 2), (99, None))),
     (USER, (f"{HOSTILE}@example.com", HOSTILE, TIME, TIME)),
     *((TASK, (f"{HOSTILE}{number}", HOSTILE, "one\ntwo\u202e", TIME, TIME)) for number in range(2)),
 ]
@@ -214,6 +226,13 @@ def lines_about_rows(place):
         ["task", "delete", "1"],
         ["user", "delete", "1"],
         ["user", "delete", "1", "--dry-run"],
+        *(["history", "-o", each] for each in ("table", "tsv", "csv", "json", "ndjson")),
+        *(["history", "show", "1", "-o", each] for each in ("table", "tsv", "csv", "json", "ndjson")),
+        *(["task", "history", "99", "-o", each] for each in ("table", "tsv", "csv", "json")),
+        ["history", "--wide"],
+        ["history", "show", "1"],
+        ["task", "history", "99"],
+        ["user", "history", "1"],
         ["undo"],
         ["undo", "1", "--dry-run"],
         ["undo", "--yes", "-o", "json"],
@@ -278,6 +297,10 @@ def lines_with_arguments():
         ["task", "create", "--user", "1", "x", "--due", HOSTILE],
         ["task", "create", "--user", "1", "\u202ex", "--description", HOSTILE.replace("\x1b", "")],
         ["task", "list", "--status", HOSTILE],
+        *(["history", option, HOSTILE] for option in ("--user", "--task", "--actor", "--command", "--since")),
+        ["history", "show", HOSTILE],
+        ["task", "history", HOSTILE],
+        ["user", "history", HOSTILE],
         ["token", "create", "--name", "\u202ex"],
         ["token", "list"],
         ["token", "revoke", "\u202ex"],

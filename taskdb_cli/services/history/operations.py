@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlmodel import Session
 
 from taskdb_cli.database.recording import OPERATIONS
 from taskdb_cli.errors import NotFound, OperationNotFound, TaskNotFound, UserNotFound
 from taskdb_cli.models.fields import normalize_email
-from taskdb_cli.models.history import CHANGES, RECORDED_FIELDS, Operation
+from taskdb_cli.models.history import AGES, CHANGES, RECORDED_FIELDS, Operation
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.vocabulary import LIFE_FIELDS
 from taskdb_cli.services import user as users
+from taskdb_cli.services.history.names import with_names
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import (
     OPERATION_SORT_KEYS,
@@ -37,9 +38,6 @@ IN_ORDER = Order((SortKey("id", _changes.id, itemgetter("change"), OPERATION_SOR
 
 NOUNS = {"users": "user", "tasks": "task", "access_tokens": "token"}
 """The tables by their names, each with what one of its rows is called in a record."""
-
-_NAMES = {"tasks": "title", "users": "email", "access_tokens": "name"}
-"""The column that tells a person which row it is."""
 
 _KEPT = [each for each in CHANGES.columns if each.name.startswith(("old_", "new_"))]
 
@@ -102,13 +100,16 @@ def count(session: Session, filter: OperationFilter, *, most: int | None = None)
 
 
 def get(session: Session, id: int) -> Record:
-    """Return an operation's record; raise OperationNotFound that says where the history begins."""
+    """Return an operation's record; raise OperationNotFound, which says if the history begins later."""
     if 0 < id <= MAX_ID:
         query = operation_query(OperationFilter(), ()).where(_operations.id == id)
         row = session.execute(query).one_or_none()
         if row is not None:
             return row._asdict()
-    raise _told(session, OperationNotFound(id))
+    missing, begins = OperationNotFound(id), beginning(session)
+    if begins is None or 0 < id < begins.id:
+        raise _told(session, missing)
+    raise missing
 
 
 def changes(
@@ -133,10 +134,11 @@ def stream_changes(
     """Yield the changes of an operation at constant memory.
 
     If they are to be `named`, each record has a `title` too: that of the task, the address of the user or
-    the name of the token, as the row is now or was last, or None.
+    the name of the token, as the row is now or was last, or None. And it has `owners`: the `old` and the
+    `new` one of a task that moved, by their addresses, or None for one who is gone.
     """
     query = _changes_of(id)
-    return _changed(pages.stream(session, _named(query) if named else query, IN_ORDER, after=after))
+    return _changed(pages.stream(session, with_names(query) if named else query, IN_ORDER, after=after))
 
 
 def life(
@@ -161,11 +163,15 @@ def life(
 
 
 def stream_life(
-    session: Session, table: str, id: int, *, after: Position | None = None
+    session: Session, table: str, id: int, *, after: Position | None = None, named: bool = False
 ) -> Generator[Record, None, None]:
-    """Yield the changes of a row, oldest first, at constant memory; raise as `life` does."""
+    """Yield the changes of a row, oldest first, at constant memory; raise as `life` does.
+
+    If they are to be `named`, they are as those of `stream_changes` are.
+    """
     _require_row(session, table, id)
-    return _changed(pages.stream(session, _life_of(table, id), IN_ORDER, after=after))
+    query = _life_of(table, id)
+    return _changed(pages.stream(session, with_names(query) if named else query, IN_ORDER, after=after))
 
 
 def stream_owned(session: Session, user: int) -> Generator[Record, None, None]:
@@ -278,21 +284,6 @@ def _change_query() -> Select[Any]:
     return select(_changes.id.label("change"), *[_changes[name] for name in about], *_KEPT)
 
 
-def _named(query: Select[Any]) -> Select[Any]:
-    """Add the names that rows have now, or had when they were deleted last."""
-    joined: FromClause = CHANGES
-    names = []
-    for table, name in _NAMES.items():
-        rows = _TABLES[table]
-        joined = joined.outerjoin(rows, (_changes.table_name == table) & (rows.c.id == _changes.row_id))
-        names.append(rows.c[name])
-    later = CHANGES.alias("later").c
-    same = later.table_name == _changes.table_name, later.row_id == _changes.row_id
-    of_deleted = select(func.coalesce(*[later[f"old_{name}"] for name in _NAMES.values()]))
-    last = of_deleted.where(*same, later.version_after.is_(None)).order_by(later.id.desc()).limit(1)
-    return query.select_from(joined).add_columns(func.coalesce(*names, last.scalar_subquery()).label("title"))
-
-
 def _page(
     session: Session,
     query: Select[Any],
@@ -316,15 +307,19 @@ def _changed(rows: Generator[Record, None, None]) -> Generator[Record, None, Non
         rows.close()
 
 
+def _ages_of(name: str, row: Record) -> dict[str, Any]:
+    return {age: row[f"{age}_{name}"] for age in AGES}
+
+
 def _change(row: Record) -> Record:
     """Return the record of a change, with its operation if the row has it."""
     before, after, table = row["version_before"], row["version_after"], row["table_name"]
     action = "created" if before is None else "deleted" if after is None else "updated"
     fields: dict[str, Any] = {}
     for name in () if action == "created" else RECORDED_FIELDS[table]:
-        old, new = row[f"old_{name}"], row[f"new_{name}"]
-        if action == "deleted" or old is not None or new is not None:
-            fields[name] = {"old": old, "new": new}
+        values = _ages_of(name, row)
+        if action == "deleted" or any(value is not None for value in values.values()):
+            fields[name] = values
     return {
         **{name: row[name] for name in LIFE_FIELDS[:4] if name in row},
         "table": NOUNS[table],
@@ -334,5 +329,5 @@ def _change(row: Record) -> Record:
         "version_before": before,
         "version_after": after,
         "fields": fields,
-        **({"title": row["title"]} if "title" in row else {}),
+        **({} if "title" not in row else {"title": row["title"], "owners": _ages_of("owner", row)}),
     }

@@ -1,5 +1,6 @@
 """Operations of the history, at the service."""
 
+import re
 from datetime import timedelta
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from taskdb_cli.services import task, token, user
 from taskdb_cli.services.history import operations as service
 from taskdb_cli.services.listing.query import OperationFilter
 from tests.conftest import NOW
+from tests.operations import prune
 from tests.samples import add_task, add_token, add_user
 from tests.schemas import execute
 
@@ -139,9 +141,8 @@ def test_unknown_rows(database, id):
     for table in ("users", "tasks"):
         with pytest.raises((UserNotFound, TaskNotFound)):
             life(database, table, id)
-    with pytest.raises(OperationNotFound) as caught:
+    with pytest.raises(OperationNotFound):
         get(database, id)
-    assert "the history begins at 20" in caught.value.hint
     assert changes(database, id) == []
 
 
@@ -155,12 +156,22 @@ def test_unknown_addresses(told, ref):
 def test_empty_history(database, url):
     """A row from before the history is known, and nothing is told of it."""
     add_user(database)
-    execute(url, "DELETE FROM taskdb_operations")
+    prune(url, 2)
     assert found(database, users=["1"]) == []
     assert life(database, "users", 1) == []
     with pytest.raises(NotFound) as caught:
         get(database, 1)
     assert "the history is empty" in caught.value.hint
+
+
+def test_pruned_history(told, url):
+    """Whoever asks for what is no longer known is told where the history begins."""
+    prune(url, 8)
+    for ask in (lambda: get(told, 3), lambda: life(told, "tasks", 2), lambda: found(told, users=["7"])):
+        with pytest.raises(NotFound) as caught:
+            ask()
+        assert re.search(r"the history begins at 20\S+Z, with operation 8; 'taskdb ", caught.value.hint)
+    assert [each["action"] for each in life(told, "tasks", 1)] == ["deleted"]
 
 
 def test_pages(told):
