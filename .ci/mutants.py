@@ -38,6 +38,8 @@ TASKS = "tests/services/test_task.py -k sqlite"
 BULKS = "tests/services/test_bulk.py -k sqlite"
 USERS = "tests/services/test_user.py -k sqlite"
 RECORDED = "tests/services/test_recording.py tests/cli/test_recording.py -k sqlite"
+UNDOING = "tests/services/history/test_undo.py -k sqlite"
+UNDO_AT_ONCE = "tests/services/history/test_undo_concurrency.py -k 'postgresql18 and not killed'"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
 TABLES = "tests/cli/test_tables.py -k 'not postgresql and not pgbouncer'"
 LISTS = "tests/services/listing -k sqlite"
@@ -90,6 +92,7 @@ CURSOR, TOKEN = f"{LISTING}/cursor.py", "taskdb_cli/services/token.py"
 MIGRATE, STAMP = "taskdb_cli/services/migrate.py", "taskdb_cli/services/stamp.py"
 DATABASE = "taskdb_cli/database"
 RECORDING = f"{DATABASE}/recording.py"
+HISTORY = "taskdb_cli/services/history"
 BACKUP = "taskdb_cli/backup"
 READER = "taskdb_cli/backup/archive.py"
 ENCRYPTION = "taskdb_cli/backup/encryption.py"
@@ -145,6 +148,22 @@ MUTANTS = (
     Mutant(USER, "user.version != if_version", "user.version < if_version", USERS),
     Mutant(USER, '"version": _users.version + 1', '"version": _users.version', USERS),
     Mutant(USER, '"version": _task_table.c.version + 1', '"version": _task_table.c.version', USERS),
+    # Undo.
+    Mutant(f"{HISTORY}/undo.py", '"version": live.c.version + 1', '"version": live.c.version', UNDOING),
+    Mutant(f"{HISTORY}/undo.py", "    give_ids(session, live, old)\n", "", UNDOING),
+    Mutant(
+        f"{HISTORY}/undo.py", "    if left and not (skip_changed and possible):", "    if False:", UNDOING
+    ),
+    Mutant(f"{HISTORY}/undo.py", "named.with_for_update() if lock else named", "named", UNDO_AT_ONCE),
+    Mutant(
+        f"{HISTORY}/undo.py", "        obstacles.lock_rows(session, id)\n", "        pass\n", UNDO_AT_ONCE
+    ),
+    Mutant(f"{HISTORY}/obstacles.py", "    last = last.correlate_except(later)\n", "", UNDOING),
+    Mutant(f"{HISTORY}/obstacles.py", "        (deleted & ~same, _AGAIN),\n", "", UNDOING),
+    Mutant(f"{HISTORY}/obstacles.py", "sa.or_(*other), _VALUES", "sa.false(), _VALUES", UNDOING),
+    Mutant(f"{HISTORY}/obstacles.py", " & ~owner & ~returning", " & ~owner", UNDOING),
+    Mutant(f"{HISTORY}/obstacles.py", "CREATED, owns | token)", "CREATED, token)", UNDOING),
+    Mutant(f"{HISTORY}/obstacles.py", "CREATED, owns | token)", "CREATED, owns)", UNDOING),
     # What the history has of them.
     Mutant(
         USER,

@@ -89,6 +89,19 @@ def test_yes_is_not_enough(bare_taskdb, answer, prod, words):
 
 
 @ON_SQLITE
+def test_undo(bare_taskdb, answer, prod):
+    """Undo destroys newer values, so it takes the name of the profile too."""
+    line = ("--profile", "prod", "undo")
+    assert "--confirm prod" in bare_taskdb(*line, "--yes", expect=REFUSED).err
+    assert answer("y\n", *line)[0] == REFUSED
+    assert titles(prod) == ["A", "B"]
+    bare_taskdb(*line, "--confirm", "prod")
+    assert titles(prod) == ["A"]
+    assert answer("prod\n", *line)[0] == 0
+    assert titles(prod) == ["A", "B"]
+
+
+@ON_SQLITE
 @pytest.mark.parametrize("named", ["option", "environment", "link", "hard link"])
 def test_the_database_is_protected_however_it_is_named(bare_taskdb, prod, monkeypatch, named):
     """The address of a protected profile is protected without the profile, too."""

@@ -162,6 +162,17 @@ def test_versions_rise(database, people):
     assert task_records(database)[0]["updated_at"] == LATER
 
 
+def test_the_versions_of_other_rows(database, people):
+    """A row that came back and was deleted again is compared with its own versions only."""
+    do(database, task.change, [2], TaskUpdate(title="A"), now=NOW)
+    do(database, task.change, [2], TaskUpdate(title="B"), now=NOW)
+    id = do(database, task.remove, [1])
+    undo(database)
+    do(database, task.remove, [1])
+    undo(database, id)
+    assert [record["version"] for record in task_records(database)] == [3, 3]
+
+
 def test_older_operations_in_turn(database):
     """Operations are undone from the newest to the oldest although versions rise meanwhile."""
     ids = [do(database, user.create, user.UserCreate(email=ANN, name="A"), now=NOW)]
