@@ -271,3 +271,21 @@ def by_driver(session):
 
 def by_sqlalchemy(session):
     session.connection().execute(text("UPDATE users SET name = name || '!'"))
+
+
+@POSTGRESQL_ONLY
+def test_plans_of_writes_are_kept(pooled):
+    """A session that stays open keeps the plan of a change of one row, and of nothing else."""
+    add_user(pooled)
+    for number in range(3):
+        made = add_task(pooled, title=f"Task {number}")
+        pooled.write(lambda session, ids=(made,): task.remove(session, ids))
+    kept = "SELECT statement FROM pg_prepared_statements ORDER BY prepare_time"
+    statements = pooled.read(lambda session: session.execute(text(kept)).scalars().all())
+    changed = [
+        name
+        for each in statements
+        for name in ("INTO users", "INTO tasks", "FROM tasks WHERE")
+        if name in each
+    ]
+    assert changed == ["INTO users", "INTO tasks", "FROM tasks WHERE"]

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
-from taskdb_cli.database.options import Options
+from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.postgresql import connection as postgresql_connection
 from tests.conftest import POOLERS, connect, sqlalchemy_url
 from tests.samples import add_user
@@ -74,8 +74,9 @@ def test_the_first_year_comes_back(behind, pooled, url):
 @BEHIND_A_POOLER
 def test_nothing_is_prepared_on_the_server(behind, pooled, url):
     """However often a statement is run, the pooler's session holds no prepared statement of it."""
-    database = behind()
+    database = behind(pool=Pool())
     add_user(database)
+    add_user(database, "bob@example.com")
 
     def work(session):
         for _ in range(20):
