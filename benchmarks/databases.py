@@ -68,14 +68,25 @@ def address(url: URL) -> str:
 
 
 @contextmanager
-def empty_database(url: URL) -> Iterator[URL]:
+def empty_database(url: URL, name: str = SCRATCH) -> Iterator[URL]:
     """Make a database beside another one, and drop it at the end."""
     with psycopg.connect(address(url), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {SCRATCH}")
-        connection.execute(f"CREATE DATABASE {SCRATCH} TEMPLATE template0 ENCODING UTF8")
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING UTF8")
         connection.execute("CHECKPOINT")
-        yield url.set(database=SCRATCH)
-        connection.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
+        yield url.set(database=name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def clear(database: Database) -> None:
+    """Delete everything that a database holds."""
+    if database.backend.dialect == "sqlite":
+        for suffix in ("", "-wal", "-shm"):
+            Path(database.backend.place + suffix).unlink(missing_ok=True)
+        return
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
 
 
 def count_tasks(database: Database) -> int:

@@ -23,12 +23,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import count
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+import against
 import psycopg
-from databases import address, argument_parser, databases, describe
+from databases import address, argument_parser, clear, databases, describe
 from measuring import add_output_option, ratio, report, table, times_ms, track
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
@@ -290,12 +290,8 @@ def _plain_write(database: Database, work: Callable[[Any], Any]) -> Any:
 
 def prepare(database: Database, *, own: bool) -> None:
     """Make one user with the tasks that are changed, in a database that is empty, or made for this."""
-    if own and database.backend.dialect == "sqlite":
-        Path(database.backend.place).unlink(missing_ok=True)
-    elif own:
-        with database.engine.begin() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-            connection.exec_driver_sql("CREATE SCHEMA public")
+    if own:
+        clear(database)
     if not database.backend.create() and migrate.status(database).current is not None:
         sys.exit(f"error: {database.backend.place} holds something already")
     migrate.upgrade(database)
@@ -312,10 +308,13 @@ def main() -> None:
     """Measure each engine; report."""
     parser = argument_parser(__doc__, tasks=[0])
     parser.add_argument("--turns", type=int, default=5, help="how often each throughput is measured")
+    parser.add_argument("--against", metavar="COMMIT", help="compare this checkout with a commit instead")
+    parser.add_argument("--imported", type=int, default=100_000, help="tasks of an import beside the commit")
+    parser.add_argument("--import-turns", type=int, default=3, help="how often they are imported")
     parser.add_argument("--layer-turns", type=int, default=1500, help="how often each layer is")
     add_output_option(parser)
     given = parser.parse_args()
-    report(dict(_sections(given)), given.output)
+    report(dict(against.sections(given) if given.against else _sections(given)), given.output)
 
 
 def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
