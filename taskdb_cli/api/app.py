@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from taskdb_cli import __version__
-from taskdb_cli.api import operations, schemas, tasks, users
+from taskdb_cli.api import history, operations, schemas, tasks, users
 from taskdb_cli.api.auth import LastUse
 from taskdb_cli.api.middleware import REQUEST_ID, Observer
 from taskdb_cli.api.problems import problem_response
@@ -39,7 +39,7 @@ def create_app(database: Database) -> FastAPI:
     state = app.state
     state.database, state.metrics = database, operations.Metrics(database)
     state.readiness, state.last_use = operations.Readiness(database), LastUse(database)
-    for part in (users, tasks, operations):
+    for part in (users, tasks, history, operations):
         app.router.routes.extend(part.router.routes)
     for route in list(app.router.routes):
         # The server leaves out the body of an answer to HEAD.

@@ -15,7 +15,14 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services.listing import cursor
 from taskdb_cli.services.listing.cursor import ListRequest
 from taskdb_cli.services.listing.pages import Page, Record
-from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY, Filter, ListQuery, Parameter
+from taskdb_cli.services.listing.query import (
+    OPERATION_QUERY,
+    TASK_QUERY,
+    USER_QUERY,
+    Filter,
+    ListQuery,
+    Parameter,
+)
 from taskdb_cli.text.faults import reasons
 from taskdb_cli.times import parse_exact
 
@@ -87,28 +94,52 @@ class Listing(Generic[Filter]):
 USERS = Listing(USER_QUERY)
 TASKS = Listing(TASK_QUERY)
 TASKS_OF_USER = Listing(TASK_QUERY, without=["user"])
+OPERATIONS = Listing(OPERATION_QUERY)
+# They have an id to begin after, as operations have, and no filters.
+CHANGES = Listing(OPERATION_QUERY, without=[each.name for each in OPERATION_QUERY.bound])
 
 
-def page_response(request: ListRequest[Any], find: Callable[..., Page]) -> Response:
-    """Return a page as JSON, with the cursor of the next one.
+def page_response(
+    request: ListRequest[Any],
+    find: Callable[..., Page],
+    *,
+    show: Callable[[Record], Record] = lambda record: record,
+    items: str = "items",
+    of: Record | None = None,
+) -> Response:
+    """Return a page as JSON, with the cursor of the next one, and with the fields of what it is a page `of`.
 
-    `find` is that of a service, without the parameters that say where the page begins and ends.
+    `find` is that of a service, without the parameters that say where the page begins and ends. `show` makes
+    the record that is shown of each.
     """
-    items: list[bytes] = []
-    room = _ROOM
+    written: list[bytes] = []
+    before = to_json(of)[:-1] + b"," if of else b"{"
+    room = _ROOM - len(before) - len(items)
 
     def fits(record: Record) -> bool:
         nonlocal room
-        # These are the values of `output.formats.plain`, several times as fast.
-        if "status" in record:
-            record = {**record, "status": _PLAIN[record["status"]], "priority": _PLAIN[record["priority"]]}
-        item = to_json(record)
+        item = to_json(_plain(show(record)))
         room -= len(item) + 1
-        if items and room < 0:
+        if written and room < 0:
             return False
-        items.append(item)
+        written.append(item)
         return True
 
     page = find(request.order, limit=request.limit, after=request.after, fits=fits)
-    body = b'{"items":[%b],"next":%b}' % (b",".join(items), to_json(request.cursor(page)))
+    following = to_json(request.cursor(page))
+    body = b'%b"%b":[%b],"next":%b}' % (before, items.encode(), b",".join(written), following)
     return Response(body, media_type="application/json")
+
+
+def _plain(record: Record) -> Record:
+    """Return the values of `output.formats.plain`, several times as fast."""
+    if "status" in record:
+        return {**record, "status": _PLAIN[record["status"]], "priority": _PLAIN[record["priority"]]}
+    if "fields" not in record:
+        return record
+    words = {
+        name: {age: None if value is None else _PLAIN[value] for age, value in record["fields"][name].items()}
+        for name in ("status", "priority")
+        if name in record["fields"]
+    }
+    return {**record, "fields": {**record["fields"], **words}}

@@ -25,13 +25,15 @@ from taskdb_cli.api.operations import Metrics
 from taskdb_cli.api.schemas import LIVE, READY
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
-from taskdb_cli.services.listing.query import TASK_QUERY
+from taskdb_cli.services.listing.query import OPERATION_QUERY, TASK_QUERY
 from taskdb_cli.text.escaping import brief
 
 REQUEST_ID = "taskdb.request_id"
 """The key of the request's id in the ASGI scope."""
 
-REPEATABLE = tuple(each.name for each in TASK_QUERY.bound if each.type == list[str])
+REPEATABLE = tuple(
+    dict.fromkeys(each.name for each in (*TASK_QUERY.bound, *OPERATION_QUERY.bound) if each.type == list[str])
+)
 """The parameters of a query that may be given several times."""
 
 _CHEAP = {b"limit", b"after"}

@@ -61,6 +61,7 @@ _STATUSES: dict[type[BaseException], int] = {
 _HINTS: dict[type[BaseException], str] = {
     errors.UserNotFound: "GET /users lists the users",
     errors.TaskNotFound: "GET /tasks lists the tasks",
+    errors.OperationNotFound: "GET /history lists the operations",
     errors.EmailTaken: "choose another address",
     CursorUnusable: "give after with the very filters and sort of the page before, or start without it",
     errors.StaleVersion: "get it again, and send its new ETag as If-Match",

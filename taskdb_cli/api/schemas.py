@@ -1,7 +1,7 @@
 """What OpenAPI says of the API: its records, and every way in which a request can end."""
 
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -12,7 +12,13 @@ from taskdb_cli.models.fields import Email, Moment, StoredExternalId, StoredName
 from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import UserCreate, UserUpdate
-from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
+from taskdb_cli.models.vocabulary import (
+    CHANGE_FIELDS,
+    LIFE_FIELDS,
+    OPERATION_FIELDS,
+    TASK_FIELDS,
+    USER_FIELDS,
+)
 
 INTRODUCTION = """\
 Users and their tasks, by the rules of the `taskdb` command line.
@@ -53,6 +59,26 @@ _TASK = {
     "version": 1,
     **_TIMES,
 }
+_OPERATION = {
+    "id": 29,
+    "at": "2026-11-22T12:30:15Z",
+    "actor": "dashboard",
+    "command": "PATCH /tasks/{id}",
+    "program_version": "1.0.0",
+    "rows": 1,
+    "undoes": None,
+    "restored_from": None,
+}
+_CHANGE = {
+    "table": "task",
+    "id": 7,
+    "owner_id": 1,
+    "action": "updated",
+    "version_before": 1,
+    "version_after": 2,
+    "fields": {"priority": {"old": "medium", "new": "high"}},
+}
+_LIFE = {"operation": 29, **{name: _OPERATION[name] for name in ("at", "actor", "command")}, **_CHANGE}
 
 
 def _record(name: str, words: str, types: dict[str, Any], example: Any, **optional: Any) -> Any:
@@ -77,6 +103,53 @@ TaskRecord = _record("TaskRecord", "A task.", _of_task, _TASK)
 ListedUser = _record("ListedUser", "A user in a list.", _of_user, _USER, tasks=(_counted, 0))
 UserPage = _page("UserPage", "Some users, and where the next page begins.", ListedUser)
 TaskPage = _page("TaskPage", "Some tasks, and where the next page begins.", TaskRecord)
+
+
+class FieldChange(BaseModel):
+    """What a field was and what it became; null is also what the token may not see."""
+
+    old: Any
+    new: Any
+
+
+_version = Annotated[int | None, Field(ge=1)]
+_history: dict[str, Any] = {
+    "id": Id,
+    "at": Moment,
+    "actor": Annotated[str, Field(description="Who did it: a token, a user of the system or TASKDB_ACTOR.")],
+    "command": Annotated[str, Field(description="The command or the route, without values.")],
+    "program_version": str,
+    "rows": Annotated[
+        int | None, Field(ge=0, description="How many rows it changed; null for a token of one user.")
+    ],
+    "undoes": Annotated[Id | None, Field(description="The operation that it undid.")],
+    "restored_from": Annotated[str | None, Field(description="The archive that replaced everything.")],
+    "operation": Id,
+    "table": Literal["user", "task", "token"],
+    "owner_id": Annotated[Id | None, Field(description="Whose row it was before the change.")],
+    "action": Literal["created", "updated", "deleted"],
+    "version_before": _version,
+    "version_after": _version,
+    "fields": Annotated[
+        dict[str, FieldChange], Field(description="Each field that changed; of a deleted row every field.")
+    ],
+}
+_of_operation, _of_change, _of_life = (
+    {field: _history[field] for field in fields} for fields in (OPERATION_FIELDS, CHANGE_FIELDS, LIFE_FIELDS)
+)
+OperationRecord = _record("OperationRecord", "What changed rows.", _of_operation, _OPERATION)
+ChangeRecord: Any = _record("ChangeRecord", "How an operation changed a row.", _of_change, _CHANGE)
+LifeRecord = _record("LifeRecord", "How a row changed, and by which operation.", _of_life, _LIFE)
+OperationPage = _page("OperationPage", "Some operations, and where the next page begins.", OperationRecord)
+LifePage = _page("LifePage", "Some changes of a row, and where the next page begins.", LifeRecord)
+OperationDetails = _record(
+    "OperationDetails",
+    "An operation with some of its changes, and where the next page of them begins.",
+    _of_operation,
+    {**_OPERATION, "changes": [_CHANGE], "next": None},
+    changes=(list[ChangeRecord], ...),
+    next=(str | None, Field(description="The `after` of the next page; null on the last one.")),
+)
 
 
 class TaskPatch(TaskUpdate):

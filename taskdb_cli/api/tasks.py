@@ -52,7 +52,7 @@ def list_tasks(caller: Authorized, http: Request) -> Response:
 @router.get("/tasks/{id}", response_model=TaskRecord)
 def get_task(caller: Authorized, id: TaskPath) -> Response:
     """Get a task."""
-    return routing.record_response(caller.read(lambda session, access: _seen(session, access, id)))
+    return routing.record_response(caller.read(lambda session, access: seen(session, access, id)))
 
 
 @router.patch("/tasks/{id}", response_model=TaskRecord, openapi_extra=routing.example(_CHANGE))
@@ -102,17 +102,17 @@ def _change(
 
 
 def _lock(session: Session, access: Access, id: int, versions: Versions) -> None:
-    """Raise StaleVersion, and TaskNotFound as `_seen` does.
+    """Raise StaleVersion, and TaskNotFound as `seen` does.
 
     If the token is one user's, or versions are named, nobody else can give the task away or change it until
     this transaction ends.
     """
     if access.user_id is not None or versions is not None:
         service.lock_tasks(session, [id])
-    routing.require_version("task", _seen(session, access, id), versions)
+    routing.require_version("task", seen(session, access, id), versions)
 
 
-def _seen(session: Session, access: Access, id: int) -> Record:
+def seen(session: Session, access: Access, id: int) -> Record:
     """Return a task's record; raise TaskNotFound for another's too, if the token is one user's."""
     record = service.get(session, id)
     if access.user_id not in (None, record["user_id"]):

@@ -37,11 +37,11 @@ ROUTES = routes()
 CLOSED = [route for route in ROUTES if route[1] != LIVE]
 
 
-def ask(api, route, *, user=1, task=1):
-    """Use a route in the way it is meant, on a user and a task."""
+def ask(api, route, *, user=1, task=1, operation=1):
+    """Use a route in the way it is meant, on a user, a task and an operation."""
     method, path = route
     body = {"json": BODIES[route]} if route in BODIES else {}
-    return api.request(method, path.format(user=user, id=task), **body)
+    return api.request(method, path.format(user=user, id=task, operation=operation), **body)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_the_routes_are_found():
         ("GET", "/metrics"),
         ("HEAD", "/metrics"),
     } < {*ROUTES}
-    assert len(ROUTES) == 28
+    assert len(ROUTES) == 36
     assert set(BODIES) < set(ROUTES)
 
 
@@ -113,7 +113,9 @@ def test_no_route_opens_without_a_token(nobody, connect_as, database, rows, head
     before = stored(database)
     given = {"Authorization": header.format(token=secret, lower=secret.lower())} if header is not None else {}
     for method, path in [*CLOSED, ("GET", "/nonsense"), ("PUT", "/users"), ("POST", "/health/live/")]:
-        answer = nobody.request(method, path.format(user=1, id=1), headers=given, **_body((method, path)))
+        answer = nobody.request(
+            method, path.format(user=1, id=1, operation=1), headers=given, **_body((method, path))
+        )
         if method == "HEAD":
             assert (answer.status_code, answer.content) == (401, b""), path
             continue
@@ -234,11 +236,11 @@ def test_a_users_token_sees_nobody_else(connect_as, database, rows, scope, ref):
     """Every route that names another's row says that there is none, and no route shows or changes one."""
     api, before = connect_as(scope, "ann@example.com"), stored(database)
     for route in CLOSED:
-        answer = ask(api, route, user=ref, task=2)
+        answer = ask(api, route, user=ref, task=2, operation=4)
         if "{" in route[1]:
             expected = 403 if scope == "read" and route[0] not in ("GET", "HEAD") else 404
             assert answer.status_code == expected, (route, answer.text)
-            missing = ask(api, route, user="9" if ref == "2" else "bob2@example.com", task=9)
+            missing = ask(api, route, user="9" if ref == "2" else "bob2@example.com", task=9, operation=9)
             assert answer.status_code == missing.status_code
         if ref == "2":
             assert_knows_only_ann(answer)

@@ -14,10 +14,23 @@ from schemathesis.specs.openapi import checks
 from sqlalchemy import make_url
 
 from taskdb_cli.api.app import create_app
-from taskdb_cli.api.schemas import ListedUser, TaskRecord, UserRecord
+from taskdb_cli.api.schemas import (
+    ChangeRecord,
+    LifeRecord,
+    ListedUser,
+    OperationRecord,
+    TaskRecord,
+    UserRecord,
+)
 from taskdb_cli.database import Database
 from taskdb_cli.models.fields import Title
-from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
+from taskdb_cli.models.vocabulary import (
+    CHANGE_FIELDS,
+    LIFE_FIELDS,
+    OPERATION_FIELDS,
+    TASK_FIELDS,
+    USER_FIELDS,
+)
 from tests.api.servers import running
 from tests.conftest import SERVERS
 from tests.forked import SOAK
@@ -76,6 +89,9 @@ def test_records_are_described_field_by_field():
     assert tuple(TaskRecord.model_fields) == TASK_FIELDS
     assert tuple(UserRecord.model_fields) == USER_FIELDS
     assert tuple(ListedUser.model_fields) == (*USER_FIELDS, "tasks")
+    assert tuple(OperationRecord.model_fields) == OPERATION_FIELDS
+    assert tuple(ChangeRecord.model_fields) == CHANGE_FIELDS
+    assert tuple(LifeRecord.model_fields) == LIFE_FIELDS
 
 
 def test_a_text_must_show_something():

@@ -120,12 +120,14 @@ def changes(
     limit: int,
     after: Position | None = None,
     fits: Callable[[Record], bool] | None = None,
+    of: int | None = None,
 ) -> Page:
     """Return one page of the changes of an operation, which ends early where a record does not fit.
 
-    An operation that is not there has none.
+    An operation that is not there has none. If it is `of` a user, others' rows are left out.
     """
-    return _page(session, _changes_of(id), order, limit=limit, after=after, fits=fits)
+    query = _changes_of(id).where(*_concerning(of))
+    return _page(session, query, order, limit=limit, after=after, fits=fits)
 
 
 def stream_changes(
@@ -150,13 +152,16 @@ def life(
     limit: int,
     after: Position | None = None,
     fits: Callable[[Record], bool] | None = None,
+    of: int | None = None,
 ) -> Page:
     """Return one page of the changes of a row, oldest first, each with its operation.
 
-    A row that was deleted has its life too. Raises UserNotFound or TaskNotFound for one of which neither the
+    A row that was deleted has its life too. If it is `of` a user, the time in which it was another's is left
+    out. Raises UserNotFound or TaskNotFound for one of which neither the
     table nor the history knows anything.
     """
-    page = _page(session, _life_of(table, id), order, limit=limit, after=after, fits=fits)
+    query = _life_of(table, id).where(*_concerning(of))
+    page = _page(session, query, order, limit=limit, after=after, fits=fits)
     if not page.records:
         _require_row(session, table, id)
     return page
@@ -264,6 +269,11 @@ def _told(session: Session, missing: NotFound) -> NotFound:
     begins = beginning(session)
     missing.hint = f"{begins}; {missing.hint}" if begins else f"the history is empty; {missing.hint}"
     return missing
+
+
+def _concerning(user: int | None) -> list[ColumnElement[bool]]:
+    """Return the condition that a row was the user's before the change, or is so after it."""
+    return [] if user is None else [or_(_changes.owner_id == user, _changes.new_user_id == user)]
 
 
 def _changes_of(id: int) -> Select[Any]:

@@ -176,7 +176,8 @@ def _operation_conditions(filter: OperationFilter, users: Collection[int]) -> It
         row = _changes.row_id.in_(tasks)
         yield _operations.id.in_(changed.where(_changes.table_name == "tasks", row))
     if filter.actors:
-        yield _is_one_of(_operations.actor, filter.actors)
+        # No engine takes every text as a value.
+        yield _is_one_of(_operations.actor, [each for each in filter.actors if is_one_line(each)])
     if filter.command:
         yield _contains(filter.command, _operations.command)
     if filter.since is not None:
