@@ -40,6 +40,8 @@ USERS = "tests/services/test_user.py -k sqlite"
 RECORDED = "tests/services/test_recording.py tests/cli/test_recording.py -k sqlite"
 UNDOING = "tests/services/history/test_undo.py -k sqlite"
 UNDO_AT_ONCE = "tests/services/history/test_undo_concurrency.py -k 'postgresql18 and not killed'"
+ERASED = "tests/services/history/test_erasing.py tests/cli/test_personal.py -k sqlite"
+PRUNED = "tests/services/history/test_pruning.py tests/cli/test_history_prune.py -k sqlite"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
 TABLES = "tests/cli/test_tables.py -k 'not postgresql and not pgbouncer'"
 LISTS = "tests/services/listing -k sqlite"
@@ -164,6 +166,19 @@ MUTANTS = (
     Mutant(f"{HISTORY}/obstacles.py", " & ~owner & ~returning", " & ~owner", UNDOING),
     Mutant(f"{HISTORY}/obstacles.py", "CREATED, owns | token)", "CREATED, token)", UNDOING),
     Mutant(f"{HISTORY}/obstacles.py", "CREATED, owns | token)", "CREATED, owns)", UNDOING),
+    # What the history forgets.
+    Mutant("taskdb_cli/services/history/erasing.py", "ever.union(now)", "now", ERASED),
+    Mutant("taskdb_cli/services/history/erasing.py", "rows_changed - lost.c.number", "rows_changed", ERASED),
+    Mutant("taskdb_cli/services/history/erasing.py", "{*session.scalars(names), *", "{*", ERASED),
+    Mutant(
+        "taskdb_cli/services/history/erasing.py", '"command": sa.literal(ERASURE,', '"": (ERASURE,', ERASED
+    ),
+    Mutant("taskdb_cli/services/history/operations.py", "_changes.new_user_id == user", "False", ERASED),
+    Mutant("taskdb_cli/database/sqlite/engine.py", 'raw.execute("VACUUM")', "pass", ERASED),
+    Mutant(
+        "taskdb_cli/services/history/pruning.py", "OPERATIONS.c.at < before).order", "True).order", PRUNED
+    ),
+    Mutant("taskdb_cli/cli/history_prune.py", "if before is None:", "if not before or run:", PRUNED),
     # What the history has of them.
     Mutant(
         USER,

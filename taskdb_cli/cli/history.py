@@ -12,6 +12,7 @@ import typer
 from taskdb_cli.cli import options
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.history_prune import prune
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import (
     OperationArgument,
@@ -136,3 +137,6 @@ def show_life(run: Invocation, table: str, find: Callable[[Session], int], outpu
             show_records(written.change_records(changes), LIFE, output)
         else:
             show_records(written.field_records(changes), written.LIVED_FIELDS, output)
+
+
+app.command(epilog="taskdb history prune --keep 30d --dry-run\ntaskdb history prune --keep 1y --yes")(prune)

@@ -1,5 +1,6 @@
 """What the backup of every night and taskdb history prune forget, from the outside."""
 
+import json
 from datetime import timedelta
 
 import psycopg
@@ -86,6 +87,22 @@ def test_what_cannot_be_pruned(aged, url, shelf):
     assert "is good, but" in aged("backup", expect=8).err
     assert len([*shelf.glob("*.zip")]) == 1
     assert operations(url) == [1, 2]
+
+
+def test_prune(aged, url):
+    """History prune deletes what is older than --keep or the setting, and says how much."""
+    would = json.loads(aged("history", "prune", "--dry-run", "-o", "json").out)
+    assert would == {"operations": 1, "changes": 1, "dry_run": True}
+    assert "1 operation of 1 change" in aged("history", "prune", expect=9).err
+    assert "TASKDB" not in aged("history", "prune", "--keep", "soon", expect=2).err
+    assert operations(url) == [1, 2]
+    assert "deleted 0 operations" in aged("history", "prune", "--keep", "forever").err
+    done = json.loads(aged("history", "prune", "--yes", "-o", "json").out)
+    assert done == {**would, "dry_run": False}
+    assert operations(url) == [2]
+    aged("history", "prune", "--keep", "0d", "--yes")
+    assert operations(url) == []
+    assert "deleted 0 operations" in aged("history", "prune", "--keep", "0d").err
 
 
 def use_direct(monkeypatch, url):

@@ -58,6 +58,7 @@ def answer(bare_taskdb, monkeypatch, capsys):
 DESTROYING = [
     ("user", "delete", "1"),
     ("user", "erase", "1"),
+    ("history", "prune", "--keep", "0d"),
     ("task", "delete", "1"),
     ("task", "delete", "--status", "todo"),
     ("migrate", "down", "--no-backup"),
