@@ -47,7 +47,7 @@ STAMP_FUNCTION = """
 CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN NEW.title := upper(NEW.title); RETURN NEW; END $$
 """
-BY_ROWS = ("orphans", "identity", "identity_left", "rules", "plans")
+BY_ROWS = ("orphans", "identity", "identity_left", "rules", "plans", "history")
 
 
 def _on_postgresql(name: str, *statements: str, verdict: dict[str, Status], **options: object) -> Fault:

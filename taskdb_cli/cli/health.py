@@ -1,19 +1,24 @@
 """taskdb health: say whether a database is fine, and whether it could be got back."""
 
+from __future__ import annotations
+
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from taskdb_cli.cli.backup_options import Directory
-from taskdb_cli.cli.context import invocation
+from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.offers import complete_checks
 from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health import TIMEOUT
+
+if TYPE_CHECKING:
+    from taskdb_cli.health.report import Limits
 
 Format = Literal["table", "json", "nagios", "prometheus"]
 Names = list[str] | None
@@ -66,7 +71,7 @@ def health(
     check = partial(
         runner.run,
         run.database,
-        thresholds=parse_limits(run.settings.health_limits),
+        thresholds=_history_limits(run) | parse_limits(run.settings.health_limits),
         backups=backups,
         timeout=timeout,
         only=only or (),
@@ -84,3 +89,13 @@ def health(
     write_report(report, output, sys.stdout, every=every)
     run.outcome = report.status.value
     raise typer.Exit(report.exit_code)
+
+
+def _history_limits(run: Invocation) -> dict[str, Limits]:
+    """Return when the history is too old: two days after a nightly backup should have pruned it."""
+    from taskdb_cli.cli.history_prune import history_begin
+    from taskdb_cli.health.registry import DAY
+    from taskdb_cli.health.report import Limits
+
+    begin = history_begin(run)
+    return {"history": Limits((run.now - begin).total_seconds() + 2 * DAY if begin else None)}

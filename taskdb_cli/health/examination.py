@@ -112,6 +112,10 @@ class Examination(ABC):
         [(tasks,)] = self.ask("SELECT count(*) FROM tasks")
         return int(tasks)
 
+    def history_bytes(self) -> int | None:
+        """Return how many bytes the history takes, or None if the engine does not know."""
+        return None
+
     @cached_property
     def catalog(self) -> list[tuple[str, str, str]]:
         """The kind of each fault of our tables in the engine's catalog, its name, and its remedy."""

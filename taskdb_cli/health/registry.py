@@ -58,6 +58,7 @@ CHECKS = {
         Check("idle_in_transaction", unit=Unit.SECONDS, limits=Limits(5 * 60, HOUR)),
         Check("blocked", unit=Unit.SECONDS, limits=Limits(10, 60)),
         Check("size", needs_head=True, unit=Unit.BYTES),
+        Check("history", needs_head=True, unit=Unit.SECONDS),
         Check("quick_check", scans=True),
         Check("permissions"),
         Check("disk", unit=Unit.PERCENT, limits=Limits(10, 5, falling=True)),

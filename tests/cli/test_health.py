@@ -303,7 +303,7 @@ def test_watching_in_a_terminal(taskdb, url):
     assert process.wait(timeout=10) == 130
     assert process.stderr.read() == b"error: interrupted\n"
     process.stderr.close()
-    assert b"quick_check" in shown
+    assert b"identity_left" in shown
 
 
 @ON_A_SERVER

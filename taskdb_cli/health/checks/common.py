@@ -14,6 +14,7 @@ from taskdb_cli.database.backend import literal_sql
 from taskdb_cli.health.examination import DAMAGED, Examination, Identity
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
+from taskdb_cli.models.history import Operation
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
 from taskdb_cli.services.listing.pages import Order
@@ -209,6 +210,21 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
             if number:
                 names = ", ".join(column.name for column in columns)
                 yield f"{number:,} values of {names} of {table.name} occur more than once"
+
+
+def check_history(exam: Examination) -> Result:
+    """Judge the age of the oldest operation of the history, and tell how many there are."""
+    exam.require_all_rows()
+    oldest = select(col(Operation.at)).order_by(col(Operation.id)).limit(1).scalar_subquery()
+    counted = select(func.count(), oldest).select_from(Operation)
+    number, at = exam.connection.execute(counted).one()
+    if not number:
+        return exam.judged(0, "the history is empty")
+    size = exam.history_bytes()
+    takes = "" if size is None else f" in {size / 1e6:,.1f} MB"
+    message = f"{number:,} operations{takes}, the oldest of {at:%Y-%m-%d %H:%M} UTC"
+    remedy = "'taskdb history prune' deletes what TASKDB_HISTORY_KEEP does not keep, as a nightly backup does"
+    return exam.judged(max(0.0, (exam.now - at).total_seconds()), message, remedy)
 
 
 def check_plans(exam: Examination) -> Result:

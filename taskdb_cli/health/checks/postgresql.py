@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import psycopg
 
 from taskdb_cli.database.postgresql.errors import sqlstate
-from taskdb_cli.database.schema import OUR_TABLES
+from taskdb_cli.database.schema import HISTORY_TABLES, OUR_TABLES
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.health.examination import Examination, Identity
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
@@ -153,6 +153,12 @@ class PostgresqlExamination(Examination, on="postgresql"):
         if tasks < 0:
             raise Unmeasured("the server has no statistics of tasks", "ANALYZE tasks")
         return int(tasks)
+
+    def history_bytes(self) -> int:
+        """Ask for both tables with their indexes."""
+        sizes = (f"pg_total_relation_size('{table}')" for table in HISTORY_TABLES)
+        [(size,)] = self.ask(f"SELECT {' + '.join(sizes)}")
+        return int(size)
 
 
 def check_version(exam: Examination) -> Result:
