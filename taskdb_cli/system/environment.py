@@ -118,7 +118,7 @@ SETTINGS: Mapping[str, Setting] = {
         "are, and on a terminal whose are listed"
     ),
     "TASKDB_ACTOR": Setting(
-        "who changes rows, as the history names them: one line that a person can see",
+        "[who](docs/history.md#who-taskdb_actor) changes rows, as the history names them; one line",
         longest=200,
         default="the user of the system",
     ),
