@@ -39,7 +39,7 @@ BULKS = "tests/services/test_bulk.py -k sqlite"
 USERS = "tests/services/test_user.py -k sqlite"
 RECORDED = "tests/services/test_recording.py tests/cli/test_recording.py -k sqlite"
 UNDOING = "tests/services/history/test_undo.py -k sqlite"
-UNDO_AT_ONCE = "tests/services/history/test_undo_concurrency.py -k 'postgresql18 and not killed'"
+COUNTERS = "tests/services/history/test_undo.py -k 'postgresql18 and counter'"
 ERASED = "tests/services/history/test_erasing.py tests/cli/test_personal.py -k sqlite"
 PRUNED = "tests/services/history/test_pruning.py tests/cli/test_history_prune.py -k sqlite"
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
@@ -152,13 +152,9 @@ MUTANTS = (
     Mutant(USER, '"version": _task_table.c.version + 1', '"version": _task_table.c.version', USERS),
     # Undo.
     Mutant(f"{HISTORY}/undo.py", '"version": live.c.version + 1', '"version": live.c.version', UNDOING),
-    Mutant(f"{HISTORY}/undo.py", "    give_ids(session, live, old)\n", "", UNDOING),
+    Mutant(f"{HISTORY}/undo.py", "    give_ids(session, live, old)\n", "", COUNTERS),
     Mutant(
         f"{HISTORY}/undo.py", "    if left and not (skip_changed and possible):", "    if False:", UNDOING
-    ),
-    Mutant(f"{HISTORY}/undo.py", "named.with_for_update() if lock else named", "named", UNDO_AT_ONCE),
-    Mutant(
-        f"{HISTORY}/undo.py", "        obstacles.lock_rows(session, id)\n", "        pass\n", UNDO_AT_ONCE
     ),
     Mutant(f"{HISTORY}/obstacles.py", "    last = last.correlate_except(later)\n", "", UNDOING),
     Mutant(f"{HISTORY}/obstacles.py", "        (deleted & ~same, _AGAIN),\n", "", UNDOING),
