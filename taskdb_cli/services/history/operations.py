@@ -184,8 +184,7 @@ def stream_owned(session: Session, user: int) -> Generator[Record, None, None]:
 
     It takes constant memory. The user's own row is among what is theirs.
     """
-    theirs = or_(_changes.owner_id == user, _changes.new_user_id == user)
-    return _changed(pages.stream(session, _with_operation(theirs), IN_ORDER))
+    return _changed(pages.stream(session, _with_operation(*_concerning(user)), IN_ORDER))
 
 
 def find_user(session: Session, ref: str) -> int:
