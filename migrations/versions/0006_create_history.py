@@ -75,7 +75,11 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         check("taskdb_changes_table_name_known", "table_name IN ('users', 'tasks', 'access_tokens')"),
-        check("taskdb_changes_versions", "version_before >= 1 OR version_after >= 1"),
+        check(
+            "taskdb_changes_versions",
+            "coalesce(version_before, version_after, 0) >= 1"
+            " AND coalesce(version_after, version_before, 0) >= 1",
+        ),
         *(check(f"taskdb_changes_{name}_timestamp", engine.timestamp(name)) for name in times),
         *(check(f"taskdb_changes_{name}_flag", f"{name} IN (0, 1)") for name in flags),
         sqlite_autoincrement=True,

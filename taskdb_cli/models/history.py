@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import Column, ForeignKey, Identity, Integer, Table, Text, or_
+from sqlalchemy import Column, ForeignKey, Identity, Integer, Table, Text, and_, func
 from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
@@ -110,7 +110,10 @@ CHANGES = Table(
     types.check(
         "taskdb_changes",
         "versions",
-        or_(column("version_before", Integer) >= 1, column("version_after", Integer) >= 1),
+        and_(
+            func.coalesce(column("version_before", Integer), column("version_after", Integer), 0) >= 1,
+            func.coalesce(column("version_after", Integer), column("version_before", Integer), 0) >= 1,
+        ),
     ),
     *types.timestamp_rules("taskdb_changes", *_TIMES),
     sqlite_autoincrement=True,

@@ -165,7 +165,8 @@ REFUSALS = {
     "taskdb_changes_operation_id_fkey": [{"operation_id": 99}],
     "taskdb_changes_table_name_known": [{"table_name": name} for name in ("", "task", "taskdb_identity")],
     "taskdb_changes_versions": [
-        {"version_before": before, "version_after": after} for before, after in ((0, 0), (0, -1))
+        {"version_before": before, "version_after": after}
+        for before, after in ((None, None), (None, 0), (None, -1), (-1, None), (0, 0), (0, 1), (1, -1))
     ],
 }
 
