@@ -8,7 +8,7 @@ from taskdb_cli.services import migrate
 from tests.conftest import NOW, open_database
 from tests.operations import operations
 from tests.samples import add_user
-from tests.schemas import execute
+from tests.schemas import STAMP, execute
 
 MONTH = timedelta(days=30)
 
@@ -36,6 +36,22 @@ def test_the_oldest_operation_is_judged(database, url):
     assert fine.message.startswith("2 operations")
     assert (" MB, " in fine.message) == (url.drivername != "sqlite")
     assert (old.status, "history prune" in old.remedy) == (Status.WARNING, True)
+
+
+def test_a_long_history_is_estimated(database, url):
+    """Counting a long history would take longer than all other checks together."""
+    add_user(database)
+    execute(
+        url,
+        "WITH RECURSIVE numbers (number) AS"
+        " (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 12400)"
+        " INSERT INTO taskdb_operations (at, actor, command, program_version, rows_changed)"
+        f" SELECT '{STAMP}', 'ann', 'task done', '1.2.3', 1 FROM numbers",
+        "DELETE FROM taskdb_operations WHERE id BETWEEN 100 AND 200",
+    )
+    assert check(url).message.startswith("about 12,000 operations")
+    execute(url, "DELETE FROM taskdb_operations WHERE id < 10000")
+    assert check(url).message.startswith("2,402 operations")
 
 
 def test_an_older_revision_has_no_history(empty_url):
