@@ -159,14 +159,21 @@ def update(
     *which: sa.ColumnElement[bool],
     returning: Sequence[sa.ColumnElement[Any]],
 ) -> Rows:
-    """Set values of the rows that meet all conditions; return these values of each."""
+    """Set values of the rows that meet all conditions; return these values of each.
+
+    Conditions are about this table alone.
+    """
     recorder: Recorder | None = session.info.get(Recorder)
     values = {name: bound(table, name, value) for name, value in values.items()}
     statement = sa.update(table).where(*which).values(values)
     if recorder and _is_one_statement(session):
-        return _changed_rows(
-            session, recorder, statement, lambda: updating(table, values, which, None), returning
-        )
+
+        def recorded() -> tuple[sa.Update, Expressions]:
+            changing, kept = updating(table, values, which, None)
+            # Said once more, or PostgreSQL would read the whole table to join it with the locked rows.
+            return changing.where(*which), kept
+
+        return _changed_rows(session, recorder, statement, recorded, returning)
     statement, connection = statement.returning(*returning), session.connection()
     if recorder and not _record(
         connection, recorder, table, lambda: updated(table, values, None), which, parts=[statement]
