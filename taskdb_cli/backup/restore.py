@@ -135,15 +135,15 @@ def restore(
             if dry_run and (faults := content.faults()):
                 what = f"the restored rows are damaged: {'; '.join(faults)}"
                 raise errors.DataCorrupt(what, "use another archive")
-            if isinstance(source, StoredFile) and not dry_run:
-                _record(content, source, target.options.origin.actor, sum(loaded.values()))
+            if isinstance(opened, Archive) and not dry_run:
+                _record(content, opened.place, target.options.origin.actor, sum(loaded.values()))
     _log.info("loaded %d rows into %s", sum(loaded.values()), place)
     return loaded
 
 
-def _record(content: Content, archive: StoredFile, actor: str, rows: int) -> None:
+def _record(content: Content, archive: object, actor: str, rows: int) -> None:
     """Add the operation of a restore. A local archive is named without its directory."""
-    place = archive.name if archive.path else str(archive)
+    place = archive.name if isinstance(archive, StoredFile) and archive.path else str(archive)
     values = {"restored_from": escape(place).strip()[:PLACE_LENGTH] or "-"}
     row = Recorder(Origin(actor, "restore")).row(sa.literal(rows, OPERATIONS.c.rows_changed.type))
     content.connection.execute(sa.insert(OPERATIONS).values({**row, **values}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import HISTORY_TABLES
+from taskdb_cli.errors import ExitCode
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.services import migrate, task, user
 from tests.conftest import NOW, PAIRS, open_database
 from tests.operations import operations
-from tests.samples import add_task, add_token, add_user
+from tests.samples import add_task, add_token, add_user, titles
 from tests.schemas import execute
 
 EACH_PAIR = pytest.mark.parametrize(("origin", "engine"), PAIRS, indirect=["engine"])
@@ -71,6 +73,27 @@ def test_a_restore_brings_the_history(make_url_of, url, origin, tmp_path):
     assert (last.id, last.actor, last.command) == (len(operations(source)) + 1, "eve", "restore")
     assert (last.restored_from, last.rows_changed, last.undoes) == ("work.taskdb.zip", 3, None)
     migrate.check(target)
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["directory", "bucket"])
+def test_the_command_writes_down_where_the_rows_are_from(request, taskdb, database, shelf, remote):
+    """It is the name of a file, or the address in a bucket, and undo goes back no further."""
+    place = request.getfixturevalue("bucket").address if remote else shelf
+    live(database)
+    taskdb("backup", "--dir", place)
+    taskdb("task", "update", 2, "--title", "Lost")
+    taskdb("restore", "latest", "--dir", place, "--replace", "--yes", "--no-safety-backup")
+    *before, restored = json.loads(taskdb("history", "-o", "json").out)[::-1]
+    [archive] = json.loads(taskdb("backup", "list", "--dir", place, "-o", "json").out)
+    name = archive["archive"].rpartition("/")[2]
+    assert restored["restored_from"] == (f"{place}/{name}" if remote else name)
+    assert (restored["command"], restored["rows"]) == ("restore", 3)
+    for operation in (restored["id"], before[-1]["id"]):
+        error = taskdb("undo", operation, "--yes", expect=ExitCode.CONFLICT).err
+        assert name in error
+    taskdb("task", "update", 2, "--title", "New")
+    taskdb("undo", "--yes")
+    assert titles(database) == ["Write", "Kept"]
 
 
 @EACH_PAIR
