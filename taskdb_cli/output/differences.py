@@ -13,13 +13,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from taskdb_cli.output.formats import Record, View, plain, to_json, to_plain
-from taskdb_cli.output.tables import console_for
+from taskdb_cli.output.tables import console_for, print_lines
 from taskdb_cli.system.clock import to_local, zone_mark
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from taskdb_cli.backup.difference import Comparison, Difference, Side
 
 COUNTS = View(("table", "added", "removed", "changed", "unchanged"))
@@ -91,28 +89,31 @@ def _side(side: Side) -> Record:
 
 
 def print_differences(differences: Iterable[Difference], stream: TextIO) -> None:
-    """Print each row with a sign and its title, and below it the fields that differ, one at a time.
+    """Print each row with a sign and its title, and below it the fields that differ.
 
     On a terminal long texts are cut, so that what differs is shown. Elsewhere nothing is cut.
     """
-    console, table = console_for(stream), ""
-    room = console.width if stream.isatty() else None
+    console = console_for(stream)
+    print_lines(_lines(differences, console.width if stream.isatty() else None), console)
+
+
+def _lines(differences: Iterable[Difference], room: int | None) -> Iterator[Text]:
+    table = ""
     for each in differences:
         if each.table != table:
-            console.print(Text(("\n" if table else "") + each.table, "bold"), soft_wrap=True)
+            yield Text(("\n" if table else "") + each.table, "bold")
             table = each.table
         sign, style = _SIGNS[each.change]
-        title = cut(f"{sign} {each.id}  {escape(each.title)}", room)
-        console.print(Text(title, style), soft_wrap=True)
+        yield Text(cut(f"{sign} {each.id}  {escape(each.title)}", room), style)
         if each.old and each.new:
             for name, was in each.old.items():
-                print_change(name, was, each.new[name], room, console)
+                yield from change_lines(name, was, each.new[name], room)
     if table:
-        console.print()
+        yield Text()
 
 
-def print_change(name: str, old: Any, new: Any, room: int | None, console: Console) -> None:
-    """Print the old and the new value of a field, one below the other if a line has no room for both."""
+def change_lines(name: str, old: Any, new: Any, room: int | None) -> Iterator[Text]:
+    """Yield the old and the new value of a field, one below the other if a line has no room for both."""
     was, now = _in_lines(name, old), _in_lines(name, new)
     if was == now:
         # The clock was set back between the two.
@@ -120,35 +121,35 @@ def print_change(name: str, old: Any, new: Any, room: int | None, console: Conso
     if len(was) == len(now) == 1:
         line = Text.assemble(f"    {name}: ", (was[0], "red"), " → ", (now[0], "green"))
         if room is None or line.cell_len <= room:
-            console.print(line, soft_wrap=True)
+            yield line
             return
-    console.print(Text(f"    {name}:"), soft_wrap=True)
+    yield Text(f"    {name}:")
     same = len(commonprefix([was, now]))  # noqa: RUF071 (no paths)
     if same:
-        console.print(Text(cut(f"        {was[same - 1]}", room), "dim"), soft_wrap=True)
+        yield Text(cut(f"        {was[same - 1]}", room), "dim")
     end = len(commonprefix([was[same:][::-1], now[same:][::-1]]))  # noqa: RUF071
     was, now = was[same : len(was) - end], now[same : len(now) - end]
     if len(was) == len(now) == 1 and room:
         was, now = _begin_late(was[0], now[0], room - len("      + "))
     for sign, style, lines in (("-", "red", was), ("+", "green", now)):
-        _print_lines(lines, f"      {sign} ", style, room, console)
+        yield from _text_lines(lines, f"      {sign} ", style, room)
 
 
-def print_value(name: str, value: Any, style: str, room: int | None, console: Console) -> None:
-    """Print the value of a field of a row that is new or gone."""
+def value_lines(name: str, value: Any, style: str, room: int | None) -> Iterator[Text]:
+    """Yield the value of a field of a row that is new or gone."""
     first, *rest = _in_lines(name, value)
     shown = f"    {name}:" if rest else f"    {name}: {first}"
-    console.print(Text(cut(shown, room), style), soft_wrap=True)
+    yield Text(cut(shown, room), style)
     if rest:
-        _print_lines([first, *rest], "      ", style, room, console)
+        yield from _text_lines([first, *rest], "      ", style, room)
 
 
-def _print_lines(lines: Sequence[str], before: str, style: str, room: int | None, console: Console) -> None:
+def _text_lines(lines: Sequence[str], before: str, style: str, room: int | None) -> Iterator[Text]:
     shown = lines if room is None or len(lines) <= _LINES else lines[: _LINES - 1]
     for line in shown:
-        console.print(Text(cut(before + line, room), style), soft_wrap=True)
+        yield Text(cut(before + line, room), style)
     if len(shown) < len(lines):
-        console.print(Text(f"{before}… {len(lines) - len(shown):,} lines more", style), soft_wrap=True)
+        yield Text(f"{before}… {len(lines) - len(shown):,} lines more", style)
 
 
 def _begin_late(was: str, now: str, room: int) -> tuple[list[str], list[str]]:

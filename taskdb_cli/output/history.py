@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from itertools import chain
+from typing import Any, TextIO
 
 from rich.text import Text
 
-from taskdb_cli.output.differences import cut, print_change, print_value
+from taskdb_cli.output.differences import change_lines, cut, value_lines
 from taskdb_cli.output.documents import write_document
 from taskdb_cli.output.formats import Record, View, to_plain
-from taskdb_cli.output.tables import console_for, print_detail
+from taskdb_cli.output.tables import console_for, print_detail, print_lines
 from taskdb_cli.system.clock import in_minutes
 from taskdb_cli.text.escaping import escape
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _ROW = ("action", "version_before", "version_after", "field", "old", "new")
 CHANGED_FIELDS = View(("table", "id", *_ROW))
@@ -62,43 +60,48 @@ def print_operation(operation: Record, changes: Iterable[Record], stream: TextIO
     console = console_for(stream)
     room = console.width if stream.isatty() else None
     console.print()
-    for each in changes:
-        sign, style = _SIGNS[each["action"]]
-        title = "" if each["title"] is None else f"  {escape(each['title'])}"
-        line = Text(cut(f"{sign} {each['table']} {each['id']}{title}", room), style)
-        versions = f"  version {each['version_before']} → {each['version_after']}"
-        if each["action"] == "updated" and (room is None or line.cell_len + len(versions) <= room):
-            line.append(versions, "dim")
-        console.print(line, soft_wrap=True)
-        _print_fields(each, room, console)
+    print_lines(chain.from_iterable(_row_lines(each, room) for each in changes), console)
 
 
 def print_life(changes: Iterable[Record], stream: TextIO) -> None:
     """Print the operations that changed a row, and below each of them what changed."""
     console = console_for(stream)
     room = console.width if stream.isatty() else None
-    for number, each in enumerate(changes):
-        if number:
-            console.print()
-        what = f"{escape(each['command'])}, {escape(each['actor'])}"
-        line = f"operation {each['operation']}  {in_minutes(each['at'])}  {what}"
-        console.print(Text(cut(line, room), "bold"), soft_wrap=True)
-        sign, style = _SIGNS[each["action"]]
-        versions = [each[name] for name in ("version_before", "version_after") if each[name] is not None]
-        line = f"{sign} {each['action']}, version {' → '.join(map(str, versions))}"
-        console.print(Text(line, style), soft_wrap=True)
-        _print_fields(each, room, console)
+    print_lines(chain.from_iterable(_life_lines(*each, room) for each in enumerate(changes)), console)
 
 
-def _print_fields(change: Record, room: int | None, console: Console) -> None:
+def _row_lines(change: Record, room: int | None) -> Iterator[Text]:
+    sign, style = _SIGNS[change["action"]]
+    title = "" if change["title"] is None else f"  {escape(change['title'])}"
+    line = Text(cut(f"{sign} {change['table']} {change['id']}{title}", room), style)
+    versions = f"  version {change['version_before']} → {change['version_after']}"
+    if change["action"] == "updated" and (room is None or line.cell_len + len(versions) <= room):
+        line.append(versions, "dim")
+    yield line
+    yield from _field_lines(change, room)
+
+
+def _life_lines(number: int, change: Record, room: int | None) -> Iterator[Text]:
+    if number:
+        yield Text()
+    what = f"{escape(change['command'])}, {escape(change['actor'])}"
+    line = f"operation {change['operation']}  {in_minutes(change['at'])}  {what}"
+    yield Text(cut(line, room), "bold")
+    sign, style = _SIGNS[change["action"]]
+    versions = [change[name] for name in ("version_before", "version_after") if change[name] is not None]
+    yield Text(f"{sign} {change['action']}, version {' → '.join(map(str, versions))}", style)
+    yield from _field_lines(change, room)
+
+
+def _field_lines(change: Record, room: int | None) -> Iterator[Text]:
     for name, values in change["fields"].items():
         shown, old, new = name, *_shown(name, values, change)
         if name == "user_id":
             shown = "user"
         if change["action"] == "updated":
-            print_change(shown, old, new, room, console)
+            yield from change_lines(shown, old, new, room)
         elif old is not None:
-            print_value(shown, old, "red", room, console)
+            yield from value_lines(shown, old, "red", room)
 
 
 def _shown(name: str, values: Record, change: Record) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.segment import Segments
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -22,7 +23,7 @@ from taskdb_cli.system.clock import describe, in_minutes, to_local, zone_mark
 from taskdb_cli.text.escaping import escape
 
 _CHUNK = 500
-"""Rows that are laid out at a time. The first ones decide which columns there are."""
+"""Rows or lines that are laid out at a time. The first rows decide which columns there are."""
 _TITLES = {
     "id": "ID",
     "at": "When",
@@ -121,6 +122,18 @@ def print_detail(record: Record, stream: TextIO) -> None:
             cell.plain = describe(record[field], now)
         table.add_row(field, cell)
     console_for(stream).print(table)
+
+
+def print_lines(lines: Iterable[Text], console: Console) -> None:
+    """Print lines as long as they are, some at a time, at constant memory.
+
+    Rich takes ten times as long to print each by itself.
+    """
+    rest = iter(lines)
+    while some := list(islice(rest, _CHUNK)):
+        text = Text("\n").join(some)
+        text.expand_tabs()
+        console.print(Segments(text.render(console, end="\n")), soft_wrap=True, end="")
 
 
 def console_for(stream: TextIO) -> Console:
