@@ -45,7 +45,7 @@ def head_of(answer):
 def test_head_is_get_without_the_body(app, database, rows):
     """HEAD answers as GET does, with the same headers, by the same rules of access, and without a body."""
     everything, one_user = add_token(database, "all"), add_token(database, "one", "ann@example.com")
-    paths = [path.format(user=1, id=1) for path in READABLE]
+    paths = [path.format(user=1, id=1, operation=1) for path in READABLE]
     paths += [
         "/users/2",
         "/users/0x",
@@ -76,7 +76,7 @@ def test_what_a_path_allows(api, rows):
     for path in {path for _, path in ROUTES}:
         allowed = {method for method, each in ROUTES if each == path}
         for method in {"OPTIONS", "PUT", "TRACE", "POST", "DELETE", "BREW"} - allowed:
-            answer = api.request(method, path.format(user=1, id=1))
+            answer = api.request(method, path.format(user=1, id=1, operation=1))
             assert_problem(answer, 405, "method_not_allowed")
             assert answer.headers["allow"] == ", ".join(sorted(allowed)), (method, path)
     assert api.get("/tasks/1/done").headers["allow"] == "POST"
@@ -137,7 +137,7 @@ def test_content_codings(api, rows):
     for coding in ("gzip", "br", "deflate, gzip", "identity, gzip", "GZIP", "x", "chunked"):
         for (method, path), body in BODIES.items():
             headers = {"Content-Encoding": coding}
-            answer = api.request(method, path.format(user=1, id=1), json=body, headers=headers)
+            answer = api.request(method, path.format(user=1, id=1, operation=1), json=body, headers=headers)
             assert_problem(answer, 415, "unsupported_media_type")
     for coding in ("identity", "Identity ", ""):
         headers = {"Content-Encoding": coding}
@@ -209,7 +209,7 @@ def test_a_field_that_is_given_twice(api, rows, database):
         name, value = next(iter(body.items()))
         twice = json.dumps(body)[:-1] + f', "{name}": {json.dumps(value)}}}'
         headers = {"Content-Type": "application/json"}
-        answer = api.request(method, path.format(user=1, id=1), content=twice, headers=headers)
+        answer = api.request(method, path.format(user=1, id=1, operation=1), content=twice, headers=headers)
         assert_problem(answer, 422, "usage", f"{name} is given twice")
     assert emails(database) == ["ann@example.com"]
     assert [record["title"] for record in task_records(database)] == ["Write"]
