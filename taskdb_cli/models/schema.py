@@ -33,12 +33,12 @@ _changes = CHANGES.c
 _moved = _changes.new_user_id.is_not(None)
 
 HISTORY_INDEXES = (
-    Index("taskdb_changes_operation", _changes.operation_id),
+    Index("taskdb_changes_operation", _changes.operation_id, _changes.id),
     Index("taskdb_changes_row", _changes.table_name, _changes.row_id),
     Index("taskdb_changes_owner", _changes.owner_id),
     Index("taskdb_changes_new_owner", _changes.new_user_id, postgresql_where=_moved, sqlite_where=_moved),
 )
-"""The indexes of the history: what an operation changed, the life of a row, and what was whose."""
+"""The indexes of the history: what an operation changed, in order, the life of a row, and what was whose."""
 
 
 class DatabaseIdentity(SQLModel, table=True):
