@@ -76,6 +76,15 @@ def get_rows(url: URL) -> dict[str, list[tuple[Any, ...]]]:
     return {table: [_plain_row(table, row) for row in found] for table, found in rows.items()}
 
 
+def get_rows_without_versions(url: URL) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows as `get_rows` does, and no version of any."""
+    places = {table: columns.index("version") for table, columns in COLUMNS.items() if "version" in columns}
+    return {
+        table: [row[: places[table]] + row[places[table] + 1 :] if table in places else row for row in rows]
+        for table, rows in get_rows(url).items()
+    }
+
+
 def fill(url: URL, *, users: int = 20, tasks: int = 3000) -> None:
     """Put in many rows that compress badly enough for an archive of some size."""
     sqlite = url.drivername == "sqlite"

@@ -24,6 +24,7 @@ from taskdb_cli.backup.restore import rows_at_head
 from taskdb_cli.database import Database, recording
 from taskdb_cli.database.schema import compare_revision
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
+from taskdb_cli.models.history import CHANGES
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.text.escaping import brief
 
@@ -252,7 +253,7 @@ def _has(session: Session, old: sa.Table, outcome: str) -> bool:
 
 
 def _write(session: Session, now: datetime) -> None:
-    """Write users and then tasks. A row that is replaced gets a version that it has never had."""
+    """Write users and then tasks. None gets a version that it has had with other values."""
     moment = sa.literal(now, USERS.c.updated_at.type)
     for old, live, changed in (
         (OLD_USERS, USERS, {}),
@@ -263,7 +264,8 @@ def _write(session: Session, now: datetime) -> None:
         replaced = (old.c.outcome == REPLACED) & (live.c.id == old.c.live_id)
         values = _values(old, live, changed) | {"version": version, "updated_at": moment}
         recording.update_many(session, live, values, replaced)
-        given = {each.name: old.c[each.name] for each in live.c} | changed | {"id": old.c.new_id}
+        new = {"id": old.c.new_id, "version": _unused_version(old, live)}
+        given: dict[str, Any] = {each.name: old.c[each.name] for each in live.c} | changed | new
         rows = sa.select(*(value.label(name) for name, value in given.items()))
         rows = rows.where(old.c.outcome == RESTORED)
         if restored := _count(session, rows):
@@ -286,6 +288,18 @@ def _batches(session: Session, old: sa.Table) -> Iterator[sa.ColumnElement[bool]
     for end in [*session.scalars(ends), MAX_ID]:
         yield (old.c.id > last) & (old.c.id <= end)
         last = end
+
+
+def _unused_version(old: sa.Table, live: sa.Table) -> sa.ColumnElement[int]:
+    """Return the version of a row that comes back: the archived one, or the next that the history lacks.
+
+    Otherwise undo would take what came back for what was there before.
+    """
+    change = CHANGES.c
+    last = sa.func.max(sa.func.coalesce(change.version_after, change.version_before))
+    known = change.table_name == live.name, change.row_id == old.c.new_id
+    following = sa.select(last + 1).where(*known).having(last >= old.c.version).correlate(old)
+    return sa.func.coalesce(following.scalar_subquery(), old.c.version)
 
 
 def _rows(session: Session) -> Iterator[Sequence[Record]]:

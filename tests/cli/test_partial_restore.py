@@ -8,7 +8,7 @@ import pytest
 from taskdb_cli.errors import ExitCode
 from tests.backups import OLD_ROWS
 from tests.conftest import NOW, TaskdbCommand
-from tests.contents import fill, get_rows
+from tests.contents import fill, get_rows, get_rows_without_versions
 from tests.samples import add_task, add_token, add_user, emails, task_records, titles, user_records
 from tests.schemas import execute
 
@@ -38,12 +38,17 @@ def put_in(url, table, id, moment="2026-11-27T10:00:00.000000Z", **values):
     execute(url, f"INSERT INTO {table} ({names}) {overriding} VALUES ({all_values})")
 
 
+def next_versions(records, **of):
+    """Return the records, those with such values at the next version."""
+    return [each | {"version": each["version"] + (of.items() <= each.items())} for each in records]
+
+
 def rows_of(result):
     return [(row["kind"], row["outcome"], row["archived_id"], row["id"]) for row in json.loads(result.out)]
 
 
 def test_a_user_comes_back(taskdb, database, archived):
-    """A user comes back as they were, with their tasks and without tokens; what is there is left."""
+    """A user comes back with their tasks and without tokens, each at the next version; the rest is left."""
     users = user_records(database)
     taskdb("user", "delete", ANN, "--yes")
     newer = add_task(database, BOB, title="Newer")
@@ -55,8 +60,9 @@ def test_a_user_comes_back(taskdb, database, archived):
     ids = [record["id"] for record in archived if record["user"] == ANN]
     assert rows_of(result) == [("user", "restored", 1, 1), *(("task", "restored", id, id) for id in ids)]
     assert "1 user and 3 tasks" in result.err
-    assert [each for each in task_records(database) if each["id"] != newer] == archived
-    assert user_records(database) == users
+    rest = [each for each in task_records(database) if each["id"] != newer]
+    assert rest == next_versions(archived, user=ANN)
+    assert user_records(database) == next_versions(users, email=ANN)
     assert json.loads(taskdb("token", "list", "-o", "json").out) == []
     again = taskdb("restore", "latest", "--only-user", "1", "-o", "ndjson")
     assert again.out.count('"left"') == 4
@@ -131,7 +137,8 @@ def test_single_tasks_come_back(taskdb, database, archived):
     gone = taskdb("restore", "latest", "--only-task", "1,3", expect=ExitCode.NOT_FOUND)
     assert f"--only-user {ANN}" in gone.err
     taskdb("restore", "latest", "--only-task", "3", "--only-user", ANN)
-    assert task_records(database) == archived
+    versions = {1: 2, 2: 3, 3: 2, 4: 2}
+    assert task_records(database) == [each | {"version": versions[each["id"]]} for each in archived]
     missing = taskdb("restore", "latest", "--only-task", "77", expect=ExitCode.NOT_FOUND)
     assert "77" in missing.err
     near = taskdb("restore", "latest", "--only-user", "an@example.com", expect=ExitCode.NOT_FOUND)
@@ -255,14 +262,14 @@ def test_a_damaged_archive_brings_nothing_back(taskdb, database, archived, shelf
 def test_many_rows(taskdb, database, url, shelf):
     """One of many users comes back exactly, and all of them do."""
     fill(url, users=20, tasks=12_000)
-    before = get_rows(url)
+    before = get_rows_without_versions(url)
     taskdb("backup")
     taskdb("user", "delete", "3,4", "--yes")
     taskdb("restore", "latest", "--only-user", "user4@example.com", "--only-user", "3")
-    assert get_rows(url) == before
+    assert get_rows_without_versions(url) == before
     taskdb("user", "delete", "1-20", "--yes")
     taskdb("restore", "latest", "--only-user", "1-20")
-    assert get_rows(url) == before
+    assert get_rows_without_versions(url) == before
 
 
 def test_what_an_archive_holds_of_a_user(taskdb, database, archived):
@@ -272,7 +279,7 @@ def test_what_an_archive_holds_of_a_user(taskdb, database, archived):
     listed = json.loads(taskdb("backup", "show", "latest", "--user", ANN, "-o", "json").out)
     taskdb("restore", "latest", "--only-user", ANN)
     found = json.loads(taskdb("task", "list", "-u", ANN, "--sort", "id", "-o", "json").out)
-    assert listed == found
+    assert listed == [each | {"version": 1} for each in found]
     assert len(listed) == len(mine)
     by_id = taskdb("backup", "show", "latest", "--user", "2", "-o", "csv")
     assert "Sing" in by_id.out

@@ -100,6 +100,27 @@ def test_a_partial_restore(taskdb, people, shelf):
     assert contents(taskdb) == before
 
 
+def test_a_partial_restore_again(taskdb, people, shelf):
+    """A partial restore that was undone is redone, and what was deleted before it stays as it came back."""
+    taskdb("backup")
+    taskdb("task", "update", 1, "--title", "New", "--user", BOB)
+    older = last(taskdb)
+    taskdb("task", "delete", 1, "--yes")
+    for _ in range(2):
+        taskdb("restore", "latest", "--only-task", 1)
+        taskdb("undo", "--yes")
+        taskdb("undo", "--yes")
+        assert contents(taskdb) == people
+        # Now it has the number of a version that the history knows with other values, if any is given twice.
+        taskdb("task", "update", 1, "--title", "New", "--user", BOB)
+        [row] = refused(taskdb, older)["details"]
+        assert row["row"] == "task 1"
+        taskdb("task", "delete", 1, "--yes")
+    changes = json.loads(taskdb("task", "history", 1, "-o", "json").out)
+    given = [change["version_after"] for change in changes if change["version_after"]]
+    assert given == sorted(set(given))
+
+
 def test_a_deleted_user_whose_address_is_taken(taskdb, people):
     """Exit 4 names the user, the address and who has it now; nothing of the operation is undone."""
     taskdb("user", "delete", ANN, "--yes")
