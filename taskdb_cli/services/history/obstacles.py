@@ -76,13 +76,19 @@ def restored_fields(table: sa.Table) -> list[str]:
 
 
 def lock_rows(session: Session, id: int) -> None:
-    """Lock what an operation changed, and the owners that tasks get back: users, then tasks, in order."""
+    """Lock what an operation changed: users, then tasks, each in the order of their ids.
+
+    The owners that tasks get back cannot be deleted meanwhile. They can be changed, and get other tasks.
+    """
     mine = CHANGES.c.operation_id == id
     owners = sa.select(CHANGES.c.old_user_id).where(mine, CHANGES.c.old_user_id.is_not(None))
-    for table, more in ((USERS, [owners]), (TASKS, [])):
-        ids = sa.select(CHANGES.c.row_id).where(mine, CHANGES.c.table_name == table.name)
-        named = sa.union_all(ids, *more) if more else ids
-        rows = sa.select(table.c.id).where(table.c.id.in_(named)).order_by(table.c.id).with_for_update()
+    users, tasks = (
+        sa.select(CHANGES.c.row_id).where(mine, CHANGES.c.table_name == table.name)
+        for table in (USERS, TASKS)
+    )
+    for table, ids, keep in ((USERS, users, False), (USERS, owners, True), (TASKS, tasks, False)):
+        named = sa.select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id)
+        rows = named.with_for_update(read=keep, key_share=keep)
         session.execute(sa.select(sa.func.count()).select_from(rows.subquery()))
 
 

@@ -124,6 +124,21 @@ def test_an_undo_beside_a_writer(patient, owner, round):
     assert_explained(patient)
 
 
+@pytest.mark.parametrize("engine", SERVERS, indirect=True)
+def test_an_owner_gets_tasks_while_others_come_back(database):
+    """Whoever creates a task does not wait for an undo that brings back other tasks of the same user."""
+    add_user(database)
+    add_task(database, title="One")
+    database.write(partial(task.remove, ids=[1]))
+
+    def work(session):
+        undo.undo(session, newest(database), now=NOW)
+        add_task(Database(database.url, database.options), title="Two")
+
+    database.write(work)
+    assert [each["title"] for each in task_records(database)] == ["One", "Two"]
+
+
 @pytest.mark.parametrize("round", range(ROUNDS))
 def test_a_user_who_gets_a_task_while_the_creation_is_undone(patient, round):
     """Either the user goes, and the task finds no owner, or the user stays with the task."""
