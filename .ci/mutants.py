@@ -39,6 +39,7 @@ BULKS = "tests/services/test_bulk.py -k sqlite"
 USERS = "tests/services/test_user.py -k sqlite"
 RECORDED = "tests/services/test_recording.py tests/cli/test_recording.py -k sqlite"
 UNDOING = "tests/services/history/test_undo.py -k sqlite"
+OWNERS = "tests/services/history/test_undo_concurrency.py -k 'postgresql18 and owner_gets'"
 COUNTERS = "tests/services/history/test_undo.py -k 'postgresql18 and counter'"
 ERASED = "tests/services/history/test_erasing.py tests/cli/test_personal.py -k sqlite"
 PRUNED = "tests/services/history/test_pruning.py tests/cli/test_history_prune.py -k sqlite"
@@ -162,6 +163,7 @@ MUTANTS = (
     Mutant(f"{HISTORY}/obstacles.py", " & ~owner & ~returning", " & ~owner", UNDOING),
     Mutant(f"{HISTORY}/obstacles.py", "CREATED, owns | token)", "CREATED, token)", UNDOING),
     Mutant(f"{HISTORY}/obstacles.py", "CREATED, owns | token)", "CREATED, owns)", UNDOING),
+    Mutant(f"{HISTORY}/obstacles.py", "_update(read=keep, key_share=keep)", "_update()", OWNERS),
     # What the history forgets.
     Mutant("taskdb_cli/services/history/erasing.py", "ever.union(now)", "now", ERASED),
     Mutant("taskdb_cli/services/history/erasing.py", "rows_changed - lost.c.number", "rows_changed", ERASED),
