@@ -209,12 +209,15 @@ def _find_external_ids(session: Session) -> None:
         & (other.c.external_id == given)
         & (other.c.id != old.c.id)
     )
-    gone = sa.exists().where(goes.c.id == other.c.id, goes.c.obstacle.is_(None)).correlate(other)
+    loses = CHANGES.alias("loses")
+    lost = loses.c.old_user_id.is_not(None) | changed_values("external_id", loses)
+    given_up = goes.c.obstacle.is_(None), (goes.c.action == CREATED) | lost
+    gone = sa.exists().where(goes.c.id == other.c.id, loses.c.id == goes.c.change_id, *given_up)
     changed = change.old_user_id.is_not(None) | change.old_external_id.is_not(None)
     found = (
         sa.select(old.c.change_id, other.c.id.label("holder"))
         .select_from(rows.join(other, taken))
-        .where(old.c.obstacle.is_(None), old.c.action != CREATED, changed, ~gone)
+        .where(old.c.obstacle.is_(None), old.c.action != CREATED, changed, ~gone.correlate(other))
         .subquery("found")
     )
     statement = sa.update(OLD_TASKS).where(OLD_TASKS.c.change_id == found.c.change_id)

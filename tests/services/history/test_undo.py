@@ -10,9 +10,10 @@ from taskdb_cli.errors import ExitCode, NotFound, NotUndone, OperationNotFound
 from taskdb_cli.models.history import CHANGES, Operation
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserUpdate
-from taskdb_cli.models.vocabulary import TaskStatus
+from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services import bulk, task, token, user
 from taskdb_cli.services.history import undo as service
+from taskdb_cli.services.history.obstacles import TASKS
 from taskdb_cli.services.listing.query import TaskFilter
 from tests.conftest import NOW
 from tests.samples import add_task, add_token, add_user, task_records, user_records
@@ -340,6 +341,21 @@ class TestObstacles:
             id = do(database, task.change, [1], TaskUpdate(), now=NOW, owner=BOB)
         new = add_task(database, ANN, "Other", external_id="x")
         assert refused(database, id)[1] == [("task", 1, f"had the external id x, which task {new} has now")]
+
+    def test_external_id_taken_beside_it(self, database, people):
+        """A task of the same operation that keeps its owner and external id is in the way like any other."""
+        other = add_task(database, BOB, "Three", external_id="q")
+        urgent = TaskUpdate(priority=TaskPriority.URGENT)
+        id = do(database, task.change, [1, other], urgent, now=NOW, owner=BOB)
+        there = {"user_id": 1, "external_id": "x"}
+        database.write(
+            lambda session: session.connection().execute(
+                update(TASKS).where(TASKS.c.id == other).values(there)
+            )
+        )
+        named = [("task", 1, f"had the external id x, which task {other} has now")]
+        assert refused(database, id)[1] == named
+        assert undo(database, id, skip_changed=True).left == 1
 
     def test_a_created_user_who_has_tasks(self, database):
         """A user who has tasks from elsewhere is not deleted, nor one who has an access token."""
