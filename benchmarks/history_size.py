@@ -161,7 +161,7 @@ def latencies(database: Database, turns: int) -> list[list[object]]:
         "`history`, first page": page(filter=OperationFilter()),
         "`history --user`, first page": page(filter=OperationFilter(users=["user5@example.com"])),
         "`history --task`, first page": page(filter=OperationFilter(tasks=[77])),
-        "`history --actor`, first page": page(filter=OperationFilter(actors=["ann"])),
+        "`history --actor`, first page": page(filter=OperationFilter(actor="ann")),
         "`task history`": life(table="tasks", id=77),
         "`user history`": life(table="users", id=20),
         "`undo` of a changed task": partial(undo.undo, id=one, now=NOW),

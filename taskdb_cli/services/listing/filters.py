@@ -6,7 +6,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, bindparam, func, literal, or_, select
+from sqlalchemy import Column, ColumnElement, Select, bindparam, false, func, literal, or_, select
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import TITLE_LENGTH, is_one_line
@@ -175,9 +175,9 @@ def _operation_conditions(filter: OperationFilter, users: Collection[int]) -> It
         tasks = [id for id in filter.tasks if id <= MAX_ID]
         row = _changes.row_id.in_(tasks)
         yield _operations.id.in_(changed.where(_changes.table_name == "tasks", row))
-    if filter.actors:
+    if filter.actor:
         # No engine takes every text as a value.
-        yield _is_one_of(_operations.actor, [each for each in filter.actors if is_one_line(each)])
+        yield _operations.actor == filter.actor if is_one_line(filter.actor) else false()
     if filter.command:
         yield _contains(filter.command, _operations.command)
     if filter.since is not None:

@@ -146,9 +146,9 @@ class OperationFilter:
             "task", list[str], "Changed these tasks; repeat for several.", metavar="ID", convert=_to_ids
         ),
     ] = ()
-    actors: Annotated[
-        Sequence[str], Parameter("actor", list[str], "Done by them; repeat for several.", metavar="NAME")
-    ] = ()
+    actor: Annotated[
+        str, Parameter("actor", str, "Done by them; the name in full.", "", "NAME", longest=200)
+    ] = ""
     command: Annotated[
         str,
         Parameter(
@@ -166,7 +166,7 @@ class OperationFilter:
     @property
     def equal(self) -> frozenset[str]:
         """The fields that are the same in all matching operations."""
-        return frozenset({"actor"}) if len(self.actors) == 1 else frozenset()
+        return frozenset({"actor"}) if self.actor else frozenset()
 
 
 Filter = TypeVar("Filter", TaskFilter, UserFilter, OperationFilter)
