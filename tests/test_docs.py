@@ -158,11 +158,14 @@ def test_users_and_tasks_come_first(taskdb_help):
 
 
 def test_filters_have_a_section_of_their_own(taskdb_help):
-    """The help tells filters from other options, and the page about times from the manual."""
+    """The help tells filters from other options, and pages about one thing from the manual."""
     shown = taskdb_help("taskdb task update")
     assert "--due WHEN" in shown.partition("\nFilters:\n")[0]
     assert "--where-due-before WHEN" in shown.partition("\nFilters:\n")[2]
     assert "\nTimes: " not in taskdb_help("taskdb user list")
+    history = taskdb_help("taskdb undo").rpartition("\nHistory: ")[2].strip()
+    assert Path(history).read_text().startswith("# History\n")
+    assert "\nHistory: " not in shown
     assert "'taskdb --help'" in shown
     assert "'taskdb --help'" not in taskdb_help("taskdb")
 

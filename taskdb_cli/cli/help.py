@@ -5,6 +5,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+_ABOUT_HISTORY = {
+    f"taskdb {words}"
+    for words in (
+        *("undo", "history", "history list", "history show", "history prune"),
+        *("task history", "user history", "user erase"),
+    )
+}
+"""The commands that docs/history.md is about."""
+
 _GROUPS = {
     "taskdb": {
         "Users and tasks": ("user", "task", "history", "undo", "stats"),
@@ -53,6 +62,8 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
         formatter.write(f"\nThe options of '{root} --help' may stand here too.\n")
     manual = _manual()
     formatter.write(f"\nDocumentation: {manual}\n")
+    if context.command_path in _ABOUT_HISTORY:
+        formatter.write(f"History: {manual.parent / 'docs/history.md'}\n")
     if takes_times:
         formatter.write(f"Times: {manual.parent / 'docs/times.md'}\n")
 
