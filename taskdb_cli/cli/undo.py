@@ -123,7 +123,8 @@ def _undo(run: Invocation, id: int, left: Left, *, skip_changed: bool, yes: bool
                 _show(run, found)
             if dry_run:
                 return found
-            run.confirm(f"undo operation {id} ({_describe(found)})", yes=yes)
+            changes = _describe(found, "would be ")
+            run.confirm(f"undo operation {id} ({found.operation.command}: {changes})", yes=yes)
         found = database.write(partial(service.undo, now=run.now, **given), bulk=True)
     except NotUndone as exc:
         exc.details = left.details()
@@ -132,15 +133,14 @@ def _undo(run: Invocation, id: int, left: Left, *, skip_changed: bool, yes: bool
     return found
 
 
-def _describe(found: Undoing) -> str:
-    """Return what undoing does to how many rows."""
+def _describe(found: Undoing, tense: str = "") -> str:
+    """Return what undoing has done to how many rows, or `would be` done."""
     parts = []
-    for what in ("deleted", "restored", "changed"):
+    for what, done in (("deleted", "deleted"), ("restored", "brought back"), ("changed", "changed back")):
         rows = {"users": found.users[what], "tasks": found.tasks[what]}
         if named := in_words({name: number for name, number in rows.items() if number}):
-            verb = {"deleted": "deletes", "restored": "brings back", "changed": "changes back"}[what]
-            parts.append(f"{verb} {named}")
-    return " and ".join(parts)
+            parts.append(f"{named} {tense}{done}")
+    return ", ".join(parts)
 
 
 def _show(run: Invocation, found: Undoing) -> None:
@@ -161,8 +161,9 @@ def _show(run: Invocation, found: Undoing) -> None:
 
 def _tell(run: Invocation, found: Undoing, *, dry_run: bool) -> None:
     """Say what was undone, and what was left."""
-    verb = "would undo" if dry_run else "undid"
-    text = f"{verb} operation {found.operation.id}: {_describe(found)}"
+    verb, tense = ("would undo", "would be ") if dry_run else ("undid", "")
+    operation = found.operation
+    text = f"{verb} operation {operation.id} ({operation.command}): {_describe(found, tense)}"
     if found.left:
         text += f"; {in_words({'rows': found.left})} left, which changed since (-o json lists them)"
     if found.tokens:

@@ -162,8 +162,10 @@ def test_dry_run(taskdb, people):
     result = taskdb("undo", "--dry-run", "-o", "json")
     done = json.loads(result.out)
     assert (done["operation"], done["dry_run"], done["tasks"]["restored"]) == (None, True, 2)
-    assert "2 tasks" in result.err
+    assert "1 user and 2 tasks would be brought back" in result.err
     assert contents(taskdb) == before
+    assert "(user delete): 1 user and 2 tasks brought back" in taskdb("undo", "--yes").err
+    assert "(undo): 1 user and 2 tasks deleted" in taskdb("undo", "--yes").err
 
 
 @ON_SQLITE
@@ -189,7 +191,7 @@ def test_asked(taskdb, people, monkeypatch):
             patch.setattr("sys.stdin", Typed(typed))
             assert run(["undo"]) == code
         text = "\n".join(stderr.lines)
-        for word in (ANN, "bring back", "1 user and 2 tasks"):
+        for word in (ANN, "bring back", "user delete: 1 user and 2 tasks would be brought back"):
             assert word in text
         assert contents(taskdb) == (before if code else people)
 
