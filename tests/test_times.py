@@ -626,14 +626,16 @@ def test_programs_may_not_use_words(text):
 
 @pytest.mark.parametrize(
     ("text", "days"),
-    [("36h", 1.5), ("90d", 90), ("12w", 84), ("1y", 365), ("forever", None), ("9999y", None)],
+    [("1h", 1 / 24), ("36h", 1.5), ("90d", 90), ("12w", 84), ("1y", 365), ("forever", None), ("9999y", None)],
 )
 def test_how_long_something_is_kept(text, days):
     """What is kept for so long begins that much before now, or never."""
     assert parse_keeping(text, now=NOW) == (days and NOW - timedelta(days=days))
 
 
-@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5d", "90 d", "3mo", "always", "99999d", "٣d"])
+@pytest.mark.parametrize(
+    "text", ["", "90", "d", "-1d", "1.5d", "90 d", "3mo", "always", "99999d", "٣d", "0h", "0d", "00w", "0y"]
+)
 def test_how_long_is_refused(text):
     """Anything else is refused."""
     with pytest.raises(InvalidInput, match="how long"):

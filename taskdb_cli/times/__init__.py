@@ -82,6 +82,10 @@ def parse_keeping(text: str, *, now: datetime) -> datetime | None:
     match = _AGE.fullmatch(text)
     if match is None:
         raise InvalidInput(f"{brief(text)!r} does not say how long to keep the history", KEEPING)
+    if int(match[1]) == 0:
+        raise InvalidInput(
+            f"{text!r} is how long to keep nothing of the history", f"{KEEPING}; 1h is the least"
+        )
     days = {"h": 1 / 24, "d": 1, "w": 7, "y": 365}[match[2]]
     try:
         return now - timedelta(days=days * int(match[1]))

@@ -3,11 +3,13 @@
 import io
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from taskdb_cli.errors import ExitCode
+from tests.cli.test_history_prune import age
 from tests.conftest import SERVERS, open_database
 from tests.samples import add_task, add_user, emails, titles
 
@@ -33,6 +35,7 @@ def prod(isolated, url, tmp_path):
     add_user(database)
     for title in ("A", "B"):
         add_task(database, title=title)
+    age(url, 1, timedelta(hours=2))
     path = tmp_path / "home/.config/taskdb/config.toml"
     path.parent.mkdir(parents=True)
     address = url.render_as_string(hide_password=False)
@@ -58,7 +61,7 @@ def answer(bare_taskdb, monkeypatch, capsys):
 DESTROYING = [
     ("user", "delete", "1"),
     ("user", "erase", "1"),
-    ("history", "prune", "--keep", "0d"),
+    ("history", "prune", "--keep", "1h"),
     ("task", "delete", "1"),
     ("task", "delete", "--status", "todo"),
     ("migrate", "down", "--no-backup"),

@@ -211,7 +211,7 @@ def lines_about_rows(place):
         *(["user", "export", "-o", each] for each in ("csv", "json", "ndjson")),
         ["user", "show", "1"],
         ["user", "export", "1", "--everything"],
-        ["history", "prune", "--keep", "0d", "--dry-run"],
+        ["history", "prune", "--keep", "1h", "--dry-run"],
         *(["user", "erase", "1", "--dry-run", "-o", each] for each in ("table", "json")),
         ["user", "update", "1", "--inactive"],
         ["task", "show", "1-2"],
