@@ -76,14 +76,14 @@ class Erasure:
 def find(session: Session, ref: str) -> Person:
     """Return the user with that id or address; one who is deleted has the id or address of the history.
 
-    Raises UserNotFound, and InvalidInput for an address that several deleted users had, or that a user had
+    Raises UserNotFound, and InvalidInput for an address that several users have or had, or that a user had
     who has another one now.
     """
     by_id = users.to_id(ref) is not None
-    ids = [operations.find_user(session, ref)] if by_id else operations.owners(session, [ref])
+    ids = [operations.find_user(session, ref)] if by_id else _holders(session, ref)
     if len(ids) > 1:
         several = " and ".join(f"user {id}" for id in ids)
-        raise InvalidInput(f"{brief(ref)} was the address of {several}", "name one of them by id")
+        raise InvalidInput(f"{brief(ref)} is or was the address of {several}", "name one of them by id")
     [id] = ids
     found = session.execute(sa.select(_users.c.email, _users.c.created_at).where(_users.c.id == id)).first()
     about = (_changes.table_name == "users", _changes.row_id == id)
@@ -96,6 +96,13 @@ def find(session: Session, ref: str) -> Person:
     since = min((time for time in (*times, found and found.created_at) if time), default=None)
     email = found.email if found else known[-1] if known else None
     return Person(id, email, frozenset([*known, *([found.email] if found else [])]), since)
+
+
+def _holders(session: Session, address: str) -> list[int]:
+    """Return everybody who has or had an address; raise UserNotFound if nobody did."""
+    present = operations.owners(session, [address])
+    had = (_changes.table_name == "users", _changes.old_email == normalize_email(address))
+    return sorted({*present, *session.scalars(sa.select(_changes.row_id).where(*had).distinct())})
 
 
 def erase(session: Session, ref: str) -> Erasure:
