@@ -87,6 +87,7 @@ def test_nothing_is_prepared_on_the_server(behind, pooled, url):
     assert database.write(work) == 0
     with connect(pooled(url)) as connection:
         assert connection.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
+    database.engine.dispose()
 
 
 @BEHIND_A_POOLER
