@@ -17,7 +17,7 @@ from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import FormatOption, show_json
 from taskdb_cli.errors import NotUndone
 from taskdb_cli.models.vocabulary import in_words
-from taskdb_cli.output.formats import UNDONE_ROWS, Format
+from taskdb_cli.output.formats import UNDONE_ROWS, Format, timestamp
 from taskdb_cli.system.paths import temporary_storage
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _describe(found: Undoing, tense: str = "") -> str:
 def _show(run: Invocation, found: Undoing) -> None:
     """Say on stderr what an operation was, and on a terminal which rows it is about."""
     operation = found.operation
-    at = operation.at.isoformat(timespec="seconds")
+    at = timestamp(operation.at.replace(microsecond=0))
     if sys.stderr.isatty():
         from taskdb_cli.output.tables import print_table
         from taskdb_cli.system.clock import describe

@@ -1,6 +1,7 @@
 """taskdb undo, from the outside."""
 
 import json
+import re
 
 import pytest
 
@@ -121,6 +122,15 @@ def test_a_partial_restore_again(taskdb, people, shelf):
     assert given == sorted(set(given))
 
 
+def test_an_erasure(taskdb, people, shelf):
+    """An erasure is not undone, and the error says so and where the other operations are."""
+    shelf.mkdir()
+    taskdb("user", "erase", ANN, "--yes")
+    error = refused(taskdb)
+    assert "erased" in error["message"]
+    assert "taskdb history" in error["hint"]
+
+
 def test_a_deleted_user_whose_address_is_taken(taskdb, people):
     """Exit 4 names the user, the address and who has it now; nothing of the operation is undone."""
     taskdb("user", "delete", ANN, "--yes")
@@ -163,6 +173,7 @@ def test_dry_run(taskdb, people):
     done = json.loads(result.out)
     assert (done["operation"], done["dry_run"], done["tasks"]["restored"]) == (None, True, 2)
     assert "1 user and 2 tasks would be brought back" in result.err
+    assert re.search(r"T\d\d:\d\d:\d\dZ, 3 rows$", result.err, re.MULTILINE)
     assert contents(taskdb) == before
     assert "(user delete): 1 user and 2 tasks brought back" in taskdb("undo", "--yes").err
     assert "(undo): 1 user and 2 tasks deleted" in taskdb("undo", "--yes").err

@@ -13,7 +13,7 @@ from taskdb_cli import errors
 from taskdb_cli.database import recording
 from taskdb_cli.database.recording import Recorder
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
-from taskdb_cli.models.history import CHANGES, RECORDED_FIELDS, Operation
+from taskdb_cli.models.history import CHANGES, ERASURE, RECORDED_FIELDS, Operation
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services.history import obstacles, operations
 from taskdb_cli.services.history.obstacles import CREATED, DELETED, KINDS, TASKS, USERS
@@ -136,11 +136,14 @@ def _require_undoable(session: Session, operation: Operation) -> dict[str, int]:
     grouped = sa.select(table, sa.func.count()).where(CHANGES.c.operation_id == operation.id).group_by(table)
     kept = {row[0]: row[1] for row in session.execute(grouped)}
     if not kept:
-        raise errors.NotUndone(f"{what}: the history no longer has the rows that it changed")
+        erased = operation.command == ERASURE
+        why = "it erased a user" if erased else "the history no longer has the rows that it changed"
+        raise errors.NotUndone(f"{what}: {why}", "'taskdb history' shows the others; name one")
     if [*kept] == ["access_tokens"]:
         raise errors.NotUndone(
             f"{what}: it is about access tokens only, which do not come back",
-            "'taskdb token create' makes a new one, and 'taskdb token revoke' takes one away",
+            "'taskdb token create' makes a new one, and 'taskdb token revoke' takes one away; "
+            "'taskdb history' shows other operations",
         )
     return kept
 
