@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from difflib import SequenceMatcher
+from functools import partial
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,6 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Column, Table
 from rich.text import Text
 
+from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import Record, View, plain, to_json, to_plain
 from taskdb_cli.output.tables import console_for, print_lines
 from taskdb_cli.system.clock import to_local, zone_mark
@@ -30,6 +33,8 @@ _KEPT = 12
 """Characters of a common beginning that are shown in front of the first difference."""
 _LINES = 20
 """Lines of a text that a terminal shows."""
+_COMPARED = 250_000
+"""Pairs of lines up to which all are compared."""
 
 
 def count_records(comparison: Comparison) -> Iterator[Record]:
@@ -124,15 +129,34 @@ def change_lines(name: str, old: Any, new: Any, room: int | None) -> Iterator[Te
             yield line
             return
     yield Text(f"    {name}:")
+    shown = end = 0
+    hunks = _hunks(was, now)
+    for number, (begin, gone, come) in enumerate(hunks):
+        if room and shown >= _LINES:
+            yield Text(f"      … and {in_words({'places': len(hunks) - number})} more", "dim")
+            return
+        if number and begin > end + 1:
+            yield Text("        …", "dim")
+        if begin:
+            yield Text(cut(f"        {was[begin - 1]}", room), "dim")
+        late = _begin_late(gone, come, room - len("      + ")) if room else (gone, come)
+        for sign, style, lines in zip("-+", ("red", "green"), late, strict=True):
+            yield from _text_lines(lines, f"      {sign} ", style, room)
+        shown, end = shown + max(len(gone), len(come)), begin + len(gone)
+
+
+def _hunks(was: list[str], now: list[str]) -> list[tuple[int, list[str], list[str]]]:
+    """Return where the old lines differ from the new ones, and the lines of both that differ there."""
     same = len(commonprefix([was, now]))  # noqa: RUF071 (no paths)
-    if same:
-        yield Text(cut(f"        {was[same - 1]}", room), "dim")
     end = len(commonprefix([was[same:][::-1], now[same:][::-1]]))  # noqa: RUF071
     was, now = was[same : len(was) - end], now[same : len(now) - end]
-    if len(was) == len(now) == 1 and room:
-        was, now = _begin_late(was[0], now[0], room - len("      + "))
-    for sign, style, lines in (("-", "red", was), ("+", "green", now)):
-        yield from _text_lines(lines, f"      {sign} ", style, room)
+    # Without the heuristic the time grows with the square of the lines.
+    matcher = SequenceMatcher(None, was, now, autojunk=len(was) * len(now) > _COMPARED)
+    return [
+        (same + begin, was[begin:gone], now[first:come])
+        for what, begin, gone, first, come in matcher.get_opcodes()
+        if what != "equal"
+    ]
 
 
 def value_lines(name: str, value: Any, style: str, room: int | None) -> Iterator[Text]:
@@ -152,13 +176,24 @@ def _text_lines(lines: Sequence[str], before: str, style: str, room: int | None)
         yield Text(f"{before}… {len(lines) - len(shown):,} lines more", style)
 
 
-def _begin_late(was: str, now: str, room: int) -> tuple[list[str], list[str]]:
-    """Return both texts without most of what both begin with, which says nothing of the difference."""
-    same = len(commonprefix([was, now]))  # noqa: RUF071 (no paths)
-    late = [
-        "…" + text[same - _KEPT :] if cell_len(text) > room and same > _KEPT else text for text in (was, now)
-    ]
-    return late[:1], late[1:]
+def _begin_late(gone: list[str], come: list[str], room: int) -> tuple[list[str], list[str]]:
+    """Return the lines without most of what they begin with, if what differs would have no room behind it.
+
+    A line and the one that it is most alike lose the same, to stand one below the other.
+    """
+
+    def late(line: str, others: list[str]) -> str:
+        alike = [(len(commonprefix([line, other])), other) for other in others[:_LINES]]  # noqa: RUF071
+        same, other = max(alike, default=(0, ""))
+        cuts = cell_len(line) > room or cell_len(other) > room
+        return "…" + line[same - _KEPT :] if cuts and cell_len(line[:same]) + _KEPT > room else line
+
+    if not gone or not come:
+        return gone, come
+    return (
+        [*map(partial(late, others=come), gone[:_LINES]), *gone[_LINES:]],
+        [*map(partial(late, others=gone), come[:_LINES]), *come[_LINES:]],
+    )
 
 
 def _in_lines(name: str, value: Any) -> list[str]:

@@ -21,6 +21,8 @@ CHANGED_FIELDS = View(("table", "id", *_ROW))
 LIVED_FIELDS = View(("operation", "at", "actor", "command", *_ROW))
 """The changes of a row in CSV and TSV."""
 
+_LEAST = 8
+"""Columns without which a title says nothing."""
 _SIGNS = {"created": ("+", "green"), "updated": ("~", "yellow"), "deleted": ("-", "red")}
 
 
@@ -72,10 +74,14 @@ def print_life(changes: Iterable[Record], stream: TextIO) -> None:
 
 def _row_lines(change: Record, room: int | None) -> Iterator[Text]:
     sign, style = _SIGNS[change["action"]]
-    title = "" if change["title"] is None else f"  {escape(change['title'])}"
-    line = Text(cut(f"{sign} {change['table']} {change['id']}{title}", room), style)
-    versions = f"  version {change['version_before']} → {change['version_after']}"
-    if change["action"] == "updated" and (room is None or line.cell_len + len(versions) <= room):
+    head, title, versions = f"{sign} {change['table']} {change['id']}", "", ""
+    if change["action"] == "updated":
+        versions = f"  version {change['version_before']} → {change['version_after']}"
+    if change["title"] is not None:
+        left = None if room is None else room - len(head) - len(versions)
+        title = cut(f"  {escape(change['title'])}", left) if left is None or left >= _LEAST else ""
+    line = Text(cut(head + title, room), style)
+    if room is None or line.cell_len + len(versions) <= room:
         line.append(versions, "dim")
     yield line
     yield from _field_lines(change, room)

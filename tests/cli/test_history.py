@@ -233,6 +233,49 @@ def test_a_terminal(told, monkeypatch, width):
 
 
 @SQLITE_ONLY
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_diff_of_lines(taskdb, monkeypatch, width):
+    """No equal lines are shown as removed and added, and a line that is cut shows the difference."""
+    long = "a very long line wo" * 20
+    old = ["one", f"two {long}", "three", *[f"l{number}" for number in range(40)]]
+    new = ["one", f"two {long}!", "three", *old[3:6], "L3", *old[7:], "the end"]
+    taskdb("user", "create", "--email", "ann@example.com", "--name", "Ann")
+    taskdb("task", "create", "x " * 90, "-u", "1", "--description", "\n".join(old))
+    taskdb("task", "update", "1", "--description", "\n".join(new))
+    lines = show(monkeypatch, taskdb, "history", "show", "3", width=width)
+    [title] = [line for line in lines if line.startswith("~ task 1  x x x")]
+    assert title.endswith("version 1 → 2")
+    [gone, come] = [line for line in lines if line.endswith(("wo", "wo!"))]
+    assert (gone[:9], come[:9]) == ("      - …", "      + …")
+    assert come.replace("+", "-") == gone + "!"
+    begin = lines.index(come)
+    assert lines[begin + 1 :] == [
+        "        …",
+        "        l2",
+        "      - l3",
+        "      + L3",
+        "        …",
+        "        l39",
+        "      + the end",
+    ]
+
+
+@SQLITE_ONLY
+def test_many_places_of_a_text(taskdb, monkeypatch):
+    """A terminal shows twenty lines that differ, and how many places more there are."""
+    old = [f"{number}" for number in range(100)]
+    new = [f"{line}!" if int(line) % 2 else line for line in old]
+    taskdb("user", "create", "--email", "ann@example.com", "--name", "Ann")
+    taskdb("task", "create", "T", "-u", "1", "--description", "\n".join(old))
+    taskdb("task", "update", "1", "--description", "\n".join(new))
+    lines = show(monkeypatch, taskdb, "history", "show", "3")
+    assert sum(line.startswith("      - ") for line in lines) == 20
+    assert lines[-1] == "      … and 30 places more"
+    whole = taskdb("history", "show", "3", "-o", "table").out
+    assert whole.count("      + ") == 50
+
+
+@SQLITE_ONLY
 def test_colours(told, monkeypatch):
     """What goes is red and what comes is green, unless there are to be no colours."""
     with monkeypatch.context() as patch:
