@@ -132,7 +132,12 @@ def erase(session: Session, ref: str) -> Erasure:
 
 
 def made_by(session: Session, person: Person) -> sa.ColumnElement[bool]:
-    """Return the condition that an operation was made by the person."""
+    """Return the condition that an operation was made by the person.
+
+    Those with an address that somebody else has now count as made by them.
+    """
+    others = sa.select(_users.c.email).where(_users.c.email.in_(person.addresses), _users.c.id != person.id)
+    addresses = person.addresses.difference(session.scalars(others))
     names = sa.select(_tokens.c.name).where(_tokens.c.user_id == person.id)
     former = sa.select(_changes.old_name).where(
         _changes.table_name == "access_tokens", _changes.owner_id == person.id, _changes.old_name.is_not(None)
@@ -140,7 +145,7 @@ def made_by(session: Session, person: Person) -> sa.ColumnElement[bool]:
     called = {*session.scalars(names), *session.scalars(former)}
     # An operation of the API has a route as its command, and the name of a token as its actor.
     by_token = sa.and_(_operations.actor.in_(called), _operations.command.contains(" /"))
-    return sa.or_(sa.func.lower(_operations.actor).in_(person.addresses), by_token)
+    return sa.or_(sa.func.lower(_operations.actor).in_(addresses), by_token)
 
 
 def wipe(database: Database) -> None:

@@ -112,6 +112,17 @@ def test_actors(two):
     assert told == ["erased user"] * 3 + ["ann-token", "joann@example.com"]
 
 
+def test_the_actor_of_a_living_user(two):
+    """Operations by an address that another user has now stay theirs when an earlier holder is erased."""
+    two.write(lambda session: user.change(session, "1", UserUpdate(email="ann.lee@example.com"), now=NOW))
+    add_user(two)
+    for address in ("ann@example.com", "ann.lee@example.com"):
+        change_tasks(two, 2, origin=Origin(address, "task update"), title=f"by {address}")
+    assert erase(two, "1").renamed == 1
+    told = [each.actor for each in operations(two)[-3:-1]]
+    assert told == ["ann@example.com", "erased user"]
+
+
 def test_the_erased_user_is_not_the_one_who_erased(two):
     """Users who erase themselves are not named by the operation that is left."""
     two.write(lambda session: erasing.erase(session, "1"), origin=BY_ANN)
