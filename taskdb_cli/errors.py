@@ -41,7 +41,7 @@ class TaskdbError(Exception):
             cls.exit_code, cls.code = exit_code, exit_code.name.lower()
         cls.code = code or cls.code
 
-    def __init__(self, message: str, hint: str = "", details: Iterable[Mapping[str, str]] = ()) -> None:
+    def __init__(self, message: str, hint: str = "", details: Iterable[Mapping[str, str | int]] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -122,7 +122,10 @@ def _report(error: errors.TaskdbError, cause: BaseException, arguments: Sequence
     )
     if asked:
         body = {"code": error.code, "message": message, "hint": hint}
-        details = ({name: hide_secrets(each[name]) for name in each} for each in error.details)
+        details = (
+            {name: hide_secrets(value) if isinstance(value, str) else value for name, value in each.items()}
+            for each in error.details
+        )
         with suppress(OSError):
             write_error(body, details, sys.stderr)
     else:

@@ -58,10 +58,6 @@ class Left:
                 file.seek(0)
                 yield from map(json.loads, file)
 
-    def details(self) -> Iterator[dict[str, str]]:
-        """Yield the rows as the details of an error."""
-        return ({"row": f"{row['kind']} {row['id']}", "reason": row["reason"]} for row in self.rows())
-
 
 def undo(
     ctx: typer.Context,
@@ -124,10 +120,13 @@ def _undo(run: Invocation, id: int, left: Left, *, skip_changed: bool, yes: bool
             if dry_run:
                 return found
             changes = _describe(found, "would be ")
+            if found.left:
+                run.say(_left(found))
+                changes += f", {in_words({'rows': found.left})} left"
             run.confirm(f"undo operation {id} ({found.operation.command}: {changes})", yes=yes)
         found = database.write(partial(service.undo, now=run.now, **given), bulk=True)
     except NotUndone as exc:
-        exc.details = left.details()
+        exc.details = left.rows()
         raise
     run.did(f"undid operation {id}", look="taskdb history")
     return found
@@ -141,6 +140,11 @@ def _describe(found: Undoing, tense: str = "") -> str:
         if named := in_words({name: number for name, number in rows.items() if number}):
             parts.append(f"{named} {tense}{done}")
     return ", ".join(parts)
+
+
+def _left(found: Undoing) -> str:
+    """Return which rows are left, and why."""
+    return f"{in_words({'rows': found.left})} left: {'; '.join(found.named)}"
 
 
 def _show(run: Invocation, found: Undoing) -> None:
@@ -165,7 +169,7 @@ def _tell(run: Invocation, found: Undoing, *, dry_run: bool) -> None:
     operation = found.operation
     text = f"{verb} operation {operation.id} ({operation.command}): {_describe(found, tense)}"
     if found.left:
-        text += f"; {in_words({'rows': found.left})} left, which changed since (-o json lists them)"
+        text += f"; {_left(found)}"
     if found.tokens:
         text += f"; access tokens stay as they are ({found.tokens})"
     answer(run, text)

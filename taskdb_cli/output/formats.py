@@ -124,7 +124,7 @@ def write_json(value: object, stream: TextIO) -> None:
     stream.write(to_json(value, indent=2) + "\n")
 
 
-def write_error(body: Mapping[str, str], details: Iterable[Mapping[str, str]], stream: TextIO) -> None:
+def write_error(body: Mapping[str, str], details: Iterable[Mapping[str, str | int]], stream: TextIO) -> None:
     """Write an error as one JSON object, with any number of details, which are taken one at a time."""
     # Python's own indentation is many times slower, and stderr flushes each time.
     items = (

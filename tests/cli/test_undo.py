@@ -41,6 +41,10 @@ def refused(taskdb, *words):
     return json.loads(result.err)["error"]
 
 
+def rows(left):
+    return [f"{row['kind']} {row['id']}" for row in left]
+
+
 @pytest.fixture
 def people(taskdb):
     """Two users; the first one has two tasks."""
@@ -115,7 +119,7 @@ def test_a_partial_restore_again(taskdb, people, shelf):
         # Now it has the number of a version that the history knows with other values, if any is given twice.
         taskdb("task", "update", 1, "--title", "New", "--user", BOB)
         [row] = refused(taskdb, older)["details"]
-        assert row["row"] == "task 1"
+        assert (row["kind"], row["id"]) == ("task", 1)
         taskdb("task", "delete", 1, "--yes")
     changes = json.loads(taskdb("task", "history", 1, "-o", "json").out)
     given = [change["version_after"] for change in changes if change["version_after"]]
@@ -138,8 +142,9 @@ def test_a_deleted_user_whose_address_is_taken(taskdb, people):
     taskdb("user", "create", "--email", ANN, "--name", "Other")
     error = refused(taskdb, id)
     assert error["code"] == "conflict"
-    assert error["details"][0] == {"row": "user 1", "reason": f"had the address {ANN}, which user 3 has now"}
-    assert [each["row"] for each in error["details"]] == ["user 1", "task 1", "task 2"]
+    reason = f"had the address {ANN}, which user 3 has now"
+    assert error["details"][0] == {"kind": "user", "id": 1, "reason": reason}
+    assert rows(error["details"]) == ["user 1", "task 1", "task 2"]
     for named in (ANN, "user 1", "user 3", "task 1", "task 2"):
         assert named in error["message"]
 
@@ -149,11 +154,11 @@ def test_changed_since(taskdb, people):
     taskdb("task", "update", 1, 2, "--title", "New")
     id = last(taskdb)
     taskdb("task", "update", 2, "--title", "Newer")
-    assert [each["row"] for each in refused(taskdb, id)["details"]] == ["task 2"]
+    details = refused(taskdb, id)["details"]
+    assert rows(details) == ["task 2"]
     result = taskdb("undo", id, "--yes", "--skip-changed", "-o", "json")
-    left = json.loads(result.out)["left"]
-    assert [(row["kind"], row["id"]) for row in left] == [("task", 2)]
-    assert "1 row" in result.err
+    assert json.loads(result.out)["left"] == details
+    assert f"1 row left: task 2 {details[0]['reason']}" in result.err
     assert [task["title"] for task in records(taskdb, "task")] == ["One", "Newer"]
 
 
@@ -162,7 +167,7 @@ def test_plain_sql(taskdb, people, url):
     taskdb("user", "update", ANN, "--name", "New")
     id = last(taskdb)
     execute(url, "UPDATE users SET name = 'Plain' WHERE id = 1")
-    assert [each["row"] for each in refused(taskdb, id)["details"]] == ["user 1"]
+    assert rows(refused(taskdb, id)["details"]) == ["user 1"]
 
 
 def test_dry_run(taskdb, people):
@@ -187,21 +192,44 @@ def test_nobody_to_ask(taskdb, people):
     assert contents(taskdb) == people
 
 
+def type_in(monkeypatch, typed, *words):
+    """Run a command whose question is answered on a terminal; return the exit code and what was shown."""
+    from taskdb_cli.cli.run import run
+    from tests.cli.test_protected import Typed
+
+    with monkeypatch.context() as patch:
+        stderr = open_terminal(patch, "stderr")
+        patch.setattr("sys.stdin", Typed(typed))
+        code = run([*words])
+    return code, "\n".join(stderr.lines)
+
+
+def test_asked_about_what_is_left(taskdb, people, monkeypatch):
+    """Before it asks, a terminal names the rows that are left, with the reason of each, ten at most."""
+    for number in range(12):
+        taskdb("task", "create", "--user", BOB, number)
+    everything = ["task", "update", "--where-status", "todo", "--title", "New", "--yes"]
+    taskdb(*everything)
+    id = last(taskdb)
+    taskdb("task", "update", *range(3, 15), "--title", "Newer", "--yes")
+    before = contents(taskdb)
+    code, text = type_in(monkeypatch, "n\n", "undo", str(id), "--skip-changed")
+    assert code == ExitCode.REFUSED
+    told, question = text.split("12 rows left: ")[1].split("Undo operation")
+    assert told.count("task ") == 10
+    assert "2 more" in told
+    assert "12 rows left" in question
+    assert contents(taskdb) == before
+
+
 @ON_SQLITE
 def test_asked(taskdb, people, monkeypatch):
     """A terminal shows the operation and its first rows before it asks."""
-    from tests.cli.test_protected import Typed
-
     taskdb("user", "delete", ANN, "--yes")
     before = contents(taskdb)
     for typed, code in (("n\n", ExitCode.REFUSED), ("y\n", ExitCode.OK)):
-        with monkeypatch.context() as patch:
-            stderr = open_terminal(patch, "stderr")
-            from taskdb_cli.cli.run import run
-
-            patch.setattr("sys.stdin", Typed(typed))
-            assert run(["undo"]) == code
-        text = "\n".join(stderr.lines)
+        shown, text = type_in(monkeypatch, typed, "undo")
+        assert shown == code
         for word in (ANN, "bring back", "user delete: 1 user and 2 tasks would be brought back"):
             assert word in text
         assert contents(taskdb) == (before if code else people)

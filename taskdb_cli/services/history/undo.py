@@ -42,6 +42,8 @@ class Undoing:
     tokens: int
     left: int
     """How many rows have changed since or stand in the way."""
+    named: list[str] = field(default_factory=list)
+    """The first of these with their reasons, and how many more there are."""
     first: list[dict[str, Any]] = field(default_factory=list)
     """The first rows that are undone: kind, id, what is done with it, and its address or title."""
     undone_by: int | None = None
@@ -115,8 +117,10 @@ def _find(session: Session, id: int, *, skip_changed: bool, note: Note | None, l
     if note:
         note(obstacles.left_rows(session))
     possible = any([*found.users.values(), *found.tasks.values()])
+    if left:
+        found = replace(found, named=_named(session, left, missing))
     if left and not (skip_changed and possible):
-        raise _not_undone(session, found, missing, possible=possible)
+        raise _not_undone(found, possible=possible)
     return found
 
 
@@ -157,15 +161,20 @@ def _counts(session: Session, old: sa.Table) -> dict[str, int]:
     return {name: found.get(action, 0) for action, name in names.items()}
 
 
-def _not_undone(session: Session, found: Undoing, missing: int, *, possible: bool) -> errors.NotUndone:
+def _named(session: Session, left: int, missing: int) -> list[str]:
+    """Name the first rows that are left, each with its reason, and say how many more there are."""
     rows = islice(chain.from_iterable(obstacles.left_rows(session, FIRST)), FIRST)
     named = [f"{row['kind']} {row['id']} {row['reason']}" for row in rows]
     if missing > 0:
         named.append(f"the history no longer has {in_words({'rows': missing})} of it")
-    elif found.left > FIRST:
-        named.append(f"and {found.left - FIRST:,} more, which -o json lists")
+    elif left > FIRST:
+        named.append(f"and {left - FIRST:,} more, which -o json lists")
+    return named
+
+
+def _not_undone(found: Undoing, *, possible: bool) -> errors.NotUndone:
     hint = "--skip-changed undoes the others" if possible else "nothing of it can be undone"
-    return errors.NotUndone(f"operation {found.operation.id} was not undone: {'; '.join(named)}", hint)
+    return errors.NotUndone(f"operation {found.operation.id} was not undone: {'; '.join(found.named)}", hint)
 
 
 def _first(session: Session) -> list[dict[str, Any]]:
