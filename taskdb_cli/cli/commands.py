@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import getdoc
 from typing import Any
 
 import typer
@@ -135,9 +136,16 @@ class Group(_Readable, TyperGroup):
     def get_command(self, ctx: Any, name: str) -> ClickCommand | None:
         """Find a command by its name. What the group does by itself may have a name too."""
         if name == OWN_NAMES.get(self.name or ""):
-            parts = {part: getattr(self, part) for part in ("callback", "params", "help", "epilog")}
-            return Command(name, rich_markup_mode=self.rich_markup_mode, **parts)
+            parts = {part: getattr(self, part) for part in ("callback", "params", "epilog")}
+            help = getdoc(self.callback)
+            return Command(name, rich_markup_mode=self.rich_markup_mode, help=help, **parts)
         return super().get_command(ctx, name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, also of the list that the group is by itself."""
+        # `backup create` is an alias.
+        own = ["list"] if OWN_NAMES.get(self.name or "") == "list" else []
+        return [*own, *super().list_commands(ctx)]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, also by an alias. Raises InvalidInput if there is none of that name."""

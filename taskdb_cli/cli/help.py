@@ -38,7 +38,8 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
             is_argument = each.param_type_name == "argument"
             title = "Arguments" if is_argument else each.rich_help_panel or "Options"
             sections.setdefault(title, []).append(each)
-    commands = getattr(command, "commands", {})
+    names = command.list_commands(context) if hasattr(command, "list_commands") else ()
+    commands = {name: command.get_command(context, name) for name in names}
     pieces = ["[OPTIONS]", *map(_usage_of, sections["Arguments"]), *(["COMMAND …"] if commands else [])]
     formatter.write_usage(context.command_path, " ".join(pieces))
     command.format_help_text(context, formatter)

@@ -14,6 +14,7 @@ import typer
 from taskdb_cli.cli import options
 from taskdb_cli.cli.answers import answer
 from taskdb_cli.cli.context import Invocation, invocation
+from taskdb_cli.cli.offers import complete_operations
 from taskdb_cli.cli.output import FormatOption, show_json
 from taskdb_cli.errors import NotUndone
 from taskdb_cli.models.vocabulary import in_words
@@ -67,6 +68,7 @@ def undo(
             metavar="OPERATION",
             help="The number of an operation; by default the last one of yours.",
             show_default=False,
+            autocompletion=complete_operations,
         ),
     ] = None,
     *,

@@ -316,3 +316,14 @@ def test_operations_are_offered(use, url, database, capfd, monkeypatch):
     assert offer("1").splitlines() == [f"{id}\t{who}" for id in (12, 11, 10, 1)]
     assert len(offer("").splitlines()) == 12
     assert offer("x") == ""
+    assert ask_for_words(capfd, monkeypatch, "fish", "history", "li").startswith("list\t")
+    assert ask_for_words(capfd, monkeypatch, "fish", "undo", "12").splitlines() == [f"12\t{who}"]
+
+
+@SQLITE_ONLY
+def test_the_list_has_a_name(taskdb):
+    """The help knows `history list`, as it knows what the other groups do."""
+    assert "\n  list   List the operations" in taskdb("history", "--help").out
+    assert taskdb("history", "list", "--help").out.splitlines()[2] == (
+        "  List the operations that changed rows, newest first."
+    )
