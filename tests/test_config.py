@@ -330,6 +330,7 @@ def test_a_timeout_is_read_by_the_same_precedence():
 def test_an_actor(value):
     """TASKDB_ACTOR is any line that a person can see, and the user of the system without it."""
     assert load_settings(environment={"TASKDB_ACTOR": value}).options.origin.actor == value
+    assert load_settings(environment={"TASKDB_ACTOR": f"  {value} "}).options.origin.actor == value
     assert load_settings(environment={"TASKDB_ACTOR": ""}).options.origin.actor == system_user()
 
 

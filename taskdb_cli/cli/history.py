@@ -73,7 +73,10 @@ def main(
     if count:
         show_count(run.database.read(lambda session: service.count(session, request.filter)), output)
     else:
-        show_list(run, request, view, output, service, page=page, wide=wide)
+        # A cursor may be at the end.
+        everything = request.filter == OPERATION_QUERY.filter() and request.after is None
+        nothing = "the history is empty" if everything else "nothing matches"
+        show_list(run, request, view, output, service, page=page, wide=wide, nothing=nothing)
 
 
 @app.command(epilog="taskdb history show 120\ntaskdb history show 120 -o json")

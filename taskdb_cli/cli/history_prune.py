@@ -47,9 +47,13 @@ def prune(
             pruned = run.database.read(counting, bulk=True)
         if not dry_run:
             if pruned.operations:
-                run.confirm(f"delete {pruned.describe()} from the history", yes=yes)
+                run.confirm(f"delete {pruned.describe()} from the history for good", yes=yes)
             pruned = pruning.prune(run.database, before=before)
-    answer(run, f"{'would delete' if dry_run else 'deleted'} {pruned.describe()} from the history")
+    if pruned.operations:
+        answer(run, f"{'would delete' if dry_run else 'deleted'} {pruned.describe()} from the history")
+    else:
+        kept = keep or run.settings.history_keep
+        answer(run, "nothing is deleted" + (f": the history has nothing older than {kept}" if before else ""))
     if not dry_run:
         run.did(f"deleted {pruned.describe()} from the history", look="taskdb history")
     if output is Format.JSON:
@@ -85,4 +89,5 @@ def prune_after_backup(run: Invocation, before: datetime | None) -> None:
         return
     # Cron sends a mail with everything that a job prints.
     if pruned.operations and sys.stderr.isatty():
-        run.say(f"deleted {pruned.describe()} from the history, older than {run.settings.history_keep}")
+        older = f"older than {run.settings.history_keep}"
+        run.say(f"deleted {pruned.describe()}, {older}, from the history")

@@ -49,10 +49,12 @@ def show_list(
     *,
     page: int | None = None,
     wide: bool = False,
+    nothing: str = "nothing matches",
     **more: object,
 ) -> None:
     """Print one page and how to see more, or everything as a stream if the limit is 0.
 
+    A person is told `nothing` if there is nothing.
     `service` is the module of the records' service. Its `find` and `stream` get `more` as it is.
     """
     wanted = {"filter": request.filter, "order": request.order, "after": request.after, **more}
@@ -60,7 +62,7 @@ def show_list(
     if request.limit == 0:
         with closing(_stream(run, partial(service.stream, **wanted))) as records:
             shown = show(records)
-        _say_end(run, shown)
+        _say_end(run, shown, nothing=nothing)
         return
     before = ((page or 1) - 1) * request.limit
     at_terminal = output.format_for(sys.stdout) is Format.TABLE and sys.stdout.isatty()
@@ -83,7 +85,7 @@ def show_list(
             last = -(-total // request.limit)
             run.say(f"page {page} is past the end: {total:,} match, and --page {last} is the last")
         else:
-            _say_end(run, shown, before)
+            _say_end(run, shown, before, nothing=nothing)
     elif by_number:
         some = f"{before + 1:,}\u2013{before + number:,}" if before else f"{number:,}"
         # A page that is far down shows more than are counted.
@@ -106,11 +108,11 @@ def _count(session: Session, service: Any, filter: Any) -> int:
     return number
 
 
-def _say_end(run: Invocation, shown: Format, before: int = 0) -> None:
+def _say_end(run: Invocation, shown: Format, before: int = 0, *, nothing: str) -> None:
     number = run.rows or 0
     if shown is Format.TABLE:
         some = f"{before + 1:,}\u2013{before + number:,}" if before else f"{number} shown"
-        run.say(f"{some}, and that is all" if number else "nothing matches")
+        run.say(f"{some}, and that is all" if number else nothing)
 
 
 def _stream(run: Invocation, work: Any) -> Generator[Record, None, None]:

@@ -62,7 +62,13 @@ def print_operation(operation: Record, changes: Iterable[Record], stream: TextIO
     console = console_for(stream)
     room = console.width if stream.isatty() else None
     console.print()
-    print_lines(chain.from_iterable(_row_lines(each, room) for each in changes), console)
+    rest = iter(changes)
+    first = next(rest, None)
+    if first is None:
+        what = "erased" if operation["restored_from"] is None else "all replaced"
+        console.print(f"The history has no rows of it: they were {what}.")
+        return
+    print_lines(chain.from_iterable(_row_lines(each, room) for each in chain([first], rest)), console)
 
 
 def print_life(changes: Iterable[Record], stream: TextIO) -> None:
@@ -95,7 +101,10 @@ def _life_lines(number: int, change: Record, room: int | None) -> Iterator[Text]
     yield Text(cut(line, room), "bold")
     sign, style = _SIGNS[change["action"]]
     versions = [change[name] for name in ("version_before", "version_after") if change[name] is not None]
-    yield Text(f"{sign} {change['action']}, version {' → '.join(map(str, versions))}", style)
+    # Only a row that was there before is created with a later version: an undo brings it back, for one.
+    is_back = change["action"] == "created" and change["version_after"] > 1
+    what = "brought back" if is_back else change["action"]
+    yield Text(f"{sign} {what}, version {' → '.join(map(str, versions))}", style)
     yield from _field_lines(change, room)
 
 

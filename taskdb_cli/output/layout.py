@@ -14,10 +14,16 @@ CUT = ("title", "name", "description", "actor", "command")
 FOLDED = ("archive", "reasons", "sha256", "message", "external_id", "restored_from")
 """Columns whose texts take more lines in a narrow terminal: nothing may be missing."""
 
-_LEAST = dict.fromkeys(ADDRESSES, 12) | dict.fromkeys((*CUT, *FOLDED), 20)
+_LEAST = {
+    **dict.fromkeys((*CUT, *FOLDED), 20),
+    **dict.fromkeys((*ADDRESSES, "actor", "command"), 12),
+}
 """The widths down to which columns give way. All others, such as ids and times, are never cut."""
 
-_GIVING_WAY = ("version", "user_id", "priority", "scope", "is_active", "tasks", "user", "status")
+_GIVING_WAY = (
+    *("version", "user_id", "priority", "scope", "is_active", "tasks", "user", "status"),
+    *("undoes", "rows", "restored_from"),
+)
 """The columns that a narrow terminal does without, the least important one first."""
 
 _WIDEST_ADDRESS = 32

@@ -36,6 +36,8 @@ _TITLES = {
 _STATUSES = {TaskStatus.IN_PROGRESS: "cyan", TaskStatus.DONE: "green", TaskStatus.CANCELLED: "dim"}
 _PRIORITIES = {TaskPriority.LOW: "dim", TaskPriority.HIGH: "yellow", TaskPriority.URGENT: "bold red"}
 STYLES: dict[str, dict[Any, str]] = {"status": _STATUSES, "priority": _PRIORITIES}
+_RARE = ("undoes", "restored_from")
+"""Columns that are empty in most lists, so that nobody need be told."""
 _COUNTED_DAYS = 14
 _NEAR_DAYS = {-1: "yesterday", 0: "today", 1: "tomorrow"}
 
@@ -172,7 +174,7 @@ def _same_columns(names: Sequence[str], records: Sequence[Record]) -> list[str]:
 
 def _print_left_out(same: Mapping[str, Text], dropped: Sequence[str], hint: str, console: Console) -> None:
     full = ", ".join(f"{_label(name)} {cell.plain}" for name, cell in same.items() if cell.plain)
-    empty = ", ".join(_label(name) for name, cell in same.items() if not cell.plain)
+    empty = ", ".join(_label(name) for name, cell in same.items() if not cell.plain and name not in _RARE)
     no_room = ", ".join(map(_label, dropped))
     no_room += f" ({hint})" if no_room and hint else ""
     parts = full and f"all: {full}", empty and f"empty: {empty}", no_room and f"no room for {no_room}"

@@ -40,11 +40,14 @@ class Setting:
         if number and not (re.fullmatch(number, text) and self.least <= float(text) <= self.most):
             kind = "number of seconds, such as 5 or 0.25," if self.type is float else "whole number"
             raise InvalidConfiguration(f"{name} must be a {kind} from {self.least} to {self.most}")
+        if self.longest:
+            text = text.strip(" ")
         if self.longest and not (
             len(text) <= self.longest and text == escape(text) and re.search(f"[^{BLANK}]", text)
         ):
             what = f"1 to {self.longest} characters, none of them a control character or invisible"
-            raise InvalidConfiguration(f"{name} must be one line of {what}")
+            hint = f"without it, it is {self.default}"
+            raise InvalidConfiguration(f"{name} must be one line of {what}", hint)
         if self.words and text not in self.words:
             raise InvalidConfiguration(f"{name} must be {' or '.join(self.words)}")
         return bool(int(text)) if self.type is bool else self.type(text)

@@ -49,7 +49,7 @@ def test_erase(filled, url):
 def test_nobody_is_erased_without_an_answer(filled):
     """Without --yes, and nobody to ask, nothing is erased; what would go is said."""
     err = filled("user", "erase", ANN, expect=9).err
-    assert "user 1, ann@example.com, with 1 task and 0 tokens and 2 changes in the history" in err
+    assert "user 1, ann@example.com, with 1 task, no tokens and 2 changes in the history" in err
     filled("user", "show", ANN)
 
 

@@ -69,7 +69,7 @@ def test_filters(told, options, found):
     assert told("history", *options, "--count").out == f"{len(found)}\n"
 
 
-@pytest.mark.parametrize("actor", ["lee,kim", "  lead ", "-x", "%"])
+@pytest.mark.parametrize("actor", ["lee,kim", "lead  singer", "-x", "%"])
 def test_an_actor_of_any_name(taskdb, monkeypatch, actor):
     """An actor is found by the name in full, whatever characters it has."""
     for name in ("kim", actor):
@@ -229,7 +229,33 @@ def test_a_terminal(told, monkeypatch, width):
     assert "~ updated, version 1 → 2" in lines
     assert "- deleted, version 2" in lines
     assert look("history", "show", "4")[-1].startswith("+ task 2  word word")
-    look("history")
+    lines = look("history", "--limit", "3")
+    assert lines[0] == "all: actor lee"
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize("width", [50, 60])
+def test_a_narrow_terminal(taskdb, monkeypatch, width):
+    """A list fits, whatever the names of actors and commands are."""
+    for name in ("an actor with a very long name", "another actor with a very long name"):
+        monkeypatch.setenv("TASKDB_ACTOR", name)
+        taskdb("user", "create", "--email", f"{name[:7].strip()}@example.com".replace(" ", ""), "--name", "N")
+    taskdb("task", "create", "T", "-u", "1")
+    taskdb("undo", "--yes")
+    assert any("undo" in line for line in show(monkeypatch, taskdb, "history", width=width))
+
+
+@SQLITE_ONLY
+def test_what_is_not_there(taskdb, monkeypatch):
+    """An empty history, an erasure without rows, and a row that came back are told as what they are."""
+    assert "the history is empty" in taskdb("history", "-o", "table").err
+    taskdb("user", "create", "--email", "ann@example.com", "--name", "Ann")
+    taskdb("user", "delete", "1", "--yes")
+    taskdb("undo", "--yes")
+    assert "+ brought back, version 2" in show(monkeypatch, taskdb, "user", "history", "1")
+    taskdb("user", "erase", "1", "--yes")
+    assert "erased" in show(monkeypatch, taskdb, "history", "show", "4")[-1]
+    assert "nothing matches" in taskdb("history", "--actor", "x", "-o", "table").err
 
 
 @SQLITE_ONLY

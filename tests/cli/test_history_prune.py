@@ -94,10 +94,11 @@ def test_prune(aged, url):
     """History prune deletes what is older than --keep or the setting, and says how much."""
     would = json.loads(aged("history", "prune", "--dry-run", "-o", "json").out)
     assert would == {"operations": 1, "changes": 1, "dry_run": True}
-    assert "1 operation of 1 change" in aged("history", "prune", expect=9).err
+    assert "1 operation with 1 change" in aged("history", "prune", expect=9).err
     assert "TASKDB" not in aged("history", "prune", "--keep", "soon", expect=2).err
     assert operations(url) == [1, 2]
-    assert "deleted 0 operations" in aged("history", "prune", "--keep", "forever").err
+    assert "nothing is deleted" in aged("history", "prune", "--keep", "forever").err
+    assert "nothing older than 100y" in aged("history", "prune", "--keep", "100y", "--dry-run").err
     done = json.loads(aged("history", "prune", "--yes", "-o", "json").out)
     assert done == {**would, "dry_run": False}
     assert operations(url) == [2]

@@ -58,8 +58,11 @@ class Erasure:
 
     def describe(self) -> str:
         """Return who goes with what, as a person is told it."""
-        rows = in_words({"tasks": self.tasks, "tokens": self.tokens, "changes": self.changes})
-        return f"{self.person.describe()}, with {rows} in the history"
+        numbers = {"tasks": self.tasks, "tokens": self.tokens, "changes": self.changes}
+        tasks, tokens, changes = (
+            in_words({name: number}) if number else f"no {name}" for name, number in numbers.items()
+        )
+        return f"{self.person.describe()}, with {tasks}, {tokens} and {changes} in the history"
 
     def report(self) -> dict[str, Any]:
         """Return what happened, or would, as programs are told it."""

@@ -24,7 +24,7 @@ class Pruned:
 
     def describe(self) -> str:
         """Return both numbers in words."""
-        return f"{in_words({'operations': self.operations})} of {in_words({'changes': self.changes})}"
+        return f"{in_words({'operations': self.operations})} with {in_words({'changes': self.changes})}"
 
     def report(self, *, dry_run: bool) -> dict[str, object]:
         """Return what happened, or would, as programs are told it."""

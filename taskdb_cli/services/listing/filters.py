@@ -179,7 +179,7 @@ def _operation_conditions(filter: OperationFilter, users: Collection[int]) -> It
         # No engine takes every text as a value.
         yield _operations.actor == filter.actor if is_one_line(filter.actor) else false()
     if filter.command:
-        yield _contains(filter.command, _operations.command)
+        yield _contains(filter.command, _operations.command, called="text that a command is to hold")
     if filter.since is not None:
         yield _operations.at >= filter.since
     if filter.until is not None:
@@ -199,13 +199,13 @@ def _has_status(statuses: Collection[TaskStatus]) -> ColumnElement[bool]:
     return _tasks.status.in_(bindparam(None, wanted, expanding=True, literal_execute=True))
 
 
-def _contains(text: str, *columns: Column[Any]) -> ColumnElement[bool]:
+def _contains(text: str, *columns: Column[Any], called: str = "search text") -> ColumnElement[bool]:
     """Return the condition that one of the columns contains the text; A to Z match in either case."""
     if len(text) > SEARCH_LENGTH:
-        too_long = f"the search text has {len(text)} characters"
+        too_long = f"the {called} has {len(text)} characters"
         raise InvalidInput(too_long, f"at most {SEARCH_LENGTH} work")
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInput("the search text is not valid UTF-8", "no stored text holds such characters")
+        raise InvalidInput(f"the {called} is not valid UTF-8", "no stored text holds such characters")
     pattern = fold(text)
     for character in (_ESCAPE, "%", "_"):
         pattern = pattern.replace(character, _ESCAPE + character)
