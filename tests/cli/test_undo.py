@@ -135,6 +135,21 @@ def test_an_erasure(taskdb, people, shelf):
     assert "taskdb history" in error["hint"]
 
 
+def test_the_one_before(taskdb, people, shelf, monkeypatch):
+    """After operations that cannot be undone the hint names the newest one of the actor that can."""
+    shelf.mkdir()
+    taskdb("user", "update", BOB, "--name", "New")
+    with monkeypatch.context() as patch:
+        patch.setenv("TASKDB_ACTOR", "lee")
+        taskdb("task", "update", 1, "--title", "New")
+    taskdb("token", "create", "--name", "robot", "--user", BOB)
+    assert "'taskdb undo 5'" in refused(taskdb)["hint"]
+    taskdb("user", "erase", ANN, "--yes")
+    assert "'taskdb undo 5'" in refused(taskdb)["hint"]
+    taskdb("undo", 5, "--yes")
+    assert records(taskdb, "user")[0]["name"] == "Bob"
+
+
 def test_a_deleted_user_whose_address_is_taken(taskdb, people):
     """Exit 4 names the user, the address and who has it now; nothing of the operation is undone."""
     taskdb("user", "delete", ANN, "--yes")
@@ -156,6 +171,7 @@ def test_changed_since(taskdb, people):
     taskdb("task", "update", 2, "--title", "Newer")
     details = refused(taskdb, id)["details"]
     assert rows(details) == ["task 2"]
+    assert "would not be undone" in taskdb("undo", id, "--dry-run", expect=ExitCode.CONFLICT).err
     result = taskdb("undo", id, "--yes", "--skip-changed", "-o", "json")
     assert json.loads(result.out)["left"] == details
     assert f"1 row left: task 2 {details[0]['reason']}" in result.err

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from taskdb_cli import errors
 from taskdb_cli.database import recording
-from taskdb_cli.database.recording import Recorder
+from taskdb_cli.database.recording import OPERATIONS, Recorder
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
 from taskdb_cli.models.history import CHANGES, ERASURE, RECORDED_FIELDS, Operation
 from taskdb_cli.models.vocabulary import in_words
@@ -120,7 +120,7 @@ def _find(session: Session, id: int, *, skip_changed: bool, note: Note | None, l
     if left:
         found = replace(found, named=_named(session, left, missing))
     if left and not (skip_changed and possible):
-        raise _not_undone(found, possible=possible)
+        raise _not_undone(session, found, possible=possible, tense="was" if lock else "would")
     return found
 
 
@@ -142,14 +142,33 @@ def _require_undoable(session: Session, operation: Operation) -> dict[str, int]:
     if not kept:
         erased = operation.command == ERASURE
         why = "it erased a user" if erased else "the history no longer has the rows that it changed"
-        raise errors.NotUndone(f"{what}: {why}", "'taskdb history' shows the others; name one")
+        hint = f"{_one_before(session, operation)}'taskdb history' shows the others"
+        raise errors.NotUndone(f"{what}: {why}", hint)
     if [*kept] == ["access_tokens"]:
         raise errors.NotUndone(
             f"{what}: it is about access tokens only, which do not come back",
-            "'taskdb token create' makes a new one, and 'taskdb token revoke' takes one away; "
-            "'taskdb history' shows other operations",
+            f"{_one_before(session, operation)}'taskdb token create' makes a new one, and "
+            "'taskdb token revoke' takes one away",
         )
     return kept
+
+
+def _one_before(session: Session, operation: Operation) -> str:
+    """Return how to undo the newest older operation of the same actor that can be, or ''."""
+    barrier = sa.select(sa.func.max(OPERATIONS.c.id)).where(
+        OPERATIONS.c.restored_from.is_not(None), OPERATIONS.c.id < operation.id
+    )
+    about = CHANGES.c.table_name.in_([live.name for _, _, live in KINDS])
+    older = (
+        select(Operation.id)
+        .where(Operation.actor == operation.actor, col(Operation.id) < operation.id)
+        .where(col(Operation.id) > sa.func.coalesce(barrier.scalar_subquery(), 0))
+        .where(sa.exists().where(CHANGES.c.operation_id == OPERATIONS.c.id, about))
+        .order_by(col(Operation.id).desc())
+        .limit(1)
+    )
+    id = session.exec(older).first()
+    return "" if id is None else f"'taskdb undo {id}' undoes the one before it; "
 
 
 def _counts(session: Session, old: sa.Table) -> dict[str, int]:
@@ -172,9 +191,30 @@ def _named(session: Session, left: int, missing: int) -> list[str]:
     return named
 
 
-def _not_undone(found: Undoing, *, possible: bool) -> errors.NotUndone:
-    hint = "--skip-changed undoes the others" if possible else "nothing of it can be undone"
-    return errors.NotUndone(f"operation {found.operation.id} was not undone: {'; '.join(found.named)}", hint)
+def _not_undone(session: Session, found: Undoing, *, possible: bool, tense: str) -> errors.NotUndone:
+    id = found.operation.id
+    hint = "--skip-changed undoes the others"
+    if not possible:
+        if by := _undone_by(session, id):
+            what = f"operation {id} was undone already, by operation {by}"
+            return errors.NotUndone(what, f"'taskdb undo {by}' redoes it")
+        row = next(chain.from_iterable(obstacles.left_rows(session, 1)), None)
+        which = f"{row['kind']} history {row['id']}" if row else f"history show {id}"
+        hint = f"'taskdb {which}' shows what changed it"
+    verb = "was not" if tense == "was" else "would not be"
+    return errors.NotUndone(f"operation {id} {verb} undone: {'; '.join(found.named)}", hint)
+
+
+def _undone_by(session: Session, id: int) -> int | None:
+    """Return the newest operation that undid this one and is not undone itself, or None."""
+    later = select(Operation.id, Operation.undoes).where(
+        col(Operation.undoes).is_not(None), col(Operation.id) > id
+    )
+    by: dict[int | None, int] = {}
+    for each, undone in session.exec(later.order_by(col(Operation.id).desc())):
+        if each not in by:
+            by.setdefault(undone, each)
+    return by.get(id)
 
 
 def _first(session: Session) -> list[dict[str, Any]]:

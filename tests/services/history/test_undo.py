@@ -271,8 +271,9 @@ class TestObstacles:
         made = newest(database) - 1
         do(database, task.remove, [1, 2])
         for each in (id, made):
-            assert [row[2] for row in refused(database, each)[1]] == ["is gone"]
-            assert "nothing of it" in str(caught_hint(database, each))
+            [(_, gone, reason)] = refused(database, each)[1]
+            assert reason == "is gone"
+            assert f"task history {gone}'" in caught_hint(database, each)
 
     def test_there_already(self, database, people):
         """A row that has come back already is not brought back again."""
@@ -399,12 +400,29 @@ class TestObstacles:
         for number in range(12):
             add_task(database, BOB, f"{number}")
         ids = [*range(3, 15)]
-        id = do(database, task.remove, ids)
-        undo(database)
+        id = do(database, task.change, ids, TaskUpdate(title="New"), now=NOW)
+        do(database, task.change, ids, TaskUpdate(title="Newer"), now=NOW)
         message, rows = refused(database, id)
         assert len(rows) == 12
         assert message.count("; ") == 10
         assert "2 more" in message
+
+    def test_undone_already(self, database, people):
+        """What was undone already names the operation that did it, as long as nothing has undone that."""
+        id = do(database, task.change, [1, 2], TaskUpdate(title="New"), now=NOW)
+        by = undo(database, id).undone_by
+        again = f"by operation {by}"
+        assert again in refused(database, id)[0]
+        assert f"undo {by}'" in caught_hint(database, id)
+        redone = undo(database, by).undone_by
+        do(database, task.change, [1, 2], TaskUpdate(title="Newer"), now=NOW)
+        assert again not in refused(database, id)[0]
+        assert "task history 1" in caught_hint(database, id)
+        undo(database)
+        undo(database, redone)
+        assert again in refused(database, id)[0]
+        undo(database, by)
+        assert [record["title"] for record in task_records(database)] == ["New", "New"]
 
 
 def caught_hint(database, id):
