@@ -181,7 +181,7 @@ SETTINGS: Mapping[str, Setting] = {
         Path,
     ),
     "TASKDB_HISTORY_KEEP": Setting(
-        "how long `backup` keeps [operations in the history](docs/history.md#keep-and-prune), such as `12w`, "
+        "how long `backup` keeps [operations in the history](docs/privacy.md#keep-and-prune), such as `12w`, "
         "`1y` or `forever`"
     ),
     "TASKDB_HEALTH_LIMITS": Setting(
