@@ -125,7 +125,7 @@ def _undo(run: Invocation, id: int, left: Left, *, skip_changed: bool, yes: bool
             if found.left:
                 run.say(_left(found))
                 changes += f", {in_words({'rows': found.left})} left"
-            run.confirm(f"undo operation {id} ({found.operation.command}: {changes})", yes=yes)
+            run.confirm(f"undo {_which(found, changes)}", yes=yes)
         found = database.write(partial(service.undo, now=run.now, **given), bulk=True)
     except NotUndone as exc:
         exc.details = left.rows()
@@ -149,6 +149,20 @@ def _left(found: Undoing) -> str:
     return f"{in_words({'rows': found.left})} left: {'; '.join(found.named)}"
 
 
+def _undone(found: Undoing) -> str:
+    """Return what an undo was the undo of: operation 14 (task update)."""
+    return f"operation {found.operation.undoes}" + (f" ({found.redoes})" if found.redoes else "")
+
+
+def _which(found: Undoing, changes: str = "") -> str:
+    """Return which operation is undone, with what that changes; to undo an undo redoes another one."""
+    operation = found.operation
+    name = f"operation {operation.id}"
+    if operation.undoes is None:
+        return f"{name} ({operation.command}{changes and ': '}{changes})"
+    return f"{name}, the undo of {_undone(found)}, which redoes it" + (f" ({changes})" if changes else "")
+
+
 def _show(run: Invocation, found: Undoing) -> None:
     """Say on stderr what an operation was, and on a terminal which rows it is about."""
     operation = found.operation
@@ -162,14 +176,14 @@ def _show(run: Invocation, found: Undoing) -> None:
         if more := sum([*found.users.values(), *found.tasks.values()]) - len(found.first):
             run.say(f"and {more:,} more")
     rows = in_words({"rows": operation.rows_changed})
-    run.say(f"operation {operation.id}: {operation.command} by {operation.actor}, {at}, {rows}")
+    command = operation.command if operation.undoes is None else f"undo of {_undone(found)}"
+    run.say(f"operation {operation.id}: {command} by {operation.actor}, {at}, {rows}")
 
 
 def _tell(run: Invocation, found: Undoing, *, dry_run: bool) -> None:
     """Say what was undone, and what was left."""
     verb, tense = ("would undo", "would be ") if dry_run else ("undid", "")
-    operation = found.operation
-    text = f"{verb} operation {operation.id} ({operation.command}): {_describe(found, tense)}"
+    text = f"{verb} {_which(found)}: {_describe(found, tense)}"
     if found.left:
         text += f"; {_left(found)}"
     if found.tokens:

@@ -87,7 +87,7 @@ ARCHIVES = View(
 CONTENTS = View(("table", "rows", "bytes", "sha256"))
 _RESTORED = ("kind", "outcome", "archived_id", "id", "user", "title")
 RESTORED_ROWS = View((*_RESTORED, "differs"), _RESTORED)
-UNDONE_ROWS = View(("kind", "id", "undo", "name"))
+UNDONE_ROWS = View(("kind", "id", "effect", "name"), named=True)
 COPIES = View(("archive", "copy", "size", "copied"), narrow=("copied", "copy"))
 PLANNED_COPIES = View(COPIES.fields, narrow=("would_copy", "copy"))
 DECISIONS = View(("archive", "taken_at", "size", "keep", "reasons"), narrow=("archive", "keep", "reasons"))

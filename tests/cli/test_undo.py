@@ -197,7 +197,13 @@ def test_dry_run(taskdb, people):
     assert re.search(r"T\d\d:\d\d:\d\dZ, 3 rows$", result.err, re.MULTILINE)
     assert contents(taskdb) == before
     assert "(user delete): 1 user and 2 tasks brought back" in taskdb("undo", "--yes").err
-    assert "(undo): 1 user and 2 tasks deleted" in taskdb("undo", "--yes").err
+    told = taskdb("undo", "--dry-run").err
+    assert re.search("^operation 6: undo of operation 5 \\(user delete\\) by ", told, re.MULTILINE)
+    told = taskdb("undo", "--yes").err
+    assert (
+        "operation 6, the undo of operation 5 (user delete), which redoes it: 1 user and 2 tasks deleted"
+        in told
+    )
 
 
 @ON_SQLITE
@@ -218,6 +224,19 @@ def type_in(monkeypatch, typed, *words):
         patch.setattr("sys.stdin", Typed(typed))
         code = run([*words])
     return code, "\n".join(stderr.lines)
+
+
+def test_asked_about_an_undo(taskdb, people, monkeypatch):
+    """The preview and the question of the undo of an undo say which operation it redoes."""
+    taskdb("task", "update", 1, "--title", "New")
+    after = contents(taskdb)
+    taskdb("undo", "--yes")
+    code, text = type_in(monkeypatch, "y\n", "undo")
+    assert code == ExitCode.OK
+    assert "operation 6: undo of operation 5 (task update) by " in text
+    assert "operation 6, the undo of operation 5 (task update), which redoes it (1 task would be" in text
+    assert re.search("^task +1 +gets old values +One *$", text, re.MULTILINE)
+    assert contents(taskdb) == after
 
 
 def test_asked_about_what_is_left(taskdb, people, monkeypatch):
@@ -246,7 +265,8 @@ def test_asked(taskdb, people, monkeypatch):
     for typed, code in (("n\n", ExitCode.REFUSED), ("y\n", ExitCode.OK)):
         shown, text = type_in(monkeypatch, typed, "undo")
         assert shown == code
-        for word in (ANN, "bring back", "user delete: 1 user and 2 tasks would be brought back"):
+        assert re.search(f"^user +1 +comes back +{ANN} *$", text, re.MULTILINE)
+        for word in (ANN, "user delete: 1 user and 2 tasks would be brought back"):
             assert word in text
         assert contents(taskdb) == (before if code else people)
 

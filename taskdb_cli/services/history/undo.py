@@ -46,6 +46,8 @@ class Undoing:
     """The first of these with their reasons, and how many more there are."""
     first: list[dict[str, Any]] = field(default_factory=list)
     """The first rows that are undone: kind, id, what is done with it, and its address or title."""
+    redoes: str | None = None
+    """The command of the operation that comes back into force, if this one was an undo and it is known."""
     undone_by: int | None = None
     """The operation that did it."""
 
@@ -113,7 +115,9 @@ def _find(session: Session, id: int, *, skip_changed: bool, note: Note | None, l
     counts = {kind: _counts(session, old) for kind, old, _ in KINDS}
     missing = operation.rows_changed - sum(kept.values())
     left = sum(each.pop("") for each in counts.values()) + max(missing, 0)
-    found = Undoing(operation, counts["user"], counts["task"], kept.get("access_tokens", 0), left)
+    redoes = session.exec(select(Operation.command).where(Operation.id == operation.undoes)).first()
+    tokens = kept.get("access_tokens", 0)
+    found = Undoing(operation, counts["user"], counts["task"], tokens, left, redoes=redoes)
     if note:
         note(obstacles.left_rows(session))
     possible = any([*found.users.values(), *found.tasks.values()])
@@ -219,7 +223,7 @@ def _undone_by(session: Session, id: int) -> int | None:
 
 def _first(session: Session) -> list[dict[str, Any]]:
     """Return the first rows that are undone."""
-    words = {CREATED: "delete", DELETED: "bring back", obstacles.UPDATED: "change back"}
+    words = {CREATED: "is deleted", DELETED: "comes back", obstacles.UPDATED: "gets old values"}
     first: list[dict[str, Any]] = []
     for kind, old, live in KINDS:
         name = "email" if live is USERS else "title"
@@ -228,7 +232,7 @@ def _first(session: Session) -> list[dict[str, Any]]:
         query = sa.select(old.c.id, old.c.action, shown.label("name")).select_from(rows)
         query = query.where(old.c.obstacle.is_(None)).order_by(old.c.id).limit(FIRST - len(first))
         first += [
-            {"kind": kind, "id": row.id, "undo": words[row.action], "name": row.name}
+            {"kind": kind, "id": row.id, "effect": words[row.action], "name": row.name}
             for row in session.execute(query)
         ]
     return first

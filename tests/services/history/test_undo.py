@@ -220,9 +220,9 @@ def test_a_preview_changes_nothing(database, people):
     found = database.write(look, dry_run=True)
     assert found.operation.id == id
     assert found.first == [
-        {"kind": "user", "id": 1, "undo": "bring back", "name": ANN},
-        {"kind": "task", "id": 1, "undo": "bring back", "name": "One"},
-        {"kind": "task", "id": 2, "undo": "bring back", "name": "Two"},
+        {"kind": "user", "id": 1, "effect": "comes back", "name": ANN},
+        {"kind": "task", "id": 1, "effect": "comes back", "name": "One"},
+        {"kind": "task", "id": 2, "effect": "comes back", "name": "Two"},
     ]
     assert (state(database), newest(database)) == (before, id)
 
