@@ -26,6 +26,8 @@ AT_ONCE = 1000
 _GONE, _THERE, _AGAIN, _CHANGED, _VALUES = "gone", "there", "again", "changed", "values"
 _TWICE, _ADDRESS, _OWNER, _EXTERNAL_ID, _OWNS = "twice", "address", "owner", "external id", "owns"
 
+OWNS = "has tasks or access tokens that stay"
+
 _REASONS = {
     _GONE: "is gone",
     _THERE: "is there already",
@@ -36,7 +38,7 @@ _REASONS = {
     _ADDRESS: "had the address {name}, which user {holder} has now",
     _OWNER: "was of user {owner}, who is not there",
     _EXTERNAL_ID: "had the external id {name}, which task {holder} has now",
-    _OWNS: "has tasks or access tokens that stay",
+    _OWNS: OWNS,
 }
 
 

@@ -205,6 +205,9 @@ def _not_undone(session: Session, found: Undoing, *, possible: bool, tense: str)
         row = next(chain.from_iterable(obstacles.left_rows(session, 1)), None)
         which = f"{row['kind']} history {row['id']}" if row else f"history show {id}"
         hint = f"'taskdb {which}' shows what changed it"
+        if row and row["reason"] == obstacles.OWNS:
+            shown = f"'taskdb task list --user {row['id']}' and 'taskdb token list' show them"
+            hint = f"{shown}; 'taskdb user delete {row['id']}' deletes all"
     verb = "was not" if tense == "was" else "would not be"
     return errors.NotUndone(f"operation {id} {verb} undone: {'; '.join(found.named)}", hint)
 

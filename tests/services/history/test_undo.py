@@ -367,6 +367,7 @@ class TestObstacles:
         undo(database)
         add_token(database, "robot", ANN)
         assert [row[:2] for row in refused(database, id)[1]] == [("user", made.id)]
+        assert f"task list --user {made.id}'" in caught_hint(database, id)
         database.write(lambda session: token.revoke(session, "robot"))
         undo(database, id)
         assert state(database) == []
