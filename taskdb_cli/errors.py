@@ -39,7 +39,8 @@ class TaskdbError(Exception):
     def __init_subclass__(cls, *, exit_code: ExitCode | None = None, code: str = "") -> None:
         if exit_code:
             cls.exit_code, cls.code = exit_code, exit_code.name.lower()
-        cls.code = code or cls.code
+        if code:
+            cls.code = code
 
     def __init__(self, message: str, hint: str = "", details: Iterable[Mapping[str, str | int]] = ()) -> None:
         super().__init__(message)

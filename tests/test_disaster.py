@@ -12,7 +12,7 @@ import pyrage
 import pytest
 
 from tests.conftest import SERVERS, open_database
-from tests.contents import hashes
+from tests.contents import get_rows_without_versions, hashes
 from tests.pages import Shell, blocks, filled_in
 from tests.s3 import S3Bucket
 from tests.samples import add_task, add_user
@@ -111,11 +111,12 @@ def test_the_bad_day(lost, shell, bucket, empty_url, engine):
     follow("5. Restore")
     database = open_database(empty_url)
     assert hashes(database) == lost
+    rows = get_rows_without_versions(database.url)
     assert "total\t30" in follow("6. Check")
     assert "ok: " in follow("7. Take up backups again")
     shell.paste(f"taskdb user delete {ANN} --yes")
     assert "10 tasks" in follow("One user was deleted")
-    assert hashes(database) == lost
+    assert get_rows_without_versions(database.url) == rows
     if engine != "sqlite":
         return
     # No engine decides what follows.

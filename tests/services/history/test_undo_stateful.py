@@ -232,7 +232,7 @@ def test_undo(kept):  # noqa: F811 (the fixture)
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=EXAMPLES // 2,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
