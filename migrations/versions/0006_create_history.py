@@ -87,7 +87,7 @@ def upgrade() -> None:
     )
     # The table is empty, so that nobody waits for these.
     op.create_index("taskdb_changes_operation", "taskdb_changes", ["operation_id", "id"])
-    op.create_index("taskdb_changes_row", "taskdb_changes", ["table_name", "row_id"])
+    op.create_index("taskdb_changes_row", "taskdb_changes", ["row_id", "table_name"])
     op.create_index("taskdb_changes_owner", "taskdb_changes", ["owner_id"])
     moved = sa.text("new_user_id IS NOT NULL")
     op.create_index(
