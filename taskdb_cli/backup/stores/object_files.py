@@ -24,7 +24,7 @@ _AT_ONCE = 1 << 20
 
 WINDOW = 256 << 10
 """Bytes that opening an object fetches at most, and a read somewhere else at least."""
-_AHEAD = 1 << 20
+_AHEAD = 2 << 20
 """Bytes that reading forwards fetches at once, while those before are worked on."""
 
 CHANGED = "it was changed while it was read", "run the command again"
@@ -139,7 +139,7 @@ class NewObject:
         key = self._store.key(self._name)
         try:
             with calmed():
-                stored = obstore.put(self._store.uploads, key, iter(pipe), chunk_size=PART, max_concurrency=2)
+                stored = obstore.put(self._store.uploads, key, iter(pipe), chunk_size=PART, max_concurrency=1)
             return stored["e_tag"] or ""
         except Exception as exc:  # noqa: BLE001 (whatever a library raises)
             # If the answer to the completion is lost, the next attempt finds its parts used up.
