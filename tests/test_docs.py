@@ -165,6 +165,8 @@ def test_filters_have_a_section_of_their_own(taskdb_help):
     assert "\nTimes: " not in taskdb_help("taskdb user list")
     history = taskdb_help("taskdb undo").rpartition("\nHistory: ")[2].strip()
     assert Path(history).read_text().startswith("# History\n")
+    privacy = taskdb_help("taskdb user erase").rpartition("\nPrivacy: ")[2].strip()
+    assert Path(privacy).read_text().startswith("# Privacy\n")
     assert "\nHistory: " not in shown
     assert "'taskdb --help'" in shown
     assert "'taskdb --help'" not in taskdb_help("taskdb")

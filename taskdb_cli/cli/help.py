@@ -5,14 +5,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-_ABOUT_HISTORY = {
-    f"taskdb {words}"
-    for words in (
-        *("undo", "history", "history list", "history show", "history prune"),
-        *("task history", "user history", "user erase"),
-    )
+_PAGES = {
+    "History": ("undo", "history", "history list", "history show", "task history", "user history"),
+    "Privacy": ("history prune", "user erase"),
 }
-"""The commands that docs/history.md is about."""
+"""The commands that docs/history.md and docs/privacy.md are about."""
 
 _GROUPS = {
     "taskdb": {
@@ -63,8 +60,9 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
         formatter.write(f"\nThe options of '{root} --help' may stand here too.\n")
     manual = _manual()
     formatter.write(f"\nDocumentation: {manual}\n")
-    if context.command_path in _ABOUT_HISTORY:
-        formatter.write(f"History: {manual.parent / 'docs/history.md'}\n")
+    for name, about in _PAGES.items():
+        if context.command_path.removeprefix("taskdb ") in about:
+            formatter.write(f"{name}: {manual.parent / f'docs/{name.lower()}.md'}\n")
     if takes_times:
         formatter.write(f"Times: {manual.parent / 'docs/times.md'}\n")
 
