@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.errors import StaleVersion
+from taskdb_cli.errors import Conflict, StaleVersion
 from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.user import UserCreate
 from taskdb_cli.services import task, user
@@ -62,7 +62,7 @@ def together(*acts):
         barrier.wait()
         try:
             return act()
-        except StaleVersion as error:
+        except Conflict as error:
             return error
 
     with ThreadPoolExecutor(len(acts)) as threads:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from random import Random
-from threading import Barrier
 
 import pytest
 from sqlalchemy import func, make_url, select
@@ -29,6 +28,7 @@ from tests.interruption import Places
 from tests.operations import assert_explained
 from tests.samples import add_task, add_user, task_records, user_records
 from tests.schemas import execute
+from tests.services.test_concurrency import together
 from tests.sessions import settle
 from tests.workload import HOT, USERS, Writer, address
 
@@ -52,21 +52,6 @@ def patient(database):
 
 def newest(database):
     return database.read(lambda session: session.scalar(select(func.max(Operation.id))))
-
-
-def together(*acts):
-    """Do things in threads that begin at the same moment; return what came of each."""
-    barrier = Barrier(len(acts))
-
-    def begin(act):
-        barrier.wait()
-        try:
-            return act()
-        except NotUndone as error:
-            return error
-
-    with ThreadPoolExecutor(len(acts)) as threads:
-        return list(threads.map(begin, acts))
 
 
 def undone(database, id):
