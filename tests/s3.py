@@ -176,8 +176,9 @@ class Middleman:
         for name, each in ({"Content-Length": str(len(content))} | headers).items():
             request.send_header(name, each)
         request.end_headers()
-        request.wfile.write(content)
+        # Whoever has the whole answer may look at once.
         self.sent[request.path] += len(content)
+        request.wfile.write(content)
 
     def stop(self) -> None:
         self._http.shutdown()
