@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session
 
+from taskdb_cli import errors
 from taskdb_cli.backup.archived_tables import OLD_TASKS, TASKS
 
 RESTORED, REPLACED, LEFT = "restored", "replaced", "left"
@@ -21,6 +22,13 @@ def match(session: Session, old: sa.Table, live: sa.Table, *same: sa.ColumnEleme
         found = sa.select(sa.func.min(live.c.id)).where(each, _is_unmatched(old, live)).correlate(old)
         there = found.scalar_subquery()
         session.execute(sa.update(old).where(old.c.live_id.is_(None)).values(live_id=there))
+
+
+def require_matched(session: Session, old: sa.Table, live: sa.Table, same: sa.ColumnElement[bool]) -> None:
+    """Raise TransactionConflict for a row that came after `match`, and is the same as an archived one."""
+    came = sa.select(old.c.id).join(live, same).where(old.c.live_id.is_(None), _is_unmatched(old, live))
+    if session.execute(came.limit(1)).first():
+        raise errors.TransactionConflict("rows came while they were compared with the archive")
 
 
 def match_alike(session: Session, *names: str) -> None:

@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from taskdb_cli import errors
+from taskdb_cli.backup import matching
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.archived_tables import BATCH_ROWS, OLD_TASKS, OLD_USERS, TASKS, USERS, load_archived
 from taskdb_cli.backup.create import Progress, silent
-from taskdb_cli.backup.matching import LEFT, REPLACED, RESTORED, find_holder, match, match_alike
+from taskdb_cli.backup.matching import LEFT, REPLACED, RESTORED
 from taskdb_cli.backup.restore import rows_at_head
 from taskdb_cli.database import Database, recording
 from taskdb_cli.database.schema import compare_revision
@@ -141,12 +142,14 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> str:
     """
     old, live = OLD_USERS.c, USERS.c
     same, same_address = (live.id == old.id) & (live.created_at == old.created_at), live.email == old.email
-    match(session, OLD_USERS, USERS, same, same_address)
+    matching.match(session, OLD_USERS, USERS, same, same_address)
     if write:
         _lock(session, OLD_USERS, USERS, old.live_id.is_not(None), same | same_address)
     _decide(session, OLD_USERS, USERS, {}, replace=replace, among=old.asked)
     obstacle = ""
-    if found := find_holder(session, OLD_USERS, USERS, same_address):
+    found = matching.find_holder(session, OLD_USERS, USERS, same_address)
+    matching.require_matched(session, OLD_USERS, USERS, same | same_address)
+    if found:
         obstacle = (
             f"the archived address {brief(found.email)} of user {found.id} is that of user {found.holder} now"
         )
@@ -176,14 +179,14 @@ def _find_tasks(session: Session, *, replace: bool, write: bool) -> str:
     session.execute(sa.update(OLD_TASKS).values(owner=owner.scalar_subquery()))
     same = (live.id == old.id) & (live.created_at == old.created_at)
     same_external_id = (live.user_id == old.owner) & (live.external_id == old.external_id)
-    match(session, OLD_TASKS, TASKS, same, same_external_id)
-    match_alike(session, "title", "description")
-    match_alike(session, "title")
+    matching.match(session, OLD_TASKS, TASKS, same, same_external_id)
+    matching.match_alike(session, "title", "description")
+    matching.match_alike(session, "title")
     if write and replace:
         _lock(session, OLD_TASKS, TASKS, old.live_id.is_not(None), sa.true())
     _decide(session, OLD_TASKS, TASKS, {"user_id": old.owner}, replace=replace, among=sa.true())
     obstacle = ""
-    if found := find_holder(session, OLD_TASKS, TASKS, same_external_id):
+    if found := matching.find_holder(session, OLD_TASKS, TASKS, same_external_id):
         name = brief(found.external_id)
         obstacle = f"the archived external id {name} of task {found.id} is that of task {found.holder} now"
         _require_left(found, obstacle, "delete that task", replace=replace)

@@ -2,11 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from operator import attrgetter
 from threading import Barrier
 
 import pytest
 
-from taskdb_cli.backup import create
+from taskdb_cli.backup import create, partial_restore
 from taskdb_cli.backup.archive import Archive
 from taskdb_cli.backup.contents import open_user
 from taskdb_cli.backup.partial_restore import open_selection
@@ -82,6 +83,33 @@ def test_the_same_user_is_brought_back_twice_at_once(url, archive):
     with ThreadPoolExecutor(2) as pool:
         reports = [*pool.map(bring_back, range(2))]
     assert sorted(report.restored["tasks"] for report in reports) == [0, 150]
+    rows = get_rows(url)
+    assert (len(rows["users"]), len(rows["tasks"])) == (20, 3000)
+
+
+@pytest.mark.parametrize("engine", ["postgresql18"], indirect=True)
+@pytest.mark.parametrize("at", ["_decide", "matching.find_holder", "give_ids"])
+def test_the_user_comes_back_while_rows_are_compared(url, archive, monkeypatch, at):
+    """Rows that another restore commits between two statements of the comparison come back once."""
+    step, others = attrgetter(at)(partial_restore), []
+
+    def bring_back():
+        with Archive.open(archive) as opened, open_selection(open_database(url), opened, users=["1"]) as it:
+            return it.bring_back(replace=False, now=NOW)
+
+    def step_late(*given, **options):
+        if not others:
+            others.append(None)
+            others[0] = bring_back()
+        return step(*given, **options)
+
+    with (
+        Archive.open(archive) as opened,
+        open_selection(open_database(url), opened, users=["1"]) as selection,
+    ):
+        monkeypatch.setattr(f"{partial_restore.__name__}.{at}", step_late)
+        report = selection.bring_back(replace=False, now=NOW)
+    assert (others[0].restored["tasks"], report.restored["tasks"], report.left["tasks"]) == (150, 0, 150)
     rows = get_rows(url)
     assert (len(rows["users"]), len(rows["tasks"])) == (20, 3000)
 
