@@ -29,6 +29,7 @@ NEON = (
 EXAMPLES = {
     "TASKDB_DATABASE_URL": SERVER,
     "TASKDB_DIRECT_URL": SERVER,
+    "TASKDB_READ_URL": SERVER.replace("localhost", "replica"),
     "DATABASE_URL": NEON.format("-pooler"),
     "DATABASE_URL_UNPOOLED": NEON.format(""),
     "TASKDB_PROFILE": "work",

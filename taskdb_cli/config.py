@@ -4,15 +4,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import URL
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
-from taskdb_cli.database.url import may_be_same, parse_url, without_pooler
+from taskdb_cli.database.url import may_be_same, may_replicate, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 from taskdb_cli.system.environment import KEYS, LogSettings, read_settings
-from taskdb_cli.system.layers import ADDRESSES, Layers, find_layers
+from taskdb_cli.system.layers import ADDRESSES, READ_ADDRESS, Layers, find_layers
+
+
+class Addresses(NamedTuple):
+    """Where one database is reached, and where it is read."""
+
+    database_url: URL
+    direct_url: URL
+    read_url: URL | None = None
+    """The address of a replica."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,8 @@ class Settings:
     log: LogSettings
     layers: Layers = field(compare=False)
     """Where they come from."""
+    read_url: URL | None = None
+    read_lag: float = 10
     backup_dir: str | None = None
     backup_label: str | None = None
     backup_recipients: Path | None = None
@@ -40,10 +52,29 @@ class Settings:
 
         A server is `long_lived`: it keeps a pool of connections, and its statements have the API's limit.
         """
-        options = self.options
-        if long_lived:
-            options = replace(options, pool=self.pool, statement_timeout=self.api_statement_timeout)
-        return Database(self.database_url, options)
+        return Database(self.database_url, self._options(long_lived=long_lived))
+
+    def replica_database(self, *, long_lived: bool = False) -> Database:
+        """Return the replica of the database, not connected yet; `long_lived` is that of `database`.
+
+        Raises InvalidConfiguration if no replica is named where the database is.
+        """
+        if self.read_url is None:
+            raise InvalidConfiguration("no replica of the database is set", self._replica_hint())
+        options = self._options(long_lived=long_lived)
+        pooled = options.pooled or without_pooler(self.read_url) != self.read_url
+        return Database(self.read_url, replace(options, pooled=pooled))
+
+    def _options(self, *, long_lived: bool) -> Options:
+        if not long_lived:
+            return self.options
+        return replace(self.options, pool=self.pool, statement_timeout=self.api_statement_timeout)
+
+    def _replica_hint(self) -> str:
+        for layer in self.layers.layers:
+            if READ_ADDRESS in layer.values:
+                return f"{layer.place_of(READ_ADDRESS)} is not used, because the database is named elsewhere"
+        return f"set {READ_ADDRESS} in the same place as the address of the database, a PostgreSQL server"
 
     def direct_database(self) -> Database:
         """Return the same database by its direct endpoint, past any pooler.
@@ -58,7 +89,7 @@ class Settings:
     def profile_of(self, database: Database) -> str | None:
         """Return the name of the profile of this run, if the database is the one that it is used for."""
         profile = self.layers.profile
-        mine = database.url in (self.database_url, self.direct_url)
+        mine = database.url in (self.database_url, self.direct_url, self.read_url)
         return profile.name if profile and mine and self.layers.is_its_database else None
 
     def protector_of(self, database: Database) -> str | None:
@@ -74,7 +105,7 @@ class Settings:
         for name in filter(profiles.may_protect, profiles.tables):
             try:
                 values = profiles.get(name, "").values
-                for key in ("database_url", "direct_url"):
+                for key in Addresses._fields:
                     text = values.get(KEYS[key])
                     if text and own & Database(parse_url(text, key)).backend.whereabouts():
                         return name
@@ -123,20 +154,22 @@ def settings_of(
     log_format: str | None = None,
 ) -> Settings:
     """Return the settings that options and layers say; raise as `load_settings` does."""
-    url, direct_url = choose_urls(database_url, layers)
+    chosen = choose_urls(database_url, layers)
     values = layers.values()
     # Only one of the addresses is used, and it is checked where it is parsed.
-    addresses = {*ADDRESSES, *ADDRESSES.values()}
+    addresses = {*ADDRESSES, *ADDRESSES.values(), READ_ADDRESS}
     for name, (text, layer) in values.items():
         if name not in addresses and layer.kind != "environment" and "${" in text:
             problem = f"{layer.place_of(name)} contains ${{, which is not expanded"
             raise InvalidConfiguration(problem, "write the value out")
-    texts = {"TASKDB_POOLED": f"{without_pooler(url) != url:d}"} | {name: values[name][0] for name in values}
+    behind_pooler = without_pooler(chosen.database_url) != chosen.database_url
+    texts = {"TASKDB_POOLED": f"{behind_pooler:d}"} | {name: values[name][0] for name in values}
+    # A replica counts only where it is named beside its database.
+    texts.pop(READ_ADDRESS, None)
     return read_settings(
         Settings,
         texts,
-        database_url=url,
-        direct_url=direct_url,
+        **chosen._asdict(),
         options=read_settings(Options, texts, schema=schema),
         pool=read_settings(Pool, texts, "POOL_"),
         log=read_settings(LogSettings, texts, "LOG_", file=log_file, format=log_format),
@@ -164,32 +197,39 @@ def data_directory(setting: str) -> Path:
         raise HomeMissing(f"{setting}, or HOME or XDG_DATA_HOME") from None
 
 
-def choose_urls(option: str | None, layers: Layers) -> tuple[URL, URL]:
-    """Return the database's URL and its direct one, both from the first layer that names a database.
+def choose_urls(option: str | None, layers: Layers) -> Addresses:
+    """Return the addresses of the database, all from the first layer that names a database.
 
     They are never mixed from two layers: what is restored must be what is read.
     """
     if option is not None:
         url = parse_url(option, "--database-url")
-        return url, without_pooler(url)
+        return Addresses(url, without_pooler(url))
     layer = next((each for each in layers.layers if each.address), None)
     if layer is None or layer.address is None:
         for each in layers.layers:
-            for name, direct_name in ADDRESSES.items():
-                if direct_name in each.values:
+            beside = [*ADDRESSES.items(), ("TASKDB_DATABASE_URL", READ_ADDRESS)]
+            for name, other in beside:
+                if other in each.values:
                     raise InvalidConfiguration(
-                        f"{each.place_of(direct_name)} is set without {name}", f"set {name} beside it"
+                        f"{each.place_of(other)} is set without {name}", f"set {name} beside it"
                     )
         # The path goes into the URL as it is: a home directory may have any character in its name.
         url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
-        return url, url
+        return Addresses(url, url)
     name, direct_name = layer.address, ADDRESSES[layer.address]
     url = parse_url(layer.values[name], layer.place_of(name))
+    read = None
+    if READ_ADDRESS in layer.values:
+        read = parse_url(layer.values[READ_ADDRESS], layer.place_of(READ_ADDRESS))
+        if not may_replicate(url, read):
+            problem = f"{layer.place_of(READ_ADDRESS)} names a replica, which only a PostgreSQL server has"
+            raise InvalidConfiguration(problem, f"unset {layer.name_of(READ_ADDRESS)}")
     if direct_name not in layer.values:
-        return url, without_pooler(url)
+        return Addresses(url, without_pooler(url), read)
     direct = parse_url(layer.values[direct_name], layer.place_of(direct_name))
     if not may_be_same(url, direct):
         hint = f"make them the pooled and the direct address of one, or unset {layer.name_of(direct_name)}"
         problem = f"{layer.name_of(name)} and {layer.place_of(direct_name)} name two databases"
         raise InvalidConfiguration(problem, hint)
-    return url, direct
+    return Addresses(url, direct, read)

@@ -80,7 +80,12 @@ class PostgresServer:
             )
         with (self._data / "postgresql.conf").open("a") as conf:
             conf.write(settings)
-        self.control("start", "-o", f'-h "" -k {directory}')
+        self._where = ("-o", f'-h "" -k {directory}')
+        self.control("start", *self._where)
+
+    def restart(self) -> None:
+        """Stop the server in good order and start it again."""
+        self.control("restart", "-m", "fast", *self._where)
 
     def control(self, *arguments: str) -> None:
         """Run pg_ctl on the server and wait for its success."""
@@ -125,15 +130,26 @@ class Replication:
 
     def catch_up(self) -> None:
         """Wait until the standby has replayed everything that the primary has written."""
-        with (
-            psycopg.connect(self.primary.url) as primary,
-            psycopg.connect(self.standby.url, autocommit=True) as standby,
-        ):
+        with psycopg.connect(self.primary.url) as primary:
             [written] = primary.execute("SELECT pg_current_wal_lsn()").fetchone()
-            replayed = "SELECT pg_last_wal_replay_lsn() >= %s"
-            patiently = Retrying(
-                retry=retry_if_result(lambda row: row != (True,)),
-                stop=stop_after_delay(PATIENCE),
-                wait=wait_fixed(0.02),
-            )
-            patiently(lambda: standby.execute(replayed, (written,)).fetchone())
+        self._wait("SELECT pg_last_wal_replay_lsn() >= %s", written)
+
+    def pause(self) -> None:
+        """Let the standby replay nothing from now on, until `resume`."""
+        self.catch_up()
+        self._wait("SELECT pg_wal_replay_pause() IS NOT NULL")
+        self._wait("SELECT pg_get_wal_replay_pause_state() = 'paused'")
+
+    def resume(self) -> None:
+        """Let the standby replay again, if it does not."""
+        self._wait("SELECT pg_wal_replay_resume() IS NOT NULL")
+
+    def _wait(self, question: str, *values: object) -> None:
+        """Wait until the standby answers a question with true."""
+        patiently = Retrying(
+            retry=retry_if_result(lambda row: row != (True,)),
+            stop=stop_after_delay(PATIENCE),
+            wait=wait_fixed(0.02),
+        )
+        with psycopg.connect(self.standby.url, autocommit=True) as standby:
+            patiently(lambda: standby.execute(question, values).fetchone())

@@ -162,6 +162,51 @@ def test_a_pair_of_two_databases_is_refused(bare_taskdb, monkeypatch, direct):
     bare_taskdb("user", "list", expect=ExitCode.USAGE)
 
 
+@pytest.mark.parametrize("named_by", ["TASKDB_DATABASE_URL", "DATABASE_URL"])
+def test_a_replica_comes_with_its_database(named_by):
+    """A replica is read only if the place that names the database names it too."""
+    replica = {"TASKDB_READ_URL": "postgresql://replica/d"}
+    environment = {named_by: "postgresql://server/d"}
+    settings = load_settings(environment=environment | replica)
+    assert settings.read_url.host == "replica"
+    assert settings.replica_database().backend.place == "replica:5432/d"
+    assert settings.replica_database(long_lived=True).options == settings.database(long_lived=True).options
+    write_env("TASKDB_READ_URL=postgresql://file/d\n")
+    assert load_settings(environment=environment).read_url is None
+    write_env(f"{named_by}=postgresql://file/d\n")
+    for settings in (
+        load_settings(environment=replica),
+        load_settings(environment=environment | replica, database_url="postgresql://option/d"),
+    ):
+        assert settings.read_url is None
+        with pytest.raises(InvalidConfiguration) as caught:
+            settings.replica_database()
+        assert "TASKDB_READ_URL in the environment is not used" in caught.value.hint
+
+
+def test_a_database_without_a_replica():
+    """The hint says which setting names one; a replica alone leads to no database, and a file has none."""
+    with pytest.raises(InvalidConfiguration) as caught:
+        load_settings(environment={}).replica_database()
+    assert "set TASKDB_READ_URL" in caught.value.hint
+    replica = {"TASKDB_READ_URL": "postgresql://replica/d"}
+    assert "without TASKDB_DATABASE_URL" in refused(environment=replica)
+    assert "TASKDB_READ_URL" in refused(environment=replica | {"TASKDB_DATABASE_URL": "tasks.db"})
+    replica = {"TASKDB_READ_URL": "replica.db", "TASKDB_DATABASE_URL": "postgresql://server/d"}
+    assert "TASKDB_READ_URL" in refused(environment=replica)
+
+
+@pytest.mark.parametrize(("url", "replica"), [(NEON_DIRECT, NEON), (NEON, NEON_DIRECT)])
+def test_a_pooler_in_front_of_a_replica(url, replica):
+    """Neon's pooler is recognized in the address of a replica as in that of the database."""
+    environment = {"TASKDB_DATABASE_URL": url, "TASKDB_READ_URL": f"{replica}?sslmode=verify-full"}
+    settings = load_settings(environment=environment, schema="work")
+    found = settings.replica_database()
+    assert (found.options.pooled, found.options.schema) == (True, "work")
+    assert found.url.query == {"sslmode": "verify-full"}
+    assert settings.options.pooled is (url == NEON)
+
+
 def test_the_dotenv_file_is_found_upwards(tmp_path, monkeypatch):
     """The nearest .env is read: that of the working directory, else of a parent."""
     write_env("DATABASE_URL=postgresql://parent/d\n", tmp_path / ".env")

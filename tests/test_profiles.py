@@ -117,6 +117,7 @@ def test_a_profile_has_every_setting(file):
     values = dict.fromkeys(KEYS, "'1'") | {
         "database_url": "'postgresql://h/d'",
         "direct_url": "'postgresql://h2/d'",
+        "read_url": "'postgresql://h3/d'",
         "log_format": "'json'",
         "statement_timeout": "0.5",
         "pool_size": "3",
@@ -128,7 +129,7 @@ def test_a_profile_has_every_setting(file):
     assert (settings.log.format, settings.options.statement_timeout, settings.pool.size) == ("json", 0.5, 3)
     assert settings.options.pooled
     assert settings.backup_dir == str(file.parents[2] / "backups")
-    assert settings.direct_url.host == "h2"
+    assert (settings.direct_url.host, settings.read_url.host) == ("h2", "h3")
 
 
 BAD = {
@@ -156,6 +157,8 @@ BAD = {
     "[profiles.one]\ndatabase_url = 'postgresql://u:c4n4ry@@h/d'": "database_url",
     "[profiles.one]\ndatabase_url = 'postgresql://h/a'\ndirect_url = 'postgresql://h/b'": "and direct_url",
     "[profiles.one]\ndirect_url = 'postgresql://h/b'\nprotected = true": "without database_url",
+    "[profiles.one]\nread_url = 'postgresql://h/b'": "read_url",
+    "[profiles.one]\ndatabase_url = 'tasks.db'\nread_url = 'postgresql://u:c4n4ry@h/b'": "replica",
     "[profiles.'a b']": "name",
     "[profiles.one]\ndatabase_url = 'postgresql://u:c4n4ry@h/d": "TOML",
     "[profiles.one]\nschema = c4n4ry\n": "line 2",

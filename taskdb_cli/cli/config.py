@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -178,10 +179,10 @@ class Report:
 
     def _setting(self, name: str, variable: str) -> tuple[object, str, str]:
         """Return the value of a setting, the kind of place that it comes from, and that place."""
-        from taskdb_cli.config import data_directory, default_of
+        from taskdb_cli.config import Addresses, data_directory, default_of
 
         layers, given = self.layers, self.options.get(name)
-        if name in ("database_url", "direct_url"):
+        if name in Addresses._fields:
             return self._address(name)
         if name == "profile":
             profile = layers.profile.name if layers.profile else None
@@ -207,22 +208,29 @@ class Report:
     def _address(self, name: str) -> tuple[object, str, str]:
         from taskdb_cli.config import choose_urls
         from taskdb_cli.database.url import shown
-        from taskdb_cli.system.layers import ADDRESSES
+        from taskdb_cli.system.layers import ADDRESSES, READ_ADDRESS
 
-        value = "not known" if self.incomplete else "not usable"
+        value: str | None = "not known" if self.incomplete else "not usable"
         with suppress(InvalidConfiguration):
             if not self.incomplete:
-                value = shown(choose_urls(self.options["database_url"], self.layers)[name == "direct_url"])
+                url = getattr(choose_urls(self.options["database_url"], self.layers), name)
+                value = None if url is None else shown(url)
+        layer = next((each for each in self.layers.layers if each.address), None)
+        given: Mapping[str, str] = {}
+        direct_name = ""
         if self.options["database_url"] is not None:
-            source, origin, direct = "option", "--database-url", False
-        elif layer := next((each for each in self.layers.layers if each.address), None):
+            source, origin = "option", "--database-url"
+        elif layer:
             source, origin = self._place(layer)
-            if layer.address == "DATABASE_URL":
+            if layer.address == "DATABASE_URL" and name != "read_url":
                 origin += ", DATABASE_URL"
-            direct = ADDRESSES[layer.address or ""] in layer.values
+            given, direct_name = layer.values, ADDRESSES[layer.address or ""]
         else:
-            source, origin, direct = "default", "default", False
-        return value, source, origin if direct or name == "database_url" else "from database_url"
+            source, origin = "default", "default"
+        if name == "read_url" and READ_ADDRESS not in given:
+            return None, "default", "default"
+        derived = name == "direct_url" and direct_name not in given
+        return value, source, "from database_url" if derived else origin
 
     def _place(self, layer: Layer) -> tuple[str, str]:
         return layer.kind, layer.origin.removeprefix("the ")

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,7 +12,7 @@ from sqlalchemy import ClauseElement, Connection, Engine, Select, Table
 
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
-from taskdb_cli.errors import TaskdbError
+from taskdb_cli.errors import InvalidConfiguration, TaskdbError
 
 MIGRATED = "taskdb_migrated"
 """The key in a connection's `info` that says whether taskdb's version table exists."""
@@ -33,6 +34,20 @@ class Transaction(NamedTuple):
     it can never be told."""
     question: str
     """The SQL by which a person can ask."""
+
+
+class LogState(NamedTuple):
+    """How far a server has come in its write-ahead log."""
+
+    in_recovery: bool
+    """Whether it replays what another server wrote, as a standby does; it takes no writes then."""
+    position: int
+    """The byte up to which it has flushed the log, or replayed it. Servers of one replication agree on it."""
+    replayed_at: datetime | None
+    """When the last transaction that it has replayed was committed, by the clock of the server that wrote it;
+    None for one that is not in recovery, or that has replayed none since it was started."""
+    seconds: float | None
+    """How many seconds ago that was, by its own clock."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,10 @@ class Backend(ABC):
 
     def wipe(self, connection: Connection) -> None:  # noqa: B027 (a server's files are its administrator's)
         """Let nothing that was deleted stay in the files of the database; no transaction may be open."""
+
+    def log_state(self, connection: Connection) -> LogState:
+        """Return how far the server has come in its log. Raise InvalidConfiguration if there is none."""
+        raise InvalidConfiguration(f"{self.engine_name} has no replicas")
 
     @abstractmethod
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:

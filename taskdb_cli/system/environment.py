@@ -110,6 +110,13 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "DATABASE_URL": Setting("the same as `TASKDB_DATABASE_URL`, read if that is not set"),
     "DATABASE_URL_UNPOOLED": Setting("the same as `TASKDB_DIRECT_URL`, for `DATABASE_URL`"),
+    "TASKDB_READ_URL": Setting(
+        "the address of a [read replica](docs/growing.md#read-replicas) of that database, named in the same "
+        "place; `serve` reads there, and so do commands with `--replica`"
+    ),
+    "TASKDB_READ_LAG": Setting(
+        "seconds that the [replica may be behind](docs/growing.md#how-far-behind) without a notice", float
+    ),
     "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`"),
     "TASKDB_PROFILE": Setting("the [profile](docs/settings.md#profiles); the other variables win over it"),
     "TASKDB_SCHEMA": Setting(

@@ -66,9 +66,10 @@ class ProfilesFile:
                 values[variable] = _text(where, value, SETTINGS[variable])
             else:
                 raise _unknown(where, key, [*KEYS, PROTECTED])
-        if KEYS["direct_url"] in values and KEYS["database_url"] not in values:
-            problem = f"direct_url of the profile {name} in {self.path} is set without database_url"
-            raise InvalidConfiguration(problem, "set database_url beside it")
+        for key in ("direct_url", "read_url"):
+            if KEYS[key] in values and KEYS["database_url"] not in values:
+                problem = f"{key} of the profile {name} in {self.path} is set without database_url"
+                raise InvalidConfiguration(problem, "set database_url beside it")
         return Profile(name, values, protected)
 
     def may_protect(self, name: str) -> bool:

@@ -177,6 +177,7 @@ def test_passwords_are_hidden(bare_taskdb, monkeypatch, url, output):
     """The password of an address is hidden, however it is written, and so is one in a wrong place."""
     monkeypatch.setenv("TASKDB_DATABASE_URL", url)
     monkeypatch.setenv("TASKDB_DIRECT_URL", url)
+    monkeypatch.setenv("TASKDB_READ_URL", url)
     monkeypatch.setenv("TASKDB_BACKUP_DIR", f"postgresql://u:{CANARY}@h/d")
     result = bare_taskdb("config", "-o", output)
     assert "***" in result.out

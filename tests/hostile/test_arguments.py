@@ -53,7 +53,7 @@ def require_refused(result: Result, *codes: int) -> None:
 
 @SQLITE_ONLY
 @pytest.mark.parametrize(
-    "place", ["option", "TASKDB_DATABASE_URL", "TASKDB_DIRECT_URL", "--to", "--drill-url"]
+    "place", ["option", "TASKDB_DATABASE_URL", "TASKDB_DIRECT_URL", "TASKDB_READ_URL", "--to", "--drill-url"]
 )
 def test_odd_urls(taskdb, database, monkeypatch, tmp_path, place):
     """A URL that leads nowhere, for it cannot, is refused wherever one can be given."""

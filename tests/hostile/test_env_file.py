@@ -209,6 +209,7 @@ ADDRESSES = {
     "TASKDB_DATABASE_URL": {},
     "DATABASE_URL": {},
     "TASKDB_DIRECT_URL": {"TASKDB_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"},
+    "TASKDB_READ_URL": {"TASKDB_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"},
     "DATABASE_URL_UNPOOLED": {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d"},
 }
 

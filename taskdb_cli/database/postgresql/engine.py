@@ -13,13 +13,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import BULK, REPEATED, Backend, Plan, Transaction, literal_sql
+from taskdb_cli.database.backend import BULK, REPEATED, Backend, LogState, Plan, Transaction, literal_sql
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import connection as sessions
 from taskdb_cli.database.postgresql import errors as faults
 from taskdb_cli.database.postgresql import schema
 from taskdb_cli.database.postgresql.locks import migration_lock
+from taskdb_cli.database.postgresql.replication import read_log_state
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
@@ -238,6 +239,10 @@ class PostgreSQL(Backend):
     def size(self, connection: Connection) -> int:
         """Ask the server."""
         return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+
+    def log_state(self, connection: Connection) -> LogState:
+        """Ask the server, which needs no privilege."""
+        return read_log_state(connection)
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
