@@ -18,6 +18,7 @@ from taskdb_cli.cli import (
     history,
     migrate,
     restore,
+    search,
     serve,
     stats,
     task,
@@ -40,6 +41,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(task.app, name="task")
 app.add_typer(history.app, name="history")
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(search.app, name="search")
 app.add_typer(backup.app, name="backup")
 app.command(
     epilog=("taskdb restore latest --replace\ntaskdb restore latest --only-user ann@example.com --dry-run")
@@ -126,7 +128,7 @@ def main(
     ] = False,
 ) -> None:
     """Administer users and their tasks, in SQLite or PostgreSQL."""
-    if ctx.invoked_subcommand not in ("backup", "restore", "copy", "migrate"):
+    if ctx.invoked_subcommand not in ("backup", "restore", "copy", "migrate", "search"):
         # These do their work without printing. The others fail at once if stdout is closed.
         sys.stdout.write("")
     invocation(ctx).take_options(ctx.params)

@@ -8,14 +8,15 @@ from typing import Any
 _PAGES = {
     "History": ("undo", "history", "history list", "history show", "task history", "user history"),
     "Privacy": ("history prune", "user erase"),
+    "Search": ("search on", "search off", "search status"),
 }
-"""The commands that docs/history.md and docs/privacy.md are about."""
+"""The commands that docs/history.md, docs/privacy.md and docs/search.md are about."""
 
 _GROUPS = {
     "taskdb": {
         "Users and tasks": ("user", "task", "history", "undo", "stats"),
         "Backups": ("backup", "restore", "copy"),
-        "Database": ("migrate", "health", "config"),
+        "Database": ("migrate", "search", "health", "config"),
         "HTTP API": ("serve", "token"),
     },
     "taskdb task": {

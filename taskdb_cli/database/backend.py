@@ -6,13 +6,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from sqlalchemy import ClauseElement, Connection, Engine, Select, Table
+from sqlalchemy import ClauseElement, ColumnElement, Connection, Engine, Select, Table
 
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
+from taskdb_cli.database.search_index import SearchIndex
 from taskdb_cli.errors import InvalidConfiguration, TaskdbError
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 MIGRATED = "taskdb_migrated"
 """The key in a connection's `info` that says whether taskdb's version table exists."""
@@ -200,7 +204,34 @@ class Backend(ABC):
 
     @abstractmethod
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
-        """Describe the tables that exist, and everything that belongs to them and must not drift."""
+        """Describe the tables that exist, and everything that belongs to them and must not drift.
+
+        A part of the search index that is as taskdb makes it is left out: a database may have it or not.
+        """
+
+    @abstractmethod
+    def search_index(self, connection: Connection) -> SearchIndex:
+        """Return what the database has of the search index."""
+
+    @abstractmethod
+    def build_search_index(self, connection: Connection) -> None:
+        """Build what is missing or wrong of the search index, over the first connection of `migration`.
+
+        If that fails or is interrupted, what was built is dropped again where that is possible. Raises
+        SchemaError if the engine cannot have such an index.
+        """
+
+    @abstractmethod
+    def drop_search_index(self, connection: Connection) -> None:
+        """Drop all there is of the search index, over the first connection of `migration`."""
+
+    def search_condition(self, session: "Session", text: str) -> ColumnElement[bool] | None:
+        """Return a condition by which the index finds tasks that may contain the text, for a search.
+
+        The exact condition of the search stands beside it. Returns None if that finds the index by itself,
+        or if the index is off or would not help.
+        """
+        return None
 
 
 def literal_sql(connection: Connection, query: ClauseElement) -> str:

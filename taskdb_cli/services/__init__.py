@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from taskdb_cli.errors import TaskdbError, Violation
 
 if TYPE_CHECKING:
-    from taskdb_cli.services import bulk, migrate, stamp, stats, task, token, user
+    from taskdb_cli.services import bulk, migrate, search, stamp, stats, task, token, user
 
-__all__ = ["bulk", "explained", "migrate", "stamp", "stats", "task", "token", "user"]
+__all__ = ["bulk", "explained", "migrate", "search", "stamp", "stats", "task", "token", "user"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ from taskdb_cli.database.schema import (
     recorded_facts,
     revisions,
 )
+from taskdb_cli.database.search_index import SEARCH_PARTS
 from taskdb_cli.text.escaping import LONGEST_ECHO, brief
 
 if TYPE_CHECKING:
@@ -248,6 +249,8 @@ def compare(live: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]
     for name in sorted(wanted.keys() | live.keys()):
         if name not in live:
             yield f"{name} is missing"
+        elif name in SEARCH_PARTS - wanted.keys():
+            yield f"{name} is {live[name]}, not what 'taskdb search on' makes"
         elif name not in wanted:
             yield f"{name} is not of taskdb"
         elif live[name] != wanted[name]:

@@ -247,6 +247,8 @@ def lines_about_rows(place):
         ["migrate", "history"],
         ["migrate", "stamp"],
         ["migrate", "down"],
+        ["search", "on"],
+        ["search", "status"],
         ["migrate", "up", HOSTILE],
         ["backup", "--check-config"],
         ["backup"],

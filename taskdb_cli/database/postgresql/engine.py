@@ -13,18 +13,19 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import BULK, REPEATED, Backend, LogState, Plan, Transaction, literal_sql
+from taskdb_cli.database.backend import BULK, REPEATED, Backend, LogState, Plan, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import connection as sessions
 from taskdb_cli.database.postgresql import errors as faults
-from taskdb_cli.database.postgresql import schema
+from taskdb_cli.database.postgresql import plans, schema, search
 from taskdb_cli.database.postgresql.locks import migration_lock
 from taskdb_cli.database.postgresql.replication import read_log_state
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
-from taskdb_cli.database.schema import collect_facts, require_utf8
+from taskdb_cli.database.schema import require_utf8
+from taskdb_cli.database.search_index import SearchIndex
 from taskdb_cli.database.sql_log import logged
 
 _FINGERPRINT = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_catalog"
@@ -246,16 +247,7 @@ class PostgreSQL(Backend):
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
-        sql = literal_sql(connection, query)
-        measured = connection.exec_driver_sql(
-            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
-        ).scalar_one()
-        lines = tuple(connection.exec_driver_sql(f"EXPLAIN {sql}").scalars())
-        steps = list(_steps(measured[0]["Plan"]))
-        sorts = [step["Plans"][0] for step in steps if step["Node Type"] in ("Sort", "Incremental Sort")]
-        rows = round(sum(sorted["Actual Rows"] * sorted["Actual Loops"] for sorted in sorts))
-        reached = tuple(_reached(step) for step in steps if "Relation Name" in step or "Index Name" in step)
-        return Plan(sql.replace("%%", "%"), lines, reached, rows if sorts else None)
+        return plans.explain(connection, query)
 
     def content(self, connection: Connection) -> Content:
         """Return the content of the database, guarded by the lock that a migration holds too."""
@@ -302,8 +294,19 @@ class PostgreSQL(Backend):
 
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables that the search path finds, as the catalogs do."""
-        found = connection.exec_driver_sql(schema.FACTS, (list(tables),))
-        return collect_facts((name, description) for name, description in found)
+        return schema.facts(connection, tables)
+
+    def search_index(self, connection: Connection) -> SearchIndex:
+        """Look at the two indexes of trigrams."""
+        return search.find(connection)
+
+    def build_search_index(self, connection: Connection) -> None:
+        """Build the two indexes of trigrams concurrently; create the extension that they need."""
+        search.build(connection, self.place, self.options.slow_query_ms)
+
+    def drop_search_index(self, connection: Connection) -> None:
+        """Drop the two indexes of trigrams concurrently. The extension stays, because others may use it."""
+        search.drop(connection, self.place)
 
 
 def _prepare(
@@ -330,17 +333,3 @@ def _wait_briefly(connection: Connection) -> None:
     # All who come after a statement of a revision wait behind it while it waits for a lock.
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
-
-
-def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield every step of a plan in JSON, each before those that feed it."""
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _steps(child)
-
-
-def _reached(step: dict[str, Any]) -> str:
-    if index := step.get("Index Name"):
-        return f"{step.get('Relation Name', 'bitmap')}: index {index}"
-    found = "rows of the bitmap" if step["Node Type"] == "Bitmap Heap Scan" else "every row"
-    return f"{step['Relation Name']}: {found}"

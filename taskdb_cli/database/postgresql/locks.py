@@ -41,7 +41,9 @@ def lock_holders(connection: Connection) -> str:
 def lock_taken(connection: Connection, place: str, hint: str = "try again later") -> DatabaseUnavailable:
     """Return the error for a lock that others hold."""
     holders = lock_holders(connection)
-    return DatabaseUnavailable(f"{place} is being migrated, backed up or restored by {holders}", hint)
+    return DatabaseUnavailable(
+        f"{place} is being migrated, indexed, backed up or restored by {holders}", hint
+    )
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """The schema on PostgreSQL: how the models' rules are written, and how tables are described."""
 
-from taskdb_cli.database.schema import write_rules
+import re
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from taskdb_cli.database.schema import collect_facts, write_rules
 from taskdb_cli.models.types import IsTimestamp, IsUuid, NoUppercase, OneLine, PlainText
 
 # One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them.
@@ -75,6 +80,25 @@ SELECT 'rule ' || relname || '.' || rulename, pg_get_ruledef(pg_rewrite.oid)
 FROM ours JOIN pg_rewrite ON ev_class = ours.oid AND ev_enabled <> 'D' AND rulename <> '_RETURN'
 ORDER BY 1, 2
 """
+
+SEARCH_INDEXES = {
+    f"tasks_{column}_search": rf"CREATE INDEX tasks_{column}_search ON tasks"
+    rf" USING gin \(lower\({column}\) (\S+\.)?gin_trgm_ops\)"
+    for column in ("title", "description")
+}
+"""Patterns of the definitions of the indexes that search makes. The extension may be in any schema."""
+
+
+def facts(connection: Connection, tables: Collection[str]) -> dict[str, str]:
+    """Describe the tables that the search path finds; the indexes of search only if they are not as made."""
+    found = collect_facts(
+        (name, description) for name, description in connection.exec_driver_sql(FACTS, (list(tables),))
+    )
+    for name, pattern in SEARCH_INDEXES.items():
+        if re.fullmatch(pattern, found.get(f"index {name}", "")):
+            del found[f"index {name}"]
+    return found
+
 
 write_rules(
     "postgresql",

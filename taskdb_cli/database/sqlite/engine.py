@@ -21,6 +21,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
+from taskdb_cli.database.search_index import SearchIndex
 from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import schema
@@ -266,6 +267,17 @@ class SQLite(Backend):
     def facts(self, connection: Connection, tables: Collection[str]) -> dict[str, str]:
         """Describe the tables as SQLite and SQLAlchemy describe them."""
         return schema.facts(connection, tables)
+
+    def search_index(self, connection: Connection) -> SearchIndex:
+        """Return that there is none."""
+        return SearchIndex("off")
+
+    def build_search_index(self, connection: Connection) -> None:
+        """Raise SchemaError: it is not there yet."""
+        raise errors.SchemaError("a SQLite file cannot have a search index yet")
+
+    def drop_search_index(self, connection: Connection) -> None:
+        """Do nothing, because there is none."""
 
 
 def _reached(line: str) -> str:

@@ -1,0 +1,26 @@
+"""What is known of the index that makes searches fast, which a database may have or not."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SEARCH_PARTS = frozenset(
+    {
+        "index tasks_title_search",
+        "index tasks_description_search",
+        "trigger tasks.taskdb_search_insert",
+        "trigger tasks.taskdb_search_delete",
+        "trigger tasks.taskdb_search_update",
+    }
+)
+"""The names under which `Backend.facts` describes parts of it that are not as taskdb makes them."""
+
+
+@dataclass(frozen=True)
+class SearchIndex:
+    """The search index of a database."""
+
+    state: Literal["on", "off", "incomplete"]
+    bytes: int = 0
+    """What it takes; 0 if it is off."""
+    problem: str = ""
+    """What is wrong with one that is incomplete, so that no search uses it."""

@@ -1,0 +1,36 @@
+"""The service of the search index, on servers with the extension and without it."""
+
+import pytest
+
+from taskdb_cli.errors import SchemaError
+from taskdb_cli.services import migrate, search
+from tests.conftest import FAULT_SERVERS, SERVERS
+
+WITH_TRIGRAMS = FAULT_SERVERS[len(SERVERS) :]
+"""The servers that have pg_trgm: a server from elsewhere may have it or not."""
+
+WITHOUT = [name for name in SERVERS if name != "server"]
+
+
+@pytest.mark.parametrize("engine", WITH_TRIGRAMS, indirect=True)
+def test_on_and_off(database):
+    """The index is built, is there already, and is dropped, and the schema is right all the time."""
+    assert database.read(search.status).index.state == "off"
+    for change, states in (
+        (search.on, ("off", "on")),
+        (search.on, ("on", "on")),
+        (search.off, ("on", "off")),
+    ):
+        before, after = change(database)
+        assert (before.state, after.state) == states
+        migrate.check(database)
+    assert search.off(database)[1].bytes == 0
+
+
+@pytest.mark.parametrize("engine", WITHOUT, indirect=True)
+def test_a_server_without_the_extension(database):
+    """A server that lacks pg_trgm is named with what to install there."""
+    with pytest.raises(SchemaError, match="pg_trgm") as failure:
+        search.on(database)
+    assert "postgresql-contrib" in failure.value.hint
+    assert database.read(search.status).index.state == "off"
