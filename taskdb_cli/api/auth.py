@@ -47,18 +47,15 @@ class Caller:
 
     def admit(self) -> Access:
         """Return what the token allows; raise Unauthorized or Forbidden."""
-        return self.read(lambda _session, access: access)
+        self._require_turn()
+        return self.database.read(self._admit, options=self.database.backend.single_options)
 
     def read(self, work: Work[T]) -> T:
         """Run `work` as `Database.read` does, and look the token up in the same transaction.
 
         Raises DatabaseUnavailable for a request that has waited too long for a thread.
         """
-        # While the database is away each request holds a thread for seconds. A late request would only make
-        # the requests behind it wait as well.
-        pool = self.database.options.pool
-        if pool is not None and time.monotonic() - self._arrived > pool.timeout:
-            raise DatabaseUnavailable(f"the server is busy: no turn for {pool.timeout} s", "try again later")
+        self._require_turn()
         return self.database.read(lambda session: work(session, self._admit(session)))
 
     def write(self, work: Work[T], *, dry_run: bool = False) -> T:
@@ -71,6 +68,13 @@ class Caller:
         access = self.admit()
         origin = Origin(access.token_name, self.route)
         return self.database.write(lambda session: work(session, access), dry_run=dry_run, origin=origin)
+
+    def _require_turn(self) -> None:
+        # While the database is away each request holds a thread for seconds. A late request would only make
+        # the requests behind it wait as well.
+        pool = self.database.options.pool
+        if pool is not None and time.monotonic() - self._arrived > pool.timeout:
+            raise DatabaseUnavailable(f"the server is busy: no turn for {pool.timeout} s", "try again later")
 
     def _admit(self, session: Session) -> Access:
         # Not the time of arrival: a token may expire while the request waits for its turn.

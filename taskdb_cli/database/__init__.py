@@ -70,17 +70,23 @@ class Database:
         log_statements(engine, self.options.slow_query_ms)
         return engine
 
-    def read(self, work: Callable[[Session], T], *, bulk: bool = False) -> T:
+    def read(
+        self, work: Callable[[Session], T], *, bulk: bool = False, options: Mapping[str, Any] | None = None
+    ) -> T:
         """Run `work` in one transaction that only reads, and return what it returns.
 
         On a passing fault it is run again, while the retry budget lasts. Statements of `bulk` work, which is
-        that on any number of rows, have a limit of their own, and no slow one is warned about. Raises
-        DatabaseMissing, DatabaseUnavailable and the other errors of `taskdb_cli.errors`.
+        that on any number of rows, have a limit of their own, and no slow one is warned about. `options` are
+        those of the backend for another beginning. Raises DatabaseMissing, DatabaseUnavailable and the other
+        errors of `taskdb_cli.errors`.
         """
 
         def attempt() -> T:
-            with self._session(self.backend.read_options, bulk=bulk) as session:
-                return work(session)
+            with self._session(options or self.backend.read_options, bulk=bulk) as session:
+                found = work(session)
+                if self.backend.keeps_plans:
+                    session.commit()
+                return found
 
         return persist(attempt, budget=self.options.retry_budget)
 

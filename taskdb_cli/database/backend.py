@@ -78,6 +78,8 @@ class Backend(ABC):
     """The name of the engine as people write it."""
     read_options: ClassVar[Mapping[str, Any]] = {}
     """Execution options of a transaction that only reads."""
+    single_options: ClassVar[Mapping[str, Any]] = {}
+    """Execution options of a single statement that only reads, where it needs no transaction around it."""
     write_options: ClassVar[Mapping[str, Any]]
     """Execution options of a transaction that may write."""
     error_types: ClassVar[tuple[type[Exception], ...]]
@@ -85,6 +87,9 @@ class Backend(ABC):
 
     reads_at_once: ClassVar[int] = 1000
     """How many threads of one process may be let read a page at the same time."""
+
+    keeps_plans: ClassVar[bool] = False
+    """Whether a session keeps plans, which it forgets when it rolls back, also what could only read."""
 
     returns_into_queries: ClassVar[bool] = True
     """Whether a query can be about what an INSERT, UPDATE or DELETE in it returns."""

@@ -12,6 +12,7 @@ from sqlmodel import Session
 
 from taskdb_cli import errors
 from taskdb_cli.database import recording
+from taskdb_cli.database.backend import REPEATED
 from taskdb_cli.models.token import AccessToken, TokenCreate
 from taskdb_cli.models.types import text_type
 from taskdb_cli.models.user import User
@@ -117,7 +118,8 @@ def recognize(session: Session, secret: str, *, now: datetime) -> Access:
     who is not active.
     """
     digest = _hash(secret)
-    token = session.connection().execute(_BY_HASH, {"digest": digest}).one_or_none()
+    found = session.connection().execute(_BY_HASH, {"digest": digest}, execution_options={REPEATED: True})
+    token = found.one_or_none()
     # The index compares the bytes of hashes one after another, which tells nothing; but this decides.
     if token is None or not hmac.compare_digest(token.token_hash, digest):
         raise errors.Unauthorized("the access token is unknown or was revoked")

@@ -20,11 +20,11 @@ from taskdb_cli.database.postgresql import connection as postgresql_connection
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TransactionConflict
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.vocabulary import TaskStatus
-from taskdb_cli.services import task
+from taskdb_cli.services import task, token
 from tests.conftest import NOW, SERVERS, connect, sqlalchemy_url
 from tests.processes import command
 from tests.proxy import Proxy
-from tests.samples import add_task, add_user, emails
+from tests.samples import add_task, add_token, add_user, emails
 from tests.schemas import execute
 
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
@@ -289,3 +289,14 @@ def test_plans_of_writes_are_kept(pooled):
         if name in each
     ]
     assert changed == ["INTO users", "INTO tasks", "FROM tasks WHERE"]
+
+
+@POSTGRESQL_ONLY
+def test_plans_of_reads_are_kept(pooled):
+    """A session that stays open keeps the plan of a token's look-up from one transaction to the next."""
+    secret = add_token(pooled, "test")
+    for options in (None, pooled.backend.single_options, None):
+        pooled.read(lambda session: token.recognize(session, secret, now=NOW), options=options)
+    uses = "SELECT generic_plans + custom_plans FROM pg_prepared_statements"
+    uses += " WHERE statement LIKE '%FROM access_tokens%'"
+    assert pooled.read(lambda session: session.execute(text(uses)).scalars().all()) == [3]

@@ -64,8 +64,10 @@ class PostgreSQL(Backend):
     dialect = "postgresql"
     engine_name = "PostgreSQL"
     read_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_READING}
+    single_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": None}
     write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
     error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, psycopg.Error)
+    keeps_plans: ClassVar[bool] = True
     overriding: ClassVar[str] = " OVERRIDING SYSTEM VALUE"
 
     def __init__(self, url: URL, options: Options) -> None:
@@ -122,9 +124,11 @@ class PostgreSQL(Backend):
         # Who names an isolation level leaves it to the driver.
         if "isolation_level" not in options:
             statement = options.get("postgresql_begin", BEGIN)
+            if statement is None and connection.info.get(sessions.OWN):
+                return
             if statement == BEGIN_WRITING:
                 self._require_writable(connection)
-            begun = connection.exec_driver_sql(statement)
+            begun = connection.exec_driver_sql(statement or BEGIN_READING)
             if statement == BEGIN_WRITING:
                 connection.info[BEGIN_WRITING] = begun.one()
         if not connection.info.get(sessions.OWN):
