@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from taskdb_cli.database import Database, replica
 from taskdb_cli.database.replica import compare, look, measure_lag, require_same
-from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration, SchemaBehind
+from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration, SchemaBehind, TransactionConflict
 from taskdb_cli.services import migrate
 from tests.conftest import ENGINES, SERVERS, connect, open_database, plain_url
 from tests.samples import add_user
@@ -75,6 +75,55 @@ def test_a_standby_behind_by_a_migration(pair, paused):
     with pytest.raises(SchemaBehind, match="revision") as caught:
         require_same(*pair)
     assert "TASKDB_READ_URL" in caught.value.message
+
+
+@pytest.fixture
+def conflict(pair, replication: Replication) -> Iterator[Callable[[], None]]:
+    """Ends the queries on the standby that see a user who is deleted, and their connections."""
+    primary, other = (plain_url(database.url.render_as_string()) for database in pair)
+    with connect(other) as connection:
+        connection.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
+        connection.execute("SELECT pg_reload_conf()")
+
+    def clash() -> None:
+        with connect(primary) as connection:
+            connection.execute("DELETE FROM users")
+            connection.execute("VACUUM users")
+        replication.catch_up()
+
+    yield clash
+    with connect(other) as connection:
+        connection.execute("ALTER SYSTEM RESET max_standby_streaming_delay")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def test_a_conflict_with_the_replay(pair, conflict, replication):
+    """A query in the way of the replay is run again, and is an error where rows were taken already."""
+    primary, other = pair
+    add_user(primary)
+    replication.catch_up()
+    attempts = []
+
+    def read(session):
+        count = session.connection().exec_driver_sql("SELECT count(*) FROM users").scalar()
+        if not attempts:
+            conflict()
+        attempts.append(count)
+        return session.connection().exec_driver_sql("SELECT count(*) FROM users").scalar()
+
+    assert other.read(read) == 0
+    assert attempts == [1, 0]
+    add_user(primary)
+    replication.catch_up()
+
+    def rows(session):
+        yield from session.connection().exec_driver_sql("SELECT 1 FROM users")
+        conflict()
+        yield from session.connection().exec_driver_sql("SELECT 1 FROM users")
+
+    with pytest.raises(TransactionConflict) as caught, other.stream(rows) as found:
+        list(found)
+    assert "max_standby_streaming_delay" in caught.value.hint
 
 
 @pytest.mark.parametrize("engine", SERVERS, indirect=True)

@@ -13,6 +13,16 @@ LATER = "try again later"
 
 LOCK_TIMEOUT = "55P03"
 DEPENDENTS = "2BP01"
+SERIALIZATION_FAILURE = "40001"
+
+# Where a standby ends a query that is in the way of its replay. The message is in any language.
+_RECOVERY = "postgres.c"
+_CONFLICT = (
+    "the standby has removed rows that were being read: "
+    + LATER
+    + ", or set hot_standby_feedback = on there, or a "
+    "longer max_standby_streaming_delay"
+)
 
 # The classes and codes are those of PostgreSQL's documentation, appendix A.
 _BY_SQLSTATE: dict[str, tuple[type[errors.TaskdbError], str]] = {
@@ -103,6 +113,8 @@ def translate(error: Exception, place: str, *, lock_timeout: float) -> errors.Ta
         return kind(message, cause.diag.constraint_name)
     if state == DEPENDENTS and cause.diag.message_detail:
         message = f"{message}: {'; '.join(cause.diag.message_detail.splitlines())}"
+    if state == SERIALIZATION_FAILURE and cause.diag.source_file == _RECOVERY:
+        hint = _CONFLICT
     ours = kind(message, hint)
     if state == LOCK_TIMEOUT and isinstance(ours, errors.TransactionConflict):
         ours.cost = lock_timeout
