@@ -12,8 +12,8 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.url import may_be_same, may_replicate, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
-from taskdb_cli.system.environment import KEYS, LogSettings, read_settings
-from taskdb_cli.system.layers import ADDRESSES, READ_ADDRESS, Layers, find_layers
+from taskdb_cli.system.environment import KEYS, READ_ADDRESS, LogSettings, read_settings
+from taskdb_cli.system.layers import ADDRESSES, Layers, find_layers
 
 
 class Addresses(NamedTuple):

@@ -123,6 +123,10 @@ class Report:
         if self.problem and not isinstance(self.problem, (DatabaseMissing, SchemaBehind)):
             # A migration makes and upgrades a database, so that is no trouble.
             self.troubles.append(self.problem)
+        try:
+            self._compare(self.settings)
+        except TaskdbError as exc:
+            self.troubles.append(exc)
 
     def _check(self, run: Invocation, settings: Settings) -> None:
         """Raise InvalidInput for a setting that only some commands look at."""
@@ -143,13 +147,17 @@ class Report:
     def _look(self, settings: Settings) -> None:
         from taskdb_cli.services.config import describe
 
-        given = settings.options
-        limits: dict[str, Any] = {
-            name: min(getattr(given, name) or most, most) for name, most in HASTY.items()
-        }
-        self.database = replace(settings, options=replace(given, **limits, retry_budget=0)).database()
+        self.database = _hasty(settings).database()
         self.about = describe(self.database)
         self.problem = self.about.problem
+
+    def _compare(self, settings: Settings) -> None:
+        """Raise TaskdbError for a replica that is not reached, or is none of the database."""
+        if settings.read_url is None or self.database is None or self.problem:
+            return
+        from taskdb_cli.database.replica import require_same
+
+        require_same(self.database, _hasty(settings).replica_database())
 
     def check_profiles(self) -> None:
         """Look at every profile and at the name of the default one, also if they are not used."""
@@ -208,7 +216,8 @@ class Report:
     def _address(self, name: str) -> tuple[object, str, str]:
         from taskdb_cli.config import choose_urls
         from taskdb_cli.database.url import shown
-        from taskdb_cli.system.layers import ADDRESSES, READ_ADDRESS
+        from taskdb_cli.system.environment import READ_ADDRESS
+        from taskdb_cli.system.layers import ADDRESSES
 
         value: str | None = "not known" if self.incomplete else "not usable"
         with suppress(InvalidConfiguration):
@@ -271,6 +280,13 @@ class Report:
             ],
             "recipients": self.recipients,
         }
+
+
+def _hasty(settings: Settings) -> Settings:
+    """Return the settings with limits of time that a person has patience for."""
+    given = settings.options
+    limits: dict[str, Any] = {name: min(getattr(given, name) or most, most) for name, most in HASTY.items()}
+    return replace(settings, options=replace(given, **limits, retry_budget=0))
 
 
 def _text(path: Path | None) -> str | None:

@@ -52,6 +52,8 @@ class Invocation:
     """The settings that the log was opened with."""
     confirmed: str | None = None
     """The profile that --confirm names."""
+    replica: bool = False
+    """Whether --replica was given."""
     id: str = field(default_factory=lambda: os.urandom(4).hex())
     begun: float = field(default_factory=time.perf_counter)
 
@@ -169,7 +171,11 @@ class Invocation:
 
     @cached_property
     def database(self) -> Database:
-        """The database, not connected yet."""
+        """The database, not connected yet; or its replica for --replica, which is compared with it first."""
+        if self.replica:
+            from taskdb_cli.cli.replica import open_replica
+
+            return open_replica(self)
         return self.settings.database()
 
     @cached_property

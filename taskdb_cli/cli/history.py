@@ -50,6 +50,7 @@ def main(
     fields: Annotated[str | None, options.only_fields(OPERATIONS)] = None,
     wide: options.Wide = False,
     count: options.Count = False,
+    replica: options.Replica = False,
     output: Output,
 ) -> None:
     """List the operations that changed rows, newest first.

@@ -47,6 +47,12 @@ def _note_confirmation(ctx: typer.Context, name: str | None) -> str | None:
     return name
 
 
+def _note_replica(ctx: typer.Context, given: bool) -> bool:
+    if isinstance(ctx.obj, Invocation):
+        ctx.obj.replica = given
+    return given
+
+
 def parse_ids(word: str) -> list[int | range]:
     """Return the ids of one word, such as `7`, `1,2,7` or `3-9`. Raise ValueError for anything else."""
     ids: list[int | range] = []
@@ -127,6 +133,11 @@ Page = Annotated[
 ]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, and cut nothing off.")]
 Count = Annotated[bool, typer.Option("--count", help="Print only how many match.")]
+Replica = Annotated[
+    bool,
+    typer.Option("--replica", help="Read the replica that TASKDB_READ_URL names.", callback=_note_replica),
+]
+"""The value is in the `Invocation`, whose database it chooses."""
 Explain = Annotated[bool, typer.Option("--explain", help="Print the SQL and how the engine runs it.")]
 
 

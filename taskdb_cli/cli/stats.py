@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from taskdb_cli import services
+from taskdb_cli.cli import options
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import optional_user
 from taskdb_cli.cli.output import Output, show_json, show_records
@@ -22,6 +23,7 @@ def stats(
     *,
     user: Annotated[str | None, optional_user("Only theirs.")] = None,
     all_users: AllUsers = False,
+    replica: options.Replica = False,
     output: Output,
 ) -> None:
     """Count tasks by status, priority and week.

@@ -125,6 +125,7 @@ def list_(
     wide: options.Wide = False,
     count: options.Count = False,
     explain: options.Explain = False,
+    replica: options.Replica = False,
     output: Output,
 ) -> None:
     """List tasks, filtered and sorted."""
@@ -225,7 +226,11 @@ def import_(
     )
 )
 def export(
-    ctx: typer.Context, *, given: Annotated[dict[str, Any], EXPORT], output: transfer.ExportOutput
+    ctx: typer.Context,
+    *,
+    given: Annotated[dict[str, Any], EXPORT],
+    replica: options.Replica = False,
+    output: transfer.ExportOutput,
 ) -> None:
     """Print all matching tasks, in a format that import reads."""
     run = invocation(ctx)

@@ -84,6 +84,7 @@ def list_(
     fields: Annotated[str | None, options.only_fields(USERS)] = None,
     wide: options.Wide = False,
     count: options.Count = False,
+    replica: options.Replica = False,
     output: Output,
 ) -> None:
     """List users, filtered and sorted."""
@@ -266,6 +267,7 @@ def export(
     everything: Annotated[
         bool, typer.Option("--everything", help="Export all that is kept of one user, as one JSON object.")
     ] = False,
+    replica: options.Replica = False,
     output: transfer.ExportOutput,
 ) -> None:
     """Print all users, in a format that import reads, or everything that is kept of one user."""

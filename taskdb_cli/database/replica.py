@@ -11,10 +11,8 @@ from sqlmodel import Session
 from taskdb_cli.database import Database
 from taskdb_cli.database.backend import Backend, LogState
 from taskdb_cli.database.schema import IDENTITY_TABLE, VERSION_TABLE
-from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration, SchemaBehind
-
-NEGLIGIBLE = 1.0
-"""Seconds of lag that are not looked at twice."""
+from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration, SchemaBehind, TaskdbError
+from taskdb_cli.system.environment import READ_ADDRESS
 
 PATIENCE = 0.5
 """Seconds that a replica may take to replay what its primary had written before it counts as behind."""
@@ -25,6 +23,7 @@ _NAME = f"SELECT identity, (SELECT max(version_num) FROM {VERSION_TABLE}) FROM {
 class Standing(NamedTuple):
     """Which database a server has, and how far it has come."""
 
+    database: Database
     identity: str | None
     revision: str | None
     log: LogState
@@ -37,18 +36,27 @@ def look(database: Database) -> Standing:
         connection = session.connection()
         # The row may be missing where somebody has deleted it.
         identity, revision = connection.exec_driver_sql(_NAME).one_or_none() or (None, None)
-        return Standing(identity, revision, session.info[Backend].log_state(connection))
+        return Standing(database, identity, revision, session.info[Backend].log_state(connection))
 
     return database.read(ask)
 
 
+def look_at_replica(replica: Database) -> Standing:
+    """Do what `look` does, with errors that name the setting."""
+    try:
+        return look(replica)
+    except TaskdbError as exc:
+        exc.message = f"{READ_ADDRESS}: {exc.message}"
+        raise
+
+
 def require_same(primary: Database, replica: Database) -> None:
-    """Raise unless the second is a replica of the first that can be read with this version.
+    """Raise unless the second is a replica of the first, at the same revision.
 
     InvalidConfiguration is raised for another database, SchemaBehind for another revision, and
     DatabaseUnavailable for a server that takes writes of its own, unless it is the primary itself.
     """
-    _require_same(primary, look(primary), replica, look(replica))
+    _require_same(look(primary), look_at_replica(replica))
 
 
 def measure_lag(primary: Database, replica: Database) -> float:
@@ -57,49 +65,51 @@ def measure_lag(primary: Database, replica: Database) -> float:
     That is 0 while the replica has replayed everything that the primary has written, however long ago that
     was, and else the age of the last transaction that it has replayed. It is infinite if that is not known.
     """
-    return _lag(replica, look(primary).log, look(replica).log)
+    return _lag(look(primary), look_at_replica(replica))
 
 
-def compare(primary: Database, replica: Database) -> float:
-    """Do what `require_same` does, and return what `measure_lag` returns."""
-    first, second = look(primary), look(replica)
-    _require_same(primary, first, replica, second)
-    return _lag(replica, first.log, second.log)
+def compare(primary: Standing, replica: Standing) -> float:
+    """Do what `require_same` does, and return what `measure_lag` returns. The primary was looked at first."""
+    _require_same(primary, replica)
+    return _lag(primary, replica)
 
 
-def _require_same(primary: Database, first: Standing, replica: Database, second: Standing) -> None:
-    places = f"{replica.backend.place}, which TASKDB_READ_URL names,"
-    if first.identity != second.identity:
+def _require_same(primary: Standing, replica: Standing) -> None:
+    place, other = primary.database.backend.place, f"{READ_ADDRESS}: {replica.database.backend.place}"
+    if primary.identity != replica.identity:
         raise InvalidConfiguration(
-            f"{places} is another database than {primary.backend.place}",
-            "let TASKDB_READ_URL lead to a replica of the database beside it, or unset it",
+            f"{other} is another database than {place}",
+            "let it lead to a replica of the database that is named beside it, or unset it",
         )
-    if first.revision != second.revision:
+    if primary.revision != replica.revision:
         raise SchemaBehind(
-            f"{places} is at revision {second.revision}, and {primary.backend.place} at {first.revision}",
+            f"{other} is at revision {replica.revision}, and {place} at {primary.revision}",
             "try again when the replica has replayed the migration",
         )
-    if not second.log.in_recovery and not primary.is_same(replica):
+    if not replica.log.in_recovery and not primary.database.is_same(replica.database):
         raise DatabaseUnavailable(
-            f"{places} is no replica: it takes writes of its own, so it may have been promoted",
-            "find out which of both is the database now, and correct the settings",
+            f"{other} is no replica: it takes writes of its own, so it may have been promoted",
+            "find out which of both servers is the primary now, and correct the settings",
         )
 
 
-def _lag(replica: Database, first: LogState, second: LogState) -> float:
+def _lag(primary: Standing, replica: Standing) -> float:
     """Return the lag of a replica behind the position of its primary.
 
     On an idle database, the last transaction is old when the next one has just been written, so a replica
     that seems far behind may catch up at once.
     """
-    behind = second.position < first.position and second.in_recovery
-    if behind and (second.seconds is None or second.seconds > NEGLIGIBLE):
+
+    def is_behind(log: LogState) -> bool:
+        return log.in_recovery and log.position < primary.log.position
+
+    log = replica.log
+    if is_behind(log):
         deadline = time.monotonic() + PATIENCE
-        with replica.connect() as connection:
-            while behind and time.monotonic() < deadline:
-                time.sleep(0.02)
-                second = replica.backend.log_state(connection)
-                behind = second.position < first.position and second.in_recovery
-    if not behind:
+        with replica.database.connect() as connection:
+            while is_behind(log) and time.monotonic() < deadline:
+                time.sleep(0.01)
+                log = replica.database.backend.log_state(connection)
+    if not is_behind(log):
         return 0
-    return math.inf if second.seconds is None else max(0, second.seconds)
+    return math.inf if log.seconds is None else max(0, log.seconds)

@@ -98,6 +98,9 @@ def read_settings(kind: Callable[..., T], values: Mapping[str, str], prefix: str
     return kind(**{name: value for name, value in given.items() if value is not None})
 
 
+READ_ADDRESS = "TASKDB_READ_URL"
+"""The variable that names a replica of the database, whichever variable names that."""
+
 SETTINGS: Mapping[str, Setting] = {
     "TASKDB_DATABASE_URL": Setting(
         "the database: `postgresql://user:password@host/name`, or `sqlite:///path` with a fourth slash for "

@@ -16,9 +16,6 @@ from taskdb_cli.system.profiles import Profile, ProfilesFile, profiles_path, rea
 ADDRESSES = {"TASKDB_DATABASE_URL": "TASKDB_DIRECT_URL", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
 """The variables that name a database, each with that of its direct address."""
 
-READ_ADDRESS = "TASKDB_READ_URL"
-"""The variable that names a replica of the database, whichever variable names that."""
-
 _OF_ONE_DATABASE = frozenset({"TASKDB_SCHEMA", "TASKDB_POOLED", "TASKDB_BACKUP_LABEL", "TASKDB_USER"})
 """What a profile says about its own database, and not about another one."""
 

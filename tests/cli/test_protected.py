@@ -154,6 +154,17 @@ def test_a_mistake_does_not_turn_the_protection_off(bare_taskdb, prod, tmp_path,
         bare_taskdb(*named, "config")
 
 
+@pytest.mark.parametrize("engine", SERVERS[:1], indirect=True)
+def test_the_replica_of_a_protected_profile(bare_taskdb, prod, tmp_path):
+    """What was a replica is protected too, as it is when it has been promoted."""
+    path = tmp_path / "home/.config/taskdb/config.toml"
+    text = path.read_text().replace("database_url", "database_url = 'postgresql://127.0.0.1:1/d'\nread_url")
+    path.write_text(text)
+    named = ("--database-url", prod.url.render_as_string(hide_password=False))
+    assert "prod" in bare_taskdb(*named, "task", "delete", "1", "--yes", expect=REFUSED).err
+    bare_taskdb(*named, "task", "delete", "1", "--confirm", "prod")
+
+
 @ON_SQLITE
 def test_a_copy_protects_what_it_replaces(bare_taskdb, prod, tmp_path):
     """The target of a copy counts, and not the database that is read."""

@@ -1,0 +1,50 @@
+"""--replica: read the replica of the database, and say so if it is behind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
+from taskdb_cli.models.vocabulary import in_one_unit
+
+if TYPE_CHECKING:
+    from taskdb_cli.cli.context import Invocation
+    from taskdb_cli.database import Database
+
+PATIENCE = 5
+"""Seconds that the primary is waited for at most. It is only compared with."""
+
+
+def open_replica(run: Invocation) -> Database:
+    """Return the replica; say on stderr if it is behind, or could not be compared with the primary.
+
+    Raises InvalidConfiguration, SchemaError or DatabaseUnavailable if it is not reached or is no replica.
+    """
+    from taskdb_cli.database.replica import compare, look, look_at_replica
+
+    settings, lag, alone = run.settings, 0.0, None
+    replica, options = settings.replica_database(), settings.options
+    limit = min(options.connect_timeout, PATIENCE)
+    hasty = replace(options, connect_timeout=limit, statement_timeout=PATIENCE, retry_budget=0)
+    try:
+        primary = look(replace(settings, options=hasty).database())
+    except DatabaseUnavailable as exc:
+        alone = exc
+    try:
+        standing = look_at_replica(replica)
+        if alone is None:
+            lag = compare(primary, standing)
+    except TaskdbError as exc:
+        instead = "without --replica the primary is read" if alone is None else "nor does the primary answer"
+        exc.hint = "; ".join(filter(None, [exc.hint, instead]))
+        raise
+    if alone is not None:
+        run.say(f"warning: the replica was not compared with the primary: {alone.message}")
+    elif lag == math.inf:
+        run.say("the replica is behind, and does not know how far")
+    elif lag > settings.read_lag:
+        run.say(f"as of {in_one_unit(timedelta(seconds=lag))} ago: the replica is behind")
+    return replica
