@@ -71,8 +71,9 @@ def health(
     check = partial(
         runner.run,
         run.database,
-        thresholds=_history_limits(run) | parse_limits(run.settings.health_limits),
+        thresholds=_limits(run) | parse_limits(run.settings.health_limits),
         backups=backups,
+        replica=run.settings.replica_database() if run.settings.read_url else None,
         timeout=timeout,
         only=only or (),
         skip=skip or (),
@@ -91,11 +92,17 @@ def health(
     raise typer.Exit(report.exit_code)
 
 
-def _history_limits(run: Invocation) -> dict[str, Limits]:
-    """Return when the history is too old: two days after a nightly backup should have pruned it."""
+def _limits(run: Invocation) -> dict[str, Limits]:
+    """Return the limits that follow from other settings.
+
+    The history is too old two days after a nightly backup should have pruned it. A replica lags when it is
+    over TASKDB_READ_LAG.
+    """
     from taskdb_cli.cli.history_prune import history_begin
-    from taskdb_cli.health.registry import DAY
+    from taskdb_cli.health.registry import DAY, LAG_CRITICAL
     from taskdb_cli.health.report import Limits
 
     begin = history_begin(run)
-    return {"history": Limits((run.now - begin).total_seconds() + 2 * DAY if begin else None)}
+    oldest = (run.now - begin).total_seconds() + 2 * DAY if begin else None
+    lag = run.settings.read_lag
+    return {"history": Limits(oldest), "replica_lag": Limits(lag, LAG_CRITICAL * lag)}

@@ -79,6 +79,8 @@ class Examination(ABC):
     """When all checks must have ended, on the clock of `time.monotonic`."""
     backups: Sequence[Backups] = ()
     """The archives in each place."""
+    replica: Database | None = None
+    """The replica that the settings name, if there is one."""
     counted: dict[Backups, Backups] = field(default_factory=dict)
     """Those of them that count for the database, once that is known."""
     check: Check = CHECKS["connection"]
@@ -169,6 +171,14 @@ class Examination(ABC):
         if self._connection is None:
             raise Unmeasured(reason, status=Status.UNKNOWN)
         return self._connection
+
+    @cached_property
+    def replica_connection(self) -> Connection:
+        """The connection to the replica. Raises what connecting raises."""
+        assert self.replica
+        connection = self._stack.enter_context(self.replica.connect())
+        # A check that fails there leaves nothing behind for the next one.
+        return connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def _open(self) -> Connection:
         engine, opened = self.database.engine, list[float]()

@@ -11,10 +11,14 @@ from taskdb_cli.health.report import Limits, Result, Status, Unit
 HOUR = 3600.0
 DAY = 24 * HOUR
 
+LAG_CRITICAL = 30
+"""How many times the lag that is a warning is critical."""
+
 _UNITS: dict[Unit, dict[str, float]] = {
     Unit.SECONDS: {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY},
     Unit.BYTES: {"": 1, "MB": 1e6, "GB": 1e9, "TB": 1e12},
     Unit.PERCENT: {"": 1, "%": 1},
+    Unit.COUNT: {"": 1},
 }
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z%]*)")
 
@@ -57,6 +61,10 @@ CHECKS = {
         Check("long_transactions", unit=Unit.SECONDS, limits=Limits(5 * 60, HOUR)),
         Check("idle_in_transaction", unit=Unit.SECONDS, limits=Limits(5 * 60, HOUR)),
         Check("blocked", unit=Unit.SECONDS, limits=Limits(10, 60)),
+        Check("replica"),
+        Check("replica_lag", unit=Unit.SECONDS, limits=Limits(10, LAG_CRITICAL * 10)),
+        Check("replica_backlog", unit=Unit.BYTES),
+        Check("replica_conflicts", unit=Unit.COUNT),
         Check("size", needs_head=True, unit=Unit.BYTES),
         Check("history", needs_head=True, unit=Unit.SECONDS),
         Check("quick_check", scans=True),

@@ -31,6 +31,8 @@ class Unit(StrEnum):
     SECONDS = "s"
     BYTES = "B"
     PERCENT = "%"
+    COUNT = "c"
+    """A number that only grows, and that limits may be set for."""
     NUMBER = ""
 
 

@@ -29,6 +29,7 @@ def run(
     now: datetime,
     thresholds: Mapping[str, Limits] | None = None,
     backups: Sequence[Backups] = (),
+    replica: Database | None = None,
     timeout: float = TIMEOUT,
     only: Collection[str] = (),
     skip: Collection[str] = (),
@@ -36,7 +37,7 @@ def run(
     """Run the checks over a connection of their own, and return what they found; change nothing.
 
     `backups` are the archives in each place. Without any the checks of archives are skipped. The names of
-    dropped checks are ignored.
+    dropped checks are ignored. `replica` is the one that the settings name, if any.
 
     It returns when `timeout` seconds are over, even if the server has stopped answering. What was not
     measured by then is unknown. Raises InvalidInput for the name of a check that does not exist.
@@ -53,7 +54,11 @@ def run(
         slow_query_ms=0,
     )
     examination = EXAMINATIONS[database.backend.dialect]
-    exam = examination(Database(database.url, options), now, begun + timeout, backups)
+    if replica:
+        replica = Database(
+            replica.url, replace(options, pooled=replica.options.pooled, statement_timeout=timeout)
+        )
+    exam = examination(Database(database.url, options), now, begun + timeout, backups, replica)
     found: dict[str, Result | None] = {}
     thread = Thread(target=_make_all, args=(exam, chosen, found), name="taskdb-health", daemon=True)
     thread.start()
@@ -63,7 +68,8 @@ def run(
     reason = f"timed out: all {timeout:g} s were spent before it was measured"
     timed_out = Result(Status.UNKNOWN, reason, remedy="raise --timeout, or leave slow checks out with --skip")
     results = tuple(found.get(each.name) or replace(timed_out, name=each.name) for each in chosen)
-    return Report(database.backend.place, now, time.monotonic() - begun, results)
+    # Of several hosts that is the one that has answered.
+    return Report(exam.database.backend.place, now, time.monotonic() - begun, results)
 
 
 def choose(

@@ -84,7 +84,13 @@ def _number(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-_FAMILIES = {"s": ("_seconds", 1.0), "B": ("_bytes", 1.0), "%": ("_ratio", 0.01), "": ("", 1.0)}
+_FAMILIES = {
+    "s": ("_seconds", 1.0),
+    "B": ("_bytes", 1.0),
+    "%": ("_ratio", 0.01),
+    "": ("", 1.0),
+    "c": ("", 1.0),
+}
 
 
 def _prometheus(report: Report) -> str:
@@ -94,8 +100,8 @@ def _prometheus(report: Report) -> str:
         ("status", "0 ok, 1 warning, 2 critical, 3 unknown: the worst of all.", [({}, report.exit_code)]),
         ("check_status", "The same of each check; of one that was skipped, none.", statuses),
     ]
-    for unit, (suffix, factor) in _FAMILIES.items():
-        found = [(label, each.value) for label, each in checks if each.unit == unit]
+    for suffix, factor in dict.fromkeys(_FAMILIES.values()):
+        found = [(label, each.value) for label, each in checks if _FAMILIES[each.unit] == (suffix, factor)]
         values = [(label, value * factor) for label, value in found if value is not None]
         families.append((f"value{suffix}", "What a check measured.", values))
     families += [

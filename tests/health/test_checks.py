@@ -31,6 +31,7 @@ ON_SERVERS = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 ON_A_SERVER = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
 ON_FILES = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 OF_A_SERVER = {"tls", "access", "connections", "long_transactions", "idle_in_transaction", "blocked"}
+OF_A_STANDBY = {"replica", "replica_lag", "replica_backlog", "replica_conflicts"}
 OF_A_FILE = {"quick_check", "permissions", "disk", "leftovers"}
 OF_BACKUPS = {"backup", "backup_archive", "drill", "shrinkage", "backup_space", "backup_strays"}
 OF_THE_TABLES = {check.name for check in CHECKS.values() if check.needs_head}
@@ -77,7 +78,8 @@ def test_a_healthy_database(url, engine):
     report = run(open_database(url), now=NOW)
     assert (report.status, report.exit_code) == ("ok", 0), report
     skipped = {check.name for check in report.checks if check.status is Status.SKIPPED}
-    assert skipped == OF_BACKUPS | {"plans"} | (OF_A_SERVER if engine == "sqlite" else OF_A_FILE)
+    elsewhere = OF_A_SERVER if engine == "sqlite" else OF_A_FILE
+    assert skipped == OF_BACKUPS | OF_A_STANDBY | {"plans"} | elsewhere
     assert all(check.message and not check.remedy for check in report.checks if check.name not in skipped)
 
 
@@ -593,7 +595,7 @@ def test_a_role_that_may_read(stranger, url, session):
     execute(url, f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{stranger.username}"')
     report = run(open_database(stranger), now=NOW)
     skipped = {found.name for found in report.checks if found.status is Status.SKIPPED}
-    skipped -= OF_A_FILE | OF_BACKUPS | {"plans"}
+    skipped -= OF_A_FILE | OF_A_STANDBY | OF_BACKUPS | {"plans"}
     assert skipped == {"identity", "identity_left", "long_transactions", "idle_in_transaction"}
     assert report.exit_code == 0, report
 

@@ -12,6 +12,12 @@ import psycopg
 from taskdb_cli.database.postgresql.errors import sqlstate
 from taskdb_cli.database.schema import HISTORY_TABLES, OUR_TABLES
 from taskdb_cli.errors import TaskdbError
+from taskdb_cli.health.checks.standby import (
+    check_replica,
+    check_replica_backlog,
+    check_replica_conflicts,
+    check_replica_lag,
+)
 from taskdb_cli.health.examination import Examination, Identity
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
@@ -26,6 +32,8 @@ LAST_RELEASES = {
     18: date(2030, 11, 14),
 }
 """The day of the last release of each major version: https://www.postgresql.org/support/versioning/."""
+
+__all__ = ["check_replica", "check_replica_backlog", "check_replica_conflicts", "check_replica_lag"]
 
 COUNTED_BYTES = 8 * 1024 * 1024
 """The rows of a table up to this size are counted. For a larger one the planner's estimate is taken."""
