@@ -27,8 +27,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any, Self
 
-from databases import address, databases, describe, empty_database
-from measuring import ratio, table, track
+from databases import address, databases, describe, empty_database, place
+from measuring import ratio, record, table, track
 from processes import TASKDB, run
 from sqlmodel import Session
 
@@ -48,6 +48,9 @@ AT_ONCE = 10
 """How many writes of a kind are in one turn."""
 KINDS = ("create", "change", "delete")
 SIDES = ("this", "other")
+LEAST_RATE = 0.75
+MOST_TIME = 1.3
+"""What the history may cost beside a commit without it."""
 # A request to the API names the actor too. Older commits have none.
 _ACTOR: dict[str, Any] = {"actor": "ann"} if hasattr(Options, "actor") else {}
 WAYS = {"pool": Options(pool=Pool(size=1, overflow=0), **_ACTOR), "no pool": Options()}
@@ -183,7 +186,7 @@ def workers(database: Database, other: Path, directory: Path) -> Iterator[dict[s
         yield found
 
 
-def compare_writes(sides: dict[str, Worker], turns: int) -> list[list[object]]:
+def compare_writes(sides: dict[str, Worker], turns: int, name: str) -> list[list[object]]:
     """Let both sides write in turn; return a row for each kind of write and way to connect."""
     rows: list[list[object]] = []
     for way in WAYS:
@@ -203,12 +206,13 @@ def compare_writes(sides: dict[str, Worker], turns: int) -> list[list[object]]:
                 {side: [each[of] for each in by_side[side]] for side in SIDES} for of in (0, 1)
             )
             rates = [AT_ONCE / median(seconds[side]) for side in SIDES]
-            ratios = [f"{ratio(of['other'], of['this']):.2f}" for of in (seconds, processor)]
-            rows.append([f"{kind}, {way}", *rates, *ratios])
+            rate = ratio(seconds["other"], seconds["this"])
+            record(f"{name}: {kind} a task, {way}, writes a second", rate, at_least=LEAST_RATE)
+            rows.append([f"{kind}, {way}", *rates, rate, ratio(processor["other"], processor["this"])])
     return rows
 
 
-def compare_imports(sides: dict[str, Worker], file: Path, turns: int) -> list[object]:
+def compare_imports(sides: dict[str, Worker], file: Path, turns: int, name: str) -> list[object]:
     """Let both sides import the file into a database without tasks, by whole processes in turn."""
     taken: dict[str, list[float]] = {side: [] for side in SIDES}
     for turn in track(range(turns), "imports"):
@@ -227,7 +231,8 @@ def compare_imports(sides: dict[str, Worker], file: Path, turns: int) -> list[ob
                 OWNER,
             ]
             taken[side].append(run(command, environment=worker.environment).seconds)
-    return [*(median(taken[side]) for side in SIDES), f"{ratio(taken['this'], taken['other']):.2f}"]
+    rate = record(f"{name}: import, time", ratio(taken["this"], taken["other"]), at_most=MOST_TIME)
+    return [*(median(taken[side]) for side in SIDES), rate]
 
 
 def write_file(path: Path, tasks: int) -> None:
@@ -252,11 +257,12 @@ def sections(given: Namespace) -> Iterator[tuple[str, str]]:
             with workers(database, other, path) as sides:
                 mine = Database(parse_url(sides["this"].url, "the URL"))
                 heading = f"{describe(mine, KEPT)}, beside {given.against}"
+                name = f"beside {given.against}, {place(mine)}"
                 headers = ["write", "this, a second", "other, a second", "throughput, this / other"]
-                rows = compare_writes(sides, given.turns)
+                rows = compare_writes(sides, given.turns, name)
                 yield heading, table([*headers, "processor time, other / this"], rows)
                 if given.imported:
-                    row = compare_imports(sides, path / "tasks.csv", given.import_turns)
+                    row = compare_imports(sides, path / "tasks.csv", given.import_turns, name)
                     headers = ["import", "this, s", "other, s", "time, this / other"]
                     yield f"{heading}, import", table(headers, [[given.imported, *row]])
 

@@ -29,8 +29,8 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import NamedTuple
 
-from databases import address, argument_parser, count_tasks, databases, describe
-from measuring import add_output_option, report, table, track
+from databases import address, argument_parser, count_tasks, databases, describe, place
+from measuring import add_output_option, ratio, record, report, table, track
 
 from taskdb_cli.database import Database
 from taskdb_cli.models.token import TokenCreate
@@ -38,8 +38,8 @@ from taskdb_cli.services import migrate, token
 
 CLIENTS = 8
 SECONDS = 1.0
-TURNS = 15
-OURS = "taskdb serve"
+OURS, ORDINARY, SAME = "taskdb serve", "ordinary FastAPI and SQLModel", "bare, the same queries"
+LEAST_RATE = 2.0
 PATH = "/users/1/tasks?limit=50"
 UVICORN = ["--loop", "asyncio", "--http", "h11", "--ws", "none", "--no-access-log", "--log-level", "warning"]
 HERE = Path(__file__).resolve().parent
@@ -62,29 +62,27 @@ class Rate(NamedTuple):
 def main() -> None:
     """Measure each database, and report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
-    add_output_option(parser)
+    add_output_option(parser, turns=15)
     given = parser.parse_args()
     sections = {}
     with databases(given) as found:
         for database in found:
             migrate.upgrade(database)
-            sections[f"{describe(database, count_tasks(database))}: {PATH}"] = _measure(database)
+            sections[f"{describe(database, count_tasks(database))}: {PATH}"] = _measure(database, given.turns)
     report(sections, given.output)
 
 
-def _measure(database: Database) -> str:
+def _measure(database: Database, turns: int) -> str:
     url = address(database.url)
     with ExitStack() as stack:
         secret = stack.enter_context(_token(database))
-        places = {
-            "ordinary FastAPI and SQLModel": (_server(stack, "ordinary_api:app", ORDINARY_URL=url), PATH)
-        }
+        places = {ORDINARY: (_server(stack, "ordinary_api:app", ORDINARY_URL=url), PATH)}
         if database.backend.dialect == "postgresql":
             bare = _server(stack, "bare_api:app", BARE_URL=url)
             same = _server(stack, "bare_api:app", BARE_URL=url, BARE_SAME_SQL="1")
             places |= {
                 "bare, the page's query alone": (bare, PATH),
-                "bare, the same queries": (same, PATH),
+                SAME: (same, PATH),
                 "bare, the page's query alone, in the event loop": (bare, f"/async{PATH}"),
                 "bare, the same queries, JSON left to FastAPI": (same, f"/plain{PATH}"),
             }
@@ -92,17 +90,31 @@ def _measure(database: Database) -> str:
         places[OURS] = _process(stack, serve, TASKDB_DATABASE_URL=url), PATH
         _require_equal([_get(server.port, path, secret) for server, path in places.values()])
         works = {name: partial(_ask, server, path, secret) for name, (server, path) in places.items()}
-        return _table(_turns(works))
+        rates = _turns(works, turns)
+        _record(rates, f"API, {place(database, count_tasks(database))}: a page")
+        return _table(rates)
 
 
-def _turns(works: dict[str, partial[Rate]]) -> dict[str, list[Rate]]:
+def _turns(works: dict[str, partial[Rate]], turns: int) -> dict[str, list[Rate]]:
     rates: dict[str, list[Rate]] = {name: [] for name in works}
     for work in works.values():
         work()
-    for _ in track(range(TURNS), f"{CLIENTS} clients"):
+    for _ in track(range(turns), f"{CLIENTS} clients"):
         for name, work in works.items():
             rates[name].append(work())
     return rates
+
+
+def _record(rates: dict[str, list[Rate]], what: str) -> None:
+    requests = {name: [each.requests for each in found] for name, found in rates.items()}
+    used = {name: min(each.milliseconds for each in found) for name, found in rates.items()}
+    rate = ratio(requests[OURS], requests[ORDINARY])
+    record(f"{what}, requests a second, `{OURS}` / {ORDINARY}", rate, at_least=LEAST_RATE)
+    rate = used[ORDINARY] / used[OURS]
+    record(f"{what}, processor time, {ORDINARY} / `{OURS}`", rate, more_is_better=True)
+    if SAME in requests:
+        rate = ratio(requests[OURS], requests[SAME])
+        record(f"{what}, requests a second, `{OURS}` / {SAME}", rate, more_is_better=True)
 
 
 def _table(rates: dict[str, list[Rate]]) -> str:

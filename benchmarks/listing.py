@@ -5,11 +5,7 @@ Run build.py first. It reads only.
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -18,9 +14,10 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from databases import address, argument_parser, count_tasks, databases, describe
+from databases import address, argument_parser, count_tasks, databases, describe, place, short
 from forms import COUNT, FORMS, LIMIT, USER, USER_ID, Form, Raw, database_ms, explained
-from measuring import Works, add_output_option, median_ms, ratio, report, table, times_ms, track
+from measuring import Works, add_output_option, median_ms, ratio, record, report, table, times_ms, track
+from processes import TASKDB, run
 from sqlmodel import Session
 
 from taskdb_cli.database import Database
@@ -31,7 +28,8 @@ from taskdb_cli.services.listing.query import TaskFilter
 
 STREAMED = 100_000
 EXPORTED = 1_000_000
-MEGABYTE = 1024 * 1024
+TURN_SECONDS = 0.05
+"""No more turns begin when this time is up for each that was asked for, and three are done."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Measured:
 def main() -> None:
     """Measure each database, and report."""
     parser = argument_parser(__doc__, tasks=[10_000, 1_000_000])
-    add_output_option(parser)
+    add_output_option(parser, turns=30)
     given = parser.parse_args()
     sections: dict[str, str] = {}
     by_engine: dict[str, list[Measured]] = {}
@@ -71,33 +69,33 @@ def main() -> None:
         for database in found:
             tasks = count_tasks(database)
             heading = describe(database, tasks)
-            figures = database.read(partial(measure, heading=heading))
-            sections[f"{heading}: goals"] = _goals_table(figures)
+            figures = database.read(partial(measure, heading=heading, turns=given.turns))
+            _record(figures, place(database, tasks))
             sections[f"{heading}: every form"] = _forms_table(figures)
             by_engine.setdefault(database.backend.dialect, []).append(Measured(database, tasks, figures))
-            if rows := _everything(database, tasks):
+            if rows := _everything(database, tasks, given.turns):
                 sections[f"{heading}: everything"] = table(["what", "figure"], rows)
         for engine, measured in by_engine.items():
             if len(measured) > 1:
-                sections[f"Growth with size: {engine}"] = _growth_table(measured)
+                sections[f"Growth with size: {engine}"] = _growth_table(measured, given.turns)
     report(sections, given.output)
 
 
-def measure(session: Session, heading: str) -> list[Figures]:
+def measure(session: Session, heading: str, turns: int) -> list[Figures]:
     """Measure the first and a deep page of every form, and the count."""
-    found = [figures for form in track(FORMS, heading) for figures in _pages(session, form)]
-    return [*found, _count(session)]
+    found = [figures for form in track(FORMS, heading) for figures in _pages(session, form, turns)]
+    return [*found, _count(session, turns)]
 
 
-def _pages(session: Session, form: Form) -> Iterator[Figures]:
+def _pages(session: Session, form: Form, turns: int) -> Iterator[Figures]:
     raw = Raw(session)
     [[rows]] = raw.fetch(form.count(), {"user": USER_ID})
-    yield _page(session, form, rows, None)
+    yield _page(session, form, rows, None, turns)
     if rows and (position := form.find_position(session, rows)):
-        yield _page(session, form, rows, position)
+        yield _page(session, form, rows, position, turns)
 
 
-def _page(session: Session, form: Form, rows: int, position: Position | None) -> Figures:
+def _page(session: Session, form: Form, rows: int, position: Position | None, turns: int) -> Figures:
     raw, order = Raw(session), Order.parse(form.sort, TASK_SORT_KEYS)
 
     def by_service() -> list[Any]:
@@ -109,56 +107,57 @@ def _page(session: Session, form: Form, rows: int, position: Position | None) ->
     works: Works = {"raw": lambda: raw.page(form, position), "service": by_service}
     page = "first" if position is None else "deep"
     return Figures(
-        form.options, page, rows, *_compare(works), *_database_medians(session, queries), reached, queries,
+        form.options, page, rows, *_compare(works, turns), *_database_medians(session, queries, turns),
+        reached, queries,
         form.pinned,
     )  # fmt: skip
 
 
-def _count(session: Session) -> Figures:
+def _count(session: Session, turns: int) -> Figures:
     raw = Raw(session)
     order = Order.parse(COUNT.sort, TASK_SORT_KEYS)
     [plan] = service.explain(session, COUNT.filter, order, limit=LIMIT, count=True)
     works: Works = {"raw": lambda: raw.count(COUNT), "service": lambda: service.count(session, COUNT.filter)}
     return Figures(
-        COUNT.options, "-", raw.count(COUNT), *_compare(works), *_database_medians(session, [plan.sql]),
+        COUNT.options, "-", raw.count(COUNT), *_compare(works, turns),
+        *_database_medians(session, [plan.sql], turns),
         plan.summary(), [plan.sql],
     )  # fmt: skip
 
 
-def _compare(works: Works) -> tuple[float, float, float]:
-    taken = times_ms(works)
+def _compare(works: Works, turns: int) -> tuple[float, float, float]:
+    taken = times_ms(works, most=turns, seconds=turns * TURN_SECONDS)
     raw, ours = taken["raw"], taken["service"]
     return statistics.median(raw), statistics.median(ours), ratio(ours, raw)
 
 
-def _database_medians(session: Session, queries: list[str]) -> tuple[float, float]:
+def _database_medians(session: Session, queries: list[str], turns: int) -> tuple[float, float]:
     parts = {
         "planning": lambda: database_ms(session, queries)[0],
         "execution": lambda: database_ms(session, queries)[1],
     }
-    taken = median_ms(parts, most=15)
+    taken = median_ms(parts, most=(turns + 1) // 2, seconds=turns * TURN_SECONDS)
     return taken["planning"], taken["execution"]
 
 
-def _goals_table(figures: list[Figures]) -> str:
-    """Set the slowest of each kind beside its goal; a page of fewer rows than asked for does not count."""
+def _record(figures: list[Figures], where: str) -> None:
+    """Record the slowest of each kind; a page of fewer rows than asked for does not count."""
     full = [each for each in figures if each.rows > 2 * LIMIT]
     kinds = [
         ("a pinned form", 3, [each for each in full if each.pinned]),
-        ("newest first, overdue first, without a user", 10, [e for e in full if "--user" not in e.options]),
+        ("newest or overdue first, no user", 10, [each for each in full if "--user" not in each.options]),
         ("count by status", 30, [each for each in full if each.options == COUNT.options]),
     ]
-    rows: list[list[object]] = []
     for kind, goal, found in kinds:
-        if not found:
-            continue
-        slowest = max(found, key=lambda each: each.execution)
-        figure = f"{slowest.execution:.2f} ms (`{slowest.options}`, {slowest.page})"
-        rows.append([f"{kind}: in the database", f"< {goal} ms", figure])
-    ratios = sorted(each.ratio for each in full if each.pinned)
-    figure = f"median {statistics.median(ratios):.2f}, highest {ratios[-1]:.2f}"
-    rows.append(["a page of a pinned form: service / raw", "3 at most", figure])
-    return table(["what", "goal", "figure"], rows)
+        if found:
+            slowest = max(each.execution for each in found)
+            record(f"listing, {where}: {kind}, slowest in the database", slowest, unit="ms", at_most=goal)
+    ratios = [each.ratio for each in full if each.pinned]
+    # The goal is that of psycopg: with SQLite there is no server to wait for.
+    goal = 3 if where.startswith("PostgreSQL") else None
+    name = f"listing, {where}: a page, service / raw driver"
+    record(f"{name}, median", statistics.median(ratios), at_most=goal)
+    record(f"{name}, highest", max(ratios), at_most=goal, steady=False)
 
 
 def _forms_table(figures: list[Figures]) -> str:
@@ -170,7 +169,7 @@ def _forms_table(figures: list[Figures]) -> str:
     return table([*headers, "how the rows were reached"], rows)
 
 
-def _growth_table(measured: list[Measured]) -> str:
+def _growth_table(measured: list[Measured], turns: int) -> str:
     """Run the queries of each form on all sizes in turn."""
     measured = sorted(measured, key=lambda each: each.tasks)
     sizes = [f"{each.tasks:,}".replace(",", " ") for each in measured]
@@ -186,15 +185,18 @@ def _growth_table(measured: list[Measured]) -> str:
                 size: partial(_execution, session, query)
                 for size, session, query in zip(sizes, opened, queries, strict=True)
             }
-            taken = times_ms(works)
+            taken = times_ms(works, most=turns, seconds=turns * TURN_SECONDS)
             steps = [ratio(taken[larger], taken[smaller]) for smaller, larger in pairwise(sizes)]
             if by_form[0][form].pinned:
                 growths.append(steps[-1])
             rows.append([f"`{form[0]}`", form[1], *map(statistics.median, taken.values()), *steps])
-    last = f"{sizes[-1]} / {sizes[-2]}"
-    summary = f"{last}, pinned forms: median {statistics.median(growths):.2f}, highest {max(growths):.2f}.\n"
+    last = " / ".join(short(each.tasks) for each in measured[:-3:-1])
+    name = f"listing, {place(measured[0].database)}: pinned forms, {last}"
+    goal = 1.5 if measured[0].database.backend.dialect == "postgresql" else None
+    record(f"{name}, median", statistics.median(growths), at_most=goal)
+    record(f"{name}, highest", max(growths), at_most=goal, steady=False)
     headers = ["form", "page", *sizes, *(f"{larger} / {smaller}" for smaller, larger in pairwise(sizes))]
-    return f"{table(headers, rows)}\n{summary}"
+    return table(headers, rows)
 
 
 def _itself(session: Session) -> Iterator[Session]:
@@ -205,26 +207,33 @@ def _execution(session: Session, queries: list[str]) -> float:
     return database_ms(session, queries)[1]
 
 
-def _everything(database: Database, tasks: int) -> list[list[object]]:
+def _everything(database: Database, tasks: int, turns: int) -> list[list[object]]:
     """Measure a stream of many rows beside the driver's, and the memory of an export by the command."""
     rows: list[list[object]] = []
-    taken = database.read(_streams)
+    where = place(database, tasks)
+    taken = database.read(partial(_streams, turns=turns))
     if taken:
         raw, ours = taken["raw"], taken["service"]
+        goal = 1.6 if where.startswith("PostgreSQL") else None
+        rate = record(
+            f"listing, {where}: {STREAMED} rows, service / raw driver", ratio(ours, raw), at_most=goal
+        )
         rows += [
             [f"{STREAMED} rows, raw driver", f"{statistics.median(raw):.0f} ms"],
-            [f"{STREAMED} rows, service", f"{statistics.median(ours):.0f} ms, {ratio(ours, raw):.2f} x raw"],
+            [f"{STREAMED} rows, service", f"{statistics.median(ours):.0f} ms, {rate:.2f} x raw"],
         ]
     if tasks == EXPORTED:
-        seconds, peak = _export(database)
+        command = ["--database-url", address(database.url), "task", "list", "--limit", "0", "-o", "ndjson"]
+        export = run([*TASKDB, *command])
+        record(f"listing, {where}: all tasks as NDJSON, peak memory", export.peak, unit="MB", at_most=150)
         rows += [
-            ["`task list --limit 0 -o ndjson`, all tasks", f"{seconds:.1f} s"],
-            ["its peak resident memory", f"{peak / MEGABYTE:.0f} MB"],
+            ["`task list --limit 0 -o ndjson`, all tasks", f"{export.seconds:.1f} s"],
+            ["its peak resident memory", f"{export.peak:.0f} MB"],
         ]
     return rows
 
 
-def _streams(session: Session) -> Mapping[str, list[float]]:
+def _streams(session: Session, turns: int) -> Mapping[str, list[float]]:
     raw, order = Raw(session), Order.parse("id", TASK_SORT_KEYS)
     wanted = TaskFilter(users=(USER,))
     if service.count(session, wanted) < STREAMED:
@@ -243,21 +252,7 @@ def _streams(session: Session) -> Mapping[str, list[float]]:
     def by_service() -> None:
         deque(service.stream(session, wanted, order), maxlen=0)
 
-    return times_ms({"raw": by_hand, "service": by_service}, most=15, seconds=20)
-
-
-def _export(database: Database) -> tuple[float, int]:
-    """Return the seconds and the peak memory of a process that lists everything."""
-    url = address(database.url)
-    command = [sys.executable, "-m", "taskdb_cli", "--database-url", url]
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, "task", "list", "--limit", "0", "-o", "ndjson"], stdout=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, "the listing failed"
-    return time.perf_counter() - start, usage.ru_maxrss * 1024
+    return times_ms({"raw": by_hand, "service": by_service}, most=(turns + 1) // 2, seconds=20)
 
 
 if __name__ == "__main__":

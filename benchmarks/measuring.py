@@ -1,12 +1,14 @@
-"""Times side by side, and tables of them."""
+"""Times side by side, tables of them, and the figures that later runs are held against."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +17,49 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 Works = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A ratio, or a number of some unit, with its goal.
+
+    Its name stays the same from run to run. One that is not `steady`, such as the highest of many, differs
+    between two runs by more than a change of the product would explain.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    at_most: float | None = None
+    at_least: float | None = None
+    more_is_better: bool = False
+    steady: bool = True
+
+    @property
+    def missed(self) -> bool:
+        """Whether the goal is missed."""
+        over = self.at_most is not None and self.value > self.at_most
+        return over or (self.at_least is not None and self.value < self.at_least)
+
+
+FIGURES: list[Figure] = []
+"""What this process has measured; `report` writes it."""
+
+
+def record(
+    name: str,
+    value: float,
+    *,
+    unit: str = "",
+    at_most: float | None = None,
+    at_least: float | None = None,
+    more_is_better: bool = False,
+    steady: bool = True,
+) -> float:
+    """Remember a figure, and return its value; a goal of at least so much says that more is better."""
+    more = more_is_better or at_least is not None
+    FIGURES.append(Figure(name, round(value, 4), unit, at_most, at_least, more, steady))
+    return value
 
 
 def median_ms(works: Works, *, most: int = 30, least: int = 3, seconds: float = 1.5) -> dict[str, float]:
@@ -64,18 +109,21 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [list(headers), rule, *cells]) + "\n"
 
 
-def add_output_option(parser: argparse.ArgumentParser) -> None:
-    """Declare where the report is written besides stdout."""
-    parser.add_argument("--output", type=Path, help="write the report to this file too")
+def add_output_option(parser: argparse.ArgumentParser, *, turns: int | None = None) -> None:
+    """Declare where the report is written besides stdout, and how often each is run."""
+    parser.add_argument("--output", type=Path, help="write the report to this file too, and its figures")
+    if turns:
+        parser.add_argument("--turns", type=int, default=turns, help="how often each is run")
 
 
 def report(sections: Mapping[str, str], path: Path | None) -> None:
-    """Print sections under their headings, and write them to a file if one is given."""
+    """Print sections under their headings; write them to a file if one is given, the figures beside it."""
     text = "\n".join(f"## {heading}\n\n{body}" for heading, body in sections.items())
     sys.stdout.write(text)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        path.with_suffix(".json").write_text(json.dumps([asdict(figure) for figure in FIGURES], indent=1))
 
 
 _LARGE = 100

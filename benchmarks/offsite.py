@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ from statistics import median
 from typing import Self
 
 import pyrage
-from databases import address, empty_database
-from measuring import ratio, table
+from databases import address, count_tasks, empty_database, place
+from measuring import ratio, record, table
 from processes import TASKDB, Run, Works, run, take_turns
 
 from taskdb_cli.backup.file_names import archive_name, parse_name
@@ -164,7 +164,7 @@ class Measured:
         # Without the header, curl may wait a second for the server's leave.
         upload = ["curl", "-sSf", "-H", "Expect:", "-T", str(archive)]
         sent = run([*upload, f"{self._server.url}/taskdb-benchmark/{archive.name}"])
-        return backup + Run(sent.seconds, 0)
+        return backup + replace(sent, peak=0.0)
 
     @property
     def _archive(self) -> Path:
@@ -199,15 +199,20 @@ def compare(database: Database, files: Path, turns: int, title: str) -> str:
     """Run each in turn, so many times; return a table with the goals."""
     with moto() as server, Measured(database, files, server) as measured:
         runs = take_turns(measured.works, turns, title)
-        return table(HEADERS, [_row(name, runs, measured.goals.get(name)) for name in runs])
+        where = f"off the machine, {place(database, count_tasks(database))}"
+        rows = [_row(where, name, runs, measured.goals.get(name)) for name in runs]
+        most = max(each.peak for found in runs.values() for each in found)
+        record(f"{where}: peak memory", most, unit="MB", at_most=MOST_MB)
+        return table(HEADERS, rows)
 
 
-def _row(name: str, runs: dict[str, list[Run]], goal: tuple[str, float] | None) -> list[object]:
+def _row(where: str, name: str, runs: dict[str, list[Run]], goal: tuple[str, float] | None) -> list[object]:
     seconds = [each.seconds for each in runs[name]]
     row: list[object] = [name, median(seconds), "", "", ""]
     if goal:
         base, most = goal
-        row[2:] = [base, f"{ratio(seconds, [each.seconds for each in runs[base]]):.2f}", f"{most:.2f}"]
+        rate = ratio(seconds, [each.seconds for each in runs[base]])
+        row[2:] = [base, record(f"{where}: {name} / {base}", rate, at_most=most), f"{most:.2f}"]
     return [*row, max(each.peak for each in runs[name]), MOST_MB]
 
 
@@ -231,4 +236,7 @@ def compare_many(files: Path, turns: int) -> str:
 
 def _row_of_many(name: str, found: list[list[Run]]) -> list[object]:
     seconds = [median(each.seconds for each in runs) for runs in found]
+    record(f"off the machine, {MANY[-1]} archives: `{name}`", seconds[-1], unit="s", at_most=MOST_SECONDS)
+    growth = ratio([each.seconds for each in found[-1]], [each.seconds for each in found[0]])
+    record(f"off the machine, {MANY[-1]} / {MANY[0]} archives: `{name}`", growth, at_most=MANY[-1] / MANY[0])
     return [f"`{name}`", *seconds, MOST_SECONDS, max(each.peak for runs in found for each in runs), MOST_MB]

@@ -11,28 +11,38 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from databases import address, argument_parser, count_tasks, databases, describe
-from measuring import add_output_option, ratio, report, table, times_ms, track
+from databases import address, argument_parser, count_tasks, databases, describe, place
+from measuring import add_output_option, ratio, record, report, table, times_ms, track
+from processes import TASKDB
 
 from taskdb_cli.database import Database
 
 HERE = Path(__file__).parent
-# What the installed script does.
-TASKDB = [sys.executable, "-c", "from taskdb_cli.__main__ import main; main()"]
+# Each line with its exit code and its goal.
+WORDS: list[tuple[str, int, float | None]] = [
+    ("--help", 0, 1.3),
+    ("--version", 0, 1.3),
+    ("task list --help", 0, None),
+    ("task lst", 2, None),
+]
 HELP = [sys.executable, str(HERE / "bare_app.py"), "--help"]
 
 
 def main() -> None:
     """Measure the words that need no database, then `task list` on each database; report."""
     parser = argument_parser(__doc__, tasks=[10_000])
-    parser.add_argument("--turns", type=int, default=20, help="how often each is run")
-    add_output_option(parser)
+    add_output_option(parser, turns=20)
     given = parser.parse_args()
-    words = {"--help": 0, "--version": 0, "task list --help": 0, "task lst": 2}
     turns = given.turns
     rows = [
-        [f"`taskdb {line}`", "bare Typer app --help", *_compare([*TASKDB, *line.split()], HELP, turns, code)]
-        for line, code in track(list(words.items()), "without a database")
+        _compare(
+            f"`taskdb {line}`",
+            {"taskdb": [*TASKDB, *line.split()], "bare Typer app": HELP},
+            turns,
+            code=code,
+            goal=goal,
+        )
+        for line, code, goal in track(WORDS, "without a database")
     ]
     with databases(given) as found:
         for database in found:
@@ -46,15 +56,18 @@ def _compare_list(database: Database, line: str, turns: int) -> list[object]:
     url = address(database.url)
     bare = [sys.executable, str(HERE / "bare_list.py"), url.replace("postgresql:", "postgresql+psycopg:")]
     taskdb = [*TASKDB, "--database-url", url, *line.split()]
-    name = f"`taskdb {line}`, {database.backend.dialect}"
-    return [name, "bare SQLModel script", *_compare(taskdb, bare, turns)]
+    name = f"{place(database)}, `taskdb {line}`"
+    return _compare(name, {"taskdb": taskdb, "bare SQLModel script": bare}, turns, goal=1.0)
 
 
-def _compare(command: list[str], other: list[str], turns: int, code: int = 0) -> list[object]:
-    works = {"taskdb": _runner(command, code), "bare": _runner(other, 0)}
-    taken = times_ms(works, most=turns, least=turns)
+def _compare(
+    name: str, commands: dict[str, list[str]], turns: int, *, code: int = 0, goal: float | None
+) -> list[object]:
+    (_, ours), (beside, theirs) = commands.items()
+    taken = times_ms({"taskdb": _runner(ours, code), "bare": _runner(theirs, 0)}, most=turns, least=turns)
     taskdb, bare = taken["taskdb"], taken["bare"]
-    return [median(taskdb), median(bare), f"{ratio(taskdb, bare):.2f}"]
+    rate = record(f"start, {name} / {beside}", ratio(taskdb, bare), at_most=goal)
+    return [name, beside, median(taskdb), median(bare), rate]
 
 
 def _runner(command: list[str], code: int) -> Callable[[], None]:

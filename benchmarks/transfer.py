@@ -12,21 +12,19 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
-from backup import TASKDB, binaries, empty_database
 from build import BATCH, task_rows, user_rows
-from databases import address, argument_parser, databases, describe
-from measuring import add_output_option, ratio, report, table, track
+from databases import PROGRAMS, address, argument_parser, databases, describe, empty_database, place
+from measuring import add_output_option, ratio, record, report, table, track
+from processes import TASKDB, Run, Works, run, take_turns
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.statements import bulk_insert
@@ -34,6 +32,7 @@ from taskdb_cli.models import metadata
 from taskdb_cli.models.vocabulary import TaskPriority
 from taskdb_cli.services import migrate
 
+MOST_MB = 150
 PARTS = ("import", "export")
 USERS = 100
 USER_COLUMNS = ("email", "name", "is_active", "version", "created_at", "updated_at")
@@ -43,35 +42,6 @@ RAW_COLUMNS = (
 )  # fmt: skip
 COLUMNS = ("user", *(name for name in RAW_COLUMNS[1:] if name != "version"))
 HEADERS = ["process", "s", "s of it / first", "peak MB", "rows/s", "µs of processor time a row"]
-
-
-class Run(NamedTuple):
-    """One process: its seconds, those of the processor, and the most memory that it had, in MB."""
-
-    seconds: float
-    processor: float
-    peak: float
-
-
-Works = Mapping[str, Callable[[], Run]]
-
-
-def run(command: list[str], output: Path | None = None) -> Run:
-    """Run a process to its end; `output` is where its stdout goes."""
-    with (output or Path(os.devnull)).open("wb") as stdout:
-        begun, peak = time.perf_counter(), 0.0
-        process = subprocess.Popen(command, stdout=stdout)
-        status = Path(f"/proc/{process.pid}/status")
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            # What wait4() reports counts the memory of this process too, from before the other program began.
-            high = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-            peak = max([peak, *(int(line.split()[1]) / 1024 for line in high)])
-            time.sleep(0.02)
-        seconds = time.perf_counter() - begun
-        _, code, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(code)
-    assert process.returncode == 0, command
-    return Run(seconds, usage.ru_utime + usage.ru_stime, peak)
 
 
 def write_files(files: Path, tasks: int) -> None:
@@ -126,9 +96,11 @@ def imports(files: Path, tools: argparse.Namespace, target: Callable[[], Any]) -
             *(tools.sqlite_utils, "insert", database.backend.place, "tasks", raw, "--nl")
         ]
     ours = {
-        "`task import`, CSV": taskdb("task", "import", str(files / "tasks.csv")),
-        "`task import`, NDJSON": taskdb("task", "import", str(files / "tasks.ndjson")),
-        "`task import --dry-run`, CSV": taskdb("task", "import", str(files / "tasks.csv"), "--dry-run"),
+        "`taskdb task import`, CSV": taskdb("task", "import", str(files / "tasks.csv")),
+        "`taskdb task import`, NDJSON": taskdb("task", "import", str(files / "tasks.ndjson")),
+        "`taskdb task import --dry-run`, CSV": taskdb(
+            "task", "import", str(files / "tasks.csv"), "--dry-run"
+        ),
     }
     return {name: partial(into_empty, command) for name, command in {**others, **ours}.items()}
 
@@ -136,15 +108,8 @@ def imports(files: Path, tools: argparse.Namespace, target: Callable[[], Any]) -
 def exports(files: Path, tools: argparse.Namespace, database: Database) -> Works:
     """Return what writes all tasks of a database to a file."""
     taskdb = [*TASKDB, "--database-url", address(database.url), "task", "export", "-o"]
-    again = [
-        *TASKDB,
-        "-q",
-        "--database-url",
-        address(database.url),
-        "task",
-        "import",
-        str(files / "tasks.csv"),
-    ]
+    url = ["-q", "--database-url", address(database.url)]
+    again = [*TASKDB, *url, "task", "import", str(files / "tasks.csv")]
     others: dict[str, list[str]] = {}
     if tools.psql:
         copy = rf"\copy (SELECT * FROM tasks ORDER BY id) TO '{files / 'out'}' (FORMAT csv, HEADER)"
@@ -153,11 +118,11 @@ def exports(files: Path, tools: argparse.Namespace, database: Database) -> Works
         place = database.backend.place
         others["`sqlite-utils rows`, CSV"] = [tools.sqlite_utils, "rows", place, "tasks", "--csv"]
     ours = {
-        "`task export`, CSV": [*taskdb, "csv"],
-        "`task export`, NDJSON": [*taskdb, "ndjson"],
-        "`task import` again, all unchanged": again,
+        "`taskdb task export`, CSV": [*taskdb, "csv"],
+        "`taskdb task export`, NDJSON": [*taskdb, "ndjson"],
+        "`taskdb task import` again, all unchanged": again,
     }
-    return {name: partial(run, command, files / "out") for name, command in {**others, **ours}.items()}
+    return {name: partial(run, command, output=files / "out") for name, command in {**others, **ours}.items()}
 
 
 def _psql(tools: argparse.Namespace, database: Database, command: str) -> list[str]:
@@ -187,40 +152,34 @@ def _with_users(database: Database) -> Database:
     return database
 
 
-def compare(works: Works, given: argparse.Namespace, tasks: int, title: str) -> str:
+def compare(works: Works, given: argparse.Namespace, tasks: int, title: str, where: str) -> str:
     """Run each in turn; return a table."""
     works = {name: work for name, work in works.items() if any(word in name for word in given.only)}
-    runs: dict[str, list[Run]] = {name: [] for name in works}
-    for name, work in track(list(works.items()) * given.turns, title):
-        runs[name].append(work())
-    first = [each.seconds for each in next(iter(runs.values()))]
-    rows = []
+    runs = take_turns(works, given.turns, title)
+    first = next(iter(runs))
+    base = [each.seconds for each in runs[first]]
+    rows: list[list[object]] = []
     for name, found in runs.items():
         seconds = [each.seconds for each in found]
         cost = median(each.processor for each in found) / tasks * 1e6
         peak = max(each.peak for each in found)
-        rows.append(
-            [
-                name,
-                median(seconds),
-                f"{ratio(seconds, first):.2f}",
-                peak,
-                round(tasks / median(seconds)),
-                cost,
-            ]
-        )
+        rate = ratio(seconds, base)
+        if "taskdb" in name and "taskdb" not in first:
+            record(f"{where}: {name} / {first}", rate)
+        rows.append([name, median(seconds), rate, peak, round(tasks / median(seconds)), cost])
+    most = max(each.peak for name, found in runs.items() if "taskdb" in name for each in found)
+    record(f"{where}: peak memory", most, unit="MB", at_most=MOST_MB)
     return table(HEADERS, rows)
 
 
 def main() -> None:
     """Measure each size on each engine; report."""
     parser = argument_parser(__doc__, tasks=[100_000, 1_000_000])
-    parser.add_argument("--turns", type=int, default=1, help="how often each is run")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: both")
     parser.add_argument("--only", nargs="+", default=[""], help="words of the processes to run; default: all")
-    parser.add_argument("--psql", default=shutil.which("psql", path=f"{binaries()}:{os.environ['PATH']}"))
+    parser.add_argument("--psql", default=shutil.which("psql", path=f"{PROGRAMS}:{os.environ['PATH']}"))
     parser.add_argument("--sqlite-utils", default=shutil.which("sqlite-utils"), help="its path")
-    add_output_option(parser)
+    add_output_option(parser, turns=1)
     given = parser.parse_args()
     report(dict(_sections(given)), given.output)
 
@@ -243,14 +202,24 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
                     heading = describe(other, tasks)
                 if "import" in given.parts:
                     works = imports(files, tools, target)
-                    yield f"{heading}, import", compare(works, given, tasks, f"{heading}, import")
+                    yield (
+                        f"{heading}, import",
+                        compare(
+                            works, given, tasks, f"{heading}, import", f"import, {place(database, tasks)}"
+                        ),
+                    )
                 if "export" not in given.parts:
                     continue
                 with target() as other:
                     url = ["--database-url", address(other.url)]
                     run([*TASKDB, "-q", *url, "task", "import", str(files / "tasks.csv")])
                     works = exports(files, tools, other)
-                    yield f"{heading}, export", compare(works, given, tasks, f"{heading}, export")
+                    yield (
+                        f"{heading}, export",
+                        compare(
+                            works, given, tasks, f"{heading}, export", f"export, {place(database, tasks)}"
+                        ),
+                    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import multiprocessing
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -28,8 +28,8 @@ from typing import Any
 
 import against
 import psycopg
-from databases import address, argument_parser, clear, databases, describe
-from measuring import add_output_option, ratio, report, table, times_ms, track
+from databases import address, argument_parser, clear, databases, describe, place
+from measuring import add_output_option, ratio, record, report, table, times_ms, track
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm.exc import StaleDataError
@@ -234,11 +234,11 @@ def throughput(side: str, url: URL, writers: int, pool: Any, lead: float) -> flo
     return max(1, sum(job.result() for job in jobs)) / SECONDS
 
 
-def compare(database: Database, turns: int) -> list[list[object]]:
+def compare(database: Database, turns: int, numbers: Sequence[int]) -> list[list[object]]:
     """Measure threads and processes, the service and its peers in turn."""
     rows: list[list[object]] = []
     spawn = multiprocessing.get_context("spawn")
-    for kind, writers in track([(k, w) for k in ("threads", "processes") for w in WRITERS], "throughput"):
+    for kind, writers in track([(k, w) for k in ("threads", "processes") for w in numbers], "throughput"):
         if kind == "processes" and writers == 1:
             continue
         with (
@@ -252,7 +252,14 @@ def compare(database: Database, turns: int) -> list[list[object]]:
             for _ in range(turns):
                 for side, rates in found.items():
                     rates.append(throughput(side, database.url, writers, pool, 0.3))
-        ratios = [f"{ratio(found['service'], found[peer]):.2f}" for peer in ("ordinary", "raw")]
+        together = f"{writers} {kind}" if writers > 1 else "one writer"
+        name = f"writing, {place(database)}, {together}: writes a second, service /"
+        peers = {"ordinary": "ordinary SQLModel", "raw": "raw driver"}
+        goals = {"ordinary": 1.0, "raw": None}
+        ratios = [
+            record(f"{name} {peers[peer]}", rate, at_least=goals[peer], more_is_better=True)
+            for peer, rate in ((peer, ratio(found["service"], found[peer])) for peer in peers)
+        ]
         rows.append([kind, writers, *(median(found[side]) for side in SIDES), *ratios])
     return rows
 
@@ -307,12 +314,12 @@ def _fill(session: Session) -> None:
 def main() -> None:
     """Measure each engine; report."""
     parser = argument_parser(__doc__, tasks=[0])
-    parser.add_argument("--turns", type=int, default=5, help="how often each throughput is measured")
+    parser.add_argument("--writers", type=int, nargs="+", default=WRITERS, help="how many write at once")
     parser.add_argument("--against", metavar="COMMIT", help="compare this checkout with a commit instead")
     parser.add_argument("--imported", type=int, default=100_000, help="tasks of an import beside the commit")
     parser.add_argument("--import-turns", type=int, default=3, help="how often they are imported")
     parser.add_argument("--layer-turns", type=int, default=1500, help="how often each layer is")
-    add_output_option(parser)
+    add_output_option(parser, turns=5)
     given = parser.parse_args()
     report(dict(against.sections(given) if given.against else _sections(given)), given.output)
 
@@ -322,7 +329,7 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
         for database in found:
             prepare(database, own=not given.url)
             heading = describe(database, TASKS)
-            rows = compare(database, given.turns)
+            rows = compare(database, given.turns, given.writers)
             yield (
                 f"{heading}, writes per second",
                 table(["writers", "number", *SIDES, "service / ordinary", "service / raw"], rows),
