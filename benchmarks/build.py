@@ -29,6 +29,10 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BATCH = 100_000
 BIG_USER_SHARE = 10
 BIGGEST = 100_000
+RARE = ("quetzal", "--- draft", "отчёт")
+RARE_TASKS = 150
+"""Each of these stands in the titles of about so many tasks, whatever their number is."""
+
 _YEARS = timedelta(days=3 * 365)
 _WORDS = (
     "report", "invoice", "backup", "review", "deploy",
@@ -76,7 +80,14 @@ def task_rows(numbers: range, users: int, big: int, total: int) -> Iterator[tupl
     for number in numbers:
         owner = 1 if number % every == 0 else chance.randrange(2, users + 1)
         created = NOW - _YEARS * (1 - number / total)
-        yield owner, None, *_content(chance, number, created)
+        title, *others = _content(chance, number, created)
+        yield owner, None, _marked(title, number, total), *others
+
+
+def _marked(title: str, number: int, total: int) -> str:
+    """Put a rare word behind some titles."""
+    place = number % max(len(RARE), total // RARE_TASKS)
+    return f"{title} {RARE[place]}" if place < len(RARE) else title
 
 
 def _content(chance: random.Random, number: int, created: datetime) -> tuple[Any, ...]:
