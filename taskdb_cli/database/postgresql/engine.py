@@ -7,20 +7,18 @@ from typing import Any, ClassVar
 
 import psycopg
 from sqlalchemy import URL, Connection, Dialect, Engine, Select, create_engine, event
-from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import BULK, REPEATED, Backend, LogState, Plan, Transaction
+from taskdb_cli.database.backend import BULK, Backend, LogState, Plan, Transaction
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import connection as sessions
 from taskdb_cli.database.postgresql import errors as faults
-from taskdb_cli.database.postgresql import plans, schema, search
+from taskdb_cli.database.postgresql import plans, replication, schema, search, transactions
 from taskdb_cli.database.postgresql.locks import migration_lock
-from taskdb_cli.database.postgresql.replication import read_log_state
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
 from taskdb_cli.database.retry import persist
@@ -30,32 +28,11 @@ from taskdb_cli.database.sql_log import logged
 
 _FINGERPRINT = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_catalog"
 
-# Statistics are lost in the recovery from a crash, and begin again; so they do on another server.
-_RECOVERED = "extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text"
-
-# An administrator may have set another isolation level for all transactions.
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-
-# All statements of a listing see one snapshot; a transaction that only reads cannot fail for it.
-BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-# This begins a transaction that writes, and asks for what its outcome can be looked up by later: in one
-# message, so it takes one round trip.
-BEGIN_WRITING = f"{BEGIN}; SELECT pg_current_xact_id()::text, {_RECOVERED}"
-
 # The session that holds the lock of migrations is idle while the other one works. It must not be ended.
 _NEVER_IDLE_TOO_LONG = """
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
     ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
-
-# A statement with more values names many rows, and seldom as many again.
-_FEW = 50
-
-_READ_ONLY = {
-    "in_hot_standby": "it is a standby: connect to the primary, which target_session_attrs=read-write finds",
-    "default_transaction_read_only": "turn that setting off for the role and the database",
-}
 
 
 class PostgreSQL(Backend):
@@ -63,9 +40,9 @@ class PostgreSQL(Backend):
 
     dialect = "postgresql"
     engine_name = "PostgreSQL"
-    read_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_READING}
+    read_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": transactions.BEGIN_READING}
     single_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": None}
-    write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": BEGIN_WRITING}
+    write_options: ClassVar[Mapping[str, Any]] = {"postgresql_begin": transactions.BEGIN_WRITING}
     error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, psycopg.Error)
     keeps_plans: ClassVar[bool] = True
     overriding: ClassVar[str] = " OVERRIDING SYSTEM VALUE"
@@ -95,9 +72,9 @@ class PostgreSQL(Backend):
         )
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "begin", self._begin)
-        event.listen(engine, "after_cursor_execute", _skip_answer_to_begin)
+        event.listen(engine, "after_cursor_execute", transactions.skip_answer_to_begin)
         if self.options.pool:
-            event.listen(engine, "do_execute", _prepare)
+            event.listen(engine, "do_execute", transactions.keep_plan)
         return engine
 
     def _connect(
@@ -123,14 +100,7 @@ class PostgreSQL(Backend):
         options = connection.get_execution_options()
         # Who names an isolation level leaves it to the driver.
         if "isolation_level" not in options:
-            statement = options.get("postgresql_begin", BEGIN)
-            if statement is None and connection.info.get(sessions.OWN):
-                return
-            if statement == BEGIN_WRITING:
-                self._require_writable(connection)
-            begun = connection.exec_driver_sql(statement or BEGIN_READING)
-            if statement == BEGIN_WRITING:
-                connection.info[BEGIN_WRITING] = begun.one()
+            transactions.begin(connection, options.get("postgresql_begin", transactions.BEGIN), self.place)
         if not connection.info.get(sessions.OWN):
             sessions.set_session(connection.exec_driver_sql, connection.info, self.options, self.place)
         if BULK in options:
@@ -139,15 +109,6 @@ class PostgreSQL(Backend):
     def _place(self, server: str) -> str:
         schema = "" if self.options.schema is None else f" (schema {self.options.schema})"
         return f"{server}/{self.name}{schema}"
-
-    def _require_writable(self, connection: Connection) -> None:
-        """Raise NotWritable where nothing can be written, before anything waits for a lock.
-
-        It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
-        """
-        for setting, hint in _READ_ONLY.items():
-            if sessions.driver_connection(connection).info.parameter_status(setting) == "on":
-                raise errors.NotWritable(f"PostgreSQL at {self.place} is read-only: {setting} is on", hint)
 
     def fingerprint(self, connect: Callable[[], AbstractContextManager[Connection]]) -> object:
         """Return when the server was started and the number of the database in it.
@@ -177,33 +138,9 @@ class PostgreSQL(Backend):
 
     def transaction(self, connection: Connection) -> Transaction | None:
         """Return the transaction by its id, which the server remembers for a long while."""
-        id, recovered = connection.info[BEGIN_WRITING]
-        return Transaction(partial(self._is_committed, id, recovered), f"SELECT pg_xact_status('{id}')")
-
-    def _is_committed(self, id: str, recovered: str, connection: Connection) -> bool:
-        """Ask the server, which may not have noticed yet that the other session is gone.
-
-        A server that crashed before anything of the transaction was on its disk gives the id out again.
-        Hence, after a crash, "committed" may be said of another transaction.
-        """
-        look_up = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
-        try:
-            status, recovered_now = connection.exec_driver_sql(look_up, (id,)).one()
-        except errors.CheckViolation as exc:
-            # The server has not given out this id, as far as it remembers.
-            if faults.sqlstate(exc.__cause__) != "22023":
-                raise
-            return False
-        if status == "in progress":
-            raise errors.TransactionConflict(f"transaction {id} is still running on {self.place}")
-        if status == "committed" and recovered_now != recovered:
-            raise errors.OutcomeUnknown(
-                f"PostgreSQL at {self.place} crashed while the change was being committed",
-                "look whether it is there before you try again",
-            )
-        if status is None:
-            raise errors.DatabaseUnavailable(f"{self.place} no longer knows transaction {id}")
-        return bool(status == "committed")
+        id, recovered = connection.info[transactions.BEGIN_WRITING]
+        ask = partial(transactions.is_committed, id, recovered, self.place)
+        return Transaction(ask, f"SELECT pg_xact_status('{id}')")
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
@@ -247,7 +184,7 @@ class PostgreSQL(Backend):
 
     def log_state(self, connection: Connection) -> LogState:
         """Ask the server, which needs no privilege."""
-        return read_log_state(connection)
+        return replication.read_log_state(connection)
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
@@ -267,7 +204,7 @@ class PostgreSQL(Backend):
         concurrently keeps nobody from working while it waits, and would have to be begun again.
         """
         with connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
-            self._require_writable(guard)
+            transactions.require_writable(guard, self.place)
             guard.exec_driver_sql(_NEVER_IDLE_TOO_LONG)
             with (
                 migration_lock(guard, wait=self.options.migration_wait, place=self.place),
@@ -311,26 +248,6 @@ class PostgreSQL(Backend):
     def drop_search_index(self, connection: Connection) -> None:
         """Drop the two indexes of trigrams concurrently. The extension stays, because others may use it."""
         search.drop(connection, self.place)
-
-
-def _prepare(
-    cursor: psycopg.Cursor[Any], statement: str, parameters: Mapping[str, Any], context: ExecutionContext
-) -> bool:
-    """Let a session of our own keep the plan of a repeated statement, which takes longer to make than to run.
-
-    Returns whether the statement has been run.
-    """
-    if REPEATED not in context.execution_options or len(parameters) > _FEW:
-        return False
-    if own := bool(context.root_connection.info.get(sessions.OWN)):
-        cursor.execute(statement, parameters, prepare=True)
-    return own
-
-
-def _skip_answer_to_begin(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-    # What begins a transaction that writes is two statements, and the answer to the second one counts.
-    if statement == BEGIN_WRITING:
-        cursor.nextset()
 
 
 def _wait_briefly(connection: Connection) -> None:
