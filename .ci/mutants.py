@@ -55,6 +55,8 @@ STORES = "tests/backup/test_object_connections.py tests/backup/test_object_fault
 COUNTING = "tests/hostile/test_timeouts.py -k bulk_counting"
 LIMITS = "tests/hostile/test_timeouts.py -k 'bulk and not postgresql'"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py -k 'not postgresql'"
+REPLICAS = "tests/database/test_replica.py tests/cli/test_replica.py"
+READ_URLS = "tests/test_config.py -k replica"
 RESTARTS = "tests/database/test_restart.py"
 RESTORES = (
     "tests/backup/test_restore_faults.py tests/backup/test_restore_beside_others.py tests/cli/test_restore.py"
@@ -446,6 +448,17 @@ MUTANTS = (
     Mutant(f"{CLI}/words.py", "late[option.name] += root", "late[option.name] = root", WORDS_TYPED),
     Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
+    # Which rows a replica has.
+    Mutant(f"{DATABASE}/replica.py", "primary.identity != replica.identity", "False", REPLICAS),
+    Mutant(f"{DATABASE}/replica.py", "primary.revision != replica.revision", "False", REPLICAS),
+    Mutant(f"{DATABASE}/replica.py", "not replica.log.in_recovery and not", "not", REPLICAS),
+    Mutant(f"{DATABASE}/replica.py", "primary.database.is_same(replica.database)", "True", REPLICAS),
+    Mutant(f"{DATABASE}/replica.py", "log.position < primary.log.position", "True", REPLICAS),
+    Mutant(f"{DATABASE}/replica.py", "time.monotonic() < deadline", "False", REPLICAS),
+    Mutant(f"{CLI}/replica.py", "lag > settings.read_lag", "lag > 0", REPLICAS),
+    Mutant(f"{CLI}/context.py", "if self.replica:", "if False:", REPLICAS),
+    Mutant("taskdb_cli/config.py", "    texts.pop(READ_ADDRESS, None)\n", "", READ_URLS),
+    Mutant(f"{DATABASE}/postgresql/errors.py", "cause.diag.source_file == _RECOVERY", "False", REPLICAS),
     # What people are told.
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
     Mutant(f"{TRANSFER}/formats/ticktick.py", "if own:", "if True:", FORMATS),

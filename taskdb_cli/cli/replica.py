@@ -27,8 +27,8 @@ def open_replica(run: Invocation) -> Database:
 
     settings, lag, alone = run.settings, 0.0, None
     replica, options = settings.replica_database(), settings.options
-    limit = min(options.connect_timeout, PATIENCE)
-    hasty = replace(options, connect_timeout=limit, statement_timeout=PATIENCE, retry_budget=0)
+    limits = min(options.connect_timeout, PATIENCE), min(options.statement_timeout or PATIENCE, PATIENCE)
+    hasty = replace(options, connect_timeout=limits[0], statement_timeout=limits[1], retry_budget=0)
     try:
         primary = look(replace(settings, options=hasty).database())
     except DatabaseUnavailable as exc:
