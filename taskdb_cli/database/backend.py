@@ -230,11 +230,14 @@ class Backend(ABC):
     def drop_search_index(self, connection: Connection) -> None:
         """Drop all there is of the search index, over the first connection of `migration`."""
 
-    def search_condition(self, session: "Session", text: str) -> ColumnElement[bool] | None:
+    def search_condition(
+        self, session: "Session", text: str, users: Collection[int]
+    ) -> ColumnElement[bool] | None:
         """Return a condition by which the index finds tasks that may contain the text, for a search.
 
-        The exact condition of the search stands beside it. Returns None if that finds the index by itself,
-        or if the index is off or would not help.
+        The exact condition of the search stands beside it. If there are `users`, who are named by their ids,
+        it also says that the tasks are theirs. Returns None if the index is found without such a condition,
+        or if it is off or would not help.
         """
         return None
 

@@ -134,7 +134,7 @@ def find(
     """
     alone = users.to_id(filter.users[0]) if len(filter.users) == 1 else None
     named = owners(session, filter) if alone is None else [alone]
-    query, order = task_query(filter, named), replace(order, equal=filter.equal)
+    query, order = task_query(filter, named, session), replace(order, equal=filter.equal)
     found = pages.page(session, query, order, limit=limit, after=after, skip=skip, fits=fits)
     if alone is not None and not found.records:
         # A user who has tasks exists, so look the user up only when the page is empty.
@@ -175,7 +175,7 @@ def explain(
 ) -> list[Plan]:
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
-        return explain_queries(session, [task_count_query(filter, owners(session, filter))])
+        return explain_queries(session, [task_count_query(filter, owners(session, filter), session)])
     query, order = _listed(session, filter, order)
     # The later parts of a page run only if the earlier ones do not fill it.
     parts = order.parts(query, after)
@@ -184,7 +184,7 @@ def explain(
 
 def count(session: Session, filter: TaskFilter, *, most: int | None = None) -> int:
     """Return how many tasks match, or `most` if there are more; raise UserNotFound."""
-    return int(session.execute(task_count_query(filter, owners(session, filter), most)).scalar_one())
+    return int(session.execute(task_count_query(filter, owners(session, filter), session, most)).scalar_one())
 
 
 def change(
@@ -226,7 +226,7 @@ def remove(session: Session, ids: Ids) -> list[Record]:
 
 
 def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
-    return task_query(filter, owners(session, filter)), replace(order, equal=filter.equal)
+    return task_query(filter, owners(session, filter), session), replace(order, equal=filter.equal)
 
 
 def owners(session: Session, filter: TaskFilter) -> list[int]:

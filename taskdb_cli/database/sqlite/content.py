@@ -12,6 +12,7 @@ from sqlalchemy.engine.interfaces import ReflectedCheckConstraint, ReflectedColu
 
 from taskdb_cli.database.content import Content, Layout, joined
 from taskdb_cli.database.schema import COUNTED_TABLES, OUR_TABLES, VERSION_TABLE
+from taskdb_cli.database.sqlite import search
 from taskdb_cli.database.sqlite.connection import LimitedConnection, raw_connection
 from taskdb_cli.database.sqlite.copy_text import CONVERTERS, WRITERS, rows, written
 from taskdb_cli.database.sqlite.files import uri
@@ -175,9 +176,13 @@ class SQLiteContent(Content):
 
     def triggers(self) -> list[str]:
         """Ask the schema."""
-        found = self._raw.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")
+        found = self._raw.execute("SELECT name, sql, tbl_name FROM sqlite_master WHERE type = 'trigger'")
         tables = {layout.table for layout in self.layouts}
-        return [f"trigger {name} on {table}" for name, table in found if table in tables]
+        return [
+            f"trigger {name} on {table}"
+            for name, sql, table in found
+            if table in tables and not search.is_ours(name, sql)
+        ]
 
     def faults(self) -> list[str]:
         """Ask for SQLite's own two checks."""

@@ -11,9 +11,21 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Connection, Engine, Select, Table, create_engine, event, func, select
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
+from sqlmodel import Session
 
 from taskdb_cli import errors
 from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Plan, literal_sql
@@ -24,7 +36,7 @@ from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
 from taskdb_cli.database.search_index import SearchIndex
 from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
-from taskdb_cli.database.sqlite import schema
+from taskdb_cli.database.sqlite import schema, search
 from taskdb_cli.database.sqlite.connection import open_file, raw_connection
 from taskdb_cli.database.sqlite.files import make_file, require_file, sidecars
 from taskdb_cli.database.sqlite.indexes import build_indexes, drop_indexes, more_memory
@@ -180,6 +192,7 @@ class SQLite(Backend):
         """
         raw = raw_connection(connection)
         raw.limit(*self.options.statement_limit(bulk=True))
+        search.forget(raw)
         raw.execute("VACUUM")
         [(busy, *_)] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
@@ -248,7 +261,8 @@ class SQLite(Backend):
             writing = connection.execution_options(**self.write_options)
             with persist(writing.begin, budget=self.options.migration_wait):
                 raw.limit(self.options.migration_timeout, "TASKDB_MIGRATION_TIMEOUT")
-                yield connection, connection
+                with search.kept(raw, self.place):
+                    yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
                     raise errors.DataCorrupt(f"the migration would leave {len(broken)} rows without a parent")
@@ -269,19 +283,28 @@ class SQLite(Backend):
         return schema.facts(connection, tables)
 
     def search_index(self, connection: Connection) -> SearchIndex:
-        """Return that there is none."""
-        return SearchIndex("off")
+        """Look at the table of trigrams and its triggers, and look for some tasks in it."""
+        return search.find(raw_connection(connection))
 
     def build_search_index(self, connection: Connection) -> None:
-        """Raise SchemaError: it is not there yet."""
-        raise errors.SchemaError("a SQLite file cannot have a search index yet")
+        """Build it in the transaction of the migration, so that it is there entirely or not at all."""
+        search.build(raw_connection(connection), self.place)
 
     def drop_search_index(self, connection: Connection) -> None:
-        """Do nothing, because there is none."""
+        """Drop it in the transaction of the migration."""
+        search.drop(raw_connection(connection), self.place)
+
+    def search_condition(
+        self, session: Session, text: str, users: Collection[int]
+    ) -> ColumnElement[bool] | None:
+        """Return the condition that a task is one of those that have the trigrams of the text."""
+        return search.condition(raw_connection(session.connection()), text, users)
 
 
 def _reached(line: str) -> str:
     table = line.split()[1]
+    if table == search.TABLE:
+        return f"tasks: search index {table}"
     if match := re.search(r"USING (?:COVERING )?INDEX (\w+)", line):
         return f"{table}: index {match[1]}"
     return f"{table}: primary key" if "PRIMARY KEY" in line else f"{table}: every row"

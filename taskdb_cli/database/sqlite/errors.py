@@ -69,10 +69,20 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
         return _storage_fault(cause, place, path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return errors.TransactionConflict(f"{place} is locked by {lock_holder(path)}", _UNTIL_FREE)
-    # SQLite has no codes for these, only the words.
-    kind = errors.TableMissing if _MISSING.search(str(cause)) else TaskdbError
-    hint = ALREADY_THERE if "already exists" in str(cause) else ""
+    kind, hint = _by_words(str(cause))
     return signals.interrupted() if code == sqlite3.SQLITE_INTERRUPT else kind(f"{place}: {cause}", hint)
+
+
+def _by_words(message: str) -> tuple[type[TaskdbError], str]:
+    """Return the class and the hint of an error for which SQLite has no code, only words."""
+    if "no such module" in message:
+        return (
+            errors.SchemaError,
+            "the search index needs FTS5; 'taskdb search off' lets rows be written without",
+        )
+    if _MISSING.search(message):
+        return errors.TableMissing, ""
+    return TaskdbError, ALREADY_THERE if "already exists" in message else ""
 
 
 def _cause(error: BaseException) -> BaseException:

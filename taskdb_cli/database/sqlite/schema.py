@@ -12,6 +12,7 @@ from sqlalchemy.sql.compiler import TypeCompiler
 from sqlalchemy.types import TypeEngine
 
 from taskdb_cli.database.schema import collect_facts, write_rules
+from taskdb_cli.database.sqlite import search
 from taskdb_cli.models import types
 
 _CLAUSES = ("AUTOINCREMENT", "COLLATE", "ON CONFLICT")
@@ -81,6 +82,8 @@ def _facts(connection: Connection, tables: Collection[str]) -> Iterator[tuple[st
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (table,)
         )
         for name, sql in triggers:
+            if search.is_ours(name, sql):
+                continue
             yield f"trigger {table}.{name}", sql
 
 

@@ -7,7 +7,9 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, bindparam, false, func, literal, or_, select
+from sqlmodel import Session
 
+from taskdb_cli.database.backend import Backend
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import TITLE_LENGTH, is_one_line
 from taskdb_cli.models.history import CHANGES, Operation
@@ -88,15 +90,20 @@ TASK_RECORDS = select(
 """The query of the records of all tasks."""
 
 
-def task_query(filter: TaskFilter, owners: Sequence[int]) -> Select[Any]:
-    """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users."""
-    return TASK_RECORDS.where(*task_conditions(filter, owners))
+def task_query(filter: TaskFilter, owners: Sequence[int], session: Session | None = None) -> Select[Any]:
+    """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users.
+
+    For the session in which it is to run, the query uses the search index, if that is on and helps.
+    """
+    return TASK_RECORDS.where(*task_conditions(filter, owners, session))
 
 
-def task_count_query(filter: TaskFilter, owners: Sequence[int], most: int | None = None) -> Select[Any]:
-    """Return the query of how many tasks match, at most so many."""
+def task_count_query(
+    filter: TaskFilter, owners: Sequence[int], session: Session | None = None, most: int | None = None
+) -> Select[Any]:
+    """Return the query of how many tasks match, at most so many; the session is as for `task_query`."""
     matching = select(literal(1)).select_from(Task.metadata.tables["tasks"])
-    return _count(matching.where(*task_conditions(filter, owners)), most)
+    return _count(matching.where(*task_conditions(filter, owners, session)), most)
 
 
 def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
@@ -135,16 +142,26 @@ def _count(matching: Select[Any], most: int | None) -> Select[Any]:
     return select(func.count()).select_from(matching.limit(most).subquery())
 
 
-def task_conditions(filter: TaskFilter, owners: Collection[int]) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions that must all hold; raise InvalidInput for a search text that cannot match."""
-    if owners:
+def task_conditions(
+    filter: TaskFilter, owners: Collection[int], session: Session | None = None
+) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that must all hold; the session is as for `task_query`.
+
+    Raises InvalidInput for a search text that cannot match.
+    """
+    indexed = None
+    if filter.search:
+        yield _contains(filter.search, _tasks.title, _tasks.description)
+        if session is not None:
+            indexed = session.info[Backend].search_condition(session, filter.search, owners)
+    if indexed is not None:
+        yield indexed
+    elif owners:
         yield _is_one_of(_tasks.user_id, owners)
     if filter.statuses:
         yield _has_status(filter.statuses)
     if filter.priorities:
         yield _is_one_of(_tasks.priority, filter.priorities)
-    if filter.search:
-        yield _contains(filter.search, _tasks.title, _tasks.description)
     if filter.overdue_at is not None:
         yield _has_status(OPEN_STATUSES) & (_tasks.due_at < filter.overdue_at)
     if filter.no_due:

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 
 from taskdb_cli.errors import InvalidInput, UserNotFound
 from taskdb_cli.models.vocabulary import CLOSED_STATUSES, OPEN_STATUSES, TaskPriority, TaskStatus
+from taskdb_cli.services import search
 from taskdb_cli.services import task as service
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import SEARCH_LENGTH, TaskFilter, UserFilter
-from tests.conftest import NOW
+from tests.conftest import ENGINES, NOW
 from tests.listings import add_tasks, add_users, everything, fill, make_row
 
-ALPHABET = "%_\\/'\"aAzZkK\u212aéÉe\u0301İi\u0131ß\u017f\U0001f600 ["
+ALPHABET = "%_\\/'\"*aAzZkKЖж\u212aéÉe\u0301İi\u0131ß\u017f\U0001f600 ["
 HAYSTACKS = (
     "100% done",
     "50_50",
@@ -36,6 +37,10 @@ HAYSTACKS = (
     "plain",
     "//%%",
     "--; DROP",
+    "Съешь ещё этих БУЛОК",
+    "title: a* NEAR(b) AND ^c",
+    '"""',
+    "first\nsecond\tthird",
 )
 MICROSECOND = timedelta(microseconds=1)
 
@@ -47,9 +52,14 @@ def fill_few(database):
 def fill_texts(database):
     chance = random.Random(3)
     texts = [*HAYSTACKS, *("".join(chance.choices(ALPHABET, k=chance.randrange(1, 7))) for _ in range(120))]
-    rows = [make_row(1, f"<{text}>", chance.choice([None, *texts])) for text in texts]
+    rows = [make_row(1, f"<{' '.join(text.split())}>", chance.choice([None, *texts])) for text in texts]
     database.write(add_users)
     database.write(lambda session: add_tasks(session, rows))
+
+
+def fill_indexed(database):
+    fill_texts(database)
+    search.on(database)
 
 
 def matching(session, filter):
@@ -123,10 +133,19 @@ def test_before_is_exclusive_and_after_inclusive(engine, shared, name):
     shared(engine, fill_few).read(work)
 
 
-def test_search_is_literal(engine, shared):
+@pytest.mark.parametrize("place", [*ENGINES, "sqlite with the search index"])
+def test_search_is_literal(place, shared):
     """A search finds its text in title or description as it stands, but for the case of A to Z."""
-    database = shared(engine, fill_texts)
-    texts = st.one_of(st.text(ALPHABET, max_size=3), st.sampled_from(HAYSTACKS), st.text(max_size=2))
+    engine, _, indexed = place.partition(" ")
+    database = shared(engine, fill_indexed if indexed else fill_texts)
+    texts = st.one_of(
+        st.text(ALPHABET, max_size=5),
+        st.sampled_from(HAYSTACKS),
+        st.text(max_size=4),
+        st.sampled_from(HAYSTACKS).flatmap(
+            lambda text: st.integers(0, len(text) - 1).map(lambda start: text[start : start + 4])
+        ),
+    )
 
     @settings(
         max_examples=200,

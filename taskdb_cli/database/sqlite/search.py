@@ -1,0 +1,217 @@
+"""The search index on SQLite: an FTS5 table of trigrams, which triggers of tasks keep."""
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from math import ceil, isqrt
+
+from sqlalchemy import ColumnElement, and_, column, select, table
+
+from taskdb_cli.database.search_index import SearchIndex
+from taskdb_cli.database.sqlite.connection import LimitedConnection
+from taskdb_cli.database.sqlite.damage import family
+from taskdb_cli.errors import Conflict, SchemaError
+from taskdb_cli.models import metadata
+
+TABLE = "taskdb_search"
+
+# Without positions (detail) and lengths (columnsize) it takes a quarter of the room and half of the time to
+# build. The exact condition of a search looks at the order of the trigrams.
+_DEFINITION = (
+    f"CREATE VIRTUAL TABLE {TABLE} USING fts5(title, description, content='tasks', content_rowid='id',"
+    " tokenize='trigram', detail=none, columnsize=0)"
+)
+_TRIAL = f"CREATE VIRTUAL TABLE temp.{TABLE} USING fts5(title, tokenize='trigram')"
+_ADD = f"INSERT INTO {TABLE} (rowid, title, description) VALUES (new.id, new.title, new.description);"  # noqa: S608 (our own names)
+_REMOVE = (
+    f"INSERT INTO {TABLE} ({TABLE}, rowid, title, description)"  # noqa: S608
+    " VALUES ('delete', old.id, old.title, old.description);"
+)
+_CHANGED = " OR ".join(f"old.{name} IS NOT new.{name}" for name in ("id", "title", "description"))
+_TRIGGERS = {
+    f"{TABLE}_insert": f"CREATE TRIGGER {TABLE}_insert AFTER INSERT ON tasks BEGIN {_ADD} END",
+    f"{TABLE}_delete": f"CREATE TRIGGER {TABLE}_delete AFTER DELETE ON tasks BEGIN {_REMOVE} END",
+    f"{TABLE}_update": f"CREATE TRIGGER {TABLE}_update AFTER UPDATE OF id, title, description ON tasks"
+    f" WHEN {_CHANGED} BEGIN {_REMOVE} {_ADD} END",
+}
+_PARTS = {TABLE: _DEFINITION, **_TRIGGERS}
+
+_FILL = [f"INSERT INTO {TABLE} ({TABLE}) VALUES ('{command}')" for command in ("rebuild", "optimize")]  # noqa: S608
+# The library joins segments when there are so many of one size. With its usual 4, writing one row at a time
+# takes three times as long.
+_SETTING = f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('automerge', 8)"  # noqa: S608
+
+_LOOK = "SELECT name, sql, type, tbl_name FROM sqlite_master WHERE name IN (?, ?, ?, ?)"
+_MATCHING = f"SELECT count(*) FROM (SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ? LIMIT ?)"  # noqa: S608
+
+_TRIGRAMS = 10
+"""How many trigrams of a search are looked for. Each costs time, and so many tell texts apart."""
+
+_MOST = 10_000
+"""How many tasks are read by their ids at most. Ids may be high although tasks are few."""
+
+_SAMPLE = 50
+"""How many of the newest tasks, and of all, are looked for in the index to see whether it fits them."""
+
+_search = table(TABLE, column("rowid"), column(TABLE))
+
+
+def find(raw: LimitedConnection) -> SearchIndex:
+    """Return what the file has of the index. Some rows are looked for in it."""
+    found = {name: sql for name, sql, *_ in raw.execute(_LOOK, [*_PARTS])}
+    if not found:
+        return SearchIndex("off")
+    faults = [
+        f"{name} is {'not what taskdb makes' if name in found else 'missing'}"
+        for name, sql in _PARTS.items()
+        if found.get(name) != sql
+    ]
+    size = 0
+    try:
+        if TABLE in found:
+            [(size,)] = raw.execute(f"SELECT coalesce(sum(length(block)), 0) FROM {TABLE}_data")  # noqa: S608
+        if not faults and (missed := _find_missed(raw)):
+            faults = [f"it does not find task {missed}"]
+    except sqlite3.DatabaseError as exc:
+        if not _is_unusable(exc):
+            raise
+        faults = [f"SQLite cannot read it: {exc}"]
+    return SearchIndex("incomplete" if faults else "on", size, "; ".join(faults))
+
+
+def is_on(raw: LimitedConnection) -> bool:
+    """Return whether the table and the triggers are there as taskdb makes them, so that it has all rows."""
+    return {name: sql for name, sql, *_ in raw.execute(_LOOK, [*_PARTS])} == _PARTS
+
+
+def is_ours(name: str, sql: str) -> bool:
+    """Return whether a trigger is one of the index, as taskdb makes it."""
+    return _TRIGGERS.get(name) == sql
+
+
+def build(raw: LimitedConnection, place: str) -> None:
+    """Build the index anew, in the transaction of the connection.
+
+    Raises SchemaError if this SQLite cannot have it, and Conflict if something else has one of the names.
+    """
+    try:
+        raw.execute(_TRIAL)
+    except sqlite3.OperationalError as exc:
+        if family(exc) != sqlite3.SQLITE_ERROR:
+            raise
+        problem = f"SQLite {sqlite3.sqlite_version} cannot have a search index: {exc}"
+        raise SchemaError(problem, "use a Python with SQLite 3.34 or later that has FTS5") from exc
+    raw.execute(f"DROP TABLE temp.{TABLE}")
+    drop(raw, place)
+    for statement in (_DEFINITION, _SETTING, *_FILL, *_TRIGGERS.values()):
+        raw.execute(statement)
+
+
+def drop(raw: LimitedConnection, place: str) -> None:
+    """Drop the index, in the transaction of the connection; raise Conflict for other things of its names."""
+    found = raw.execute(_LOOK, [*_PARTS]).fetchall()
+    for name, sql, kind, owner in found:
+        if not sql.startswith(f"CREATE VIRTUAL TABLE {TABLE} ") and (kind, owner) != ("trigger", "tasks"):
+            problem = f"the {kind} {name} in {place} is no part of a search index"
+            raise Conflict(problem, "rename it: the search index needs the name")
+    for name, _, kind, _ in sorted(found, reverse=True):
+        try:
+            raw.execute(f"DROP {'TRIGGER' if kind == 'trigger' else 'TABLE'} {name}")
+        except sqlite3.OperationalError as exc:
+            # Without FTS5 the table cannot be dropped. Without its triggers rows can be written again.
+            if "no such module" not in str(exc):
+                raise
+
+
+def suspend(raw: LimitedConnection) -> list[str]:
+    """Drop the triggers of an index that is on; return the statements by which it has all rows again."""
+    if not is_on(raw):
+        return []
+    for name in _TRIGGERS:
+        raw.execute(f"DROP TRIGGER {name}")
+    return [*_FILL, *_TRIGGERS.values()]
+
+
+@contextmanager
+def kept(raw: LimitedConnection, place: str) -> Iterator[None]:
+    """Let an index that is on be so after a migration, which drops its triggers where it rebuilds tasks."""
+    was_on = is_on(raw)
+    yield
+    if was_on and not is_on(raw) and _exists(raw, TABLE):
+        if _exists(raw, "tasks"):
+            build(raw, place)
+        else:
+            drop(raw, place)
+
+
+def forget(raw: LimitedConnection) -> None:
+    """Let nothing of rows that are gone stay in the index: the library keeps it until segments are joined."""
+    if _exists(raw, TABLE):
+        for statement in _FILL:
+            raw.execute(statement)
+
+
+def condition(raw: LimitedConnection, text: str, users: Collection[int]) -> ColumnElement[bool] | None:
+    """Do what `Backend.search_condition` says.
+
+    Reading the matching tasks by their ids and sorting them pays if they are few. A page is found in the
+    usual way after so many rows as there are tasks for each that matches, so few are the fewer, the smaller
+    the table is. Neither does the index pay for the tasks of users that are few.
+    """
+    wanted = _trigrams(text)
+    if not wanted or not is_on(raw):
+        return None
+    [(highest,)] = raw.execute("SELECT max(id) FROM tasks")
+    few = min(2 * isqrt(highest or 0), _MOST)
+    if users:
+        marks = ", ".join("?" * len(users))
+        theirs = f"SELECT count(*) FROM (SELECT 1 FROM tasks WHERE user_id IN ({marks}) LIMIT ?)"  # noqa: S608 (marks only)
+        [(owned,)] = raw.execute(theirs, (*users, few + 1))
+        if owned <= few:
+            return None
+    try:
+        [(matching,)] = raw.execute(_MATCHING, (wanted, few + 1))
+    except sqlite3.DatabaseError as exc:
+        if not _is_unusable(exc):
+            raise
+        return None
+    if matching > few:
+        return None
+    tasks = metadata().tables["tasks"].c
+    found = tasks.id.in_(select(_search.c.rowid).where(_search.c[TABLE].op("MATCH")(wanted)))
+    # With "+ 0" no index has the tasks of the users. Its planner would take that for those that match.
+    return and_(found, (tasks.user_id + 0).in_(sorted(users))) if users else found
+
+
+def _trigrams(*texts: str, most: int = _TRIGRAMS) -> str:
+    """Return the search of FTS5 for rows that have some trigrams of each text; "" if there are none."""
+    found = []
+    for text in texts:
+        places = range(0, len(text) - 2, max(1, ceil((len(text) - 2) / most)))
+        found += [text[place : place + 3].replace('"', '""') for place in places]
+    return " ".join(f'"{trigram}"' for trigram in dict.fromkeys(found))
+
+
+def _find_missed(raw: LimitedConnection) -> int | None:
+    """Return the id of a task that the index does not find, of some that are looked for."""
+    newest = "SELECT id, title, description FROM tasks ORDER BY id DESC LIMIT ?"
+    rows = raw.execute(newest, (_SAMPLE,)).fetchall()
+    step = max(1, (rows[-1][0] if rows else 0) // _SAMPLE)
+    one = "SELECT id, title, description FROM tasks WHERE id >= ? ORDER BY id LIMIT 1"
+    for start in range(0, step * _SAMPLE, step):
+        rows += raw.execute(one, (start,)).fetchall()
+    asking = f"SELECT 1 FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid = ?"  # noqa: S608
+    for id, title, description in rows:
+        wanted = _trigrams(title, description or "", most=2)
+        if wanted and not raw.execute(asking, (wanted, id)).fetchone():
+            return int(id)
+    return None
+
+
+def _exists(raw: LimitedConnection, name: str) -> bool:
+    return bool(raw.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone())
+
+
+def _is_unusable(error: sqlite3.DatabaseError) -> bool:
+    """Return whether the table is damaged, or FTS5 is missing."""
+    return family(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
