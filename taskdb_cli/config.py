@@ -13,7 +13,7 @@ from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.url import may_be_same, may_replicate, parse_url, without_pooler
 from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 from taskdb_cli.system.environment import KEYS, READ_ADDRESS, LogSettings, read_settings
-from taskdb_cli.system.layers import ADDRESSES, Layers, find_layers
+from taskdb_cli.system.layers import ADDRESSES, Layer, Layers, find_layers
 
 
 class Addresses(NamedTuple):
@@ -219,12 +219,7 @@ def choose_urls(option: str | None, layers: Layers) -> Addresses:
         return Addresses(url, url)
     name, direct_name = layer.address, ADDRESSES[layer.address]
     url = parse_url(layer.values[name], layer.place_of(name))
-    read = None
-    if READ_ADDRESS in layer.values:
-        read = parse_url(layer.values[READ_ADDRESS], layer.place_of(READ_ADDRESS))
-        if not may_replicate(url, read):
-            problem = f"{layer.place_of(READ_ADDRESS)} names a replica, which only a PostgreSQL server has"
-            raise InvalidConfiguration(problem, f"unset {layer.name_of(READ_ADDRESS)}")
+    read = _replica_of(url, layer) if READ_ADDRESS in layer.values else None
     if direct_name not in layer.values:
         return Addresses(url, without_pooler(url), read)
     direct = parse_url(layer.values[direct_name], layer.place_of(direct_name))
@@ -233,3 +228,17 @@ def choose_urls(option: str | None, layers: Layers) -> Addresses:
         problem = f"{layer.name_of(name)} and {layer.place_of(direct_name)} name two databases"
         raise InvalidConfiguration(problem, hint)
     return Addresses(url, direct, read)
+
+
+def _replica_of(url: URL, layer: Layer) -> URL:
+    place = layer.place_of(READ_ADDRESS)
+    read = parse_url(layer.values[READ_ADDRESS], place)
+    try:
+        possible = may_replicate(url, read)
+    except InvalidConfiguration as exc:
+        exc.message = f"{place}: {exc.message}"
+        raise
+    if not possible:
+        problem = f"{place} names a replica, which only a PostgreSQL server has"
+        raise InvalidConfiguration(problem, f"unset {layer.name_of(READ_ADDRESS)}")
+    return read

@@ -192,8 +192,9 @@ def test_a_database_without_a_replica():
     replica = {"TASKDB_READ_URL": "postgresql://replica/d"}
     assert "without TASKDB_DATABASE_URL" in refused(environment=replica)
     assert "TASKDB_READ_URL" in refused(environment=replica | {"TASKDB_DATABASE_URL": "tasks.db"})
-    replica = {"TASKDB_READ_URL": "replica.db", "TASKDB_DATABASE_URL": "postgresql://server/d"}
-    assert "TASKDB_READ_URL" in refused(environment=replica)
+    for address in ("replica.db", "postgresql:///?service=none", "postgresql://h/d?sslmode=no"):
+        replica = {"TASKDB_READ_URL": address, "TASKDB_DATABASE_URL": "postgresql://server/d"}
+        assert "TASKDB_READ_URL" in refused(environment=replica)
 
 
 @pytest.mark.parametrize(("url", "replica"), [(NEON_DIRECT, NEON), (NEON, NEON_DIRECT)])
