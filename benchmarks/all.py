@@ -19,16 +19,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import figures_page
 from databases import PROGRAMS
+from figures_page import Measured
 from measuring import Figure, table
-from this_machine import absent, load, machine
+from this_machine import commit, load, machine, today
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "results" / "all.md"
+BEFORE = load()
 BEFORE_HISTORY = "2fa29d7"
 """The last commit without the history, which writes are compared with."""
 ALLOWED = 1.15
@@ -74,10 +77,10 @@ class Step:
     arguments: list[str]
 
 
-def builds(mode: Mode) -> Iterator[Step]:
+def builds(mode: Mode, *, huge: bool) -> Iterator[Step]:
     """Yield what makes the databases."""
     yield Step("build", "build", mode.tasks(*sorted({10_000, *mode.sizes})))
-    if mode.huge:
+    if huge:
         yield Step("build-huge", "build", ["--engine", "postgresql", *mode.tasks(*mode.huge)])
 
 
@@ -116,32 +119,24 @@ def steps(mode: Mode) -> Iterator[Step]:
         yield Step("search-huge", "search", [*huge, *mode.turns(20)])
 
 
-@dataclass
-class Measured:
-    """What one script has measured, or that it failed."""
-
-    step: Step
-    seconds: float = 0.0
-    figures: list[Figure] = field(default_factory=list)
-    failed: bool = False
-
-
 def run(step: Step, directory: Path, output: Path) -> Measured:
-    """Run a script to its end, and read its figures."""
-    sys.stderr.write(f"\n{step.name}: {step.script}.py {' '.join(step.arguments)}\n")
-    path = output / f"{step.name}.md"
-    command = [sys.executable, "-W", "ignore", str(HERE / f"{step.script}.py"), *step.arguments]
+    """Run a script to its end, and read its figures; its tables go to a file in `output`."""
+    command = " ".join([f"{step.script}.py", *step.arguments])
+    sys.stderr.write(f"\n{step.name}: {command}\n")
+    path, figures = output / f"{step.name}.md", output / f"{step.name}.json"
+    words = [sys.executable, "-W", "ignore", str(HERE / f"{step.script}.py"), *step.arguments]
     options = ["--directory", str(directory)]
     if step.script != "build":
         options += ["--output", str(path)]
     begun = time.perf_counter()
-    done = subprocess.run([*command, *options], stdout=subprocess.DEVNULL, check=False)
-    measured = Measured(step, time.perf_counter() - begun, failed=done.returncode != 0)
-    figures = path.with_suffix(".json")
+    done = subprocess.run([*words, *options], stdout=subprocess.DEVNULL, check=False)
+    minutes = round((time.perf_counter() - begun) / 60, 2)
+    failed = done.returncode != 0
+    found = []
     if figures.exists():
-        measured.figures = [Figure(**each) for each in json.loads(figures.read_text())]
+        found = [Figure(**each) for each in json.loads(figures.read_text())]
         figures.unlink()
-    return measured
+    return Measured(step.name, command, minutes, today(), commit(HERE.parent), BEFORE, failed, found)
 
 
 def worse(last: dict[str, Figure], now: dict[str, Figure]) -> list[str]:
@@ -164,87 +159,31 @@ def better(one: Figure, other: Figure) -> Figure:
     return other if (other.value > one.value) == one.more_is_better else one
 
 
-def compare(measured: list[Measured], last: dict[str, Figure], directory: Path, output: Path) -> int:
-    """Hold the ratios against the last page's, measure again what is worse, and return the exit code."""
-    regressed: list[str] = []
-    for each in measured:
-        now = {figure.name: figure for figure in each.figures}
-        for _ in range(AGAIN):
-            if not (names := worse(last, now)):
-                break
-            sys.stderr.write("worse, and measured again: " + "; ".join(names) + "\n")
-            for figure in run(each.step, directory, output).figures:
+def compare(chosen: list[Step], last: dict[str, Figure], directory: Path) -> int:
+    """Measure, hold the ratios against the last page's, measure again what is worse; return the exit code."""
+    found: dict[str, Figure] = {}
+    failed: list[str] = []
+    for step in chosen:
+        now: dict[str, Figure] = {}
+        for turn in range(1 + AGAIN):
+            measured = run(step, directory, directory)
+            failed += [step.name] * measured.failed
+            for figure in measured.figures:
                 now[figure.name] = better(now.get(figure.name, figure), figure)
-        each.figures = list(now.values())
-        regressed += worse(last, now)
-    found = {figure.name: figure for each in measured for figure in each.figures}
+            if not (names := worse(last, now)) or turn == AGAIN:
+                break
+            sys.stderr.write(f"worse, so it is measured again: {'; '.join(names)}\n")
+        found |= now
+    regressed = worse(last, found)
     rows = [
         [name, last[name].value, found[name].value, _change(last[name], found[name])] for name in regressed
     ]
     if rows:
         sys.stdout.write(table(["worse by more than 15 %", "last page", "now", "times as bad"], rows))
-    failed = [each.step.name for each in measured if each.failed]
-    sys.stdout.write(f"{len(found)} figures, {len(regressed)} worse than on the last page\n")
     if failed:
         sys.stdout.write(f"failed: {', '.join(failed)}\n")
+    sys.stdout.write(f"{len(found)} figures, {len(regressed)} of them worse than on the last page\n")
     return 1 if regressed or failed else 0
-
-
-def page(mode: str, measured: list[Measured], facts: dict[str, str]) -> str:
-    """Return the page."""
-    figures = [figure for each in measured for figure in each.figures]
-    goals = [each for each in figures if each.at_most is not None or each.at_least is not None]
-    others = [each for each in figures if each not in goals]
-    missed = [each for each in goals if each.missed]
-    parts = [
-        "# Every figure\n",
-        f"`python benchmarks/all.py --{mode}` wrote this page. [Benchmarks](../README.md) says how.\n",
-        table(["", "this run"], [[name, value] for name, value in facts.items()]),
-    ]
-    if failed := [f"`{each.step.name}`" for each in measured if each.failed]:
-        parts.append(f"**Failed: {', '.join(failed)}.**\n")
-    if names := absent():
-        parts.append(f"Not installed, and so not measured: {', '.join(names)}.\n")
-    parts += [
-        f"## Goals\n\n{len(goals) - len(missed)} of {len(goals)} are met.\n",
-        table(
-            ["figure", "goal", "measured", ""], [[each.name, _goal(each), *_shown(each)] for each in goals]
-        ),
-        "## Other figures\n",
-        table(["figure", "measured"], [[each.name, _number(each)] for each in others]),
-        "## Complete tables\n",
-        table(
-            ["script", "minutes", "tables"],
-            [
-                [_line(each.step), each.seconds / 60, f"[{each.step.name}]({each.step.name}.md)"]
-                for each in measured
-            ],
-        ),
-    ]
-    return "\n".join(parts)
-
-
-def _line(step: Step) -> str:
-    return f"`{step.script}.py {' '.join(step.arguments)}`"
-
-
-def _goal(figure: Figure) -> str:
-    most = figure.at_most is not None
-    number = figure.at_most if most else figure.at_least
-    return f"{number:g} {figure.unit}".rstrip() + (" at most" if most else " at least")
-
-
-def _shown(figure: Figure) -> list[str]:
-    number = _number(figure)
-    return [f"**{number}**", "**missed**"] if figure.missed else [number, ""]
-
-
-def _number(figure: Figure) -> str:
-    return (
-        f"{figure.value:.3g} {figure.unit}".rstrip()
-        if figure.value < 1000
-        else f"{figure.value:.0f} {figure.unit}"
-    )
 
 
 def main() -> None:
@@ -255,7 +194,7 @@ def main() -> None:
     modes = parser.add_mutually_exclusive_group(required=True)
     for name in MODES:
         modes.add_argument(f"--{name}", dest="mode", action="store_const", const=name)
-    parser.add_argument("--only", nargs="+", help="run these steps alone, and what builds the databases")
+    parser.add_argument("--only", nargs="+", help="run these alone, and keep the others of the last page")
     parser.add_argument(
         "--directory", type=Path, help="where the databases are built; default: a temporary one"
     )
@@ -264,34 +203,26 @@ def main() -> None:
     given = parser.parse_args()
     mode = MODES[given.mode]
     chosen = [step for step in steps(mode) if not given.only or step.name in given.only]
-    last = _read(given.output.with_suffix(".json")) if given.compare else {}
+    scripts = figures_page.read(given.output)
+    if given.compare:
+        figures_page.require(scripts, given.output)
     with TemporaryDirectory(prefix="taskdb-all-", dir=given.directory) as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)
         _require_room(directory, mode)
-        facts = machine(HERE.parent, PROGRAMS) | {"load before": load()}
-        output = directory if given.compare else given.output.parent
-        for step in builds(mode):
-            if run(step, directory, output).failed:
+        for step in builds(mode, huge=any(step.name.endswith("-huge") for step in chosen)):
+            if run(step, directory, directory).failed:
                 sys.exit("error: the databases could not be built")
-        measured = [run(step, directory, output) for step in chosen]
         if given.compare:
-            sys.exit(compare(measured, last, directory, output))
-    given.output.write_text(page(given.mode, measured, facts))
-    kept = {
-        "mode": given.mode,
-        "machine": facts,
-        "figures": [asdict(f) for each in measured for f in each.figures],
-    }
-    given.output.with_suffix(".json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+            last = {figure.name: figure for each in scripts.values() for figure in each.figures}
+            sys.exit(compare(chosen, last, directory))
+        kept = scripts if given.only else {}
+        for step in chosen:
+            kept[step.name] = run(step, directory, given.output.parent)
+            # What a later script breaks does not lose what the earlier ones have measured.
+            figures_page.write(given.output, kept.values(), machine(PROGRAMS))
     sys.stdout.write(given.output.read_text())
-    sys.exit(any(each.failed for each in measured))
-
-
-def _read(path: Path) -> dict[str, Figure]:
-    if not path.exists():
-        sys.exit(f"error: there is no {path} to compare with: run all.py without --compare first")
-    return {each["name"]: Figure(**each) for each in json.loads(path.read_text())["figures"]}
+    sys.exit(any(each.failed for each in kept.values()))
 
 
 def _require_room(directory: Path, mode: Mode) -> None:

@@ -24,14 +24,12 @@ def absent() -> list[str]:
     return [name for name in PEERS if name not in found]
 
 
-def machine(repository: Path, programs: Path) -> dict[str, str]:
-    """Return what distinguishes this run from one elsewhere, or at another time."""
+def machine(programs: Path) -> dict[str, str]:
+    """Return what distinguishes a run here from one elsewhere."""
     model = _value(Path("/proc/cpuinfo"), "model name") or platform.machine()
     memory = int((_value(Path("/proc/meminfo"), "MemTotal") or "0").split()[0]) / 1024**2
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES if name not in absent())
     return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": _output(["git", "-C", str(repository), "describe", "--always", "--dirty"]),
         "processor": f"{len(os.sched_getaffinity(0))} cores, {model}",
         "memory": f"{memory:.0f} GiB",
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
@@ -40,8 +38,20 @@ def machine(repository: Path, programs: Path) -> dict[str, str]:
     }
 
 
+def today() -> str:
+    """Return the date."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def commit(repository: Path) -> str:
+    """Return the commit that is checked out, and whether the product differs from it."""
+    git = ["git", "-C", str(repository)]
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "taskdb_cli", "migrations"], check=False)
+    return _output([*git, "rev-parse", "--short", "HEAD"]) + (", changed" if changed.returncode else "")
+
+
 def load() -> str:
-    """Return the load of the last minute, and whether the machine is idle."""
+    """Return the load of the last minute, and whether the machine is idle: ask before a benchmark runs."""
     average = os.getloadavg()[0]
     return f"{average:.2f}, {'idle' if average < IDLE else 'not idle'}"
 
