@@ -81,11 +81,12 @@ def address(url: URL) -> str:
 
 
 @contextmanager
-def empty_database(url: URL, name: str = SCRATCH) -> Iterator[URL]:
+def empty_database(url: URL, name: str = SCRATCH, locale: str = "") -> Iterator[URL]:
     """Make a database beside another one, and drop it at the end."""
     with psycopg.connect(address(url), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING UTF8")
+        other = f" LOCALE '{locale}'" if locale else ""
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING UTF8{other}")
         connection.execute("CHECKPOINT")
         yield url.set(database=name)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

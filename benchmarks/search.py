@@ -12,7 +12,7 @@ import csv
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +22,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import psycopg
-from build import NOW, RARE
-from databases import address, argument_parser, count_tasks, databases, describe, place
+from build import NOW, RARE, build
+from databases import address, argument_parser, count_tasks, databases, describe, empty_database, place
 from forms import LIMIT, USER, database_ms
 from indexes import INSERTED, UPDATED, timed_writes
 from measuring import add_output_option, ratio, record, report, table, times_ms, track
@@ -64,6 +64,7 @@ OTHERS = {
     "`---`": _dashes[:3],
     "a rare Cyrillic word": _cyrillic,
 }
+LETTERS = ("a rare word", "`---`", "a rare Cyrillic word")
 HEADERS = [
     "search", "in", "tasks", "database, without", "with", "service, without", "with", "with / without",
     "reached with it",
@@ -111,9 +112,9 @@ def searches() -> Iterator[Search]:
                 yield Search(label, user, filter, helped)
 
 
-def compare_searches(both: Both, where: str, turns: int) -> str:
-    """Measure all searches on both sides; return a table."""
-    every = list(searches())
+def compare_searches(both: Both, where: str, turns: int, labels: Collection[str] = ()) -> str:
+    """Measure searches, those of some labels or all, on both sides; return a table."""
+    every = [each for each in searches() if not labels or each.label in labels]
 
     def on_both(without: Session) -> list[list[object]]:
         def with_copy(session: Session) -> list[list[object]]:
@@ -196,7 +197,7 @@ def _one(work: Callable[[Session], object], database: Database) -> float:
 
 
 def _import(database: Database, files: Path, number: int) -> float:
-    path = files / "imported.csv"
+    path = files / "search-imported.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["user", "external_id", "title", "description"])
@@ -206,6 +207,7 @@ def _import(database: Database, files: Path, number: int) -> float:
     try:
         done = run([*TASKDB, "-q", "--database-url", address(database.url), "task", "import", str(path)])
     finally:
+        path.unlink()
         database.write(_delete_imported)
     return done.seconds * 1000
 
@@ -237,22 +239,43 @@ def _sections(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
         for database in found:
             tasks = count_tasks(database)
             heading, where = describe(database, tasks), place(database, tasks)
-            with TemporaryDirectory(prefix="taskdb-", dir=given.directory) as directory:
-                files = Path(directory)
-                with copied(database, files) as copy:
-                    # One connection each, kept as in the API.
-                    both = {
-                        side: Database(each.url, Options(pool=Pool(size=1, overflow=0)))
-                        for side, each in zip(SIDES, (database, copy), strict=True)
-                    }
-                    try:
-                        built = build_index(copy, where)
-                    except SchemaError as exc:
-                        yield heading, f"{exc}\n"
-                        continue
-                    yield f"{heading}: the index", table(["seconds to build", "MB"], [built])
-                    yield f"{heading}: searches", compare_searches(both, where, given.turns)
-                    yield f"{heading}: writes", compare_writes(both, where, given.turns, files)
+            with _both(database, given.directory, where) as (both, built):
+                if both is None:
+                    yield heading, f"{built}\n"
+                    continue
+                yield f"{heading}: the index", table(["seconds to build", "MB"], [built])
+                yield f"{heading}: searches", compare_searches(both, where, given.turns)
+                yield f"{heading}: writes", compare_writes(both, where, given.turns, given.directory)
+        if found and found[0].backend.dialect == "postgresql" and not given.url:
+            yield _in_locale_c(found[0], given)
+
+
+def _in_locale_c(server: Database, given: argparse.Namespace) -> tuple[str, str]:
+    """Measure what depends on the letters that a server knows, where it knows those of ASCII alone."""
+    with empty_database(server.url, locale="C") as url:
+        build(database := Database(url), tasks := given.tasks[0])
+        where = f"{place(database, tasks)}, locale C"
+        with _both(database, given.directory, where) as (both, built):
+            if both is None:
+                return where, f"{built}\n"
+            return f"{where}: searches", compare_searches(both, where, given.turns, LETTERS)
+
+
+@contextmanager
+def _both(
+    database: Database, directory: Path, where: str
+) -> Iterator[tuple[Both, list[object]] | tuple[None, str]]:
+    """Copy the database, and build the index in the copy; or say why it cannot have one."""
+    with TemporaryDirectory(prefix="taskdb-", dir=directory) as files, copied(database, Path(files)) as copy:
+        try:
+            built = build_index(copy, where)
+        except SchemaError as exc:
+            yield None, str(exc)
+            return
+        # One connection each, kept as in the API.
+        pooled = Options(pool=Pool(size=1, overflow=0))
+        both = zip(SIDES, (database, copy), strict=True)
+        yield {side: Database(each.url, pooled) for side, each in both}, built
 
 
 if __name__ == "__main__":
