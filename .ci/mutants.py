@@ -104,6 +104,8 @@ ENCRYPTION = "taskdb_cli/backup/encryption.py"
 ENCRYPTED = "tests/backup/test_encryption.py tests/backup/test_encrypted_archives.py"
 PIPING = "taskdb_cli/system/piping.py"
 PIPES = "tests/test_piping.py"
+OF_REPLICAS = "tests/backup/test_from_replica.py"
+STANDBYS = "tests/health/test_standby.py"
 PROGRAMS = "tests/transfer/test_programs.py"
 TRANSFER = "taskdb_cli/transfer"
 CLI = "taskdb_cli/cli"
@@ -448,6 +450,17 @@ MUTANTS = (
     Mutant(f"{CLI}/words.py", "late[option.name] += root", "late[option.name] = root", WORDS_TYPED),
     Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
+    # Backups from a replica, and what health says of one.
+    Mutant(f"{BACKUP}/from_replica.py", "        _wait(primary, held, replica, most_lag)\n", "", OF_REPLICAS),
+    Mutant(
+        f"{BACKUP}/from_replica.py", "            primary.backend.log_end(held.connection)\n", "", OF_REPLICAS
+    ),
+    Mutant(f"{BACKUP}/from_replica.py", "content.place = held.place", "pass", OF_REPLICAS),
+    Mutant(f"{BACKUP}/from_replica.py", "if lag > most_lag:", "if False:", OF_REPLICAS),
+    Mutant("taskdb_cli/health/checks/standby.py", "if not state.is_connected:", "if False:", STANDBYS),
+    Mutant(
+        "taskdb_cli/health/checks/standby.py", "while state.replayed < goal and", "while False and", STANDBYS
+    ),
     # Which rows a replica has.
     Mutant(f"{DATABASE}/replica.py", "primary.identity != replica.identity", "False", REPLICAS),
     Mutant(f"{DATABASE}/replica.py", "primary.revision != replica.revision", "False", REPLICAS),

@@ -65,6 +65,13 @@ class Settings:
         pooled = options.pooled or without_pooler(self.read_url) != self.read_url
         return Database(self.read_url, replace(options, pooled=pooled))
 
+    def direct_replica_database(self) -> Database:
+        """Return the replica past a pooler of Neon, for work that takes long; raise as the other does."""
+        replica = self.replica_database()
+        direct = without_pooler(replica.url)
+        pooled = self.options.pooled and direct == replica.url
+        return Database(direct, replace(replica.options, pooled=pooled))
+
     def _options(self, *, long_lived: bool) -> Options:
         if not long_lived:
             return self.options

@@ -61,6 +61,9 @@ def main(
         Path | None, typer.Option(metavar="PATH", help="Write metrics for Prometheus' textfile collector.")
     ] = None,
     drill: Drill = False,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Read the rows from the replica that TASKDB_READ_URL names.")
+    ] = False,
     encrypt_to: EncryptTo = None,
     check_config: Annotated[
         bool, typer.Option("--check-config", help="Print the configuration, and do nothing.")
@@ -82,13 +85,14 @@ def main(
     if drill:
         shelf.require_identity_of(recipients)
     if check_config:
-        _show_configuration(shelf, policy, metrics_file, shelf.recipient_texts(encrypt_to), output)
+        keys = shelf.recipient_texts(encrypt_to)
+        _show_configuration(shelf, policy, metrics_file, keys, output, replica=replica)
     elif file == "-":
-        write_to_stdout(shelf, recipients, output)
+        write_to_stdout(shelf, recipients, output, replica=replica)
     elif file is not None:
-        back_up_to_file(shelf, file, recipients, output)
+        back_up_to_file(shelf, file, recipients, output, replica=replica)
     else:
-        back_up(shelf, policy, metrics_file, recipients, drill=drill, output=output)
+        back_up(shelf, policy, metrics_file, recipients, replica=replica, drill=drill, output=output)
 
 
 @app.command("list", epilog=("taskdb backup list\ntaskdb backup list --label neondb -o json"))
@@ -311,9 +315,12 @@ def _show_configuration(
     metrics_file: Path | None,
     recipients: list[str],
     output: Output,
+    *,
+    replica: bool,
 ) -> None:
     values = {
         "database": shelf.run.maintained.backend.place,
+        **({"read from": shelf.run.settings.direct_replica_database().backend.place} if replica else {}),
         "directory": ", ".join(map(str, shelf.directories())),
         "label": shelf.label,
         "policy": policy.in_words() if policy else "keep everything",

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from taskdb_cli.backup.ownership import Owner
     from taskdb_cli.backup.retention import Policy
     from taskdb_cli.backup.stores import StoredFile
+    from taskdb_cli.cli.context import Invocation
+    from taskdb_cli.database.content import Content
 
 
 def back_up(
@@ -38,6 +40,7 @@ def back_up(
     metrics_file: Path | None,
     recipients: Recipients,
     *,
+    replica: bool,
     drill: bool,
     output: Output,
 ) -> None:
@@ -50,9 +53,9 @@ def back_up(
     run, began = shelf.run, time.monotonic()
     kept_since = history_begin(run)
     directories = shelf.directories()
-    with run.progress() as show:
+    with run.progress() as show, _snapshot(run, replica=replica) as content:
         outcomes = create.take_everywhere(
-            run.maintained,
+            content,
             directories,
             label=shelf.label,
             now=run.now,
@@ -94,7 +97,20 @@ def back_up(
         raise errors.Incomplete(f"the backup{where} is good, but {reasons}", failures[0].hint)
 
 
-def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Output) -> None:
+def _snapshot(run: Invocation, *, replica: bool) -> AbstractContextManager[Content]:
+    """Open everything as it is at one moment, on the primary or on its replica."""
+    if not replica:
+        return run.maintained.snapshot()
+    from taskdb_cli.backup.from_replica import snapshot_of_replica
+
+    settings = run.settings
+    source = settings.direct_replica_database()
+    return snapshot_of_replica(run.maintained, source, most_lag=settings.read_lag)
+
+
+def back_up_to_file(
+    shelf: Shelf, file: str, recipients: Recipients, output: Output, *, replica: bool
+) -> None:
     """Back up to a new file outside the directory of archives.
 
     Raises Conflict if it exists, and InvalidInput for an address and for what cannot be a file.
@@ -118,7 +134,7 @@ def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Out
     if reason := reserved(path):
         raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
     run = shelf.run
-    with run.progress() as show, run.maintained.snapshot() as content:
+    with run.progress() as show, _snapshot(run, replica=replica) as content:
         advance = in_bytes(show, "backing up")
         backup = create.save(
             content,
@@ -131,7 +147,7 @@ def back_up_to_file(shelf: Shelf, file: str, recipients: Recipients, output: Out
         report(shelf, [backup], output)
 
 
-def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output) -> None:
+def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output, *, replica: bool) -> None:
     """Write an archive to stdout. It cannot be read back, so it is not verified."""
     from taskdb_cli.backup import create
 
@@ -142,7 +158,7 @@ def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output) -> Non
         raise errors.InvalidInput("--output cannot be combined with an archive on stdout", "leave one out")
     if run.settings.log.file and is_same(run.settings.log.file, Path("/dev/stdout")):
         raise errors.InvalidInput("the archive and the log cannot both go to stdout", "name another log file")
-    with run.progress() as show, run.maintained.snapshot() as content:
+    with run.progress() as show, _snapshot(run, replica=replica) as content:
         advance = in_bytes(show, "backing up")
         try:
             written = create.write(

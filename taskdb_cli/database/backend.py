@@ -185,6 +185,14 @@ class Backend(ABC):
         """Return how far the server has come in its log. Raise InvalidConfiguration if there is none."""
         raise InvalidConfiguration(f"{self.engine_name} has no replicas")
 
+    def log_end(self, connection: Connection) -> int:
+        """Return the byte up to which a server has written its log, of which the end may not be flushed yet.
+
+        What is committed is before it, also where a commit does not wait for the disk. Raises
+        InvalidConfiguration if there is no log, and NotWritable for a server that is in recovery.
+        """
+        raise InvalidConfiguration(f"{self.engine_name} has no replicas")
+
     @abstractmethod
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run a query and return how the engine did it."""

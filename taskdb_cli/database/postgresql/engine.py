@@ -186,6 +186,11 @@ class PostgreSQL(Backend):
         """Ask the server, which needs no privilege."""
         return replication.read_log_state(connection)
 
+    def log_end(self, connection: Connection) -> int:
+        """Ask the server. Raises NotWritable for a standby, which writes no log."""
+        transactions.require_writable(connection, self.place)
+        return replication.read_log_end(connection)
+
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
         return plans.explain(connection, query)

@@ -15,7 +15,19 @@ FROM (SELECT pg_is_in_recovery()) AS server (in_recovery), LATERAL (
 ) AS log (position, replayed_at)
 """
 
+# The position behind a record that fills its page is told as that behind the header of the next page.
+_LOG_END = """
+SELECT position - CASE WHEN mod(position, pg_size_bytes(current_setting('wal_segment_size'))) = 40 THEN 40
+                       WHEN mod(position, current_setting('wal_block_size')::int) = 24 THEN 24 ELSE 0 END
+FROM (SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint) AS log (position)
+"""
+
 
 def read_log_state(connection: Connection) -> LogState:
     """Ask the server, which needs no privilege."""
     return LogState(*connection.exec_driver_sql(_LOG_STATE).one())
+
+
+def read_log_end(connection: Connection) -> int:
+    """Ask a server that takes writes, which needs no privilege."""
+    return int(connection.exec_driver_sql(_LOG_END).scalar_one())
