@@ -90,11 +90,12 @@ def steps(mode: Mode) -> Iterator[Step]:
     thorough = bool(mode.huge)
     postgresql = ["--engine", "postgresql"]
     yield Step("startup", "startup", [*mode.tasks(10_000), *mode.turns(20)])
-    yield Step("listing", "listing", [*mode.tasks(small, large), *mode.turns(30)])
-    yield Step("indexes", "indexes", [*mode.tasks(*mode.sizes[: 1 + thorough]), *mode.turns(9)])
+    engines = ["--engine", "sqlite"] if thorough else []
+    yield Step("listing", "listing", [*engines, *mode.tasks(small, large), *mode.turns(30)])
+    yield Step("indexes", "indexes", [*mode.tasks(*mode.sizes[: 1 + thorough]), *mode.turns(6)])
     writers = ["--writers", "1", "4", *(["16"] if thorough else [])]
     layers = ["--layer-turns", str(round(1500 * mode.share) or 1)]
-    yield Step("writing", "writing", [*mode.turns(8), *writers, *layers])
+    yield Step("writing", "writing", [*mode.turns(6), *writers, *layers])
     beside = ["--against", BEFORE_HISTORY, "--imported", "100000" if thorough else "0"]
     yield Step("history", "writing", [*mode.turns(30), *beside])
     yield Step("history-size", "history_size", mode.turns(20))
@@ -109,7 +110,9 @@ def steps(mode: Mode) -> Iterator[Step]:
     yield Step("search", "search", [*mode.tasks(*mode.sizes), *mode.turns(20)])
     if thorough:
         huge = [*postgresql, *mode.tasks(*mode.huge)]
-        yield Step("listing-huge", "listing", [*postgresql, *mode.tasks(large, *mode.huge), *mode.turns(30)])
+        yield Step(
+            "listing-huge", "listing", [*postgresql, *mode.tasks(*mode.sizes, *mode.huge), *mode.turns(30)]
+        )
         yield Step("indexes-huge", "indexes", [*huge, *mode.turns(9), "--reading-only"])
         yield Step("health-huge", "health", [*huge, *mode.turns(7)])
         yield Step("backup-huge", "backup", [*huge, "--turns", "1", "--what", "backup", "restore"])

@@ -175,7 +175,8 @@ def _growth_table(measured: list[Measured], turns: int) -> str:
     sizes = [f"{each.tasks:,}".replace(",", " ") for each in measured]
     by_form = [{(f.options, f.page): f for f in each.figures} for each in measured]
     forms = [form for form in by_form[0] if all(form in found for found in by_form)]
-    rows, growths = [], []
+    rows: list[list[object]] = []
+    growths: list[list[float]] = []
     with ExitStack() as stack:
         sessions = [stack.enter_context(each.database.stream(_itself)) for each in measured]
         opened = [next(session) for session in sessions]
@@ -188,13 +189,15 @@ def _growth_table(measured: list[Measured], turns: int) -> str:
             taken = times_ms(works, most=turns, seconds=turns * TURN_SECONDS)
             steps = [ratio(taken[larger], taken[smaller]) for smaller, larger in pairwise(sizes)]
             if by_form[0][form].pinned:
-                growths.append(steps[-1])
+                growths.append(steps)
             rows.append([f"`{form[0]}`", form[1], *map(statistics.median, taken.values()), *steps])
-    last = " / ".join(short(each.tasks) for each in measured[:-3:-1])
-    name = f"listing, {place(measured[0].database)}: pinned forms, {last}"
     goal = 1.5 if measured[0].database.backend.dialect == "postgresql" else None
-    record(f"{name}, median", statistics.median(growths), at_most=goal)
-    record(f"{name}, highest", max(growths), at_most=goal, steady=False)
+    for (smaller, larger), steps in zip(pairwise(measured), zip(*growths, strict=True), strict=True):
+        name = (
+            f"listing, {place(larger.database)}: pinned forms, {short(larger.tasks)} / {short(smaller.tasks)}"
+        )
+        record(f"{name}, median", statistics.median(steps), at_most=goal)
+        record(f"{name}, highest", max(steps), at_most=goal, steady=False)
     headers = ["form", "page", *sizes, *(f"{larger} / {smaller}" for smaller, larger in pairwise(sizes))]
     return table(headers, rows)
 
