@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 INSERTED = 10_000
 UPDATED = 2_000
-LEAVING_USER = "500"
+LEAVING_USER = "7"
 PURPOSES = (
     ("tasks_user_created", "--user --sort -created"),
     ("tasks_user_due", "--user --sort due"),
