@@ -5,9 +5,12 @@ from urllib.parse import quote, unquote
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from taskdb_cli.database.postgresql.url import is_postgresql, read_url
+from taskdb_cli.database.postgresql.url import is_postgresql, read_url, written_hosts
 from taskdb_cli.database.sqlite.url import parse_sqlite_path, parse_sqlite_url
 from taskdb_cli.errors import InvalidConfiguration
+
+_HOSTS = "taskdb-hosts"
+"""Stands for the hosts, which SQLAlchemy would not write as it reads them."""
 
 
 def parse_url(text: str, source: str) -> URL:
@@ -60,9 +63,11 @@ def shown(url: URL) -> str:
     # Few commands show a URL.
     from taskdb_cli.text.passwords import HIDDEN, SECRET
 
+    url, hosts = written_hosts(url)
     query = {name: HIDDEN if SECRET.search(name) else value for name, value in url.query.items()}
-    text = url.set(drivername="postgresql", query=query).render_as_string()
-    return text.replace(quote(HIDDEN), HIDDEN)
+    text = url.set(drivername="postgresql", host=_HOSTS, query=query).render_as_string()
+    mark = "@" if url.username else "//"
+    return text.replace(mark + _HOSTS, mark + hosts, 1).replace(quote(HIDDEN), HIDDEN)
 
 
 def without_pooler(url: URL) -> URL:

@@ -6,6 +6,7 @@ import pytest
 
 from taskdb_cli.config import load_settings
 from taskdb_cli.database.postgresql.connection import connect_arguments
+from taskdb_cli.database.url import shown
 from taskdb_cli.errors import InvalidConfiguration
 from tests.conftest import SERVERS
 from tests.proxy import Proxy
@@ -94,6 +95,9 @@ URLS = [
     (f"postgresql:///d?host=127.0.0.1&host={FAR}", f"127.0.0.1:5432,{FAR}:5432/d", "require"),
     ("postgresql:///d?host=a,b&port=1,2", "a:1,b:2/d", "require"),
     ("postgresql:///d?host=a:1&host=b:2", "a:1,b:2/d", "require"),
+    ("postgresql:///d?host=a,b&port=5", "a:5,b:5/d", "require"),
+    ("postgresql://u@a:1,b/d", "a:1,b:5432/d", "require"),
+    ("postgresql://%2Frun%2Fa,%2Frun%2Fb:3/d", "/run/a:5432,/run/b:3/d", None),
     ("postgresql://u@a:1,b:2/d", "a:1,b:2/d", "require"),
     ("postgresql://u:p,q@a,b:2/d", "a:5432,b:2/d", "require"),
     ("postgresql://a,/d", "a:5432,the local socket:5432/d", "require"),
@@ -129,6 +133,13 @@ def test_the_way_a_url_leads(url, place, sslmode):
     """Every way to name a server shows its place, and asks for encryption unless it is local."""
     assert backend_of(url).place == place
     assert told(url).get("sslmode") == sslmode
+
+
+@pytest.mark.parametrize("url", [url for url, _, _ in URLS])
+def test_a_url_is_shown_as_it_is_read(url):
+    """What `config` shows of a URL leads to the same place."""
+    database = load_settings(database_url=url, environment={}).database()
+    assert backend_of(shown(database.url)).place == database.backend.place
 
 
 ENVIRONMENTS = [
@@ -238,6 +249,7 @@ BAD = [
     ("postgresql:///d?service=broken", "syntax error in service file"),
     ("postgresql:///d?sslmode=bogus", "sslmode"),
     ("postgresql:///d?host=a,b&port=1,2,3", "3 port numbers"),
+    ("postgresql:///d?host=a,b,c&port=1,2", "2 port numbers"),
     ("postgresql:///d?host=a,b&hostaddr=127.0.0.1", "hostaddr"),
     ("postgresql://a:1,b:canary/d", "port"),
     ("postgresql://u:canary@a:99999/d", "port"),
@@ -316,6 +328,8 @@ def test_nothing_goes_out_in_clear(bare_taskdb, monkeypatch, services, url):
         ("db.example.com/d", "db.example.com:5432/d", True),
         ("db.example.com/d", "db.example.com:05432/d", True),
         ("db.example.com/d", "a.example.com,db.example.com/d", True),
+        ("a.example.com,b.example.com/d", "c.example.com,b.example.com/d", True),
+        ("a.example.com:1,b.example.com/d", "a.example.com,b.example.com:1/d", False),
         ("db.example.com/d", "/d?host=x&hostaddr=10.0.0.1", False),
         ("10.0.0.1/d", "/d?host=x&hostaddr=10.0.0.1", True),
         ("10.0.0.1/d", "0x0a000001/d", True),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from sqlalchemy import URL, make_url
 
@@ -58,6 +58,29 @@ def in_place(url: URL) -> URL:
         url = url.set(port=int(port))
         del query["port"]
     return url.set(query=query)
+
+
+def written_hosts(url: URL) -> tuple[URL, str]:
+    """Return the URL without its ports, and the hosts with their ports as a URL has them.
+
+    Ports that fit no hosts stay where they are.
+    """
+    url = in_place(url)
+    names, ports = (url.host or "").split(","), _last(url.query.get("port", "")) or str(url.port or "")
+    each = ports.split(",") if "," in ports else [ports] * len(names)
+    if len(each) != len(names):
+        return url, ",".join(map(_written, names))
+    query = {name: value for name, value in url.query.items() if name != "port"}
+    pairs = zip(map(_written, names), each, strict=True)
+    # URL.set() leaves a port in its place.
+    plain = url._replace(port=None).set(query=query)
+    return plain, ",".join(f"{name}:{port}" if port else name for name, port in pairs)
+
+
+def _written(name: str) -> str:
+    return (
+        f"[{name}]" if re.search("^[^/@].*:|^:", name) else quote(name, safe="") if name[:1] in "/@" else name
+    )
 
 
 def parameters(url: URL) -> dict[str, str]:
