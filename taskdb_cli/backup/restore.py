@@ -190,6 +190,13 @@ def require_copyable(origin: Database, target: Database) -> dict[str, int]:
     with origin.snapshot() as content:
         if problem := compare_revision(content.revision):
             raise problem
+        may_be_its = origin.backend.is_standby(content.connection) and target.backend.file() is None
+        if may_be_its and content.identity == look_at(target).identity:
+            # Writes that it has not replayed would be lost.
+            raise errors.Conflict(
+                f"{place} is a standby, and {target.backend.place} may be its primary",
+                "copy from the primary of the standby, or into another database",
+            )
         return content.counts()
 
 

@@ -181,6 +181,10 @@ class Backend(ABC):
     def wipe(self, connection: Connection) -> None:  # noqa: B027 (a server's files are its administrator's)
         """Let nothing that was deleted stay in the files of the database; no transaction may be open."""
 
+    def is_standby(self, connection: Connection) -> bool:
+        """Return whether the server replays what another one writes."""
+        return False
+
     def log_state(self, connection: Connection) -> LogState:
         """Return how far the server has come in its log. Raise InvalidConfiguration if there is none."""
         raise InvalidConfiguration(f"{self.engine_name} has no replicas")

@@ -182,6 +182,10 @@ class PostgreSQL(Backend):
         """Ask the server."""
         return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
+    def is_standby(self, connection: Connection) -> bool:
+        """Look at what the server has said of itself."""
+        return transactions.is_standby(connection)
+
     def log_state(self, connection: Connection) -> LogState:
         """Ask the server, which needs no privilege."""
         return replication.read_log_state(connection)

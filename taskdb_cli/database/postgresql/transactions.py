@@ -55,12 +55,20 @@ def require_writable(connection: Connection, place: str) -> None:
             raise errors.NotWritable(f"PostgreSQL at {place} is read-only: {setting} is on", hint)
 
 
+def is_standby(connection: Connection) -> bool:
+    """Return whether the server is in recovery, which costs no round trip."""
+    return sessions.driver_connection(connection).info.parameter_status("in_hot_standby") == "on"
+
+
 def is_committed(id: str, recovered: str, place: str, connection: Connection) -> bool:
     """Ask the server, which may not have noticed yet that the other session is gone.
 
     A server that crashed before anything of the transaction was on its disk gives the id out again.
     Hence, after a crash, "committed" may be said of another transaction.
     """
+    if is_standby(connection):
+        # Of several hosts this one answers now, and it may not have replayed the commit.
+        raise errors.TransactionConflict(f"{place} has no primary that knows transaction {id}")
     look_up = f"SELECT pg_xact_status(%s::xid8), {_RECOVERED}"
     try:
         status, recovered_now = connection.exec_driver_sql(look_up, (id,)).one()
