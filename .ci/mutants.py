@@ -455,7 +455,7 @@ MUTANTS = (
     Mutant(
         f"{BACKUP}/from_replica.py", "            primary.backend.log_end(held.connection)\n", "", OF_REPLICAS
     ),
-    Mutant(f"{BACKUP}/from_replica.py", "content.place = held.place", "pass", OF_REPLICAS),
+    Mutant(f"{BACKUP}/from_replica.py", "content.address = held.address", "pass", OF_REPLICAS),
     Mutant(f"{BACKUP}/from_replica.py", "if lag > most_lag:", "if False:", OF_REPLICAS),
     Mutant("taskdb_cli/health/checks/standby.py", "if not state.is_connected:", "if False:", STANDBYS),
     Mutant(

@@ -216,7 +216,7 @@ def write(
             created_at=now,
             identity=content.identity,
             # A path may hold characters that a manifest may not, such as a newline.
-            place="".join(each if each.isprintable() else ascii(each)[1:-1] for each in content.place),
+            place="".join(each if each.isprintable() else ascii(each)[1:-1] for each in content.address),
         )
     )
     return WrittenArchive(manifest, writer.seal)

@@ -166,8 +166,8 @@ def _opened(source: Source, identities: Identities) -> Iterator[Side]:
         with source.snapshot() as content:
             if problem := compare_revision(content.revision):
                 raise problem
-            place = source.backend.place
-            yield Side(place, counted(database_rows(source, content)), place, content.identity)
+            name, place = source.backend.place, content.address
+            yield Side(name, counted(database_rows(source, content)), place, content.identity)
         return
     with Archive.open(source, identities) as archive:
         manifest, origin = archive.manifest, archive.manifest.origin

@@ -23,7 +23,7 @@ def snapshot_of_replica(primary: Database, replica: Database, *, most_lag: float
 
     The locks of `Database.snapshot` are held on the primary. The snapshot there also keeps VACUUM from
     removing rows that are read on the replica. What is read holds everything that was committed on the
-    primary before it was locked, and its place is that of the primary.
+    primary before it was locked, and its address is that of the primary.
 
     Raises what `replica.require_same` and `Database.snapshot` raise, NotWritable if the primary is a standby,
     and DatabaseUnavailable if the replica is more than `most_lag` seconds behind, or is promoted meanwhile.
@@ -43,7 +43,7 @@ def snapshot_of_replica(primary: Database, replica: Database, *, most_lag: float
                 )
             # If this connection is gone, so are the locks.
             primary.backend.log_end(held.connection)
-            content.place = held.place
+            content.address = held.address
             yield content
 
 

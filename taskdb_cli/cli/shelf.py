@@ -138,9 +138,9 @@ class Shelf:
         # Only its name and place are needed, so a pooler's address will do.
         backend = Database(settings.direct_url, settings.options).backend
         if self.chosen_label:
-            return Owner(identity, backend.place, self.chosen_label)
+            return Owner(identity, backend.address, self.chosen_label)
         former = frozenset({label_of(backend.name)})
-        return Owner(identity, backend.place, default_label(backend.name, backend.distinction), former)
+        return Owner(identity, backend.address, default_label(backend.name, backend.distinction), former)
 
     def find(
         self, archive: str, database: Database | None, *, offline: bool = False, read_anyway: bool = False

@@ -107,6 +107,11 @@ class Backend(ABC):
     def __init__(self, options: Options) -> None:
         self.options = options
 
+    @property
+    def address(self) -> str:
+        """The place as archives have it, whichever of several servers answers."""
+        return self.place
+
     @abstractmethod
     def create_engine(self) -> Engine:
         """Return an engine that begins transactions as `read_options` or `write_options` say.

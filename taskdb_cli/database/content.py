@@ -66,9 +66,11 @@ class Content(ABC):
     trial = False
     """Whether everything is rolled back in the end."""
 
-    def __init__(self, connection: Connection, place: str) -> None:
+    def __init__(self, connection: Connection, place: str, address: str | None = None) -> None:
         self.connection = connection
         self.place = place
+        self.address = address or place
+        """The place as archives have it."""
 
     @property
     def server_version(self) -> str:

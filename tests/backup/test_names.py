@@ -117,6 +117,16 @@ def test_what_sets_a_server_apart(server, words):
     assert distinction(server) == words
 
 
+def test_several_servers_have_one_name_in_any_order():
+    """The label of a list of hosts stays when their order changes, or one is named twice."""
+    words = distinction("b.example.com:5432,a.example.com:5433")
+    assert words.startswith("a.example.com-5433-b.example.com-")
+    assert distinction("a.example.com:5433,B.Example.Com.:5432") == words
+    assert distinction("a.example.com:5432,b.example.com:5433") != words
+    assert distinction("a.example.com:5432,a.example.com:5432") == "a.example.com"
+    assert check_label(distinction("[::1]:5432,[2001:db8::1]:5432"))
+
+
 def test_servers_that_differ_at_all_are_set_apart():
     """A name that is shortened, or loses characters, ends in a hash of the whole."""
     servers = [LONG, LONG + ".", f"x{LONG}", LONG.replace("com", "org"), "a,b", "a-b", "/a/b", "/a-b"]

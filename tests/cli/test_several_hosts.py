@@ -44,6 +44,27 @@ def shown_as(url):
     return f"{begin.replace('@', f'@{where}')}?{'&'.join(more)}"
 
 
+def listed(taskdb):
+    return json.loads(taskdb("backup", "list", "-o", "json").out)
+
+
+def test_archives_are_of_one_database(address, servers, bare_taskdb, shelf, monkeypatch):
+    """The label and the place of archives are the same in any order of the hosts, whichever has answered."""
+    monkeypatch.delenv("TASKDB_BACKUP_LABEL")
+    for order in (("primary", "standby"), ("standby", "primary")):
+        monkeypatch.setenv("TASKDB_DATABASE_URL", address(*order))
+        bare_taskdb("backup")
+        bare_taskdb("health", "--only", "backup,backup_archive")
+        assert "verified" in bare_taskdb("backup", "verify", "latest").err
+    first, second = listed(bare_taskdb)
+    assert (first["label"], first["place"]) == (second["label"], second["place"])
+    assert sorted(servers[:2]) == [
+        each.removesuffix(":5432") for each in first["place"][: -len(servers[2]) - 1].split(",")
+    ]
+    bare_taskdb("backup", "prune", "--keep-last", 1, "--keep-at-least", 1)
+    assert listed(bare_taskdb) == [second]
+
+
 def test_every_place_takes_a_list(address, bare_taskdb, tmp_path, servers):
     """Settings, profiles and targets take a list, and what is read and written is on the right server."""
     primary = address("nobody", "standby", "primary", more=PRIMARY)

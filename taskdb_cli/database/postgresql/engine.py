@@ -182,6 +182,11 @@ class PostgreSQL(Backend):
         """Ask the server."""
         return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
+    @property
+    def address(self) -> str:
+        """The place with all hosts, in one order."""
+        return self._place(",".join(sorted({*map(str, self.target.hosts)})))
+
     def is_standby(self, connection: Connection) -> bool:
         """Look at what the server has said of itself."""
         return transactions.is_standby(connection)
@@ -203,7 +208,7 @@ class PostgreSQL(Backend):
         """Return the content of the database, guarded by the lock that a migration holds too."""
         from taskdb_cli.database.postgresql.content import PostgreSQLContent
 
-        return PostgreSQLContent(connection, self.place)
+        return PostgreSQLContent(connection, self.place, self.address)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:

@@ -133,7 +133,7 @@ def may_be_same(url: URL, direct: URL) -> bool:
         return False
     if not any(_NEON.fullmatch(host.name) for host in first.hosts + second.hosts):
         return True
-    names = [[name.lower().rstrip(".") for name in target.direct_hosts] for target in (first, second)]
+    names = [{name.lower().rstrip(".") for name in target.direct_hosts} for target in (first, second)]
     return names[0] == names[1]
 
 
@@ -141,8 +141,17 @@ def distinction(server: str, schema: str | None = None) -> str:
     """Return a short name for a server, given as HOST:PORT, and the chosen schema, for the default label.
 
     A pooler of Neon and the server behind it have the same name, and so have all addresses of this machine. A
-    name that had to be changed ends in a hash of the whole name. The port is added unless it is 5432.
+    name that had to be changed ends in a hash of the whole name. The port is added unless it is 5432. Several
+    servers, with commas between, have the same name in any order.
     """
+    names = sorted({_distinction(each) for each in server.split(",")})
+    parts = names if len(names) == 1 else [_fitting("+".join(names), longest=40)]
+    if schema is not None:
+        parts.append(_fitting(schema, longest=20))
+    return "-".join(parts)
+
+
+def _distinction(server: str) -> str:
     host, _, port = server.lower().rpartition(":")
     if (both := re.fullmatch(r"(.+) \((.+)\)", host)) is not None:
         # The user gave an address beside the name, and libpq connects to the address.
@@ -158,8 +167,6 @@ def distinction(server: str, schema: str | None = None) -> str:
         parts = [_fitting(host.partition(".")[0].removesuffix("-pooler") if neon else host, longest=40)]
     if port != DEFAULT_PORT:
         parts.append(port)
-    if schema is not None:
-        parts.append(_fitting(schema, longest=20))
     return "-".join(parts)
 
 
