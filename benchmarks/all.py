@@ -27,7 +27,7 @@ import figures_page
 from databases import PROGRAMS
 from figures_page import Measured
 from measuring import Figure, table
-from this_machine import commit, load, machine, today
+from this_machine import commit, has_commit, load, machine, today
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "results" / "all.md"
@@ -97,7 +97,8 @@ def steps(mode: Mode) -> Iterator[Step]:
     layers = ["--layer-turns", str(round(1500 * mode.share) or 1)]
     yield Step("writing", "writing", [*mode.turns(6), *writers, *layers])
     beside = ["--against", BEFORE_HISTORY, "--imported", "100000" if thorough else "0"]
-    yield Step("history", "writing", [*mode.turns(30), *beside])
+    if has_commit(HERE.parent, BEFORE_HISTORY):
+        yield Step("history", "writing", [*mode.turns(30), *beside])
     yield Step("history-size", "history_size", mode.turns(20))
     yield Step("api", "api", [*mode.tasks(large), *mode.turns(15)])
     yield Step("health", "health", [*mode.tasks(*mode.sizes), *mode.turns(7)])

@@ -50,6 +50,15 @@ def commit(repository: Path) -> str:
     return _output([*git, "rev-parse", "--short", "HEAD"]) + (", changed" if changed.returncode else "")
 
 
+def has_commit(repository: Path, name: str) -> bool:
+    """Return whether the history of this clone goes back to a commit."""
+    return not subprocess.run(
+        ["git", "-C", str(repository), "cat-file", "-e", f"{name}^{{commit}}"],
+        stderr=subprocess.DEVNULL,
+        check=False,
+    ).returncode
+
+
 def load() -> str:
     """Return the load of the last minute, and whether the machine is idle: ask before a benchmark runs."""
     average = os.getloadavg()[0]
