@@ -48,7 +48,8 @@ def write(page: Path, scripts: Iterable[Measured], facts: dict[str, str]) -> Non
 
 
 def _page(scripts: list[Measured], facts: dict[str, str]) -> str:
-    figures = [figure for each in scripts for figure in each.figures]
+    # Two scripts may have measured the same, one of them with more turns.
+    figures = list({figure.name: figure for each in scripts for figure in each.figures}.values())
     goals = [each for each in figures if each.at_most is not None or each.at_least is not None]
     others = [each for each in figures if each not in goals]
     missed = [each for each in goals if each.missed]
