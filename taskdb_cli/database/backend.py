@@ -97,6 +97,11 @@ class Backend(ABC):
     overriding: ClassVar[str] = ""
     """What an INSERT says behind the columns to give the ids itself."""
 
+    search_write_factor: ClassVar[float] = 2
+    """How many times as long it takes to add a task, or to change its text, with the search index.
+
+    It is what `benchmarks/search.py` measured."""
+
     place: str
     """The database as a person would name it, without a password."""
     name: str

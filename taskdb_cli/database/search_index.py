@@ -1,7 +1,12 @@
 """What is known of the index that makes searches fast, which a database may have or not."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from sqlalchemy import Text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 SEARCH_PARTS = frozenset(
     {
@@ -24,3 +29,17 @@ class SearchIndex:
     """What it takes; 0 if it is off."""
     problem: str = ""
     """What is wrong with one that is incomplete, so that no search uses it."""
+    tasks_bytes: int | None = None
+    """What the table of the tasks takes without any index; None if the engine does not know."""
+
+
+class LowerWithoutIndex(FunctionElement[str]):
+    """`lower()` of a column, in a form that a planner does not look for in a search index."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(LowerWithoutIndex)
+def _write_lower(element: LowerWithoutIndex, compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **options)})"

@@ -97,7 +97,7 @@ SETTINGS_IN_USE = View(
 OPERATIONS = View(OPERATION_FIELDS, ("id", "at", "actor", "command", "rows", "undoes", "restored_from"))
 CHANGES = View(CHANGE_FIELDS)
 LIFE = View(LIFE_FIELDS)
-SEARCH_INDEX = View(("state", "size", "tasks", "pays", "problem"))
+SEARCH_INDEX = View(("state", "size", "tasks", "tasks_size", "write_factor", "pays", "problem"))
 REVISIONS = View(("revision", "date", "applied", "message"))
 
 

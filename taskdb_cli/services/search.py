@@ -14,31 +14,54 @@ from taskdb_cli.errors import Interrupted, TaskdbError
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.migrate import require_head
 
+MEND = "'taskdb search on' builds it anew, 'taskdb search off' drops it"
+
 PAYS_FROM = 20_000
-"""How many tasks it takes until a search through all of them takes long enough for somebody to notice."""
+"""How many tasks it takes until somebody notices how long a search through all of them takes."""
 
 
 @dataclass(frozen=True)
 class SearchStatus:
-    """The search index of a database, and how many tasks there are to search in."""
+    """The search index of a database, how many tasks there are to search in, and what writing them costs."""
 
     index: SearchIndex
     tasks: int
+    write_factor: float
+    """How many times as long it takes to add a task, or to change its text, with the index."""
 
     @property
     def pays(self) -> bool:
-        """Whether the index saves more than it costs, if somebody searches at all."""
+        """Whether searches take so long without the index that it is worth what it costs."""
         return self.tasks >= PAYS_FROM
 
+    def advice(self) -> str:
+        """Say in one line what the index costs and whether it would pay."""
+        index, tasks = self.index, f"{self.tasks:,} tasks".replace(",", " ")
+        if index.state == "incomplete":
+            return f"it is not as it should be: {index.problem}; {MEND}"
+        cost = f"it makes adding a task take about {self.write_factor:g} times as long"
+        if index.state == "on":
+            share = f", {index.bytes / index.tasks_bytes:.0%} of their table" if index.tasks_bytes else ""
+            cost = f"it takes {index.bytes / 1e6:,.1f} MB{share}, and {cost.removeprefix('it ')}"
+            return cost if self.pays else f"{tasks} are few enough to be searched without it: {cost}"
+        if self.pays:
+            return f"'taskdb search on' would make searches in {tasks} fast; {cost}"
+        return f"{tasks} are few enough to be searched without it"
 
-def on(database: Database) -> tuple[SearchIndex, SearchIndex]:
+
+def on(database: Database, *, starting: Callable[[], None] = lambda: None) -> tuple[SearchIndex, SearchIndex]:
     """Build the search index, or what is missing of it; return it as it was before and as it is.
 
-    Raises SchemaError if the engine cannot have it or the database has no tables of taskdb, NotPermitted, and
-    DatabaseUnavailable while a migration, a restore, a backup or another build is running. After a failure a
-    note says what is left.
+    `starting` is called before work that may take minutes. Raises SchemaError if the engine cannot have it or
+    the database has no tables of taskdb, NotPermitted, and DatabaseUnavailable while a migration, a restore,
+    a backup or another build is running. After a failure a note says what is left.
     """
-    return _change(database, "on", database.backend.build_search_index)
+
+    def build(connection: Connection) -> None:
+        starting()
+        database.backend.build_search_index(connection)
+
+    return _change(database, "on", build)
 
 
 def off(database: Database) -> tuple[SearchIndex, SearchIndex]:
@@ -72,12 +95,13 @@ def _what_is_left(database: Database) -> str:
     with suppress(TaskdbError), database.connect() as connection:
         left = database.backend.search_index(connection)
         if left.state == "incomplete":
-            return f"{left.problem}: 'taskdb search on' builds it anew, 'taskdb search off' drops it"
+            return f"{left.problem}: {MEND}"
         return f"the search index is {left.state}"
     return "'taskdb search status' shows what is left"
 
 
 def status(session: Session) -> SearchStatus:
-    """Return the search index and the number of tasks."""
-    index = session.info[Backend].search_index(session.connection())
-    return SearchStatus(index, session.execute(select(func.count(col(Task.id)))).scalar_one())
+    """Return the search index, what it costs, and how many tasks there are; this counts them."""
+    backend: Backend = session.info[Backend]
+    tasks = session.execute(select(func.count(col(Task.id)))).scalar_one()
+    return SearchStatus(backend.search_index(session.connection()), tasks, backend.search_write_factor)

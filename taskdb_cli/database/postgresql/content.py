@@ -12,6 +12,7 @@ from sqlalchemy.types import Boolean, DateTime, Integer, Text
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes, present_tables
 from taskdb_cli.database.postgresql.connection import driver_connection, identifier
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_taken
+from taskdb_cli.database.postgresql.schema import SEARCH_INDEXES
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
 from taskdb_cli.errors import Conflict, DataCorrupt, TaskdbError
 
@@ -186,7 +187,7 @@ class PostgreSQLContent(Content):
         self._definitions: list[str] = []
         # Children go first: a foreign key holds on to what it refers to.
         tables = [layout.table for layout in reversed(self.layouts)]
-        names = [name for table in tables for name in keys_and_indexes(table)]
+        names = [*SEARCH_INDEXES, *(name for table in tables for name in keys_and_indexes(table))]
         parts = self.connection.exec_driver_sql(_PARTS, {"tables": tables, "names": names}).all()
         self._drop((drop, definition) for kind, drop, definition in parts if kind == "f")
         # A publication may need the primary key for each row that is deleted.

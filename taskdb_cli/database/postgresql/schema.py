@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from taskdb_cli.database.schema import collect_facts, write_rules
+from taskdb_cli.database.search_index import LowerWithoutIndex
 from taskdb_cli.models.types import IsTimestamp, IsUuid, NoUppercase, OneLine, PlainText
 
 # One statement instead of SQLAlchemy's reflection, which sends a dozen and has to compile each of them.
@@ -110,3 +114,10 @@ write_rules(
         IsUuid: "{0} ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$'",
     },
 )
+
+
+@compiles(LowerWithoutIndex, "postgresql")
+def _write_lower(element: LowerWithoutIndex, compiler: SQLCompiler, **options: Any) -> str:
+    # POSIX is another name of the collation C, which the columns have. So neither the index is found nor its
+    # statistics, by which a planner takes such a text to be rarer than it is.
+    return f'lower({compiler.process(element.clauses, **options)} COLLATE "POSIX")'

@@ -11,7 +11,7 @@ from taskdb_cli.database.postgresql.connection import driver_connection
 from taskdb_cli.database.postgresql.schema import SEARCH_INDEXES
 from taskdb_cli.database.search_index import SearchIndex
 from taskdb_cli.database.sql_log import logged
-from taskdb_cli.errors import Conflict, NotPermitted, SchemaError
+from taskdb_cli.errors import Conflict, NotPermitted, SchemaError, TransactionConflict
 
 _ALONE = "5s"
 """How long dropping what an interrupted build has left waits for others."""
@@ -65,11 +65,12 @@ class _Part(NamedTuple):
 def find(connection: Connection) -> SearchIndex:
     """Return what the database has of the index."""
     parts = _parts(connection)
+    table = connection.exec_driver_sql("SELECT pg_table_size(to_regclass('tasks'))").scalar_one()
     if not parts:
-        return SearchIndex("off")
+        return SearchIndex("off", tasks_bytes=table)
     size = sum(part.bytes for part in parts.values())
     faults = list(filter(None, (_fault(name, parts.get(name)) for name in SEARCH_INDEXES)))
-    return SearchIndex("incomplete" if faults else "on", size, "; ".join(faults))
+    return SearchIndex("incomplete" if faults else "on", size, "; ".join(faults), table)
 
 
 def build(connection: Connection, place: str, slow_query_ms: int) -> None:
@@ -94,19 +95,23 @@ def build(connection: Connection, place: str, slow_query_ms: int) -> None:
     try:
         for name in wanted:
             column = name.removeprefix("tasks_").removesuffix("_search")
-            for statement in (
-                f"DROP INDEX CONCURRENTLY IF EXISTS {name}",
-                f"CREATE INDEX CONCURRENTLY {name} ON tasks USING gin (lower({column}) {operators})",
-            ):
+            build = f"CREATE INDEX CONCURRENTLY {name} ON tasks USING gin (lower({column}) {operators})"
+            for statement in (f"DROP INDEX CONCURRENTLY IF EXISTS {name}", build):
                 # SQLAlchemy would close a connection that is interrupted.
                 with logged(statement, slow_query_ms, long=True):
                     raw.execute(statement.encode())
-    except BaseException:
+    except BaseException as exc:
         with suppress(psycopg.Error):
             raw.execute(f"SET lock_timeout = '{_ALONE}'")
             for name in wanted:
                 raw.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+        if isinstance(exc, psycopg.errors.LockNotAvailable):
+            problem = f"a transaction that is older than the search index stayed open in {place}"
+            hint = "'taskdb health' shows it; try again when it has ended, or raise TASKDB_MIGRATION_WAIT"
+            raise TransactionConflict(problem, hint) from exc
         raise
+    # Without statistics of what is indexed, the planner takes each text for equally rare.
+    connection.exec_driver_sql("ANALYZE tasks")
 
 
 def drop(connection: Connection, place: str) -> None:
