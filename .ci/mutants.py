@@ -46,6 +46,7 @@ PRUNED = "tests/services/history/test_pruning.py tests/cli/test_history_prune.py
 LOCKS = "tests/services/test_row_locks.py -k 'not import'"
 TABLES = "tests/cli/test_tables.py -k 'not postgresql and not pgbouncer'"
 LISTS = "tests/services/listing -k sqlite"
+SEARCHES = "tests/database/test_sqlite_search.py tests/services/listing/test_filters.py -k sqlite"
 CURSORS = "tests/services/listing/test_cursor.py"
 TOKENS = "tests/services/test_token.py tests/api/test_access.py -k sqlite"
 IMPORTS = "tests/services/test_row_locks.py -k import"
@@ -86,6 +87,7 @@ WORDS_TYPED = "tests/cli/test_words.py"
 TASK, BULK = "taskdb_cli/services/task.py", "taskdb_cli/services/bulk.py"
 USER = "taskdb_cli/services/user.py"
 LISTING = "taskdb_cli/services/listing"
+SQLITE = "taskdb_cli/database/sqlite"
 TIMES = "taskdb_cli/times/grammar.py"
 CLOCK = "taskdb_cli/system/clock.py"
 FIELDS = "taskdb_cli/models/fields.py"
@@ -274,6 +276,20 @@ MUTANTS = (
     Mutant(f"{LISTING}/pages.py", "else row > bounds", "else row >= bounds", LISTS),
     Mutant(f"{LISTING}/pages.py", "else expression > bound", "else expression >= bound", LISTS),
     Mutant(f"{LISTING}/pages.py", "term.nulls_last() if self.nullable else ", "", LISTS),
+    # What keeps the search index of a file right, and when it is used.
+    Mutant(f"{SQLITE}/search.py", "[*_PARTS])} == _PARTS", "[*_PARTS])} != {}", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", "return [*_FILL, *_TRIGGERS", "return [*_TRIGGERS", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", "if was_on and not", "if False and not", SEARCHES),
+    Mutant(
+        f"{SQLITE}/search.py", 'in ("id", "title", "description")', 'in ("title", "description")', SEARCHES
+    ),
+    Mutant(f"{SQLITE}/search.py", "if matching > few:", "if False:", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", "if owned <= few:", "if False:", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", "(tasks.user_id + 0)", "tasks.user_id", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", """.replace('"', '""')""", "", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", "if wanted and not raw", "if not wanted and not raw", SEARCHES),
+    Mutant(f"{SQLITE}/engine.py", "search.forget(raw)", "pass", SEARCHES),
+    Mutant(f"{SQLITE}/content.py", " and not search.is_ours(name, sql)", "", SEARCHES),
     Mutant(f"{LISTING}/filters.py", '_at"] >= moment', '_at"] > moment', LISTS),
     Mutant(f"{LISTING}/filters.py", '_at"] < moment', '_at"] <= moment', LISTS),
     Mutant(f"{LISTING}/filters.py", 'in (_ESCAPE, "%", "_"):', 'in ("%", "_"):', LISTS),

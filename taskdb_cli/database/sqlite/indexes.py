@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable
 
 from taskdb_cli.database.content import keys_and_indexes
-from taskdb_cli.database.sqlite import search
 from taskdb_cli.database.sqlite.connection import LimitedConnection
 
 
@@ -17,17 +16,14 @@ def more_memory(raw: LimitedConnection) -> None:
 
 
 def drop_indexes(raw: LimitedConnection, tables: Collection[str]) -> list[str]:
-    """Drop the indexes of taskdb that are no constraints; return the statements that make them again.
-
-    The search index stays, but for its triggers.
-    """
+    """Drop the indexes of taskdb that are no constraints; return the statements that make them again."""
     query = "SELECT sql, name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL"
     definitions = []
     for sql, name, table in raw.execute(query).fetchall():
         if table in tables and name in keys_and_indexes(table):
             definitions.append(sql)
             raw.execute(f'DROP INDEX "{name}"')
-    return definitions + (search.suspend(raw) if "tasks" in tables else [])
+    return definitions
 
 
 def build_indexes(raw: LimitedConnection, definitions: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """The search index on SQLite: an FTS5 table of trigrams, which triggers of tasks keep."""
 
+import re
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ _SETTING = f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('automerge', 8)"  # noq
 
 _LOOK = "SELECT name, sql, type, tbl_name FROM sqlite_master WHERE name IN (?, ?, ?, ?)"
 _MATCHING = f"SELECT count(*) FROM (SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ? LIMIT ?)"  # noqa: S608
+
+_ABSENT = re.compile("no such|vtable constructor failed")
 
 _TRIGRAMS = 10
 """How many trigrams of a search are looked for. Each costs time, and so many tell texts apart."""
@@ -114,13 +117,22 @@ def drop(raw: LimitedConnection, place: str) -> None:
         if not sql.startswith(f"CREATE VIRTUAL TABLE {TABLE} ") and (kind, owner) != ("trigger", "tasks"):
             problem = f"the {kind} {name} in {place} is no part of a search index"
             raise Conflict(problem, "rename it: the search index needs the name")
-    for name, _, kind, _ in sorted(found, reverse=True):
-        try:
-            raw.execute(f"DROP {'TRIGGER' if kind == 'trigger' else 'TABLE'} {name}")
-        except sqlite3.OperationalError as exc:
-            # Without FTS5 the table cannot be dropped. Without its triggers rows can be written again.
-            if "no such module" not in str(exc):
-                raise
+    for name, _, kind, _ in found:
+        if kind == "trigger":
+            raw.execute(f"DROP TRIGGER {name}")
+    if TABLE not in {name for name, *_ in found}:
+        return
+    try:
+        raw.execute(f"DROP TABLE {TABLE}")
+    except sqlite3.DatabaseError as exc:
+        if not _is_unusable(exc):
+            raise
+        # The library cannot drop such a table, but the tables under it.
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("DELETE FROM sqlite_master WHERE name = ?", (TABLE,))
+        raw.execute("PRAGMA writable_schema = RESET")
+        for part in ("data", "idx", "config"):
+            raw.execute(f"DROP TABLE IF EXISTS {TABLE}_{part}")
 
 
 def suspend(raw: LimitedConnection) -> list[str]:
@@ -213,5 +225,5 @@ def _exists(raw: LimitedConnection, name: str) -> bool:
 
 
 def _is_unusable(error: sqlite3.DatabaseError) -> bool:
-    """Return whether the table is damaged, or FTS5 is missing."""
-    return family(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
+    """Return whether the table is damaged, or FTS5 or a table under it is missing."""
+    return family(error) == sqlite3.SQLITE_CORRUPT or bool(_ABSENT.match(str(error)))
