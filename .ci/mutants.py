@@ -107,6 +107,7 @@ ENCRYPTED = "tests/backup/test_encryption.py tests/backup/test_encrypted_archive
 PIPING = "taskdb_cli/system/piping.py"
 PIPES = "tests/test_piping.py"
 OF_REPLICAS = "tests/backup/test_from_replica.py"
+HOSTS = "tests/cli/test_several_hosts.py"
 STANDBYS = "tests/health/test_standby.py"
 PROGRAMS = "tests/transfer/test_programs.py"
 TRANSFER = "taskdb_cli/transfer"
@@ -477,6 +478,17 @@ MUTANTS = (
     Mutant(
         "taskdb_cli/health/checks/standby.py", "while state.replayed < goal and", "while False and", STANDBYS
     ),
+    # Several hosts.
+    Mutant(
+        f"{DATABASE}/postgresql/transactions.py", "    if is_standby(connection):", "    if False:", HOSTS
+    ),
+    Mutant(
+        f"{DATABASE}/postgresql/engine.py",
+        "sorted({*map(str, self.target.hosts)})",
+        "map(str, self.target.hosts)",
+        HOSTS,
+    ),
+    Mutant(f"{BACKUP}/restore.py", "if may_be_its and", "if False and", HOSTS),
     # Which rows a replica has.
     Mutant(f"{DATABASE}/replica.py", "primary.identity != replica.identity", "False", REPLICAS),
     Mutant(f"{DATABASE}/replica.py", "primary.revision != replica.revision", "False", REPLICAS),
