@@ -57,6 +57,7 @@ COUNTING = "tests/hostile/test_timeouts.py -k bulk_counting"
 LIMITS = "tests/hostile/test_timeouts.py -k 'bulk and not postgresql'"
 TRANSACTIONS = "tests/database/test_database.py tests/database/test_retry.py -k 'not postgresql'"
 REPLICAS = "tests/database/test_replica.py tests/cli/test_replica.py"
+TRIGRAMS = "tests/cli/test_search.py -k postgresql17"
 READ_URLS = "tests/test_config.py -k replica"
 RESTARTS = "tests/database/test_restart.py"
 RESTORES = (
@@ -500,6 +501,22 @@ MUTANTS = (
     Mutant(f"{CLI}/context.py", "if self.replica:", "if False:", REPLICAS),
     Mutant("taskdb_cli/config.py", "    texts.pop(READ_ADDRESS, None)\n", "", READ_URLS),
     Mutant(f"{DATABASE}/postgresql/errors.py", "cause.diag.source_file == _RECOVERY", "False", REPLICAS),
+    # The search index on PostgreSQL.
+    Mutant(
+        f"{DATABASE}/postgresql/search.py",
+        'return "" if part.is_valid else',
+        'return "" if True else',
+        TRIGRAMS,
+    ),
+    Mutant(f"{DATABASE}/postgresql/search.py", "if part.builder:", "if False:", TRIGRAMS),
+    Mutant(f"{DATABASE}/postgresql/search.py", "if owns and may_create:", "if owns:", TRIGRAMS),
+    Mutant(f"{DATABASE}/postgresql/search.py", "        if not usable:\n", "        if False:\n", TRIGRAMS),
+    Mutant(f"{DATABASE}/postgresql/search.py", '"ANALYZE tasks"', '"SELECT 1"', TRIGRAMS),
+    Mutant(f"{DATABASE}/postgresql/search.py", "SET lock_timeout = '{_ALONE}'", "SELECT nothing", TRIGRAMS),
+    Mutant(f"{DATABASE}/postgresql/schema.py", """del found[f"index {name}"]""", "pass", TRIGRAMS),
+    Mutant(
+        f"{LISTING}/filters.py", "func.lower if _WORD.search(text) else", "func.lower if True else", TRIGRAMS
+    ),
     # What people are told.
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
     Mutant(f"{TRANSFER}/formats/ticktick.py", "if own:", "if True:", FORMATS),

@@ -14,7 +14,7 @@ from taskdb_cli.output.formats import SEARCH_INDEX
 if TYPE_CHECKING:
     from taskdb_cli.database.search_index import SearchIndex
 
-app = Commands(cls=Group, help="Make searches in many tasks fast, by an index.")
+app = Commands(cls=Group, help="Make 'task list --search' fast in many tasks, by an index.")
 
 
 @app.command(epilog="taskdb search on\ntaskdb search on && taskdb task list --search invoice --explain")

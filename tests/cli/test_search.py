@@ -91,6 +91,8 @@ def test_a_search_uses_it_and_finds_the_same(taskdb, url):
         assert (f"search index {TITLE}" in summary) == (text in ("is rare", "nowhere")), (text, summary)
         if text in ("k 1", "---", "%"):
             assert summary == json.loads(plan)[0]["summary"]
+            assert 'COLLATE "POSIX"' in json.loads(plan)[0]["sql"]
+    assert execute(url, f"SELECT count(*) > 0 FROM pg_stats WHERE tablename = '{TITLE}'") == [(True,)]
 
 
 def test_another_index_of_that_name(taskdb, url):
