@@ -235,6 +235,24 @@ def test_a_standby_in_place_of_the_primary(pair, back_up):
         back_up(pair[1], pair[1])
 
 
+def test_a_role_that_only_reads(pair, back_up, standby, replication):
+    """A role that may read the tables, and whose transactions only read, is enough on both servers."""
+    add_user(pair[0])
+    role = f"{standby[0].database}_reader"
+    execute(
+        standby[0],
+        f'CREATE ROLE "{role}" LOGIN',
+        f'ALTER ROLE "{role}" SET default_transaction_read_only = on',
+        f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}"',
+    )
+    try:
+        replication.catch_up()
+        reader = [open_database(url.set(username=role), IMPATIENT) for url in standby]
+        assert back_up(*reader).manifest.rows == 1
+    finally:
+        execute(standby[0], f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
 def test_the_primary_in_place_of_the_replica(pair, back_up):
     """The primary itself may be read, as it may elsewhere."""
     add_user(pair[0])

@@ -197,7 +197,7 @@ class PostgreSQL(Backend):
 
     def log_end(self, connection: Connection) -> int:
         """Ask the server. Raises NotWritable for a standby, which writes no log."""
-        transactions.require_writable(connection, self.place)
+        transactions.require_primary(connection, self.place)
         return replication.read_log_end(connection)
 
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:

@@ -28,8 +28,9 @@ BEGIN_WRITING = f"{BEGIN}; SELECT pg_current_xact_id()::text, {_RECOVERED}"
 # A statement with more values names many rows, and seldom as many again.
 _FEW = 50
 
+_STANDBY = "in_hot_standby"
 _READ_ONLY = {
-    "in_hot_standby": "it is a standby: connect to the primary, which target_session_attrs=read-write finds",
+    _STANDBY: "it is a standby: connect to the primary, which target_session_attrs=read-write finds",
     "default_transaction_read_only": "turn that setting off for the role and the database",
 }
 
@@ -50,14 +51,24 @@ def require_writable(connection: Connection, place: str) -> None:
 
     It costs no round trip: a server since PostgreSQL 14 reports both settings when they change.
     """
-    for setting, hint in _READ_ONLY.items():
-        if sessions.driver_connection(connection).info.parameter_status(setting) == "on":
-            raise errors.NotWritable(f"PostgreSQL at {place} is read-only: {setting} is on", hint)
+    for setting in _READ_ONLY:
+        _require_off(connection, place, setting)
+
+
+def require_primary(connection: Connection, place: str) -> None:
+    """Raise NotWritable for a standby, and not for a session that only reads by a setting."""
+    _require_off(connection, place, _STANDBY)
+
+
+def _require_off(connection: Connection, place: str, setting: str) -> None:
+    if sessions.driver_connection(connection).info.parameter_status(setting) == "on":
+        hint = _READ_ONLY[setting]
+        raise errors.NotWritable(f"PostgreSQL at {place} is read-only: {setting} is on", hint)
 
 
 def is_standby(connection: Connection) -> bool:
     """Return whether the server is in recovery, which costs no round trip."""
-    return sessions.driver_connection(connection).info.parameter_status("in_hot_standby") == "on"
+    return sessions.driver_connection(connection).info.parameter_status(_STANDBY) == "on"
 
 
 def is_committed(id: str, recovered: str, place: str, connection: Connection) -> bool:
