@@ -92,6 +92,8 @@ class Examination(ABC):
     raw: Any = None
     """The driver's own connection."""
     _connection: Connection | None = None
+    _replica_connection: Connection | None = None
+    _replica_failed: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __init_subclass__(cls, *, on: str) -> None:
@@ -172,13 +174,21 @@ class Examination(ABC):
             raise Unmeasured(reason, status=Status.UNKNOWN)
         return self._connection
 
-    @cached_property
+    @property
     def replica_connection(self) -> Connection:
-        """The connection to the replica. Raises what connecting raises."""
+        """The connection to the replica, opened on first use.
+
+        Raises what connecting raises, and Unmeasured from the second time on: it is tried once.
+        """
         assert self.replica
-        connection = self._stack.enter_context(self.replica.connect())
-        # A check that fails there leaves nothing behind for the next one.
-        return connection.execution_options(isolation_level="AUTOCOMMIT")
+        if self._replica_connection is None:
+            if self._replica_failed:
+                raise Unmeasured("no connection to the replica")
+            self._replica_failed = True
+            connection = self._stack.enter_context(self.replica.connect())
+            # A check that fails there leaves nothing behind for the next one.
+            self._replica_connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        return self._replica_connection
 
     def _open(self) -> Connection:
         engine, opened = self.database.engine, list[float]()

@@ -19,6 +19,9 @@ from taskdb_cli.health.examination import EXAMINATIONS, Examination
 from taskdb_cli.health.registry import CHECKS, DROPPED, Check
 from taskdb_cli.health.report import Limits, Report, Result, Status, Unmeasured
 
+REPLICA_SHARE = 4
+"""The share of the time that the replica may take to answer, once."""
+
 WAIT_POLL = 0.2
 """Seconds between two attempts to find out whether a database is up."""
 
@@ -55,8 +58,12 @@ def run(
     )
     examination = EXAMINATIONS[database.backend.dialect]
     if replica:
+        share = timeout / REPLICA_SHARE
+        limit = max(1, min(options.connect_timeout, math.ceil(share)))
+        given = replace(options, connect_timeout=limit, statement_timeout=share)
         replica = Database(
-            replica.url, replace(options, pooled=replica.options.pooled, statement_timeout=timeout)
+            replica.url,
+            replace(given, pooled=replica.options.pooled),
         )
     exam = examination(Database(database.url, options), now, begun + timeout, backups, replica)
     found: dict[str, Result | None] = {}

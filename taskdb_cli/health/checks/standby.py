@@ -52,6 +52,7 @@ def check_replica(exam: Examination) -> Result:
     """Demand that a standby receives and replays the log, and that a replica is one of this database."""
     if exam.replica:
         try:
+            _ = exam.replica_connection
             require_same(exam.database, exam.replica)
         except TaskdbError as exc:
             status = Status.WARNING if isinstance(exc, ConnectionFailed) else Status.CRITICAL
