@@ -285,8 +285,13 @@ MUTANTS = (
     Mutant(
         f"{SQLITE}/search.py", 'in ("id", "title", "description")', 'in ("title", "description")', SEARCHES
     ),
-    Mutant(f"{SQLITE}/search.py", "if matching > few:", "if False:", SEARCHES),
-    Mutant(f"{SQLITE}/search.py", "if owned <= few:", "if False:", SEARCHES),
+    Mutant(
+        f"{SQLITE}/search.py",
+        "few + 1) > few:\n            if whole",
+        "few + 1) < 0:\n            if whole",
+        SEARCHES,
+    ),
+    Mutant(f"{SQLITE}/search.py", "if users and _count", "if False and _count", SEARCHES),
     Mutant(f"{SQLITE}/search.py", "(tasks.user_id + 0)", "tasks.user_id", SEARCHES),
     Mutant(f"{SQLITE}/search.py", """.replace('"', '""')""", "", SEARCHES),
     Mutant(f"{SQLITE}/search.py", "if wanted and not raw", "if not wanted and not raw", SEARCHES),

@@ -253,13 +253,13 @@ class Backend(ABC):
         """Drop all there is of the search index, over the first connection of `migration`."""
 
     def search_condition(
-        self, session: "Session", text: str, users: Collection[int]
+        self, session: "Session", text: str, users: Collection[int], *, whole: bool
     ) -> ColumnElement[bool] | None:
         """Return a condition by which the index finds tasks that may contain the text, for a search.
 
         The exact condition of the search stands beside it. If there are `users`, who are named by their ids,
         it also says that the tasks are theirs. Returns None if the index is found without such a condition,
-        or if it is off or would not help.
+        or if it is off or would not help to find a page, or the `whole` of the matching tasks.
         """
         return None
 

@@ -87,7 +87,7 @@ def remove(
 
 
 def _matching(session: Session, filter: TaskFilter) -> list[ColumnElement[bool]]:
-    return [*task_conditions(filter, owners(session, filter), session)]
+    return [*task_conditions(filter, owners(session, filter), session, whole=True)]
 
 
 def _to_change(session: Session, filter: TaskFilter, change: Change) -> list[ColumnElement[bool]]:

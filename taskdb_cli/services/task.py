@@ -161,7 +161,8 @@ def stream(
     session: Session, filter: TaskFilter, order: Order, *, after: Position | None = None
 ) -> Generator[Record, None, None]:
     """Yield every matching record at constant memory; raise UserNotFound."""
-    return pages.stream(session, *_listed(session, filter, order), after=after)
+    query = task_query(filter, owners(session, filter), session, whole=True)
+    return pages.stream(session, query, replace(order, equal=filter.equal), after=after)
 
 
 def explain(
@@ -176,9 +177,9 @@ def explain(
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
         return explain_queries(session, [task_count_query(filter, owners(session, filter), session)])
-    query, order = _listed(session, filter, order)
+    query = task_query(filter, owners(session, filter), session, whole=not limit)
+    parts = replace(order, equal=filter.equal).parts(query, after)
     # The later parts of a page run only if the earlier ones do not fill it.
-    parts = order.parts(query, after)
     return explain_queries(session, [part.limit(limit + 1) if limit else part for part in parts])
 
 
@@ -223,10 +224,6 @@ def remove(session: Session, ids: Ids) -> list[Record]:
     if len(wanted) > 1:
         lock_tasks(session, wanted)
     return _in_order(ids, delete_tasks(session, wanted))
-
-
-def _listed(session: Session, filter: TaskFilter, order: Order) -> tuple[Select[Any], Order]:
-    return task_query(filter, owners(session, filter), session), replace(order, equal=filter.equal)
 
 
 def owners(session: Session, filter: TaskFilter) -> list[int]:

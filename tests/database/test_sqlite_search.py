@@ -387,6 +387,26 @@ def test_a_search_without_trigrams(indexed):
     assert found(indexed, "about 39")[0] == "Task 39"
 
 
+def test_all_tasks_that_match(indexed):
+    """All of more tasks than a page has are found by the index, but not a text that most tasks have."""
+    rows = [make_row(1, "A whale", "About it") for _ in range(1600)]
+    rows += [make_row(number % 2 + 1, f"A walrus {number}") for number in range(120)]
+    indexed.write(lambda session: add_tasks(session, rows))
+    order = Order.parse("-created", TASK_SORT_KEYS)
+    for wanted, limit, users, by_index, count in (
+        ("walrus", 9, (), False, 120),
+        ("walrus", 0, (), True, 120),
+        ("walrus", 0, ("1",), True, 60),
+        ("walrus", 0, ("2",), False, 60),
+        ("about", 0, (), False, 2000),
+    ):
+        filter = TaskFilter(search=wanted, users=users)
+        [plan] = indexed.read(lambda session: service.explain(session, filter, order, limit=limit))  # noqa: B023
+        assert ("tasks: search index taskdb_search" in plan.reached) == by_index, (wanted, limit, users)
+        assert len(indexed.read(lambda session: [*service.stream(session, filter, order)])) == count  # noqa: B023
+        assert indexed.read(lambda session: service.count(session, filter)) == count  # noqa: B023
+
+
 def test_tasks_of_a_user_who_has_few(indexed):
     """The few tasks of a user are read as they are, and those of one with many by the index."""
     add_task(indexed, "bob@example.com", title="A walrus")

@@ -70,6 +70,7 @@ class SQLite(Backend):
     # There is no server to wait for: more threads would wait for Python's lock, which costs a third of the
     # requests per second.
     reads_at_once = 3
+    search_write_factor = 1.1
     error_types: ClassVar[tuple[type[Exception], ...]] = (DBAPIError, sqlite3.Error, UnicodeDecodeError)
 
     def __init__(self, url: URL, options: Options) -> None:
@@ -295,10 +296,10 @@ class SQLite(Backend):
         search.drop(raw_connection(connection), self.place)
 
     def search_condition(
-        self, session: Session, text: str, users: Collection[int]
+        self, session: Session, text: str, users: Collection[int], *, whole: bool
     ) -> ColumnElement[bool] | None:
         """Return the condition that a task is one of those that have the trigrams of the text."""
-        return search.condition(raw_connection(session.connection()), text, users)
+        return search.condition(raw_connection(session.connection()), text, users, whole=whole)
 
 
 def _reached(line: str) -> str:

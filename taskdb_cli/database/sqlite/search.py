@@ -43,7 +43,7 @@ _FILL = [f"INSERT INTO {TABLE} ({TABLE}) VALUES ('{command}')" for command in ("
 _SETTING = f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('automerge', 8)"  # noqa: S608
 
 _LOOK = "SELECT name, sql, type, tbl_name FROM sqlite_master WHERE name IN (?, ?, ?, ?)"
-_MATCHING = f"SELECT count(*) FROM (SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ? LIMIT ?)"  # noqa: S608
+_MATCHING = f"SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ?"  # noqa: S608
 
 _ABSENT = re.compile("no such|vtable constructor failed")
 
@@ -52,6 +52,9 @@ _TRIGRAMS = 10
 
 _MOST = 10_000
 """How many tasks are read by their ids at most. Ids may be high although tasks are few."""
+
+_ROWS_FOR_EACH = 10
+"""So many rows are read in the usual way while one is read by its id and sorted."""
 
 _SAMPLE = 50
 """How many of the newest tasks, and of all, are looked for in the index to see whether it fits them."""
@@ -163,36 +166,44 @@ def forget(raw: LimitedConnection) -> None:
             raw.execute(statement)
 
 
-def condition(raw: LimitedConnection, text: str, users: Collection[int]) -> ColumnElement[bool] | None:
+def condition(
+    raw: LimitedConnection, text: str, users: Collection[int], *, whole: bool
+) -> ColumnElement[bool] | None:
     """Do what `Backend.search_condition` says.
 
     Reading the matching tasks by their ids and sorting them pays if they are few. A page is found in the
     usual way after so many rows as there are tasks for each that matches, so few are the fewer, the smaller
-    the table is. Neither does the index pay for the tasks of users that are few.
+    the table is. All matching tasks are found only after all rows, so more are few. The index does not pay
+    for users with few tasks.
     """
     wanted = _trigrams(text)
     if not wanted or not is_on(raw):
         return None
-    [(highest,)] = raw.execute("SELECT max(id) FROM tasks")
-    few = min(2 * isqrt(highest or 0), _MOST)
-    if users:
-        marks = ", ".join("?" * len(users))
-        theirs = f"SELECT count(*) FROM (SELECT 1 FROM tasks WHERE user_id IN ({marks}) LIMIT ?)"  # noqa: S608 (marks only)
-        [(owned,)] = raw.execute(theirs, (*users, few + 1))
-        if owned <= few:
-            return None
+    [(rows,)] = raw.execute("SELECT coalesce(max(id), 0) FROM tasks")
+    few = min(2 * isqrt(rows), _MOST)
+    theirs = f"SELECT 1 FROM tasks WHERE user_id IN ({', '.join('?' * len(users))})"  # noqa: S608 (marks only)
+    if users and _count(raw, theirs, users, few + 1) <= few:
+        return None
     try:
-        [(matching,)] = raw.execute(_MATCHING, (wanted, few + 1))
+        if _count(raw, _MATCHING, [wanted], few + 1) > few:
+            if whole and users:
+                rows = _count(raw, theirs, users, rows)
+            few = rows // _ROWS_FOR_EACH
+            if not whole or _count(raw, _MATCHING, [wanted], few + 1) > few:
+                return None
     except sqlite3.DatabaseError as exc:
         if not _is_unusable(exc):
             raise
-        return None
-    if matching > few:
         return None
     tasks = metadata().tables["tasks"].c
     found = tasks.id.in_(select(_search.c.rowid).where(_search.c[TABLE].op("MATCH")(wanted)))
     # With "+ 0" no index has the tasks of the users. Its planner would take that for those that match.
     return and_(found, (tasks.user_id + 0).in_(sorted(users))) if users else found
+
+
+def _count(raw: LimitedConnection, query: str, values: Collection[object], most: int) -> int:
+    [(number,)] = raw.execute(f"SELECT count(*) FROM ({query} LIMIT ?)", (*values, most))  # noqa: S608 (our own)
+    return int(number)
 
 
 def _trigrams(*texts: str, most: int = _TRIGRAMS) -> str:

@@ -94,12 +94,15 @@ TASK_RECORDS = select(
 """The query of the records of all tasks."""
 
 
-def task_query(filter: TaskFilter, owners: Sequence[int], session: Session | None = None) -> Select[Any]:
+def task_query(
+    filter: TaskFilter, owners: Sequence[int], session: Session | None = None, *, whole: bool = False
+) -> Select[Any]:
     """Return the query of the matching tasks' records, in no order; `owners` are the ids of its users.
 
-    For the session in which it is to run, the query uses the search index, if that is on and helps.
+    For the session in which it is to run, the query uses the search index, if that is on and helps to find
+    a page of them, or the `whole`.
     """
-    return TASK_RECORDS.where(*task_conditions(filter, owners, session))
+    return TASK_RECORDS.where(*task_conditions(filter, owners, session, whole=whole))
 
 
 def task_count_query(
@@ -107,7 +110,7 @@ def task_count_query(
 ) -> Select[Any]:
     """Return the query of how many tasks match, at most so many; the session is as for `task_query`."""
     matching = select(literal(1)).select_from(Task.metadata.tables["tasks"])
-    return _count(matching.where(*task_conditions(filter, owners, session)), most)
+    return _count(matching.where(*task_conditions(filter, owners, session, whole=most is None)), most)
 
 
 def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
@@ -147,9 +150,9 @@ def _count(matching: Select[Any], most: int | None) -> Select[Any]:
 
 
 def task_conditions(
-    filter: TaskFilter, owners: Collection[int], session: Session | None = None
+    filter: TaskFilter, owners: Collection[int], session: Session | None = None, *, whole: bool = False
 ) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions that must all hold; the session is as for `task_query`.
+    """Yield the conditions that must all hold; the session and `whole` are as for `task_query`.
 
     Raises InvalidInput for a search text that cannot match.
     """
@@ -157,7 +160,7 @@ def task_conditions(
     if filter.search:
         yield _contains(filter.search, _tasks.title, _tasks.description)
         if session is not None:
-            indexed = session.info[Backend].search_condition(session, filter.search, owners)
+            indexed = session.info[Backend].search_condition(session, filter.search, owners, whole=whole)
     if indexed is not None:
         yield indexed
     elif owners:
