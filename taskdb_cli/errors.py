@@ -234,6 +234,10 @@ class ConnectionFailed(DatabaseUnavailable):
         self.cost = cost
 
 
+class ReplicaBehind(DatabaseUnavailable):
+    """A replica has not replayed in time what a read must see."""
+
+
 class BackupRunning(TaskdbError, exit_code=ExitCode.UNAVAILABLE):
     """Another run holds the lock of this label in the place of the backups, or took it over."""
 

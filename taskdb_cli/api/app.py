@@ -18,14 +18,15 @@ from taskdb_cli.api import history, operations, schemas, tasks, users
 from taskdb_cli.api.auth import LastUse
 from taskdb_cli.api.middleware import REQUEST_ID, Observer
 from taskdb_cli.api.problems import problem_response
+from taskdb_cli.api.replica import Replica
 from taskdb_cli.api.routing import SCHEMA_HINT
 from taskdb_cli.database import Database
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.faults import reasons
 
 
-def create_app(database: Database) -> FastAPI:
-    """Return the application on a database. It closes the database's pool when it ends."""
+def create_app(database: Database, replica: Replica | None = None) -> FastAPI:
+    """Return the application on a database. It closes the pools when it ends."""
     app = FastAPI(
         title="taskdb",
         version=__version__,
@@ -37,7 +38,8 @@ def create_app(database: Database) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     state = app.state
-    state.database, state.metrics = database, operations.Metrics(database)
+    state.database, state.replica = database, replica
+    state.metrics = operations.Metrics(database, replica)
     state.readiness, state.last_use = operations.Readiness(database), LastUse(database)
     for part in (users, tasks, history, operations):
         app.router.routes.extend(part.router.routes)
@@ -47,7 +49,9 @@ def create_app(database: Database) -> FastAPI:
             head = copy(route)
             head.methods, head.include_in_schema = {"HEAD"}, False
             app.router.routes.append(head)
-    app.add_middleware(Observer, database=database, last_use=state.last_use, metrics=state.metrics)
+    app.add_middleware(
+        Observer, database=database, last_use=state.last_use, metrics=state.metrics, replica=replica
+    )
     app.add_exception_handler(RequestValidationError, _refuse)
     app.add_exception_handler(HTTPException, _answer_unrouted)
     schemas.complete(app)
@@ -61,7 +65,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if pool is not None:
         # One thread for each connection. More threads would only wait for a connection until they time out.
         current_default_thread_limiter().total_tokens = pool.size + pool.overflow
+    replica: Replica | None = app.state.replica
+    if replica is not None:
+        replica.watch()
     yield
+    if replica is not None:
+        await run_sync(replica.close)
     await run_sync(app.state.last_use.close)
     engine.dispose()
 

@@ -15,9 +15,10 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from sqlmodel import Session
 
+from taskdb_cli.api.replica import Replica
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Origin
-from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
+from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError
 from taskdb_cli.services.token import Access, note_use, recognize
 
 T = TypeVar("T")
@@ -35,15 +36,27 @@ _log = logging.getLogger("taskdb.server")
 class Caller:
     """The bearer of a token. Each unit of work looks the token up before it does anything else."""
 
-    def __init__(self, database: Database, last_use: LastUse, secret: str, *, writing: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        last_use: LastUse,
+        secret: str,
+        *,
+        writing: bool,
+        replica: Replica | None = None,
+        given: int = 0,
+    ) -> None:
         self.database = database
         self.now = datetime.now(UTC)
         self.route = ""
         """The method and the route, without values, once it was found."""
         self.admitted = False
         """Whether the token was found in force, and allows what the method asks for."""
+        self.position = 0
+        """The position of the log behind what was committed; 0 if nothing was, or without a replica."""
         self._arrived = time.monotonic()
         self._last_use, self._secret, self._writing = last_use, secret, writing
+        self._replica, self._given = replica, given
 
     def admit(self) -> Access:
         """Return what the token allows; raise Unauthorized or Forbidden."""
@@ -53,8 +66,12 @@ class Caller:
     def read(self, work: Work[T]) -> T:
         """Run `work` as `Database.read` does, and look the token up in the same transaction.
 
-        Raises DatabaseUnavailable for a request that has waited too long for a thread.
+        If there is a replica, it answers, and the token is looked up on the primary before. Raises
+        DatabaseUnavailable for a request that has waited too long for a thread.
         """
+        if self._replica is not None and self._replica.is_ready():
+            access = self.admit()
+            return self._replica.read(lambda session: work(session, access), self._given)
         self._require_turn()
         return self.database.read(lambda session: work(session, self._admit(session)))
 
@@ -67,7 +84,15 @@ class Caller:
         """
         access = self.admit()
         origin = Origin(access.token_name, self.route)
-        return self.database.write(lambda session: work(session, access), dry_run=dry_run, origin=origin)
+        try:
+            done = self.database.write(lambda session: work(session, access), dry_run=dry_run, origin=origin)
+        except OutcomeUnknown:
+            if self._replica is not None:
+                self._replica.note_unknown()
+            raise
+        if self._replica is not None and not dry_run:
+            self.position = self._replica.note_commit()
+        return done
 
     def _require_turn(self) -> None:
         # While the database is away each request holds a thread for seconds. A late request would only make

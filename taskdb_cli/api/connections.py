@@ -35,7 +35,7 @@ class FilesLimited(TaskdbError):
     """The process may open too few files to serve anybody."""
 
 
-def most_connections(listener: socket.socket, pool: Pool) -> int:
+def most_connections(listener: socket.socket, pool: Pool, *, databases: int = 1) -> int:
     """Return how many connections a listener may accept beside everything else that needs open files.
 
     Raises FilesLimited if there can be none.
@@ -45,7 +45,7 @@ def most_connections(listener: socket.socket, pool: Pool) -> int:
         return MOST
     # The system gives a new file the lowest free number, so the numbers below the listener are in use. A
     # connection to the database may need 3 files; 10 are for the log, for looking up names, and the like.
-    needed = listener.fileno() + 1 + (pool.size + pool.overflow) * 3 + 10
+    needed = listener.fileno() + 1 + (pool.size + pool.overflow) * 3 * databases + 10
     if allowed <= needed:
         raise FilesLimited(
             f"cannot serve with at most {allowed} open files: at least {needed + 1} are needed",

@@ -22,6 +22,7 @@ from taskdb_cli import errors
 from taskdb_cli.api import problems
 from taskdb_cli.api.auth import KEY, Caller, LastUse
 from taskdb_cli.api.operations import Metrics
+from taskdb_cli.api.replica import HEADER, Replica, parse_position, write_position
 from taskdb_cli.api.schemas import LIVE, READY
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
@@ -60,9 +61,11 @@ class Observer:
     Everything below it refuses a request by raising a TaskdbError. No error passes it.
     """
 
-    def __init__(self, app: ASGIApp, database: Database, last_use: LastUse, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, database: Database, last_use: LastUse, metrics: Metrics, replica: Replica | None
+    ) -> None:
         self.app, self.metrics = app, metrics
-        self.guard = Guard(app, database, last_use)
+        self.guard = Guard(app, database, last_use, replica)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and record how it ended."""
@@ -119,8 +122,8 @@ class Guard:
     refusal of a malformed request, waits here until the token was looked up.
     """
 
-    def __init__(self, app: ASGIApp, database: Database, last_use: LastUse) -> None:
-        self.app, self.database, self.last_use = app, database, last_use
+    def __init__(self, app: ASGIApp, database: Database, last_use: LastUse, replica: Replica | None) -> None:
+        self.app, self.database, self.last_use, self.replica = app, database, last_use, replica
         self.turns = Turns(database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,7 +138,15 @@ class Guard:
         if match is None:
             raise errors.Unauthorized("an access token is needed", "send Authorization: Bearer and the token")
         writing = scope["method"] not in {"GET", "HEAD", "OPTIONS"}
-        scope[KEY] = caller = Caller(self.database, self.last_use, match[1].decode(), writing=writing)
+        given = parse_position(_header(scope, HEADER)) if self.replica else 0
+        scope[KEY] = caller = Caller(
+            self.database,
+            self.last_use,
+            match[1].decode(),
+            writing=writing,
+            replica=self.replica,
+            given=given,
+        )
 
         async def admit() -> None:
             if not caller.admitted:
@@ -146,6 +157,8 @@ class Guard:
                 # The work has ended when its answer begins, even if the client reads it slowly.
                 turn.close()
                 await admit()
+                if caller.position:
+                    message["headers"] = [*message["headers"], (HEADER, write_position(caller.position))]
             await send(message)
 
         if writing:

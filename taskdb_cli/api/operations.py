@@ -1,6 +1,7 @@
 """What those who run the server ask it: whether it lives, whether it is ready, and its metrics."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 from anyio import CapacityLimiter, fail_after
 from anyio.to_thread import run_sync
@@ -10,6 +11,7 @@ from sqlalchemy import QueuePool
 
 from taskdb_cli import __version__
 from taskdb_cli.api.auth import Authorized, impatient
+from taskdb_cli.api.replica import Replica
 from taskdb_cli.api.routing import described_router, json_response
 from taskdb_cli.api.schemas import LIVE, READY
 from taskdb_cli.database import Database
@@ -37,7 +39,7 @@ def _example(value: object) -> dict[int | str, dict[str, object]]:
 class Metrics:
     """Counts and times of requests by the template of their route, and the use of the pool."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, replica: Replica | None = None) -> None:
         self.registry = registry = CollectorRegistry()
         help, labels = "Requests that were answered.", ["method", "route", "status"]
         self._requests = Counter("taskdb_http_requests", help, labels, registry=registry)
@@ -46,19 +48,25 @@ class Metrics:
         self._seconds = Histogram(name, help, labels[:2], buckets=bounds, registry=registry)
         help = "Connections to the database that requests hold."
         used = Gauge("taskdb_pool_connections_in_use", help, registry=registry)
-
-        def in_use() -> int:
-            # A pool that is emptied is replaced by another one.
-            pool = database.engine.pool
-            return pool.checkedout() if isinstance(pool, QueuePool) else 0
-
-        used.set_function(in_use)
+        used.set_function(partial(_in_use, database))
+        if replica is not None:
+            help = "Connections to the replica that requests hold."
+            used = Gauge("taskdb_replica_connections_in_use", help, registry=registry)
+            used.set_function(partial(_in_use, replica.database))
+            for each in replica.metrics:
+                registry.register(each)
         Info("taskdb_build", "The version of taskdb.", registry=registry).info({"version": __version__})
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
+
+
+def _in_use(database: Database) -> int:
+    # A pool that is emptied is replaced by another one.
+    pool = database.engine.pool
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
 class Readiness:

@@ -25,7 +25,9 @@ Users and their tasks, by the rules of the `taskdb` command line.
 
 Every request but `GET /health/live` needs an access token, which `taskdb token create` makes. A list
 answers with a page of records; its `next` is the `after` of the following page, with the same filters and
-sort. A record's `ETag` is its version; `If-Match` changes a record only if nobody else has meanwhile.
+sort. A record's `ETag` is its version; `If-Match` changes a record only if nobody else has meanwhile. A
+server that reads a replica answers changes with a `Taskdb-Log-Position`; a read that sends it sees the
+change, also on another server.
 """
 
 LIVE, READY = "/health/live", "/health/ready"
@@ -231,6 +233,14 @@ _HEADERS = {
     "Location": "Where the record is.",
     "WWW-Authenticate": "That a bearer token is wanted.",
     "Retry-After": "Seconds after which to try again.",
+    "Taskdb-Log-Position": "With a replica: the position of the primary's log behind this change.",
+}
+_POSITION = {
+    "name": "Taskdb-Log-Position",
+    "in": "header",
+    "required": False,
+    "description": "The position of an answer to a change, which is seen then also on a replica.",
+    "schema": {"type": "string"},
 }
 _OF_STATUS = {"201": ["Location"], "401": ["WWW-Authenticate"], "503": ["Retry-After"]}
 _RECORDS = ("#/components/schemas/UserRecord", "#/components/schemas/TaskRecord")
@@ -268,7 +278,10 @@ def _complete(operation: dict[str, Any], *, changes: bool) -> None:
         schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
         has_version = schema.get("$ref") in _RECORDS
         names = ["X-Request-ID", *_OF_STATUS.get(status, []), *(["ETag"] if has_version else [])]
+        optional = ["Taskdb-Log-Position"] if changes and status.startswith("2") else []
         answer["headers"] = {
-            name: {"description": _HEADERS[name], "required": True, "schema": {"type": "string"}}
-            for name in names
+            name: {"description": _HEADERS[name], "required": name in names, "schema": {"type": "string"}}
+            for name in [*names, *optional]
         }
+    if not changes:
+        operation.setdefault("parameters", []).append(_POSITION)

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from taskdb_cli.api.app import create_app
 from taskdb_cli.api.connections import Connection, most_connections, once_a_minute
 from taskdb_cli.api.problems import LONGEST_HEAD
+from taskdb_cli.api.replica import Replica
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import DatabaseUnavailable, ExitCode, InvalidInput, TaskdbError
@@ -34,22 +35,41 @@ class AddressUnusable(TaskdbError):
     """The server cannot listen where it was told to."""
 
 
-def serve(database: Database, host: str, port: int, *, patience: int, say: Callable[[str], None]) -> None:
+def serve(
+    database: Database,
+    host: str,
+    port: int,
+    *,
+    patience: int,
+    say: Callable[[str], None],
+    replica: Database | None = None,
+    most_lag: float = 0,
+) -> None:
     """Answer requests until SIGTERM, SIGHUP or Ctrl-C, then finish those that are running.
 
-    A client that stalls for `patience` seconds is dropped. A database that cannot be reached is waited for;
-    raises SchemaError or DatabaseMissing for one that no waiting puts right, InvalidInput for what
-    is no host name, AddressUnusable, FilesLimited.
+    A client that stalls for `patience` seconds is dropped. A `replica` is read unless it is behind for more
+    than `most_lag` seconds. A database or a replica that cannot be reached is waited for; raises SchemaError,
+    DatabaseMissing or InvalidConfiguration for one that no waiting puts right, InvalidInput for what is no
+    host name, AddressUnusable, FilesLimited.
     """
     # After 5 s a client is better told to come back than held any longer: it may have gone by then.
     options = replace(database.options, retry_budget=min(database.options.retry_budget, 5))
-    app = create_app(Database(database.url, options))
+    primary = Database(database.url, options)
+    reader = Replica(primary, replica, most_lag=most_lag) if replica else None
+    app = create_app(primary, reader)
     try:
         app.state.readiness.check()
     except DatabaseUnavailable as exc:
         say(f"warning: {exc.message}; starting all the same")
+    place = database.backend.place
+    if reader is not None:
+        place = f"{place} and its replica {reader.database.backend.place}"
+        try:
+            reader.begin()
+        except DatabaseUnavailable as exc:
+            say(f"warning: {exc.message}; the primary is read meanwhile")
     listener = _listen(host, port)
-    most = most_connections(listener, options.pool or Pool())
+    most = most_connections(listener, options.pool or Pool(), databases=1 if reader is None else 2)
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -63,8 +83,8 @@ def serve(database: Database, host: str, port: int, *, patience: int, say: Calla
     )
     _tidy_memory()
     address, port, *_ = listener.getsockname()
-    place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    say(f"serving {database.backend.place} at http://{place}; Ctrl-C stops it")
+    authority = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    say(f"serving {place} at http://{authority}; Ctrl-C stops it")
     once = once_a_minute()
     for name in ("taskdb.clients", "uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(once)

@@ -26,5 +26,13 @@ def serve(
         raise InvalidConfiguration("the HTTP API is not installed", hint) from exc
 
     run = invocation(ctx)
-    database = run.settings.database(long_lived=True)
-    run_server(database, host, port, patience=run.settings.client_timeout, say=run.say)
+    settings = run.settings
+    run_server(
+        settings.database(long_lived=True),
+        host,
+        port,
+        patience=settings.client_timeout,
+        say=run.say,
+        replica=settings.replica_database(long_lived=True) if settings.read_url else None,
+        most_lag=settings.read_lag,
+    )

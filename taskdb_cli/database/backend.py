@@ -207,6 +207,21 @@ class Backend(ABC):
         """
         raise InvalidConfiguration(f"{self.engine_name} has no replicas")
 
+    def committed_position(self, connection: Connection) -> int:
+        """Return a position of the log that is behind all commits that were confirmed before."""
+        return self.log_state(connection).position
+
+    def options_after(self, position: int, patience: float) -> Mapping[str, Any]:
+        """Return execution options of a transaction on a replica that only reads, and sees all up to there.
+
+        Beginning raises ReplicaBehind if the replica has not replayed that after `patience` seconds, and
+        DatabaseUnavailable on a server that is no replica.
+        """
+        return self.read_options
+
+    def break_connections(self) -> None:  # noqa: B027 (nobody waits for a file)
+        """Break all open connections, whoever waits for an answer from one."""
+
     @abstractmethod
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run a query and return how the engine did it."""

@@ -1,9 +1,12 @@
 """How a session of PostgreSQL is opened and set, and the one schema that it works on."""
 
 import json
+import os
+import socket
 import sys
 import time
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -92,6 +95,16 @@ def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
     raw = connection.connection.driver_connection
     assert isinstance(raw, psycopg.Connection)
     return raw
+
+
+def shut(connection: psycopg.Connection[Any]) -> None:
+    """Break a connection that another thread may be waiting for."""
+    with suppress(psycopg.Error, OSError):
+        number = connection.fileno()
+        with socket.socket(fileno=os.dup(number)) as end:
+            # A connection that was closed meanwhile says so, and the number may be that of another socket.
+            if connection.fileno() == number:
+                end.shutdown(socket.SHUT_RDWR)
 
 
 def pooling(options: Options) -> dict[str, Any]:

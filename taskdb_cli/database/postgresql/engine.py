@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import psycopg
 from sqlalchemy import URL, Connection, Dialect, Engine, Select, create_engine, event
@@ -57,6 +58,7 @@ class PostgreSQL(Backend):
         self.place = self._place(self.server)
         self.distinction = distinction(self.server, options.schema)
         self._connected_before = False
+        self._connections: WeakSet[psycopg.Connection[Any]] = WeakSet()
 
     def create_engine(self) -> Engine:
         """Return an engine whose sessions set everything themselves that changes what is read and written."""
@@ -82,6 +84,7 @@ class PostgreSQL(Backend):
     ) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] = dialect.connect(*args, **kwargs)  # type: ignore[assignment]
         self._connected_before = True
+        self._connections.add(connection)
         if len(self.target.hosts) > 1:
             self.place = self._place(str(Host(connection.info.host, "", str(connection.info.port))))
         try:
@@ -98,8 +101,11 @@ class PostgreSQL(Backend):
     def _begin(self, connection: Connection) -> None:
         """Send what the execution options say, in one round trip."""
         options = connection.get_execution_options()
+        if replication.AFTER in options:
+            position, patience = options[replication.AFTER]
+            replication.begin_after(connection, position, patience, self.place)
         # Who names an isolation level leaves it to the driver.
-        if "isolation_level" not in options:
+        elif "isolation_level" not in options:
             transactions.begin(connection, options.get("postgresql_begin", transactions.BEGIN), self.place)
         if not connection.info.get(sessions.OWN):
             sessions.set_session(connection.exec_driver_sql, connection.info, self.options, self.place)
@@ -190,6 +196,19 @@ class PostgreSQL(Backend):
     def is_standby(self, connection: Connection) -> bool:
         """Look at what the server has said of itself."""
         return transactions.is_standby(connection)
+
+    def committed_position(self, connection: Connection) -> int:
+        """Ask the server, after the commit."""
+        return replication.read_committed(connection)
+
+    def options_after(self, position: int, patience: float) -> Mapping[str, Any]:
+        """Return options that `_begin` knows."""
+        return {replication.AFTER: (position, patience)}
+
+    def break_connections(self) -> None:
+        """Shut their sockets down: a thread that waits for one is told that it was closed."""
+        for connection in list(self._connections):
+            sessions.shut(connection)
 
     def log_state(self, connection: Connection) -> LogState:
         """Ask the server, which needs no privilege."""
