@@ -137,6 +137,7 @@ def test_an_idle_server_asks_nothing(api, statements, monkeypatch):
     reader = api.app.state.replica
     reader.begin()
     reader._stopped.set()
+    reader._wanted.set()
     reader._thread.join()
     rename(api, "New")
     assert title(api) == "New"
