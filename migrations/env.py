@@ -11,6 +11,7 @@ from sqlalchemy import Connection, TypeDecorator
 from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
+from taskdb_cli.database.search_index import SEARCH_PARTS
 from taskdb_cli.models import metadata
 
 _log = logging.getLogger("taskdb.migrate")
@@ -39,8 +40,10 @@ OPTIONS = {
     "version_table": VERSION_TABLE,
     "transaction_per_migration": True,
     "render_item": render_item,
-    # The database may hold tables of other owners.
-    "include_name": lambda name, kind, _parents: kind != "table" or name in OUR_TABLES,
+    # The database may hold tables of other owners, and the search index or not.
+    "include_name": lambda name, kind, _parents: (
+        name in OUR_TABLES if kind == "table" else f"{kind} {name}" not in SEARCH_PARTS
+    ),
 }
 
 

@@ -1,7 +1,9 @@
 """The service of the search index, on servers with the extension and without it."""
 
 import pytest
+from alembic import command
 
+from taskdb_cli.database.schema import alembic_config
 from taskdb_cli.errors import SchemaError
 from taskdb_cli.services import migrate, search
 from tests.conftest import FAULT_SERVERS, SERVERS
@@ -34,3 +36,11 @@ def test_a_server_without_the_extension(database):
         search.on(database)
     assert "postgresql-contrib" in failure.value.hint
     assert database.read(search.status).index.state == "off"
+
+
+@pytest.mark.parametrize("engine", WITH_TRIGRAMS, indirect=True)
+def test_a_new_revision_does_not_drop_it(database):
+    """Alembic, which writes revisions in a checkout, takes the index for no difference from the models."""
+    search.on(database)
+    with database.migration() as (connection, _):
+        command.check(alembic_config(connection=connection))
