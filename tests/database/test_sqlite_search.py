@@ -263,6 +263,19 @@ def test_a_restore_gives_no_index(database, new_url, taskdb, tmp_path):
     )
 
 
+def test_a_restore_suspects_others(indexed):
+    """Of the triggers that may have changed restored rows, those of the index are none."""
+    theirs = "CREATE TRIGGER theirs AFTER INSERT ON tasks BEGIN SELECT 1; END"
+    execute(
+        indexed.url,
+        theirs,
+        "DROP TRIGGER taskdb_search_delete",
+        theirs.replace("theirs", "taskdb_search_delete"),
+    )
+    with indexed.replacement(dry_run=True) as content:
+        assert content.triggers() == ["trigger theirs on tasks", "trigger taskdb_search_delete on tasks"]
+
+
 def test_migrations_keep_it(indexed, chain):
     """After a rebuild of tasks, and after the way through all revisions, it is on and finds all rows."""
     rebuild = f"""
