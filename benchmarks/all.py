@@ -101,6 +101,7 @@ def steps(mode: Mode) -> Iterator[Step]:
         yield Step("history", "writing", [*mode.turns(30), *beside])
     yield Step("history-size", "history_size", mode.turns(20))
     yield Step("api", "api", [*mode.tasks(large), *mode.turns(15)])
+    yield Step("replica", "replica", [*mode.tasks(large), *mode.turns(20)])
     yield Step("health", "health", [*mode.tasks(*mode.sizes), *mode.turns(7)])
     yield Step("backup", "backup", [*mode.tasks(large), *mode.turns(4), "--what", "backup", "restore"])
     yield Step("offsite", "backup", [*mode.tasks(small), *mode.turns(6), "--what", "offsite"])

@@ -34,6 +34,7 @@ from measuring import add_output_option, ratio, record, report, table, track
 
 from taskdb_cli.database import Database
 from taskdb_cli.models.token import TokenCreate
+from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.services import migrate, token
 
 CLIENTS = 8
@@ -75,7 +76,7 @@ def main() -> None:
 def _measure(database: Database, turns: int) -> str:
     url = address(database.url)
     with ExitStack() as stack:
-        secret = stack.enter_context(_token(database))
+        secret = stack.enter_context(access_token(database))
         places = {ORDINARY: (_server(stack, "ordinary_api:app", ORDINARY_URL=url), PATH)}
         if database.backend.dialect == "postgresql":
             bare = _server(stack, "bare_api:app", BARE_URL=url)
@@ -87,7 +88,7 @@ def _measure(database: Database, turns: int) -> str:
                 "bare, the same queries, JSON left to FastAPI": (same, f"/plain{PATH}"),
             }
         serve = [sys.executable, "-m", "taskdb_cli", "serve", "--port"]
-        places[OURS] = _process(stack, serve, TASKDB_DATABASE_URL=url), PATH
+        places[OURS] = start_process(stack, serve, TASKDB_DATABASE_URL=url), PATH
         _require_equal([_get(server.port, path, secret) for server, path in places.values()])
         works = {name: partial(_ask, server, path, secret) for name, (server, path) in places.items()}
         rates = _turns(works, turns)
@@ -188,8 +189,10 @@ def _require_equal(answers: list[list[dict[str, object]]]) -> None:
 
 
 @contextmanager
-def _token(database: Database) -> Iterator[str]:
-    secret, now, given = token.generate(), datetime.now(UTC), TokenCreate(name=f"benchmark {os.getpid()}")
+def access_token(database: Database, *, scope: TokenScope = TokenScope.READ) -> Iterator[str]:
+    """Make an access token, and revoke it at the end."""
+    secret, now = token.generate(), datetime.now(UTC)
+    given = TokenCreate(name=f"benchmark {os.getpid()}", scope=scope)
     database.write(lambda session: token.create(session, given, secret, now=now))
     try:
         yield secret
@@ -200,10 +203,11 @@ def _token(database: Database) -> Iterator[str]:
 def _server(stack: ExitStack, app: str, **environment: str) -> Server:
     """Start an application, which ends with the stack."""
     command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(HERE), *UVICORN, "--port"]
-    return _process(stack, command, **environment)
+    return start_process(stack, command, **environment)
 
 
-def _process(stack: ExitStack, command: list[str], **environment: str) -> Server:
+def start_process(stack: ExitStack, command: list[str], **environment: str) -> Server:
+    """Start a process that serves at a port, which is its last argument; it ends with the stack."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     process = subprocess.Popen([*command, str(port)], env=os.environ | environment, stderr=subprocess.DEVNULL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,8 +134,20 @@ def short(number: int) -> str:
 
 
 @contextmanager
-def _server(directory: Path, programs: Path) -> Iterator[str]:
-    """Start the server whose data are in the directory; make it, if there is none of this version."""
+def standby(given: argparse.Namespace, database: Database) -> Iterator[Database]:
+    """Start a hot standby of the server of a database, which is removed at the end."""
+    server = address(database.url.set(database="postgres"))
+    with _server(given.directory, given.bin, origin=server) as url:
+        yield Database(parse_url(_on_server(url, database.url.database or ""), "--directory"))
+    shutil.rmtree(make_url(url).query["host"])
+
+
+@contextmanager
+def _server(directory: Path, programs: Path, *, origin: str = "") -> Iterator[str]:
+    """Start the server whose data are in the directory; make it, if there is none of this version.
+
+    With an `origin` it is a standby of the server at that address.
+    """
     root = os.geteuid() == 0
     user = SYSTEM_USER if root else None
 
@@ -142,7 +155,7 @@ def _server(directory: Path, programs: Path) -> Iterator[str]:
         return pgexec(program, arguments, bin_path=programs, user=user, cwd=own)
 
     version = pgexec("postgres", ["--version"], bin_path=programs).split()[2]
-    own = directory.resolve() / f"postgresql{version.partition('.')[0]}"
+    own = directory.resolve() / f"postgresql{version.partition('.')[0]}{'-standby' if origin else ''}"
     data = own / "data"
     own.mkdir(exist_ok=True)
     if root:
@@ -150,7 +163,10 @@ def _server(directory: Path, programs: Path) -> Iterator[str]:
         ensure_prefix_permissions(own)
         ensure_prefix_permissions(programs)
         os.chown(own, owner.pw_uid, owner.pw_gid)
-    if not data.exists():
+    if origin:
+        shutil.rmtree(data, ignore_errors=True)
+        run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", origin, "-D", str(data))
+    elif not data.exists():
         made = ("--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "--no-sync", "--username=postgres")
         run("initdb", *made, "-D", str(data))
         with (data / "postgresql.conf").open("a") as settings:
