@@ -104,7 +104,9 @@ def steps(mode: Mode) -> Iterator[Step]:
     yield Step("replica", "replica", [*mode.tasks(large), *mode.turns(20)])
     yield Step("health", "health", [*mode.tasks(*mode.sizes), *mode.turns(7)])
     yield Step("backup", "backup", [*mode.tasks(large), *mode.turns(4), "--what", "backup", "restore"])
-    yield Step("offsite", "backup", [*mode.tasks(small), *mode.turns(6), "--what", "offsite"])
+    yield Step(
+        "offsite", "backup", [*mode.tasks(*mode.sizes[: 1 + thorough]), *mode.turns(6), "--what", "offsite"]
+    )
     yield Step("archives", "backup", [*mode.turns(6), "--what", "archives"])
     only = [] if thorough else ["--only", "CSV", "insert", "rows"]
     yield Step("transfer", "transfer", [*mode.tasks(small), *mode.turns(4), *only])
