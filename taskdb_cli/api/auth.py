@@ -61,7 +61,8 @@ class Caller:
     def admit(self) -> Access:
         """Return what the token allows; raise Unauthorized or Forbidden."""
         self._require_turn()
-        return self.database.read(self._admit, options=self.database.backend.single_options)
+        options = self.database.backend.single_options
+        return self.database.read(lambda session: self._admit(session, alone=True), options=options)
 
     def read(self, work: Work[T]) -> T:
         """Run `work` as `Database.read` does, and look the token up in the same transaction.
@@ -101,10 +102,10 @@ class Caller:
         if pool is not None and time.monotonic() - self._arrived > pool.timeout:
             raise DatabaseUnavailable(f"the server is busy: no turn for {pool.timeout} s", "try again later")
 
-    def _admit(self, session: Session) -> Access:
+    def _admit(self, session: Session, *, alone: bool = False) -> Access:
         # Not the time of arrival: a token may expire while the request waits for its turn.
         now = datetime.now(UTC)
-        access = recognize(session, self._secret, now=now)
+        access = recognize(session, self._secret, now=now, alone=alone)
         self._last_use.note(access, now)
         if self._writing:
             access.require_write()

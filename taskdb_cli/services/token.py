@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, insert, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, literal, null, or_, select, update
 from sqlmodel import Session
 
 from taskdb_cli import errors
@@ -28,9 +28,14 @@ SECRET_BYTES = 32
 
 _tokens, _users = AccessToken.metadata.tables["access_tokens"], User.metadata.tables["users"]
 _WITH_USER = _tokens.outerjoin(_users, _users.c.id == _tokens.c.user_id)
-# Every request of the HTTP API runs this. To build it takes longer than to run it.
-_WITH_STATE = select(_tokens, _users.c.is_active).select_from(_WITH_USER)
-_BY_HASH = _WITH_STATE.where(_tokens.c.token_hash == bindparam("digest"))
+# Every request of the HTTP API runs one of these. To build them takes longer than to run them.
+_SHOWN = [
+    _tokens.c[name] for name in ("id", "name", "token_hash", "scope", "user_id", "expires_at", "last_used_at")
+]
+_HAS_HASH = _tokens.c.token_hash == bindparam("digest")
+_BY_HASH = select(*_SHOWN, _users.c.is_active).select_from(_WITH_USER).where(_HAS_HASH)
+# Without the join, a server needs a quarter less time.
+_ALONE = select(*_SHOWN, null().label("is_active")).where(_HAS_HASH)
 
 
 @dataclass(frozen=True)
@@ -111,15 +116,23 @@ def revoke(session: Session, ref: str) -> Record:
     return dict(zip(TOKEN_FIELDS, revoked[0], strict=True))
 
 
-def recognize(session: Session, secret: str, *, now: datetime) -> Access:
+def recognize(session: Session, secret: str, *, now: datetime, alone: bool = False) -> Access:
     """Return what a token allows.
 
+    Looked up `alone`, a token without a user costs the database least, and one of a user a statement more.
     Raises Unauthorized for one that is unknown, was revoked, has expired by `now`, or belongs to a user
     who is not active.
     """
     digest = _hash(secret)
-    found = session.connection().execute(_BY_HASH, {"digest": digest}, execution_options={REPEATED: True})
-    token = found.one_or_none()
+
+    def look_up(query: Select[Any]) -> Row[Any] | None:
+        options = {REPEATED: True}
+        found = session.connection().execute(query, {"digest": digest}, execution_options=options)
+        return found.one_or_none()
+
+    token = look_up(_ALONE if alone else _BY_HASH)
+    if alone and token is not None and token.user_id is not None:
+        token = look_up(_BY_HASH)
     # The index compares the bytes of hashes one after another, which tells nothing; but this decides.
     if token is None or not hmac.compare_digest(token.token_hash, digest):
         raise errors.Unauthorized("the access token is unknown or was revoked")
