@@ -114,7 +114,8 @@ class Sessions:
         self._name = database.backend.name.encode()
         with database.connect() as connection:
             pid: int = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-        self._server = _stat(pid)[1]
+            # The process ends with the connection.
+            self._server = _stat(pid)[1]
 
     def seconds(self) -> float:
         """Return the processor time of all, and of those that have ended."""
