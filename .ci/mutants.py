@@ -474,12 +474,24 @@ MUTANTS = (
     Mutant(MIGRATE, "if amount != 0:", "if True:", MIGRATIONS),
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
     # Backups from a replica, and what health says of one.
-    Mutant(f"{BACKUP}/from_replica.py", "        _wait(primary, held, replica, most_lag)\n", "", OF_REPLICAS),
+    Mutant(f"{BACKUP}/from_replica.py", "options_after(goal,", "options_after(0,", OF_REPLICAS),
+    Mutant(
+        f"{BACKUP}/from_replica.py",
+        "require_alike(look_over(held.connection, primary), found)",
+        "pass",
+        OF_REPLICAS,
+    ),
+    Mutant(f"{BACKUP}/from_replica.py", "found.log.in_recovery and not is_standby", "False", OF_REPLICAS),
+    Mutant(
+        f"{BACKUP}/from_replica.py",
+        "primary.backend.flush_log(connection)",
+        "pass",
+        "tests/cli/test_backup_replica.py -k flushed",
+    ),
     Mutant(
         f"{BACKUP}/from_replica.py", "            primary.backend.log_end(held.connection)\n", "", OF_REPLICAS
     ),
     Mutant(f"{BACKUP}/from_replica.py", "content.address = held.address", "pass", OF_REPLICAS),
-    Mutant(f"{BACKUP}/from_replica.py", "if lag > most_lag:", "if False:", OF_REPLICAS),
     Mutant("taskdb_cli/health/checks/standby.py", "if not state.is_connected:", "if False:", STANDBYS),
     Mutant(
         "taskdb_cli/health/checks/standby.py", "while state.replayed < goal and", "while False and", STANDBYS
@@ -498,8 +510,8 @@ MUTANTS = (
     # Which rows a replica has.
     Mutant(f"{DATABASE}/replica.py", "primary.identity != replica.identity", "False", REPLICAS),
     Mutant(f"{DATABASE}/replica.py", "primary.revision != replica.revision", "False", REPLICAS),
-    Mutant(f"{DATABASE}/replica.py", "not replica.log.in_recovery and not", "not", REPLICAS),
-    Mutant(f"{DATABASE}/replica.py", "primary.database.is_same(replica.database)", "True", REPLICAS),
+    Mutant(f"{DATABASE}/replica.py", "not replica.log.in_recovery and", "", REPLICAS),
+    Mutant(f"{DATABASE}/replica.py", "replica.server != primary.server", "False", REPLICAS),
     Mutant(f"{DATABASE}/replica.py", "log.position < primary.log.position", "True", REPLICAS),
     Mutant(f"{DATABASE}/replica.py", "time.monotonic() < deadline", "False", REPLICAS),
     Mutant(f"{CLI}/replica.py", "lag > settings.read_lag", "lag > 0", REPLICAS),

@@ -32,6 +32,7 @@ from taskdb_cli.database import Database, schema
 from taskdb_cli.database.options import Options
 from taskdb_cli.services import migrate
 from tests.pooler import PGBOUNCER, start_pooler
+from tests.proxy import Proxy
 from tests.servers import PROGRAMS, PostgresServer, Replication, start_server
 from tests.watchdog import watch_processes, watched
 
@@ -268,6 +269,29 @@ def standby(replication: Replication) -> Iterator[tuple[URL, URL]]:
     replication.catch_up()
     yield primary, replication.standby_url(primary)
     _dropper(server, name)()
+
+
+@pytest.fixture
+def two_standbys(
+    standby: tuple[URL, URL], replication: Replication, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[int], URL]]:
+    """Returns an address for the database that leads so many times to a standby, and then to another.
+
+    The second one replays nothing more.
+    """
+    directory = tmp_path_factory.mktemp("other") / "standby"
+    good = PostgresServer(PROGRAMS[17], directory, "", origin=replication.primary)
+    replication.pause()
+    here = make_url(good.url).set(database=standby[0].database)
+
+    def lead(times: int) -> URL:
+        proxy.lead_on(*[here] * times, standby[1])
+        return proxy.url.set(username="postgres")
+
+    with Proxy(here) as proxy:
+        yield lead
+    replication.resume()
+    good.stop()
 
 
 @pytest.fixture

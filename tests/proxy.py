@@ -44,7 +44,7 @@ class Proxy:
     """
 
     def __init__(self, server: URL) -> None:
-        self._server = server
+        self._servers = [server]
         self._lock = Lock()
         self._links: set[Link] = set()
         self.port = 0
@@ -63,13 +63,17 @@ class Proxy:
     @property
     def url(self) -> URL:
         """The server as it is reached over the proxy."""
-        return self._server.set(host="127.0.0.1", port=self.port, query={})
+        return self._servers[0].set(host="127.0.0.1", port=self.port, query={})
 
     def listen(self) -> None:
         """Accept connections, again at the same port after `refuse`."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self._listener.getsockname()[1]
         Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def lead_on(self, *servers: URL) -> None:
+        """Lead each new connection to the next of the servers, and all further ones to the last."""
+        self._servers = list(servers)
 
     def refuse(self) -> None:
         """Refuse new connections: nobody listens."""
@@ -123,11 +127,12 @@ class Proxy:
         link.close()
 
     def _connect(self) -> socket.socket:
-        directory = self._server.query.get("host")
+        to = self._servers.pop(0) if len(self._servers) > 1 else self._servers[0]
+        directory = to.query.get("host")
         if directory is None:
-            return socket.create_connection((self._server.host, self._server.port or 5432))
+            return socket.create_connection((to.host, to.port or 5432))
         server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{directory}/.s.PGSQL.{self._server.query.get('port') or self._server.port or 5432}")
+        server.connect(f"{directory}/.s.PGSQL.{to.query.get('port') or to.port or 5432}")
         return server
 
     def _pass_on(self, link: Link) -> None:

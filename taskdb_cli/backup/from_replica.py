@@ -1,20 +1,13 @@
 """Read the rows of a backup from a replica, while its primary keeps migrations and restores out."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.backend import LogState
 from taskdb_cli.database.content import Content
-from taskdb_cli.database.replica import compare, look, look_at_replica
-from taskdb_cli.errors import DatabaseUnavailable
+from taskdb_cli.database.replica import look, look_at_replica, look_over, require_alike
+from taskdb_cli.errors import DatabaseUnavailable, ReplicaBehind
 from taskdb_cli.system.environment import READ_ADDRESS
-
-FLUSHED_AFTER = 2.0
-"""Seconds after which a server has flushed every commit, also one that did not wait for the disk."""
-
-_POLL = 0.02
 
 
 @contextmanager
@@ -23,50 +16,41 @@ def snapshot_of_replica(primary: Database, replica: Database, *, most_lag: float
 
     The locks of `Database.snapshot` are held on the primary. The snapshot there also keeps VACUUM from
     removing rows that are read on the replica. What is read holds everything that was committed on the
-    primary before it was locked, and its address is that of the primary.
+    primary before it was locked, whichever of several replicas answers. Its address is that of the primary.
 
     Raises what `replica.require_same` and `Database.snapshot` raise, NotWritable if the primary is a standby,
-    and DatabaseUnavailable if the replica is more than `most_lag` seconds behind, or is promoted meanwhile.
+    ReplicaBehind if the replica has not replayed all that after `most_lag` seconds, and DatabaseUnavailable
+    if it is promoted meanwhile.
     """
     standing = look_at_replica(replica)
-    lag = compare(look(primary), standing)
-    if lag > most_lag:
-        raise _behind(replica, most_lag)
+    require_alike(look(primary), standing)
     with primary.snapshot() as held:
-        _wait(primary, held, replica, most_lag)
-        with replica.snapshot() as content:
-            log = replica.backend.log_state(content.connection)
-            if log.in_recovery != standing.log.in_recovery:
-                raise DatabaseUnavailable(
-                    f"{READ_ADDRESS}: {replica.backend.place} was promoted just now",
-                    "find out which of both servers is the primary now, and correct the settings",
-                )
-            # If this connection is gone, so are the locks.
-            primary.backend.log_end(held.connection)
-            content.address = held.address
-            yield content
+        goal = _goal(primary, held)
+        is_standby = standing.log.in_recovery
+        # Another server may answer now than before.
+        options = replica.backend.options_after(goal, most_lag) if is_standby else None
+        try:
+            with replica.snapshot(options=options) as content:
+                found = look_over(content.connection, replica)
+                require_alike(look_over(held.connection, primary), found)
+                if found.log.in_recovery and not is_standby:
+                    message = f"{READ_ADDRESS}: another server answered just before {replica.backend.place}"
+                    raise DatabaseUnavailable(message, "try again")
+                # If this connection is gone, so are the locks.
+                primary.backend.log_end(held.connection)
+                content.address = held.address
+                yield content
+        except ReplicaBehind as exc:
+            exc.message = f"{READ_ADDRESS}: {exc.message}"
+            exc.hint = "try again later, raise TASKDB_READ_LAG, or back the primary up without --replica"
+            raise
 
 
-def _wait(primary: Database, held: Content, replica: Database, most_lag: float) -> None:
-    """Wait until the replica has replayed everything that is committed on the primary."""
-    goal, begun = primary.backend.log_end(held.connection), time.monotonic()
-    with replica.connect() as connection:
-        while _lacks(replica.backend.log_state(connection), goal):
-            waited = time.monotonic() - begun
-            if waited >= most_lag:
-                raise _behind(replica, most_lag)
-            if waited >= FLUSHED_AFTER:
-                # An idle server may keep the end of its log to itself if nothing is committed there.
-                goal = min(goal, primary.backend.log_state(held.connection).position)
-            time.sleep(_POLL)
-
-
-def _lacks(log: LogState, goal: int) -> bool:
-    return log.in_recovery and log.position < goal
-
-
-def _behind(replica: Database, most_lag: float) -> DatabaseUnavailable:
-    return DatabaseUnavailable(
-        f"{READ_ADDRESS}: {replica.backend.place} is more than {most_lag:g} s behind its primary",
-        "try again later, raise TASKDB_READ_LAG, or back the primary up without --replica",
-    )
+def _goal(primary: Database, held: Content) -> int:
+    """Return a position of the log behind everything that is committed, which a replica can get to."""
+    goal = primary.backend.log_end(held.connection)
+    # The end stays with a server that is idle, and some time also what was committed without waiting.
+    if primary.backend.log_state(held.connection).position < goal:
+        with primary.connect() as connection:
+            primary.backend.flush_log(connection)
+    return goal

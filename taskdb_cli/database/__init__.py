@@ -143,15 +143,17 @@ class Database:
             yield rows
 
     @contextmanager
-    def snapshot(self, *, guarded: bool = False) -> Iterator[Content]:
+    def snapshot(
+        self, *, guarded: bool = False, options: Mapping[str, Any] | None = None
+    ) -> Iterator[Content]:
         """Open everything as it is at one moment, to be read for as long as that takes.
 
         Migrations and restores are kept out until it is closed, unless the caller is `guarded` from them
-        already. Raises DatabaseUnavailable when one is running.
+        already. `options` mean the same as to `read`. Raises DatabaseUnavailable when one is running.
         """
         with self.connect(bulk=True) as connection, _gone_after_failure(connection):
             content = self.backend.content(connection)
-            content.begin_snapshot(guarded=guarded)
+            content.begin_snapshot(options or self.backend.read_options, guarded=guarded)
             yield content
             try:
                 connection.rollback()

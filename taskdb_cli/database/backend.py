@@ -207,6 +207,13 @@ class Backend(ABC):
         """
         raise InvalidConfiguration(f"{self.engine_name} has no replicas")
 
+    def flush_log(self, connection: Connection) -> None:
+        """Let the server flush everything that it has written of its log, in a transaction of its own.
+
+        Raises InvalidConfiguration if there is no log, and DatabaseUnavailable if the role may not do that.
+        """
+        raise InvalidConfiguration(f"{self.engine_name} has no replicas")
+
     def committed_position(self, connection: Connection) -> int:
         """Return a position of the log that is behind all commits that were confirmed before."""
         return self.log_state(connection).position

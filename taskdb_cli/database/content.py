@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlalchemy.engine.interfaces import ReflectedColumn
@@ -78,8 +78,8 @@ class Content(ABC):
         return ".".join(map(str, self.connection.dialect.server_version_info or ()))
 
     @abstractmethod
-    def begin_snapshot(self, *, guarded: bool) -> None:
-        """Begin a transaction that sees every table as it is at one moment.
+    def begin_snapshot(self, options: Mapping[str, Any], *, guarded: bool) -> None:
+        """Begin a transaction that sees every table as it is at one moment, by these execution options.
 
         A migration and a restore are kept out until it ends, unless the caller is `guarded` from them
         already. Raises DatabaseUnavailable when one of them is running.

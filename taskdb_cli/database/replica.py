@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from typing import NamedTuple
 
-from sqlmodel import Session
+from sqlalchemy import Connection
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.backend import Backend, LogState
+from taskdb_cli.database.backend import LogState
 from taskdb_cli.database.schema import IDENTITY_TABLE, VERSION_TABLE
 from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration, SchemaBehind, TaskdbError
 from taskdb_cli.system.environment import READ_ADDRESS
@@ -27,18 +28,22 @@ class Standing(NamedTuple):
     identity: str | None
     revision: str | None
     log: LogState
+    server: object
+    """The server and the database in it; None for a standby."""
 
 
 def look(database: Database) -> Standing:
     """Ask a server. Raises SchemaError if it has no database of taskdb, and what `Database.read` raises."""
+    return database.read(lambda session: look_over(session.connection(), database))
 
-    def ask(session: Session) -> Standing:
-        connection = session.connection()
-        # The row may be missing where somebody has deleted it.
-        identity, revision = connection.exec_driver_sql(_NAME).one_or_none() or (None, None)
-        return Standing(database, identity, revision, session.info[Backend].log_state(connection))
 
-    return database.read(ask)
+def look_over(connection: Connection, database: Database) -> Standing:
+    """Do what `look` does over a connection to the database: of several servers, each may lead to another."""
+    # The row may be missing where somebody has deleted it.
+    identity, revision = connection.exec_driver_sql(_NAME).one_or_none() or (None, None)
+    log = database.backend.log_state(connection)
+    server = None if log.in_recovery else database.backend.fingerprint(lambda: nullcontext(connection))
+    return Standing(database, identity, revision, log, server)
 
 
 def look_at_replica(replica: Database) -> Standing:
@@ -56,7 +61,7 @@ def require_same(primary: Database, replica: Database) -> None:
     InvalidConfiguration is raised for another database, SchemaBehind for another revision, and
     DatabaseUnavailable for a server that takes writes of its own, unless it is the primary itself.
     """
-    _require_same(look(primary), look_at_replica(replica))
+    require_alike(look(primary), look_at_replica(replica))
 
 
 def measure_lag(primary: Database, replica: Database) -> float:
@@ -70,11 +75,12 @@ def measure_lag(primary: Database, replica: Database) -> float:
 
 def compare(primary: Standing, replica: Standing) -> float:
     """Do what `require_same` does, and return what `measure_lag` returns. The primary was looked at first."""
-    _require_same(primary, replica)
+    require_alike(primary, replica)
     return _lag(primary, replica)
 
 
-def _require_same(primary: Standing, replica: Standing) -> None:
+def require_alike(primary: Standing, replica: Standing) -> None:
+    """Do what `require_same` does."""
     place, other = primary.database.backend.place, f"{READ_ADDRESS}: {replica.database.backend.place}"
     if primary.identity != replica.identity:
         raise InvalidConfiguration(
@@ -86,7 +92,7 @@ def _require_same(primary: Standing, replica: Standing) -> None:
             f"{other} is at revision {replica.revision}, and {place} at {primary.revision}",
             "try again when the replica has replayed the migration",
         )
-    if not replica.log.in_recovery and not primary.database.is_same(replica.database):
+    if not replica.log.in_recovery and replica.server != primary.server:
         raise DatabaseUnavailable(
             f"{other} is no replica: it takes writes of its own, so it may have been promoted",
             "find out which of both servers is the primary now, and correct the settings",

@@ -15,6 +15,8 @@ from tests.servers import Replication
 
 FEW, MANY = 300, 60_000
 COLUMNS = "user_id, title, description, status, priority, version, created_at, updated_at"
+LATE = f"INSERT INTO tasks (id, {COLUMNS}) OVERRIDING SYSTEM VALUE SELECT {{}}, {COLUMNS} FROM tasks LIMIT 1"
+FLUSHING = "pg_logical_emit_message(boolean, text, text, boolean)"
 
 
 @pytest.fixture
@@ -108,6 +110,54 @@ def test_a_replica_that_lags(pair, bare_taskdb, shelf, replication, monkeypatch)
     assert refused.err.count("\n") == 1
     assert not list(shelf.glob("*.zip"))
     bare_taskdb("backup")
+
+
+def test_one_of_several_replicas_that_lags(pair, bare_taskdb, use_pair, two_standbys, monkeypatch):
+    """5 and no archive, whichever connection first leads to another replica that lacks a row."""
+    monkeypatch.setenv("TASKDB_READ_LAG", "0.1")
+    execute(pair[0], LATE.format(1000))
+    rows = []
+    for times in range(5):
+        use_pair(pair[0], two_standbys(times))
+        taken = bare_taskdb("backup", "--replica", "-o", "json", expect=None)
+        rows.append(json.loads(taken.out)["rows"] if taken.code == 0 else taken.code)
+    assert rows == [5, 5, FEW + 21, FEW + 21, FEW + 21]
+
+
+@pytest.fixture
+def lazy(pair):
+    """The primary flushes what did not wait for the disk after a long while only."""
+    execute(pair[0], "ALTER SYSTEM SET wal_writer_delay = '10s'")
+    execute(pair[0], "SELECT pg_reload_conf()")
+    yield
+    execute(pair[0], "ALTER SYSTEM RESET wal_writer_delay")
+    execute(pair[0], "SELECT pg_reload_conf()")
+
+
+@pytest.mark.usefixtures("lazy")
+def test_a_commit_that_is_not_flushed(pair, bare_taskdb, use_pair, replication, shelf):
+    """A role that only reads gets what was committed without waiting for the disk, or 5 and no archive."""
+    role = f"{pair[0].database}_reader"
+    execute(
+        pair[0],
+        f'CREATE ROLE "{role}" LOGIN',
+        f'ALTER ROLE "{role}" SET default_transaction_read_only = on',
+        f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}"',
+    )
+    use_pair(*[url.set(username=role) for url in pair])
+    try:
+        replication.catch_up()
+        # The first one may wake the process that flushes, and the next ones do not.
+        for number in (1000, 1001, 1002):
+            execute(pair[0], "SET synchronous_commit = off", LATE.format(number))
+        taken = bare_taskdb("backup", "--replica", "-o", "json")
+        assert json.loads(taken.out)["rows"] == FEW + 23
+        execute(pair[0], f"REVOKE EXECUTE ON FUNCTION {FLUSHING} FROM PUBLIC")
+        execute(pair[0], "SET synchronous_commit = off", LATE.format(1003))
+        assert "pg_logical_emit_message" in bare_taskdb("backup", "--replica", expect=5).err
+        assert len(list(shelf.glob("*.zip"))) == 1
+    finally:
+        execute(pair[0], f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
 
 
 def test_a_conflict_in_the_middle(pair, bare_taskdb, shelf, replication, meanwhile):

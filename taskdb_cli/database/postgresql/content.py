@@ -1,6 +1,6 @@
 """The content of a PostgreSQL database as COPY text, which the server reads and writes itself."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -103,7 +103,7 @@ class PostgreSQLContent(Content):
     may need it.
     """
 
-    def begin_snapshot(self, *, guarded: bool) -> None:
+    def begin_snapshot(self, options: Mapping[str, Any], *, guarded: bool) -> None:
         """Lock the tables before the first query, whose snapshot is that of the whole transaction.
 
         A snapshot alone would read an empty table if TRUNCATE, or an ALTER TABLE that rewrites it,
@@ -111,7 +111,7 @@ class PostgreSQLContent(Content):
         """
         tables = [*present_tables(self.connection), VERSION_TABLE]
         self.connection.rollback()
-        self.connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self.connection.execution_options(**options)
         self._set_locally()
         self.connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
         if not guarded:

@@ -219,6 +219,10 @@ class PostgreSQL(Backend):
         transactions.require_primary(connection, self.place)
         return replication.read_log_end(connection)
 
+    def flush_log(self, connection: Connection) -> None:
+        """Commit something, which a role that only reads may do too."""
+        replication.flush(connection)
+
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
         """Run the query under EXPLAIN ANALYZE, which counts the rows of each step."""
         return plans.explain(connection, query)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from taskdb_cli.database.backend import REPEATED, LogState
 from taskdb_cli.database.postgresql import connection as sessions
 from taskdb_cli.database.postgresql.transactions import BEGIN_READING, is_standby
-from taskdb_cli.errors import DatabaseUnavailable, ReplicaBehind
+from taskdb_cli.errors import DatabaseUnavailable, NotPermitted, ReplicaBehind
 
 AFTER = "taskdb_after"
 """The execution option of a transaction on a standby: the position that it waits for, and for how long."""
@@ -29,6 +29,10 @@ SELECT position - CASE WHEN mod(position, pg_size_bytes(current_setting('wal_seg
                        WHEN mod(position, current_setting('wal_block_size')::int) = 24 THEN 24 ELSE 0 END
 FROM (SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint) AS log (position)
 """
+
+# Whoever waits for the disk at a commit waits for all that was written before. A message for logical decoding
+# is what anybody can commit, even in a transaction that only reads. A standby need not confirm it.
+_FLUSH = "SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'taskdb', '')"
 
 # A commit that does not wait for the disk is confirmed before it is flushed.
 _COMMITTED = f"""
@@ -56,6 +60,16 @@ def read_log_state(connection: Connection) -> LogState:
 def read_log_end(connection: Connection) -> int:
     """Ask a server that takes writes, which needs no privilege."""
     return int(connection.exec_driver_sql(_LOG_END).scalar_one())
+
+
+def flush(connection: Connection) -> None:
+    """Flush the log. Raises DatabaseUnavailable if an administrator has taken the privilege away."""
+    try:
+        connection.exec_driver_sql(_FLUSH)
+    except NotPermitted as exc:
+        hint = "grant the role EXECUTE on it, or back the primary up without --replica"
+        raise DatabaseUnavailable(exc.message, hint) from exc
+    connection.commit()
 
 
 def read_committed(connection: Connection) -> int:

@@ -1,11 +1,12 @@
 """The content of a SQLite database as COPY text."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import ReflectedCheckConstraint, ReflectedColumn
@@ -42,7 +43,7 @@ class SQLiteContent(Content):
         super().__init__(connection, place)
         self._private = private
 
-    def begin_snapshot(self, *, guarded: bool) -> None:
+    def begin_snapshot(self, options: Mapping[str, Any], *, guarded: bool) -> None:
         """Read something: from then on the transaction sees that state."""
         _ = self.revision
 
