@@ -19,7 +19,7 @@ app = Commands(cls=Group, help="Make 'task list --search' fast in many tasks, by
 
 @app.command(epilog="taskdb search on\ntaskdb search on && taskdb task list --search invoice --explain")
 def on(ctx: typer.Context) -> None:
-    """Build the search index, while others read and write."""
+    """Build the search index; others read meanwhile, and on PostgreSQL they write."""
     from taskdb_cli.services import search as service
 
     run = invocation(ctx)
