@@ -1,5 +1,7 @@
 """The service of the search index, on servers with the extension and without it."""
 
+import sys
+
 import pytest
 from alembic import command
 
@@ -43,4 +45,7 @@ def test_a_new_revision_does_not_drop_it(database):
     """Alembic, which writes revisions in a checkout, takes the index for no difference from the models."""
     search.on(database)
     with database.migration() as (connection, _):
-        command.check(alembic_config(connection=connection))
+        config = alembic_config(connection=connection)
+        # Its default is what stdout was when Alembic was imported.
+        config.stdout = sys.stdout
+        command.check(config)
