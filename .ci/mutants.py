@@ -280,7 +280,8 @@ MUTANTS = (
     Mutant(f"{LISTING}/pages.py", "term.nulls_last() if self.nullable else ", "", LISTS),
     # What keeps the search index of a file right, and when it is used.
     Mutant(f"{SQLITE}/search.py", "[*_PARTS])} == _PARTS", "[*_PARTS])} != {}", SEARCHES),
-    Mutant(f"{SQLITE}/search.py", "return [*_FILL, *_TRIGGERS", "return [*_TRIGGERS", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", "_SETTING, *_FILL, *_TRIGGERS", "_SETTING, *_TRIGGERS", SEARCHES),
+    Mutant(f"{SQLITE}/search.py", "if _find_missed(raw, 1)", "if False", SEARCHES),
     Mutant(f"{SQLITE}/search.py", "if was_on and not", "if False and not", SEARCHES),
     Mutant(
         f"{SQLITE}/search.py", 'in ("id", "title", "description")', 'in ("title", "description")', SEARCHES

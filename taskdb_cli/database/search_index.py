@@ -19,6 +19,8 @@ SEARCH_PARTS = frozenset(
 )
 """The names under which `Backend.facts` describes parts of it that are not as taskdb makes them."""
 
+MEND = "'taskdb search on' builds it anew, 'taskdb search off' drops it"
+
 
 @dataclass(frozen=True)
 class SearchIndex:
@@ -31,6 +33,8 @@ class SearchIndex:
     """What is wrong with one that is incomplete, so that no search uses it."""
     tasks_bytes: int | None = None
     """What the table of the tasks takes without any index; None if the engine does not know."""
+    harmful: bool = False
+    """Whether tasks cannot be written because of it, or searches may miss some."""
 
 
 class LowerWithoutIndex(FunctionElement[str]):

@@ -9,12 +9,10 @@ from sqlmodel import Session, col
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.backend import Backend
-from taskdb_cli.database.search_index import SearchIndex
+from taskdb_cli.database.search_index import MEND, SearchIndex
 from taskdb_cli.errors import Interrupted, TaskdbError
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.migrate import require_head
-
-MEND = "'taskdb search on' builds it anew, 'taskdb search off' drops it"
 
 PAYS_FROM = 20_000
 """How many tasks it takes until somebody notices how long a search through all of them takes."""

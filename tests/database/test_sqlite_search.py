@@ -1,5 +1,6 @@
 """The search index of a SQLite file: it has all rows whatever happens to them, or is not used."""
 
+import json
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import pytest
 
 from taskdb_cli.database.sqlite import search as index
 from taskdb_cli.database.sqlite.damage import find_damage
-from taskdb_cli.errors import Conflict
+from taskdb_cli.errors import Conflict, ExitCode
 from taskdb_cli.services import bulk, migrate, search
 from taskdb_cli.services import task as service
 from taskdb_cli.services.history import erasing
@@ -154,23 +155,62 @@ def test_an_index_that_lacks_rows_is_found(indexed):
     [
         "UPDATE taskdb_search_data SET block = x'00ff00ff' WHERE id > 10",
         "DELETE FROM taskdb_search_data WHERE id = 10",
+        "DELETE FROM taskdb_search_data",
+        "UPDATE taskdb_search_data SET block = zeroblob(3) WHERE id = 10",
         "DROP TABLE taskdb_search_data",
+        "DROP TABLE taskdb_search_idx",
         "DROP TABLE taskdb_search_config",
+        "UPDATE taskdb_search_config SET v = 99",
+        "DROP TABLE taskdb_search",
     ],
 )
 def test_a_damaged_index_is_not_used(indexed, taskdb, fault):
-    """A search reads the rows where the library finds the index damaged, which can be built anew."""
+    """A search reads the rows where the index is damaged. Writes name the way out: on, off or a restore."""
     add_task(indexed, title="A walrus")
+    archive = indexed.backend.file().with_suffix(".zip")
     execute(indexed.url, fault)
     assert found(indexed, "walrus", by_index=False) == ["A walrus"]
+    assert indexed.read(lambda session: service.count(session, TaskFilter(search="walrus"))) == 1
     assert state(indexed) == "incomplete"
+    [check] = json.loads(taskdb("health", "--only", "indexes", "-o", "json", expect=2).out)["checks"]
+    assert (check["status"], "search on" in check["remedy"]) == ("critical", True)
     assert find_damage(indexed.backend.file()) == ""
-    taskdb("backup", "--file", indexed.backend.file().with_suffix(".zip"))
+    # A new text may not come to the part that is damaged.
+    failed = taskdb("task", "create", "--user", "1", "Later", expect=None)
+    assert failed.code == ("id > 10" not in fault) * ExitCode.CORRUPT
+    assert ("search off" in failed.err) == bool(failed.code)
+    taskdb("backup", "--file", archive)
+    taskdb("restore", archive, "--replace", "--yes", "--dry-run")
+    assert state(indexed) == "incomplete"
+    taskdb("restore", archive, "--replace", "--yes")
+    assert found(indexed, "walrus") == ["A walrus"]
+    assert_fits(indexed)
+    execute(indexed.url, fault)
     search.on(indexed)
     assert found(indexed, "walrus") == ["A walrus"]
     execute(indexed.url, fault)
     search.off(indexed)
     migrate.check(indexed)
+
+
+def test_a_damaged_index_without_tasks(database, taskdb):
+    """What nothing can be looked for in is seen to be damaged nevertheless."""
+    add_user(database)
+    search.on(database)
+    execute(database.url, "DROP TABLE taskdb_search_config")
+    assert state(database) == "incomplete"
+    search.on(database)
+    taskdb("task", "create", "--user", "1", "A walrus")
+    assert_fits(database)
+
+
+def test_a_text_that_is_damaged(indexed):
+    """A text that cannot be decoded is no fault of the index, and does not stop a search for others."""
+    add_task(indexed, title="A walrus")
+    damaged = "UPDATE tasks SET title = CAST(x'ff414243' AS TEXT) WHERE id IN (1, 2, 399, 400)"
+    execute(indexed.url, "PRAGMA ignore_check_constraints = ON", damaged)
+    assert found(indexed, "walrus") == ["A walrus"]
+    assert state(indexed) == "on"
 
 
 def test_names_of_others_are_left_alone(database, url):

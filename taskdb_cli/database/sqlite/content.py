@@ -81,7 +81,7 @@ class SQLiteContent(Content):
     def clear(self) -> None:
         """Also drop the indexes of taskdb, which are faster built anew than filled row by row."""
         names = [layout.table for layout in self.layouts]
-        self._indexes = [*drop_indexes(self._raw, names), *search.suspend(self._raw)]
+        self._indexes = [*drop_indexes(self._raw, names), *search.suspend(self._raw, self.place)]
         # Foreign keys make SQLite delete row by row, and from each index too.
         for table in reversed(names):
             if self._any(table):

@@ -167,7 +167,8 @@ class SQLite(Backend):
 
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLite's result code."""
-        return faults.translate(error, self.place, self.path)
+        of_index = search.explain_failure(faults.driver_error(error), self.place, self.path)
+        return of_index or faults.translate(error, self.place, self.path)
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]

@@ -49,7 +49,7 @@ def is_of_storage(error: BaseException) -> bool:
 
 def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     """Return ours for an error of the driver; errors show the `place` for the `path`."""
-    cause = _cause(error)
+    cause = driver_error(error)
     code = family(cause)
     if isinstance(cause, TaskdbError):
         return cause
@@ -85,12 +85,12 @@ def _by_words(message: str) -> tuple[type[TaskdbError], str]:
     return TaskdbError, ALREADY_THERE if "already exists" in message else ""
 
 
-def _cause(error: BaseException) -> BaseException:
+def driver_error(error: BaseException) -> BaseException:
     """Return the driver's error."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     # A full disk ends the whole transaction. The rollback to a savepoint, which is gone, fails after that.
     if "no such savepoint" in str(cause) and cause.__context__:
-        return _cause(cause.__context__)
+        return driver_error(cause.__context__)
     return cause
 
 

@@ -1,17 +1,18 @@
 """The search index on SQLite: an FTS5 table of trigrams, which triggers of tasks keep."""
 
-import re
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from math import ceil, isqrt
+from pathlib import Path
 
 from sqlalchemy import ColumnElement, and_, column, select, table
 
-from taskdb_cli.database.search_index import SearchIndex
+from taskdb_cli.database.search_index import MEND, SearchIndex
 from taskdb_cli.database.sqlite.connection import LimitedConnection
 from taskdb_cli.database.sqlite.damage import family
-from taskdb_cli.errors import Conflict, SchemaError
+from taskdb_cli.database.sqlite.files import uri
+from taskdb_cli.errors import Conflict, DataCorrupt, SchemaError
 from taskdb_cli.models import metadata
 
 TABLE = "taskdb_search"
@@ -41,11 +42,13 @@ _FILL = [f"INSERT INTO {TABLE} ({TABLE}) VALUES ('{command}')" for command in ("
 # The library joins segments when there are so many of one size. With its usual 4, writing one row at a time
 # takes three times as long.
 _SETTING = f"INSERT INTO {TABLE} ({TABLE}, rank) VALUES ('automerge', 8)"  # noqa: S608
+_BUILD = (_DEFINITION, _SETTING, *_FILL, *_TRIGGERS.values())
+
+_OF_INDEX = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT_VTAB, sqlite3.SQLITE_CONSTRAINT)
+"""The library's codes for an index that lacks a part or contradicts itself, not for pages or rules."""
 
 _LOOK = "SELECT name, sql, type, tbl_name FROM sqlite_master WHERE name IN (?, ?, ?, ?)"
 _MATCHING = f"SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ?"  # noqa: S608
-
-_ABSENT = re.compile("no such|vtable constructor failed")
 
 _TRIGRAMS = 10
 """How many trigrams of a search are looked for. Each costs time, and so many tell texts apart."""
@@ -62,7 +65,7 @@ _SAMPLE = 50
 _search = table(TABLE, column("rowid"), column(TABLE))
 
 
-def find(raw: LimitedConnection) -> SearchIndex:
+def find(raw: sqlite3.Connection) -> SearchIndex:
     """Return what the file has of the index. Some rows are looked for in it."""
     found = {name: sql for name, sql, *_ in raw.execute(_LOOK, [*_PARTS])}
     if not found:
@@ -72,17 +75,36 @@ def find(raw: LimitedConnection) -> SearchIndex:
         for name, sql in _PARTS.items()
         if found.get(name) != sql
     ]
-    size = 0
+    size, harmful = 0, found.get(TABLE) != _DEFINITION
     try:
         if TABLE in found:
             [(size,)] = raw.execute(f"SELECT coalesce(sum(length(block)), 0) FROM {TABLE}_data")  # noqa: S608
-        if not faults and (missed := _find_missed(raw)):
-            faults = [f"it does not find task {missed}"]
+        if not harmful:
+            raw.execute(f"{_MATCHING} LIMIT 1", ('"any"',)).fetchall()
+        if not faults and (missed := _find_missed(raw, _SAMPLE)):
+            faults, harmful = [f"it does not find task {missed}"], True
     except sqlite3.DatabaseError as exc:
         if not _is_unusable(exc):
             raise
-        faults = [f"SQLite cannot read it: {exc}"]
-    return SearchIndex("incomplete" if faults else "on", size, "; ".join(faults))
+        faults, harmful = [f"SQLite cannot read it: {exc}"], True
+    return SearchIndex("incomplete" if faults else "on", size, "; ".join(faults), harmful=harmful)
+
+
+def explain_failure(error: BaseException, place: str, path: Path) -> DataCorrupt | None:
+    """Return ours for an error of the driver that a damaged index is behind, as a look at the file shows.
+
+    The triggers of tasks write to the index, so it stops every write of a task.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    if code not in _OF_INDEX or "no such module" in str(error):
+        return None
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection,
+    ):
+        if (index := find(connection)).harmful:
+            return DataCorrupt(f"the search index of {place} is damaged: {index.problem}", MEND)
+    return None
 
 
 def is_on(raw: LimitedConnection) -> bool:
@@ -109,12 +131,15 @@ def build(raw: LimitedConnection, place: str) -> None:
         raise SchemaError(problem, "use a Python with SQLite 3.34 or later that has FTS5") from exc
     raw.execute(f"DROP TABLE temp.{TABLE}")
     drop(raw, place)
-    for statement in (_DEFINITION, _SETTING, *_FILL, *_TRIGGERS.values()):
+    for statement in _BUILD:
         raw.execute(statement)
 
 
-def drop(raw: LimitedConnection, place: str) -> None:
-    """Drop the index, in the transaction of the connection; raise Conflict for other things of its names."""
+def drop(raw: LimitedConnection, place: str) -> bool:
+    """Drop the index, in the transaction of the connection; return False if there is none.
+
+    Raises Conflict, before anything is dropped, for other things of its names.
+    """
     found = raw.execute(_LOOK, [*_PARTS]).fetchall()
     for name, sql, kind, owner in found:
         if not sql.startswith(f"CREATE VIRTUAL TABLE {TABLE} ") and (kind, owner) != ("trigger", "tasks"):
@@ -124,7 +149,7 @@ def drop(raw: LimitedConnection, place: str) -> None:
         if kind == "trigger":
             raw.execute(f"DROP TRIGGER {name}")
     if TABLE not in {name for name, *_ in found}:
-        return
+        return bool(found)
     try:
         raw.execute(f"DROP TABLE {TABLE}")
     except sqlite3.DatabaseError as exc:
@@ -134,17 +159,18 @@ def drop(raw: LimitedConnection, place: str) -> None:
         raw.execute("PRAGMA writable_schema = ON")
         raw.execute("DELETE FROM sqlite_master WHERE name = ?", (TABLE,))
         raw.execute("PRAGMA writable_schema = RESET")
-        for part in ("data", "idx", "config"):
+        for part in ("data", "idx", "content", "docsize", "config"):
             raw.execute(f"DROP TABLE IF EXISTS {TABLE}_{part}")
+    return True
 
 
-def suspend(raw: LimitedConnection) -> list[str]:
-    """Drop the triggers of an index that is on; return the statements by which it has all rows again."""
-    if not is_on(raw):
-        return []
-    for name in _TRIGGERS:
-        raw.execute(f"DROP TRIGGER {name}")
-    return [*_FILL, *_TRIGGERS.values()]
+def suspend(raw: LimitedConnection, place: str) -> Collection[str]:
+    """Drop the index, whatever is wrong with it; return the statements that build it behind new rows."""
+    # Things of others that have its names are no index.
+    with suppress(Conflict):
+        if drop(raw, place):
+            return _BUILD
+    return ()
 
 
 @contextmanager
@@ -191,6 +217,8 @@ def condition(
             few = rows // _ROWS_FOR_EACH
             if not whole or _count(raw, _MATCHING, [wanted], few + 1) > few:
                 return None
+        if _find_missed(raw, 1):
+            return None
     except sqlite3.DatabaseError as exc:
         if not _is_unusable(exc):
             raise
@@ -215,19 +243,20 @@ def _trigrams(*texts: str, most: int = _TRIGRAMS) -> str:
     return " ".join(f'"{trigram}"' for trigram in dict.fromkeys(found))
 
 
-def _find_missed(raw: LimitedConnection) -> int | None:
-    """Return the id of a task that the index does not find, of some that are looked for."""
-    newest = "SELECT id, title, description FROM tasks ORDER BY id DESC LIMIT ?"
-    rows = raw.execute(newest, (_SAMPLE,)).fetchall()
-    step = max(1, (rows[-1][0] if rows else 0) // _SAMPLE)
-    one = "SELECT id, title, description FROM tasks WHERE id >= ? ORDER BY id LIMIT 1"
-    for start in range(0, step * _SAMPLE, step):
-        rows += raw.execute(one, (start,)).fetchall()
+def _find_missed(raw: sqlite3.Connection, most: int) -> int | None:
+    """Return the id of a task that the index does not find: of the newest ones, and of as many others."""
+    # A text that cannot be decoded is no fault of the index.
+    query = "SELECT id, CAST(title AS BLOB), CAST(coalesce(description, '') AS BLOB) FROM tasks"
+    rows = raw.execute(f"{query} ORDER BY id DESC LIMIT ?", (most,)).fetchall()
+    step = max(1, (rows[-1][0] if rows else 0) // most)
+    for start in range(0, step * most, step):
+        rows += raw.execute(f"{query} WHERE id >= ? ORDER BY id LIMIT 1", (start,)).fetchall()
     asking = f"SELECT 1 FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid = ?"  # noqa: S608
-    for id, title, description in rows:
-        wanted = _trigrams(title, description or "", most=2)
-        if wanted and not raw.execute(asking, (wanted, id)).fetchone():
-            return int(id)
+    for id, *texts in rows:
+        with suppress(UnicodeDecodeError):
+            wanted = _trigrams(*(text.decode() for text in texts), most=2)
+            if wanted and not raw.execute(asking, (wanted, id)).fetchone():
+                return int(id)
     return None
 
 
@@ -237,4 +266,4 @@ def _exists(raw: LimitedConnection, name: str) -> bool:
 
 def _is_unusable(error: sqlite3.DatabaseError) -> bool:
     """Return whether the table is damaged, or FTS5 or a table under it is missing."""
-    return family(error) == sqlite3.SQLITE_CORRUPT or bool(_ABSENT.match(str(error)))
+    return family(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)

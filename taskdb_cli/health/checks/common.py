@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import Grouping
 from sqlmodel import col
 
 from taskdb_cli.database.backend import literal_sql
-from taskdb_cli.database.search_index import SEARCH_PARTS
+from taskdb_cli.database.search_index import MEND, SEARCH_PARTS
 from taskdb_cli.health.examination import DAMAGED, Examination, Identity
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
@@ -20,7 +20,6 @@ from taskdb_cli.models.task import Task
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.search import MEND
 
 FEWEST_TASKS = 10_000
 """A planner is right to read a smaller table from end to end."""
@@ -102,12 +101,22 @@ def check_constraints(exam: Examination) -> Result:
 
 
 def check_indexes(exam: Examination) -> Result:
-    """Demand that every index is there, as the models say, and answers queries."""
+    """Demand that every index is there, as the models say, and answers queries.
+
+    It is critical that no task can be written, or that searches miss some, because of the search index.
+    """
     invalid = {f"{name} is invalid": remedy for name, remedy in exam.faults("invalid").items()}
     found = invalid | dict.fromkeys(_differences(exam, "indexes"), _RECREATE)
-    if problem := exam.database.backend.search_index(exam.connection).problem:
-        found[f"search index: {problem}"] = MEND
-    return none_of(found, "every index is there and valid", "queries will be slow", status=Status.WARNING)
+    search, bad, status = (
+        exam.database.backend.search_index(exam.connection),
+        "queries will be slow",
+        Status.WARNING,
+    )
+    if search.problem:
+        found[f"search index: {search.problem}"] = MEND
+    if search.harmful:
+        bad, status = "tasks cannot be written, or searches miss some", Status.CRITICAL
+    return none_of(found, "every index is there and valid", bad, status=status)
 
 
 def check_orphans(exam: Examination) -> Result:
