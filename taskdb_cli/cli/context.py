@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -54,6 +54,8 @@ class Invocation:
     """The profile that --confirm names."""
     replica: bool = False
     """Whether --replica was given."""
+    opened: ExitStack = field(default_factory=ExitStack)
+    """What is closed when the run ends."""
     id: str = field(default_factory=lambda: os.urandom(4).hex())
     begun: float = field(default_factory=time.perf_counter)
 

@@ -26,7 +26,10 @@ def open_replica(run: Invocation) -> Database:
     from taskdb_cli.database.replica import compare, look, look_at_replica
 
     settings, lag, alone = run.settings, 0.0, None
-    replica, options = settings.replica_database(), settings.options
+    options = settings.options
+    # What is compared is what is read, also where the address leads to several servers.
+    replica = replace(settings, options=replace(options, keep=True)).replica_database()
+    run.opened.callback(replica.engine.dispose)
     limits = min(options.connect_timeout, PATIENCE), min(options.statement_timeout or PATIENCE, PATIENCE)
     hasty = replace(options, connect_timeout=limits[0], statement_timeout=limits[1], retry_budget=0)
     try:

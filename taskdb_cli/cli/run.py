@@ -32,7 +32,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Every failure ends here as one line on stderr."""
     this = Invocation()
     signals.note_change(made=None)
-    code = _run(arguments, this)
+    with this.opened:
+        code = _run(arguments, this)
     this.close_log(code)
     return code
 

@@ -46,6 +46,8 @@ class Options:
     """Whether a pooler hands out the sessions, which are then not ours to set."""
     pool: Pool | None = None
     """Without one, each unit of work opens a connection and closes it."""
+    keep: bool = False
+    """Whether units of work share a connection: an address may lead to several servers."""
     disposable: bool = False
     """Whether a SQLite file is thrown away after use, so that nothing is done for it to outlive a crash."""
     secret: bool = False

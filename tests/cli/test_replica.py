@@ -122,6 +122,16 @@ def test_a_primary_that_is_gone(both, bare_taskdb, monkeypatch):
     assert CANARY not in failed.err
 
 
+def test_the_rows_are_those_of_the_server_that_was_compared(both, two_standbys, bare_taskdb, monkeypatch):
+    """Where the address leads to several replicas, rows without the newest ones come with the notice."""
+    add_user(both, "bea@example.com")
+    for times in range(4):
+        monkeypatch.setenv("TASKDB_READ_URL", text(two_standbys(times)))
+        shown = bare_taskdb("user", "list", "--count", "--replica")
+        assert shown.out == "2\n" or "as of" in shown.err, times
+    assert shown.out == "2\n"
+
+
 def test_another_revision(paused, both, bare_taskdb):
     """While the replica has not replayed a migration of the primary, it is not read."""
     bare_taskdb("migrate", "down", "--yes", "--no-backup")

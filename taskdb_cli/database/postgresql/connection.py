@@ -16,7 +16,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from taskdb_cli.database.backend import MIGRATED
-from taskdb_cli.database.options import Options
+from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.postgresql.target import Target
 from taskdb_cli.database.schema import VERSION_TABLE
 from taskdb_cli.errors import InvalidConfiguration, SchemaError, TaskdbError
@@ -112,8 +112,9 @@ def pooling(options: Options) -> dict[str, Any]:
 
     One that was lost while it lay in the pool is replaced before it is used.
     """
-    if (pool := options.pool) is None:
+    if options.pool is None and not options.keep:
         return {"poolclass": NullPool}
+    pool = options.pool or Pool(size=1)
     return {
         "pool_size": pool.size,
         "max_overflow": pool.overflow,
