@@ -127,6 +127,8 @@ def open_selection(
     if archive.encrypted:
         target = target.keeping_secrets()
     with rows_at_head(archive) as rows, target.connect(bulk=True) as connection:
+        # The archive takes long to read. Where nothing can be written, say so before.
+        target.write(lambda _: None, dry_run=True)
         content = target.backend.content(connection)
         if problem := compare_revision(content.revision):
             raise problem

@@ -112,6 +112,6 @@ def test_every_command_on_a_standby(primary, bare_taskdb, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Invocation, "on_terminal", command_of(line) == "taskdb task edit")
             failed = bare_taskdb(*line.split(), expect=1)
-        assert "connect to the primary" in failed.err, line
+        assert "it is a standby: connect to the primary" in failed.err, line
         assert failed.err.count("\n") == 1, line
     assert titles(primary) == ["Write"]
