@@ -153,7 +153,7 @@ class Report:
 
     def _compare(self, settings: Settings) -> None:
         """Raise TaskdbError for a replica that is not reached, or is none of the database."""
-        if settings.read_url is None or self.database is None or self.problem:
+        if settings.read_url is None or self.database is None or not (self.about and self.about.revision):
             return
         from taskdb_cli.database.replica import require_same
 

@@ -12,13 +12,22 @@ from sqlalchemy import Connection
 from taskdb_cli.database import Database
 from taskdb_cli.database.backend import LogState
 from taskdb_cli.database.schema import IDENTITY_TABLE, VERSION_TABLE
-from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration, SchemaBehind, TaskdbError
+from taskdb_cli.errors import (
+    DatabaseUnavailable,
+    InvalidConfiguration,
+    SchemaBehind,
+    SchemaError,
+    TaskdbError,
+)
 from taskdb_cli.system.environment import READ_ADDRESS
 
 PATIENCE = 0.5
 """Seconds that a replica may take to replay what its primary had written before it counts as behind."""
 
 _NAME = f"SELECT identity, (SELECT max(version_num) FROM {VERSION_TABLE}) FROM {IDENTITY_TABLE}"  # noqa: S608 (ours)
+
+
+_ANOTHER = "let it lead to a replica of the database that is named beside it, or unset it"
 
 
 class Standing(NamedTuple):
@@ -52,6 +61,9 @@ def look_at_replica(replica: Database) -> Standing:
         return look(replica)
     except TaskdbError as exc:
         exc.message = f"{READ_ADDRESS}: {exc.message}"
+        if isinstance(exc, SchemaError):
+            # It gets its tables from its primary, and from no migration.
+            exc.hint = _ANOTHER
         raise
 
 
@@ -83,10 +95,7 @@ def require_alike(primary: Standing, replica: Standing) -> None:
     """Do what `require_same` does."""
     place, other = primary.database.backend.place, f"{READ_ADDRESS}: {replica.database.backend.place}"
     if primary.identity != replica.identity:
-        raise InvalidConfiguration(
-            f"{other} is another database than {place}",
-            "let it lead to a replica of the database that is named beside it, or unset it",
-        )
+        raise InvalidConfiguration(f"{other} is another database than {place}", _ANOTHER)
     if primary.revision != replica.revision:
         raise SchemaBehind(
             f"{other} is at revision {replica.revision}, and {place} at {primary.revision}",

@@ -2,6 +2,7 @@
 
 import json
 import os
+from urllib.parse import quote
 
 import pytest
 
@@ -136,6 +137,7 @@ def test_another_revision(paused, both, bare_taskdb):
     """While the replica has not replayed a migration of the primary, it is not read."""
     bare_taskdb("migrate", "down", "--yes", "--no-backup")
     assert "revision" in bare_taskdb("user", "list", "--replica", expect=ExitCode.SCHEMA).err
+    assert "at revision" in bare_taskdb("config", "--check", expect=ExitCode.USAGE).err
 
 
 @pytest.mark.parametrize("engine", SERVERS[:1], indirect=True)
@@ -153,6 +155,7 @@ def test_another_database(taskdb, new_url, empty_url, monkeypatch):
     monkeypatch.setenv("TASKDB_READ_URL", text(empty_url))
     failed = taskdb("user", "list", "--replica", expect=ExitCode.SCHEMA)
     assert "TASKDB_READ_URL" in failed.err
+    assert "taskdb migrate" not in failed.err
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -202,7 +205,7 @@ def test_a_replica_in_a_profile(both, bare_taskdb, replication, tmp_path, monkey
     settings = json.loads(bare_taskdb("--profile", "prod", "config", "--check", "-o", "json").out)["settings"]
     [found] = [each for each in settings if each["name"] == "read_url"]
     assert (found["source"], str(path) in found["origin"]) == ("profile", True)
-    assert str(replication.standby.directory) in found["value"]
+    assert quote(str(replication.standby.directory), safe="") in found["value"]
 
 
 @pytest.mark.skipif(PGBOUNCER is None and os.environ.get("CI") != "true", reason="pgbouncer is not installed")
