@@ -98,7 +98,7 @@ def check_replica_backlog(exam: Examination) -> Result:
     place, state, behind = _behind(exam)
     if not (behind or state.is_connected or exam.replica):
         raise Unmeasured(f"{place} is not connected, so nobody knows what it lacks", status=Status.UNKNOWN)
-    return exam.judged(behind, f"{place} has {behind / 1e6:,.1f} MB to replay", "find out what delays it")
+    return exam.judged(behind, f"{place} has {behind:,} bytes to replay", "find out what delays it")
 
 
 def check_replica_conflicts(exam: Examination) -> Result:
