@@ -107,11 +107,13 @@ ENCRYPTION = "taskdb_cli/backup/encryption.py"
 ENCRYPTED = "tests/backup/test_encryption.py tests/backup/test_encrypted_archives.py"
 PIPING = "taskdb_cli/system/piping.py"
 PIPES = "tests/test_piping.py"
+READS = "tests/api/test_replica.py"
 OF_REPLICAS = "tests/backup/test_from_replica.py"
 HOSTS = "tests/cli/test_several_hosts.py"
 STANDBYS = "tests/health/test_standby.py"
 PROGRAMS = "tests/transfer/test_programs.py"
 TRANSFER = "taskdb_cli/transfer"
+API = "taskdb_cli/api"
 CLI = "taskdb_cli/cli"
 
 MUTANTS = (
@@ -508,6 +510,24 @@ MUTANTS = (
         HOSTS,
     ),
     Mutant(f"{BACKUP}/restore.py", "if may_be_its and", "if False and", HOSTS),
+    # Which rows a server gives that reads a replica.
+    Mutant(
+        f"{API}/replica.py", "options_after(max(own, given), patience)", "options_after(own, patience)", READS
+    ),
+    Mutant(
+        f"{API}/replica.py",
+        "options_after(max(own, given), patience)",
+        "options_after(given, patience)",
+        READS,
+    ),
+    Mutant(f"{API}/replica.py", "and self._missed == self._regained", "", READS),
+    Mutant(f"{API}/replica.py", "self._missed += 1", "pass", READS),
+    Mutant(f"{API}/replica.py", "if position < before == self._written:", "if False:", READS),
+    Mutant(f"{API}/replica.py", "if lag > self._most_lag:", "if False:", READS),
+    Mutant(f"{API}/replica.py", "if exc.cost:", "if False:", READS),
+    Mutant(f"{API}/replica.py", "self.database.backend.break_connections()\n\n", "pass\n\n", READS),
+    Mutant(f"{DATABASE}/postgresql/replication.py", "if not in_recovery:", "if False:", READS),
+    Mutant(f"{DATABASE}/postgresql/replication.py", "info.get(_REPLAYED, -1) >= position:", "True:", READS),
     # Which rows a replica has.
     Mutant(f"{DATABASE}/replica.py", "primary.identity != replica.identity", "False", REPLICAS),
     Mutant(f"{DATABASE}/replica.py", "primary.revision != replica.revision", "False", REPLICAS),

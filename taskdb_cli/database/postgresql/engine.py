@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from threading import Lock
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -59,6 +60,7 @@ class PostgreSQL(Backend):
         self.distinction = distinction(self.server, options.schema)
         self._connected_before = False
         self._connections: WeakSet[psycopg.Connection[Any]] = WeakSet()
+        self._opening = Lock()
 
     def create_engine(self) -> Engine:
         """Return an engine whose sessions set everything themselves that changes what is read and written."""
@@ -84,7 +86,8 @@ class PostgreSQL(Backend):
     ) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] = dialect.connect(*args, **kwargs)  # type: ignore[assignment]
         self._connected_before = True
-        self._connections.add(connection)
+        with self._opening:
+            self._connections.add(connection)
         if len(self.target.hosts) > 1:
             self.place = self._place(str(Host(connection.info.host, "", str(connection.info.port))))
         try:
@@ -207,7 +210,9 @@ class PostgreSQL(Backend):
 
     def break_connections(self) -> None:
         """Shut their sockets down: a thread that waits for one is told that it was closed."""
-        for connection in list(self._connections):
+        with self._opening:
+            found = list(self._connections)
+        for connection in found:
             sessions.shut(connection)
 
     def log_state(self, connection: Connection) -> LogState:
