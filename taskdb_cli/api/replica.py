@@ -80,7 +80,7 @@ class Replica:
         self._changed = Condition()
         self._fault: str | None = ""
         """Why reads go to the primary; None if they do not."""
-        self._sound_until = self._look_at = 0.0
+        self._sound_until = self._look_at = self._failed_at = 0.0
         self._written = 0
         """The position behind the commits of this server, apart from those that it missed."""
         self._missed = self._regained = 0
@@ -247,7 +247,10 @@ class Replica:
         return begun
 
     def _accept(self, begun: float) -> None:
+        """Let reads go to the replica, unless one has failed since the look began."""
         with self._changed:
+            if self._failed_at > begun:
+                return
             before, self._fault = self._fault, None
             self._sound_until, self._look_at = begun + SOUND_FOR, begun + LOOK_EVERY
             self._changed.notify_all()
@@ -256,8 +259,8 @@ class Replica:
 
     def _turn_away(self, fault: str) -> None:
         with self._changed:
-            before, self._fault = self._fault, fault
-            self._look_at = time.monotonic() + TRY_AGAIN
+            before, self._fault, self._failed_at = self._fault, fault, time.monotonic()
+            self._look_at = self._failed_at + TRY_AGAIN
             self._changed.notify_all()
         if not before:
             _log.warning("the primary is read in place of the replica: %s", fault)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Event
 
 import httpx
 import pytest
@@ -329,25 +330,51 @@ def test_a_standby_that_was_promoted(tmp_path_factory, monkeypatch, caplog):
     assert len([each for each in caplog.records if each.name == "taskdb.replica"]) == 1
 
 
-def test_a_standby_that_is_silent(api, standby, database, replication, monkeypatch):
-    """Whoever waits for a server that answers nothing is answered by the primary after a while."""
-    monkeypatch.setattr(replicas, "_LOOK_SECONDS", 0.3)
-    monkeypatch.setattr(replicas, "LOOK_EVERY", 0)
-    assert is_read(api)
-    sessions = (
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    with connect(standby[1]) as connection:
-        found = [pid for (pid,) in connection.execute(sessions)]
+@contextmanager
+def silenced(replication: Replication, url: URL) -> Iterator[None]:
+    """Stop the processes of the standby, as they are on a machine that hangs."""
+    sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    with connect(url) as connection:
+        found = [pid for (pid,) in connection.execute(f"{sessions} AND pid <> pg_backend_pid()")]
     found.append(int((replication.standby.directory / "data" / "postmaster.pid").read_text().split()[0]))
     try:
         for pid in found:
             os.kill(pid, signal.SIGSTOP)
-        assert title(api) == "Old"
+        yield
     finally:
         for pid in found:
             os.kill(pid, signal.SIGCONT)
+
+
+def test_a_standby_that_is_silent(api, standby, replication, monkeypatch):
+    """Whoever waits for a server that answers nothing is answered by the primary after a while."""
+    monkeypatch.setattr(replicas, "_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(replicas, "LOOK_EVERY", 0)
+    assert is_read(api)
+    with silenced(replication, standby[1]):
+        assert title(api) == "Old"
     wait_until(lambda: is_read(api))
+
+
+def test_a_standby_that_nobody_reaches(api, standby, replication, monkeypatch):
+    """Whoever waits for an answer is told at once when no connection can be opened any more."""
+    monkeypatch.setattr(replicas, "_LOOK_SECONDS", 60)
+    reader, begun = api.app.state.replica, Event()
+    reader.database.engine.dispose()
+
+    def work(session) -> bool:
+        before = begun.is_set()
+        begun.set()
+        session.connection().exec_driver_sql(f"SELECT pg_sleep({0 if before else 60})")
+        return before
+
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(reader.read, work, 0)
+        begun.wait()
+        with silenced(replication, standby[1]):
+            reader._wanted.set()
+            assert answer.result(30)
+    assert outcomes(api) == {"failed": 1}
 
 
 def test_a_query_that_the_standby_ends(api, database, standby, replication):
@@ -394,6 +421,9 @@ def test_a_lock_that_the_replay_holds(api, database, standby, replication, monke
         connection.execute("COMMIT")
     assert title(api) == "Old"
     assert outcomes(api) == {"conflict": 1}
+    # Nobody waits for it again.
+    assert title(api) == "Old"
+    assert outcomes(api) == {"conflict": 1, "down": 1}
 
 
 def test_a_standby_that_lags(database, standby, replication, monkeypatch, caplog):
