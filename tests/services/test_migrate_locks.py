@@ -124,7 +124,7 @@ def test_a_backup_waits_for_a_migration(database, url, chain):
             query = "SELECT pg_try_advisory_xact_lock_shared(%s)"
             taken.append(backup.execute(query, (MIGRATION_LOCK,)).fetchone())
             with patient(url).connect() as connection:
-                taken.append("(taskdb migrate, from" in lock_holders(connection))
+                taken.append("(taskdb maintenance, from" in lock_holders(connection))
 
     insert_rows(url)
     write_revision(chain, "9001", after=HEAD, upgrade="pass")

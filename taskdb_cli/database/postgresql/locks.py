@@ -54,8 +54,8 @@ def migration_lock(connection: Connection, *, wait: float, place: str) -> Iterat
     session that waits inside a statement holds a snapshot, and an index that the holder builds concurrently
     would wait for that.
     """
-    # Others should see that this is no backup.
-    name = "current_setting('application_name') || ' migrate'"
+    # Others should see that this is no backup, but a migration or a change of the search index.
+    name = "current_setting('application_name') || ' maintenance'"
     connection.exec_driver_sql(f"SELECT set_config('application_name', {name}, false)")
     begun, told = time.monotonic(), False
     while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
