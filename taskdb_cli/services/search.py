@@ -38,13 +38,13 @@ class SearchStatus:
         if index.state == "incomplete":
             return f"it is not as it should be: {index.problem}; {MEND}"
         cost = f"it makes adding a task take about {self.write_factor:g} times as long"
-        if index.state == "on":
+        if index.state == "on" and self.pays:
             share = f", {index.bytes / index.tasks_bytes:.0%} of their table" if index.tasks_bytes else ""
-            cost = f"it takes {index.bytes / 1e6:,.1f} MB{share}, and {cost.removeprefix('it ')}"
-            return cost if self.pays else f"{tasks} are few enough to be searched without it: {cost}"
+            return f"it takes {index.bytes / 1e6:,.1f} MB{share}, and {cost.removeprefix('it ')}"
         if self.pays:
             return f"'taskdb search on' would make searches in {tasks} fast; {cost}"
-        return f"{tasks} are few enough to be searched without it"
+        few = f"{tasks} are few enough to be searched without it"
+        return f"{few}, and {cost}" if index.state == "on" else few
 
 
 def on(database: Database, *, starting: Callable[[], None] = lambda: None) -> tuple[SearchIndex, SearchIndex]:
