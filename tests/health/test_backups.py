@@ -80,7 +80,7 @@ def test_a_healthy_database_with_backups(url, engine, directory, back_up):
         "backup_space",
         "backup_strays",
     } < measured
-    assert len(measured) == len(report.checks) - (7 if engine == "sqlite" else 5)
+    assert len(measured) == len(report.checks) - (11 if engine == "sqlite" else 9)
 
 
 @pytest.mark.usefixtures("filled")
