@@ -213,12 +213,14 @@ def test_a_text_that_is_damaged(indexed):
     assert state(indexed) == "on"
 
 
-def test_names_of_others_are_left_alone(database, url):
+def test_names_of_others_are_left_alone(database, url, taskdb, tmp_path):
     """A table or trigger of somebody else that has a name of the index is named, and stays."""
     execute(url, "CREATE TABLE taskdb_search (x)")
     for change in (search.on, search.off):
         with pytest.raises(Conflict, match=r"table taskdb_search .* is no part"):
             change(database)
+    taskdb("backup", "--file", tmp_path / "all.zip")
+    taskdb("restore", tmp_path / "all.zip", "--replace", "--yes")
     execute(url, "DROP TABLE taskdb_search")
     execute(url, "CREATE TRIGGER taskdb_search_update AFTER INSERT ON users BEGIN SELECT 1; END")
     with pytest.raises(Conflict, match="trigger taskdb_search_update"):
