@@ -536,6 +536,7 @@ MUTANTS = (
     Mutant(f"{DATABASE}/replica.py", "log.position < primary.log.position", "True", REPLICAS),
     Mutant(f"{DATABASE}/replica.py", "time.monotonic() < deadline", "False", REPLICAS),
     Mutant(f"{CLI}/replica.py", "lag > settings.read_lag", "lag > 0", REPLICAS),
+    Mutant(f"{CLI}/replica.py", "keep=True", "keep=False", REPLICAS),
     Mutant(f"{CLI}/context.py", "if self.replica:", "if False:", REPLICAS),
     Mutant("taskdb_cli/config.py", "    texts.pop(READ_ADDRESS, None)\n", "", READ_URLS),
     Mutant(f"{DATABASE}/postgresql/errors.py", "cause.diag.source_file == _RECOVERY", "False", REPLICAS),

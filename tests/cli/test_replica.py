@@ -209,7 +209,7 @@ def test_a_replica_in_a_profile(both, bare_taskdb, replication, tmp_path, monkey
 
 
 @pytest.mark.skipif(PGBOUNCER is None and os.environ.get("CI") != "true", reason="pgbouncer is not installed")
-def test_a_pooler_in_front_of_the_replica(both, bare_taskdb, replication, monkeypatch):
+def test_a_pooler_in_front_of_the_replica(both, bare_taskdb, replication, shelf, monkeypatch):
     """A pooler hands out the sessions of the replica, whichever way the primary is reached."""
     standby = plain_url(replication.standby.url)
     directory = replication.standby.directory
@@ -220,5 +220,8 @@ def test_a_pooler_in_front_of_the_replica(both, bare_taskdb, replication, monkey
         monkeypatch.setenv("TASKDB_POOLED", "1")
         for line in LINES:
             bare_taskdb(*line.replace("export 2", "export 1").split(), "--replica")
+        monkeypatch.setenv("TASKDB_DIRECT_URL", text(both.url.update_query_dict({"port": "5432"})))
+        add_task(both, title="Read")
+        assert json.loads(bare_taskdb("backup", "--replica", "-o", "json").out)["rows"] == 3
     finally:
         stop()
