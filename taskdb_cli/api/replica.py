@@ -17,12 +17,14 @@ from threading import Condition, Event, Thread, Timer
 from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
+from sqlalchemy import Connection
 from sqlmodel import Session
 
 from taskdb_cli import errors
 from taskdb_cli.database import Database
+from taskdb_cli.database.backend import COMPARED
 from taskdb_cli.database.options import Pool
-from taskdb_cli.database.replica import Standing, compare, look, look_at_replica
+from taskdb_cli.database.replica import Standing, compare, look, look_at_replica, look_over, require_alike
 from taskdb_cli.errors import TaskdbError
 
 T = TypeVar("T")
@@ -80,6 +82,8 @@ class Replica:
         self._changed = Condition()
         self._fault: str | None = ""
         """Why reads go to the primary; None if they do not."""
+        self._standing: Standing | None = None
+        """What the primary was when it was looked at last."""
         self._sound_until = self._look_at = self._failed_at = 0.0
         self._written = 0
         """The position behind the commits of this server, apart from those that it missed."""
@@ -155,8 +159,13 @@ class Replica:
         patience = PATIENCE if time.monotonic() >= self._hurry_until[is_given] else 0
         options = self.database.backend.options_after(max(own, given), patience)
         outcome = "replica"
+
+        def compared(session: Session) -> T:
+            self._require_alike(session.connection())
+            return work(session)
+
         try:
-            return self.database.read(work, options=options)
+            return self.database.read(compared, options=options)
         except errors.ReplicaBehind:
             outcome = "behind"
             if patience:
@@ -175,6 +184,14 @@ class Replica:
         finally:
             self._reads.labels(outcome).inc()
         return self._primary.read(work)
+
+    def _require_alike(self, connection: Connection) -> None:
+        """Raise unless a connection leads to a replica of the database, which is found out once."""
+        primary = self._standing
+        assert primary
+        if connection.info.get(COMPARED) != (name := (primary.identity, primary.revision)):
+            require_alike(primary, look_over(connection, self.database))
+            connection.info[COMPARED] = name
 
     def note_commit(self) -> int:
         """Return a position behind all commits so far, for which reads wait from now on; 0 if not known."""
@@ -234,7 +251,7 @@ class Replica:
 
     def _examine(self, primary: Standing) -> float:
         """Return the time at which a look at the replica began; raise why it cannot be read."""
-        begun, place = time.monotonic(), self.database.backend.place
+        begun, place, self._standing = time.monotonic(), self.database.backend.place, primary
         # A server that is silent for ever would keep its readers for ever, too.
         with _after(_LOOK_SECONDS, self.database.backend.break_connections):
             lag = compare(primary, look_at_replica(self.database))

@@ -22,6 +22,13 @@ MIGRATED = "taskdb_migrated"
 """The key in a connection's `info` that says whether taskdb's version table exists."""
 
 
+COMPARED = "taskdb_compared"
+"""The key in a connection's `info` for what it was compared with by whoever asked where it leads.
+
+It is forgotten where the next transaction may have another session of the server.
+"""
+
+
 BULK = "taskdb_bulk"
 """The execution option of a connection whose statements have the limit of bulk work."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from threading import Event
 
@@ -31,7 +32,7 @@ from tests.conftest import IMPATIENT, SERVERS, connect, open_database, plain_url
 from tests.pooler import PGBOUNCER, start_pooler
 from tests.proxy import Proxy
 from tests.samples import add_task, add_token, add_user
-from tests.servers import Replication
+from tests.servers import PostgresServer, Replication
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 WRITES, CLIENTS = (10_000 if SOAK else 200), 4
@@ -101,6 +102,32 @@ def is_read(api: Api) -> bool:
     return outcomes(api).get("replica", 0) > before
 
 
+def stop_looking(api: Api) -> None:
+    """End the thread that looks at the replica, which is read without a look from now on."""
+    reader = api.app.state.replica
+    reader._stopped.set()
+    reader._wanted.set()
+    reader._thread.join()
+    reader._sound_until = math.inf
+
+
+@pytest.fixture
+def start_pooling() -> Iterator[Callable[[PostgresServer, str | None], URL]]:
+    """Starts poolers in front of servers, and returns the addresses of databases there."""
+    with ExitStack() as stack:
+
+        def start(server: PostgresServer, database: str | None) -> URL:
+            if PGBOUNCER is None:
+                pytest.skip("pgbouncer is not installed")
+            directory = server.directory
+            stack.callback(shutil.rmtree, directory / "pgbouncer")
+            url, stop = start_pooler(PGBOUNCER, plain_url(server.url), directory, owner=directory)
+            stack.callback(stop)
+            return url.set(database=database, username="postgres")
+
+        yield start
+
+
 def test_reads_go_to_the_replica(api, database, replication):
     """Lists and single records come from the replica, as one sees from what it has not replayed."""
     replication.pause()
@@ -133,14 +160,10 @@ def test_own_writes_are_seen(api, replication):
     assert outcomes(api) == {"replica": 2, "behind": 3}
 
 
-def test_an_idle_server_asks_nothing(api, statements, monkeypatch):
+def test_an_idle_server_asks_nothing(api, statements):
     """Once the replica is known to have replayed the last commit, the next read begins as on the primary."""
-    monkeypatch.setattr(replicas, "SOUND_FOR", 60)
-    reader = api.app.state.replica
-    reader.begin()
-    reader._stopped.set()
-    reader._wanted.set()
-    reader._thread.join()
+    api.app.state.replica.begin()
+    stop_looking(api)
     rename(api, "New")
     assert title(api) == "New"
     statements.clear()
@@ -443,30 +466,55 @@ def test_a_standby_that_lags(database, standby, replication, monkeypatch, caplog
         wait_until(lambda: is_read(api))
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
 @pytest.mark.parametrize("which", ["primary", "standby"])
-def test_behind_a_pooler(database, standby, replication, which):
+def test_behind_a_pooler(database, standby, replication, start_pooling, which):
     """Own writes are seen over a pooler, which may give each transaction another session."""
-    server = getattr(replication, which)
-    url, stop = start_pooler(PGBOUNCER, plain_url(server.url), server.directory, owner=server.directory)
-    url, pooled = url.set(database=standby[0].database, username="postgres"), which == "standby"
+    url, pooled = start_pooling(getattr(replication, which), standby[0].database), which == "standby"
     primary = database if pooled else open_database(url, replace(OPTIONS, pooled=True))
-    try:
-        with served(primary, url if pooled else standby[1], pooled=pooled) as api:
-            replication.catch_up()
-            api.app.state.replica.begin()
-            for number in range(20):
-                rename(api, f"New {number}")
-                assert title(api) == f"New {number}"
-            assert outcomes(api)["replica"] > 0
-            replication.pause()
-            rename(api, "Newest")
-            assert title(api) == "Newest"
-            assert outcomes(api)["behind"] > 0
-            replication.resume()
-    finally:
-        stop()
-        shutil.rmtree(server.directory / "pgbouncer")
+    with served(primary, url if pooled else standby[1], pooled=pooled) as api:
+        replication.catch_up()
+        api.app.state.replica.begin()
+        for number in range(20):
+            rename(api, f"New {number}")
+            assert title(api) == f"New {number}"
+        assert outcomes(api)["replica"] > 0
+        replication.pause()
+        rename(api, "Newest")
+        assert title(api) == "Newest"
+        assert outcomes(api)["behind"] > 0
+        replication.resume()
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("pooled", [False, True])
+def test_an_address_that_leads_elsewhere(standby, replication, start_pooling, pooled):
+    """No row of another database is answered where new sessions lead to that, also between two looks."""
+    primary, other = standby
+    if pooled:
+        other = start_pooling(replication.standby, other.database)
+    elsewhere = open_database(primary, replace(OPTIONS, schema="elsewhere"))
+    with connect(primary) as connection:
+        connection.execute("CREATE SCHEMA elsewhere")
+    migrate.upgrade(elsewhere)
+    add_user(elsewhere)
+    add_task(elsewhere, title="Of another database")
+    ours = open_database(primary, replace(OPTIONS, schema="public"))
+    with served(ours, other, pooled=pooled) as api:
+        replication.catch_up()
+        api.app.state.replica.begin()
+        assert is_read(api)
+        stop_looking(api)
+        with connect(primary) as connection:
+            connection.execute(f"ALTER DATABASE {primary.database} SET search_path = elsewhere")
+        replication.catch_up()
+        with connect(standby[1]) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert [title(api) for _ in range(5)] == ["Old"] * 5
+        assert outcomes(api) == {"replica": 1, "failed": 1, "down": 4}
+        assert "another database" in api.app.state.replica._fault
 
 
 @pytest.mark.soak

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from taskdb_cli.database.backend import MIGRATED
+from taskdb_cli.database.backend import COMPARED, MIGRATED
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.postgresql.target import Target
 from taskdb_cli.database.schema import VERSION_TABLE
@@ -173,6 +173,7 @@ def set_session(
         "statement_timeout": f"{round(options.statement_timeout * 1000)}ms",
         "lock_timeout": f"{options.lock_timeout}s",
     }
+    info.pop(COMPARED, None)
     found = execute(SET_SESSION, (json.dumps(settings), options.schema)).fetchone()
     name, exists, usable, info[MIGRATED], info[OWN], *_ = found
     # Schemas whose names begin with pg_ are the server's own, or temporary.
