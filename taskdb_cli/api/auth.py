@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from sqlmodel import Session
 
-from taskdb_cli.api.replica import Replica
+from taskdb_cli.api.replica import ANSWERS, Replica
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Origin
 from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, TaskdbError
@@ -53,7 +53,7 @@ class Caller:
         self.admitted = False
         """Whether the token was found in force, and allows what the method asks for."""
         self.position = 0
-        """The position of the log behind what was committed; 0 if nothing was, or without a replica."""
+        """The position of the log behind what a change has met; 0 if there was none, or without a replica."""
         self._arrived = time.monotonic()
         self._last_use, self._secret, self._writing = last_use, secret, writing
         self._replica, self._given = replica, given
@@ -85,15 +85,22 @@ class Caller:
         """
         access = self.admit()
         origin = Origin(access.token_name, self.route)
+        with nullcontext() if self._replica is None else self._noting(self._replica):
+            return self.database.write(lambda session: work(session, access), dry_run=dry_run, origin=origin)
+
+    @contextmanager
+    def _noting(self, replica: Replica) -> Iterator[None]:
+        """Note the position behind what the body commits, or behind what it has found in the way."""
         try:
-            done = self.database.write(lambda session: work(session, access), dry_run=dry_run, origin=origin)
+            yield
         except OutcomeUnknown:
-            if self._replica is not None:
-                self._replica.note_unknown()
+            replica.note_unknown()
             raise
-        if self._replica is not None and not dry_run:
-            self.position = self._replica.note_commit()
-        return done
+        except ANSWERS:
+            # Whoever looks for what is in the way must find it.
+            self.position = replica.note_commits()
+            raise
+        self.position = replica.note_commits()
 
     def _require_turn(self) -> None:
         # While the database is away each request holds a thread for seconds. A late request would only make

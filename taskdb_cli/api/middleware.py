@@ -81,6 +81,8 @@ class Observer:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", identity.encode())]
+                if (caller := scope.get(KEY)) and caller.position:
+                    message["headers"].append((HEADER, write_position(caller.position)))
             await send(message)
 
         try:
@@ -157,8 +159,6 @@ class Guard:
                 # The work has ended when its answer begins, even if the client reads it slowly.
                 turn.close()
                 await admit()
-                if caller.position:
-                    message["headers"] = [*message["headers"], (HEADER, write_position(caller.position))]
             await send(message)
 
         if writing:

@@ -43,8 +43,8 @@ SOUND_FOR = 5.0
 
 _LOOK_SECONDS, _CONNECT_SECONDS, _LOCK_SECONDS, _START_SECONDS, _CLOSE_SECONDS = 3, 2, 1, 5, 1
 
-# These are the answer: the primary would say the same.
-_ANSWERS = (errors.NotFound, errors.InvalidInput, errors.Refused, errors.Conflict, errors.TimedOut)
+ANSWERS = (errors.NotFound, errors.InvalidInput, errors.Refused, errors.Conflict, errors.TimedOut)
+"""What is an answer, as far as it is none of the faults: the primary would say the same as the replica."""
 _FAULTS = (errors.DatabaseMissing, errors.InvalidConfiguration)
 
 _POSITION = re.compile(rb"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
@@ -176,7 +176,7 @@ class Replica:
             if exc.cost:
                 self._turn_away(exc.message)
         except TaskdbError as exc:
-            if isinstance(exc, _ANSWERS) and not isinstance(exc, _FAULTS):
+            if isinstance(exc, ANSWERS) and not isinstance(exc, _FAULTS):
                 raise
             outcome = "failed"
             if not isinstance(exc, errors.DataCorrupt):
@@ -193,7 +193,7 @@ class Replica:
             require_alike(primary, look_over(connection, self.database))
             connection.info[COMPARED] = name
 
-    def note_commit(self) -> int:
+    def note_commits(self) -> int:
         """Return a position behind all commits so far, for which reads wait from now on; 0 if not known."""
         try:
             position = _committed_position(self._primary)

@@ -27,7 +27,7 @@ Every request but `GET /health/live` needs an access token, which `taskdb token 
 answers with a page of records; its `next` is the `after` of the following page, with the same filters and
 sort. A record's `ETag` is its version; `If-Match` changes a record only if nobody else has meanwhile. A
 server that reads a replica answers changes with a `Taskdb-Log-Position`; a read that sends it sees the
-change, also on another server.
+change, or what refused it, also on another server.
 """
 
 LIVE, READY = "/health/live", "/health/ready"
@@ -233,13 +233,13 @@ _HEADERS = {
     "Location": "Where the record is.",
     "WWW-Authenticate": "That a bearer token is wanted.",
     "Retry-After": "Seconds after which to try again.",
-    "Taskdb-Log-Position": "With a replica: the position of the primary's log behind this change.",
+    "Taskdb-Log-Position": "With a replica: the position of its log behind this change, or what refused it.",
 }
 _POSITION = {
     "name": "Taskdb-Log-Position",
     "in": "header",
     "required": False,
-    "description": "The position of an answer to a change, which is seen then also on a replica.",
+    "description": "The position of an answer to a change: a replica shows that, or what refused it.",
     "schema": {"type": "string"},
 }
 _OF_STATUS = {"201": ["Location"], "401": ["WWW-Authenticate"], "503": ["Retry-After"]}
@@ -278,7 +278,8 @@ def _complete(operation: dict[str, Any], *, changes: bool) -> None:
         schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
         has_version = schema.get("$ref") in _RECORDS
         names = ["X-Request-ID", *_OF_STATUS.get(status, []), *(["ETag"] if has_version else [])]
-        optional = ["Taskdb-Log-Position"] if changes and status.startswith("2") else []
+        is_met = status.startswith(("2", "404", "409", "412"))
+        optional = ["Taskdb-Log-Position"] if changes and is_met else []
         answer["headers"] = {
             name: {"description": _HEADERS[name], "required": name in names, "schema": {"type": "string"}}
             for name in [*names, *optional]

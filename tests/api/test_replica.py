@@ -234,22 +234,53 @@ def test_a_position_of_another_server(api, database, standby, replication, monke
         assert outcomes(second) == {"replica": 2, "behind": 1}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("PATCH", "/tasks/1", {"title": "Mine"}, 412),
+        ("DELETE", "/tasks/1?dry_run=true", None, 412),
+        ("DELETE", "/tasks/2", None, 404),
+        ("POST", "/users", {"email": "bob@example.com", "name": "Bob"}, 409),
+    ],
+)
+def test_what_refused_a_change_is_seen(api, database, standby, replication, change):
+    """A client whose change was refused reads why: on that server at once, and on others by the position."""
+    method, path, body, status = change
+    add_task(database, title="Two")
+    with served(database, standby[1]) as second, served(database, standby[1]) as third:
+        replication.pause()
+        for each in (second, third):
+            each.app.state.replica.begin()
+        rename(api, "New")
+        api.delete("/tasks/2")
+        api.post("/users", json={"email": "bob@example.com", "name": "Bob"})
+        headers = {"If-Match": second.get("/tasks/1").headers["ETag"]}
+        refused = second.request(method, path, json=body, headers=headers if status == 412 else {})
+        assert refused.status_code == status
+        assert [title(second), title(third)] == ["New", "Old"]
+        assert title(third, **{HEADER: refused.headers[HEADER]}) == "New"
+
+
 def test_which_answers_have_a_position(api):
-    """Every change that was committed has one, and nothing else has."""
+    """Every change that the database has answered has one, and nothing else has."""
     made = api.post("/users", json={"email": "bob@example.com", "name": "Bob"})
     changed = rename(api, "New")
+    tried = api.delete("/tasks/1?dry_run=true")
     gone = api.delete("/users/2")
-    positions = [parse_position(each.headers[HEADER].encode()) for each in (made, changed, gone)]
+    refused = api.patch("/tasks/1", json={"title": "Newer"}, headers={"If-Match": '"99"'})
+    assert refused.status_code == 412
+    answers = (made, changed, tried, gone, refused)
+    positions = [parse_position(each.headers[HEADER].encode()) for each in answers]
     assert positions == sorted(positions)
     assert positions[0] > 0
     others = [
         api.get("/tasks/1"),
-        api.delete("/tasks/1?dry_run=true"),
+        api.get("/tasks/99"),
         api.patch("/tasks/1", json={"title": ""}),
-        api.patch("/tasks/1", json={"title": "Newer"}, headers={"If-Match": '"99"'}),
+        replace(api, token="0" * 43).delete("/tasks/1"),
         api.get("/health/ready"),
     ]
-    assert [each.status_code for each in others] == [200, 200, 422, 412, 200]
+    assert [each.status_code for each in others] == [200, 404, 422, 401, 200]
     assert not [each for each in others if HEADER in each.headers]
 
 
