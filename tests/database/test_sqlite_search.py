@@ -473,3 +473,11 @@ def test_tasks_of_a_user_who_has_few(indexed):
         reached = {"tasks: search index taskdb_search", "tasks: primary key"}
         assert [reached <= {*plan.reached} for plan in plans] == [by_index], plans
         assert indexed.read(lambda session: service.count(session, filter)) == len(users)  # noqa: B023
+
+
+def test_a_search_with_quotes(indexed):
+    """Quotes in texts, and in what is searched for, are characters as others are."""
+    add_task(indexed, title='A "walrus"', description='"" OR "')
+    for wanted in ('"walrus"', '"" or', 'a "'):
+        assert found(indexed, wanted) == ['A "walrus"']
+    assert state(indexed) == "on"
