@@ -384,6 +384,13 @@ def test_a_standby_that_was_promoted(tmp_path_factory, monkeypatch, caplog):
     assert len([each for each in caplog.records if each.name == "taskdb.replica"]) == 1
 
 
+def test_a_server_that_takes_writes_is_not_read(database):
+    """A server that is no standby is found out before it is read, also in a session that was just opened."""
+    options = database.backend.options_after(0, 0)
+    with pytest.raises(DatabaseUnavailable, match="no replica"):
+        database.read(lambda session: session.connection(), options=options)
+
+
 @contextmanager
 def silenced(replication: Replication, url: URL) -> Iterator[None]:
     """Stop the processes of the standby, as they are on a machine that hangs."""
