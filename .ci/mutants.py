@@ -561,9 +561,11 @@ MUTANTS = (
     Mutant(f"{DATABASE}/postgresql/search.py", '"ANALYZE tasks"', '"SELECT 1"', TRIGRAMS),
     Mutant(f"{DATABASE}/postgresql/search.py", "SET lock_timeout = '{_ALONE}'", "SELECT nothing", TRIGRAMS),
     Mutant(f"{DATABASE}/postgresql/schema.py", """del found[f"index {name}"]""", "pass", TRIGRAMS),
+    Mutant(f"{LISTING}/filters.py", "if _WORD.search(text) and not hidden", "if not hidden", TRIGRAMS),
     Mutant(
-        f"{LISTING}/filters.py", "func.lower if _WORD.search(text) else", "func.lower if True else", TRIGRAMS
+        f"{LISTING}/filters.py", "if _WORD.search(text) and not hidden", "if _WORD.search(text)", TRIGRAMS
     ),
+    Mutant(f"{DATABASE}/postgresql/search.py", "_SAMPLE = 1000", "_SAMPLE = 100", TRIGRAMS),
     # What people are told.
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),
     Mutant(f"{TRANSFER}/formats/ticktick.py", "if own:", "if True:", FORMATS),

@@ -292,6 +292,10 @@ class Backend(ABC):
         """
         return None
 
+    def hides_search_index(self, connection: Connection, users: Collection[int]) -> bool:
+        """Return whether a search among the tasks of users is to use `LowerWithoutIndex`."""
+        return False
+
 
 def literal_sql(connection: Connection, query: ClauseElement) -> str:
     """Return the SQL with its values written in, as it can be pasted into the engine's own shell."""

@@ -96,6 +96,36 @@ def test_a_search_uses_it_and_finds_the_same(taskdb, url):
     assert execute(url, f"SELECT count(*) > 0 FROM pg_stats WHERE tablename = '{TITLE}'") == [(True,)]
 
 
+def test_a_user_with_few_tasks(taskdb, url):
+    """Such a user is searched as without the index: a phrase may be rare here and frequent among all."""
+    add_tasks(url, 20_000)
+    taskdb("user", "create", "--email", "bob@example.com", "--name", "Bob")
+    execute(url, "UPDATE tasks SET user_id = 2 WHERE id < 1500", "ANALYZE tasks")
+    search = ("task", "list", "--search", "is rare", "--fields", "id")
+    before = taskdb(*search, "--user", "bob@example.com").out
+    taskdb("search", "on")
+    for user, used in (("ann@example.com", True), ("bob@example.com", False)):
+        assert ("search index" in taskdb(*search, "--user", user, "--explain").out) == used
+    assert taskdb(*search, "--user", "bob@example.com").out == before != ""
+
+
+def test_a_rare_text_that_the_planner_knows(taskdb, url, tmp_path):
+    """A text that the statistics happen to hold is taken for rare nevertheless, also after a restore."""
+    add_tasks(url, 20_000)
+    # The title in the middle of their order is always among them.
+    middle = 'SELECT id FROM tasks ORDER BY lower(title) COLLATE "C" OFFSET 9999 LIMIT 3'
+    execute(url, f"UPDATE tasks SET title = title || ' of them' WHERE id IN ({middle})")
+    archive = str(tmp_path / "all.taskdb")
+    taskdb("search", "on")
+    taskdb("backup", "--file", archive)
+    for _ in range(2):
+        plan = taskdb("task", "list", "--all-users", "--search", "of them", "--limit", "15", "--explain").out
+        assert f"search index {TITLE}" in plan
+        taskdb("restore", archive, "--replace", "--yes", "--no-safety-backup")
+        # PostgreSQL 15 takes the setting of a new index into account after the transaction only.
+        execute(url, "ANALYZE tasks")
+
+
 def test_another_index_of_that_name(taskdb, url):
     """An index that search would not make is a difference, which health tells once; on replaces it."""
     execute(url, f"CREATE INDEX {TITLE} ON tasks (title)")

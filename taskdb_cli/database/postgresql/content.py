@@ -37,7 +37,15 @@ SELECT kind, dropping, making FROM (
     WHERE conrelid = ANY (%(tables)s::regclass[]) AND conname = ANY (%(names)s)
       AND contype IN ('f', 'p', 'u') AND convalidated AND obj_description(oid, 'pg_constraint') IS NULL
     UNION ALL
-    SELECT 'x', indexrelid, format('DROP INDEX %%s', indexrelid::regclass), pg_get_indexdef(indexrelid)
+    SELECT 'x', indexrelid, format('DROP INDEX %%s', indexrelid::regclass), concat(
+        pg_get_indexdef(indexrelid),
+        (
+            SELECT string_agg(format(
+                '; ALTER INDEX %%s ALTER %%s SET STATISTICS %%s', attrelid::regclass, attnum, attstattarget
+            ), '')
+            FROM pg_attribute WHERE attrelid = indexrelid AND attstattarget >= 0
+        )
+    )
     FROM pg_index WHERE indrelid = ANY (%(tables)s::regclass[])
       AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 ) AS part LEFT JOIN pg_index ON indexrelid = index LEFT JOIN pg_class ON pg_class.oid = index

@@ -291,6 +291,10 @@ class PostgreSQL(Backend):
         """Drop the two indexes of trigrams concurrently. The extension stays, because others may use it."""
         search.drop(connection, self.place)
 
+    def hides_search_index(self, connection: Connection, users: Collection[int]) -> bool:
+        """Search without it where users have few tasks."""
+        return bool(users) and search.have_few_tasks(connection, users)
+
 
 def _wait_briefly(connection: Connection) -> None:
     # All who come after a statement of a revision wait behind it while it waits for a lock.

@@ -158,7 +158,10 @@ def task_conditions(
     """
     indexed = None
     if filter.search:
-        yield _contains(filter.search, _tasks.title, _tasks.description)
+        hidden = session is not None and session.info[Backend].hides_search_index(
+            session.connection(), owners
+        )
+        yield _contains(filter.search, _tasks.title, _tasks.description, hidden=hidden)
         if session is not None:
             indexed = session.info[Backend].search_condition(session, filter.search, owners, whole=whole)
     if indexed is not None:
@@ -223,8 +226,13 @@ def _has_status(statuses: Collection[TaskStatus]) -> ColumnElement[bool]:
     return _tasks.status.in_(bindparam(None, wanted, expanding=True, literal_execute=True))
 
 
-def _contains(text: str, *columns: Column[Any], called: str = "search text") -> ColumnElement[bool]:
-    """Return the condition that one of the columns contains the text; A to Z match in either case."""
+def _contains(
+    text: str, *columns: Column[Any], called: str = "search text", hidden: bool = False
+) -> ColumnElement[bool]:
+    """Return the condition that one of the columns contains the text; A to Z match in either case.
+
+    One that is `hidden` from the planner is not looked for in the search index.
+    """
     if len(text) > SEARCH_LENGTH:
         too_long = f"the {called} has {len(text)} characters"
         raise InvalidInput(too_long, f"at most {SEARCH_LENGTH} work")
@@ -233,5 +241,5 @@ def _contains(text: str, *columns: Column[Any], called: str = "search text") -> 
     pattern = fold(text)
     for character in (_ESCAPE, "%", "_"):
         pattern = pattern.replace(character, _ESCAPE + character)
-    lower = func.lower if _WORD.search(text) else LowerWithoutIndex
+    lower = func.lower if _WORD.search(text) and not hidden else LowerWithoutIndex
     return or_(*[lower(column).contains(pattern, escape=_ESCAPE) for column in columns])
