@@ -533,7 +533,14 @@ MUTANTS = (
         "raise",
         f"{READS} -k refused",
     ),
-    Mutant(f"{API}/replica.py", "self.database.backend.break_connections()\n\n", "pass\n\n", READS),
+    Mutant(f"{API}/replica.py", "self._turn_away(silence.message)", "pass", READS),
+    Mutant(
+        f"{API}/replica.py",
+        "self.database.backend.break_connections()\n\n    def _examine",
+        "pass\n\n    def _examine",
+        READS,
+    ),
+    Mutant(f"{API}/replica.py", "exec_driver_sql(_TOUCH).close()", "info", READS),
     Mutant(f"{DATABASE}/postgresql/replication.py", "if not in_recovery:", "if False:", READS),
     Mutant(f"{DATABASE}/postgresql/replication.py", "info.get(_REPLAYED, -1) >= position:", "True:", READS),
     # Which rows a replica has.

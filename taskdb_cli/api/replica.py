@@ -25,7 +25,8 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.backend import COMPARED
 from taskdb_cli.database.options import Pool
 from taskdb_cli.database.replica import Standing, compare, look, look_at_replica, look_over, require_alike
-from taskdb_cli.errors import TaskdbError
+from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
+from taskdb_cli.system.environment import READ_ADDRESS
 
 T = TypeVar("T")
 
@@ -41,7 +42,9 @@ LOOK_EVERY, TRY_AGAIN = 1.0, 5.0
 SOUND_FOR = 5.0
 """Seconds after a look in which the replica is read without another one."""
 
-_LOOK_SECONDS, _CONNECT_SECONDS, _LOCK_SECONDS, _START_SECONDS, _CLOSE_SECONDS = 3, 2, 1, 5, 1
+# A look waits for the replay for half a second, and for a lock as a read does.
+_LOOK_SECONDS, _CONNECT_SECONDS, _LOCK_SECONDS, _START_SECONDS, _CLOSE_SECONDS = 1.5, 2, 1, 5, 1
+_TOUCH = "SELECT 1 FROM users, tasks LIMIT 0"
 
 ANSWERS = (errors.NotFound, errors.InvalidInput, errors.Refused, errors.Conflict, errors.TimedOut)
 """What is an answer, as far as it is none of the faults: the primary would say the same as the replica."""
@@ -77,7 +80,7 @@ class Replica:
             lock_timeout=_LOCK_SECONDS,
         )
         self.database, self._primary, self._most_lag = Database(replica.url, options), primary, most_lag
-        alone = replace(primary.options, pool=Pool(1, 0, _LOOK_SECONDS), retry_budget=0)
+        alone = replace(primary.options, pool=Pool(1, 0, _CONNECT_SECONDS), retry_budget=0)
         self._observer = Database(primary.url, alone)
         self._changed = Condition()
         self._fault: str | None = ""
@@ -116,7 +119,7 @@ class Replica:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_START_SECONDS / 50)
-            except errors.DatabaseUnavailable as exc:
+            except DatabaseUnavailable as exc:
                 self._fault, self._look_at = exc.message, time.monotonic() + TRY_AGAIN
                 raise
             else:
@@ -245,23 +248,49 @@ class Replica:
             self._accept(self._examine(primary))
         except TaskdbError as exc:
             self._turn_away(exc.message)
-            if not isinstance(exc, errors.ReplicaBehind):
+            if not isinstance(exc, errors.ReplicaBehind | errors.TransactionConflict):
                 # Whoever still waits for it may wait for ever.
                 self.database.backend.break_connections()
 
     def _examine(self, primary: Standing) -> float:
         """Return the time at which a look at the replica began; raise why it cannot be read."""
         begun, place, self._standing = time.monotonic(), self.database.backend.place, primary
-        # A server that is silent for ever would keep its readers for ever, too.
-        with _after(_LOOK_SECONDS, self.database.backend.break_connections):
-            lag = compare(primary, look_at_replica(self.database))
-            # Also the primary itself is no replica of it.
-            self.database.read(lambda _: None, options=self.database.backend.options_after(0, 0))
+        with self._attentive():
+            found = look_at_replica(self.database)
+            lag = compare(primary, found)
+        if not found.log.in_recovery:
+            hint = "let it lead to a replica, or unset it"
+            raise DatabaseUnavailable(f"{READ_ADDRESS}: {place} is the primary itself", hint)
+        with self._attentive():
+            # Whoever reads would wait for a lock that the replay holds.
+            self.database.read(lambda session: session.connection().exec_driver_sql(_TOUCH).close())
         self._lag.set(lag)
         if lag > self._most_lag:
             how = "it is not known how far" if lag == math.inf else f"{lag:.0f} s"
             raise errors.ReplicaBehind(f"{place} is behind: {how}")
         return begun
+
+    @contextmanager
+    def _attentive(self) -> Iterator[None]:
+        """Turn a server away that keeps the body waiting too long: its readers would wait for ever."""
+        place = self.database.backend.place
+        silence = DatabaseUnavailable(f"{READ_ADDRESS}: {place} has been silent for {_LOOK_SECONDS:g} s")
+
+        def give_up() -> None:
+            self._turn_away(silence.message)
+            self.database.backend.break_connections()
+
+        timer = Timer(_LOOK_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except DatabaseUnavailable as exc:
+            if self._fault == silence.message:
+                raise silence from exc
+            raise
+        finally:
+            timer.cancel()
 
     def _accept(self, begun: float) -> None:
         """Let reads go to the replica, unless one has failed since the look began."""
@@ -288,15 +317,3 @@ def _committed_position(database: Database) -> int:
     return database.read(
         lambda session: backend.committed_position(session.connection()), options=backend.single_options
     )
-
-
-@contextmanager
-def _after(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Act if the body has not ended after so many seconds."""
-    timer = Timer(seconds, act)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -284,5 +284,5 @@ def _complete(operation: dict[str, Any], *, changes: bool) -> None:
             name: {"description": _HEADERS[name], "required": name in names, "schema": {"type": "string"}}
             for name in [*names, *optional]
         }
-    if not changes:
+    if not changes and "operations" not in operation["tags"]:
         operation.setdefault("parameters", []).append(_POSITION)

@@ -57,17 +57,22 @@ def serve(
     primary = Database(database.url, options)
     reader = Replica(primary, replica, most_lag=most_lag) if replica else None
     app = create_app(primary, reader)
+    away = ""
     try:
         app.state.readiness.check()
     except DatabaseUnavailable as exc:
+        away = exc.message
         say(f"warning: {exc.message}; starting all the same")
     place = database.backend.place
     if reader is not None:
-        place = f"{place} and its replica {reader.database.backend.place}"
         try:
             reader.begin()
+            place = f"{place} and its replica {reader.database.backend.place}"
         except DatabaseUnavailable as exc:
-            say(f"warning: {exc.message}; the primary is read meanwhile")
+            # That the primary is away has been said.
+            if exc.message != away:
+                hint = f" ({exc.hint})" if exc.hint else ""
+                say(f"warning: {exc.message}{hint}; the primary is read meanwhile")
     listener = _listen(host, port)
     most = most_connections(listener, options.pool or Pool(), databases=1 if reader is None else 2)
     config = uvicorn.Config(

@@ -118,7 +118,9 @@ SETTINGS: Mapping[str, Setting] = {
         "place; `serve` reads there, and so do commands with `--replica`"
     ),
     "TASKDB_READ_LAG": Setting(
-        "seconds that the [replica may be behind](docs/growing.md#how-far-behind) without a notice", float
+        "seconds that the [replica may be behind](docs/growing.md#how-far-behind) without a notice; "
+        "`serve` reads the primary above that",
+        float,
     ),
     "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`"),
     "TASKDB_PROFILE": Setting("the [profile](docs/settings.md#profiles); the other variables win over it"),

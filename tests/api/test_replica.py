@@ -138,6 +138,7 @@ def test_reads_go_to_the_replica(api, database, replication):
     replication.resume()
     replication.catch_up()
     assert len(api.get("/users/1/tasks").json()["items"]) == 2
+    stop_looking(api)
     shown = api.get("/metrics").text
     assert "taskdb_replica_up 1.0" in shown
     assert "taskdb_replica_lag_seconds 0.0" in shown
@@ -407,13 +408,14 @@ def silenced(replication: Replication, url: URL) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def test_a_standby_that_is_silent(api, standby, replication, monkeypatch):
-    """Whoever waits for a server that answers nothing is answered by the primary after a while."""
+def test_a_standby_that_is_silent(api, standby, replication, monkeypatch, caplog):
+    """Whoever waits for a server that answers nothing is answered by the primary, and the log says why."""
     monkeypatch.setattr(replicas, "_LOOK_SECONDS", 0.3)
     monkeypatch.setattr(replicas, "LOOK_EVERY", 0)
     assert is_read(api)
     with silenced(replication, standby[1]):
         assert title(api) == "Old"
+    assert "silent" in caplog.records[0].message
     wait_until(lambda: is_read(api))
 
 
@@ -482,9 +484,16 @@ def test_a_lock_that_the_replay_holds(api, database, standby, replication, monke
         connection.execute("COMMIT")
     assert title(api) == "Old"
     assert outcomes(api) == {"conflict": 1}
-    # Nobody waits for it again.
-    assert title(api) == "Old"
-    assert outcomes(api) == {"conflict": 1, "down": 1}
+    # Nobody waits for it again, also after another look.
+    monkeypatch.setattr(replicas, "TRY_AGAIN", 0.05)
+    reader = api.app.state.replica
+    failed_at = reader._failed_at
+    reader._look_at = 0
+    wait_until(lambda: title(api) == "Old" and reader._failed_at > failed_at)
+    assert "replica" not in outcomes(api)
+    assert outcomes(api)["conflict"] == 1
+    replication.resume()
+    stop_looking(api)
 
 
 def test_a_standby_that_lags(database, standby, replication, monkeypatch, caplog):
@@ -536,6 +545,7 @@ def test_an_address_that_leads_elsewhere(standby, replication, start_pooling, po
     migrate.upgrade(elsewhere)
     add_user(elsewhere)
     add_task(elsewhere, title="Of another database")
+    elsewhere.engine.dispose()
     ours = open_database(primary, replace(OPTIONS, schema="public"))
     with served(ours, other, pooled=pooled) as api:
         replication.catch_up()
@@ -600,7 +610,7 @@ def test_two_processes(start, database, replication):
     assert "Traceback" not in "".join(first.said + second.said)
 
 
-def test_what_is_no_replica_at_the_start(start, make_url_of, database, replication):
+def test_what_is_no_replica_at_the_start(start, make_url_of, database, standby):
     """Another database is refused, and a replica that cannot be reached is only a warning."""
     other = make_url_of(SERVERS[-1])
     with connect(other) as connection:
@@ -608,6 +618,11 @@ def test_what_is_no_replica_at_the_start(start, make_url_of, database, replicati
     refused = start(TASKDB_READ_URL=other.render_as_string(hide_password=False))
     assert refused.wait() == 2
     assert "another database" in "".join(refused.said)
+    itself = start(TASKDB_READ_URL=standby[0].render_as_string(hide_password=False))
+    assert "TASKDB_READ_URL" in "".join(itself.said)
+    assert "is the primary itself (" in "".join(itself.said)
+    assert "and its replica" not in "".join(itself.said)
+    itself.stop()
     server = start(TASKDB_READ_URL="postgresql://ann:hidden@127.0.0.1:1/work")
     headers = {"Authorization": f"Bearer {add_token(database, 'all')}"}
     assert httpx.get(f"{server.url}/tasks/1", headers=headers, timeout=60).status_code == 200
