@@ -480,9 +480,15 @@ MUTANTS = (
     Mutant(f"{BACKUP}/from_replica.py", "options_after(goal,", "options_after(0,", OF_REPLICAS),
     Mutant(
         f"{BACKUP}/from_replica.py",
-        "require_alike(look_over(held.connection, primary), found)",
+        "require_alike(now, found)",
         "pass",
         OF_REPLICAS,
+    ),
+    Mutant(
+        f"{BACKUP}/from_replica.py",
+        "require_not_ahead(now, found)",
+        "pass",
+        "tests/cli/test_replica.py -k failover",
     ),
     Mutant(f"{BACKUP}/from_replica.py", "found.log.in_recovery and not is_standby", "False", OF_REPLICAS),
     Mutant(

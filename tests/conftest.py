@@ -295,6 +295,24 @@ def two_standbys(
 
 
 @pytest.fixture
+def fork(
+    standby: tuple[URL, URL], replication: Replication, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[URL]:
+    """The address of the database on a server that became the primary before the standby had its last log."""
+    server = PostgresServer(
+        PROGRAMS[17], tmp_path_factory.mktemp("fork") / "server", "", origin=replication.primary
+    )
+    server.control("promote")
+    with connect(standby[0]) as connection:
+        # Much more than the new primary writes of its own.
+        for _ in range(3):
+            connection.execute("SELECT pg_logical_emit_message(false, 'test', ''), pg_switch_wal()")
+    replication.catch_up()
+    yield make_url(server.url).set(database=standby[0].database)
+    server.stop()
+
+
+@pytest.fixture
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the migrations to add revisions to."""
     directory = tmp_path / "migrations"

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.database.replica import look, look_at_replica, look_over, require_alike
+from taskdb_cli.database.replica import look, look_at_replica, look_over, require_alike, require_not_ahead
 from taskdb_cli.errors import DatabaseUnavailable, ReplicaBehind
 from taskdb_cli.system.environment import READ_ADDRESS
 
@@ -32,7 +32,9 @@ def snapshot_of_replica(primary: Database, replica: Database, *, most_lag: float
         try:
             with replica.snapshot(options=options) as content:
                 found = look_over(content.connection, replica)
-                require_alike(look_over(held.connection, primary), found)
+                now = look_over(held.connection, primary)
+                require_alike(now, found)
+                require_not_ahead(now, found)
                 if found.log.in_recovery and not is_standby:
                     message = f"{READ_ADDRESS}: another server answered just before {replica.backend.place}"
                     raise DatabaseUnavailable(message, "try again")

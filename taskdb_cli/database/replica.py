@@ -71,9 +71,12 @@ def require_same(primary: Database, replica: Database) -> None:
     """Raise unless the second is a replica of the first, at the same revision.
 
     InvalidConfiguration is raised for another database, SchemaBehind for another revision, and
-    DatabaseUnavailable for a server that takes writes of its own, unless it is the primary itself.
+    DatabaseUnavailable for a server that takes writes of its own, unless it is the primary itself, and for a
+    standby of another server.
     """
-    require_alike(look(primary), look_at_replica(replica))
+    first, second = look(primary), look_at_replica(replica)
+    require_alike(first, second)
+    require_not_ahead(first, second)
 
 
 def measure_lag(primary: Database, replica: Database) -> float:
@@ -88,11 +91,30 @@ def measure_lag(primary: Database, replica: Database) -> float:
 def compare(primary: Standing, replica: Standing) -> float:
     """Do what `require_same` does, and return what `measure_lag` returns. The primary was looked at first."""
     require_alike(primary, replica)
+    require_not_ahead(primary, replica)
     return _lag(primary, replica)
 
 
+def require_not_ahead(primary: Standing, replica: Standing) -> None:
+    """Raise DatabaseUnavailable for a standby that has replayed what this primary has not written.
+
+    It follows a server that was the primary before, so its rows are no longer those of the database.
+    """
+    if not replica.log.in_recovery or primary.log.in_recovery:
+        return
+    # The primary may have written since it was looked at.
+    if replica.log.position > primary.log.position and (
+        replica.log.position > look(primary.database).log.position
+    ):
+        raise DatabaseUnavailable(
+            f"{READ_ADDRESS}: {replica.database.backend.place} is ahead of {primary.database.backend.place}: "
+            "it follows another server, such as the primary before a failover",
+            "make the replica anew from the primary, or correct the settings",
+        )
+
+
 def require_alike(primary: Standing, replica: Standing) -> None:
-    """Do what `require_same` does."""
+    """Raise as `require_same` does for another database, another revision, and what is no standby."""
     place, other = primary.database.backend.place, f"{READ_ADDRESS}: {replica.database.backend.place}"
     if primary.identity != replica.identity:
         raise InvalidConfiguration(f"{other} is another database than {place}", _ANOTHER)

@@ -343,6 +343,18 @@ def test_a_log_that_ends_earlier(api):
     assert api.app.state.replica._written < 2**60
 
 
+def test_a_standby_of_another_server(database, standby, fork, monkeypatch, caplog):
+    """A standby that has replayed what the primary never wrote is not read, whatever is written there."""
+    monkeypatch.setattr(replicas, "LOOK_EVERY", 0.05)
+    primary = open_database(fork, OPTIONS)
+    with served(primary, standby[1]) as api:
+        rename(api, "New")
+        assert title(api) == "New"
+        wait_until(lambda: "another server" in caplog.text)
+        assert title(api) == "New"
+        assert "replica" not in outcomes(api)
+
+
 def test_a_standby_that_is_away(api, replication, caplog):
     """While the standby is stopped the primary answers everything, with one line in the log each way."""
     with caplog.at_level(logging.INFO, "taskdb.replica"):

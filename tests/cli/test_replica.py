@@ -107,6 +107,18 @@ def test_a_replica_that_is_gone(both, bare_taskdb, monkeypatch):
     assert "TASKDB_READ_URL" in error["error"]["message"]
 
 
+def test_a_replica_of_the_primary_before_a_failover(both, bare_taskdb, fork, monkeypatch, tmp_path):
+    """A standby that has replayed what the new primary never wrote is not read, listed or backed up."""
+    monkeypatch.setenv("TASKDB_DATABASE_URL", text(fork))
+    for line in ("user list", "task export", f"backup --dir {tmp_path}"):
+        failed = bare_taskdb(*line.split(), "--replica", expect=ExitCode.UNAVAILABLE)
+        assert failed.out == ""
+        assert "another server" in failed.err
+    assert not [*tmp_path.glob("*.zip")]
+    assert "another server" in bare_taskdb("config", "--check", expect=2).err
+    assert "another server" in bare_taskdb("health", "-o", "json", expect=None).out
+
+
 def test_a_primary_that_is_gone(both, bare_taskdb, monkeypatch):
     """The replica answers, with a warning that nothing could be compared; it is an error if both are gone."""
     monkeypatch.setenv("TASKDB_DATABASE_URL", NOWHERE)
