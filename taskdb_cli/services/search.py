@@ -10,7 +10,7 @@ from sqlmodel import Session, col
 from taskdb_cli.database import Database
 from taskdb_cli.database.backend import Backend
 from taskdb_cli.database.search_index import MEND, SearchIndex
-from taskdb_cli.errors import Interrupted, TaskdbError
+from taskdb_cli.errors import DataCorrupt, Interrupted, TaskdbError
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.migrate import require_head
 
@@ -84,7 +84,8 @@ def _change(
             raise
         raise Interrupted(f"interrupted; {_what_is_left(database)}") from exc
     except Exception as exc:
-        if before is not None:
+        # What a damaged file needs, its error says.
+        if before is not None and not isinstance(exc, DataCorrupt):
             exc.add_note(_what_is_left(database))
         raise
 

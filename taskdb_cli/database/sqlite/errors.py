@@ -17,6 +17,7 @@ from taskdb_cli.models import metadata
 from taskdb_cli.system import signals
 
 _RESTORE = "'taskdb restore latest --replace' moves it aside and makes a new one"
+_BACKUP = f"run 'taskdb backup' first: if it succeeds, no row is lost; {_RESTORE}"
 _REPLACE = "'taskdb restore latest --replace --no-safety-backup' replaces it"
 
 _LATER = "try again later"
@@ -62,7 +63,7 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)
     if code == sqlite3.SQLITE_CORRUPT or undecodable:
         # There can be no safety backup of a row that cannot be read.
-        return errors.DataCorrupt(f"{place} is damaged: {cause}", _REPLACE if undecodable else _RESTORE)
+        return errors.DataCorrupt(f"{place} is damaged: {cause}", _REPLACE if undecodable else _BACKUP)
     if code == sqlite3.SQLITE_CONSTRAINT:
         return _violation(cause, error.statement if isinstance(error, DBAPIError) else None)
     if code in _STORAGE_FAULTS:
