@@ -16,6 +16,9 @@ def main() -> NoReturn:
     Most commands run for half a second. Collecting garbage while modules load, and removing the modules at
     the end, would take a third of that: the first is put off, and the second is left out.
     """
+    if os.name == "nt":
+        sys.stderr.write("error: taskdb does not run on Windows (install it in WSL, on Linux or on macOS)\n")
+        leave(1)
     if sys.argv[1:] in (["--version"], ["-V"], ["version"]):
         # An error here happens again below, which reports it.
         with suppress(OSError, AttributeError):

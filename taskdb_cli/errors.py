@@ -64,6 +64,14 @@ class HomeMissing(InvalidConfiguration):
         super().__init__("this user has no home directory", f"set {settings} to an absolute path")
 
 
+class ExtraMissing(InvalidConfiguration):
+    """A package is not installed that an extra of taskdb brings."""
+
+    def __init__(self, message: str, extra: str) -> None:
+        hint = f"pip install '.[{extra}]' in the checkout brings it; 'taskdb help installation' says more"
+        super().__init__(message, hint)
+
+
 class InvalidRecords(InvalidInput):
     """An imported file has records that break a rule; nothing was imported."""
 

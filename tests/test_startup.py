@@ -13,6 +13,7 @@ from taskdb_cli.cli import commands
 from taskdb_cli.cli.app import app
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.database.schema import VERSION_TABLE
+from tests.forked import RUN, run_forked
 
 HEAVY = {"sqlmodel", "sqlalchemy", "alembic", "psycopg", "rich", "email_validator", "zstandard"}
 HEAVY |= {"fastapi", "uvicorn", "starlette", "prometheus_client"}
@@ -49,6 +50,15 @@ def run_and_report(*command, **environment):
         os.close(write)
         modules = json.loads(report.read())
     return process, set(modules)
+
+
+def test_on_windows():
+    """Where modules are missing that every command needs, one line says that the system is the wrong one."""
+    code = f"import os, sys; os.name, sys.modules['fcntl'] = 'nt', None; {RUN}"
+    done = run_forked("user", "list", code=code)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "WSL" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from taskdb_cli.errors import InvalidConfiguration, InvalidInput
+from taskdb_cli.errors import ExtraMissing, InvalidInput
 from taskdb_cli.system.trusted import read_text
 from taskdb_cli.text.escaping import brief
 
@@ -34,7 +34,7 @@ _log = logging.getLogger("taskdb.backup")
 def recipients_of(texts: Iterable[str]) -> Recipients:
     """Return the recipients that a person names by their public keys.
 
-    Raises InvalidInput, which never repeats a secret key, and InvalidConfiguration if pyrage is missing.
+    Raises InvalidInput, which never repeats a secret key, and ExtraMissing if there is no pyrage.
     """
     return tuple(_recipient(text, f"the recipient {brief(_beginning(text))!r}") for text in texts)
 
@@ -59,7 +59,7 @@ def public_keys_in(path: Path) -> list[str]:
 def identities_of(path: Path) -> Identities:
     """Return the secret keys in an identity file of age, or in an SSH private key file.
 
-    Raises InvalidInput, which never shows what is in the file, and InvalidConfiguration.
+    Raises InvalidInput, which never shows what is in the file, and ExtraMissing.
     """
     text, status = _read(path, "identity")
     if text.startswith(("-----BEGIN AGE ENCRYPTED FILE", "age-encryption.org/")):
@@ -155,10 +155,9 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def load_pyrage() -> Any:
-    """Return the library, imported only where it is needed; raise InvalidConfiguration if it is missing."""
+    """Return the library, imported only where it is needed; raise ExtraMissing if it is missing."""
     try:
         import pyrage
     except ImportError as exc:
-        hint = "pip install 'taskdb-cli[offsite]' brings what it needs"
-        raise InvalidConfiguration("encryption needs a package that is not installed", hint) from exc
+        raise ExtraMissing("encryption needs a package that is not installed", "offsite") from exc
     return pyrage

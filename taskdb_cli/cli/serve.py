@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from taskdb_cli.cli.context import invocation
-from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.errors import ExtraMissing
 
 
 def serve(
@@ -22,8 +22,7 @@ def serve(
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.startswith("taskdb_cli"):
             raise
-        hint = "pip install 'taskdb-cli[api]' brings what it needs"
-        raise InvalidConfiguration("the HTTP API is not installed", hint) from exc
+        raise ExtraMissing("the HTTP API is not installed", "api") from exc
 
     run = invocation(ctx)
     settings = run.settings

@@ -404,7 +404,7 @@ def test_without_the_extra(taskdb, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("taskdb_cli.api")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert "pip install 'taskdb-cli[api]'" in taskdb("serve", expect=2).err
+    assert "pip install '.[api]'" in taskdb("serve", expect=2).err
 
 
 def test_large_bodies_over_a_socket(serve, url, database):

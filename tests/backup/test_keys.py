@@ -160,4 +160,4 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyrage", None)
     with pytest.raises(InvalidConfiguration, match="not installed") as refused:
         keys.recipients_of([str(PUBLIC)])
-    assert "pip install 'taskdb-cli[offsite]'" in refused.value.hint
+    assert "pip install '.[offsite]'" in refused.value.hint

@@ -399,4 +399,4 @@ def test_ics_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "icalendar", None)
     with pytest.raises(InvalidConfiguration) as caught:
         noted("ics.ics")
-    assert "pip install 'taskdb-cli[ics]'" in caught.value.hint
+    assert "pip install '.[ics]'" in caught.value.hint

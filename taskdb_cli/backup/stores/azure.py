@@ -16,7 +16,7 @@ from taskdb_cli.backup.stores import Found, Leftover
 from taskdb_cli.backup.stores.addresses import is_endpoint, parse_address
 from taskdb_cli.backup.stores.connections import HASTY, PATIENT, options
 from taskdb_cli.backup.stores.objects import ObjectStore
-from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.errors import ExtraMissing, InvalidConfiguration
 
 if TYPE_CHECKING:
     from obstore.store import AzureCredential, AzureStore, HTTPStore, S3Store
@@ -43,9 +43,7 @@ class Azure:
         try:
             import obstore  # noqa: F401 (missing here is better than missing in the middle)
         except ImportError as exc:
-            raise InvalidConfiguration(
-                f"{exc.name} is not installed, and buckets need it", "pip install 'taskdb-cli[offsite]'"
-            ) from None
+            raise ExtraMissing(f"{exc.name} is not installed, and buckets need it", "offsite") from None
         text = os.environ.get(_CONNECTION)
         found = _connection(text) if text else {name: _variable(names) for name, names in _VARIABLES.items()}
         self.account = found.get("accountname", "")

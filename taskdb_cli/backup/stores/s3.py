@@ -26,7 +26,7 @@ from taskdb_cli.backup.stores.calls import Call
 from taskdb_cli.backup.stores.connections import HASTY, Patience, options, proxies_for
 from taskdb_cli.backup.stores.credentials import Credentials, unusable_settings
 from taskdb_cli.backup.stores.faults import failure, is_temporary, speaks_tls, status_and_code, untrusted
-from taskdb_cli.errors import InvalidConfiguration, StorageFailed
+from taskdb_cli.errors import ExtraMissing, InvalidConfiguration, StorageFailed
 from taskdb_cli.text.escaping import brief
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ class S3:
             import botocore.session
             import obstore  # noqa: F401 (missing here is better than missing in the middle)
         except ImportError as exc:
-            raise InvalidConfiguration(
-                f"{exc.name} is not installed, and buckets need it", "pip install 'taskdb-cli[offsite]'"
-            ) from None
+            raise ExtraMissing(f"{exc.name} is not installed, and buckets need it", "offsite") from None
         self._bucket, self._patience, self._location = bucket, patience, location
         self._answered = False
         try:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, tzinfo
 from io import StringIO
 from typing import Any, TextIO
 
-from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.errors import ExtraMissing
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.text.escaping import brief
 from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, in_utc, words
@@ -59,8 +59,7 @@ def _read(text: TextIO) -> Iterator[Found]:
     try:
         import icalendar  # noqa: F401
     except ModuleNotFoundError as exc:
-        hint = "pip install 'taskdb-cli[ics]' brings what it needs"
-        raise InvalidConfiguration("the reader of iCalendar files is not installed", hint) from exc
+        raise ExtraMissing("the reader of iCalendar files is not installed", "ics") from exc
 
     reader, kinds = _Reader(), set[str]()
     # A component may use a time zone that the file defines further down.
