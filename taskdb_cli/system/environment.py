@@ -209,7 +209,7 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_LOG_FILE": Setting("the same as `--log-file`: a log besides stderr", Path),
     "TASKDB_LOG_FORMAT": Setting("the same as `--log-format`", words=("text", "json")),
     "TASKDB_PAGER": Setting(
-        "the [pager](docs/tables.md#pager) of tables; `cat` or nothing turns it off",
+        "the [pager](docs/lists.md#the-pager) of tables; `cat` or nothing turns it off",
         default="`PAGER`, else `less`",
     ),
     "TASKDB_DEBUG": Setting("`1` is the same as `--debug`"),
