@@ -614,7 +614,15 @@ def main(words: list[str]) -> int:
     sound: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="taskdb-mutants-") as directory:
         place = Path(directory) / "taskdb"
-        for name in ("taskdb_cli", "migrations", "tests", "pyproject.toml", "alembic.ini", "README.md"):
+        for name in (
+            "taskdb_cli",
+            "migrations",
+            "tests",
+            "pyproject.toml",
+            "alembic.ini",
+            "README.md",
+            "docs",
+        ):
             source = PROJECT / name
             if source.is_dir():
                 shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -15,9 +15,13 @@ import typer
 
 from taskdb_cli.cli.app import app
 from taskdb_cli.errors import ExitCode
+from taskdb_cli.health.registry import CHECKS, parse_limits
+from taskdb_cli.health.report import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS_PAGE, README = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("docs/commands.md", "README.md")
+)
 ROOT_COMMAND = typer.main.get_command(app)
 SHELL = {"&&", "||", "|", ";", ">", ">>", "<"}
 
@@ -36,16 +40,6 @@ def commands(command=ROOT_COMMAND, path: str = "taskdb") -> Iterator[tuple[str, 
 COMMANDS = dict(commands())
 
 
-def table_rows() -> list[list[str]]:
-    """The cells, without backticks, of every row of every table of the README."""
-    lines = [line.strip() for line in README.splitlines()]
-    rows = [line.strip("|").split("|") for line in lines if line.startswith("|")]
-    return [[cell.strip().strip("`") for cell in row] for row in rows]
-
-
-NAMED = [row[0] for row in table_rows()]
-
-
 def test_there_are_commands():
     """The walk over the command line finds it."""
     assert {"taskdb user create", "taskdb task list", "taskdb migrate", "taskdb migrate down"} <= set(
@@ -53,30 +47,42 @@ def test_there_are_commands():
     )
 
 
-@pytest.mark.parametrize("path", COMMANDS)
-def test_every_command_is_in_the_readme(path):
-    """The README's command table has a row for each command."""
-    assert path in NAMED
+def test_every_command_is_in_the_manual():
+    """The page about all commands has a section with the usage of each, and of no other."""
+    assert set(re.findall(r"^```text\n(taskdb[a-z ]*) \[OPTIONS\]", COMMANDS_PAGE, re.MULTILINE)) == set(
+        COMMANDS
+    )
+    headings = set(re.findall(r"^##+ (taskdb.*)$", COMMANDS_PAGE, re.MULTILINE))
+    assert set(COMMANDS) < headings
+    links = re.findall(r"\[`(taskdb[a-z ]+)`\]\(#([a-z-]+)\)", COMMANDS_PAGE)
+    assert {path for path, _ in links} == headings - {"taskdb"}
+    assert [each for each in links if each[0].replace(" ", "-") != each[1]] == []
 
 
-def test_the_readme_names_no_other_command():
-    """Every command that a table of the README names exists."""
-    named = {cell for cell in NAMED if re.fullmatch(r"taskdb( [a-z]+)+", cell)}
-    assert named == set(COMMANDS)
+def reference(*arguments: str) -> tuple[int, str]:
+    """The exit code and the complaint of what writes the reference."""
+    script = [sys.executable, ROOT / ".ci" / "reference.py", *arguments]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("code", ExitCode)
-def test_every_exit_code_is_in_the_readme(code):
-    """The README's table of exit codes has each number with its name."""
-    rows = {row[0]: row[1] for row in table_rows() if len(row) > 1}
-    assert rows.get(str(int(code))) == code.name.lower().replace("_", " ")
+def test_the_reference_is_up_to_date():
+    """The manual's tables and .env.example have what the code says."""
+    assert reference("--check") == (0, "")
 
 
-def test_settings_are_written_down():
-    """The README and .env.example have what the table of settings in the code says."""
-    script = ROOT / ".ci" / "settings.py"
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_every_exit_code_and_check_is_explained():
+    """No exit code and no check is without words."""
+    assert [code.name for code in ExitCode if not code.when] == []
+    assert [check.name for check in CHECKS.values() if not check.looks_at] == []
+
+
+def test_limits_are_written_as_they_are_read():
+    """What the manual says of the limits of a check can be given to TASKDB_HEALTH_LIMITS."""
+    text = (ROOT / "docs/health.md").read_text(encoding="utf-8")
+    written = dict(re.findall(r"^\| `(\w+)` \|.*`([0-9]\w*%?:[0-9]\w*%?)` \|$", text, re.MULTILINE))
+    limited = {name: check.limits for name, check in CHECKS.items() if check.limits != Limits()}
+    assert parse_limits(" ".join(f"{name}={limits}" for name, limits in written.items())) == limited
 
 
 def examples_of(command) -> list[list[str]]:

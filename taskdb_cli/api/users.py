@@ -62,7 +62,7 @@ def create_user(caller: Authorized, given: UserCreate) -> Response:
 
 @router.get("/users/{user}", response_model=UserRecord)
 def get_user(caller: Authorized, user: UserPath) -> Response:
-    """Get a user."""
+    """Get a user, by id or e-mail address."""
 
     def work(session: Session, access: Access) -> dict[str, Any]:
         access.require_user(session, user)
@@ -90,7 +90,7 @@ def update_user(caller: Authorized, user: UserPath, given: UserUpdate, versions:
 def delete_user(
     caller: Authorized, user: UserPath, versions: IfMatch, reassign_to: Heir = None, dry_run: DryRun = False
 ) -> Response:
-    """Delete a user with their tasks, and say how many those were."""
+    """Delete a user with their tasks, or give the tasks to another user before; say how many those were."""
 
     def work(session: Session, access: Access) -> service.Deletion:
         access.require_user(session, user)

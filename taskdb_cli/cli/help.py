@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _PAGES = {
     "History": ("undo", "history", "history list", "history show", "task history", "user history"),
@@ -28,8 +28,25 @@ _GROUPS = {
 """The order of the commands that are too many for one list. A command that is missing here comes last."""
 
 
-def write_help(command: Any, context: Any, formatter: Any) -> None:
-    """Write the help of a command or a group. The lines of its epilog are its examples."""
+class Help(NamedTuple):
+    """What there is to say about a command or a group. A row of it has a name and a text."""
+
+    usage: str
+    """What stands behind the words of the command."""
+    examples: list[str]
+    commands: list[tuple[str, list[tuple[str, str]]]]
+    """The commands of a group, in groups with titles."""
+    parameters: list[tuple[str, list[tuple[str, str]]]]
+    """The arguments and options, in sections with titles."""
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether an option takes a time."""
+        return any(name.endswith(" WHEN") for _, rows in self.parameters for name, _ in rows)
+
+
+def help_of(command: Any, context: Any) -> Help:
+    """Return the help of a command or a group. The lines of its epilog are its examples."""
     sections: dict[str, list[Any]] = {"Arguments": []}
     for each in command.get_params(context):
         if not each.hidden:
@@ -39,23 +56,38 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     commands = {name: command.get_command(context, name) for name in names}
     pieces = ["[OPTIONS]", *map(_usage_of, sections["Arguments"]), *(["COMMAND …"] if commands else [])]
-    formatter.write_usage(context.command_path, " ".join(pieces))
+    visible = {name: each for name, each in commands.items() if not each.hidden}
+    return Help(
+        usage=" ".join(pieces),
+        examples=(command.epilog or "").splitlines(),
+        commands=[
+            (title, [(name, first_line(visible[name])) for name in some])
+            for title, some in _grouped(context.command_path, visible)
+        ],
+        parameters=[
+            (title, [(_name_of(each), _help_of(each, context)) for each in some])
+            for title, some in sections.items()
+            if some
+        ],
+    )
+
+
+def write_help(command: Any, context: Any, formatter: Any) -> None:
+    """Write the help of a command or a group."""
+    help = help_of(command, context)
+    formatter.write_usage(context.command_path, help.usage)
     command.format_help_text(context, formatter)
-    if command.epilog:
+    if help.examples:
         with formatter.section("Examples"):
             # A line that is broken could not be copied into a shell.
-            formatter.write("".join(f"  {line}\n" for line in command.epilog.splitlines()))
-    visible = {name: each for name, each in commands.items() if not each.hidden}
-    width = max(map(len, visible), default=0)
-    for title, names in _grouped(context.command_path, visible):
+            formatter.write("".join(f"  {line}\n" for line in help.examples))
+    width = max((len(name) for _, rows in help.commands for name, _ in rows), default=0)
+    for title, rows in help.commands:
         with formatter.section(title):
-            formatter.write_dl([(f"{name:<{width}}", first_line(visible[name])) for name in names])
-    takes_times = False
-    for title, some in sections.items():
-        if rows := [(_name_of(each), _help_of(each, context)) for each in some]:
-            with formatter.section(title):
-                formatter.write_dl(rows)
-            takes_times = takes_times or any(_value_of(each) == "WHEN" for each in some)
+            formatter.write_dl([(f"{name:<{width}}", line) for name, line in rows])
+    for title, rows in help.parameters:
+        with formatter.section(title):
+            formatter.write_dl(rows)
     if context.parent:
         root = context.find_root().command_path
         formatter.write(f"\nThe options of '{root} --help' may stand here too.\n")
@@ -64,7 +96,7 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
     for name, about in _PAGES.items():
         if context.command_path.removeprefix("taskdb ") in about:
             formatter.write(f"{name}: {manual.parent / f'docs/{name.lower()}.md'}\n")
-    if takes_times:
+    if help.takes_times:
         formatter.write(f"Times: {manual.parent / 'docs/times.md'}\n")
 
 

@@ -28,6 +28,10 @@ class Check:
     """A check: the function `check_NAME` in `checks`, which measures with an `Examination` and judges."""
 
     name: str
+    looks_at: str
+    """What it looks at, in Markdown, for the table in docs/health.md."""
+    judged: str = ""
+    """What its faults are, if no limits decide that."""
     needs_head: bool = False
     """Whether it looks at the tables of the newest revision."""
     offline: bool = False
@@ -45,39 +49,199 @@ class Check:
 CHECKS = {
     each.name: each
     for each in (
-        Check("connection", unit=Unit.SECONDS, limits=Limits(0.5, 5)),
-        Check("version", unit=Unit.SECONDS, limits=Limits(180 * DAY, 0, falling=True)),
-        Check("tls"),
-        Check("revision"),
-        Check("drift", needs_head=True),
-        Check("access", needs_head=True),
-        Check("constraints", needs_head=True),
-        Check("indexes", needs_head=True),
-        Check("orphans", needs_head=True, scans=True),
-        Check("identity", needs_head=True),
-        Check("identity_left", needs_head=True, unit=Unit.PERCENT, limits=Limits(25, 10, falling=True)),
-        Check("rules", needs_head=True, scans=True),
-        Check("connections", unit=Unit.PERCENT, limits=Limits(80, 95)),
-        Check("long_transactions", unit=Unit.SECONDS, limits=Limits(5 * 60, HOUR)),
-        Check("idle_in_transaction", unit=Unit.SECONDS, limits=Limits(5 * 60, HOUR)),
-        Check("blocked", unit=Unit.SECONDS, limits=Limits(10, 60)),
-        Check("replica"),
-        Check("replica_lag", unit=Unit.SECONDS, limits=Limits(10, LAG_CRITICAL * 10)),
-        Check("replica_backlog", unit=Unit.BYTES),
-        Check("replica_conflicts", unit=Unit.COUNT),
-        Check("size", needs_head=True, unit=Unit.BYTES),
-        Check("history", needs_head=True, unit=Unit.SECONDS),
-        Check("quick_check", scans=True),
-        Check("permissions"),
-        Check("disk", unit=Unit.PERCENT, limits=Limits(10, 5, falling=True)),
-        Check("leftovers", offline=True),
-        Check("plans", needs_head=True),
-        Check("backup", offline=True, unit=Unit.SECONDS, limits=Limits(26 * HOUR, 50 * HOUR)),
-        Check("backup_archive", offline=True),
-        Check("drill", offline=True, unit=Unit.SECONDS, limits=Limits(35 * DAY, 70 * DAY)),
-        Check("shrinkage", offline=True, unit=Unit.PERCENT, limits=Limits(20, 50)),
-        Check("backup_space", offline=True, unit=Unit.PERCENT, limits=Limits(10, 5, falling=True)),
-        Check("backup_strays", offline=True),
+        Check(
+            "connection",
+            "how long connecting takes; the cold start of a sleeping server is told apart",
+            unit=Unit.SECONDS,
+            limits=Limits(0.5, 5),
+        ),
+        Check(
+            "version",
+            "PostgreSQL: how long the major version is still maintained, if taskdb knows that",
+            unit=Unit.SECONDS,
+            limits=Limits(180 * DAY, 0, falling=True),
+        ),
+        Check("tls", "PostgreSQL: a connection to another machine is encrypted", judged="warning"),
+        Check("revision", "the schema is at the newest revision", judged="critical"),
+        Check(
+            "drift",
+            "tables and columns are as the models say, and nobody added anything, such as a trigger",
+            judged="critical for a table; else warning",
+            needs_head=True,
+        ),
+        Check(
+            "access",
+            "PostgreSQL: the role may read every table and change all or none; row level security hides no "
+            "row",
+            judged="critical or warning",
+            needs_head=True,
+        ),
+        Check(
+            "constraints",
+            "every constraint is there and enforced, and was checked for older rows too",
+            judged="critical or warning",
+            needs_head=True,
+        ),
+        Check(
+            "indexes",
+            "every index is there and valid, also the [search index](search.md) if it is on",
+            judged="critical if tasks cannot be written or found without it; else warning",
+            needs_head=True,
+        ),
+        Check(
+            "orphans",
+            "no row has a user that does not exist",
+            judged="critical",
+            needs_head=True,
+            scans=True,
+        ),
+        Check(
+            "identity",
+            "there is a next id, and it is above the highest one",
+            judged="critical; on SQLite a warning if it is not above",
+            needs_head=True,
+        ),
+        Check(
+            "identity_left",
+            "how many of the possible ids are left",
+            needs_head=True,
+            unit=Unit.PERCENT,
+            limits=Limits(25, 10, falling=True),
+        ),
+        Check(
+            "rules",
+            "no row breaks a rule that is not in force or was turned off",
+            judged="critical",
+            needs_head=True,
+            scans=True,
+        ),
+        Check(
+            "connections",
+            "PostgreSQL: how many of the possible connections are in use",
+            unit=Unit.PERCENT,
+            limits=Limits(80, 95),
+        ),
+        Check(
+            "long_transactions",
+            "PostgreSQL: the age of the longest transaction at work",
+            unit=Unit.SECONDS,
+            limits=Limits(5 * 60, HOUR),
+        ),
+        Check(
+            "idle_in_transaction",
+            "PostgreSQL: how long a session has left its transaction open",
+            unit=Unit.SECONDS,
+            limits=Limits(5 * 60, HOUR),
+        ),
+        Check(
+            "blocked",
+            "PostgreSQL: how long a session has waited for a lock of another session",
+            unit=Unit.SECONDS,
+            limits=Limits(10, 60),
+        ),
+        Check(
+            "replica",
+            "PostgreSQL: a hot standby receives and replays the log; `TASKDB_READ_URL` is a replica of this "
+            "database",
+            judged="critical if not; else warning",
+        ),
+        Check(
+            "replica_lag",
+            "PostgreSQL: how old the rows of a standby are; 0 if it has replayed everything",
+            judged="`TASKDB_READ_LAG` and 30 times that",
+            unit=Unit.SECONDS,
+            limits=Limits(10, LAG_CRITICAL * 10),
+        ),
+        Check(
+            "replica_backlog",
+            "PostgreSQL: how many bytes of the log a standby has not replayed",
+            unit=Unit.BYTES,
+        ),
+        Check(
+            "replica_conflicts",
+            "PostgreSQL: how many statements a standby has cancelled because they were in the way of the "
+            "replay",
+            unit=Unit.COUNT,
+        ),
+        Check("size", "the size of the database and its tables", needs_head=True, unit=Unit.BYTES),
+        Check(
+            "history",
+            "the age of the oldest operation of the history; how many there are (from 10,000 on about how "
+            "many), and on PostgreSQL their size",
+            judged="two days more than `TASKDB_HISTORY_KEEP`",
+            needs_head=True,
+            unit=Unit.SECONDS,
+        ),
+        Check(
+            "quick_check",
+            "SQLite: the pages of the file are intact; in a file up to 8 MB each index agrees with its table",
+            judged="critical",
+            scans=True,
+        ),
+        Check(
+            "permissions",
+            "SQLite: not everybody may write to the file or its directory",
+            judged="critical",
+        ),
+        Check(
+            "disk",
+            "SQLite: free space on the disk",
+            unit=Unit.PERCENT,
+            limits=Limits(10, 5, falling=True),
+        ),
+        Check(
+            "leftovers",
+            "SQLite: a killed restore left nothing beside the file",
+            judged="warning",
+            offline=True,
+        ),
+        Check(
+            "plans",
+            "the usual lists are planned by an index; from 10,000 tasks on",
+            judged="warning",
+            needs_head=True,
+        ),
+        Check(
+            "backup",
+            "the age of what the last verified backup holds; a warning if there is none yet or it is dated "
+            "in the future; critical if the directory is missing or unusable",
+            offline=True,
+            unit=Unit.SECONDS,
+            limits=Limits(26 * HOUR, 50 * HOUR),
+        ),
+        Check(
+            "backup_archive",
+            "that archive is as it was verified; up to 100 MB all of it is read again",
+            judged="critical",
+            offline=True,
+        ),
+        Check(
+            "drill",
+            "when an archive was last restored as a test; a warning if never",
+            offline=True,
+            unit=Unit.SECONDS,
+            limits=Limits(35 * DAY, 70 * DAY),
+        ),
+        Check(
+            "shrinkage",
+            "how much smaller that archive is than the one before it, in rows or bytes",
+            offline=True,
+            unit=Unit.PERCENT,
+            limits=Limits(20, 50),
+        ),
+        Check(
+            "backup_space",
+            "free space on the disk of the archives, room for one more, and that it is not read-only",
+            offline=True,
+            unit=Unit.PERCENT,
+            limits=Limits(10, 5, falling=True),
+        ),
+        Check(
+            "backup_strays",
+            "dead runs left nothing among the archives, and every file that looks like an archive is one",
+            judged="warning",
+            offline=True,
+        ),
     )
 }
 """Every check by its name, in the order of reports."""
@@ -131,3 +295,10 @@ def _quantity(text: str, units: Mapping[str, float]) -> float | None:
     if match and not match[2] and float(match[1]) == 0:
         return 0
     raise ValueError(text)
+
+
+def in_units(value: float, unit: Unit) -> str:
+    """Return a limit as `parse_limits` reads it, in the largest unit that it is a whole number of."""
+    sizes = [*_UNITS[unit].items()]
+    name, size = next(((n, s) for n, s in reversed(sizes) if value and value % s == 0), sizes[0])
+    return f"{value / size:g}{name}" if value else "0"

@@ -19,10 +19,10 @@ _NUMBERS = {int: "[0-9]{1,9}", bool: "[0-9]{1,9}", float: r"[0-9]{1,5}(\.[0-9]{1
 
 @dataclass(frozen=True)
 class Setting:
-    """What a variable sets. `.ci/settings` writes the README's rows and `.env.example` from these."""
+    """What a variable sets. `.ci/reference.py` writes docs/settings.md and `.env.example` from these."""
 
     help: str
-    """What it means, in Markdown."""
+    """What it means, in Markdown; links are relative to docs/."""
     type: type[str | Path | int | float | bool] = str
     """A float is a number of seconds."""
     least: int = 0
@@ -114,26 +114,26 @@ SETTINGS: Mapping[str, Setting] = {
     "DATABASE_URL": Setting("the same as `TASKDB_DATABASE_URL`, read if that is not set"),
     "DATABASE_URL_UNPOOLED": Setting("the same as `TASKDB_DIRECT_URL`, for `DATABASE_URL`"),
     "TASKDB_READ_URL": Setting(
-        "the address of a [read replica](docs/growing.md#read-replicas) of that database, named in the same "
+        "the address of a [read replica](growing.md#read-replicas) of that database, named in the same "
         "place; `serve` reads there, and so do commands with `--replica`"
     ),
     "TASKDB_READ_LAG": Setting(
-        "seconds that the [replica may be behind](docs/growing.md#how-far-behind) without a notice; "
+        "seconds that the [replica may be behind](growing.md#how-far-behind) without a notice; "
         "`serve` reads the primary above that",
         float,
     ),
     "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`"),
-    "TASKDB_PROFILE": Setting("the [profile](docs/settings.md#profiles); the other variables win over it"),
+    "TASKDB_PROFILE": Setting("the [profile](settings.md#profiles); the other variables win over it"),
     "TASKDB_SCHEMA": Setting(
-        "the same as `--schema`: the [PostgreSQL schema](docs/postgresql.md#schemas) of the tables",
+        "the same as `--schema`: the [PostgreSQL schema](postgresql.md#schemas) of the tables",
         default="the first of the search path",
     ),
     "TASKDB_USER": Setting(
-        "the [default user](docs/interactive.md#the-default-user), an id or e-mail address: whose new tasks "
+        "the [default user](interactive.md#the-default-user), an id or e-mail address: whose new tasks "
         "are, and on a terminal whose are listed"
     ),
     "TASKDB_ACTOR": Setting(
-        "[who](docs/history.md#who-taskdb_actor) changes rows, as the history names them; one line",
+        "[who](history.md#who-taskdb_actor) changes rows, as the history names them; one line",
         longest=200,
         default="the user of the system",
     ),
@@ -148,12 +148,12 @@ SETTINGS: Mapping[str, Setting] = {
         "seconds for a statement of a command, such as `0.5` or `60`; 0 is no limit", float
     ),
     "TASKDB_BULK_TIMEOUT": Setting(
-        "seconds for a statement of [bulk work](docs/settings.md#bulk-work), such as an import or a backup; "
+        "seconds for a statement of [bulk work](settings.md#bulk-work), such as an import or a backup; "
         "0 is no limit",
         float,
     ),
     "TASKDB_API_STATEMENT_TIMEOUT": Setting(
-        "seconds for a statement of an [HTTP request](docs/api.md#time-limits); 0 is no limit", float
+        "seconds for a statement of an [HTTP request](api.md#time-limits); 0 is no limit", float
     ),
     "TASKDB_LOCK_TIMEOUT": Setting("seconds that a statement waits for a lock; 0 is no limit", int),
     "TASKDB_RETRY_BUDGET": Setting(
@@ -172,35 +172,35 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_POOL_OVERFLOW": Setting("connections that it opens beyond them", int, 0, 1000),
     "TASKDB_POOL_TIMEOUT": Setting("seconds that it waits for a free one", int, 1, 600),
     "TASKDB_CLIENT_TIMEOUT": Setting(
-        "seconds that a [client of `serve`](docs/api.md#limits) may stall before it is dropped", int, 1, 600
+        "seconds that a [client of `serve`](api.md#limits) may stall before it is dropped", int, 1, 600
     ),
     "TASKDB_BACKUP_DIR": Setting(
         "the directory or bucket of archives", default="`backups` in your data directory"
     ),
     "TASKDB_BACKUP_LABEL": Setting(
-        "the [label](docs/backup.md#identity-label-and-place) of this database's archives",
+        "the [label](backup.md#identity-label-and-place) of this database's archives",
         default="its name and where it is",
     ),
     "TASKDB_BACKUP_RECIPIENTS": Setting(
-        "a file of [recipients](docs/offsite.md#encryption), for whom archives are encrypted; `--encrypt-to` "
+        "a file of [recipients](offsite.md#encryption), for whom archives are encrypted; `--encrypt-to` "
         "replaces it",
         Path,
         default="archives are not encrypted",
     ),
     "TASKDB_BACKUP_IDENTITY": Setting(
-        "the same as `--identity`: the file of the [key](docs/offsite.md#encryption) that opens encrypted "
+        "the same as `--identity`: the file of the [key](offsite.md#encryption) that opens encrypted "
         "archives",
         Path,
     ),
     "TASKDB_HISTORY_KEEP": Setting(
-        "how long `backup` keeps [operations in the history](docs/privacy.md#keep-and-prune), such as `12w`, "
+        "how long `backup` keeps [operations in the history](privacy.md#keep-and-prune), such as `12w`, "
         "`1y` or `forever`"
     ),
     "TASKDB_HEALTH_LIMITS": Setting(
-        "when checks of [health](#health) warn and become critical, such as `backup=26h:50h disk=10%:5%`"
+        "when checks of [health](health.md) warn and become critical, such as `backup=26h:50h disk=10%:5%`"
     ),
     "TASKDB_ALLOW_SPECIAL_DOMAINS": Setting(
-        "`1` if addresses of new users may be in [special-use domains](docs/import.md#e-mail-addresses), "
+        "`1` if addresses of new users may be in [special-use domains](import.md#e-mail-addresses), "
         "such as `ann@corp.local`",
         bool,
         most=1,
@@ -209,7 +209,7 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_LOG_FILE": Setting("the same as `--log-file`: a log besides stderr", Path),
     "TASKDB_LOG_FORMAT": Setting("the same as `--log-format`", words=("text", "json")),
     "TASKDB_PAGER": Setting(
-        "the [pager](docs/lists.md#the-pager) of tables; `cat` or nothing turns it off",
+        "the [pager](lists.md#the-pager) of tables; `cat` or nothing turns it off",
         default="`PAGER`, else `less`",
     ),
     "TASKDB_DEBUG": Setting("`1` is the same as `--debug`"),

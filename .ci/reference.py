@@ -1,0 +1,300 @@
+"""Write what the manual says about commands, settings, exit codes, checks and routes, from the code.
+
+`python .ci/reference.py` writes. With `--check` it exits 1 and names the first file that is not up to date.
+A page of docs/ has the tables between the lines `<!-- generated: NAME -->` and `<!-- end of NAME -->`, and
+NAME is a key of `SECTIONS`. The whole of docs/commands.md and of `.env.example` is written.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import cleandoc
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import typer
+from sqlalchemy import make_url
+
+from taskdb_cli.api.app import create_app
+from taskdb_cli.cli.app import app
+from taskdb_cli.cli.help import Help, help_of
+from taskdb_cli.config import default_of
+from taskdb_cli.database import Database
+from taskdb_cli.errors import ExitCode
+from taskdb_cli.health.registry import CHECKS, Check, in_units
+from taskdb_cli.output import formats
+from taskdb_cli.system.environment import ONLY_IN_ENVIRONMENT, SETTINGS, Setting
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+ENV_PREFACE = """\
+# Copy this file to .env, in the directory that taskdb runs in or in a parent of it. Remove a # to set one.
+# An option of the command line and a variable of the environment win over this file.
+# Values are taken as they are: ${NAME} is not expanded. Run 'chmod 600 .env', because it holds passwords.
+"""
+SERVER = "postgresql://user:password@localhost:5432/taskdb"
+NEON = (
+    "postgresql://user:password@ep-name-123456{}.eu-central-1.aws.neon.tech/neondb"
+    "?sslmode=require&channel_binding=require"
+)
+EXAMPLES = {
+    "TASKDB_DATABASE_URL": SERVER,
+    "TASKDB_DIRECT_URL": SERVER,
+    "TASKDB_READ_URL": SERVER.replace("localhost", "replica"),
+    "DATABASE_URL": NEON.format("-pooler"),
+    "DATABASE_URL_UNPOOLED": NEON.format(""),
+    "TASKDB_PROFILE": "work",
+    "TASKDB_SCHEMA": "taskdb",
+    "TASKDB_ACTOR": "ann",
+    "TASKDB_POOLED": "0",
+    "TASKDB_ALLOW_SPECIAL_DOMAINS": "1",
+    "TASKDB_BACKUP_DIR": "/var/backups/taskdb",
+    "TASKDB_BACKUP_LABEL": "taskdb",
+    "TASKDB_BACKUP_RECIPIENTS": "/etc/taskdb/recipients.txt",
+    "TASKDB_BACKUP_IDENTITY": "/media/usb/taskdb-key.txt",
+    "TASKDB_HEALTH_LIMITS": "connection=500ms:5s disk=10%:5%",
+}
+"""What stands in `.env.example` in place of the default."""
+
+COMMANDS_PREFACE = """\
+# Commands
+
+This page has every command with its options and examples. A terminal shows the same:
+
+```console
+$ taskdb help task done | head -n 3
+Usage: taskdb task done [OPTIONS] [ID…]
+
+  Mark tasks as done, all or nothing.
+```
+
+`USER` is an id or an e-mail address. The options of `taskdb` itself may stand behind every command too.
+[What you may type](typing.md) has the words of other tools that taskdb understands.
+
+Many commands take these options:
+
+{shared}
+"""
+
+MANY = 20
+"""An option that more commands take is described once."""
+
+RECORDS = {
+    "user": formats.USERS,
+    "task": formats.TASKS,
+    "access token": formats.TOKENS,
+    "operation of the history": formats.OPERATIONS,
+    "archive": formats.ARCHIVES,
+}
+"""The records that commands list, and their fields."""
+
+
+# Commands
+
+
+def walk(command: Any = None, parent: Any = None, name: str = "taskdb") -> Iterator[tuple[Any, Any]]:
+    """Yield each command that help shows and its context: a group first, then what is in it."""
+    command = command or typer.main.get_command(app)
+    context = command.context_class(command, info_name=name, parent=parent)
+    yield command, context
+    for _, rows in help_of(command, context).commands:
+        for each, _ in rows:
+            # `history list` is `history` itself.
+            if each in command.commands:
+                yield from walk(command.commands[each], context, each)
+
+
+def in_markdown(text: str) -> str:
+    """Return a text of the help as Markdown, with command lines in it as code."""
+    text = re.sub(r"([*<\\`])", r"\\\1", text.strip())
+    return re.sub(r"'((?:taskdb|--)[^']*)'", r"`\1`", text)
+
+
+def paragraphs(command: Any) -> list[str]:
+    """Return the paragraphs of what a command says about itself."""
+    return [" ".join(part.split()) for part in cleandoc(command.help or "").split("\n\n")]
+
+
+def option_list(rows: Iterable[tuple[str, str]]) -> str:
+    """Return options or arguments as a list."""
+    return "\n".join(f"- `{name}`: {in_markdown(text)}" for name, text in rows)
+
+
+def commands_page() -> str:
+    """Return the page about all commands. What many of them take is described once."""
+    every = [(command, context, help_of(command, context)) for command, context in walk()]
+    rows = Counter(row for _, _, help in every for _, some in help.parameters for row in some)
+    shared = [row for row, number in rows.items() if number > MANY]
+    preface = COMMANDS_PREFACE.format(shared=option_list(shared))
+    return preface + "".join(command_section(*each, shared) for each in every)
+
+
+def command_section(command: Any, context: Any, help: Help, shared: Sequence[tuple[str, str]]) -> str:
+    """Return what the page about all commands says of one."""
+    path = context.command_path
+    acts = not help.commands or command.invoke_without_command
+    level = 2 if help.commands or context.parent.parent is None else 3
+    parts = [f"{'#' * level} {path}", *map(in_markdown, paragraphs(command))]
+    if acts:
+        parts.append(f"```text\n{path} {help.usage}\n```")
+    if help.examples:
+        parts.append("```sh\n" + "\n".join(help.examples) + "\n```")
+    for title, rows in help.commands:
+        paths = {f"{path} {name}": text for name, text in rows if name in command.commands}
+        lines = [f"- [`{each}`](#{each.replace(' ', '-')}): {in_markdown(paths[each])}" for each in paths]
+        parts += [f"**{title}**", "\n".join(lines)]
+    for title, rows in help.parameters if acts or not context.parent else ():
+        if own := [row for row in rows if row not in shared]:
+            parts += [f"**{title}**", option_list(own)]
+        if also := [name for name, text in rows if (name, text) in shared and name != "--help"]:
+            parts.append(f"Also: {code(also)}.")
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+# Tables
+
+
+def table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def settings_table() -> str:
+    """Return the variables of the environment."""
+    return table(("variable", "meaning", "default"), (setting_row(*item) for item in SETTINGS.items()))
+
+
+def setting_row(name: str, setting: Setting) -> Sequence[str]:
+    """Return what the table says of a variable."""
+    meaning = setting.help
+    if setting.words:
+        meaning += ": " + " or ".join(f"`{word}`" for word in setting.words)
+    if name in ONLY_IN_ENVIRONMENT:
+        meaning += "; read from the environment only"
+    value = default_of(name)
+    return f"`{name}`", meaning, setting.default or (f"`{value}`" if value not in ("", None) else "")
+
+
+def exit_codes_table() -> str:
+    """Return the exit codes."""
+    rows = ((str(int(code)), code.name.lower().replace("_", " "), code.when) for code in ExitCode)
+    return table(("code", "name", "when"), rows)
+
+
+def checks_table() -> str:
+    """Return the checks of health and their limits."""
+    rows = ((f"`{name}`", check.looks_at, judgement(check)) for name, check in CHECKS.items())
+    return table(("check", "what it looks at", "warning, critical"), rows)
+
+
+def judgement(check: Check) -> str:
+    """Return when a check warns and is critical, or how bad its faults are."""
+    limits = [check.limits.warning, check.limits.critical]
+    shown = ":".join("" if each is None else in_units(each, check.unit) for each in limits).strip(":")
+    return (
+        ", by default ".join(filter(None, [check.judged, f"`{shown}`" if shown else ""])) or "none unless set"
+    )
+
+
+def routes_table() -> str:
+    """Return the routes of the HTTP API."""
+    schema = create_app(Database(make_url("sqlite:///none.sqlite3"))).openapi()
+    routes = (
+        (f"`{method.upper()} {path}`", operation["description"].partition("\n")[0].rstrip("."))
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    )
+    described = ("`GET /openapi.json`", "Get the description of all routes, with schemas and examples")
+    return table(("route", "what it does"), chain(routes, [described]))
+
+
+def fields_list() -> str:
+    """Return the fields of each kind of record, and the columns of TSV."""
+    return "".join(
+        f"- **{name}**: {code(view.fields)}\n  - in `tsv`: {code(view.columns or view.fields)}\n"
+        for name, view in RECORDS.items()
+    )
+
+
+def code(names: Sequence[str]) -> str:
+    """Return names as code, with commas."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+SECTIONS: Mapping[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "exit-codes": exit_codes_table,
+    "checks": checks_table,
+    "routes": routes_table,
+    "fields": fields_list,
+}
+"""What stands between the marker lines of each name."""
+
+
+def with_sections(text: str, missing: set[str]) -> str:
+    """Return a page with its sections written anew, and drop their names from those that are missing."""
+
+    def write(found: re.Match[str]) -> str:
+        missing.discard(found[1])
+        return f"<!-- generated: {found[1]} -->\n\n{SECTIONS[found[1]]()}\n<!-- end of {found[1]} -->\n"
+
+    return re.sub(r"<!-- generated: ([\w-]+) -->\n.*?<!-- end of \1 -->\n", write, text, flags=re.DOTALL)
+
+
+# The dotenv file
+
+
+def env_example() -> str:
+    """Return the example of a dotenv file."""
+    shown = (item for item in SETTINGS.items() if item[0] not in ONLY_IN_ENVIRONMENT)
+    return ENV_PREFACE + "".join(env_line(*item) for item in shown)
+
+
+def env_line(name: str, setting: Setting) -> str:
+    """Return the variable as it stands in a dotenv file, commented out, below what it means."""
+    plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", setting.help).replace("`", "")
+    comment = textwrap.fill(
+        f"{plain[0].upper()}{plain[1:]}.", 100, initial_indent="# ", subsequent_indent="# "
+    )
+    value = EXAMPLES.get(name) or default_of(name)
+    return f"\n{comment}\n# {name}={'' if value is None else value}\n"
+
+
+# Files
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Yield every file that has something generated, and what it should hold."""
+    yield PROJECT / ".env.example", env_example()
+    yield PROJECT / "docs/commands.md", commands_page()
+    missing = set(SECTIONS)
+    for page in sorted(PROJECT.glob("docs/*.md")):
+        if page.name != "commands.md":
+            yield page, with_sections(page.read_text(encoding="utf-8"), missing)
+    if missing:
+        sys.exit(f"no page of docs/ has the lines <!-- generated: {min(missing)} -->")
+
+
+def main() -> int:
+    """Write the files, or compare them; return the exit code."""
+    for file, text in texts():
+        old = file.read_text(encoding="utf-8") if file.exists() else ""
+        if old == text:
+            continue
+        if "--check" in sys.argv:
+            print(
+                f"{file.relative_to(PROJECT)} is not up to date: run python .ci/reference.py", file=sys.stderr
+            )
+            return 1
+        file.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
