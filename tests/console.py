@@ -86,9 +86,9 @@ def is_shown(expected: str, printed: str) -> bool:
     """Tell whether a terminal printed what a page shows, `…` being any text, and alone any lines."""
     lines = [
         r"(?:.*\n)*?" if line.strip() == "…" else re.escape(steady(line)).replace("…", ".*") + r"\n"
-        for line in expected.splitlines()
+        for line in expected.rstrip().splitlines()
     ]
-    return re.fullmatch("".join(lines), steady(printed)) is not None
+    return re.fullmatch("".join(lines) + r"\n*", steady(printed)) is not None
 
 
 class TerminalShell:
