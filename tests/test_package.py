@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -107,9 +108,26 @@ def test_the_source_archive_can_be_tested(built):
         "LICENSE",
         "README.md",
         "tests/conftest.py",
+        "Dockerfile",
+        ".dockerignore",
+        "compose.yaml",
     } < names
     assert {"migrations/env.py", "migrations/script.py.mako"} < names
     assert not [name for name in names if name.endswith((".pyc", ".sqlite3", ".env"))]
+
+
+def test_the_wheel_needs_no_more_than_the_builder_gets(built, tmp_path):
+    """From what .dockerignore lets through, the same wheel is built as from the whole checkout."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    for name in [line.removeprefix("!") for line in lines if line.startswith("!")]:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    [wheel] = (tmp_path / "dist").iterdir()
+    with ZipFile(wheel) as ours, ZipFile(built[1]) as theirs:
+        assert ours.namelist() == theirs.namelist()
 
 
 @pytest.mark.usefixtures("isolated")

@@ -22,6 +22,7 @@ from sqlalchemy import text
 from taskdb_cli.services import migrate
 from tests.conftest import POSTGRESQL_VERSIONS, SERVERS, open_database, plain_url, sqlalchemy_url
 from tests.forked import ForkedProcess
+from tests.pages import ROOT
 from tests.processes import command
 from tests.samples import add_task, add_token, add_user, emails, user_records
 from tests.schemas import set_revision
@@ -405,6 +406,26 @@ def test_without_the_extra(taskdb, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install '.[api]'" in taskdb("serve", expect=2).err
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_the_health_check_of_the_image(serve, url):
+    """The image finds its server well while it runs, also where a proxy is set, and not afterwards."""
+    found = re.search(r"^HEALTHCHECK [^[]*CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    python, *words = json.loads(found[1])
+
+    def check() -> int:
+        given = [word.replace("8000", server.url.rpartition(":")[2]) for word in words]
+        proxy = {"http_proxy": "http://127.0.0.1:1"}
+        return subprocess.run(
+            [sys.executable, *given], env=proxy, check=False, capture_output=True
+        ).returncode
+
+    assert python == "python"
+    server = serve(url)
+    assert check() == 0
+    server.stop(signal.SIGTERM)
+    assert check() == 1
 
 
 def test_large_bodies_over_a_socket(serve, url, database):
