@@ -21,13 +21,15 @@ from taskdb_cli.models.vocabulary import (
 )
 
 INTRODUCTION = """\
-Users and their tasks, by the rules of the `taskdb` command line.
+Users and their tasks, by the same rules as the `taskdb` command line.
 
-Every request but `GET /health/live` needs an access token, which `taskdb token create` makes. A list
-answers with a page of records; its `next` is the `after` of the following page, with the same filters and
-sort. A record's `ETag` is its version; `If-Match` changes a record only if nobody else has meanwhile. A
-server that reads a replica answers changes with a `Taskdb-Log-Position`; a read that sends it sees the
-change, or what refused it, also on another server.
+- Every request needs an access token, which `taskdb token create` makes. Only `GET /health/live` needs none.
+- A list answers with a page of records. To get the next page, send its `next` as `after`, with the same
+  filters and sort.
+- The `ETag` of a record is its version. A change with `If-Match` is refused if somebody else has changed the
+  record.
+- With a replica, the answer to a change has a `Taskdb-Log-Position`. A read that sends it sees that change,
+  also on another server.
 """
 
 LIVE, READY = "/health/live", "/health/ready"
@@ -108,7 +110,7 @@ TaskPage = _page("TaskPage", "Some tasks, and where the next page begins.", Task
 
 
 class FieldChange(BaseModel):
-    """What a field was and what it became; null is also what the token may not see."""
+    """What a field was and what it became. A value that the token may not see is null, too."""
 
     old: Any
     new: Any
@@ -154,8 +156,12 @@ OperationDetails = _record(
 )
 
 
+_SHOWN = (UserRecord, TaskRecord, ListedUser, OperationRecord, ChangeRecord, LifeRecord, OperationDetails)
+"""The records that have an example."""
+
+
 class TaskPatch(TaskUpdate):
-    """What a caller gives to change a task; `user`, an id or an e-mail address, gets it."""
+    """What a caller gives to change a task. `user`, an id or an e-mail address, is its new owner."""
 
     user: str = SQLField(default=None)
 
@@ -209,17 +215,17 @@ class ProblemDetails(BaseModel):
 
 
 _WORDS = {
-    401: "There is no token, or none that is in force.",
+    401: "The request has no token, or the token is unknown, expired or revoked.",
     403: "The token does not allow this.",
-    404: "It does not exist, or the token may not see it.",
-    409: "It contradicts what is stored, such as an address that another user has.",
-    412: "The record is not at the version of `If-Match`.",
+    404: "The path or the record does not exist, or the token may not see it.",
+    409: "The change contradicts what is stored. For example, another user has the address.",
+    412: "The record is not at a version that `If-Match` names.",
     413: "The body is too large.",
     415: "The body is not JSON in UTF-8, or it is compressed.",
-    422: "A parameter or a field is not right.",
+    422: "A parameter or a field is wrong. `detail` says which.",
     431: "The request line and the headers are too long.",
-    500: "Something went wrong in the server.",
-    503: "The database cannot be reached or written to, is locked, or has other tables than it should.",
+    500: "Something went wrong in the server. Its log says what.",
+    503: "The database cannot be reached or written to, is locked, or has tables of another version.",
 }
 _CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -228,18 +234,18 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 """The problems that a request can end in, as the `responses` of a route."""
 
 _HEADERS = {
-    "X-Request-ID": "The id of the request, as in the server's log; the request may bring its own.",
+    "X-Request-ID": "The id of the request in the server's log. The request may give its own.",
     "ETag": "The version of the record, for `If-Match`.",
     "Location": "Where the record is.",
-    "WWW-Authenticate": "That a bearer token is wanted.",
+    "WWW-Authenticate": "Says that the server wants a bearer token.",
     "Retry-After": "Seconds after which to try again.",
-    "Taskdb-Log-Position": "With a replica: the position of its log behind this change, or what refused it.",
+    "Taskdb-Log-Position": "With a replica: the position of the database's log after this request.",
 }
 _POSITION = {
     "name": "Taskdb-Log-Position",
     "in": "header",
     "required": False,
-    "description": "The position of an answer to a change: a replica shows that, or what refused it.",
+    "description": "The `Taskdb-Log-Position` of an answer. The read sees that change, or what refused it.",
     "schema": {"type": "string"},
 }
 _OF_STATUS = {"201": ["Location"], "401": ["WWW-Authenticate"], "503": ["Retry-After"]}
@@ -255,6 +261,9 @@ def complete(app: FastAPI) -> None:
         schema = plain()
         models = schema["components"]["schemas"]
         models["ProblemDetails"] = ProblemDetails.model_json_schema()
+        for model in _SHOWN:
+            # FastAPI leaves the nulls of an example out.
+            models[model.__name__]["example"] = model.model_config["json_schema_extra"]["example"]
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{"token": []}]
         schema["paths"][LIVE]["get"]["security"] = []
