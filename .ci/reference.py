@@ -2,7 +2,8 @@
 
 `python .ci/reference.py` writes. With `--check` it exits 1 and names the first file that is not up to date.
 A page of docs/ has the tables between the lines `<!-- generated: NAME -->` and `<!-- end of NAME -->`, and
-NAME is a key of `SECTIONS`. The whole of docs/commands.md and of `.env.example` is written.
+NAME is a key of `SECTIONS`. The whole of docs/commands.md, of docs/api-reference.md
+and of `.env.example` is written.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import openapi_page
 import typer
 from sqlalchemy import make_url
 
@@ -217,7 +219,7 @@ def routes_table() -> str:
 def fields_list() -> str:
     """Return the fields of each kind of record, and the columns of TSV."""
     return "".join(
-        f"- **{name}**: {code(view.fields)}\n  - in `tsv`: {code(view.columns or view.fields)}\n"
+        f"- **{name}**: {code(view.fields)}\n    - in `tsv`: {code(view.columns or view.fields)}\n"
         for name, view in RECORDS.items()
     )
 
@@ -273,9 +275,10 @@ def texts() -> Iterator[tuple[Path, str]]:
     """Yield every file that has something generated, and what it should hold."""
     yield PROJECT / ".env.example", env_example()
     yield PROJECT / "docs/commands.md", commands_page()
+    yield PROJECT / "docs/api-reference.md", openapi_page.render()
     missing = set(SECTIONS)
     for page in sorted(PROJECT.glob("docs/*.md")):
-        if page.name != "commands.md":
+        if page.name not in ("api-reference.md", "commands.md"):
             yield page, with_sections(page.read_text(encoding="utf-8"), missing)
     if missing:
         sys.exit(f"no page of docs/ has the lines <!-- generated: {min(missing)} -->")

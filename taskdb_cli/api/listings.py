@@ -32,7 +32,9 @@ LARGEST_PAGE = 1024 * 1024
 
 _ROOM = LARGEST_PAGE - cursor.LONGEST - len('{"items":[],"next":""}')
 _ALTERNATIVES = 100
-_TIMES = "2026-12-01, 2026-12-01T17:00:00Z, -2w, +3d or +12h (`+` is %2B in a URL), UTC by default."
+
+TIMES = "2026-12-01, 2026-12-01T17:00:00Z, -2w, +3d or +12h (`+` is %2B in a URL), UTC by default."
+"""How a query gives a time. Every description of a parameter that takes one ends with it."""
 
 # pydantic writes the members of an enumeration at a fraction of the speed of plain words.
 _PLAIN: dict[object, str] = {
@@ -48,7 +50,7 @@ def _field(parameter: Parameter) -> Any:
     elif parameter.name == "limit":
         rules |= {"ge": 1, "le": MOST_ROWS}
     elif parameter.metavar == "WHEN":
-        rules["description"] = f"{parameter.help.rstrip('.')}: {_TIMES}"
+        rules["description"] = f"{parameter.help.rstrip('.')}: {TIMES}"
         rules["json_schema_extra"] = {"example": "2026-12-01"}
     elif parameter.type == list[str]:
         rules |= {"default": [], "max_length": _ALTERNATIVES}

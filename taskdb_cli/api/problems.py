@@ -103,13 +103,18 @@ def problem_response(request_id: str, status: int, code: str, detail: str, hint:
     return Response(escape_json(text).encode(), status, _HEADERS.get(status), MEDIA_TYPE)
 
 
+def status_and_code(kind: type[TaskdbError]) -> tuple[int, str]:
+    """Return the HTTP status and the code of a problem that errors of this class are answered with."""
+    status = next(_STATUSES[each] for each in kind.__mro__ if each in _STATUSES)
+    is_away = issubclass(kind, errors.DatabaseMissing | errors.StorageFailed)
+    return status, "unavailable" if is_away else kind.code
+
+
 def error_response(error: TaskdbError, request_id: str) -> Response:
     """Return the answer to an error. It shows nothing of SQL, hosts, files or other people's values."""
-    status = next(_STATUSES[each] for each in type(error).__mro__ if each in _STATUSES)
-    code, detail, hint = error.code, error.message, _HINTS.get(type(error), error.hint)
+    status, code = status_and_code(type(error))
+    detail, hint = error.message, _HINTS.get(type(error), error.hint)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        if isinstance(error, errors.DatabaseMissing | errors.StorageFailed):
-            code = "unavailable"
         detail, hint = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT), ""
     elif isinstance(error, errors.Violation):
         # These are the engine's own words, because no service expected the error.
