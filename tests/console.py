@@ -10,6 +10,8 @@ from typing import NamedTuple, Self
 import pexpect
 
 HOME = "/home/you"
+"""The home directory on the pages. A real one should be as long: lines are wrapped by it."""
+
 PROMPT = "<<done:>>"
 SECONDS = 60
 
@@ -22,6 +24,7 @@ _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 VARIABLE = (
     (r"\[\d+\] \d+\n", ""),
     (r"-[0-9a-f]{6}-\d{8}T\d{6}\.\d{6}Z", "-STAMP"),
+    (r"-[0-9a-f]{6}\b", "-PLACE"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?", "TIME"),
     (rf"{_DAY},? \d\d? {_MONTH}(?: \d{{4}})?(?: \d\d:\d\d(?::\d\d)?(?: GMT)?)?", "TIME"),
     (rf"\d\d? {_MONTH}(?: \d{{4}})?(?: \d\d:\d\d)?", "TIME"),
@@ -82,8 +85,13 @@ def steady(text: str) -> str:
     return text
 
 
-def is_shown(expected: str, printed: str) -> bool:
-    """Tell whether a terminal printed what a page shows, `…` being any text, and alone any lines."""
+def is_shown(expected: str, printed: str, *, wrapped: bool = False) -> bool:
+    """Tell whether a terminal printed what a page shows, `…` being any text, and alone any lines.
+
+    With `wrapped` lines may be broken at other places.
+    """
+    if wrapped:
+        expected, printed = (" ".join(text.split()) + "\n" for text in (expected, printed))
     lines = [
         r"(?:.*\n)*?" if line.strip() == "…" else re.escape(steady(line)).replace("…", ".*") + r"\n"
         for line in expected.rstrip().splitlines()
