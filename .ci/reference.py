@@ -155,6 +155,9 @@ def command_section(command: Any, context: Any, help: Help, shared: Sequence[tup
             parts += [f"**{title}**", option_list(own)]
         if also := [name for name, text in rows if (name, text) in shared and name != "--help"]:
             parts.append(f"Also: {code(also)}.")
+    if help.topics:
+        names = [each.removesuffix(".md") for each in help.topics]
+        parts.append(f"More: {', '.join(f'[{name}]({name}.md)' for name in names)}.")
     return "\n" + "\n\n".join(parts) + "\n"
 
 

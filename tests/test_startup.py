@@ -71,6 +71,10 @@ def test_on_windows():
         (["task", "create", "--help"], 0),
         (["migrate", "up", "--help"], 0),
         (["serve", "--help"], 0),
+        (["help"], 0),
+        (["help", "task", "list"], 0),
+        (["help", "times"], 0),
+        (["help", "tims"], 2),
         (["serve", "--port", "70000"], 2),
         ([], 0),
         (["task", "bogus"], 2),
@@ -98,6 +102,7 @@ def test_help_and_usage_errors_import_nothing_heavy(arguments, code):
         ("taskdb task list --status o", "open"),
         ("taskdb task list --priority u", "urgent"),
         ("taskdb task list --output nd", "ndjson"),
+        ("taskdb help ti", "times"),
     ],
 )
 @pytest.mark.usefixtures("isolated")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import getdoc
 from typing import Any
 
 import typer
 from typer._click.core import Command as ClickCommand
+from typer._click.shell_completion import CompletionItem
 from typer._coercion import bool_flag_type_descriptor
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
@@ -16,6 +17,7 @@ from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.help import first_line, write_help
 from taskdb_cli.cli.options import with_option_groups
 from taskdb_cli.cli.prompts import CompleteCommand
+from taskdb_cli.cli.topics import show_topic, show_topics, topic_names, topics
 from taskdb_cli.cli.words import Words, close_matches
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.escaping import brief
@@ -40,6 +42,9 @@ ALIASES: dict[str, dict[str, list[str]]] = {
 
 OWN_NAMES = {"backup": "create", "history": "list"}
 """Words for what a group does when no command is named."""
+
+_HELP = "taskdb help"
+"""Marks a context whose words begin with `help`."""
 
 _JSON = TyperOption(
     param_decls=["--json"],
@@ -126,12 +131,37 @@ class Group(_Readable, TyperGroup):
         words = [*ctx._protected_args, *ctx.args]  # noqa: SLF001
         if words[:1] == ["help"]:
             named = [word for word in words if word != "help" and not word.startswith("-")]
-            if not (named or ctx.resilient_parsing):
-                typer.echo(ctx.get_help())
+            if not ctx.resilient_parsing and self._answered(ctx, named):
                 ctx.exit()
+            ctx.meta[_HELP] = True
             ctx._protected_args = named[:1]  # noqa: SLF001
             ctx.args = [*named[1:], *([] if ctx.resilient_parsing else ["--help"])]
         return list(ctx.args)
+
+    def _answered(self, ctx: Any, named: list[str]) -> bool:
+        """Answer `help` itself, or show a topic; return False if a command is named."""
+        if ctx.parent:
+            if not named:
+                typer.echo(ctx.get_help())
+            return not named
+        if not named:
+            show_topics(ctx)
+            return True
+        if self.get_command(ctx, self._meaning(named[0])[0]):
+            return False
+        if not show_topic(ctx, named):
+            raise self._no_such_command(ctx, named[0], topic_names(self.commands))
+        return True
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
+        """Offer commands and options, and behind `taskdb help` topics too."""
+        offered: list[CompletionItem] = super().shell_complete(ctx, incomplete)
+        if ctx.parent is None and ctx.meta.get(_HELP):
+            listed = topics(self.commands).items()
+            offered += [
+                CompletionItem(name, help=title) for name, title in listed if name.startswith(incomplete)
+            ]
+        return offered
 
     def get_command(self, ctx: Any, name: str) -> ClickCommand | None:
         """Find a command by its name. What the group does by itself may have a name too."""
@@ -171,16 +201,18 @@ class Group(_Readable, TyperGroup):
                     return aliases[word]
         return [word]
 
-    def _no_such_command(self, ctx: Any, word: str) -> InvalidInput:
+    def _no_such_command(self, ctx: Any, word: str, topics: Iterable[str] = ()) -> InvalidInput:
         visible = [name for name, command in self.commands.items() if not command.hidden]
         message, hint = (
             f"no such command: {brief(word)!r}",
             f"'{ctx.command_path} --help' shows what it takes",
         )
+        if topics:
+            message, hint = f"no such command or topic: {brief(word)!r}", "'taskdb help' lists both"
         if elsewhere := ctx.find_root().command.paths_to(word):
             *first, last = [repr(f"taskdb {path}") for path in elsewhere]
             hint = f"there are {', '.join(first)} and {last}" if first else f"there is {last}"
-        elif close := close_matches(word, visible):
+        elif close := close_matches(word, [*visible, *topics]):
             message += f", did you mean {close[0]!r}?"
         return InvalidInput(message, hint)
 

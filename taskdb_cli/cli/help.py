@@ -1,16 +1,10 @@
-"""How help is written: examples first, commands in groups, plain names of values, where the manual is."""
+"""How help is written: examples first, commands in groups, plain names of values, pages of the manual."""
 
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple
 
-_PAGES = {
-    "History": ("undo", "history", "history list", "history show", "task history", "user history"),
-    "Privacy": ("history prune", "user erase"),
-    "Search": ("search on", "search off", "search status"),
-}
-"""The commands that docs/history.md, docs/privacy.md and docs/search.md are about."""
+from taskdb_cli.cli.topics import topics_of
 
 _GROUPS = {
     "taskdb": {
@@ -38,11 +32,8 @@ class Help(NamedTuple):
     """The commands of a group, in groups with titles."""
     parameters: list[tuple[str, list[tuple[str, str]]]]
     """The arguments and options, in sections with titles."""
-
-    @property
-    def takes_times(self) -> bool:
-        """Whether an option takes a time."""
-        return any(name.endswith(" WHEN") for _, rows in self.parameters for name, _ in rows)
+    topics: list[str]
+    """The pages of the manual about it, as `taskdb help` calls them."""
 
 
 def help_of(command: Any, context: Any) -> Help:
@@ -57,6 +48,11 @@ def help_of(command: Any, context: Any) -> Help:
     commands = {name: command.get_command(context, name) for name in names}
     pieces = ["[OPTIONS]", *map(_usage_of, sections["Arguments"]), *(["COMMAND …"] if commands else [])]
     visible = {name: each for name, each in commands.items() if not each.hidden}
+    parameters = [
+        (title, [(_name_of(each), _help_of(each, context)) for each in some])
+        for title, some in sections.items()
+        if some
+    ]
     return Help(
         usage=" ".join(pieces),
         examples=(command.epilog or "").splitlines(),
@@ -64,11 +60,12 @@ def help_of(command: Any, context: Any) -> Help:
             (title, [(name, first_line(visible[name])) for name in some])
             for title, some in _grouped(context.command_path, visible)
         ],
-        parameters=[
-            (title, [(_name_of(each), _help_of(each, context)) for each in some])
-            for title, some in sections.items()
-            if some
-        ],
+        parameters=parameters,
+        topics=topics_of(
+            context.command_path.removeprefix("taskdb").strip(),
+            takes_times=any(name.endswith(" WHEN") for _, rows in parameters for name, _ in rows),
+            commands=context.find_root().command.commands,
+        ),
     )
 
 
@@ -88,16 +85,15 @@ def write_help(command: Any, context: Any, formatter: Any) -> None:
     for title, rows in help.parameters:
         with formatter.section(title):
             formatter.write_dl(rows)
+    root = context.find_root()
     if context.parent:
-        root = context.find_root().command_path
-        formatter.write(f"\nThe options of '{root} --help' may stand here too.\n")
-    manual = _manual()
-    formatter.write(f"\nDocumentation: {manual}\n")
-    for name, about in _PAGES.items():
-        if context.command_path.removeprefix("taskdb ") in about:
-            formatter.write(f"{name}: {manual.parent / f'docs/{name.lower()}.md'}\n")
-    if help.takes_times:
-        formatter.write(f"Times: {manual.parent / 'docs/times.md'}\n")
+        formatter.write(f"\nThe options of '{root.command_path} --help' may stand here too.\n")
+        if help.topics:
+            formatter.write(
+                f"\nMore: {', '.join(f'{root.command_path} help {each}' for each in help.topics)}\n"
+            )
+    else:
+        formatter.write("\nThe manual: 'taskdb help' lists its topics, and 'taskdb help TOPIC' shows one.\n")
 
 
 def _grouped(path: str, commands: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -148,10 +144,3 @@ def _help_of(parameter: Any, context: Any) -> str:
     if parameter.show_default and default not in (None, False, 0, ()):
         return f"{help} [default: {getattr(default, 'value', default)}]"
     return help
-
-
-def _manual() -> Path:
-    """Return where the manual is: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / "README.md"
-    return inside if inside.exists() else package.parent / "README.md"

@@ -132,7 +132,7 @@ def test_help_and_version_anywhere(bare_taskdb):
         assert bare_taskdb(*words).out.startswith("taskdb ")
     for words in (["help", "task", "create"], ["task", "help", "create"], ["help", "task", "add"]):
         assert bare_taskdb(*words) == bare_taskdb("task", "create", "--help")
-    assert bare_taskdb("help") == bare_taskdb("--help")
+    assert bare_taskdb("help").out.startswith(bare_taskdb("--help").out)
     for words in (
         ["task", "create", "Buy", "-d", "friday", "17:00"],
         ["task", "list", "extra", "-o", "csv", "--json"],
@@ -170,21 +170,6 @@ def test_activation(filled):
     for words in (["user", "activate", "1", "--inactive"], ["user", "deactivate", "--active", "1"]):
         assert "leave" in filled(*words, expect=2).err
     assert json.loads(filled("user", "show", "1", "--json").out)["is_active"] is True
-
-
-@pytest.fixture
-def complete(bare_taskdb, monkeypatch, capsys):
-    """Returns what bash is offered for the last of some words."""
-
-    def offered(*words):
-        monkeypatch.setenv("_TASKDB_COMPLETE", "complete_bash")
-        monkeypatch.setenv("COMP_WORDS", "\n".join(["taskdb", *words]))
-        monkeypatch.setenv("COMP_CWORD", str(len(words)))
-        with pytest.raises(SystemExit):
-            bare_taskdb()
-        return capsys.readouterr().out.split()
-
-    return offered
 
 
 @pytest.mark.parametrize("group", ["", "user", "task", "token", "migrate", "backup"])
