@@ -63,7 +63,7 @@ def render() -> str:
 
 def described_route(method: str, path: str, route: Schema) -> str:
     """Return the section of a route."""
-    text = f"### {method} {path}\n\n{route['description']}\n\n"
+    text = f"### `{method} {path}`\n\n{route['description']}\n\n"
     text += f"```sh\n{' '.join(curl(method, path, route))}\n```\n\n"
     if parameters := route.get("parameters"):
         text += table(("parameter", "value", "meaning"), [described_parameter(each) for each in parameters])
@@ -116,7 +116,7 @@ def value(schema: Schema) -> str:
     """Return in words which values a schema has."""
     if reference := schema.get("$ref"):
         name = reference.rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        return f"[`{name}`](#{name.lower()})"
     if kinds := schema.get("anyOf"):
         [kind] = [kind for kind in kinds if kind["type"] != "null"]
         noun, comma, rest = value(kind).partition(", ")
@@ -151,7 +151,7 @@ def described_problems(routes: list[tuple[str, str, Schema]]) -> Iterator[str]:
         if isinstance(kind, type) and issubclass(kind, TaskdbError) and not issubclass(kind, NOT_ANSWERED):
             status, code = problems.status_and_code(kind)
             codes[str(status)].add(code)
-    yield "## Problems\n\nA request that fails is answered with [ProblemDetails](#problemdetails).\n\n"
+    yield "## Problems\n\nA request that fails is answered with [`ProblemDetails`](#problemdetails).\n\n"
     rows = [
         (status, ", ".join(f"`{code}`" for code in sorted(codes[status])), meaning)
         for status, meaning in sorted(meanings.items())
@@ -184,7 +184,7 @@ def described_model(name: str, model: Schema, *, is_taken: bool) -> str:
             words += "; not always there"
         rows.append((f"`{field}`", words, schema.get("description", "")))
     columns = ("field", "value", "meaning") if any(row[2] for row in rows) else ("field", "value")
-    text = f"### {name}\n\n{model['description']}\n\n{table(columns, rows)}"
+    text = f"### `{name}`\n\n{model['description']}\n\n{table(columns, rows)}"
     if example := model.get("example"):
         text += f"```json\n{json.dumps(example, indent=2)}\n```\n\n"
     return text
