@@ -70,7 +70,7 @@ def create(
         # Even a reader that went away has not seen the token.
         raise _revoke_unprinted(run, made["id"], exc) from exc
     if bare:
-        whose = f"what is {made['user']}'s" if made["user"] else "everything"
+        whose = f"the rows of {made['user']}" if made["user"] else "everything"
         until = f" until {timestamp(expires_at)}" if expires_at else ""
         may = f"may {scope} {whose}{until}; the token is not shown again"
         if is_told(output):

@@ -1,0 +1,42 @@
+"""The roles of docs/security.md can do what the page says, and no more."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import SERVERS, connect
+from tests.pages import blocks
+from tests.samples import add_task, add_user
+
+[GRANTS] = blocks("security.md", "sql")
+ANN = "ann@example.com"
+
+
+@pytest.fixture
+def role_urls(url, database):
+    """The addresses of a database for the roles of the page, in the order in which it creates them."""
+    add_user(database, ANN)
+    add_task(database, ANN, "Pay the rent")
+    # Roles belong to the server, and so to other tests too.
+    text = re.sub(r"\b(taskdb_(?:writer|reader))\b", rf"\1_{url.database}", GRANTS.text)
+    roles = re.findall(r"CREATE ROLE (\w+)", text)
+    with connect(url) as connection:
+        connection.execute(text)
+        yield [url.set(username=role) for role in roles]
+        for role in roles:
+            connection.execute(f'DROP OWNED BY "{role}"')
+            connection.execute(f'DROP ROLE "{role}"')
+
+
+@pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
+def test_the_roles(bare_taskdb, role_urls, tmp_path):
+    """The writer changes rows and undoes a deletion; the reader lists and backs up, and changes nothing."""
+    writer, reader = (("--database-url", each.render_as_string(hide_password=False)) for each in role_urls)
+    for command in (["task", "done", "1"], ["user", "delete", ANN, "--yes"], ["undo", "--yes"]):
+        bare_taskdb(*writer, *command)
+    assert "Pay the rent" in bare_taskdb(*reader, "task", "list").out
+    bare_taskdb(*reader, "backup", "--drill", "--dir", tmp_path / "archives")
+    bare_taskdb(*reader, "health", "--only", "constraints")
+    assert "permission denied" in bare_taskdb(*reader, "task", "start", "1", expect=1).err
