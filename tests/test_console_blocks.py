@@ -20,7 +20,6 @@ from tests.test_docs import parse
 
 OLD = {
     "times.md",
-    "history.md",
     "tokens.md",
     "search.md",
 }
