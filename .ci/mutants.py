@@ -150,7 +150,9 @@ MUTANTS = (
     Mutant(FIELDS, ", globally_deliverable=has_dot", "", USERS),
     Mutant(USER, "given.email not in (None, user.email)", "given.email is not None", USERS),
     Mutant(USER, "given.email not in (None, user.email)", "False", USERS),
-    Mutant(f"{LISTING}/query.py", '"Due then or later.", forward=True', '"Due then or later."', PHRASES),
+    Mutant(
+        f"{LISTING}/query.py", '"Due from this time on.", forward=True', '"Due from this time on."', PHRASES
+    ),
     # Versions.
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] > if_version', TASKS),
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] < if_version', TASKS),

@@ -90,14 +90,15 @@ def main(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A profile of the file that 'taskdb config' names. [env: TASKDB_PROFILE]",
+            help="Use this profile; 'taskdb config' names the file of profiles. [env: TASKDB_PROFILE]",
             autocompletion=complete_profiles,
         ),
     ] = None,
     env_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="A dotenv file, instead of the nearest .env. [env: TASKDB_ENV_FILE]"
+            metavar="PATH",
+            help="Read settings from this file, not from the nearest .env. [env: TASKDB_ENV_FILE]",
         ),
     ] = None,
     schema: Annotated[
@@ -109,7 +110,7 @@ def main(
     ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
     no_input: Annotated[
-        bool, typer.Option("--no-input", help="Ask nothing: what is missing is an error.")
+        bool, typer.Option("--no-input", help="Never ask; a missing value is an error.")
     ] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error. [env: TASKDB_DEBUG]")] = False,
     log_file: Annotated[
@@ -118,7 +119,7 @@ def main(
     log_format: Annotated[
         Literal["text", "json"] | None,
         typer.Option(
-            help="How lines of the log are written. [env: TASKDB_LOG_FORMAT]",
+            help="The format of the log. [env: TASKDB_LOG_FORMAT]",
             show_default=False,
             case_sensitive=False,
         ),

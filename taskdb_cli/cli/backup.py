@@ -43,7 +43,9 @@ app = Commands(
     invoke_without_command=True,
 )
 
-Drill = Annotated[bool, typer.Option("--drill", help="Also restore it as a test and check the rows.")]
+Drill = Annotated[
+    bool, typer.Option("--drill", help="Also restore each archive into a scratch database, as a test.")
+]
 
 
 @app.callback(
@@ -54,7 +56,8 @@ def main(
     *,
     shelf: OpeningShelf,
     file: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Write to this new file; - is stdout, not read back.")
+        str | None,
+        typer.Option(metavar="PATH", help="Write one archive to this new file; - is stdout, not verified."),
     ] = None,
     keep: Keep,
     metrics_file: Annotated[
@@ -66,7 +69,7 @@ def main(
     ] = False,
     encrypt_to: EncryptTo = None,
     check_config: Annotated[
-        bool, typer.Option("--check-config", help="Print the configuration, and do nothing.")
+        bool, typer.Option("--check-config", help="Print the configuration, and make no backup.")
     ] = False,
     output: Output,
 ) -> None:
@@ -140,9 +143,9 @@ def show(
     shelf: OpeningShelf,
     output: Output,
 ) -> None:
-    """Check the seal of an archive, and show its manifest, or what it holds of a user.
+    """Show what an archive contains, or its tasks of one user.
 
-    Without its key, an encrypted archive is compared with its record, and what that says is shown.
+    It checks the seal of the archive. Without the key of an encrypted archive it shows what the record says.
     """
     from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.proving import compare, recorded
@@ -206,12 +209,13 @@ def verify(
     shelf: OpeningShelf,
     drill: Drill = False,
     drill_url: Annotated[
-        str | None, optional("Test the restore in this database without rows, not in a file.", metavar="URL")
+        str | None,
+        optional("The scratch database of --drill: one without rows; by default a file.", metavar="URL"),
     ] = None,
 ) -> None:
-    """Read archives from the first byte to the last.
+    """Verify archives: read every byte, and compare the checksums.
 
-    Without its key, an encrypted archive is compared with its record. Exits 7 if one is damaged.
+    Without the key, it compares an encrypted archive with its record. Exits 7 if an archive is damaged.
     """
     failures: list[errors.TaskdbError] = []
     for archive in archives:
@@ -282,9 +286,9 @@ app.command(epilog="taskdb backup diff 2026-11-25 latest\ntaskdb backup diff lat
     )
 )
 def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) -> None:
-    """Delete the archives of the database that no rule keeps.
+    """Delete archives of the database that no --keep rule keeps.
 
-    Prints the reasons for each archive.
+    It prints for each archive why it is kept or deleted.
     """
     from taskdb_cli.backup import retention
     from taskdb_cli.services.migrate import identify

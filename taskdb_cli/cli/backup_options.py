@@ -84,7 +84,7 @@ class Keep:
             metavar="DAYS",
             min=0,
             max=36500,
-            help="Read each archive that stays again in DAYS nights; 0: none.",
+            help="Read all kept archives again within DAYS nights; 0: never.",
         ),
     ] = 30
 

@@ -45,7 +45,7 @@ def config(
     ] = False,
     output: Output,
 ) -> None:
-    """Show each setting, where it comes from, and the database."""
+    """Show each setting and its origin, and the database."""
     run = invocation(ctx)
     report = Report(ctx)
     if check:

@@ -33,9 +33,9 @@ def erase(
     directory: Directory = None,
     output: FormatOption = None,
 ) -> None:
-    """Delete a user, their tasks and tokens, and every trace of them in the history.
+    """Delete a user with all tasks and tokens, and remove them from the history.
 
-    A user who is deleted already is erased from the history. Names the archives that may still hold the user.
+    A user who is already deleted is removed from the history. It names archives that may contain the user.
     """
     from taskdb_cli.services.history import erasing
 

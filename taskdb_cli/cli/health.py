@@ -37,19 +37,17 @@ def health(
     ctx: typer.Context,
     *,
     output: Annotated[
-        Format, typer.Option("--output", "-o", metavar="FORMAT", case_sensitive=False, help="How to print.")
+        Format, typer.Option("--output", "-o", metavar="FORMAT", case_sensitive=False, help="The format.")
     ] = "table",
     only: Annotated[Names, _check("Only this check; several with commas.")] = None,
     skip: Annotated[Names, _check("Not this check; several with commas.")] = None,
     all: Annotated[
         bool, typer.Option("--all", help="Show every check; a terminal shows only what is not ok.")
     ] = False,
-    timeout: Annotated[float, _seconds("Seconds for all checks together.", 0.1, 3600)] = TIMEOUT,
-    watch: Annotated[
-        Seconds, _seconds("Check again every so many seconds, until Ctrl-C.", 0.1, 86400)
-    ] = None,
+    timeout: Annotated[float, _seconds("The time limit for all checks, in seconds.", 0.1, 3600)] = TIMEOUT,
+    watch: Annotated[Seconds, _seconds("Repeat every S seconds, until Ctrl-C.", 0.1, 86400)] = None,
     directory: Directory = None,
-    wait: Annotated[Seconds, _seconds("First wait up to so many seconds for the database.", 0, 3600)] = None,
+    wait: Annotated[Seconds, _seconds("Wait up to S seconds for the database first.", 0, 3600)] = None,
 ) -> None:
     """Check the database and its backups.
 

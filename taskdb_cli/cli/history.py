@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = Commands(
     cls=Group,
-    help="List the commands and requests that changed rows, or show one of them.",
+    help="List commands and requests that changed rows, or show one.",
     invoke_without_command=True,
 )
 
@@ -82,7 +82,7 @@ def main(
 
 @app.command(epilog="taskdb history show 120\ntaskdb history show 120 -o json")
 def show(ctx: typer.Context, operation: OperationArgument, *, output: Output) -> None:
-    """Show an operation, and how it changed each row."""
+    """Show an operation, and each row that it changed."""
     from taskdb_cli.output import history as written
     from taskdb_cli.services.history import operations as service
 

@@ -35,7 +35,7 @@ def prune(
     dry_run: options.DryRun = False,
     output: FormatOption = None,
 ) -> None:
-    """Delete old operations from the history; they cannot be undone any more."""
+    """Delete old operations from the history. They cannot be undone afterwards."""
     from taskdb_cli.services.history import pruning
 
     run = invocation(ctx)

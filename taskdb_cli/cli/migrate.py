@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from taskdb_cli.database import Database
     from taskdb_cli.services.migrate import SchemaStatus
 
-app = Commands(cls=Group, help="Upgrade the schema, or look at it.", invoke_without_command=True)
+app = Commands(cls=Group, help="Upgrade the schema, or show its state.", invoke_without_command=True)
 
 NoBackup = Annotated[
     bool, typer.Option("--no-backup", help="Do not back up a database with rows before the migration.")
 ]
-Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Where to go.", show_default=True)]
+Revision = Annotated[
+    str, typer.Argument(metavar="[REVISION]", help="The revision to go to.", show_default=True)
+]
 
 
 @app.callback(epilog="taskdb migrate\ntaskdb migrate --no-backup")
@@ -71,7 +73,7 @@ def down(
 ) -> None:
     """Downgrade to an older revision, by default by one.
 
-    Says what is lost, asks, and backs the database up.
+    It says what is lost, asks, and makes a backup first.
     """
     from taskdb_cli.services.migrate import downgrade, preview_downgrade
 
@@ -127,7 +129,7 @@ def _move(
 
 @app.command(epilog="taskdb migrate status\ntaskdb migrate status -o json")
 def status(ctx: typer.Context, *, output: Output) -> None:
-    """Show the current revision, the newest one, and the steps between."""
+    """Show the revision of the database, the newest one, and the steps between."""
     from taskdb_cli.services import migrate as service
 
     run = invocation(ctx)
@@ -142,7 +144,7 @@ def status(ctx: typer.Context, *, output: Output) -> None:
 
 @app.command(epilog="taskdb migrate history\ntaskdb migrate history -o json")
 def history(ctx: typer.Context, *, output: Output) -> None:
-    """List all revisions, and whether the database has them."""
+    """List all revisions, and mark those that the database has."""
     from taskdb_cli.services import migrate as service
 
     found = service.history(invocation(ctx).maintained)
@@ -153,7 +155,7 @@ def history(ctx: typer.Context, *, output: Output) -> None:
 def check(ctx: typer.Context) -> None:
     """Compare the schema with the newest revision.
 
-    Exits 0 if it is at the newest revision and matches the models, else 6 with the reason.
+    Exits 0 if the tables are exactly those of the newest revision, else 6 with the reason.
     """
     from taskdb_cli.services import migrate as service
 
@@ -164,9 +166,9 @@ def check(ctx: typer.Context) -> None:
 
 @app.command(epilog=("taskdb migrate sql > schema.sql\ntaskdb migrate sql 0001:head > review.sql"))
 def sql(ctx: typer.Context, revisions: Annotated[str, typer.Argument(metavar="[RANGE]")] = "head") -> None:
-    """Print the SQL of an upgrade, and touch nothing.
+    """Print the SQL of a migration, and run nothing.
 
-    It begins at nothing, or covers a range FROM:TO in either direction.
+    RANGE is a revision, beginning with an empty database, or FROM:TO in either direction.
     """
     from taskdb_cli.services import migrate as service
 
@@ -177,7 +179,9 @@ def sql(ctx: typer.Context, revisions: Annotated[str, typer.Argument(metavar="[R
 @app.command(epilog="taskdb migrate stamp\ntaskdb migrate stamp 0002")
 def stamp(
     ctx: typer.Context,
-    revision: Annotated[str | None, typer.Argument(metavar="REVISION", help="By default the newest.")] = None,
+    revision: Annotated[
+        str | None, typer.Argument(metavar="REVISION", help="The revision to record; by default the newest.")
+    ] = None,
 ) -> None:
     """Record a revision in the version table, if the tables match it."""
     from taskdb_cli.services import stamp as service

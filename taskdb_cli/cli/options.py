@@ -65,7 +65,7 @@ def parse_ids(word: str) -> list[int | range]:
         elif _ID.fullmatch(part):
             ids.append(int(part))
         else:
-            raise ValueError(f"{brief(part)!r} is no id; ids are given as 7, 1,2,7 or 3-9")
+            raise ValueError(f"{brief(part)!r} is not an id; write ids as 7, 1,2,7 or 3-9")
     return ids
 
 
@@ -116,7 +116,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirm
 Confirm = Annotated[
     str | None,
     optional(
-        "Go ahead if this is the profile of the database; needed if it is protected.",
+        "Confirm a change of a protected profile by its name.",
         metavar="PROFILE",
         callback=_note_confirmation,
         autocompletion=complete_profiles,
@@ -124,15 +124,15 @@ Confirm = Annotated[
 ]
 """The value is in the `Invocation`, where `Invocation.confirm` looks at it."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
-IfVersion = Annotated[int | None, optional("Change it only if it is at this version.", metavar="N", min=1)]
+IfVersion = Annotated[int | None, optional("Change it only if it has this version.", metavar="N", min=1)]
 IfNotExists = Annotated[
     bool, typer.Option("--if-not-exists", help="Print the existing one instead of failing.")
 ]
 Page = Annotated[
-    int | None, optional("Show this page; --limit says how long a page is.", metavar="N", min=1, max=10**9)
+    int | None, optional("Show this page; --limit sets its length.", metavar="N", min=1, max=10**9)
 ]
-Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, and cut nothing off.")]
-Count = Annotated[bool, typer.Option("--count", help="Print only how many match.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns in full.")]
+Count = Annotated[bool, typer.Option("--count", help="Print only the number of matches.")]
 Replica = Annotated[
     bool,
     typer.Option("--replica", help="Read the replica that TASKDB_READ_URL names.", callback=_note_replica),
@@ -183,7 +183,7 @@ def _option_of(parameter: Parameter, is_filter: bool) -> inspect.Parameter:
     more: dict[str, Any] = {"help": parameter.help.replace("repeat for several", "several with commas")}
     if parameter.name == "limit":
         # Either engine can count to the highest limit.
-        more = {"help": "How many at most; 0 means all.", "min": 0, "max": 10**9}
+        more = {"help": "The most records to show; 0 shows all.", "min": 0, "max": 10**9}
     elif parameter.metavar in ("USER", "ID"):
         more["autocompletion"] = complete_users if parameter.metavar == "USER" else complete_tasks
     elif parameter.choices:

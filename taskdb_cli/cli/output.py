@@ -30,9 +30,7 @@ def format_option(help: str) -> Any:
 
 FormatOption = Annotated[
     Format | None,
-    format_option(
-        "How to print; a terminal gets a table, or a line after a change, and anything else gets tsv."
-    ),
+    format_option("The format. By default table on a terminal (one line after a change), and tsv elsewhere."),
 ]
 CsvSafe = Annotated[bool, typer.Option("--csv-safe", help="Keep spreadsheets from running formulas in CSV.")]
 

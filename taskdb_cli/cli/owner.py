@@ -25,7 +25,7 @@ NAMED = 5
 """How many active users are named when one must be chosen."""
 
 AllUsers = Annotated[
-    bool, typer.Option("--all-users", help=f"Everybody's, also on a terminal if {SETTING} names a user.")
+    bool, typer.Option("--all-users", help=f"Include all users, even if {SETTING} names one.")
 ]
 
 

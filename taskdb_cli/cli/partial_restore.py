@@ -32,7 +32,7 @@ class Only:
     only_user: Annotated[
         list[Any] | None,
         optional(
-            "Bring back only this user with all tasks: an e-mail address, or ids: 7, 1,2,7 or 3-9.",
+            "Restore only this user and all their tasks: an e-mail address, or ids: 7, 1,2,7 or 3-9.",
             metavar="USER",
             parser=parse_users,
             autocompletion=complete_users,
@@ -40,7 +40,7 @@ class Only:
     ] = None
     only_task: Annotated[
         list[Any] | None,
-        optional("Bring back only these tasks: 7, 1,2,7 or 3-9.", metavar="ID", parser=parse_ids),
+        optional("Restore only these tasks: 7, 1,2,7 or 3-9.", metavar="ID", parser=parse_ids),
     ] = None
 
     def __bool__(self) -> bool:
@@ -49,10 +49,10 @@ class Only:
 
 @dataclass(frozen=True)
 class RowsOutput(Output):
-    """The options that say how it is printed what became of each row."""
+    """The options for the format of the report about each row."""
 
     format: Annotated[
-        Format | None, format_option("Print what became of each row of --only-user and --only-task.")
+        Format | None, format_option("Report each row of --only-user and --only-task in this format.")
     ] = None
     csv_safe: CsvSafe = False
 

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 class Replacing:
     """The options that say what may be replaced."""
 
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the existing rows.")] = False
+    replace: Annotated[bool, typer.Option("--replace", help="Delete the existing rows first.")] = False
     yes: Yes = False
     confirm: Confirm = None
     no_safety_backup: Annotated[
-        bool, typer.Option("--no-safety-backup", help="Do not back up what --replace replaces.")
+        bool, typer.Option("--no-safety-backup", help="Do not back up the rows that --replace deletes.")
     ] = False
     dry_run: DryRun = False
     encrypt_to: EncryptTo = None
@@ -51,13 +51,13 @@ def restore(
     *,
     shelf: OpeningShelf,
     from_other_database: Annotated[
-        bool, typer.Option("--from-other-database", help="Load the rows of another database's archive.")
+        bool, typer.Option("--from-other-database", help="Accept an archive of another database.")
     ] = False,
     only: Only,
     options: Replacing,
     output: RowsOutput,
 ) -> None:
-    """Load an archive into the database, or bring back only some users and tasks.
+    """Load an archive into the database, or only some users and tasks.
 
     It is one transaction, and the rows are verified before and after.
     """
@@ -112,7 +112,7 @@ def copy(
     directory: Directory = None,
     options: Replacing,
 ) -> None:
-    """Load all rows of the database into another one, of any engine."""
+    """Copy all rows into another database, on SQLite or PostgreSQL."""
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.target_file import find_damaged
 

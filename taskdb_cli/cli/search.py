@@ -14,12 +14,15 @@ from taskdb_cli.output.formats import SEARCH_INDEX
 if TYPE_CHECKING:
     from taskdb_cli.database.search_index import SearchIndex
 
-app = Commands(cls=Group, help="Make 'task list --search' fast in many tasks, by an index.")
+app = Commands(cls=Group, help="Make 'task list --search' fast with an index.")
 
 
 @app.command(epilog="taskdb search on\ntaskdb search on && taskdb task list --search invoice --explain")
 def on(ctx: typer.Context) -> None:
-    """Build the search index; others read meanwhile, and on PostgreSQL they write."""
+    """Build the search index.
+
+    Other sessions can read meanwhile. On PostgreSQL they can also write.
+    """
     from taskdb_cli.services import search as service
 
     run = invocation(ctx)
@@ -33,7 +36,10 @@ def on(ctx: typer.Context) -> None:
 
 @app.command(epilog="taskdb search off\ntaskdb search off && taskdb search status")
 def off(ctx: typer.Context) -> None:
-    """Drop the search index: searches find the same without it."""
+    """Drop the search index.
+
+    Searches find the same tasks without it, but take longer.
+    """
     from taskdb_cli.services import search as service
 
     run = invocation(ctx)
@@ -48,7 +54,7 @@ def _report(run: Invocation, before: SearchIndex, after: SearchIndex) -> None:
 
 @app.command(epilog="taskdb search status\ntaskdb search status -o json")
 def status(ctx: typer.Context, *, output: Output) -> None:
-    """Say whether the search index is on, what it costs, and whether it would pay."""
+    """Show whether the search index is on, its size, and whether it helps."""
     from taskdb_cli.services import search as service
 
     run = invocation(ctx)

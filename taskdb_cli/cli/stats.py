@@ -28,7 +28,7 @@ def stats(
 ) -> None:
     """Count tasks by status, priority and week.
 
-    The oldest open task is shown too.
+    It also shows the oldest open task.
     """
     run = invocation(ctx)
     users = users_to_show(run, [] if user is None else [user], all_users=all_users, output=output)

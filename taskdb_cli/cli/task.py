@@ -54,22 +54,22 @@ EXPORT = replace(TASK_QUERY, sort="id", more=())
 )
 def create(
     ctx: typer.Context,
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="TITLE…", help="What is to be done, on one line.")
-    ] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="TITLE…", help="The title, one line.")] = None,
     *,
-    user: Annotated[str | None, optional_user("The owner, if not the default user.")] = None,
+    user: Annotated[str | None, optional_user("The owner; by default the default user.")] = None,
     fields: TaskFields,
-    external_id: Annotated[str | None, optional("The task's id elsewhere, unique per user.")] = None,
+    external_id: Annotated[
+        str | None, optional("The id of the task in another program; unique per user.")
+    ] = None,
     if_not_exists: options.IfNotExists = False,
     output: Output,
 ) -> None:
     """Create a task.
 
-    A terminal asks for what is missing, and takes the only active user.
+    On a terminal it asks for missing values. If there is one active user, the task is theirs.
     """
     if if_not_exists and not external_id:
-        raise InvalidInput("--if-not-exists knows a task by its external id", "add --external-id")
+        raise InvalidInput("--if-not-exists needs an external id to find the task", "add --external-id")
     run = invocation(ctx)
     title = " ".join(words) if words else None
     default = default_user(run) if user is None else None
@@ -161,7 +161,7 @@ def show(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> N
 
 @app.command(epilog="taskdb task history 7\ntaskdb task history 7 -o ndjson")
 def history(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> None:
-    """Show the life of a task, which may be deleted: who changed what, oldest first."""
+    """Show every change of a task, also of a deleted one, oldest first."""
     show_life(invocation(ctx), "tasks", lambda _: id, output)
 
 
@@ -207,7 +207,7 @@ def import_(
 ) -> None:
     """Import tasks from CSV, JSON, NDJSON or another program's export, all or nothing.
 
-    A task whose user has one of the same external id is updated if it differs.
+    If the user has a task with the same external id, the import updates that task.
     """
     from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 
@@ -232,7 +232,7 @@ def export(
     replica: options.Replica = False,
     output: transfer.ExportOutput,
 ) -> None:
-    """Print all matching tasks, in a format that import reads."""
+    """Print all matching tasks for an import."""
     run = invocation(ctx)
     request = read_request(run, EXPORT, given)
     everything = partial(services.task.stream, filter=request.filter, order=request.order)

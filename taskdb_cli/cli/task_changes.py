@@ -24,8 +24,8 @@ WHERE = replace(TASKS_TO_CHANGE, prefix="where_")
 class TaskFields:
     """The options for fields of a task."""
 
-    description: Annotated[str | None, optional("More text; '' means none.", metavar="TEXT")] = None
-    status: Annotated[TaskStatus | None, optional("Where the task stands.", case_sensitive=False)] = None
+    description: Annotated[str | None, optional("A longer text; '' removes it.", metavar="TEXT")] = None
+    status: Annotated[TaskStatus | None, optional("The status.", case_sensitive=False)] = None
     priority: Annotated[
         str | None,
         optional(
@@ -67,10 +67,9 @@ def update(
     way: Way,
     output: Output,
 ) -> None:
-    """Change tasks, all or nothing; what is not named stays.
+    """Change the named fields of tasks, all or nothing.
 
-    Filters such as --where-status may stand instead of ids. Then all tasks that match are meant, and it asks
-    first.
+    With filters such as --where-status instead of ids, it changes all matching tasks. It asks first.
     """
     run = invocation(ctx)
     tasks, values = named(run, ids, WHERE, where), fields.given(run, output, title=title)
@@ -88,9 +87,9 @@ def update(
 
 
 def edit(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> None:
-    """Change a task as a text in your editor.
+    """Change a task in your text editor.
 
-    The editor is VISUAL, EDITOR, or what is there.
+    The editor is that of VISUAL or EDITOR, or one that is installed.
     """
     from taskdb_cli.cli.edit import edit_task
 
@@ -122,8 +121,7 @@ def _status_command(verb: changes.Verb, does: str) -> Callable[..., None]:
         change_tasks(run, verb, tasks, {"status": verb.status}, output=output, way=way)
 
     command.__doc__ = (
-        f"{does}Filters such as --status may stand instead of ids. Then all tasks that match are meant, "
-        "and it asks first."
+        f"{does}With filters such as --status instead of ids, it changes all matching tasks. It asks first."
     )
     return command
 
@@ -148,7 +146,7 @@ def delete(
 ) -> None:
     """Delete tasks, all or nothing.
 
-    Filters such as --status may stand instead of ids. Then all tasks that match are meant, and it asks first.
+    With filters such as --status instead of ids, it deletes all matching tasks. It asks first.
     """
     run = invocation(ctx)
     delete_tasks(run, named(run, ids, TASKS_TO_CHANGE, where), Output(output), Way(yes, dry_run))

@@ -33,10 +33,10 @@ app = Commands(
 def create(
     ctx: typer.Context,
     *,
-    name: Annotated[str, typer.Option(help="What the token is called, unique; not a number.")],
+    name: Annotated[str, typer.Option(help="The name of the token; unique, and not a number.")],
     user: Annotated[str | None, optional_user("Limit it to this user and their tasks.")] = None,
     scope: Annotated[
-        TokenScope, typer.Option(help="What it allows.", case_sensitive=False)
+        TokenScope, typer.Option(help="What the token allows.", case_sensitive=False)
     ] = TokenScope.READ,
     expires: Annotated[
         str | None,
@@ -49,7 +49,7 @@ def create(
 ) -> None:
     """Create an access token, and print it once.
 
-    Only its hash is kept.
+    taskdb stores only its hash.
     """
     from taskdb_cli.models.token import TokenCreate
 
@@ -94,12 +94,15 @@ def list_(ctx: typer.Context, *, wide: Wide = False, output: Output) -> None:
 def revoke(
     ctx: typer.Context,
     token: Annotated[
-        str, typer.Argument(metavar="NAME|ID", help="Digits are always an id.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME|ID", help="A name or an id; digits are always an id.", show_default=False
+        ),
     ],
 ) -> None:
     """Revoke an access token.
 
-    Requests that come from now on are refused.
+    New requests with the token are refused.
     """
     run = invocation(ctx)
     revoked = run.database.write(lambda session: services.token.revoke(session, token))

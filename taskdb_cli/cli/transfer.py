@@ -38,7 +38,7 @@ _FROM = typer.Option(
     "--from",
     metavar="FORMAT",
     case_sensitive=False,
-    help="The file's format; auto looks at its name and beginning.",
+    help="The format; auto detects it by the name and content.",
 )
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for standard input.")]
 FromUserFile = Annotated[Literal["auto", "csv", "json", "ndjson"], _FROM]
@@ -49,10 +49,10 @@ IfExisting = Annotated[
         "--existing",
         metavar="WHAT",
         case_sensitive=False,
-        help="What becomes of a record that is there but differs.",
+        help="What to do with a record that exists and differs.",
     ),
 ]
-CountsOutput = Annotated[Format | None, format_option("json prints the counts on stdout too.")]
+CountsOutput = Annotated[Format | None, format_option("json also prints the counts on stdout.")]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ImportOptions(ReadOptions):
     delimiter: Annotated[
         str | None,
         optional(
-            "What is between the cells of CSV: one character, or tab. It is found by itself mostly.",
+            "The separator of cells in CSV: one character, or tab. By default it is detected.",
             metavar="CHARACTER",
             autocompletion=complete_words((",", ";", "|", "tab")),
         ),
@@ -70,7 +70,7 @@ class ImportOptions(ReadOptions):
     encoding: Annotated[
         str | None,
         optional(
-            "The encoding of a file that is not UTF-8 and has no mark.",
+            "The encoding of the file, if it is not Unicode.",
             metavar="NAME",
             autocompletion=complete_words(ENCODINGS),
         ),
@@ -78,12 +78,12 @@ class ImportOptions(ReadOptions):
     map: Annotated[
         list[str] | None,
         optional(
-            "What a column is here, such as 'Created on=created_at'; repeat for several.",
+            "Read a column as this field, such as 'Created on=created_at'; repeat for several.",
             metavar="COLUMN=FIELD",
         ),
     ] = None
     ignore_unknown: Annotated[
-        bool, typer.Option("--ignore-unknown", help="Leave out columns and fields that are not known.")
+        bool, typer.Option("--ignore-unknown", help="Skip unknown columns and fields.")
     ] = False
 
 

@@ -66,7 +66,7 @@ def undo(
         int | None,
         typer.Argument(
             metavar="OPERATION",
-            help="The number of an operation; by default the last one of yours.",
+            help="The id of an operation; by default your last one.",
             show_default=False,
             autocompletion=complete_operations,
         ),
@@ -74,17 +74,17 @@ def undo(
     *,
     skip_changed: Annotated[
         bool,
-        typer.Option("--skip-changed", help="Leave the rows that have changed since, and undo the others."),
+        typer.Option("--skip-changed", help="Skip rows that changed again later, and undo the others."),
     ] = False,
     yes: options.Yes = False,
     confirm: options.Confirm = None,
     dry_run: options.DryRun = False,
     output: FormatOption = None,
 ) -> None:
-    """Undo an operation: all that one command has changed, or nothing.
+    """Undo all changes of one command, or nothing.
 
-    Created rows are deleted, changed ones get their old values, and deleted ones come back. That is an
-    operation too, and to undo it is to redo.
+    It deletes created rows, gives changed rows their old values, and brings deleted rows back. An undo can
+    be undone too.
     """
     from taskdb_cli.services.history import undo as service
 

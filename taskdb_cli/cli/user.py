@@ -47,7 +47,7 @@ def create(
 ) -> None:
     """Create a user, and the embedded database if there is none yet.
 
-    A terminal asks for what is missing.
+    On a terminal it asks for missing values.
     """
     run = invocation(ctx)
     if not run.may_ask:
@@ -110,9 +110,9 @@ def show(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> N
 
 @app.command(epilog="taskdb user history ann@example.com\ntaskdb user history 1 -o ndjson")
 def history(ctx: typer.Context, user: options.UserArgument, *, output: Output) -> None:
-    """Show the life of a user, who may be deleted: who changed what, oldest first.
+    """Show every change of a user, also of a deleted one, oldest first.
 
-    An address that nobody has is that of the last user who had it.
+    If no user has the address now, the last user with this address is shown.
     """
     from taskdb_cli.services.history.operations import find_user
 
@@ -138,7 +138,7 @@ def update(
     if_version: options.IfVersion = None,
     output: Output,
 ) -> None:
-    """Change a user; what is not named stays."""
+    """Change the named fields of a user."""
     from taskdb_cli.models.user import UserUpdate, user_record
 
     run = invocation(ctx)
@@ -220,7 +220,7 @@ def import_(
 ) -> None:
     """Import users from CSV, JSON or NDJSON, all or nothing.
 
-    The e-mail address tells who is who.
+    Users are matched by their e-mail addresses.
     """
     from taskdb_cli.transfer.batch import Batch
     from taskdb_cli.transfer.users import import_users, read_users
@@ -258,19 +258,19 @@ def export(
         str | None,
         typer.Argument(
             metavar="USER",
-            help="The user whom --everything is about, who may be deleted.",
+            help="The user for --everything; may be deleted already.",
             autocompletion=complete_users,
             show_default=False,
         ),
     ] = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--everything", help="Export all that is kept of one user, as one JSON object.")
+        bool, typer.Option("--everything", help="Print all data of one user as one JSON object.")
     ] = False,
     replica: options.Replica = False,
     output: transfer.ExportOutput,
 ) -> None:
-    """Print all users, in a format that import reads, or everything that is kept of one user."""
+    """Print all users for an import, or all data of one user."""
     run = invocation(ctx)
     if user is not None or everything:
         export_everything(ctx, user, everything=everything)

@@ -118,7 +118,7 @@ def test_pages(told):
         (["--user", "carl@example.com"], 3, "user carl@example.com not found (the history begins at 20"),
         (["--user", "7"], 3, "user 7 not found"),
         (["--task", "7"], 3, "task 7 not found"),
-        (["--task", "x"], 2, "'x' is no id of a task"),
+        (["--task", "x"], 2, "id of a task"),
         (["--task", "9" * 5000], 3, "not found"),
         (["--since", "blue"], 2, "blue"),
         (["--command", "x" * 201], 2, "201 characters"),

@@ -60,7 +60,7 @@ def _words(name: str, meanings: Mapping[str, Any]) -> Parameter:
 
 
 def _search(where: str) -> Parameter:
-    help = f"{where} holds it; at most {SEARCH_LENGTH} characters."
+    help = f"{where} contains it; at most {SEARCH_LENGTH} characters."
     return Parameter("search", str, help, "", "TEXT", longest=SEARCH_LENGTH)
 
 
@@ -78,7 +78,8 @@ class TaskFilter:
     """Which tasks are meant. A field that has its default restricts nothing."""
 
     users: Annotated[
-        Sequence[str], Parameter("user", list[str], "Only theirs; repeat for several.", metavar="USER")
+        Sequence[str],
+        Parameter("user", list[str], "Only tasks of this user; repeat for several.", metavar="USER"),
     ] = ()
     statuses: Annotated[frozenset[TaskStatus], _words("status", _STATUSES)] = frozenset()
     priorities: Annotated[frozenset[TaskPriority], _words("priority", _PRIORITIES)] = frozenset()
@@ -88,14 +89,14 @@ class TaskFilter:
         Parameter("overdue", bool, "Open, and due before now.", False, convert=lambda _, now, __: now),
     ] = None
     no_due: Annotated[bool, Parameter("no_due", bool, "Without a due date.", False)] = False
-    due_before: Annotated[datetime | None, _time("due_before", "Due before then.", forward=True)] = None
-    due_after: Annotated[datetime | None, _time("due_after", "Due then or later.", forward=True)] = None
-    created_before: Annotated[datetime | None, _time("created_before", "Created before then.")] = None
-    created_after: Annotated[datetime | None, _time("created_after", "Created then or later.")] = None
-    updated_before: Annotated[datetime | None, _time("updated_before", "Last changed before then.")] = None
-    updated_after: Annotated[datetime | None, _time("updated_after", "Last changed then or later.")] = None
-    completed_before: Annotated[datetime | None, _time("completed_before", "Completed before then.")] = None
-    completed_after: Annotated[datetime | None, _time("completed_after", "Completed then or later.")] = None
+    due_before: Annotated[datetime | None, _time("due_before", "Due before this time.", forward=True)] = None
+    due_after: Annotated[datetime | None, _time("due_after", "Due from this time on.", forward=True)] = None
+    created_before: Annotated[datetime | None, _time("created_before", "Created before this time.")] = None
+    created_after: Annotated[datetime | None, _time("created_after", "Created from this time on.")] = None
+    updated_before: Annotated[datetime | None, _time("updated_before", "Changed before this time.")] = None
+    updated_after: Annotated[datetime | None, _time("updated_after", "Changed from this time on.")] = None
+    completed_before: Annotated[datetime | None, _time("completed_before", "Done before this time.")] = None
+    completed_after: Annotated[datetime | None, _time("completed_after", "Done from this time on.")] = None
 
     @property
     def equal(self) -> frozenset[str]:
@@ -127,7 +128,7 @@ class UserFilter:
 def _to_ids(given: list[str], *_: object) -> tuple[int, ...]:
     for word in given:
         if not (word.isascii() and word.isdecimal()):
-            raise InvalidInput(f"{brief(word)!r} is no id of a task", "ids are numbers, such as 7")
+            raise InvalidInput(f"{brief(word)!r} is not the id of a task", "ids are numbers, such as 7")
     # int() itself refuses some thousands of digits, and no id has more than 19.
     return tuple(int(word.lstrip("0")[:20] or 0) for word in given)
 
@@ -138,30 +139,32 @@ class OperationFilter:
 
     users: Annotated[
         Sequence[str],
-        Parameter("user", list[str], "Changed rows of theirs; repeat for several.", metavar="USER"),
+        Parameter(
+            "user", list[str], "Changes of this user or their tasks; repeat for several.", metavar="USER"
+        ),
     ] = ()
     tasks: Annotated[
         Sequence[int],
         Parameter(
-            "task", list[str], "Changed these tasks; repeat for several.", metavar="ID", convert=_to_ids
+            "task", list[str], "Changes of this task; repeat for several.", metavar="ID", convert=_to_ids
         ),
     ] = ()
     actor: Annotated[
-        str, Parameter("actor", str, "Done by them; the name in full.", "", "NAME", longest=200)
+        str, Parameter("actor", str, "Made by this person or token; the full name.", "", "NAME", longest=200)
     ] = ""
     command: Annotated[
         str,
         Parameter(
             "command",
             str,
-            f"The command or route holds it; at most {SEARCH_LENGTH} characters.",
+            f"The command or route contains it; at most {SEARCH_LENGTH} characters.",
             "",
             "TEXT",
             longest=SEARCH_LENGTH,
         ),
     ] = ""
-    since: Annotated[datetime | None, _time("since", "Done then or later.")] = None
-    until: Annotated[datetime | None, _time("until", "Done before then.")] = None
+    since: Annotated[datetime | None, _time("since", "Made from this time on.")] = None
+    until: Annotated[datetime | None, _time("until", "Made before this time.")] = None
 
     @property
     def equal(self) -> frozenset[str]:
@@ -172,7 +175,7 @@ class OperationFilter:
 Filter = TypeVar("Filter", TaskFilter, UserFilter, OperationFilter)
 
 PAGING = (
-    Parameter("limit", int, "How many records at most.", default=50, metavar="N"),
+    Parameter("limit", int, "The most records to return.", default=50, metavar="N"),
     Parameter("after", str | None, "Continue after the page that printed this cursor.", None, "CURSOR"),
 )
 
@@ -203,7 +206,7 @@ class ListQuery(Generic[Filter]):
         """The parameters that decide which records there are and in which order: the filters and the sort."""
         if not self.sorts:
             return [*self.filters.values()]
-        help = f"{', '.join(self.sorts)}; comma-separated, '-' in front for descending."
+        help = f"{', '.join(self.sorts)}; comma-separated, a '-' before a key sorts descending."
         sort = Parameter("sort", str, help, self.sort, "KEYS", choices=tuple(self.sorts), longest=200)
         return [*self.filters.values(), sort]
 
@@ -229,7 +232,7 @@ USER_QUERY = ListQuery(
     UserFilter,
     sorts={"id": "id", "email": "email", "name": "name", "created": "created_at", "updated": "updated_at"},
     sort="id",
-    more=(*PAGING, Parameter("with_counts", bool, "Show how many tasks each has.", default=False)),
+    more=(*PAGING, Parameter("with_counts", bool, "Show the number of tasks of each user.", default=False)),
 )
 
 OPERATION_QUERY = ListQuery(OperationFilter, sorts={}, sort="-id")
