@@ -46,7 +46,8 @@ def help_of(command: Any, context: Any) -> Help:
             sections.setdefault(title, []).append(each)
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     commands = {name: command.get_command(context, name) for name in names}
-    pieces = ["[OPTIONS]", *map(_usage_of, sections["Arguments"]), *(["COMMAND …"] if commands else [])]
+    words = ("[COMMAND …]" if command.invoke_without_command else "COMMAND …",) if commands else ()
+    pieces = ["[OPTIONS]", *map(_usage_of, sections["Arguments"]), *words]
     visible = {name: each for name, each in commands.items() if not each.hidden}
     parameters = [
         (title, [(_name_of(each), _help_of(each, context)) for each in some])
