@@ -11,20 +11,16 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from inspect import cleandoc
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
+import man_pages
 import openapi_page
-import typer
+from command_tree import Command, Row, shared_rows, walk
 from sqlalchemy import make_url
 
 from taskdb_cli.api.app import create_app
-from taskdb_cli.cli.app import app
-from taskdb_cli.cli.help import Help, help_of
 from taskdb_cli.config import default_of
 from taskdb_cli.database import Database
 from taskdb_cli.errors import ExitCode
@@ -83,9 +79,6 @@ Many commands take these options:
 {shared}
 """
 
-MANY = 20
-"""An option that more commands take is described once."""
-
 RECORDS = {
     "user": formats.USERS,
     "task": formats.TASKS,
@@ -99,27 +92,10 @@ RECORDS = {
 # Commands
 
 
-def walk(command: Any = None, parent: Any = None, name: str = "taskdb") -> Iterator[tuple[Any, Any]]:
-    """Yield each command that help shows and its context: a group first, then what is in it."""
-    command = command or typer.main.get_command(app)
-    context = command.context_class(command, info_name=name, parent=parent)
-    yield command, context
-    for _, rows in help_of(command, context).commands:
-        for each, _ in rows:
-            # `history list` is `history` itself.
-            if each in command.commands:
-                yield from walk(command.commands[each], context, each)
-
-
 def in_markdown(text: str) -> str:
     """Return a text of the help as Markdown, with command lines in it as code."""
     text = re.sub(r"([*<\\`])", r"\\\1", text.strip())
     return re.sub(r"'((?:taskdb|--)[^']*)'", r"`\1`", text)
-
-
-def paragraphs(command: Any) -> list[str]:
-    """Return the paragraphs of what a command says about itself."""
-    return [" ".join(part.split()) for part in cleandoc(command.help or "").split("\n\n")]
 
 
 def option_list(rows: Iterable[tuple[str, str]]) -> str:
@@ -127,22 +103,19 @@ def option_list(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"- `{name}`: {in_markdown(text)}" for name, text in rows)
 
 
-def commands_page() -> str:
+def commands_page(every: Sequence[Command]) -> str:
     """Return the page about all commands. What many of them take is described once."""
-    every = [(command, context, help_of(command, context)) for command, context in walk()]
-    rows = Counter(row for _, _, help in every for _, some in help.parameters for row in some)
-    shared = [row for row, number in rows.items() if number > MANY]
+    shared = shared_rows(every)
     preface = COMMANDS_PREFACE.format(shared=option_list(shared))
-    return preface + "".join(command_section(*each, shared) for each in every)
+    return preface + "".join(command_section(each, shared) for each in every)
 
 
-def command_section(command: Any, context: Any, help: Help, shared: Sequence[tuple[str, str]]) -> str:
+def command_section(each: Command, shared: Sequence[Row]) -> str:
     """Return what the page about all commands says of one."""
-    path = context.command_path
-    acts = not help.commands or command.invoke_without_command
-    level = 2 if help.commands or context.parent.parent is None else 3
-    parts = [f"{'#' * level} {path}", *map(in_markdown, paragraphs(command))]
-    if acts:
+    path, command, help = each
+    level = 2 if help.commands or path.count(" ") < 2 else 3  # noqa: PLR2004 (words of a command in a group)
+    parts = [f"{'#' * level} {path}", *map(in_markdown, each.paragraphs)]
+    if each.acts:
         parts.append(f"```text\n{path} {help.usage}\n```")
     if help.examples:
         parts.append("```sh\n" + "\n".join(help.examples) + "\n```")
@@ -150,13 +123,13 @@ def command_section(command: Any, context: Any, help: Help, shared: Sequence[tup
         paths = {f"{path} {name}": text for name, text in rows if name in command.commands}
         lines = [f"- [`{each}`](#{each.replace(' ', '-')}): {in_markdown(paths[each])}" for each in paths]
         parts += [f"**{title}**", "\n".join(lines)]
-    for title, rows in help.parameters if acts or not context.parent else ():
-        if own := [row for row in rows if row not in shared]:
+    for title, rows in help.parameters if each.acts or path == "taskdb" else ():
+        if own := [row for row in rows if row not in shared and (row[0] != "--help" or path == "taskdb")]:
             parts += [f"**{title}**", option_list(own)]
-        if also := [name for name, text in rows if (name, text) in shared and name != "--help"]:
+        if also := [row[0] for row in rows if row in shared]:
             parts.append(f"Also: {code(also)}.")
     if help.topics:
-        names = [each.removesuffix(".md") for each in help.topics]
+        names = [topic.removesuffix(".md") for topic in help.topics]
         parts.append(f"More: {', '.join(f'[{name}]({name}.md)' for name in names)}.")
     return "\n" + "\n\n".join(parts) + "\n"
 
@@ -276,9 +249,17 @@ def env_line(name: str, setting: Setting) -> str:
 
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield every file that has something generated, and what it should hold."""
+    every = [*walk()]
     yield PROJECT / ".env.example", env_example()
-    yield PROJECT / "docs/commands.md", commands_page()
+    yield PROJECT / "docs/commands.md", commands_page(every)
     yield PROJECT / "docs/api-reference.md", openapi_page.render()
+    settings = (setting_row(*item) for item in SETTINGS.items())
+    variables = [
+        (name.strip("`"), f"{means}; by default {usual}" if usual else means)
+        for name, means, usual in settings
+    ]
+    for name, text in man_pages.write(every, variables):
+        yield PROJECT / "man" / name, text
     missing = set(SECTIONS)
     for page in sorted(PROJECT.glob("docs/*.md")):
         if page.name not in ("api-reference.md", "commands.md"):
@@ -289,16 +270,20 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 def main() -> int:
     """Write the files, or compare them; return the exit code."""
-    for file, text in texts():
-        old = file.read_text(encoding="utf-8") if file.exists() else ""
-        if old == text:
+    check, wanted = "--check" in sys.argv, dict(texts())
+    for file in sorted({*PROJECT.glob("man/*"), *wanted}):
+        text = wanted.get(file)
+        if text == (file.read_text(encoding="utf-8") if file.exists() else None):
             continue
-        if "--check" in sys.argv:
-            print(
-                f"{file.relative_to(PROJECT)} is not up to date: run python .ci/reference.py", file=sys.stderr
-            )
+        if check:
+            name = file.relative_to(PROJECT)
+            print(f"{name} is not up to date: run python .ci/reference.py", file=sys.stderr)
             return 1
-        file.write_text(text, encoding="utf-8")
+        if text is None:
+            file.unlink()
+        else:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +69,25 @@ def reference(*arguments: str) -> tuple[int, str]:
 def test_the_reference_is_up_to_date():
     """The manual's tables and .env.example have what the code says."""
     assert reference("--check") == (0, "")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_man_pages(columns):
+    """A formatter finds no fault in any man page, and each command has its section."""
+    groff = shutil.which("groff")
+    if groff is None:
+        lacking = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        lacking("groff is not installed")
+    shown = ""
+    for page in sorted(ROOT.glob("man/*")):
+        options = ["-man", "-Tutf8", "-ww", "-P-cbou", f"-rLL={columns}n"]
+        done = subprocess.run([groff, *options, page], capture_output=True, text=True, check=True)
+        assert (page.name, done.stderr) == (page.name, "")
+        shown += done.stdout
+    assert [path for path in COMMANDS if not re.search(rf"^ +{path} \[OPTIONS\]", shown, re.MULTILINE)] == []
+    assert [
+        code.name for code in ExitCode if f"{int(code)}, {code.name.lower().replace('_', ' ')}" not in shown
+    ] == []
 
 
 def test_every_exit_code_and_check_is_explained():

@@ -83,6 +83,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
         names = set(wheel.namelist())
     assert {name.partition("/")[0] for name in names} == {
         "taskdb_cli",
+        f"taskdb_cli-{__version__}.data",
         f"taskdb_cli-{__version__}.dist-info",
     }
     revisions = {
@@ -95,6 +96,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     assert not [name for name in names if "test" in name or "__pycache__" in name]
     modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("taskdb_cli/**/*.py")}
     assert modules < names
+    assert {f"taskdb_cli/docs/{path.name}" for path in ROOT.glob("docs/*.md")} < names
+
+
+@pytest.mark.usefixtures("isolated")
+def test_the_manual_is_installed(installed):
+    """The installed command shows its manual, and its man pages are where `man` looks for them."""
+    assert execute(installed / "taskdb", "help", "exit-codes").startswith("## Exit codes\n")
+    there = {page.name for page in installed.parent.glob("share/man/man1/*")}
+    assert there == {page.name for page in ROOT.glob("man/*")} > {"taskdb.1", "taskdb-task.1"}
 
 
 def test_the_source_archive_can_be_tested(built):
