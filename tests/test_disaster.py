@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,11 +31,9 @@ def steps(heading: str) -> list[str]:
 
 
 class NewMachine:
-    """A machine on which the page's first step is done, without a package index."""
+    """A machine on which the page's first step is done in the checkout, without a package index."""
 
     def __init__(self, place: Path) -> None:
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place / "wheel")]
-        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
         self.home = place
         base = Path(sys.base_prefix) / "bin"
         self._variables = {
@@ -45,13 +42,15 @@ class NewMachine:
             "LANG": "C.UTF-8",
             "TZ": "UTC",
         }
-        pip = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_FIND_LINKS": str(place / "wheel")}
+        # pip has a setting "build isolation", which the variable with "NO" in its name sets.
+        libraries = ":".join(each for each in sys.path if each.endswith("-packages"))
+        pip = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "false"}
         [install] = steps("1. Install")
-        with Shell(self._variables | pip, place) as shell:
+        with Shell(self._variables | pip | {"PYTHONPATH": libraries}, ROOT) as shell:
             shell.paste(install)
             self._variables["PATH"] = shell.paste('echo "$PATH"').strip()
         # The dependencies are those of the tests.
-        self._variables["PYTHONPATH"] = ":".join(each for each in sys.path if each.endswith("-packages"))
+        self._variables["PYTHONPATH"] = libraries
 
     def open(self) -> Shell:
         """Open a shell there."""

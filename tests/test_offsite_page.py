@@ -45,7 +45,7 @@ def test_the_pages_install_an_extra_that_exists():
     """The extra that brings buckets and encryption has the name that the pages give it."""
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
     named = {each for page in PAGES for each in re.findall(r"install '([^']*)'", (DOCS / page).read_text())}
-    assert named == {f"{project['name']}[offsite]"}
+    assert named == {".[offsite]"}
     assert "offsite" in project["optional-dependencies"]
 
 
@@ -125,9 +125,10 @@ def test_the_workflow_of_github(values, key):
         given = re.fullmatch(r"\$\{\{ (?:secrets|vars)\.(\w+) \}\}", value)
         environment[name] = known[given[1]] if given else values.get(name, value)
     assert [name for name in environment if "IDENTITY" in name] == []
-    install, *steps = [step["run"] for step in job["steps"]]
-    assert install.startswith("pipx install ")
+    checkout, install, *steps = job["steps"]
+    assert "repository" in checkout["with"]
+    assert install["run"].startswith("pipx install ")
     for step in steps:
-        code, printed = run(step, "/bin/bash -e -c", environment)
+        code, printed = run(step["run"], "/bin/bash -e -c", environment)
         assert code == 0, printed
         assert values["AWS_SECRET_ACCESS_KEY"] not in printed
