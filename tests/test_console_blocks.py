@@ -19,7 +19,6 @@ from tests.pages import DOCS, blocks
 from tests.test_docs import parse
 
 OLD = {
-    "times.md",
     "tokens.md",
     "search.md",
 }
