@@ -53,6 +53,9 @@ function faults(view, width) {
     const box = element.getBoundingClientRect();
     const leaves = box.width && box.right > width + 1;
     if (leaves && !scrolls(element, root)) found.push(`cuts off ${quote(element)}`);
+    // The pictures show 80 columns of a terminal, 1007 units wide, with letters of 20 units.
+    if (element.matches("picture img") && (box.width * 20) / 1007 < smallest)
+      found.push(`has a picture of ${box.width} pixels: ${element.alt}`);
     const writes = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
     const size = parseFloat(getComputedStyle(element).fontSize);
     if (writes && size < smallest) found.push(`has letters of ${size} pixels: ${quote(element)}`);
