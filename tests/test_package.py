@@ -97,6 +97,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("taskdb_cli/**/*.py")}
     assert modules < names
     assert {f"taskdb_cli/docs/{path.name}" for path in ROOT.glob("docs/*.md")} < names
+    assert {Path(name).suffix for name in names if name.startswith("taskdb_cli/docs/")} == {".md", ".svg"}
 
 
 @pytest.mark.usefixtures("isolated")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parent.parent / "docs/pictures/make.py"
+SCRIPT = Path(__file__).resolve().parent.parent / ".ci/pictures.py"
 
 
 def test_pictures_show_what_commands_print():

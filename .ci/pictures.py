@@ -1,7 +1,8 @@
 """Make the pictures of the documentation: what commands print on a terminal, as SVG.
 
-`python docs/pictures/make.py` writes them beside this file. With `--check` it exits 1 if they are not up to
-date. The commands run on a new database of a small team, and on a clock that stands still.
+`python .ci/pictures.py` writes them into docs/pictures. With `--check` it exits 1 if they are not up to date.
+The commands run on a new database of a small team, with the tasks of pictures.csv, and on a clock that
+stands still.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from rich.text import Text
 import taskdb_cli
 from taskdb_cli.__main__ import main as run_taskdb
 
-HERE = Path(__file__).resolve().parent
-DATA = HERE.parent.parent / "tests/data"
+PROJECT = Path(__file__).resolve().parent.parent
+DATA = PROJECT / "tests/data"
 COLUMNS, LINES = 80, 60
 HOME = "/home/you"
 """The home directory in the pictures."""
@@ -198,7 +199,7 @@ class Team:
             self.run(line, at, by=by)
 
     def _import_tasks(self, until: str) -> None:
-        with (HERE / "tasks.csv").open(newline="", encoding="utf-8") as file:
+        with Path(__file__).with_suffix(".csv").open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
         created = header.index("created_at")
         some = self.home / "tasks.csv"
@@ -305,14 +306,14 @@ def main() -> None:
         team.seed()
         for name, title, shown in take_pictures(team):
             for theme, colours in THEMES.items():
-                file = HERE / f"{name}-{theme}.svg"
+                file = PROJECT / f"docs/pictures/{name}-{theme}.svg"
                 svg = draw(file.stem, title, shown, colours)
                 if "--check" not in sys.argv:
                     file.write_text(svg, encoding="utf-8")
                 elif not file.exists() or file.read_text(encoding="utf-8") != svg:
                     old.append(file.name)
     if old:
-        sys.exit(f"{', '.join(old)}: run 'python docs/pictures/make.py', and look at them")
+        sys.exit(f"{', '.join(old)}: run 'python .ci/pictures.py', and look at them")
 
 
 if __name__ == "__main__":
