@@ -97,7 +97,8 @@ def is_shown(expected: str, printed: str, *, wrapped: bool = False) -> bool:
         r"(?:.*\n)*?" if line.strip() == "…" else re.escape(steady(line)).replace("…", ".*") + r"\n"
         for line in expected.rstrip().splitlines()
     ]
-    return re.fullmatch("".join(lines) + r"\n*", steady(printed)) is not None
+    text = steady(printed).rstrip("\n")
+    return re.fullmatch("".join(lines), f"{text}\n" if text else "") is not None
 
 
 class TerminalShell:

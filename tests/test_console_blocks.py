@@ -15,11 +15,11 @@ from sqlalchemy import URL
 
 from tests.conftest import SERVERS
 from tests.console import HOME, Step, TerminalShell, is_shown, read_steps
+from tests.database.test_database import closed_port
 from tests.pages import DOCS, blocks
 from tests.test_docs import parse
 
 OLD = {
-    "tokens.md",
     "search.md",
 }
 """Pages that are still to be written anew, and so are those that do not open with an example."""
@@ -31,6 +31,8 @@ PAGES = sorted(
 )
 DATA = Path(__file__).resolve().parent / "data"
 EXAMPLE_BUCKET = "s3://example-backups/taskdb"
+PORT = "8000"
+"""The port of `serve` on the pages."""
 
 
 def is_for(step: Step, engine: str) -> bool:
@@ -76,12 +78,14 @@ def follow(short_path, request, make_url_of):
                 url = url.update_query_dict({"host": str(host)})
             variables["TASKDB_DATABASE_URL"] = url.render_as_string(hide_password=False)
             own.append((f"{host}:{url.port or 5432}/{url.database}", "db.example.com:5432/work"))
-        own.append((str(home), HOME))
+        port = closed_port()
+        own += [(str(home), HOME), (f":{port}", f":{PORT}")]
         with TerminalShell(home, home, Path(sys.executable).parent, variables) as shell:
             for step in read_steps(DOCS / page):
                 if not is_for(step, engine):
                     continue
                 command = step.command.replace(HOME, str(home)).replace(EXAMPLE_BUCKET, "$BUCKET")
+                command = command.replace(PORT, str(port))
                 printed, code = shell.run(command, step.answers)
                 for here, there in own:
                     printed = printed.replace(here, there)
