@@ -38,8 +38,8 @@ ABOUT = {
 }
 """The commands that a page is about. A group stands for its commands too."""
 
-SECTIONS = ("exit-codes",)
-"""The sections of pages that are listed among the topics. Every other one can be named too."""
+SECTIONS = ("start", "exit-codes")
+"""The headings that are listed among the topics. Every other one can be named too."""
 
 
 def topics_of(path: str, *, takes_times: bool, commands: Collection[str]) -> list[str]:
@@ -53,7 +53,11 @@ def topics_of(path: str, *, takes_times: bool, commands: Collection[str]) -> lis
 def topics(commands: Collection[str]) -> dict[str, str]:
     """Return the title of each topic that is listed."""
     sections = {name: name.replace("-", " ").capitalize() for name in SECTIONS}
-    pages = {manual.named(name, commands): manual.title_of(page) for name, page in manual.pages().items()}
+    pages = {
+        manual.named(name, commands): manual.title_of(page)
+        for name, page in manual.pages().items()
+        if name != "index"
+    }
     return dict(sorted((pages | sections).items()))
 
 
