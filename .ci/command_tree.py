@@ -14,6 +14,8 @@ from taskdb_cli.cli.help import Help, help_of
 MANY = 20
 """An option that more commands take is described once."""
 
+HELP = "-h, --help"
+
 Row = tuple[str, str]
 """The name of an option, an argument or a command, and its text."""
 
@@ -44,7 +46,7 @@ class Command(NamedTuple):
 def walk(command: Any = None, parent: Any = None, name: str = "taskdb") -> Iterator[Command]:
     """Yield each command that help shows: a group first, then what is in it."""
     command = command or typer.main.get_command(app)
-    context = command.context_class(command, info_name=name, parent=parent)
+    context = command.context_class(command, info_name=name, parent=parent, **command.context_settings)
     help = help_of(command, context)
     yield Command(context.command_path, command, help)
     for _, rows in help.commands:
@@ -57,4 +59,4 @@ def walk(command: Any = None, parent: Any = None, name: str = "taskdb") -> Itera
 def shared_rows(every: Sequence[Command]) -> list[Row]:
     """Return the options that many commands take."""
     numbers = Counter(row for each in every for row in each.rows)
-    return [row for row, number in numbers.items() if number > MANY and row[0] != "--help"]
+    return [row for row, number in numbers.items() if number > MANY and row[0] != HELP]

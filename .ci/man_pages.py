@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from command_tree import Command, Row, shared_rows
+from command_tree import HELP, Command, Row, shared_rows
 
 from taskdb_cli import __version__
 from taskdb_cli.errors import ExitCode
@@ -112,7 +112,7 @@ def tagged(rows: Iterable[Row]) -> str:
 
 def options(each: Command, shared: Sequence[Row]) -> str:
     """Return the arguments and options of a command, without those that are described elsewhere."""
-    rows = [row for row in each.rows if row[0] != "--help"]
+    rows = [row for row in each.rows if row[0] != HELP]
     also = ", ".join(option(row[0]) for row in rows if row in shared)
     own = tagged(row for row in rows if row not in shared)
     return own + (f".PP\nCommon options: {also}.\n" if also else "")

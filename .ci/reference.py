@@ -17,10 +17,12 @@ from pathlib import Path
 
 import man_pages
 import openapi_page
-from command_tree import Command, Row, shared_rows, walk
+from command_tree import HELP, Command, Row, shared_rows, walk
 from sqlalchemy import make_url
 
 from taskdb_cli.api.app import create_app
+from taskdb_cli.cli.commands import ALIASES, OWN_NAMES
+from taskdb_cli.cli.words import HIDDEN
 from taskdb_cli.config import default_of
 from taskdb_cli.database import Database
 from taskdb_cli.errors import ExitCode
@@ -124,7 +126,7 @@ def command_section(each: Command, shared: Sequence[Row]) -> str:
         lines = [f"- [`{each}`](#{each.replace(' ', '-')}): {in_markdown(paths[each])}" for each in paths]
         parts += [f"**{title}**", "\n".join(lines)]
     for title, rows in help.parameters if each.acts or path == "taskdb" else ():
-        if own := [row for row in rows if row not in shared and (row[0] != "--help" or path == "taskdb")]:
+        if own := [row for row in rows if row not in shared and (row[0] != HELP or path == "taskdb")]:
             parts += [f"**{title}**", option_list(own)]
         if also := [row[0] for row in rows if row in shared]:
             parts.append(f"Also: {code(also)}.")
@@ -205,12 +207,34 @@ def code(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def short_options_table() -> str:
+    """Return the short options and their long names."""
+    found = (re.match(r"(-\w), (--[\w-]+)", name) for each in walk() for name, _ in each.rows)
+    names = dict(each.groups() for each in found if each)
+    return table(("short", "long"), ((f"`{short}`", f"`{long}`") for short, long in names.items()))
+
+
+def aliases_table() -> str:
+    """Return the words of other tools and what they mean."""
+    words: dict[str, list[str]] = {}
+    for group, aliases in ALIASES.items():
+        for word, meaning in aliases.items():
+            words.setdefault(f"{group} {' '.join(meaning)}".strip(), []).append(f"{group} {word}".strip())
+    for group, word in OWN_NAMES.items():
+        words[group] = [f"{group} {word}"]
+    words |= {name: [other] for name, other in HIDDEN.items()}
+    words |= {"COMMAND… --help": ["help COMMAND…"], "--version": ["version", HIDDEN["--version"]]}
+    return table(("word", "meaning"), ((code(each), f"`{meaning}`") for meaning, each in words.items()))
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "exit-codes": exit_codes_table,
     "checks": checks_table,
     "routes": routes_table,
     "fields": fields_list,
+    "short-options": short_options_table,
+    "aliases": aliases_table,
 }
 """What stands between the marker lines of each name."""
 
