@@ -19,6 +19,7 @@ from taskdb_cli.cli.app import app
 from taskdb_cli.errors import ExitCode
 from taskdb_cli.health.registry import CHECKS, parse_limits
 from taskdb_cli.health.report import Limits
+from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS_PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
@@ -192,6 +193,19 @@ def test_examples_are_told_from_mistakes():
     """The parser that judges the examples refuses what the command line refuses."""
     with pytest.raises(typer.exceptions.TyperException):
         parse(shlex.split("taskdb user create --email ann@example.com --nmae Ann"))
+
+
+@pytest.mark.parametrize(("command", "query"), [("task list", TASK_QUERY), ("user list", USER_QUERY)])
+def test_filters_and_sort_keys_are_explained(command, query):
+    """The page about lists names each filter, and the keys to sort by in the order of the help."""
+    page = (ROOT / "docs/lists.md").read_text(encoding="utf-8")
+    keys = ", ".join(f"`{key}`" for key in query.sorts)
+    assert f"| `{command}` | {keys} | `{query.sort}`" in page
+    filters = {
+        each.opts[0] for each in COMMANDS[f"taskdb {command}"].params if each.rich_help_panel == "Filters"
+    }
+    assert filters
+    assert [name for name in filters if f"`{name}" not in page] == []
 
 
 def test_deliberate_faults_are_up_to_date():
