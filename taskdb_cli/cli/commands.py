@@ -150,7 +150,7 @@ class Group(_Readable, TyperGroup):
         if self.get_command(ctx, self._meaning(named[0])[0]):
             return False
         if not show_topic(ctx, named):
-            raise self._no_such_command(ctx, named[0], topic_names(self.commands))
+            raise self._no_such_command(ctx, " ".join(named), topic_names(self.commands))
         return True
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:

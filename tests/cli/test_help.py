@@ -81,6 +81,7 @@ def test_unknown_topics(bare_taskdb):
     assert "'backup.md'" in bare_taskdb("help", "bakcup.md", expect=2).err
     assert "'exit-codes'" in bare_taskdb("help", "exit-cods", expect=2).err
     assert "'taskdb task create'" in bare_taskdb("help", "create", expect=2).err
+    assert "'times more'" in bare_taskdb("help", "times", "more", expect=2).err
     for words in (["zzz"], ["../README"], ["times.md#zzz"], ["zzz.md#tls"]):
         assert "topic" in bare_taskdb("help", *words, expect=2).err
 
