@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyrage
@@ -85,37 +86,50 @@ def run(command: str, shell: str, environment: dict[str, str]) -> tuple[int, str
     return done.returncode, done.stdout
 
 
+def write_files(directory: Path, given: Mapping[str, str]) -> list[str]:
+    """Write the files of /etc/taskdb that the page shows; return the texts of the crontabs."""
+    crontabs = []
+    for block in blocks("offsite.md", "text", "ini", "sh", "cron"):
+        if named := re.match("# (/etc/.*)", block.text):
+            text = block.text
+            for mark, value in given.items():
+                text = text.replace(mark, value)
+            if block.language == "cron":
+                crontabs.append(text)
+            else:
+                (directory / Path(named[1]).name).write_text(text)
+    return crontabs
+
+
 @SQLITE_ONLY
 def test_the_jobs_of_cron(values, key, tmp_path):
     """The machine that backs up and the one that verifies do their work, and print nothing."""
-    text = {block.language: [] for block in blocks("offsite.md", "sh", "cron", "")}
-    for block in blocks("offsite.md", "sh", "cron", ""):
-        if block.heading.startswith("Cron"):
-            text[block.language].append(block.text.replace("/etc/taskdb", str(tmp_path)))
-    [recipients], [settings, _, identity] = text[""], text["sh"]
-    lines = [
-        re.sub(r"^export (\w+)='(.*)'$", lambda it: f"export {it[1]}='{values.get(it[1], it[2])}'", line)
-        for line in settings.splitlines(keepends=True)
-    ]
-    others = [line for line in lines if not re.search("DATABASE_URL|RECIPIENTS", line)]
-    public = re.sub("^age1[0-9a-z]*$", str(key.to_public()), recipients, flags=re.MULTILINE)
-    (tmp_path / "recipients.txt").write_text(public)
-    (tmp_path / "backup.env").write_text("".join(lines))
-    (tmp_path / "verify.env").write_text("".join(others) + identity)
-    commands = [found["command"] for part in text["cron"] for found in CRON_LINE.finditer(part)]
-    backup, health, verify = commands
-    [units] = blocks("offsite.md", "ini")
-    assert f"'{backup}'" in units.text.replace("/etc/taskdb/", f"{tmp_path}/")
-    for command in (backup, verify, health):
-        assert run(command, "/bin/sh -c", {}) == (0, ""), command
+    yours = {
+        "/etc/taskdb": str(tmp_path),
+        "/usr/local/bin": str(BIN),
+        "KEY_ID": values["AWS_ACCESS_KEY_ID"],
+        "SECRET": values["AWS_SECRET_ACCESS_KEY"],
+        "= auto": "= us-east-1",
+        "https://ACCOUNT_ID.r2.cloudflarestorage.com": values["AWS_ENDPOINT_URL"],
+        "s3://example-backups/neondb": values["TASKDB_BACKUP_DIR"],
+    }
+    [public] = set(re.findall("^age1.*$", (DOCS / "offsite.md").read_text(), re.MULTILINE))
+    [url] = re.findall("'(postgresql://.*)'", (DOCS / "offsite.md").read_text())
+    yours |= {public: str(key.to_public()), url: values["TASKDB_DATABASE_URL"]}
+    jobs = []
+    for crontab in write_files(tmp_path, yours):
+        environment = {"PATH": "/usr/bin:/bin", **dict(re.findall(r"^(\w+)=(.*)$", crontab, re.MULTILINE))}
+        jobs += [(job["command"], environment) for job in CRON_LINE.finditer(crontab)]
+    backup, health, verify = jobs
+    for command, environment in (backup, verify, health):
+        assert run(command, "/bin/sh -c", environment) == (0, ""), command
 
 
 @SQLITE_ONLY
 def test_the_workflow_of_github(values, key):
     """Its steps run with its variables, and the key is not among them."""
-    block, without_keys = blocks("offsite.md", "yaml")
+    [block] = blocks("offsite.md", "yaml")
     workflow = yaml.safe_load(block.text)
-    assert set(yaml.safe_load(without_keys.text)["jobs"]) == set(workflow["jobs"])
     # YAML takes the word `on` for a truth value.
     assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
     [job] = workflow["jobs"].values()
