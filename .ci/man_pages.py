@@ -73,7 +73,7 @@ def command_page(commands: Sequence[Command], shared: Sequence[Row]) -> str:
 
 def body(each: Command, shared: Sequence[Row]) -> str:
     """Return what the page of a group says of one of its commands."""
-    return texts(each.paragraphs) + options(each, shared) + ".PP\n" + examples(each)
+    return texts(each.paragraphs) + options(each, shared) + examples(each)
 
 
 # Parts
@@ -96,7 +96,7 @@ def section(title: str, text: str = "", level: str = "SH") -> str:
 
 def synopsis(commands: Iterable[Command]) -> str:
     """Return the usage of commands, a line for each."""
-    lines = (f"\\fB{literal(each.path)}\\fR {italic(each.help.usage)}\n" for each in commands)
+    lines = (f"{bold(each.path)} {italic(each.help.usage)}\n" for each in commands)
     return f".nf\n{''.join(lines)}.fi\n"
 
 
@@ -120,13 +120,13 @@ def options(each: Command, shared: Sequence[Row]) -> str:
 
 def examples(command: Command) -> str:
     """Return the examples of a command."""
-    return ".EX\n" + "".join(f"{line(literal(each))}\n" for each in command.help.examples) + ".EE\n"
+    return ".PP\n.nf\n" + "".join(f"{line(literal(each))}\n" for each in command.help.examples) + ".fi\n"
 
 
 def see_also(pages: Iterable[str], topics: Sequence[str]) -> str:
     """Return where more is said."""
-    lines = [f"\\fB{literal(page)}\\fR(1)" for page in pages]
-    lines += [f"\\fBtaskdb help {literal(topic)}\\fR" for topic in topics]
+    lines = [f"{bold(page)}(1)" for page in pages]
+    lines += [bold(f"taskdb help {topic}") for topic in topics]
     return section("SEE ALSO", ",\n".join(lines) + "\n")
 
 
@@ -136,6 +136,11 @@ def see_also(pages: Iterable[str], topics: Sequence[str]) -> str:
 def literal(text: str) -> str:
     """Return a text to be read as it is typed: a hyphen is a minus."""
     return signs(text).replace("-", "\\-")
+
+
+def bold(text: str) -> str:
+    """Return a text in bold, to be read as it is typed."""
+    return f"\\fB{literal(text)}\\fR"
 
 
 def line(text: str) -> str:
@@ -155,8 +160,8 @@ def prose(text: str) -> str:
     pieces = re.split(r"`([^`]*)`|'((?:taskdb|--)[^']*)'", text)
     plain, code = pieces[::3], [one or other for one, other in zip(pieces[1::3], pieces[2::3], strict=True)]
     written = [words(plain[0])]
-    for bold, after in zip(code, plain[1:], strict=True):
-        written += [f"\\fB{literal(bold)}\\fR", words(after)]
+    for each, after in zip(code, plain[1:], strict=True):
+        written += [bold(each), words(after)]
     return line("".join(written))
 
 
@@ -170,10 +175,8 @@ def option(name: str) -> str:
     """Return the name of an option in bold and its value in italics, or another name in bold."""
     parts = re.split(r"(?<!\w)(--?[\w-]+)", name)
     if len(parts) == 1:
-        return f"\\fB{literal(name)}\\fR"
-    return "".join(
-        f"\\fB{literal(part)}\\fR" if number % 2 else italic(part) for number, part in enumerate(parts)
-    )
+        return bold(name)
+    return "".join(bold(part) if number % 2 else italic(part) for number, part in enumerate(parts))
 
 
 def italic(text: str) -> str:

@@ -84,6 +84,8 @@ def test_man_pages(columns):
         options = ["-man", "-Tutf8", "-ww", "-P-cbou", f"-rLL={columns}n"]
         done = subprocess.run([groff, *options, page], capture_output=True, text=True, check=True)
         assert (page.name, done.stderr) == (page.name, "")
+        # A word that is broken could not be copied into a shell.
+        assert "\N{HYPHEN}\n" not in done.stdout
         shown += done.stdout
     assert [path for path in COMMANDS if not re.search(rf"^ +{path} \[OPTIONS\]", shown, re.MULTILINE)] == []
     assert [
