@@ -73,7 +73,7 @@ def command_page(commands: Sequence[Command], shared: Sequence[Row]) -> str:
 
 def body(each: Command, shared: Sequence[Row]) -> str:
     """Return what the page of a group says of one of its commands."""
-    return texts(each.paragraphs) + options(each, shared) + examples(each)
+    return texts(each.paragraphs) + options(each, shared) + ".PP\n" + examples(each)
 
 
 # Parts
@@ -102,7 +102,7 @@ def synopsis(commands: Iterable[Command]) -> str:
 
 def texts(paragraphs: Iterable[str]) -> str:
     """Return paragraphs."""
-    return "".join(f".PP\n{prose(each)}\n" for each in paragraphs)
+    return ".PP\n".join(f"{prose(each)}\n" for each in paragraphs)
 
 
 def tagged(rows: Iterable[Row]) -> str:
@@ -120,7 +120,7 @@ def options(each: Command, shared: Sequence[Row]) -> str:
 
 def examples(command: Command) -> str:
     """Return the examples of a command."""
-    return ".PP\n.nf\n" + "".join(f"{line(literal(each))}\n" for each in command.help.examples) + ".fi\n"
+    return ".nf\n" + "".join(f"{line(literal(each))}\n" for each in command.help.examples) + ".fi\n"
 
 
 def see_also(pages: Iterable[str], topics: Sequence[str]) -> str:
