@@ -128,7 +128,7 @@ def command_lines(page: str) -> list[str]:
         # A comment, and what another command prints, are no command lines.
         text = re.sub(r"^\s*#.*$", "", block.text, flags=re.MULTILINE).replace("\\\n", " ")
         text = re.sub(r'"\$\([^)]*\)"', "OUTPUT", text)
-        found += re.findall(r"(?<![\w.'-])(?:/[\w./-]*/)?(taskdb (?=[a-z-])[^&|;()<>\n]*)", text)
+        found += re.findall(r"(?<![\w./'=-])(?:/[\w./-]*/bin/)?(taskdb (?=[a-z-])[^&|;()<>\n]*)", text)
     # The last quote may be that of `sh -c '…'`.
     return sorted({line.rstrip("'") if line.count("'") % 2 else line for line in found})
 

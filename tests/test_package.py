@@ -122,6 +122,7 @@ def test_the_source_archive_can_be_tested(built):
         "Dockerfile",
         ".dockerignore",
         "compose.yaml",
+        "contrib/systemd/taskdb-backup.timer",
     } < names
     assert {"migrations/env.py", "migrations/script.py.mako"} < names
     strays = [name for name in names if name.endswith((".pyc", ".sqlite3", ".env"))]
