@@ -32,7 +32,7 @@ LEAVING = {"backup", "disaster", "growing", "health", "logs", "search", "setting
 LEAVING |= {"tokens"}
 """Pages that still link to files that are no pages of the site."""
 
-NESTED = {"disaster", "offsite"}
+NESTED: set[str] = set()
 """Pages that still have something inside of a list item that is not indented by four spaces."""
 
 
