@@ -79,3 +79,15 @@ def test_the_page_says_what_the_project_says():
     extras = re.findall(r"^\| `(\w+)` \|", TEXT.partition("## Extras")[2].partition("\n## ")[0], re.MULTILINE)
     assert sorted(extras) == sorted(set(PROJECT["optional-dependencies"]) - {"bench", "dev", "docs", "test"})
     assert f"| Python | {PROJECT['requires-python'].removeprefix('>=')} or newer" in TEXT
+
+
+def test_nothing_names_a_package_that_nobody_has_published():
+    """No text and no hint tells people to install by a name, which a stranger could register one day."""
+    named = re.compile(r"taskdb-cli\[|(?:\bpipx? install|\buv tool install|\buvx) (?:-\S+ )*['\"]?taskdb\b")
+    assert named.search("pip install -q 'taskdb'")
+    assert not named.search("pipx uninstall taskdb-cli")
+    places = [*ROOT.glob("*.md"), ROOT / "Dockerfile", ROOT / "compose.yaml"]
+    for name in ("taskdb_cli", "docs", "man", "contrib", "benchmarks", ".ci", ".github"):
+        places += [path for path in (ROOT / name).rglob("*") if path.suffix != ".pyc" and path.is_file()]
+    texts = {path.relative_to(ROOT): path.read_text(errors="replace") for path in places}
+    assert {path for path, text in texts.items() if named.search(text)} == set()

@@ -15,7 +15,7 @@ import pytest
 
 from tests.backups import archives
 from tests.conftest import SERVERS, open_database
-from tests.pages import ROOT, blocks
+from tests.pages import DOCS, ROOT, blocks
 from tests.samples import add_user
 from tests.test_docs import parse
 
@@ -44,6 +44,13 @@ def services() -> dict[str, str]:
     """What each unit of contrib/systemd starts."""
     names = sorted(path.name for path in UNITS.glob("*.service"))
     return {name: read_unit(name)["Service"]["ExecStart"] for name in names}
+
+
+@pytest.mark.parametrize("page", sorted(page.name for page in DOCS.glob("*.md")))
+def test_cron_finds_taskdb(page):
+    """Each line for cron names taskdb by its full path, since cron looks into /usr/bin and /bin only."""
+    lines = re.findall(r"^(?:(?:[\d*/,-]+ +){5}|@\w+ ).*", (DOCS / page).read_text(), re.MULTILINE)
+    assert [line for line in lines if re.search(r"(?<![\w/.-])taskdb -*[a-z]", line)] == []
 
 
 @pytest.fixture
