@@ -106,7 +106,7 @@ def test_the_jobs_of_cron(values, key, tmp_path):
     """The machine that backs up and the one that verifies do their work, and print nothing."""
     yours = {
         "/etc/taskdb": str(tmp_path),
-        "/usr/local/bin": str(BIN),
+        "/opt/taskdb/bin": str(BIN),
         "KEY_ID": values["AWS_ACCESS_KEY_ID"],
         "SECRET": values["AWS_SECRET_ACCESS_KEY"],
         "= auto": "= us-east-1",
