@@ -296,6 +296,8 @@ MUTANTS = (
         "few + 1) < 0:\n            if whole",
         SEARCHES,
     ),
+    Mutant(f"{SQLITE}/search.py", "PATIENCE = 20_000", "PATIENCE = 1", SEARCHES),
+    Mutant(f"{LISTING}/pages.py", "after, skip = order.position(records[-1]), 0", "skip = 0", SEARCHES),
     Mutant(f"{SQLITE}/search.py", "if users and _count", "if False and _count", SEARCHES),
     Mutant(f"{SQLITE}/search.py", "(tasks.user_id + 0)", "tasks.user_id", SEARCHES),
     Mutant(f"{SQLITE}/search.py", """.replace('"', '""')""", "", SEARCHES),

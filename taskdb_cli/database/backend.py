@@ -281,6 +281,10 @@ class Backend(ABC):
     def drop_search_index(self, connection: Connection) -> None:
         """Drop all there is of the search index, over the first connection of `migration`."""
 
+    def search_patience(self, session: "Session", text: str) -> int:
+        """Return for how many steps a page is searched without `search_condition` at first; 0 is none."""
+        return 0
+
     def search_condition(
         self, session: "Session", text: str, users: Collection[int], *, whole: bool
     ) -> ColumnElement[bool] | None:

@@ -22,6 +22,14 @@ SEARCH_PARTS = frozenset(
 MEND = "'taskdb search on' builds it anew, 'taskdb search off' drops it"
 
 
+PATIENCE = "taskdb_patience"
+"""The execution option of a query that raises NothingSoon if its next rows take more than so many steps."""
+
+
+class NothingSoon(Exception):
+    """A search without the index has found no further rows for a while."""
+
+
 @dataclass(frozen=True)
 class SearchIndex:
     """The search index of a database."""

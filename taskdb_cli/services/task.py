@@ -29,7 +29,7 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing import pages
-from taskdb_cli.services.listing.filters import TASK_RECORDS, task_count_query, task_query
+from taskdb_cli.services.listing.filters import TASK_RECORDS, task_count_query, task_page_queries, task_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import TaskFilter
 
@@ -134,8 +134,8 @@ def find(
     """
     alone = users.to_id(filter.users[0]) if len(filter.users) == 1 else None
     named = owners(session, filter) if alone is None else [alone]
-    query, order = task_query(filter, named, session), replace(order, equal=filter.equal)
-    found = pages.page(session, query, order, limit=limit, after=after, skip=skip, fits=fits)
+    (query, slow), order = task_page_queries(filter, named, session), replace(order, equal=filter.equal)
+    found = pages.page(session, query, order, limit=limit, after=after, skip=skip, fits=fits, slow=slow)
     if alone is not None and not found.records:
         # A user who has tasks exists, so look the user up only when the page is empty.
         owners(session, filter)
@@ -177,8 +177,11 @@ def explain(
     """Run the queries of a listing, and return how the engine did it; a limit of 0 is none."""
     if count:
         return explain_queries(session, [task_count_query(filter, owners(session, filter), session)])
-    query = task_query(filter, owners(session, filter), session, whole=not limit)
-    parts = replace(order, equal=filter.equal).parts(query, after)
+    query, slow = task_page_queries(filter, owners(session, filter), session, whole=not limit)
+    order = replace(order, equal=filter.equal)
+    if slow is not None:
+        query = pages.page(session, query, order, limit=limit, after=after, slow=slow).query
+    parts = order.parts(query, after)
     # The later parts of a page run only if the earlier ones do not fill it.
     return explain_queries(session, [part.limit(limit + 1) if limit else part for part in parts])
 

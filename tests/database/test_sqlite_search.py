@@ -5,19 +5,24 @@ import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taskdb_cli.database.sqlite import search as index
 from taskdb_cli.database.sqlite.damage import find_damage
 from taskdb_cli.errors import Conflict, ExitCode
+from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import bulk, migrate, search
 from taskdb_cli.services import task as service
 from taskdb_cli.services.history import erasing
-from taskdb_cli.services.listing.filters import TASK_SORT_KEYS
+from taskdb_cli.services.listing import pages
+from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
-from tests.conftest import open_database
+from tests.conftest import NOW, open_database
 from tests.disks import MEGABYTE, fill, small_disk
 from tests.forked import run_forked
 from tests.interruption import Places
@@ -31,6 +36,7 @@ pytestmark = [
 ]
 
 HEAD = migrate.known_revisions()[-1]
+PATIENCE = index.PATIENCE
 MANY = 12_000
 OTHERS = 400
 """So many tasks make one that matches few enough for the index."""
@@ -39,6 +45,12 @@ INSERT = (
     "INSERT INTO tasks (user_id, title, status, priority, version, created_at, updated_at)"
     f" VALUES (1, 'walrus', 'todo', 2, 1, '{STAMP}', '{STAMP}')"
 )
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Let searches soon ask the index: it would not be used for so few tasks."""
+    monkeypatch.setattr(index, "PATIENCE", 1)
 
 
 @pytest.fixture
@@ -460,6 +472,68 @@ def test_all_tasks_that_match(indexed):
         assert ("tasks: search index taskdb_search" in plan.reached) == by_index, (wanted, limit, users)
         assert len(indexed.read(lambda session: [*service.stream(session, filter, order)])) == count  # noqa: B023
         assert indexed.read(lambda session: service.count(session, filter)) == count  # noqa: B023
+
+
+def test_pages_are_the_same(indexed, monkeypatch):
+    """Wherever a search goes over to the index, its pages together have the rows of one without it, once."""
+    rows = [
+        make_row(
+            number % 2 + 1,
+            "A walrus" if number < 4 or number > 380 else f"A narwhal {number}",
+            status="done" if number % 3 else "todo",
+            due=NOW + timedelta(days=number % 50) if number % 5 else None,
+        )
+        for number in range(OTHERS)
+    ]
+    indexed.write(lambda session: add_tasks(session, rows))
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(
+        wanted=st.sampled_from(["walrus", "narwhal 7", "narwhal", "About 11", "a", "absent"]),
+        order=st.sampled_from(["id", "-created", "due", "-due,title", "title", "-status,created"]),
+        users=st.sampled_from([(), ("1",), ("1", "2")]),
+        statuses=st.sampled_from([frozenset(), frozenset({TaskStatus.DONE})]),
+        limit=st.sampled_from([9, 50, 200]),
+        skip=st.sampled_from([0, 0, 3, 30, 900]),
+        patience=st.sampled_from([1, 600, 3000]),
+        early=st.booleans(),
+    )
+    def check(wanted, order, users, statuses, limit, skip, patience, early):  # noqa: PLR0917
+        monkeypatch.setattr(index, "PATIENCE", patience)
+        filter, order = TaskFilter(users, statuses, search=wanted), Order.parse(order, TASK_SORT_KEYS)
+        plain = task_query(filter, [int(user) for user in users])
+        expected = [*pages.stream(session, plain, order)][skip:]
+        found, after = [], None
+        while True:
+            asked = []
+
+            def fits(record):
+                asked.append(record)  # noqa: B023
+                return len(asked) == 1 or record["id"] % 40 > 0  # noqa: B023
+
+            page = service.find(
+                session, filter, order, limit=limit, after=after, skip=skip, fits=fits if early else None
+            )
+            if early:
+                assert page.records == asked[: max(len(asked) - 1, len(page.records))]
+            found += page.records
+            after, skip = page.next, 0
+            if after is None:
+                break
+        assert found == expected
+
+    with indexed.stream(lambda session: (each for each in [session])) as sessions:
+        session = next(sessions)
+        check()
+
+
+def test_a_frequent_text_needs_no_index(indexed, monkeypatch):
+    """A page that is found soon, or whose next rows are, is read without the index; a rare text is not."""
+    rows = [make_row(1, "A walrus" if number % 100 == 0 else "A whale") for number in range(4000)]
+    indexed.write(lambda session: add_tasks(session, [*rows, make_row(1, "A narwhal")]))
+    monkeypatch.setattr(index, "PATIENCE", PATIENCE)
+    assert len(found(indexed, "walrus", by_index=False)) == 9
+    assert found(indexed, "narwhal") == ["A narwhal"]
 
 
 def test_tasks_of_a_user_who_has_few(indexed):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from taskdb_cli.database.options import Options
+from taskdb_cli.database.search_index import NothingSoon
 from taskdb_cli.database.sqlite.errors import LimitExceeded, is_of_storage
 from taskdb_cli.database.sqlite.files import obstacle, unfinished, uri
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
@@ -30,7 +31,7 @@ SEARCH_STEPS = 250
 class LimitedConnection(sqlite3.Connection):
     """A connection whose statements end when they take too long."""
 
-    _seconds = _end = _deadline = math.inf
+    _seconds = _end = _deadline = _patience = math.inf
     _setting = ""
     _steps = 0
     _expired = False
@@ -51,11 +52,18 @@ class LimitedConnection(sqlite3.Connection):
 
     def _is_over(self) -> bool:
         # SQLite calls this. An exception of a signal handler, raised here, also ends the statement.
+        self._patience -= self._steps
         self._expired = time.monotonic() > self._deadline
-        return self._expired
+        return self._expired or self._patience < 0
 
-    def within_limit(self, method: Callable[..., T], *args: Any, anew: bool = True) -> T:
-        """Call a method of a cursor, whose time counts `anew`; raise LimitExceeded if it takes too long."""
+    def within_limit(
+        self, method: Callable[..., T], *args: Any, anew: bool = True, patience: float = math.inf
+    ) -> T:
+        """Call a method of a cursor, whose time counts `anew`; raise LimitExceeded if it takes too long.
+
+        Raises NothingSoon if it takes more steps than there is patience.
+        """
+        self._patience = patience
         if anew:
             self._expired = False
             self._deadline = min(self._end, time.monotonic() + self._seconds)
@@ -64,6 +72,8 @@ class LimitedConnection(sqlite3.Connection):
         except sqlite3.OperationalError as exc:
             if self._expired:
                 raise LimitExceeded(self._seconds, self._setting) from exc
+            if self._patience < 0:
+                raise NothingSoon from exc
             raise
 
     def close(self) -> None:
@@ -92,10 +102,12 @@ class _Cursor(sqlite3.Cursor):
     """A cursor whose statements have the limit, and so has each fetch: the time between is the caller's."""
 
     connection: LimitedConnection
+    patience = math.inf
+    """How many steps it may take until the first row, and then each fetch."""
 
     def execute(self, statement: str, *args: Any) -> _Cursor:
         self.connection.look_every(SEARCH_STEPS if " LIKE " in statement else STEPS)
-        return self.connection.within_limit(super().execute, statement, *args)
+        return self.connection.within_limit(super().execute, statement, *args, patience=self.patience)
 
     def executemany(self, statement: str, *args: Any) -> _Cursor:
         self.connection.look_every(STEPS)
@@ -105,7 +117,7 @@ class _Cursor(sqlite3.Cursor):
         return self.connection.within_limit(super().fetchone)
 
     def fetchmany(self, *args: Any) -> list[Any]:
-        return self.connection.within_limit(super().fetchmany, *args)
+        return self.connection.within_limit(super().fetchmany, *args, patience=self.patience)
 
     def fetchall(self) -> list[Any]:
         # It is called right after execute() and finishes the same statement, so the limit goes on.

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import re
 import sqlite3
@@ -33,7 +34,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.retry import persist
 from taskdb_cli.database.schema import VERSION_TABLE, require_utf8
-from taskdb_cli.database.search_index import SearchIndex
+from taskdb_cli.database.search_index import PATIENCE, SearchIndex
 from taskdb_cli.database.sql_log import logged
 from taskdb_cli.database.sqlite import errors as faults
 from taskdb_cli.database.sqlite import schema, search
@@ -104,6 +105,7 @@ class SQLite(Backend):
             **pooling,
         )
         event.listen(engine, "begin", self._begin)
+        event.listen(engine, "before_cursor_execute", _be_patient)
         return engine
 
     def _begin(self, connection: Connection) -> None:
@@ -296,11 +298,20 @@ class SQLite(Backend):
         """Drop it in the transaction of the migration."""
         search.drop(raw_connection(connection), self.place)
 
+    def search_patience(self, session: Session, text: str) -> int:
+        """Return it if the index may help: without it a page of a frequent text is found at once."""
+        return search.patience(raw_connection(session.connection()), text)
+
     def search_condition(
         self, session: Session, text: str, users: Collection[int], *, whole: bool
     ) -> ColumnElement[bool] | None:
         """Return the condition that a task is one of those that have the trigrams of the text."""
         return search.condition(raw_connection(session.connection()), text, users, whole=whole)
+
+
+def _be_patient(_: Connection, cursor: Any, *given: Any) -> None:
+    context = given[-2]
+    cursor.patience = context.execution_options.get(PATIENCE, math.inf)
 
 
 def _reached(line: str) -> str:

@@ -1,7 +1,7 @@
 """Operations of the history, newest first, and how each of them changed rows."""
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
@@ -305,7 +305,7 @@ def _page(
     # Where a page ends is told by the id of a change, which its record does not have.
     may = None if fits is None else lambda row: fits(_change(row))
     page = pages.page(session, query, order, limit=limit, after=after, fits=may)
-    return Page([_change(row) for row in page.records], page.next)
+    return replace(page, records=[_change(row) for row in page.records])
 
 
 def _changed(rows: Generator[Record, None, None]) -> Generator[Record, None, None]:

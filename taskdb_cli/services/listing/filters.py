@@ -1,7 +1,7 @@
 """The statements of lists: matching records, how many there are, and what they can be sorted by."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Select, bindparam, false, func, li
 from sqlmodel import Session
 
 from taskdb_cli.database.backend import Backend
-from taskdb_cli.database.search_index import LowerWithoutIndex
+from taskdb_cli.database.search_index import PATIENCE, LowerWithoutIndex
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import TITLE_LENGTH, is_one_line
 from taskdb_cli.models.history import CHANGES, Operation
@@ -103,6 +103,23 @@ def task_query(
     a page of them, or the `whole`.
     """
     return TASK_RECORDS.where(*task_conditions(filter, owners, session, whole=whole))
+
+
+def task_page_queries(
+    filter: TaskFilter, owners: Sequence[int], session: Session, *, whole: bool = False
+) -> tuple[Select[Any], Callable[[], Select[Any]] | None]:
+    """Return the query of a page of the matching tasks' records, and what to call if it raises NothingSoon.
+
+    That returns another query of the same records, which may use the search index. None: it does not raise.
+    """
+    by_index = partial(task_query, filter, owners, session, whole=whole)
+    if (
+        filter.search
+        and not whole
+        and (steps := session.info[Backend].search_patience(session, filter.search))
+    ):
+        return task_query(filter, owners).execution_options(**{PATIENCE: steps}), by_index
+    return by_index(), None
 
 
 def task_count_query(

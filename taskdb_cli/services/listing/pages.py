@@ -15,11 +15,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, literal, tuple_
 from sqlmodel import Session
 
+from taskdb_cli.database.search_index import NothingSoon
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.escaping import brief
 
 STREAM_ROWS = 1000
 """How many rows a stream fetches at a time."""
+
+ROWS_SOON = 10
+"""How many rows a query that may raise NothingSoon finds at a time. Then only the last of them are lost."""
 
 ROWS_AT_ONCE = 101
 """How many rows of a page that may end early are fetched at a time."""
@@ -141,10 +145,13 @@ def _segments(
 
 @dataclass(frozen=True)
 class Page:
-    """Some records in order, and the position after which more follow, or None if none do."""
+    """Some records in order."""
 
     records: list[Record]
     next: Position | None
+    """The position after which more follow, or None if none do."""
+    query: Select[Any]
+    """What found the last of them."""
 
 
 def page(
@@ -156,21 +163,35 @@ def page(
     after: Position | None = None,
     skip: int = 0,
     fits: Callable[[Record], bool] | None = None,
+    slow: Callable[[], Select[Any]] | None = None,
 ) -> Page:
     """Return the first `limit` records after a position and after `skip` more records.
+
+    If the query raises NothingSoon, `slow` returns another one of the same records, which finds the others.
 
     The page ends before the first record that does not fit, and few of the rows behind it are read. `fits` is
     asked about one record after the other, and must accept the first, so that each page makes progress.
     """
     records: list[Record] = []
-    at_once = ROWS_AT_ONCE if fits is not None and limit >= ROWS_AT_ONCE else None
-    walk = stream(session, query, order, after=after, skip=skip, most=limit + 1, at_once=at_once)
-    with closing(walk) as rows:
-        for record in rows:
-            if len(records) == limit or not (fits is None or fits(record)):
-                return Page(records, order.position(records[-1]))
-            records.append(record)
-    return Page(records, None)
+
+    def fill(at_once: int | None) -> Page:
+        most = limit + 1 - len(records)
+        walk = stream(session, query, order, after=after, skip=skip, most=most, at_once=at_once)
+        with closing(walk) as rows:
+            for record in rows:
+                if len(records) == limit or not (fits is None or fits(record)):
+                    return Page(records, order.position(records[-1]), query)
+                records.append(record)
+        return Page(records, None, query)
+
+    if slow is not None:
+        try:
+            return fill(ROWS_SOON)
+        except NothingSoon:
+            query = slow()
+            if records:
+                after, skip = order.position(records[-1]), 0
+    return fill(ROWS_AT_ONCE if fits is not None and limit >= ROWS_AT_ONCE else None)
 
 
 def stream(
