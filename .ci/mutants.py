@@ -578,10 +578,9 @@ MUTANTS = (
     Mutant(f"{DATABASE}/postgresql/search.py", '"ANALYZE tasks"', '"SELECT 1"', TRIGRAMS),
     Mutant(f"{DATABASE}/postgresql/search.py", "SET lock_timeout = '{_ALONE}'", "SELECT nothing", TRIGRAMS),
     Mutant(f"{DATABASE}/postgresql/schema.py", """del found[f"index {name}"]""", "pass", TRIGRAMS),
-    Mutant(f"{LISTING}/filters.py", "if _WORD.search(text) and not hidden", "if not hidden", TRIGRAMS),
-    Mutant(
-        f"{LISTING}/filters.py", "if _WORD.search(text) and not hidden", "if _WORD.search(text)", TRIGRAMS
-    ),
+    Mutant(f"{LISTING}/filters.py", "func.lower if _WORD.search(pattern)", "func.lower if pattern", TRIGRAMS),
+    Mutant(f"{DATABASE}/postgresql/search.py", "if theirs <= _FEW:", "if False:", TRIGRAMS),
+    Mutant(f"{DATABASE}/postgresql/search.py", "> 2 * sqrt(max(rows, 0))", "< 0", TRIGRAMS),
     Mutant(f"{DATABASE}/postgresql/search.py", "_SAMPLE = 1000", "_SAMPLE = 100", TRIGRAMS),
     # What people are told.
     Mutant(f"{TRANSFER}/record_ids.py", "id if times == 1 else", "id if times else", FORMATS),

@@ -296,8 +296,12 @@ class Backend(ABC):
         """
         return None
 
-    def hides_search_index(self, connection: Connection, users: Collection[int]) -> bool:
-        """Return whether a search among the tasks of users is to use `LowerWithoutIndex`."""
+    def hides_search_index(self, connection: Connection, text: str, users: Collection[int]) -> bool:
+        """Return whether a search among the tasks of users is faster without the index than a planner thinks.
+
+        The text is a pattern of LIKE, without the % around it, in which / escapes. A planner looks for no
+        index for a condition that IS TRUE, but knows its statistics.
+        """
         return False
 
 

@@ -109,6 +109,18 @@ def test_a_user_with_few_tasks(taskdb, url):
     assert taskdb(*search, "--user", "bob@example.com").out == before != ""
 
 
+def test_a_user_with_many_tasks(taskdb, url):
+    """A rare text is looked for in the index, and one that many tasks have in those of the user."""
+    add_tasks(url, 20_000)
+    search = ("task", "list", "--user", "ann@example.com", "--fields", "id", "--limit", "0", "--search")
+    before = {text: taskdb(*search, text).out for text in ("Task 12", "is rare")}
+    taskdb("search", "on")
+    for text, found in before.items():
+        plan = taskdb(*search, text, "--explain").out
+        assert (f"search index {TITLE}" in plan) == (text == "is rare"), plan
+        assert taskdb(*search, text).out == found != ""
+
+
 def test_a_rare_text_that_the_planner_knows(taskdb, url, tmp_path):
     """A text that the statistics happen to hold is taken for rare nevertheless, also after a restore."""
     add_tasks(url, 20_000)

@@ -291,9 +291,9 @@ class PostgreSQL(Backend):
         """Drop the two indexes of trigrams concurrently. The extension stays, because others may use it."""
         search.drop(connection, self.place)
 
-    def hides_search_index(self, connection: Connection, users: Collection[int]) -> bool:
-        """Search without it where users have few tasks."""
-        return bool(users) and search.have_few_tasks(connection, users)
+    def hides_search_index(self, connection: Connection, text: str, users: Collection[int]) -> bool:
+        """Search without it where users have few tasks, or where many tasks of others match."""
+        return search.hides(connection, text, users)
 
 
 def _wait_briefly(connection: Connection) -> None:

@@ -175,10 +175,11 @@ def task_conditions(
     """
     indexed = None
     if filter.search:
-        hidden = session is not None and session.info[Backend].hides_search_index(
-            session.connection(), owners
-        )
-        yield _contains(filter.search, _tasks.title, _tasks.description, hidden=hidden)
+        holds = _contains(pattern := _pattern(filter.search), _tasks.title, _tasks.description)
+        if session is not None and owners and _WORD.search(pattern):
+            hidden = session.info[Backend].hides_search_index(session.connection(), pattern, owners)
+            holds = holds.is_(True) if hidden else holds
+        yield holds
         if session is not None:
             indexed = session.info[Backend].search_condition(session, filter.search, owners, whole=whole)
     if indexed is not None:
@@ -204,7 +205,7 @@ def _user_conditions(filter: UserFilter) -> Iterator[ColumnElement[bool]]:
     if filter.active is not None:
         yield _users.is_active == filter.active
     if filter.search:
-        yield _contains(filter.search, _users.email, _users.name)
+        yield _contains(_pattern(filter.search), _users.email, _users.name)
     if filter.id is not None:
         yield _users.id == filter.id
 
@@ -223,7 +224,8 @@ def _operation_conditions(filter: OperationFilter, users: Collection[int]) -> It
         # No engine takes every text as a value.
         yield _operations.actor == filter.actor if is_one_line(filter.actor) else false()
     if filter.command:
-        yield _contains(filter.command, _operations.command, called="text that a command is to hold")
+        pattern = _pattern(filter.command, called="text that a command is to hold")
+        yield _contains(pattern, _operations.command)
     if filter.since is not None:
         yield _operations.at >= filter.since
     if filter.until is not None:
@@ -243,13 +245,8 @@ def _has_status(statuses: Collection[TaskStatus]) -> ColumnElement[bool]:
     return _tasks.status.in_(bindparam(None, wanted, expanding=True, literal_execute=True))
 
 
-def _contains(
-    text: str, *columns: Column[Any], called: str = "search text", hidden: bool = False
-) -> ColumnElement[bool]:
-    """Return the condition that one of the columns contains the text; A to Z match in either case.
-
-    One that is `hidden` from the planner is not looked for in the search index.
-    """
+def _pattern(text: str, called: str = "search text") -> str:
+    """Return the pattern of what contains the text; raise InvalidInput for one that cannot match."""
     if len(text) > SEARCH_LENGTH:
         too_long = f"the {called} has {len(text)} characters"
         raise InvalidInput(too_long, f"at most {SEARCH_LENGTH} work")
@@ -258,5 +255,10 @@ def _contains(
     pattern = fold(text)
     for character in (_ESCAPE, "%", "_"):
         pattern = pattern.replace(character, _ESCAPE + character)
-    lower = func.lower if _WORD.search(text) and not hidden else LowerWithoutIndex
+    return pattern
+
+
+def _contains(pattern: str, *columns: Column[Any]) -> ColumnElement[bool]:
+    """Return the condition that one of the columns contains a text; A to Z match in either case."""
+    lower = func.lower if _WORD.search(pattern) else LowerWithoutIndex
     return or_(*[lower(column).contains(pattern, escape=_ESCAPE) for column in columns])
