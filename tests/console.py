@@ -148,6 +148,8 @@ class TerminalShell:
         printed = printed.replace("\r\n", "\n").removeprefix(f"{typed}\n")
         # A progress bar draws over its line.
         printed = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|.*\r(?!\n)", "", printed)
+        # On a slow machine one is shown at all, and the terminal erases it in the end.
+        printed = re.sub(r"^.*━.*\n", "", printed, flags=re.MULTILINE)
         return printed, code
 
     def __enter__(self) -> Self:
