@@ -25,6 +25,7 @@ ABOUT = {
     "import": ("task import", "user import"),
     "backup": ("backup",),
     "offsite": ("backup",),
+    "scheduled": ("backup", "health"),
     "restore": ("restore",),
     "disaster": ("restore",),
     "history": ("history", "undo", "task history", "user history"),
