@@ -98,7 +98,7 @@ class Record:
 
     @property
     def drilled(self) -> Drill | None:
-        """The last drill."""
+        """The last test restore."""
         return self.drills[-1] if self.drills else None
 
     @property
@@ -160,7 +160,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _File1:
-    """The file of taskdb 0.1.0: the last two proofs, and the last drill. It names no database."""
+    """The file of taskdb 0.1.0: the last two proofs, and the last test restore. It names no database."""
 
     version: Literal[1]
     previous: Proof | None
