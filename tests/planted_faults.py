@@ -353,11 +353,12 @@ FAULTS = (
 )
 
 
-def table() -> str:
-    """Return the faults and what is said of them as a table of Markdown."""
-    lines = ["| fault | engine | verdict | exit code |", "|---|---|---|---|"]
+def table(engine: str) -> str:
+    """Return the faults of an engine and what is said of them as a table of Markdown."""
+    lines = ["| fault | result |", "|---|---|"]
     for fault in FAULTS:
-        engine = f"{fault.engine} ≥ {fault.since}" if fault.since else fault.engine
-        verdict = ", ".join(f"`{check}` {status}" for check, status in fault.verdict.items())
-        lines.append(f"| {fault.name} | {engine} | {verdict} | {fault.exit_code} |")
+        if fault.engine == engine:
+            name = f"{fault.name} (from {fault.since} on)" if fault.since else fault.name
+            verdict = ", ".join(f"`{check}` {status}" for check, status in fault.verdict.items())
+            lines.append(f"| {name} | {verdict} |")
     return "\n".join(lines) + "\n"
