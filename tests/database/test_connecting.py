@@ -1,6 +1,9 @@
 """Why a server lets nobody in, and what a person is told to do about it."""
 
+import json
 import os
+import shutil
+import ssl
 from pathlib import Path
 
 import psycopg
@@ -121,21 +124,40 @@ def test_a_pooler_that_was_not_named_as_one(bare_taskdb, pooled, url):
     assert "TASKDB_DIRECT_URL" in line
 
 
-def test_certificates(bare_taskdb, strict):
-    """A certificate that nobody trusts, or that is missing, is told with the parameters to look at."""
+@pytest.fixture
+def encrypted(strict):
+    """The address of a pooler with a certificate of its own making; the servers know no encryption."""
     if not (PGBOUNCER and OPENSSL):
         lacking = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        lacking("pgbouncer and openssl are needed: the servers that the tests run know no encryption")
+        lacking("pgbouncer and openssl are needed")
     directory = Path(strict.query["host"])
     pooler, stop = start_pooler(PGBOUNCER, strict, directory, owner=directory / "data", openssl=OPENSSL)
-    try:
-        for query in ({"sslmode": "verify-full", "sslrootcert": "system"}, {"sslmode": "verify-ca"}):
-            far = pooler.set(host="0.0.0.0", username="postgres", query=query)
-            line = refused(bare_taskdb, far)
-            assert "certificate" in line
-            assert "sslrootcert" in line
-    finally:
-        stop()
+    yield pooler.set(username="postgres")
+    stop()
+    shutil.rmtree(directory / "pgbouncer")
+
+
+def test_certificates(bare_taskdb, encrypted):
+    """A certificate that nobody trusts, or that is missing, is told with the parameters to look at."""
+    for query in ({"sslmode": "verify-full", "sslrootcert": "system"}, {"sslmode": "verify-ca"}):
+        line = refused(bare_taskdb, encrypted.set(host="0.0.0.0", query=query))
+        assert "certificate" in line
+        assert "sslrootcert" in line
+
+
+def test_the_roots_of_the_system(bare_taskdb, encrypted, strict, monkeypatch):
+    """With sslrootcert=system a certificate is checked against the roots that Python finds on the system."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        # So it is also unset afterwards.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    roots = Path(strict.query["host"]) / "pgbouncer" / "certificate.pem"
+    paths = ssl.get_default_verify_paths()._replace(cafile=str(roots), capath=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setenv("TASKDB_POOLED", "1")
+    url = encrypted.set(host="localhost", query={"sslrootcert": "system"})
+    report = bare_taskdb("--database-url", url.render_as_string(), "health", "--only", "tls", "-o", "json")
+    assert json.loads(report.out)["checks"][0]["value"] == 1
 
 
 GERMAN = b"SFATAL\0VFATAL\0C28P01\0MPasswort-Authentifizierung f\xc3\xbcr Benutzer >>ann<< fehlgeschlagen\0\0"

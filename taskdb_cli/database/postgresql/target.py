@@ -32,6 +32,9 @@ _REFUSED = "taskdb-does-not-connect"
 _FOR_PSYCOPG = ("host", "hostaddr", "port", "connect_timeout", "target_session_attrs", "load_balance_hosts")
 _NUMBERS = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 
+_ROOTS = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""The variables that OpenSSL takes the file and the directory of root certificates from."""
+
 DEFAULT_PORT = "5432"
 _HIGHEST_PORT = 65535
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{0,253}")
@@ -93,6 +96,8 @@ class Target:
         if _REFUSED not in objection:
             raise _unusable(objection)
         _require_sound(found, hosts)
+        if found.get("sslrootcert") == "system":
+            _name_system_roots()
         from_elsewhere = {name: found[name] for name in _FOR_PSYCOPG if name in found}
         if from_elsewhere.get("connect_timeout") == os.environ.get("PGCONNECT_TIMEOUT"):
             # TASKDB_CONNECT_TIMEOUT goes before this variable, but not before a service.
@@ -215,6 +220,19 @@ def _ask(given: Mapping[str, str]) -> tuple[dict[str, str], str]:
         return found, connection.get_error_message()
     finally:
         connection.finish()
+
+
+def _name_system_roots() -> None:
+    """Tell OpenSSL where the system has its root certificates.
+
+    The OpenSSL in psycopg's wheels looks for them in a directory that no system has. Python's own knows.
+    """
+    if os.environ.keys().isdisjoint(_ROOTS):
+        import ssl
+
+        paths = ssl.get_default_verify_paths()
+        named = zip(_ROOTS, (paths.cafile, paths.capath), strict=True)
+        os.environ.update({name: path for name, path in named if path})
 
 
 def _chooses_sslmode(given: Mapping[str, str], found: Mapping[str, str]) -> bool:
