@@ -38,7 +38,7 @@ from taskdb_cli.models.vocabulary import TokenScope
 from taskdb_cli.services import migrate, token
 
 CLIENTS = 8
-SECONDS = 1.0
+SECONDS = 0.5
 OURS, ORDINARY, SAME = "taskdb serve", "ordinary FastAPI and SQLModel", "bare, the same queries"
 LEAST_RATE = 2.0
 PATH = "/users/1/tasks?limit=50"

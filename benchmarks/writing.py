@@ -45,7 +45,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TASKS = 1000
 WRITERS = (1, 4, 16)
 OWNER = "ann@example.com"
-SECONDS = 1.0
+SECONDS = 0.5
 PATIENT = Options(pool=Pool(size=16, overflow=0, timeout=60), retry_budget=60)
 
 TASK_FIELDS = (
