@@ -19,15 +19,10 @@ from tests.database.test_database import closed_port
 from tests.pages import DOCS, blocks
 from tests.test_docs import parse
 
-OLD = {
-    "search.md",
-}
-"""Pages that are still to be written anew, and so are those that do not open with an example."""
-
 PAGES = sorted(
     page.name
     for page in DOCS.glob("*.md")
-    if page.name not in OLD and "```console" in page.read_text(encoding="utf-8").partition("\n## ")[0]
+    if "```console" in page.read_text(encoding="utf-8").partition("\n## ")[0]
 )
 DATA = Path(__file__).resolve().parent / "data"
 EXAMPLE_BUCKET = "s3://example-backups/taskdb"
