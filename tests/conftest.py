@@ -38,7 +38,12 @@ from tests.watchdog import watch_processes, watched
 
 pytest_plugins = ["tests.azurite", "tests.s3"]
 
+SOAK = os.environ.get("TASKDB_SOAK") == "1"
+
 POSTGRESQL_VERSIONS = (16, 18)
+WHERE_VERSIONS_DIFFER = ("database", "backup", "services", "health")
+"""Directories whose tests run on every version; the others run on the older ones with TASKDB_SOAK=1 only."""
+
 TEMPLATE = "taskdb_template"
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
@@ -54,7 +59,7 @@ SERVERS = ("server",) if _external else tuple(f"postgresql{version}" for version
 ENGINES = ("sqlite", *SERVERS)
 PAIRS = (
     list(itertools.product(ENGINES, repeat=2))
-    if os.environ.get("TASKDB_SOAK") == "1"
+    if SOAK
     else list(itertools.pairwise(("sqlite", "sqlite", SERVERS[0], SERVERS[-1], "sqlite")))
 )
 """From which engine to which: both kinds each way, every version on both sides; with TASKDB_SOAK=1 all."""
@@ -126,9 +131,25 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_urls_key] = {**urls, "sqlite": sqlite, "template": f"{TEMPLATE}_{os.getpid()}"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    older = [item for item in items if _is_for_the_soak(item)]
+    for item in older:
+        item.add_marker("soak")
+    if older and not SOAK:
+        config.hook.pytest_deselected(items=older)
+        items[:] = [item for item in items if not _is_for_the_soak(item)]
     # The longest test of all, begun at the end, would keep two of three processes waiting.
     items.sort(key=lambda item: item.path.name != "test_disaster.py")
+
+
+def _is_for_the_soak(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return (
+        call is not None
+        and call.params.get("engine") in SERVERS[:-1]
+        and item.path.relative_to(Path(__file__).parent).parts[0] not in WHERE_VERSIONS_DIFFER
+    )
 
 
 def pytest_configure_node(node: Any) -> None:
