@@ -28,7 +28,7 @@ PROGRAMS = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
 COUNTED = ("h1", "h2", "h3", "h4", "table", "tr", "ol", "ul", "li", "pre", "img")
 """The elements that a page must have equally often on the site and on GitHub."""
 
-LEAVING = {"growing", "search", "settings"}
+LEAVING = {"search", "settings"}
 LEAVING |= {"tokens"}
 """Pages that still link to files that are no pages of the site."""
 
