@@ -172,7 +172,7 @@ SETTINGS: Mapping[str, Setting] = {
     "TASKDB_POOL_OVERFLOW": Setting("connections that it opens beyond them", int, 0, 1000),
     "TASKDB_POOL_TIMEOUT": Setting("seconds that it waits for a free one", int, 1, 600),
     "TASKDB_CLIENT_TIMEOUT": Setting(
-        "seconds that a [client of `serve`](api.md#limits) may stall before it is dropped", int, 1, 600
+        "seconds that a [client of `serve`](api.md#time-limits) may stall before it is dropped", int, 1, 600
     ),
     "TASKDB_BACKUP_DIR": Setting(
         "the directory or bucket of archives", default="`backups` in your data directory"

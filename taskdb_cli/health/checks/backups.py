@@ -215,7 +215,9 @@ def check_drill(exam: Examination, backups: Backups) -> Result:
         return Result(Status.WARNING, "no archive was ever restored as a test", remedy=remedy)
     age = (exam.now - drilled.at).total_seconds()
     if age < 0:
-        message = f"the last test restore, of {drilled.archive}, has a date in the future: a clock is or was wrong"
+        message = (
+            f"the last test restore, of {drilled.archive}, has a date in the future: a clock is or was wrong"
+        )
         return Result(Status.UNKNOWN, message, remedy=remedy)
     message = f"{drilled.archive} was restored as a test at {drilled.at:%Y-%m-%d %H:%M} UTC"
     return exam.judged(age, message, remedy)
