@@ -341,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         f"{BACKUP}/partial_restore.py",
-        'errors.TransactionConflict(f"{exc.message}, which came meanwhile")',
+        'errors.TransactionConflict(f"{exc.message}; the row was added meanwhile")',
         "errors.Conflict(exc.message)",
         "tests/backup/test_partial_restore.py -k 'postgresql18 and twice'",
     ),

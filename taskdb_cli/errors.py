@@ -327,7 +327,7 @@ class ValueCorrupt(DataCorrupt):
     """A stored value breaks the rules of its table, so its meaning is unknown."""
 
     def __init__(self, noun: str, value: object) -> None:
-        hint = "'taskdb health --only rules' shows how many rows do; correct them, or restore a backup"
+        hint = "'taskdb health --only rules' shows how many rows do; correct them, or restore an archive"
         message = f"the database holds a {noun} that breaks the rules of its table: {brief(value)}"
         super().__init__(message, hint)
 

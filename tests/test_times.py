@@ -638,7 +638,7 @@ def test_how_long_something_is_kept(text, days):
 )
 def test_how_long_is_refused(text):
     """Anything else is refused."""
-    with pytest.raises(InvalidInput, match="how long"):
+    with pytest.raises(InvalidInput, match="history"):
         parse_keeping(text, now=NOW)
 
 

@@ -73,7 +73,7 @@ _FAULTS = {
     "schema": "the tables of the database are not those that this server works on",
     "corrupt": "the database is damaged, or a value in it breaks the rules of its table",
     "unknown": "the connection to the database broke while the change was being committed: "
-    "look whether it is there before you try again",
+    "check whether it is there before you try again",
 }
 _DETAILS: dict[type[BaseException], str] = {
     errors.TimedOut: "the request took longer than the server allows; nothing was changed",

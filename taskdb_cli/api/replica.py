@@ -259,7 +259,7 @@ class Replica:
             found = look_at_replica(self.database)
             lag = compare(primary, found)
         if not found.log.in_recovery:
-            hint = "let it lead to a replica, or unset it"
+            hint = "set it to a replica, or unset it"
             raise DatabaseUnavailable(f"{READ_ADDRESS}: {place} is the primary itself", hint)
         with self._attentive():
             # Whoever reads would wait for a lock that the replay holds.
@@ -309,7 +309,7 @@ class Replica:
             self._look_at = self._failed_at + TRY_AGAIN
             self._changed.notify_all()
         if not before:
-            _log.warning("the primary is read in place of the replica: %s", fault)
+            _log.warning("reading the primary, not the replica: %s", fault)
 
 
 def _committed_position(database: Database) -> int:

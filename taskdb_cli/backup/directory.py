@@ -137,13 +137,13 @@ class BackupDirectory:
         found = []
         for left in self.store.leftovers():
             if left.final.endswith((*SUFFIXES, RECORD_SUFFIX)) and left.abandoned is not False:
-                untold = "" if left.abandoned else " (it is not known whether a run still writes it)"
+                untold = "" if left.abandoned else " (a run may still be writing it)"
                 found.append(left.location + untold)
         for each in self.store.list_files():
             if each.name.endswith(SUFFIXES) and not (parse_name(each.name) and each.regular):
                 found.append(self.store.location(each.name))
             elif now and self._is_stale_lock(each, now):
-                found.append(f"{self.store.location(each.name)} (a lock that nobody renews)")
+                found.append(f"{self.store.location(each.name)} (a lock that no run renews)")
         return sorted(found)
 
     def stale_locks(self, labels: Iterable[str], now: datetime) -> list[str]:
@@ -197,7 +197,7 @@ class BackupDirectory:
         try:
             return self.load_record(label)
         except StorageFailed as exc:
-            _log.warning("nothing is known of the archives: %s", exc.message)
+            _log.warning("the record of the archives is not used: %s", exc.message)
             return Record()
 
     def load_record(self, label: str) -> Record:
@@ -233,7 +233,7 @@ class BackupDirectory:
             try:
                 record = from_json(data) if data is not None else Record()
             except ValueError as exc:
-                _log.warning("nothing is known of the archives: the record cannot be used: %s", exc)
+                _log.warning("the record of the archives cannot be used: %s", exc)
                 record = Record()
             return to_json(record.joined(*tagged).without_gone(tags, now)).encode()
 

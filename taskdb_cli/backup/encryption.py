@@ -232,7 +232,7 @@ class _Decryption:
             pyrage.decrypt_io(ciphertext, plaintext, self._identities)
         except (pyrage.DecryptError, OSError) as exc:
             if "No matching keys" in str(exc):
-                what = f"no identity that is given opens {self._name}: it is encrypted for others"
+                what = f"none of the given identities opens {self._name}: it is encrypted for other keys"
                 raise ArchiveEncrypted(what, "name the identity of one of its recipients") from None
             raise _corrupt(self._name) from None
 

@@ -243,7 +243,7 @@ def exposition(label: str, places: Mapping[str, Measured]) -> str:
         "duration_seconds": ("How long it took, verification included.", []),
         "size_bytes": ("The size of its archive.", []),
         "rows": ("How many rows of each table it holds.", []),
-        "last_drill_timestamp_seconds": ("When an archive was last restored for trial.", []),
+        "last_drill_timestamp_seconds": ("When an archive last passed a test restore.", []),
     }
     taken, duration, size, rows, drilled = (samples for _, samples in families.values())
     for place, (record, seconds) in places.items():

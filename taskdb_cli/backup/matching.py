@@ -28,7 +28,7 @@ def require_matched(session: Session, old: sa.Table, live: sa.Table, same: sa.Co
     """Raise TransactionConflict for a row that came after `match`, and is the same as an archived one."""
     came = sa.select(old.c.id).join(live, same).where(old.c.live_id.is_(None), _is_unmatched(old, live))
     if session.execute(came.limit(1)).first():
-        raise errors.TransactionConflict("rows came while they were compared with the archive")
+        raise errors.TransactionConflict("rows were added while they were compared with the archive")
 
 
 def match_alike(session: Session, *names: str) -> None:

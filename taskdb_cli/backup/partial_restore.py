@@ -98,7 +98,7 @@ class Selection:
                 if exc.constraint not in _COMPARED:
                     exc.hint = "nothing was changed; look at the row of the database that has these values"
                     raise
-                conflict = errors.TransactionConflict(f"{exc.message}, which came meanwhile")
+                conflict = errors.TransactionConflict(f"{exc.message}; the row was added meanwhile")
                 conflict.passing = not saved
                 raise conflict from exc
             except errors.TransactionConflict as exc:
@@ -153,7 +153,7 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> str:
     matching.require_matched(session, OLD_USERS, USERS, same | same_address)
     if found:
         obstacle = (
-            f"the archived address {brief(found.email)} of user {found.id} is that of user {found.holder} now"
+            f"user {found.holder} now has the address {brief(found.email)} of the archived user {found.id}"
         )
         _require_left(found, obstacle, "give that user another address", replace=replace)
     gone = sa.select(OLD_TASKS.c.id, old.email).join(OLD_USERS, old.id == OLD_TASKS.c.user_id)
@@ -161,7 +161,7 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> str:
     if found := session.execute(gone.limit(1)).first():
         email = brief(found.email)
         raise errors.NotFound(
-            f"task {found.id} of the archive is of {email}, who is not in the database",
+            f"the archived task {found.id} belongs to {email}, and the database has no such user",
             f"add --only-user {shlex.quote(email)} to bring back that user with all tasks, "
             "or make the user with 'taskdb user create'",
         )
@@ -190,7 +190,7 @@ def _find_tasks(session: Session, *, replace: bool, write: bool) -> str:
     obstacle = ""
     if found := matching.find_holder(session, OLD_TASKS, TASKS, same_external_id):
         name = brief(found.external_id)
-        obstacle = f"the archived external id {name} of task {found.id} is that of task {found.holder} now"
+        obstacle = f"task {found.holder} now has the external id {name} of the archived task {found.id}"
         _require_left(found, obstacle, "delete that task", replace=replace)
     if write:
         give_ids(session, TASKS, OLD_TASKS)

@@ -24,7 +24,7 @@ def compare(file: StoredFile, proof: Proof, *, seconds: float = math.inf) -> boo
         if not proof.digest:
             archive = Archive(file, opened)
             if archive.seal != proof.seal:
-                raise ArchiveCorrupt(file, "it is not the file that was verified: its seal is another one")
+                raise ArchiveCorrupt(file, "it is not the file that was verified: its seal is different")
             found, wanted = archive.matching_seal(seconds=seconds), proof.seal
         else:
             found, wanted = digest_within(opened, seconds), proof.digest

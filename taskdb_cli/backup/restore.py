@@ -344,7 +344,7 @@ def _load_rows(rows: Rows, content: Content, progress: Progress = silent) -> dic
                     found.update(chunk)
             if (found.rows, found.sha256) != (expected.rows, expected.sha256):
                 raise errors.DataCorrupt(
-                    f"{layout.table} does not read as it was loaded: {found.rows} rows of {expected.rows}",
+                    f"{layout.table} has {found.rows} rows after {expected.rows} were loaded",
                     "nothing was changed; use another archive",
                 )
     return {layout.table: digest.rows for layout, digest in loaded.items() if layout.is_counted}

@@ -57,7 +57,7 @@ class Policy:
     def __post_init__(self) -> None:
         if not self.rules:
             raise InvalidInput(
-                "no rule says which archives to keep, so all would go",
+                "no rule says which archives to keep, so all would be deleted",
                 "set --keep-last, --keep-daily, --keep-weekly, --keep-monthly or another to a number above 0",
             )
 
@@ -126,13 +126,15 @@ def prune(
         if names := [entry.name for entry in [*unknown, *due]]:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             what = in_words({"archives": len(names)})
-            say(f"would read {what} first, and keep what is damaged: {', '.join(names[:_SHOWN])}{more}")
+            say(
+                f"would read {what} first, and keep those that are damaged: {', '.join(names[:_SHOWN])}{more}"
+            )
         for lock in directory.stale_locks(labels, now):
-            say(f"would remove {lock}, a lock that nobody renews")
+            say(f"would remove {lock}, a lock that no run renews")
     reasons = {entry: f"of {name}" for entry, name in found.others.items()}
     for entry, error in found.unreadable.items():
         encrypted = isinstance(error, ArchiveEncrypted)
-        reasons[entry] = "encrypted, and no record fits it" if encrypted else _damage(error.message)
+        reasons[entry] = "encrypted, and no record describes it" if encrypted else _damage(error.message)
     decisions += [Decision(entry, True, (reason,), suspect=True) for entry, reason in reasons.items()]
     return sorted(decisions, key=lambda decision: (decision.entry.taken_at, decision.entry.label))
 

@@ -168,7 +168,7 @@ def show(
             compare(file, proof)
         size = file.store.size(file.name)
         encrypted, contents = True, recorded(file.name, proof)
-        run.say(f"{exc.message}: what is shown is {'from the record' if proof else 'all that is known'}")
+        run.say(f"{exc.message}: {'shown from the record' if proof else 'shown as far as it is known'}")
     if format is Format.JSON:
         shown = {"archive": str(file), "size": size, "seal": seal, **contents, "encrypted": encrypted}
         show_json({name: to_plain(value) for name, value in shown.items()})
@@ -270,7 +270,7 @@ def _verify_by_record(run: Invocation, directory: BackupDirectory, file: StoredF
     proof = require_proof(file, directory.known_of(file).verified)
     compare(file, proof)
     rows = in_words({"rows": sum(proof.rows.values())})
-    run.say(f"{file}: {rows} by its record, and every byte as it was verified; it was not decrypted")
+    run.say(f"{file}: {rows} by its record; its bytes are those that were verified; it was not decrypted")
     directory.note_archive(file, replace(proof, verified_at=run.now, tag=""))
 
 

@@ -85,7 +85,7 @@ def copy_archives(
         )
     for each in made:
         if not each.known:
-            run.say(f"{each.target}: nothing is known of its content, which no identity was given to open")
+            run.say(f"{each.target}: its content was not checked, because no identity was given to open it")
     if output.format is not None or dry_run:
         records = (
             {

@@ -57,9 +57,7 @@ def diff(
             comparison.progress = in_bytes(show, "comparing", total=total)
         if comparison.is_same_database is False:
             places = f"{comparison.old.place} and {comparison.new.place}"
-            run.say(
-                f"{places} are two databases: rows with the same id may have nothing to do with each other"
-            )
+            run.say(f"{places} are two databases: rows with the same id may be unrelated")
         _show(comparison, details, output)
     run.rows = sum(counter.total() for counter in comparison.counts.values())
     if exit_code and not comparison.is_equal:

@@ -145,9 +145,9 @@ def change_tasks(
     given = TaskUpdate.checked(values)
     if isinstance(tasks, TaskFilter):
         if if_version is not None:
-            raise InvalidInput("--if-version is about tasks that are named by ids", "leave it out")
+            raise InvalidInput("--if-version needs tasks that are named by ids", "leave it out")
         if not values and owner is None:
-            raise InvalidInput("nothing is to be changed", "give a new value, such as --priority high")
+            raise InvalidInput("no change is given", "give a new value, such as --priority high")
         look = partial(services.bulk.preview_change, filter=tasks, given=given, owner=owner)
         work = partial(services.bulk.change, filter=tasks, given=given, owner=owner, now=run.now)
         with Written(whole=wants_record(run, output)) as written:

@@ -258,7 +258,7 @@ class Invocation:
         if self.confirmed is None:
             return yes and guard is None
         if self.confirmed != (name := guard or settings.profile_of(database)):
-            whose = f"is of the profile {name}" if name else "is of no profile"
+            whose = f"belongs to the profile {name}" if name else "belongs to no profile"
             problem = f"--confirm names {brief(self.confirmed)!r}, but {database.backend.place} {whose}"
             raise Refused(problem, "nothing was changed")
         return True

@@ -96,7 +96,7 @@ def parse(text: str) -> dict[str, str]:
         name, colon, value = line.partition(":")
         name = name.strip().lower()
         if not colon or name not in _FIELDS:
-            problem = f"line {number} is no field: {brief(line)!r}"
+            problem = f"line {number} is not a field: {brief(line)!r}"
             raise InvalidInput(problem, f"fields are {', '.join(_FIELDS)}, each as 'name: value'")
         if name in values:
             raise InvalidInput(f"line {number} is a second {name}", "keep one of them")
@@ -255,6 +255,6 @@ def _read(file: Path) -> str:
 def _read_bytes(file: Path) -> bytes:
     # A pipe would be waited for.
     if not file.is_file():
-        raise Refused("the text was deleted, or is no regular file now: nothing was changed")
+        raise Refused("the text was deleted, or is not a regular file any more: nothing was changed")
     with file.open("rb") as stream:
         return stream.read(LONGEST_TEXT + 1)

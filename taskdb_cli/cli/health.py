@@ -77,12 +77,14 @@ def health(
         skip=skip or (),
     )
     if wait is not None and not runner.wait_until_up(run.database, now=run.now, seconds=wait):
-        run.say(f"{run.database.backend.place} did not come up within {wait:g} s")
+        run.say(f"{run.database.backend.place} did not answer within {wait:g} s")
     # Whoever names checks wants to see them.
     every = all or bool(only)
     if watch is not None:
         if output != "table" or not sys.stdout.isatty():
-            raise InvalidInput("--watch draws a table in a terminal", "elsewhere run 'taskdb health' by cron")
+            raise InvalidInput(
+                "--watch needs a terminal and the format table", "elsewhere run 'taskdb health' from cron"
+            )
         watch_reports(lambda: check(now=datetime.now(UTC)), watch, sys.stdout, every=every)
     report = check(now=datetime.now(UTC))
     write_report(report, output, sys.stdout, every=every)

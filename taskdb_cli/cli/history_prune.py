@@ -26,7 +26,7 @@ def prune(
     keep: Annotated[
         str | None,
         options.optional(
-            "How long operations are kept: 90d, 12w, 1y or forever; TASKDB_HISTORY_KEEP without it.",
+            "How long operations are kept: 90d, 12w, 1y or forever; by default TASKDB_HISTORY_KEEP.",
             metavar="AGE",
         ),
     ] = None,

@@ -44,7 +44,7 @@ class Output:
 
     def __post_init__(self) -> None:
         if self.csv_safe and self.format != Format.CSV:
-            raise InvalidInput("--csv-safe is about CSV only", "add -o csv, or leave --csv-safe out")
+            raise InvalidInput("--csv-safe works with CSV only", "add -o csv, or leave --csv-safe out")
         if self.format_for(sys.stdout) is Format.TABLE:
             # The answer shows local times, and comes after a change.
             require_offset()

@@ -107,9 +107,9 @@ def _say(run: Invocation, report: Report, file: object, place: str, *, dry_run: 
     parts[-1] += f" from {file} into {place}"
     if left := in_words(_without_zeros(report.left)):
         differing = in_words(_without_zeros(report.differing))
-        way = f"but they cannot be replaced: {report.obstacle}" if report.obstacle else "--replace"
-        hint = f", of these the archive has others: {differing} ({way})" if differing else ""
-        parts.append(f"{'would leave' if dry_run else 'left'} what is there already: {left}{hint}")
+        way = f"they cannot be replaced: {report.obstacle}" if report.obstacle else "--replace"
+        hint = f"; these differ from the archive: {differing} ({way})" if differing else ""
+        parts.append(f"{'would leave' if dry_run else 'left'} existing rows: {left}{hint}")
     if renumbered := in_words(_without_zeros(report.new_ids)):
         parts.append(f"new ids for {renumbered} (-o json shows which)")
     said = "; ".join(parts)

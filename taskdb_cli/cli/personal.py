@@ -18,7 +18,7 @@ def export_everything(ctx: typer.Context, user: str | None, *, everything: bool)
         hint = "add --everything, or leave the user out"
         raise InvalidInput(f"one user is exported with --everything only: {brief(user)}", hint)
     if user is None:
-        raise InvalidInput("--everything is about one user", "name the user by id or address")
+        raise InvalidInput("--everything needs one user", "name the user by id or address")
     source = ctx.get_parameter_source("format")
     if ctx.params["format"] != "json" and source is not None and source.name == "COMMANDLINE":
         raise InvalidInput("--everything is one JSON object", "leave -o out")

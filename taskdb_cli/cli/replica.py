@@ -41,13 +41,17 @@ def open_replica(run: Invocation) -> Database:
         if alone is None:
             lag = compare(primary, standing)
     except TaskdbError as exc:
-        instead = "without --replica the primary is read" if alone is None else "nor does the primary answer"
+        instead = (
+            "leave --replica out to read the primary"
+            if alone is None
+            else "the primary does not answer either"
+        )
         exc.hint = "; ".join(filter(None, [exc.hint, instead]))
         raise
     if alone is not None:
         run.say(f"warning: the replica was not compared with the primary: {alone.message}")
     elif lag == math.inf:
-        run.say("the replica is behind, and does not know how far")
+        run.say("the replica is behind; it is not known how far")
     elif lag > settings.read_lag:
         run.say(f"as of {in_one_unit(timedelta(seconds=lag))} ago: the replica is behind")
     return replica

@@ -76,7 +76,7 @@ def restore(
             bring_back(run, target, opened, only, options=options, output=output, save=save)
         return
     if output.format is not None:
-        raise InvalidInput("-o is about --only-user and --only-task", "leave it out")
+        raise InvalidInput("-o works with --only-user and --only-task only", "leave it out")
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
     file = shelf.find(archive, None if damaged else target)

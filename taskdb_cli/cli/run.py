@@ -81,7 +81,10 @@ def _translate(error: BaseException) -> errors.TaskdbError:
             if isinstance(error, StdoutError):
                 where = "the answer could not be written to stdout"
             if isinstance(error, StdoutError) and error.errno == errno.EBADF:
-                where, hint = "no answer can be written", "send it to /dev/null if nobody is to read it"
+                where, hint = (
+                    "stdout is closed, and the answer cannot be written",
+                    "redirect it to /dev/null if you do not need it",
+                )
             return errors.StorageFailed(f"{where}: {error.strerror or error}", hint)
         case UnicodeEncodeError():
             # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.

@@ -69,7 +69,7 @@ class Shelf:
         """Raise InvalidInput if several directories are given."""
         if len(self.given_directory or ()) > 1:
             raise InvalidInput(
-                "--dir is given several times, which only 'taskdb backup', 'health' and 'user erase' take",
+                "--dir is given several times; only 'taskdb backup', 'health' and 'user erase' allow that",
                 "name one directory, and run the command again for another",
             )
 
@@ -209,7 +209,7 @@ class Shelf:
         except TaskdbError as exc:
             if not offline:
                 raise
-            self.run.say(f"choosing by the label alone: {exc.message}")
+            self.run.say(f"archives are chosen by the label only: {exc.message}")
         found = Holdings(self.directory, owner := self.owner(identity))
         if not (holds_rows or found.own):
             anywhere = database is not None and not self.chosen_label

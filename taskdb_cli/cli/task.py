@@ -198,7 +198,9 @@ def import_(
     ctx: typer.Context,
     file: transfer.FileArgument,
     *,
-    user: Annotated[str | None, optional_user("Give all tasks to this user, whatever the file says.")] = None,
+    user: Annotated[
+        str | None, optional_user("Give all tasks to this user, also those of other users in the file.")
+    ] = None,
     source: transfer.FromTaskFile = FileFormat.AUTO,
     reading: transfer.ImportOptions,
     existing: transfer.IfExisting = Existing.UPDATE,

@@ -27,7 +27,7 @@ def usage_error(error: TyperException) -> InvalidInput:
             if meant := _meant(error, context):
                 message += f", did you mean {meant}?"
             elif behind := _command_with(context.command, error.option_name, context.args):
-                hint = f"it goes behind a command, as in '{command} {behind} {error.option_name}'"
+                hint = f"it belongs after a command, as in '{command} {behind} {error.option_name}'"
         case BadOptionUsage():
             needed = "takes no value" if "does not take" in error.message else "needs a value"
             message = f"{brief(error.option_name)} {needed}"

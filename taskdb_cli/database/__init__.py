@@ -56,7 +56,7 @@ class Database:
 
                 self.backend = PostgreSQL(url, self.options)
             case other:
-                raise errors.InvalidConfiguration(f"taskdb speaks postgresql and sqlite, not {other}")
+                raise errors.InvalidConfiguration(f"taskdb supports postgresql and sqlite, not {other}")
 
     def keeping_secrets(self) -> Database:
         """Return the same database, for rows that SQLite may put into no temporary file."""
@@ -287,7 +287,7 @@ class Database:
         except (TaskdbError, KeyboardInterrupt) as exc:
             raise errors.OutcomeUnknown(
                 f"the connection to {self.backend.place} broke while the change was being committed",
-                f"look whether it is there before you try again; ask the server with: {transaction.question}",
+                f"check whether it is there, then try again; ask the server with: {transaction.question}",
             ) from exc
 
     @contextmanager

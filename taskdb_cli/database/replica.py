@@ -27,7 +27,7 @@ PATIENCE = 0.5
 _NAME = f"SELECT identity, (SELECT max(version_num) FROM {VERSION_TABLE}) FROM {IDENTITY_TABLE}"  # noqa: S608 (ours)
 
 
-_ANOTHER = "let it lead to a replica of the database that is named beside it, or unset it"
+_ANOTHER = "set it to a replica of the database that is named beside it, or unset it"
 
 
 class Standing(NamedTuple):
@@ -109,7 +109,7 @@ def require_not_ahead(primary: Standing, replica: Standing) -> None:
         raise DatabaseUnavailable(
             f"{READ_ADDRESS}: {replica.database.backend.place} is ahead of {primary.database.backend.place}: "
             "it follows another server, such as the primary before a failover",
-            "make the replica anew from the primary, or correct the settings",
+            "build the replica again from the primary, or correct the settings",
         )
 
 
@@ -117,7 +117,7 @@ def require_alike(primary: Standing, replica: Standing) -> None:
     """Raise as `require_same` does for another database, another revision, and what is no standby."""
     place, other = primary.database.backend.place, f"{READ_ADDRESS}: {replica.database.backend.place}"
     if primary.identity != replica.identity:
-        raise InvalidConfiguration(f"{other} is another database than {place}", _ANOTHER)
+        raise InvalidConfiguration(f"{other} belongs to another database, not to {place}", _ANOTHER)
     if primary.revision != replica.revision:
         raise SchemaBehind(
             f"{other} is at revision {replica.revision}, and {place} at {primary.revision}",
@@ -125,7 +125,7 @@ def require_alike(primary: Standing, replica: Standing) -> None:
         )
     if not replica.log.in_recovery and replica.server != primary.server:
         raise DatabaseUnavailable(
-            f"{other} is no replica: it takes writes of its own, so it may have been promoted",
+            f"{other} is not a replica: it accepts writes, so it may have been promoted",
             "find out which of both servers is the primary now, and correct the settings",
         )
 

@@ -19,7 +19,7 @@ SEARCH_PARTS = frozenset(
 )
 """The names under which `Backend.facts` describes parts of it that are not as taskdb makes them."""
 
-MEND = "'taskdb search on' builds it anew, 'taskdb search off' drops it"
+MEND = "'taskdb search on' builds it again, 'taskdb search off' drops it"
 
 
 PATIENCE = "taskdb_patience"

@@ -21,7 +21,7 @@ def parse_url(text: str, source: str) -> URL:
     """
     text = text.strip()
     if "${" in text:
-        hint = "write the value out; a $ that is meant is written %24"
+        hint = "write the value out; write a real $ as %24"
         raise InvalidConfiguration(f"{source} contains ${{, which is not expanded", hint)
     try:
         if (file := parse_sqlite_path(text)) is not None:

@@ -49,13 +49,13 @@ def is_one_line(value: str) -> bool:
 
 def _refuse(value: str, longest: int, forbidden: re.Pattern[str]) -> None:
     if len(value) > longest:
-        raise ValueError(f"has {len(value)} characters; at most {longest} fit")
+        raise ValueError(f"has {len(value)} characters; at most {longest} are allowed")
     if value.isprintable():
         return  # Most texts are, and looking for each fault takes longer.
     if _SURROGATE.search(value):
         raise ValueError("is not valid UTF-8")
     if found := forbidden.search(value):
-        raise ValueError(f"holds the control character U+{ord(found[0]):04X}")
+        raise ValueError(f"contains the control character U+{ord(found[0]):04X}")
 
 
 def _one_line(longest: int) -> AfterValidator:
@@ -64,7 +64,7 @@ def _one_line(longest: int) -> AfterValidator:
         if not value.strip(" "):
             raise ValueError("is empty")
         if not _VISIBLE.search(value):
-            raise ValueError("holds only blanks and invisible characters")
+            raise ValueError("has only blanks and invisible characters")
         return value
 
     return AfterValidator(validate)
@@ -111,9 +111,9 @@ def domain_fault(email: str) -> str:
 def _new_email(value: str) -> str:
     email = normalize_email(value)
     if found := _BLANK.search(value):
-        raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}")
+        raise ValueError(f"contains the invisible character U+{ord(found[0]):04X}")
     if email.startswith("-"):
-        raise ValueError("begins with '-', and programs would take it for an option")
+        raise ValueError("begins with '-', and programs would read it as an option")
     return email
 
 
@@ -121,7 +121,7 @@ def _utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("lies outside the years 1 to 9999") from None
+        raise ValueError("is outside the years 1 to 9999") from None
 
 
 def _moment(value: object) -> object:

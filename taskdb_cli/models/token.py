@@ -55,7 +55,7 @@ def _refuse_number(name: str) -> str:
     text = name.strip().lstrip("+-\N{MINUS SIGN}")
     marks = (each in ".,_'" or each.isspace() or unicodedata.category(each) == "Cf" for each in text)
     if text and all(mark or each.isnumeric() for mark, each in zip(marks, text, strict=True)):
-        raise ValueError("is a number, which would stand for an id: add a letter")
+        raise ValueError("is a number, which would mean an id: add a letter")
     return name
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _LIST_THEM = "'taskdb migrate history' lists the revisions"
 _RANGE = f"give one revision, or FROM:TO such as 0001:head; {_LIST_THEM}"
-UNDO = "undo the change that was made by hand, or restore a backup into a new database"
+UNDO = "undo the change that was made by hand, or restore an archive into a new database"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _require_below(current: str | None, to: str) -> None:
         names, target = [None, *known_revisions()], revisions().get_revision(to)
         above = names.index(target.revision if target else None) > names.index(current)
     if above:
-        problem = f"{brief(to)!r} is not on the way down from {current or 'nothing'}"
+        problem = f"{brief(to)!r} is not below {current or 'nothing'}"
         raise errors.InvalidInput(problem, f"'taskdb migrate up {brief(to)}' upgrades")
 
 
@@ -149,7 +149,7 @@ def _how_far(database: Database, stops: list[str | None]) -> str:
             current = current_revision(connection)
         done = [name or "nothing" for name in stops[: stops.index(current) + 1]]
     except (errors.TaskdbError, ValueError):
-        return "'taskdb migrate status' shows how far it came"
+        return "'taskdb migrate status' shows the revision now"
     if len(done) == 1:
         return f"no revision is done: it is still at {done[0]}"
     return f"stopped at {done[-1]}; {' → '.join(done)} is done"

@@ -36,14 +36,14 @@ class SearchStatus:
         """Say in one line what the index costs and whether it would pay."""
         index, tasks = self.index, f"{self.tasks:,} tasks".replace(",", " ")
         if index.state == "incomplete":
-            return f"it is not as it should be: {index.problem}; {MEND}"
+            return f"it is faulty: {index.problem}; {MEND}"
         cost = f"it makes adding a task take about {self.write_factor:g} times as long"
         if index.state == "on" and self.pays:
             share = f", {index.bytes / index.tasks_bytes:.0%} of their table" if index.tasks_bytes else ""
             return f"it takes {index.bytes / 1e6:,.1f} MB{share}, and {cost.removeprefix('it ')}"
         if self.pays:
-            return f"'taskdb search on' would make searches in {tasks} fast; {cost}"
-        few = f"{tasks} are few enough to be searched without it"
+            return f"'taskdb search on' would speed up searches in {tasks}; {cost}"
+        few = f"{tasks} are too few to need it"
         return f"{few}, and {cost}" if index.state == "on" else few
 
 

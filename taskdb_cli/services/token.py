@@ -51,12 +51,12 @@ class Access:
     def require_write(self) -> None:
         """Raise Forbidden unless changes are allowed."""
         if self.scope is not TokenScope.WRITE:
-            raise errors.Forbidden("this access token may only read", "use one of the scope write")
+            raise errors.Forbidden("this access token may only read", "use a token with the scope write")
 
     def require_everybody(self) -> None:
         """Raise Forbidden for a token that is limited to one user."""
         if self.user_id is not None:
-            raise errors.Forbidden("this access token is limited to one user", "use one without a user")
+            raise errors.Forbidden("this access token is limited to one user", "use a token without a user")
 
     def require_user(self, session: Session, ref: str) -> None:
         """Raise UserNotFound for a user whom the bearer must not know to exist."""
@@ -141,7 +141,7 @@ def recognize(session: Session, secret: str, *, now: datetime, alone: bool = Fal
             f"the access token expired at {_in_utc(token.expires_at)}", "ask for a new one"
         )
     if token.is_active is False:
-        raise errors.Unauthorized("the access token is that of a user who is not active")
+        raise errors.Unauthorized("the user of the access token is not active")
     try:
         scope = TokenScope(token.scope)
     except ValueError:

@@ -231,7 +231,7 @@ def involved(
     heir = get(session, reassign_to) if reassign_to is not None else None
     users = {user.id: user for ref in refs for user in _named(session, ref)}
     if heir is not None and heir.id in users:
-        raise errors.InvalidInput(f"user {reassign_to} is to be deleted too, and cannot take over the tasks")
+        raise errors.InvalidInput(f"user {reassign_to} is deleted too, and cannot take over the tasks")
     if lock:
         # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
         for id in sorted([*users, heir.id] if heir else users):

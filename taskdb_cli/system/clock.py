@@ -127,7 +127,7 @@ def at_clock(day: date, clock: time) -> datetime:
 def day_bound(day: date, *, end: bool) -> datetime:
     """Return the first or last second of a local day; raise InvalidInput if the local zone skips the day.
 
-    If that second lies outside the years 1 to 9999, it is the nearest one inside.
+    If that second is outside the years 1 to 9999, it is the nearest one inside.
     """
     wall = datetime.combine(day, LAST_SECOND if end else time.min)
     try:

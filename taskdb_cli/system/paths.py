@@ -36,7 +36,7 @@ def reserved(path: Path) -> str:
     for ending in SIDECARS:
         if real.name.endswith(ending) and real.with_name(real.name.removesuffix(ending)).is_file():
             # SQLite would delete or overwrite the file.
-            return "SQLite takes a file of this name for its own"
+            return "SQLite would use a file of this name"
     for name in (path.name, real.name):
         if name == ".env":
             return "settings are read from a file of this name"

@@ -130,7 +130,7 @@ class Consumer(Generic[T]):
 
     def stop(self) -> None:
         """Let the thread's `read` fail if it is not at the end, and wait for the thread."""
-        self._pipe.fail(Stopped("what writes the stream has stopped"))
+        self._pipe.fail(Stopped("the writer of the stream has stopped"))
         self._thread.join()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -144,7 +144,7 @@ class Consumer(Generic[T]):
         try:
             self._result.append(self._work(self._pipe))
             if not self._pipe.ended:
-                self._error = Stopped("what reads the stream has stopped before the end")
+                self._error = Stopped("the reader of the stream has stopped before the end")
         except BaseException as exc:  # noqa: BLE001 (it is raised in the other thread)
             self._error = exc
         self._pipe.stop(self._error or Stopped("the stream is at its end"))

@@ -146,7 +146,7 @@ def _parse(text: str, path: Path) -> tuple[str | None, Mapping[str, Mapping[str,
         raise InvalidConfiguration(f"profiles in {path} must be tables", "begin each with [profiles.NAME]")
     if wrong := [name for name in tables if not _PROFILE_NAME.fullmatch(name)]:
         hint = "a name has letters, digits, dots, - and _, at most 64"
-        raise InvalidConfiguration(f"{brief(wrong[0])!r} in {path} cannot be the name of a profile", hint)
+        raise InvalidConfiguration(f"{brief(wrong[0])!r} in {path} is not a valid name of a profile", hint)
     return default, tables
 
 

@@ -39,11 +39,11 @@ def _require_trusted(path: Path, status: os.stat_result) -> None:
         if owner not in (0, os.geteuid()):
             raise Untrusted(f"it belongs to the user with the id {owner}; make it yours with 'chown'")
     if status.st_mode & stat.S_IWOTH:
-        raise Untrusted("everybody may write it; look at what it says and run 'chmod o-w' on it")
+        raise Untrusted("everybody may write to it; check its content and run 'chmod o-w' on it")
     for directory in (path.parent, Path(os.path.realpath(path)).parent):
         mode = directory.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise Untrusted(f"everybody may replace files in {directory}; run 'chmod o-w' on that")
+            raise Untrusted(f"everybody may replace files in {directory}; run 'chmod o-w' on the directory")
 
 
 def _read(descriptor: int) -> str:

@@ -113,7 +113,7 @@ def _unexpected(error: json.JSONDecodeError) -> str:
     cases = (
         (error.msg.startswith("Invalid control"), f"the control character {shown} in a text"),
         (error.msg.startswith("Invalid"), "an unknown escape in a text"),
-        (error.msg == "Extra data", f"{shown} behind the end of the object"),
+        (error.msg == "Extra data", f"{shown} after the end of the object"),
         ("delimiter" in error.msg and rest[0] in '"{[', f"{shown} without a {separator} before it"),
         (rest[0] in "}]" and before.endswith(","), f"a comma before {rest[0]}"),
         (rest[0] == "'", "' in place of \""),

@@ -39,7 +39,7 @@ def parse_when(text: str, *, now: datetime, end_of_day: bool, forward: bool = Tr
         return parse_phrase(words, context)
     except OverflowError:
         what = f"{brief(text)!r} is not between the years 1 and 9999"
-        raise InvalidInput(what, "no other can be stored; choose a nearer one") from None
+        raise InvalidInput(what, "choose a time between them") from None
     except ValueError:
         hint = f"try {nearest_phrases(words, context)}; accepted are {ACCEPTED}"
         raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
@@ -83,9 +83,7 @@ def parse_keeping(text: str, *, now: datetime) -> datetime | None:
     if match is None:
         raise InvalidInput(f"{brief(text)!r} does not say how long to keep the history", KEEPING)
     if int(match[1]) == 0:
-        raise InvalidInput(
-            f"{text!r} is how long to keep nothing of the history", f"{KEEPING}; 1h is the least"
-        )
+        raise InvalidInput(f"{text!r} would keep no history", f"{KEEPING}; 1h is the least")
     days = {"h": 1 / 24, "d": 1, "w": 7, "y": 365}[match[2]]
     try:
         return now - timedelta(days=days * int(match[1]))
@@ -125,7 +123,7 @@ def parse_written(value: object, *, end_of_day: bool) -> datetime:
         found = WRITTEN.fullmatch(" ".join(text.split()).lower())
     if found is None:
         number = type(value) in (int, float) or re.fullmatch(r"[+-]?\d+([.,]\d+)?", text.strip())
-        why = " (a number names no unit and no zone)" if number else ""
+        why = " (a number has no unit and no zone)" if number else ""
         raise ValueError(f"is not an ISO 8601 time such as {_WRITTEN_EXAMPLES}: {described(value)}{why}")
     try:
         day, clock = iso_day(found), LAST_SECOND if end_of_day else time.min

@@ -11,8 +11,8 @@ from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, undecodable, unr
 
 _NEVER_CLOSED = "is not valid CSV: a quote is opened and never closed"
 _BAD_QUOTE = (
-    "is not valid CSV: text stands behind the closing quote of a cell "
-    "(a quote inside a quoted cell is written twice)"
+    "is not valid CSV: there is text after the closing quote of a cell "
+    "(write a quote inside a quoted cell twice)"
 )
 _MOST_VAIN = 16 * LONGEST_RECORD
 """How many characters are read for the ends of cells that are never closed, before reading stops."""

@@ -28,7 +28,7 @@ _UNMARKED = {
 _AS_CSV = "save it as CSV"
 _UNPACK = "unpack it first"
 _OTHERS = (
-    (rb"PK\x03\x04.{26}[^/]{1,80}\.copy\.zst", "a backup of taskdb", "'taskdb restore' reads it"),
+    (rb"PK\x03\x04.{26}[^/]{1,80}\.copy\.zst", "an archive of taskdb", "'taskdb restore' reads it"),
     (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis\.", "an OpenDocument file", _AS_CSV),
     (
         rb"PK\x03\x04.*?PK\x03\x04.{26}xl/|PK\x03\x04.{26}(?:xl/|\[Content_Types\])",
@@ -100,9 +100,9 @@ def find_encoding(head: bytes, name: str, given: str | None) -> str:
             f"{name} is not UTF-8, but {unmarked.upper()} without a mark", f"add --encoding {unmarked}"
         )
     if given:
-        raise InvalidInput(f"{name} is not {given.upper()}: it has no mark", "leave --encoding away")
+        raise InvalidInput(f"{name} is not {given.upper()}: it has no mark", "leave --encoding out")
     if _is_binary(head[:1024]):
-        raise InvalidInput(f"{name} is not text, but binary data", "save it as CSV, or add --encoding")
+        raise InvalidInput(f"{name} is binary data, not text", "save it as CSV, or add --encoding")
     return "utf-8-sig"
 
 
@@ -129,7 +129,7 @@ def refuse_other_text(beginning: str, name: str, format: FileFormat) -> None:
     """Raise InvalidInput for HTML, for XML in place of CSV or JSON, and for JSON in place of CSV."""
     ours = format in (FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON)
     if _HTML.match(beginning):
-        hint = "save the table as CSV; a page to log in may have been downloaded instead of the file"
+        hint = "save the table as CSV; a login page may have been downloaded in place of the file"
         raise InvalidInput(f"{name} is HTML", hint)
     if ours and _XML.match(beginning):
         raise InvalidInput(f"{name} is XML", "export it as CSV or JSON")

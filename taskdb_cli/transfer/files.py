@@ -23,7 +23,7 @@ _EXTENSIONS = {
     ".ndjson": FileFormat.NDJSON,
 }
 _MOST_LEFT_OUT = 1000
-_OTHER_OPTIONS = "leave the option away, or name another format with --from"
+_OTHER_OPTIONS = "leave the option out, or name another format with --from"
 _SHAPES = {FileFormat.JSON: "a JSON array of objects", FileFormat.NDJSON: "one JSON object a line"}
 
 

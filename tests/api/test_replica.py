@@ -400,7 +400,7 @@ def test_a_standby_that_was_promoted(tmp_path_factory, monkeypatch, caplog):
 def test_a_server_that_takes_writes_is_not_read(database):
     """A server that is no standby is found out before it is read, also in a session that was just opened."""
     options = database.backend.options_after(0, 0)
-    with pytest.raises(DatabaseUnavailable, match="no replica"):
+    with pytest.raises(DatabaseUnavailable, match="not a replica"):
         database.read(lambda session: session.connection(), options=options)
 
 

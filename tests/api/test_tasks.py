@@ -61,7 +61,7 @@ def test_create_is_idempotent(api, database):
     ("body", "words"),
     [
         ({"title": " "}, "title is empty"),
-        ({"title": "a\nb"}, "title holds the control character U+000A"),
+        ({"title": "a\nb"}, "title contains the control character U+000A"),
         ({"title": "a", "status": "open"}, "status must be one of todo"),
         ({"title": "a", "priority": 3}, "priority must be one of low"),
         ({"title": "a", "due_at": "friday"}, "due_at must be a time such as"),

@@ -29,7 +29,7 @@ def assert_problem(answer, status, code, words=""):
     [
         (b"{", "its end is missing"),
         (b'{"name": 1\n,}', "a comma before } at line 2, character 2"),
-        (b'{"a": 1} x', "'x' behind the end of the object at line 1, character 10"),
+        (b'{"a": 1} x', "'x' after the end of the object at line 1, character 10"),
         (b'{"a": "\xff"}', "not UTF-8: byte 0xFF at position 8"),
         (b'{"a": "\\ud800"}', "surrogates"),
         (b'{"a": ' + 5000 * b"9" + b"}", "digits"),
@@ -64,7 +64,7 @@ def test_create_and_get(api):
     [
         ({}, "email is missing; name is missing"),
         ({"email": "ann", "name": "Ann"}, "email is not an e-mail address"),
-        ({**ANN, "name": "a\x00b"}, "name holds the control character U+0000"),
+        ({**ANN, "name": "a\x00b"}, "name contains the control character U+0000"),
         ({**ANN, "age": 7}, "age is not a known field"),
         ({**ANN, "is_active": "yes"}, "is_active"),
         ([], "should be an object"),

@@ -276,7 +276,7 @@ def test_waiting_for_a_server(bare_taskdb, url):
         address = sqlalchemy_url(proxy.url).render_as_string()
         wait = ["--database-url", address, "health", "--only", "connection", "--wait"]
         proxy.refuse()
-        assert "did not come up" in bare_taskdb(*wait, "0.3", expect=2).err
+        assert "did not answer within" in bare_taskdb(*wait, "0.3", expect=2).err
         Timer(0.5, proxy.listen).start()
         assert bare_taskdb(*wait, "30").err == ""
 

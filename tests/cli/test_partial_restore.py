@@ -76,7 +76,7 @@ def test_what_differs_is_left_or_replaced(taskdb, database, archived, shelf):
     taskdb("task", "update", "1", "--title", "Changed again")
     taskdb("user", "update", ANN, "--name", "Other")
     left = taskdb("restore", "latest", "--only-user", ANN)
-    assert "others: 1 user and 1 task" in left.err
+    assert "differ from the archive: 1 user and 1 task" in left.err
     asked = taskdb("restore", "latest", "--only-user", ANN, "--replace", expect=ExitCode.REFUSED)
     assert "replace 1 user and 1 task" in asked.err
     assert titles(database)[0] == "Changed again"
@@ -173,7 +173,7 @@ def test_an_archived_row_that_is_gone_while_another_has_its_value(taskdb, databa
     both = ("restore", "latest", "--only-user", "1,2")
     for trial in ((), ("--dry-run",)):
         refused = taskdb(*both, *trial, expect=ExitCode.CONFLICT)
-        assert f"{BOB} of user 2 is that of user 1 now" in refused.err
+        assert f"user 1 now has the address {BOB} of the archived user 2" in refused.err
     assert emails(database) == [BOB]
     taskdb(*both, "--replace", "--yes", "--no-safety-backup")
     assert emails(database) == [ANN, BOB]
@@ -185,7 +185,7 @@ def test_an_archived_row_that_is_gone_while_another_has_its_value(taskdb, databa
     taskdb("task", "delete", "5", "--yes")
     execute(url, "UPDATE tasks SET external_id = 'e' WHERE id = 1")
     refused = taskdb("restore", "latest", "--only-task", "1,5", expect=ExitCode.CONFLICT)
-    assert "of task 5 is that of task 1 now" in refused.err
+    assert "task 1 now has the external id" in refused.err
     taskdb("restore", "latest", "--only-task", "1,5", "--replace", "--yes", "--no-safety-backup")
     assert [(each["id"], each["external_id"]) for each in task_records(database)][::4] == [(1, "a"), (5, "e")]
 

@@ -72,7 +72,7 @@ def test_status_in_every_format(taskdb):
     assert taskdb("search", "status", "-q").err == ""
     result = taskdb("search", "status")
     assert result.out.startswith("on\t")
-    assert "0 tasks are few enough" in result.err
+    assert "0 tasks are too few" in result.err
     assert "MB" not in result.err
     assert taskdb("search", "status", "-o", "csv").out.startswith("state,size,tasks,tasks_size,write_factor,")
     assert json.loads(taskdb("search", "status", "-o", "ndjson").out)["state"] == "on"

@@ -261,13 +261,13 @@ def test_unknown_task_and_owner(taskdb, database):
     [
         (["create", "--user", "1", ""], "title is empty"),
         (["create", "--user", "1", "t" * 501], "title has 501 characters"),
-        (["create", "--user", "1", "a\x00b"], "title holds the control character U+0000"),
-        (["create", "--user", "1", "a\nb"], "title holds the control character U+000A"),
+        (["create", "--user", "1", "a\x00b"], "title contains the control character U+0000"),
+        (["create", "--user", "1", "a\nb"], "title contains the control character U+000A"),
         (["create", "--user", "1", "\udcff"], "title is not valid UTF-8"),
         (["create", "--user", "1", "A", "--description", "d" * 20_001], "description has 20001 characters"),
         (
             ["create", "--user", "1", "A", "--description", "\x07"],
-            "description holds the control character U+0007",
+            "description contains the control character U+0007",
         ),
         (["create", "--user", "1", "A", "--external-id", "e" * 201], "external_id has 201 characters"),
         (

@@ -229,7 +229,7 @@ def test_names_of_others_are_left_alone(database, url, taskdb, tmp_path):
     """A table or trigger of somebody else that has a name of the index is named, and stays."""
     execute(url, "CREATE TABLE taskdb_search (x)")
     for change in (search.on, search.off):
-        with pytest.raises(Conflict, match=r"table taskdb_search .* is no part"):
+        with pytest.raises(Conflict, match=r"table taskdb_search .* is not part"):
             change(database)
     taskdb("backup", "--file", tmp_path / "all.zip")
     taskdb("restore", tmp_path / "all.zip", "--replace", "--yes")

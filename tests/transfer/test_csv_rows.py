@@ -20,7 +20,7 @@ def cells(content, delimiter=","):
     return [(line, each if isinstance(each, list) else each[:20]) for line, each in found]
 
 
-BAD = "is not valid CSV: te"
+BAD = "is not valid CSV: th"
 OPEN = "is not valid CSV: a "
 LONG = f"is longer than {LONGEST_RECORD}"[:20]
 

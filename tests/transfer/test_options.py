@@ -177,7 +177,7 @@ def zipped(*names):
 OTHERS = {
     "Excel": zipped("docProps/app.xml", "xl/workbook.xml"),
     "OpenDocument": zipped("mimetype"),
-    "backup": zipped("users.copy.zst"),
+    "archive of taskdb": zipped("users.copy.zst"),
     "ZIP": zipped("tasks.csv"),
     "old Excel": bytes.fromhex("d0cf11e0a1b11ae1") + bytes(500),
     "gzip": gzip.compress(b"title\na\n"),

@@ -300,14 +300,14 @@ def test_ics_status(lines, status):
     ("lines", "problem"),
     [
         (["SUMMARY:a", "DUE:20261301T000000Z"], "line 2: DUE is not"),
-        (["SUMMARY:a", "DUE;TZID=Atlantis:20260101T000000"], "'Atlantis' (put a known one such as Europe/B"),
+        (["SUMMARY:a", "DUE;TZID=Atlantis:20260101T000000"], "'Atlantis' (replace it by a known one, such"),
         (["SUMMARY:a", "DUE;TZID=../../etc/passwd:20260101T000000"], "unknown time zone"),
         (["SUMMARY:a", "DUE;TZID=America:20260101T000000"], "unknown time zone"),
         (["SUMMARY:a", f"DUE;TZID={5000 * 'x'}:20260101T000000"], "unknown time zone"),
         (["SUMMARY:a", "DUE;TZID=Europe/Berlin:00010101T000000"], "not a time of its time zone"),
         (["SUMMARY:a", "DTSTART:20260101T000000Z", "DURATION:P999999999999D"], "DURATION is not"),
         (["SUMMARY:a", "DTSTART:20260101T000000Z", "DURATION:soon"], "DURATION is not"),
-        (["SUMMARY:a", "no property"], "has a line that is no property: 'no property'"),
+        (["SUMMARY:a", "no property"], "has a line that is not a property: 'no property'"),
         (["SUMMARY:a", "END:VCALENDAR"], "is not closed: END:VTODO"),
         (["SUMMARY:a", "BEGIN:VEVENT"], "is not closed: END:VTODO"),
         (["SUMMARY:a", "DTSTART:20260101T000000Z", "DURATION:P9999999D"], "DURATION is not"),
@@ -334,7 +334,7 @@ def test_ics_hostile_files():
     slow = ZONE.format("RRULE:FREQ=SECONDLY\n")
     content = f"{slow}BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=Mine2:20260101T000000\nEND:VTODO\n"
     assert "unknown time zone" in noted("ics.ics", content.replace("TZID:Mine", "TZID:Mine2"))[1][0]
-    assert "is no iCalendar" in noted("ics.ics", "title,due\na,b\n")[1][0]
+    assert "is not iCalendar" in noted("ics.ics", "title,due\na,b\n")[1][0]
     assert "is cut off" in noted("ics.ics", "BEGIN:VTODO\nSUMMARY:a\n")[1][0]
     assert noted("ics.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n") == ({}, [], ["no task was found"])
 

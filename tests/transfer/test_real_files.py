@@ -26,7 +26,7 @@ def test_ics_start_in_an_unknown_zone():
     """A start decides nothing, so one that is no time here becomes text, and that is said."""
     row, problems, notes = todo("SUMMARY:a", "DUE:20260101T000000Z", "DTSTART;TZID=CST:20260101T000000")
     assert (row["description"], problems) == ("dtstart: 20260101T000000 (CST)", [])
-    assert notes == ["DTSTART is no time, or in an unknown time zone: it was kept as text"]
+    assert notes == ["DTSTART is not a time, or its time zone is unknown: it was kept as text"]
 
 
 def test_ics_of_another_encoding():

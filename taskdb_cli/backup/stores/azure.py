@@ -56,15 +56,15 @@ class Azure:
         if not (key or self.sas) or (not self.account and (key or not given)):
             raise InvalidConfiguration(f"{location}: no credentials were found", _CREDENTIALS)
         if self.account and not re.fullmatch(r"[a-z0-9]{3,24}", self.account):
-            raise InvalidConfiguration("the name of the account of Azure cannot be one", _CREDENTIALS)
+            raise InvalidConfiguration("the name of the Azure account is not valid", _CREDENTIALS)
         if not is_endpoint(self.endpoint):
             message = "the endpoint in AZURE_STORAGE_ENDPOINT is not the address of a service"
             raise InvalidConfiguration(message, "write https://HOST, without user, password and query")
         if key and not _is_base64(key):
-            message = "the key of the account of Azure is not in Base64"
+            message = "the key of the Azure account is not Base64"
             raise InvalidConfiguration(message, "copy it as it is shown for the account")
         if not re.fullmatch(r"[!-~]*", self.sas) or (self.sas and "sig=" not in self.sas):
-            message = "AZURE_STORAGE_SAS_TOKEN is no shared access signature"
+            message = "AZURE_STORAGE_SAS_TOKEN is not a shared access signature"
             raise InvalidConfiguration(message, "copy it as it was made: sv=…&sig=…")
         self.credential: AzureCredential = (
             {"access_key": key, "expires_at": None} if key else {"sas_token": self.sas, "expires_at": None}
@@ -85,7 +85,7 @@ def _connection(text: str) -> dict[str, str]:
     """Return the settings of a connection string; their names are in lower case."""
     pairs = [each.partition("=") for each in text.strip().split(";") if each.strip()]
     if not all(equals for _, equals, _ in pairs):
-        raise InvalidConfiguration(f"{_CONNECTION} is no connection string", "copy it as Azure shows it")
+        raise InvalidConfiguration(f"{_CONNECTION} is not a connection string", "copy it as Azure shows it")
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 

@@ -70,7 +70,7 @@ class Credentials:
         for name, words in _NAMES.items():
             # obstore panics at a header with a newline.
             if not re.fullmatch(r"[!-~]*", getattr(found, name) or ""):
-                what = "holds a character that none has, such as a space or the end of a line"
+                what = "contains a character that is not allowed, such as a space or the end of a line"
                 raise InvalidConfiguration(f"{self._location}: the {words} {what}", "set it once more")
         return found
 
@@ -92,12 +92,12 @@ def _asked(location: str, ask: Any) -> Any:
     except BotoCoreError as exc:
         raise unusable_settings(location, exc) from None
     except OSError as exc:
-        message = f"{location}: what gives the credentials of the profile cannot be run: {exc.strerror}"
+        message = f"{location}: the credential process of the profile cannot be run: {exc.strerror}"
         raise InvalidConfiguration(message, "check credential_process in the profile") from None
     except (ValueError, TypeError, AttributeError, LookupError):
-        message = f"{location}: what gives the credentials of the profile gives no JSON of that kind"
+        message = f"{location}: the credential process of the profile does not print credentials as JSON"
         raise InvalidConfiguration(message, _HINT) from None
     except RuntimeError:
         # They were renewed, and have expired nevertheless.
-        message = f"{location}: what gives the credentials gives some that have expired"
+        message = f"{location}: the credentials have expired, and could not be renewed"
         raise InvalidConfiguration(message, "renew them, for example with 'aws sso login'") from None

@@ -33,17 +33,26 @@ _REFUSALS = {
         "the clock of this machine differs too much from the store's",
         "set the clock of this machine",
     ),
-    "InvalidObjectState": ("the object is in a storage class that must be thawed first", "thaw it there"),
+    "InvalidObjectState": (
+        "the object is in an archive storage class and cannot be read yet",
+        "restore it in the store first",
+    ),
     "PermanentRedirect": ("the bucket is in another region", "set AWS_REGION to the region of the bucket"),
-    "AuthorizationHeaderMalformed": ("it expects another region", "set AWS_REGION to that of the bucket"),
+    "AuthorizationHeaderMalformed": (
+        "it expects another region",
+        "set AWS_REGION to the region of the bucket",
+    ),
     "AuthenticationFailed": (
         "the key or the signature is wrong or has expired, or the clock of this machine is wrong",
         "check AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
     ),
     "NotImplemented": ("it does not know this request", "use another service"),
-    "BlobArchived": ("the object is in an access tier that must be thawed first", "thaw it there"),
+    "BlobArchived": (
+        "the object is in the archive access tier and cannot be read yet",
+        "restore it in the store first",
+    ),
 }
-_DENIED = "check the keys, and what the policy of the bucket lets them do"
+_DENIED = "check the keys, and what the policy of the bucket allows"
 _REDIRECTION = 3
 _UNKNOWN = (HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 _NO_TLS = re.compile(
@@ -53,8 +62,8 @@ _NO_TLS = re.compile(
 _CERTIFICATES = {
     r"expired": "has expired",
     r"mismatch|doesn't match|NotValidForName": "is for another host",
-    r"CaUsedAsEndEntity": "is that of an authority (CA:TRUE), which no service may have",
-    r"CERTIFICATE_VERIFY_FAILED|InvalidCertificate": "is signed by no authority that is known",
+    r"CaUsedAsEndEntity": "is the certificate of an authority (CA:TRUE), which no service may use",
+    r"CERTIFICATE_VERIFY_FAILED|InvalidCertificate": "is not signed by a known authority",
 }
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 """Error codes for a bucket that does not exist, in the words of S3 and of Azure."""
@@ -106,7 +115,9 @@ def failure(location: str, status: int | None, code: str, *, endpoint: str) -> T
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return StorageFailed(f"{location}: the store denies access", _DENIED)
     if status // 100 == _REDIRECTION:
-        return StorageFailed(f"{location}: the store sends us elsewhere", _REFUSALS["PermanentRedirect"][1])
+        return StorageFailed(
+            f"{location}: the store answers with a redirect", _REFUSALS["PermanentRedirect"][1]
+        )
     kind = RequestUnknown if status in _UNKNOWN else StorageFailed
     return kind(f"{location}: the store answered {status} {code}".rstrip(), _DENIED)
 

@@ -120,7 +120,7 @@ class Lease:
             except RequestUnknown:
                 ignored = True
             if ignored:
-                message = f"{self._store} ignores the conditions of requests, so two runs could meet there"
+                message = f"{self._store} ignores conditions in requests, so two runs could write at once"
                 raise InvalidConfiguration(message, "use a service that has conditional writes")
 
     def _put(self, tag: str | None) -> bool:

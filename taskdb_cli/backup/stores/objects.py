@@ -245,7 +245,9 @@ class ObjectStore:
             data = change(found and found[0])
             if self.put(name, data, instead_of=found and found[1]) is not None:
                 return
-        raise StorageFailed(f"{self.location(name)} is changed by others all the time", "try again later")
+        raise StorageFailed(
+            f"{self.location(name)} is being changed by others again and again", "try again later"
+        )
 
     def lock(self, name: str) -> AbstractContextManager[Callable[[], None]]:
         """Make an object that says who works here, and renew it as long as the context lasts."""
@@ -266,7 +268,7 @@ class ObjectStore:
             raise
         except StorageFailed as exc:
             message = f"unfinished uploads cannot be listed: {exc.message}"
-            hint = "let the keys do that (s3:ListBucketMultipartUploads), or leave the check out by --skip"
+            hint = "give the keys the right s3:ListBucketMultipartUploads, or use --skip backup_strays"
             raise LeftoversUnknown(message, hint) from exc
         locked = self._locked() if found else ()
         return [left._replace(abandoned=not left.final.startswith(locked)) for left in found]

@@ -36,7 +36,7 @@ def store_at(place: str, *, patient: bool = True) -> Store:
         return object_store(place, patient=patient)
     if half := re.match(r"(s3|az):", place, re.IGNORECASE):
         # Somebody would believe that the archives are off the machine.
-        what = f"{brief(place)!r} is neither the address of a bucket nor plainly a path"
+        what = f"{brief(place)!r} may be the address of a bucket or a path"
         raise InvalidInput(what, f"write {half[1].lower()}://BUCKET/PREFIX, or ./ before a directory")
     return LocalStore(Path(place).absolute())
 

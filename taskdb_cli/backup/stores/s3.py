@@ -88,7 +88,7 @@ class S3:
         self._region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "us-east-1"
         if not re.fullmatch(r"[A-Za-z0-9-]{1,60}", self._region):
             raise InvalidConfiguration(
-                "AWS_REGION is not the name of a region", "set it to that of the bucket"
+                "AWS_REGION is not the name of a region", "set it to the region of the bucket"
             )
         services = session.full_config.get("services", {}).get(self._scoped.get("services"), {})
         service = services.get("s3", {})
@@ -223,7 +223,7 @@ class S3:
             answer = self.request("GET", **query, **{"encoding-type": "url"})
             if answer.status == HTTPStatus.NOT_FOUND:
                 raise StorageFailed(
-                    f"{self._location}: nothing is found there, and no S3 service says so",
+                    f"{self._location}: nothing was found there, and the answer is not that of an S3 service",
                     _ENDPOINT,
                 )
             try:

@@ -317,7 +317,7 @@ def _believing(what: str) -> Iterator[None]:
             ) from exc
         raise DataCorrupt(
             f"the rows of {what} break a rule: {exc.diag.message_primary}",
-            "nothing was changed; correct them where they come from, or use another archive",
+            "nothing was changed; correct them in their database, or use another archive",
         ) from exc
 
 

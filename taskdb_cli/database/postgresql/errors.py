@@ -38,17 +38,17 @@ _BY_SQLSTATE: dict[str, tuple[type[errors.TaskdbError], str]] = {
     "42501": (errors.NotPermitted, "grant the role of the database URL what it needs"),
     "2200H": (errors.IdsUsedUp, ""),
     **dict.fromkeys(("42P01", "42703", "3F000"), (errors.TableMissing, "")),
-    "XX001": (errors.DataCorrupt, "restore the database from a backup"),
-    "XX002": (errors.DataCorrupt, "rebuild the index, or restore the database from a backup"),
+    "XX001": (errors.DataCorrupt, "restore the database from an archive"),
+    "XX002": (errors.DataCorrupt, "rebuild the index, or restore the database from an archive"),
     "23505": (errors.UniqueViolation, ""),
     **dict.fromkeys(("23503", "23001"), (errors.ForeignKeyViolation, "")),
     **dict.fromkeys(("22", "23"), (errors.CheckViolation, "")),
 }
 
-_BUSY = "close connections that idle, raise the limit, use a pooler, or try again later"
+_BUSY = "close idle connections, raise the limit, use a pooler, or try again later"
 _STARTING = "the server is starting or stopping: try again in a moment"
 _POOLER = "the pooler gets no connection to its server: look at the server and at the pooler's log"
-_OTHER_KIND = "no host is of the kind that target_session_attrs asks for"
+_OTHER_KIND = "no host is of the kind in target_session_attrs"
 _NO_ANSWER = "check that the server runs and that the database URL is right"
 
 # libpq gives no SQLSTATE for a connection that failed, so the words decide. The first pattern counts.

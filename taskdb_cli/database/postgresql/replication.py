@@ -100,10 +100,10 @@ def begin_after(connection: Connection, position: int, patience: float, place: s
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            raise ReplicaBehind(f"{place} has not replayed what was written last within {patience:g} s")
+            raise ReplicaBehind(f"{place} did not replay the last changes within {patience:g} s")
         time.sleep(min(pause, left))
         pause, statement = min(2 * pause, _LONGEST), _ASK
 
 
 def _no_standby(place: str) -> DatabaseUnavailable:
-    return DatabaseUnavailable(f"{place} takes writes of its own: it is no replica, or was promoted")
+    return DatabaseUnavailable(f"{place} accepts writes: it is not a replica, or was promoted")

@@ -108,7 +108,7 @@ def build(connection: Connection, place: str, slow_query_ms: int) -> None:
     wanted = [name for name in SEARCH_INDEXES if _fault(name, parts.get(name))]
     for name in wanted:
         if name in parts and not parts[name].is_index:
-            problem = f"{name} in {place} is something else than an index of tasks"
+            problem = f"{name} in {place} is not an index of tasks"
             raise Conflict(problem, "rename it: the search index needs the name")
     raw = driver_connection(connection)
     # Not every server can notice it.
@@ -171,7 +171,7 @@ def _fault(name: str, part: _Part | None) -> str:
     if part is None:
         return f"{name} is missing"
     if not part.is_index:
-        return f"{name} is something else than an index of tasks"
+        return f"{name} is not an index of tasks"
     if not re.fullmatch(SEARCH_INDEXES[name], part.definition):
         return f"{name} is another index than 'taskdb search on' makes"
     if part.builder:

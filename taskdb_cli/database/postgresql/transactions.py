@@ -93,7 +93,7 @@ def is_committed(id: str, recovered: str, place: str, connection: Connection) ->
     if status == "committed" and recovered_now != recovered:
         raise errors.OutcomeUnknown(
             f"PostgreSQL at {place} crashed while the change was being committed",
-            "look whether it is there before you try again",
+            "check whether it is there before you try again",
         )
     if status is None:
         raise errors.DatabaseUnavailable(f"{place} no longer knows transaction {id}")

@@ -32,7 +32,7 @@ def read_url(text: str) -> URL:
     """
     # An unescaped @ in a password would make the rest of the password the host, which is shown.
     if not (parts := _URL.fullmatch(text)):
-        raise ValueError("this is no URL, or an @ in it is not escaped")
+        raise ValueError("this is not a URL, or an @ in it is not escaped")
     # SQLAlchemy reads neither several hosts with ports nor a port that is left empty.
     url = make_url(f"{DRIVER}://{parts['user'] or ''}{parts['rest']}")
     if parts["hosts"]:

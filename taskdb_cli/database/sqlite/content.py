@@ -223,7 +223,7 @@ def _believing(table: str) -> Iterator[None]:
     except sqlite3.IntegrityError as exc:
         raise DataCorrupt(
             f"the rows of {table} break a rule: {exc}",
-            "nothing was changed; correct them where they come from, or use another archive",
+            "nothing was changed; correct them in their database, or use another archive",
         ) from exc
 
 

@@ -62,7 +62,7 @@ def obstacle(path: Path) -> tuple[str, str] | None:
     if reason:
         hint = "run this as a user who may write there"
         if changes := unfinished(path):
-            reason += f", and {changes[0]} has to be worked into it first"
+            reason += f", and {changes[0]} has to be merged into it first"
             hint += ", or on a copy of all its files elsewhere"
         return reason, hint
     try:

@@ -147,7 +147,7 @@ def drop(raw: LimitedConnection, place: str) -> bool:
     found = raw.execute(_LOOK, [*_PARTS]).fetchall()
     for name, sql, kind, owner in found:
         if not sql.startswith(f"CREATE VIRTUAL TABLE {TABLE} ") and (kind, owner) != ("trigger", "tasks"):
-            problem = f"the {kind} {name} in {place} is no part of a search index"
+            problem = f"the {kind} {name} in {place} is not part of a search index"
             raise Conflict(problem, "rename it: the search index needs the name")
     for name, _, kind, _ in found:
         if kind == "trigger":

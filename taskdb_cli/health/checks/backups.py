@@ -146,7 +146,7 @@ def check_backup(exam: Examination, backups: Backups) -> Result:
 def _age(exam: Examination, backups: Backups) -> Result:
     if backups.record.verified is None:
         if number := len(backups.holdings.own):
-            message = f"no record says that any of {number} archives was ever verified"
+            message = f"none of {number} archives has a record of a verification"
             return Result(Status.WARNING, message, remedy=_VERIFY)
         reasons = ["no backup has been taken and verified yet"]
         reasons += backups.holdings.count_others()
@@ -182,7 +182,7 @@ def check_backup_archive(exam: Examination, backups: Backups) -> Result:
         tagged = file.store.directory is None and proof.tag
         tags = {each.name: each.tag for each in backups.directory.entries()} if tagged else {}
         if tagged and tags.get(file.name) != proof.tag:
-            problem = "is another object than when it was verified"
+            problem = "is not the object that was verified"
         again = small and not tagged
         whole = compare(file, proof, seconds=exam.seconds / REREAD_SHARE if again else -1)
         if not (problem or whole) and backups.record.of(file.name).damaged:
@@ -244,7 +244,7 @@ def check_backup_space(exam: Examination, backups: Backups) -> Result:
     _require_readable(backups)
     directory = backups.directory.store.directory
     if directory is None:
-        raise Unmeasured(f"{backups.directory} is a bucket, whose room has no limit that can be measured")
+        raise Unmeasured(f"{backups.directory} is a bucket: its free space cannot be measured")
     disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
     free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     percent = 100 * free / total if total else 0.0
@@ -270,7 +270,7 @@ def check_backup_strays(exam: Examination, backups: Backups) -> Result:
     remedy = "delete or rename them, once no backup runs; the next backup removes its own leftovers"
     if backups.directory.store.directory is None:
         remedy = "delete or rename objects, once no backup runs; the next backup aborts uploads of its label"
-    fine, bad = "no stray files in the backup directory", "these are no archives"
+    fine, bad = "no stray files in the backup directory", "these files are not archives"
     return none_of(dict.fromkeys(strays, remedy), fine, bad, status=Status.WARNING)
 
 

@@ -29,7 +29,7 @@ COUNTED_OPERATIONS = 10_000
 
 PAGE = 50
 
-_RECREATE = "create it again with the SQL of 'taskdb migrate sql', or restore a backup into a new database"
+_RECREATE = "create it again with the SQL of 'taskdb migrate sql', or restore an archive into a new database"
 
 
 def check_connection(exam: Examination) -> Result:
@@ -136,7 +136,7 @@ def check_orphans(exam: Examination) -> Result:
                 found[f"{number:,} rows of {table.name} refer to missing rows of {parent}"] = remedy
     if not found:
         return Result(Status.OK, "every foreign key finds its row", 0)
-    remedy = f"restore a backup into a new database, or {'; '.join(found.values())}"
+    remedy = f"restore an archive into a new database, or {'; '.join(found.values())}"
     return Result(Status.CRITICAL, "; ".join(found), total, remedy=remedy)
 
 
@@ -186,7 +186,7 @@ def check_rules(exam: Examination) -> Result:
     validated. Otherwise it checks all of them.
     """
     exam.require_all_rows()
-    remedy = "correct the rows, or restore a backup into a new database"
+    remedy = "correct the rows, or restore an archive into a new database"
     broken = dict.fromkeys([*exam.broken_rows(), *_broken_rules(exam)], remedy)
     return none_of(broken, "no row breaks a rule", "rows break the rules of their table")
 
@@ -248,7 +248,9 @@ def check_history(exam: Examination) -> Result:
     size = exam.history_bytes()
     takes = "" if size is None else f" in {size / 1e6:,.1f} MB"
     message = f"{number} operations{takes}, the oldest of {at:%Y-%m-%d %H:%M} UTC"
-    remedy = "'taskdb history prune' deletes what TASKDB_HISTORY_KEEP does not keep, as a nightly backup does"
+    remedy = (
+        "'taskdb history prune' deletes old operations by TASKDB_HISTORY_KEEP, and so does a nightly backup"
+    )
     return exam.judged(max(0.0, (exam.now - at).total_seconds()), message, remedy)
 
 

@@ -177,7 +177,7 @@ def check_version(exam: Examination) -> Result:
     # The support of versions that are older than the table ended before its first date.
     end = LAST_RELEASES.get(max(major, min(LAST_RELEASES)))
     if end is None:
-        return Result(Status.OK, f"{name}; this taskdb does not know until when it will be supported")
+        return Result(Status.OK, f"{name}; this version of taskdb does not know the end of its support")
     left = datetime(end.year, end.month, end.day, tzinfo=UTC) - exam.now
     words = "will be supported until" if left.days >= 0 else "has not been supported since"
     message = f"{name} {words} {end:%Y-%m-%d}"
@@ -210,12 +210,12 @@ def check_access(exam: Examination) -> Result:
         f" FROM pg_class WHERE oid IN ({_TABLES}) ORDER BY relname"
     )
     if unreadable := [name for name, readable, _ in rights if not readable]:
-        faults = dict.fromkeys(unreadable, "GRANT SELECT on them to it")
+        faults = dict.fromkeys(unreadable, "GRANT SELECT on them to the role")
         return none_of(faults, "", f"the role {role} may not read")
     read_only = [name for name, _, writable in rights if not writable]
     found = [] if len(read_only) == len(OUR_TABLES) else read_only
     fine, bad = f"the role {role} sees every row", f"the role {role} may change some tables, but not"
-    remedy = "GRANT INSERT, UPDATE, DELETE on them to it, or on none"
+    remedy = "GRANT INSERT, UPDATE, DELETE on them to the role, or revoke these on all tables"
     return none_of(dict.fromkeys(found, remedy), fine, bad, status=Status.WARNING)
 
 
@@ -238,7 +238,9 @@ def check_connections(exam: Examination) -> Result:
         " - coalesce(current_setting('reserved_connections', true)::int, 0)"
     )
     message = f"{used} of {most} connections are in use"
-    return exam.judged(100 * used / most, message, "use a pooler, close what idles, or raise max_connections")
+    return exam.judged(
+        100 * used / most, message, "use a pooler, close idle sessions, or raise max_connections"
+    )
 
 
 def check_long_transactions(exam: Examination) -> Result:
@@ -260,7 +262,7 @@ def _judge_sessions(exam: Examination, state: str, since: str) -> Result:
             remedy = "GRANT pg_read_all_stats TO the role of the database URL"
             raise Unmeasured(f"the role may not look at {hidden} sessions of others", remedy)
         if untracked:
-            reason = f"track_activities is off in {untracked} sessions: nobody knows what they do"
+            reason = f"track_activities is off in {untracked} sessions: what they do is not known"
             raise Unmeasured(reason, "turn track_activities on")
     if not pids:
         return exam.judged(longest, f"no session is {state}")

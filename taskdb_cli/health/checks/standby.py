@@ -87,7 +87,7 @@ def check_replica_lag(exam: Examination) -> Result:
         raise Unmeasured(f"{place} has replayed no transaction since it was started", status=Status.UNKNOWN)
     seconds, remedy = max(0.0, state.seconds), "look at its load, at its network, and at long queries there"
     if behind:
-        message = f"the newest rows of {place} are {seconds:.0f} s old, and more is waiting"
+        message = f"the newest rows of {place} are {seconds:.0f} s old, and newer changes are waiting"
     else:
         message = f"{place} is not connected, and the last transaction that it has is {seconds:.0f} s old"
     return exam.judged(seconds, message, remedy)
@@ -97,7 +97,7 @@ def check_replica_backlog(exam: Examination) -> Result:
     """Judge how many bytes of the log a standby has not replayed; there is no limit unless one is set."""
     place, state, behind = _behind(exam)
     if not (behind or state.is_connected or exam.replica):
-        raise Unmeasured(f"{place} is not connected, so nobody knows what it lacks", status=Status.UNKNOWN)
+        raise Unmeasured(f"{place} is not connected, so it is not known what it lacks", status=Status.UNKNOWN)
     return exam.judged(behind, f"{place} has {behind:,} bytes to replay", "find out what delays it")
 
 
@@ -110,7 +110,7 @@ def check_replica_conflicts(exam: Examination) -> Result:
     }
     total = sum(kinds.values())
     each = ", ".join(f"{kind} {number}" for kind, number in kinds.items() if number)
-    message = f"{place} has cancelled {in_words({'statements': total})} in the way of the replay"
+    message = f"{place} has cancelled {in_words({'statements': total})} that blocked the replay"
     message += (f" ({each})" if each else "") + (f" since {since}" if since else "")
     remedy = "set hot_standby_feedback = on there, or raise max_standby_streaming_delay"
     return exam.judged(total, message, remedy)
@@ -123,7 +123,9 @@ def _standby(exam: Examination) -> tuple[str, Connection]:
     if not connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
         if exam.replica:
             raise Unmeasured(f"{database.backend.place} is not a standby")
-        raise Unmeasured("this is no standby, and no replica is set", "set TASKDB_READ_URL if there is one")
+        raise Unmeasured(
+            "this is not a standby, and no replica is set", "set TASKDB_READ_URL if there is one"
+        )
     return database.backend.place, connection
 
 

@@ -30,13 +30,13 @@ OWNS = "has tasks or access tokens that stay"
 
 _REASONS = {
     _GONE: "is gone",
-    _THERE: "is there already",
-    _AGAIN: "came back and was changed before it was deleted again",
+    _THERE: "exists already",
+    _AGAIN: "was restored and changed before it was deleted again",
     _CHANGED: "is at version {version}, not {version_after}",
     _VALUES: "has other values than at version {version_after}",
     _TWICE: "was changed more than once",
     _ADDRESS: "had the address {name}, which user {holder} has now",
-    _OWNER: "was of user {owner}, who is not there",
+    _OWNER: "belonged to user {owner}, who does not exist",
     _EXTERNAL_ID: "had the external id {name}, which task {holder} has now",
     _OWNS: OWNS,
 }

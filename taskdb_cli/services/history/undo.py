@@ -94,7 +94,7 @@ def undo(
     try:
         _write(session, found, now)
     except errors.UniqueViolation as exc:
-        what = f"operation {id} was not undone: {exc.message}, which came meanwhile"
+        what = f"operation {id} was not undone: {exc.message}; the row was added meanwhile"
         raise errors.NotUndone(what, "run it again to see which row it is") from exc
     obstacles.drop_tables(session)
     return replace(found, undone_by=recorder.id if recorder else None)
@@ -138,21 +138,21 @@ def _require_undoable(session: Session, operation: Operation) -> dict[str, int]:
         since = "it" if barrier.id == operation.id else f"operation {barrier.id}"
         raise errors.NotUndone(
             f"{what}: {since} replaced everything from {brief(barrier.restored_from)}",
-            "'taskdb restore' brings back what an archive has, whole or --only-user and --only-task",
+            "'taskdb restore' loads an archive, or parts of it with --only-user and --only-task",
         )
     table = CHANGES.c.table_name
     grouped = sa.select(table, sa.func.count()).where(CHANGES.c.operation_id == operation.id).group_by(table)
     kept = {row[0]: row[1] for row in session.execute(grouped)}
     if not kept:
         erased = operation.command == ERASURE
-        why = "it erased a user" if erased else "the history no longer has the rows that it changed"
+        why = "it erased a user" if erased else "the history does not have the rows that it changed any more"
         hint = f"{_one_before(session, operation)}'taskdb history' shows the others"
         raise errors.NotUndone(f"{what}: {why}", hint)
     if [*kept] == ["access_tokens"]:
         raise errors.NotUndone(
-            f"{what}: it is about access tokens only, which do not come back",
+            f"{what}: it changed access tokens only, and these cannot be restored",
             f"{_one_before(session, operation)}'taskdb token create' makes a new one, and "
-            "'taskdb token revoke' takes one away",
+            "'taskdb token revoke' revokes one",
         )
     return kept
 

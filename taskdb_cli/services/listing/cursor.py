@@ -27,7 +27,7 @@ class CursorUnusable(InvalidInput):
     def __init__(self) -> None:
         super().__init__(
             "the cursor is damaged, or was made by a listing with another sort or other filters",
-            "give --after with the very options that printed it, or start again without it",
+            "repeat the options of the list that printed it, or start again without --after",
         )
 
 

@@ -249,9 +249,9 @@ def _pattern(text: str, called: str = "search text") -> str:
     """Return the pattern of what contains the text; raise InvalidInput for one that cannot match."""
     if len(text) > SEARCH_LENGTH:
         too_long = f"the {called} has {len(text)} characters"
-        raise InvalidInput(too_long, f"at most {SEARCH_LENGTH} work")
+        raise InvalidInput(too_long, f"at most {SEARCH_LENGTH} are allowed")
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInput(f"the {called} is not valid UTF-8", "no stored text holds such characters")
+        raise InvalidInput(f"the {called} is not valid UTF-8", "no stored text contains such characters")
     pattern = fold(text)
     for character in (_ESCAPE, "%", "_"):
         pattern = pattern.replace(character, _ESCAPE + character)

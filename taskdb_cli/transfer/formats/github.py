@@ -89,7 +89,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
             raise ValueError("url is missing, and so is number (ask gh for --json url,title)")
         task["external_id"] = f"{others.get('repository', '')}#{words(number)}"
         if not others.get("repository"):
-            note("has no url, so its number alone says which issue it is (ask gh for --json url)")
+            note("has no url, so only its number identifies the issue (ask gh for --json url)")
     task["status"] = _status(task, rest, pull)
     if task["status"] is not TaskStatus.DONE and task["completed_at"]:
         others["closedAt"], task["completed_at"] = in_utc(words(task["completed_at"])), None

@@ -68,7 +68,7 @@ def _read(text: TextIO) -> Iterator[Found]:
         if kind == "VTIMEZONE" and not fault:
             reader.learn_zone(content)
     if not kinds:
-        yield 1, "is no iCalendar: no line is BEGIN:VCALENDAR"
+        yield 1, "is not iCalendar: it has no line BEGIN:VCALENDAR"
     elif "VTODO" not in kinds:
         yield 1, {_NO_TASK: "no task was found"}
     text.seek(0)
@@ -198,7 +198,7 @@ class _Reader:
         try:
             name, params, value = line.parts()
         except ValueError:
-            raise ValueError(f"has a line that is no property: {brief(line)!r}") from None
+            raise ValueError(f"has a line that is not a property: {brief(line)!r}") from None
         name = name.upper()
         if name in _TIMES:
             return name, self._moment(name, value.strip(), params.get("TZID"))
@@ -223,7 +223,7 @@ class _Reader:
             if zone is None and name == "DTSTART":
                 return f"{text} ({brief(zone_id)})"
             if zone is None:
-                hint = "put a known one such as Europe/Berlin in its place"
+                hint = "replace it by a known one, such as Europe/Berlin"
                 raise ValueError(f"{name} is in an unknown time zone: {brief(zone_id)!r} ({hint})")
         try:
             moment = vDDDTypes.from_ical(text, zone)  # type: ignore[no-untyped-call]
@@ -275,7 +275,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     if rest.pop(_BINARY, None):
         note("attached files were not kept")
     if not all(map(_is_time, rest.get("DTSTART", []))):
-        note("DTSTART is no time, or in an unknown time zone: it was kept as text")
+        note("DTSTART is not a time, or its time zone is unknown: it was kept as text")
     for nested in dict.fromkeys(rest.pop(_NESTED, [])):
         note("the reminder (VALARM) was not kept" if nested == "VALARM" else f"{nested} was not kept")
     for name in [name for name in rest if name.startswith("X-")]:

@@ -279,7 +279,7 @@ class TestObstacles:
         """A row that has come back already is not brought back again."""
         id = do(database, task.remove, [1])
         undo(database)
-        assert refused(database, id)[1] == [("task", 1, "is there already")]
+        assert refused(database, id)[1] == [("task", 1, "exists already")]
 
     def test_deleted_again(self, database, people):
         """A row that came back, was changed and deleted does not lose that change."""
@@ -324,7 +324,7 @@ class TestObstacles:
         act = partial(task.change, given=TaskUpdate(), now=NOW, owner=BOB) if moved else task.remove
         id = do(database, act, ids=[1])
         do(database, user.remove, ["1"], now=NOW)
-        assert refused(database, id)[1] == [("task", 1, "was of user 1, who is not there")]
+        assert refused(database, id)[1] == [("task", 1, "belonged to user 1, who does not exist")]
 
     def test_reassigned_tasks_of_a_user_who_is_left(self, database, people):
         """Tasks that were given away stay where they are if the user cannot come back."""
