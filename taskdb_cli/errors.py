@@ -354,7 +354,7 @@ class ArchiveTooNew(SchemaError):
 
 
 class StorageFailed(TaskdbError):
-    """A disk is full, read-only or broken, or a bucket refuses what it is asked."""
+    """A disk is full, read-only or broken, or a bucket refuses a request."""
 
 
 class NotWritable(StorageFailed):

@@ -98,7 +98,7 @@ class _Lines(logging.Formatter):
 
 
 class _Sentence(logging.Formatter):
-    """A record as a person is told it: without its time, its logger and the id of the run."""
+    """A record for people: without its time, its logger and the id of the run."""
 
     def format(self, record: logging.LogRecord) -> str:
         # Python puts a place in the code and a class before the words of a warning, and the code behind them.
@@ -107,7 +107,7 @@ class _Sentence(logging.Formatter):
 
 
 class _Sentences(logging.StreamHandler[TextIO]):
-    """Tells a person what was logged. The slowest of the slow queries is told at the end of the run."""
+    """Prints log records for people. At the end of the run it prints the slowest of the slow queries."""
 
     def __init__(self, advice: Callable[[], str]) -> None:
         super().__init__(sys.stderr)

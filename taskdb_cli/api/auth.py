@@ -90,14 +90,14 @@ class Caller:
 
     @contextmanager
     def _noting(self, replica: Replica) -> Iterator[None]:
-        """Note the position behind what the body commits, or behind what it has found in the way."""
+        """Note the position of the log after a commit, or after a conflict with rows of others."""
         try:
             yield
         except OutcomeUnknown:
             replica.note_unknown()
             raise
         except ANSWERS:
-            # Whoever looks for what is in the way must find it.
+            # The client needs the position to see the row that is in conflict.
             self.position = replica.note_commits()
             raise
         self.position = replica.note_commits()

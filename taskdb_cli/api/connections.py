@@ -44,7 +44,7 @@ def most_connections(listener: socket.socket, pool: Pool, *, databases: int = 1)
     if allowed == resource.RLIM_INFINITY:
         return MOST
     # The system gives a new file the lowest free number, so the numbers below the listener are in use. A
-    # connection to the database may need 3 files; 10 are for the log, for looking up names, and the like.
+    # connection to the database may need 3 files; 10 are for the log, looking up names and so on.
     needed = listener.fileno() + 1 + (pool.size + pool.overflow) * 3 * databases + 10
     if allowed <= needed:
         raise FilesLimited(

@@ -1,7 +1,7 @@
 """/history: every operation that changed rows, and how. Nobody writes it by a request.
 
-A token of one user sees what concerns rows of theirs: operations that changed some, and of these operations
-only the changes of such rows. Of a task that came from another user or went to one it sees their side alone.
+A token of one user sees the operations that changed rows of this user, and in them only the changes of these
+rows. If a task came from another user or went to one, the token sees only the side of its own user.
 """
 
 from collections.abc import Callable
@@ -113,7 +113,7 @@ def _life(
 
 
 def _require_task(session: Session, access: Access, id: int) -> None:
-    """Raise TaskNotFound for a task that was never theirs, as far as the history goes."""
+    """Raise TaskNotFound for a task that, by the history, never belonged to the user."""
     if not service.life(session, "tasks", id, limit=1, of=access.user_id).records:
         seen(session, access, id)
 

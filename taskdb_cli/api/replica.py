@@ -47,7 +47,7 @@ _LOOK_SECONDS, _CONNECT_SECONDS, _LOCK_SECONDS, _START_SECONDS, _CLOSE_SECONDS =
 _TOUCH = "SELECT 1 FROM users, tasks LIMIT 0"
 
 ANSWERS = (errors.NotFound, errors.InvalidInput, errors.Refused, errors.Conflict, errors.TimedOut)
-"""What is an answer, as far as it is none of the faults: the primary would say the same as the replica."""
+"""Errors that are answers, except for the faults: the primary would answer the same as the replica."""
 _FAULTS = (errors.DatabaseMissing, errors.InvalidConfiguration)
 
 _POSITION = re.compile(rb"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
@@ -219,7 +219,7 @@ class Replica:
         while True:
             self._wanted.wait()
             while (pause := self._look_at - time.monotonic()) > 0 and not self._stopped.wait(pause):
-                # A read may have failed meanwhile, so that there is more to wait.
+                # A read may have failed meanwhile, and then the wait is longer.
                 pass
             if self._stopped.is_set():
                 return
@@ -249,7 +249,7 @@ class Replica:
         except TaskdbError as exc:
             self._turn_away(exc.message)
             if not isinstance(exc, errors.ReplicaBehind | errors.TransactionConflict):
-                # Whoever still waits for it may wait for ever.
+                # A request that still waits for the replica could wait for ever.
                 self.database.backend.break_connections()
 
     def _examine(self, primary: Standing) -> float:
@@ -262,7 +262,7 @@ class Replica:
             hint = "set it to a replica, or unset it"
             raise DatabaseUnavailable(f"{READ_ADDRESS}: {place} is the primary itself", hint)
         with self._attentive():
-            # Whoever reads would wait for a lock that the replay holds.
+            # If the replay holds a lock on these tables, this statement waits, and no request has to.
             self.database.read(lambda session: session.connection().exec_driver_sql(_TOUCH).close())
         self._lag.set(lag)
         if lag > self._most_lag:

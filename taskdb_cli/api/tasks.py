@@ -35,7 +35,7 @@ _VERBS = {
 
 @router.get("/tasks", response_model=TaskPage, openapi_extra=listings.TASKS.described())
 def list_tasks(caller: Authorized, http: Request) -> Response:
-    """List tasks, with the filters of `task list`; a token of one user lists only theirs."""
+    """List tasks, with the filters of `task list`; a token of one user lists only the tasks of that user."""
     request, _ = listings.TASKS.read(http, caller.now)
 
     def work(session: Session, access: Access) -> Response:

@@ -123,7 +123,7 @@ class Archive:
         self.place, self._file = place, file
         self.size = file.encrypted_size if isinstance(file, DecryptedFile) else file.size
         self._sealed_bytes = max(0, file.size - layout.SEAL_SIZE)
-        # The hash of the first bytes, so many of which were read in order.
+        # The hash of the first bytes, and how many bytes of the file it covers.
         self._hash, self._hashed = hashlib.sha256(), 0
 
     @classmethod

@@ -58,7 +58,7 @@ class Target:
         self._record = cache(directory.record)
 
     def copy(self, file: StoredFile, known: Record, *, dry_run: bool = False) -> Copy:
-        """Copy an archive, of which `known` is recorded, unless it is there already.
+        """Copy an archive unless it is there already; `known` is its record.
 
         What was stored is read back and compared before it has its name; then what is known of the archive
         is recorded. Raises BackupRunning, Conflict if something else has the name, InvalidInput for a name
@@ -133,7 +133,7 @@ class Target:
     def _news(
         self, file: StoredFile, known: Record, target: StoredFile, digest: str, size: int
     ) -> list[Proof | Drill]:
-        """Return what can be recorded of a copy, all bytes of which were compared.
+        """Return what can be recorded of a copy after all its bytes were compared.
 
         It is nothing if the archive is encrypted, was never recorded, and no identity opens it.
         """

@@ -223,7 +223,7 @@ def write(
 
 
 def reported(chunks: Iterable[bytes], progress: Progress, done: int) -> Iterator[bytes]:
-    """Yield chunks, and report the number of bytes that are done, of which so many were done before."""
+    """Yield chunks, and report how many bytes are done, beginning with those that were done before."""
     for chunk in chunks:
         done += len(chunk)
         yield chunk

@@ -82,7 +82,7 @@ Known = TypeVar("Known", Proof, Drill)
 
 @dataclass(frozen=True)
 class Record:
-    """One proof of each archive, those of newer archives last, and one drill of each, the last one last.
+    """One proof of each archive, in the order of the archives; the last drill of each, in the order of time.
 
     `damages` has the archives that were damaged when they were last read.
     """
@@ -123,7 +123,7 @@ class Record:
         return *self.proofs, *self.drills, *self.damages
 
     def joined(self, *news: News) -> Record:
-        """Return it with what else is known, which counts more than what was known of the same archive.
+        """Return the record with more entries. They replace older entries of the same archive.
 
         A new proof says that an archive is no longer damaged. Damage leaves its last proof known.
         """
@@ -149,7 +149,7 @@ class Record:
         return Record(tuple(filter(wanted, self.proofs)), tuple(filter(wanted, self.drills)), self.damages)
 
     def without_gone(self, archives: Collection[str], now: datetime) -> Record:
-        """Leave out what is known of archives that are none of these.
+        """Leave out the entries of all other archives.
 
         The last two proofs and the last drill of each database stay, because health judges by them, unless
         they are dated a day or more in the future.
@@ -237,7 +237,7 @@ def write_metrics(path: Path, label: str, places: Mapping[str, Measured]) -> Non
 
 
 def exposition(label: str, places: Mapping[str, Measured]) -> str:
-    """Return the metrics in Prometheus' text format. If there are several places, samples name theirs."""
+    """Return the metrics in Prometheus' text format. With several places, each sample names its place."""
     families: dict[str, tuple[str, list[tuple[Mapping[str, str], float]]]] = {
         "last_success_timestamp_seconds": ("When the last verified backup was taken.", []),
         "duration_seconds": ("How long it took, verification included.", []),

@@ -16,7 +16,7 @@ from taskdb_cli.system.trusted import read_text
 from taskdb_cli.text.escaping import brief
 
 Recipients = tuple[Any, ...]
-"""Public keys; whoever has the secret key of one of them reads the archive."""
+"""Public keys. The secret key of any of them opens the archive."""
 
 Identities = tuple[Any, ...]
 """Secret keys."""

@@ -299,7 +299,7 @@ class Digest:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what has passed so far, in hexadecimal digits."""
+        """The SHA-256 of all data so far, in hexadecimal digits."""
         return self._hash.hexdigest()
 
     def content(self, name: str, columns: Sequence[ArchivedColumn]) -> TableContent:

@@ -307,7 +307,7 @@ def _origins(
         except StoreUnavailable:
             raise
         except StorageFailed:
-            # Manifests will do, and a damaged record is told where it matters.
+            # The manifests are enough here. Other commands report a damaged record.
             return Record()
 
     for entry, found in directory.origins(entries, record_of):

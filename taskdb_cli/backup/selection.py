@@ -76,7 +76,7 @@ class UserSearch:
                 yield _text(found)
 
     def require(self, archive: object) -> None:
-        """Raise NotFound for a user that the archive does not hold, naming addresses that are like theirs."""
+        """Raise NotFound for a user that the archive does not have, with similar addresses that it has."""
         emails = set(self.found.values())
         for ref in self._refs:
             if isinstance(ref, range):

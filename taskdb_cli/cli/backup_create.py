@@ -212,7 +212,7 @@ def _write_metrics(path: Path, label: str, outcomes: Sequence[Outcome], owner: O
     measured = {}
     for outcome in outcomes:
         record = Record()
-        # It would be waited for once more, and the failure is told already.
+        # Another wait would not help, and the failure is reported already.
         if not isinstance(outcome.failure, errors.StoreUnavailable):
             with suppress(errors.TaskdbError) if outcome.failure else nullcontext():
                 record = Holdings(outcome.directory, owner).record

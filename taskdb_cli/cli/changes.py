@@ -48,7 +48,7 @@ class Verb:
     """What is done to the tasks at `{}`."""
     done: str
     was: str = ""
-    """What a task was already if nothing is done to it."""
+    """The state of a task that needs no change, such as `done`."""
     status: TaskStatus | None = None
     """The new status of the tasks."""
     destroys: bool = False

@@ -119,7 +119,7 @@ class TitledCommand(Command):
 
 
 class Group(_Readable, TyperGroup):
-    """A group of commands. It knows aliases of theirs, and lets the log know which of them runs."""
+    """A group of commands. It knows their aliases, and tells the log which command runs."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)

@@ -152,7 +152,7 @@ class Report:
         self.problem = self.about.problem
 
     def _compare(self, settings: Settings) -> None:
-        """Raise TaskdbError for a replica that is not reached, or is none of the database."""
+        """Raise TaskdbError if the replica cannot be reached, or is a replica of another database."""
         if settings.read_url is None or self.database is None or not (self.about and self.about.revision):
             return
         from taskdb_cli.database.replica import require_same

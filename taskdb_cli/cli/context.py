@@ -162,7 +162,7 @@ class Invocation:
         log, layers = settings.log.file, settings.layers
         for path in [*files_of(settings.database_url), layers.dotenv.path, layers.profiles.path]:
             if log and path and is_same(log, path):
-                # From here on nothing is written to it, not even how the run ended.
+                # From here on nothing is written to the log, also not the end of the run.
                 reset()
                 self.logged = settings.log
                 problem = "is refused: it belongs to the database or is a file of settings"

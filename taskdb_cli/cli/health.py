@@ -78,7 +78,7 @@ def health(
     )
     if wait is not None and not runner.wait_until_up(run.database, now=run.now, seconds=wait):
         run.say(f"{run.database.backend.place} did not answer within {wait:g} s")
-    # Whoever names checks wants to see them.
+    # A check that is named by --only is always shown.
     every = all or bool(only)
     if watch is not None:
         if output != "table" or not sys.stdout.isatty():

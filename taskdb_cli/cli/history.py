@@ -112,7 +112,7 @@ def show(ctx: typer.Context, operation: OperationArgument, *, output: Output) ->
 def show_life(run: Invocation, table: str, find: Callable[[Session], int], output: Output) -> None:
     """Print the life of the row of a table that `find` finds, which may be deleted.
 
-    Raises UserNotFound or TaskNotFound for one of which nothing is known.
+    Raises UserNotFound or TaskNotFound if nothing is known of it.
     """
     from taskdb_cli.output import history as written
     from taskdb_cli.services.history import operations as service

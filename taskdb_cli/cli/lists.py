@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from taskdb_cli.services.listing.pages import Page
 
 COUNTED = 10_000
-"""Up to how many records a person is told the exact number. With a million tasks, all would take too long."""
+"""Up to this many records a terminal shows the exact number. Counting a million tasks takes too long."""
 
 SEARCHED = 50_000
 """Up to how many records are searched to count those that hold a text."""
 
 
 def require_pages(request: ListRequest[Any], page: int | None, *, count: bool, explain: bool = False) -> None:
-    """Raise InvalidInput for a page of what has no pages, or of a list that begins at a cursor."""
+    """Raise InvalidInput if --page is combined with an option that excludes pages."""
     others = {
         "--limit 0": request.limit == 0,
         "--after": request.after is not None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def format_option(help: str) -> Any:
-    """Return what Typer is told of --output, whose help says what is printed."""
+    """Return the option --output for Typer; `help` says what is printed."""
     return typer.Option(
         "--output", "-o", metavar="FORMAT", case_sensitive=False, help=help, show_default=False
     )

@@ -1,4 +1,4 @@
-"""Whose tasks are meant if a command names no user: those of TASKDB_USER, or of the only active user."""
+"""Find the user if a command names none: TASKDB_USER, or the only active user."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def progress_bar() -> Iterator[Told]:
     columns = (TextColumn("{task.description}"), BarColumn(max(4, min(40, console.width - 50))), Pace())
     bar = Progress(*columns, console=console, transient=True)
     show_after = time.monotonic() + PATIENCE
-    # While one statement runs, nothing is told.
+    # While one statement runs, there is no progress to report.
     timer = threading.Timer(PATIENCE, bar.start)
     timer.daemon = True
 

@@ -27,7 +27,7 @@ def open_replica(run: Invocation) -> Database:
 
     settings, lag, alone = run.settings, 0.0, None
     options = settings.options
-    # What is compared is what is read, also where the address leads to several servers.
+    # The connection that is compared is the one that is read, even if the address has several servers.
     replica = replace(settings, options=replace(options, keep=True)).replica_database()
     run.opened.callback(replica.engine.dispose)
     limits = min(options.connect_timeout, PATIENCE), min(options.statement_timeout or PATIENCE, PATIENCE)

@@ -98,7 +98,7 @@ def _create(
     from taskdb_cli.models.task import TaskCreate, TaskUpdate
 
     if title is None:
-        # Nobody is asked for a title in vain.
+        # Check everything else first, so that no title is typed for nothing.
         TaskCreate.checked({**values, "title": "-"})
         run.database.read(partial(services.user.get, ref=owner))
     given = TaskCreate.checked({**values, **ask_for_missing({"title": title}, TaskUpdate)})

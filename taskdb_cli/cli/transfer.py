@@ -143,7 +143,7 @@ def import_file(
     if source.left_out:
         said.append(f"left out: {listed(source.left_out)}")
     run.say(f"{'dry run: ' if dry_run else ''}{'; '.join(said)}")
-    # Other formats note the few kinds of things that they cannot keep, so all of these are told.
+    # Other formats note only a few kinds of things that they cannot keep, so all of them are printed.
     for note in batch.notes.most_frequent(MOST_KINDS)[0]:
         run.say(_told(note, name))
     if not dry_run and (outcome.created or outcome.updated):
@@ -158,7 +158,7 @@ def _bring_in(
     """Write what was read to the database.
 
     A missing SQLite file is made only for what will be written to it. An empty database stands in for it
-    first, so that a dry run says the same, and what the database refuses is told before a file is made.
+    first, so that a dry run says the same, and what the database refuses is reported before a file is made.
     """
     from taskdb_cli.database.scratch import scratch_database
     from taskdb_cli.services import migrate
@@ -178,7 +178,7 @@ def _bring_in(
 
 @contextmanager
 def _telling(problems: Problems, name: str, output: Format | None) -> Iterator[None]:
-    """Before a failure is told, say what is wrong with the records. In JSON the error itself says it."""
+    """Before a failure is reported, print what is wrong with the records. In JSON the error has it."""
     try:
         yield
     except TaskdbError as exc:

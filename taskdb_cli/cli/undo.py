@@ -135,7 +135,7 @@ def _undo(run: Invocation, id: int, left: Left, *, skip_changed: bool, yes: bool
 
 
 def _describe(found: Undoing, tense: str = "") -> str:
-    """Return what undoing has done to how many rows, or `would be` done."""
+    """Return how many rows an undo has changed and how, or would change (`would be`)."""
     parts = []
     for what, done in (("deleted", "deleted"), ("restored", "brought back"), ("changed", "changed back")):
         rows = {"users": found.users[what], "tasks": found.tasks[what]}

@@ -23,7 +23,7 @@ MIGRATED = "taskdb_migrated"
 
 
 COMPARED = "taskdb_compared"
-"""The key in a connection's `info` for what it was compared with by whoever asked where it leads.
+"""The key in a connection's `info` for the database that it was compared with.
 
 It is forgotten where the next transaction may have another session of the server.
 """
@@ -207,7 +207,7 @@ class Backend(ABC):
         raise InvalidConfiguration(f"{self.engine_name} has no replicas")
 
     def log_end(self, connection: Connection) -> int:
-        """Return the byte up to which a server has written its log, of which the end may not be flushed yet.
+        """Return the byte up to which a server has written its log. The end may not be flushed yet.
 
         What is committed is before it, also where a commit does not wait for the disk. Raises
         InvalidConfiguration if there is no log, and NotWritable for a server that is in recovery.
@@ -234,7 +234,7 @@ class Backend(ABC):
         return self.read_options
 
     def break_connections(self) -> None:  # noqa: B027 (nobody waits for a file)
-        """Break all open connections, whoever waits for an answer from one."""
+        """Break all open connections, also those that wait for an answer."""
 
     @abstractmethod
     def explain(self, connection: Connection, query: Select[Any]) -> Plan:
@@ -290,9 +290,9 @@ class Backend(ABC):
     ) -> ColumnElement[bool] | None:
         """Return a condition by which the index finds tasks that may contain the text, for a search.
 
-        The exact condition of the search stands beside it. If there are `users`, who are named by their ids,
-        it also says that the tasks are theirs. Returns None if the index is found without such a condition,
-        or if it is off or would not help to find a page, or the `whole` of the matching tasks.
+        The exact condition of the search stands beside it. If there are `users`, a sequence of ids, it also
+        says that the tasks belong to them. Returns None if the engine uses the index without a condition, if
+        the index is off, or if it would not help to find a page (all matching tasks if `whole`).
         """
         return None
 

@@ -169,8 +169,8 @@ class Content(ABC):
     def referring_tables(self) -> list[str]:
         """Return the tables of other applications that hold rows which refer to taskdb's.
 
-        Deleting taskdb's rows would delete or change theirs, or fail. This includes tables that the role may
-        not read, and tables with rows that inherit from one of taskdb's.
+        Deleting taskdb's rows would delete or change those rows, or fail. The result includes tables that the
+        role may not read, and tables with rows that inherit from one of taskdb's.
         """
 
     def rehearse(self) -> None:

@@ -49,7 +49,7 @@ class Options:
     keep: bool = False
     """Whether units of work share a connection: an address may lead to several servers."""
     disposable: bool = False
-    """Whether a SQLite file is thrown away after use, so that nothing is done for it to outlive a crash."""
+    """Whether a SQLite file is deleted after use. Then it does not need to survive a crash."""
     secret: bool = False
     """Whether SQLite keeps temporary tables, and what it sorts, in memory and in no temporary file."""
     slow_query_ms: int = 1000

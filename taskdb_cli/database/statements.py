@@ -1,4 +1,4 @@
-"""Statements that each engine has in a way of its own, in the transaction of a session."""
+"""Statements that differ by engine, run in the transaction of a session."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -69,8 +69,8 @@ class Examination(ABC):
     first_statement: ClassVar[str] = ""
     """What is run as soon as there is a connection, as a part of connecting."""
     vouches: ClassVar[bool] = False
-    """Whether every row is sure to keep a constraint that is enforced and validated. Whoever opens a file can
-    turn its constraints off."""
+    """Whether every row is sure to keep a constraint that is enforced and validated. Anyone who opens
+    a file can turn its constraints off."""
 
     database: Database
     """A database that has never connected, so that the first connection can be timed."""
@@ -211,7 +211,7 @@ class Examination(ABC):
     def faults(self, kind: str) -> dict[str, str]:
         """Return the faults in the engine's catalog of one kind, each with its remedy.
 
-        The kinds are `hidden`: a table of which the role may not see every row; `unvalidated`: a constraint
+        The kinds are `hidden`: a table with rows that the role may not see; `unvalidated`: a constraint
         that was never checked for older rows; `unenforced`: a reason why foreign keys are not checked when
         rows are written; and `invalid`: an index that answers no query.
         """

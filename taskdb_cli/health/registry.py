@@ -286,7 +286,7 @@ def parse_limits(text: str) -> dict[str, Limits]:
 
 
 def _quantity(text: str, units: Mapping[str, float]) -> float | None:
-    """Return a quantity, or None for no text; raise ValueError for text that is none. Zero needs no unit."""
+    """Return a quantity, or None for an empty text; raise ValueError for other text. Zero needs no unit."""
     if not text:
         return None
     match = _QUANTITY.fullmatch(text)

@@ -81,7 +81,7 @@ class Unmeasured(Exception):
 
 
 def none_of(faults: Mapping[str, str], fine: str, bad: str, *, status: Status = Status.CRITICAL) -> Result:
-    """Return a good result without faults; `bad` introduces the faults, each of which has its remedy."""
+    """Return a good result without faults; `bad` introduces the faults. Each fault has its remedy."""
     if not faults:
         return Result(Status.OK, fine, 0)
     remedy = "; ".join(dict.fromkeys(faults.values()))
@@ -105,7 +105,7 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """The worst of all; unknown if every check was skipped. Without any check nothing is wrong."""
+        """The worst status; unknown if every check was skipped, and ok if there was no check."""
         found = {check.status for check in self.checks}
         nothing = Status.UNKNOWN if found else Status.OK
         return next((status for status in EXIT_CODES if status in found), nothing)

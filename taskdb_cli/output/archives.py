@@ -104,7 +104,7 @@ def print_archive(
 
 
 def _cells(record: Record, name: str, now: datetime, *, mixed: bool) -> list[Text]:
-    """Return the cells of an archive, of which the last says whether it is encrypted if only some are."""
+    """Return the cells of an archive. If only some archives are encrypted, the last cell says which."""
     taken, rows = record["taken_at"], record["rows"]
     mark = Text("yes") if is_encrypted(record["archive"]) else Text("no", "yellow")
     return [

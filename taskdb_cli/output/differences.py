@@ -177,7 +177,7 @@ def _text_lines(lines: Sequence[str], before: str, style: str, room: int | None)
 
 
 def _begin_late(gone: list[str], come: list[str], room: int) -> tuple[list[str], list[str]]:
-    """Return the lines without most of what they begin with, if what differs would have no room behind it.
+    """Cut the common beginning of the lines, if the difference would have no room after it.
 
     A line and the one that it is most alike lose the same, to stand one below the other.
     """

@@ -37,7 +37,7 @@ def change_records(changes: Iterable[Record]) -> Iterator[Record]:
 
 
 def field_records(changes: Iterable[Record]) -> Iterator[Record]:
-    """Yield one record a field that changed, and one for a row of which no field is known to have changed."""
+    """Yield one record for each field that changed, and one for a row without known changed fields."""
     for each in changes:
         known = [
             (name, values)

@@ -43,7 +43,7 @@ class Stats:
         return sum(self.by_status.values())
 
     def report(self) -> dict[str, Any]:
-        """Return the numbers as programs are told them."""
+        """Return the numbers for programs."""
         return {
             "total": self.total,
             "by_status": {status.value: number for status, number in self.by_status.items()},

@@ -43,13 +43,13 @@ class Deletion:
     reassigned_to: User | None = None
 
     def describe(self) -> str:
-        """Return who goes with how many tasks, as a person is told it."""
+        """Return for people who is deleted, with how many tasks."""
         who, tasks = ", ".join(user.email for user in self.users), in_words({"tasks": self.tasks})
         heir = self.reassigned_to
         return f"{who} and {tasks}" if heir is None else f"{who}, giving {tasks} to {heir.email}"
 
     def report(self, *, dry_run: bool) -> dict[str, object]:
-        """Return what happened, or would, as programs are told it."""
+        """Return for programs what happened, or what would happen."""
         moved = self.reassigned_to is not None
         return {
             "users": [user.id for user in self.users],

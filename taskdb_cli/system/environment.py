@@ -32,7 +32,7 @@ class Setting:
     words: tuple[str, ...] = ()
     """The values that are accepted, if not every value is."""
     default: str = ""
-    """What a reader is told, if the default is no fixed value."""
+    """The text for readers, if the default is not a fixed value."""
 
     def parse(self, name: str, text: str) -> str | Path | int | float:
         """Return a value as its type. Raise InvalidConfiguration for one that is not accepted."""
@@ -74,7 +74,7 @@ def likely(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_variables(names: Iterable[str], origin: str) -> list[str]:
-    """Say of each name that looks like a setting of taskdb, but is none, what was probably meant."""
+    """Return a warning for each name that looks like a setting but is not one, with the likely name."""
     ours = (name for name in names if name[:7].upper() == "TASKDB_")
     known = [name for name in SETTINGS if name.startswith("TASKDB_")]
     return [

@@ -153,7 +153,7 @@ class Consumer(Generic[T]):
 class Filter(Consumer[T]):
     """A Consumer whose thread writes too, and never waits for that.
 
-    So whoever uses it reads and writes files on its own thread, where Ctrl-C interrupts that.
+    So its user reads and writes files on its own thread, where Ctrl-C can interrupt it.
     """
 
     def __init__(self, work: Callable[[Pipe, Output], T]) -> None:

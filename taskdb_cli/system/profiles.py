@@ -1,4 +1,4 @@
-"""The user's file of profiles: named sets of settings, of which a run uses at most one."""
+"""The user's file of profiles: named sets of settings. A run uses at most one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pydantic and json find wrong, in words for people. No sentence of theirs is repeated."""
+"""What pydantic and json find wrong, in words for people. Their own sentences are not repeated."""
 
 import json
 import re

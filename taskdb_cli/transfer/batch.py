@@ -47,7 +47,7 @@ class Batch:
         self.invalid = 0
         self.problems = problems
         self.notes = Problems()
-        """What was not kept of which records."""
+        """What was lost, and in which records."""
         self._bad_header = False
         self._unknown_field = False
         self._refused = 0
@@ -149,7 +149,7 @@ class Batch:
         self._progress(Step("checking"))
 
     def begin_writing(self) -> None:
-        """Say that what follows is written by statements that each write all rows."""
+        """Announce a phase whose statements write all rows at once."""
         self._progress(Step("writing"))
 
     def require_all_valid(self, refused: int = 0) -> None:

@@ -67,11 +67,11 @@ class _Quoted:
 
     def __init__(self, readline: Callable[[int], str], delimiter: str) -> None:
         self.again: list[str] = []
-        """Lines that were read in vain, the next one at the end."""
+        """Lines that must be read again, the next one at the end."""
         self.taken: list[str] = []
         """The lines of the record behind its first one."""
         self.vain = 0
-        """How many characters were read in vain."""
+        """How many characters had to be read again."""
         self._readline = readline
         self._delimiter = delimiter
         self._first = ""

@@ -1,4 +1,4 @@
-"""Which encoding a file has, and what it is if it is no text of records at all."""
+"""Detect the encoding of a file, or its kind if it is not a text with records."""
 
 import codecs
 import re

@@ -148,7 +148,7 @@ def recognise(sample: Sample) -> FileFormat | None:
 
 
 def headers(head: str, within: int = 1) -> Iterator[tuple[str, list[str]]]:
-    """Yield the cells of the first lines of a file, of which one may be a header, for each delimiter."""
+    """Yield the cells of the first lines of a file for each delimiter. One line may be the header."""
     for line in head.splitlines()[:within]:
         for delimiter in ",;\t|":
             yield delimiter, [cell.strip(' "') for cell in line.split(delimiter)]

@@ -1,6 +1,6 @@
 """Records out of JSON: an array of objects, or one object a line.
 
-What is not JSON is told, and reading goes on at the next record.
+Text that is not JSON is a problem, and reading continues at the next record.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class _Array:
             self._read_on()
 
     def next_value(self) -> Any:
-        """Return the next JSON value and advance behind it. Raise ValueError that says why it is none."""
+        """Return the next JSON value and go past it; raise ValueError with the reason if there is none."""
         try:
             value, end = _JSON.raw_decode(self._buffer, self.position)
             text = self._buffer[self.position : end]
@@ -188,7 +188,7 @@ class _Array:
         raise ValueError(reason)
 
     def next_record(self) -> dict[str, Any] | str:
-        """Return the next object, or the reason why there is none, and advance behind it."""
+        """Return the next object, or the reason why it is not one, and advance past it."""
         try:
             return _object(self.next_value())
         except ValueError as exc:
@@ -238,7 +238,7 @@ class _Array:
                 return found.start(), reason
 
     def _why_so_long(self) -> str:
-        """Return why a value has no end where the longest ones have theirs."""
+        """Return why a value goes on where the longest allowed value would end."""
         try:
             _JSON.raw_decode(self._buffer, self.position)
         except (ValueError, RecursionError) as exc:

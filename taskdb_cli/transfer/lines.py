@@ -12,7 +12,7 @@ TOO_LONG = f"is longer than {LONGEST_RECORD} characters"
 
 
 class HeaderFaults(list[str]):
-    """What is wrong with the header of a file, of which no record is read then."""
+    """What is wrong with the header of a file. No record of such a file is read."""
 
 
 Found = tuple[int, dict[str, Any] | str | list[str]]

@@ -14,7 +14,7 @@ LONGEST_REASON = 500
 """Characters of a reason that are kept."""
 
 MOST_KINDS = 1000
-"""How many kinds are told apart, so that a file of any size takes the same memory."""
+"""How many kinds are kept, so that a file of any size takes the same memory."""
 
 _LONGEST_VALUE = 60
 _LONGEST_WORD = 64
@@ -45,7 +45,7 @@ class Problem:
     last: str
     records: int = 1
     varies: bool = False
-    """Whether it is told with another value too."""
+    """Whether other records had it with another value."""
 
 
 class Problems:

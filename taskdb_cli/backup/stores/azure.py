@@ -52,7 +52,7 @@ class Azure:
         given = found.get("blobendpoint")
         suffix = found.get("endpointsuffix") or "core.windows.net"
         self.endpoint = (given or f"https://{self.account}.blob.{suffix}").rstrip("/")
-        # The account is part of what a key signs; a SAS is complete.
+        # A key signs the name of the account too. A SAS needs no name.
         if not (key or self.sas) or (not self.account and (key or not given)):
             raise InvalidConfiguration(f"{location}: no credentials were found", _CREDENTIALS)
         if self.account and not re.fullmatch(r"[a-z0-9]{3,24}", self.account):
@@ -108,7 +108,7 @@ class Container(ObjectStore):
             config={
                 "endpoint": self.endpoint,
                 "account_name": self.account.account or "none",
-                # obstore reads variables of its own, which shall not decide.
+                # obstore reads its own variables, and these must not decide.
                 "use_emulator": False,
                 "use_fabric_endpoint": False,
                 "skip_signature": False,

@@ -104,6 +104,6 @@ def _unproxied(endpoint: str) -> "ClientConfig":
     obstore would not know `*` in NO_PROXY.
     """
     if getproxies() and not proxies_for(endpoint):
-        # A proxy of its own, which is never asked, takes the place of that in the environment.
+        # Set a proxy that is never used, so that the one in the environment is not used either.
         return {"proxy_url": endpoint, "proxy_excludes": str(urlsplit(endpoint).hostname)}
     return {}

@@ -72,7 +72,7 @@ _TEMPORARY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable
 
 
 class RequestUnknown(StorageFailed):
-    """A bucket's service does not know what it is asked."""
+    """The service of a bucket does not know this kind of request."""
 
 
 def status_and_code(text: str) -> tuple[int | None, str]:

@@ -112,7 +112,7 @@ class Lease:
         return False
 
     def _try_conditions(self) -> None:
-        """Find out whether the store does what it is asked only if the condition holds."""
+        """Find out whether the store obeys the conditions of requests."""
         body = self._body()
         for tag in (None, f'"{"0" * 32}"'):
             try:

@@ -26,7 +26,7 @@ def store_at(place: str, *, patient: bool = True) -> Store:
     cannot be one of a store.
     """
     if is_address(place):
-        # Only whoever has a bucket waits for what it needs.
+        # The imports for buckets take long, so only a bucket pays for them.
         if place.lower().startswith("az:"):
             from taskdb_cli.backup.stores.azure import container
 

@@ -104,7 +104,7 @@ WHERE NOT has_sequence_privilege(sequence, privilege)
 
 
 class PostgreSQLContent(Content):
-    """Locks come before the snapshot: what is read is what was there when nobody could change the tables.
+    """Take the locks before the snapshot, so that no table can change between the two.
 
     Before rows are loaded, only those keys, unique constraints and indexes of taskdb are dropped that come
     back exactly as they were. What others added or depend on stays: a view, a foreign key or a publication

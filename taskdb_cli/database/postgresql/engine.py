@@ -209,7 +209,7 @@ class PostgreSQL(Backend):
         return {replication.AFTER: (position, patience)}
 
     def break_connections(self) -> None:
-        """Shut their sockets down: a thread that waits for one is told that it was closed."""
+        """Shut their sockets down: a thread that waits for one gets an error."""
         with self._opening:
             found = list(self._connections)
         for connection in found:

@@ -140,7 +140,7 @@ def translate_connecting(
     """Return an error that says why there is no connection, what to do, and whether to try again.
 
     Where nobody answers at all, there may be one if a server is `expected`. With `several` hosts the
-    reason of each is told.
+    error has the reason of each.
     """
     cause = _cause(error)
     text = str(cause)

@@ -23,15 +23,15 @@ FROM (SELECT pg_is_in_recovery()) AS server (in_recovery), LATERAL (
 ) AS log (position, replayed_at)
 """
 
-# The position behind a record that fills its page is told as that behind the header of the next page.
+# If a record fills its page, PostgreSQL reports the position after the header of the next page.
 _LOG_END = """
 SELECT position - CASE WHEN mod(position, pg_size_bytes(current_setting('wal_segment_size'))) = 40 THEN 40
                        WHEN mod(position, current_setting('wal_block_size')::int) = 24 THEN 24 ELSE 0 END
 FROM (SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint) AS log (position)
 """
 
-# Whoever waits for the disk at a commit waits for all that was written before. A message for logical decoding
-# is what anybody can commit, even in a transaction that only reads. A standby need not confirm it.
+# A commit that waits for the disk waits for everything that was written before it. Every role can commit a
+# message for logical decoding, even in a transaction that only reads. A standby need not confirm it.
 _FLUSH = "SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'taskdb', '')"
 
 # A commit that does not wait for the disk is confirmed before it is flushed.

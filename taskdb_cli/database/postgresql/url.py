@@ -20,7 +20,7 @@ def is_postgresql(text: str) -> bool:
 
 
 def is_connection_string(name: str) -> bool:
-    """Return whether a name is what psql takes for a whole connection string, which may hold a password."""
+    """Return whether psql would read a name as a connection string, which may have a password."""
     return is_postgresql(name) or "=" in name
 
 

@@ -63,7 +63,7 @@ def rows(
 
 
 def _values(lines: bytes, converters: Sequence[Converter]) -> list[tuple[object, ...]]:
-    # The end of a line becomes a field of its own, so that one split gives all columns and all ends.
+    # The end of a line becomes a separate field, so that one split gives all columns and all ends.
     width = len(converters)
     fields = lines.decode().replace("\n", "\t\n\t").split("\t")
     ends = lines.count(b"\n")

@@ -13,7 +13,7 @@ OF_ROWS = ("NULL value in", "non-", "TEXT value in", "NUMERIC value in")
 """The beginnings of a check's lines that are about rows and not about pages."""
 
 _OF_SEARCH = re.compile("fts5.*taskdb_search", re.IGNORECASE)
-"""What is in a check's lines about the search index, which can be built anew and holds nothing of its own."""
+"""The words in a check's lines about the search index. It can be built again, because it has no own data."""
 
 WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 

@@ -109,7 +109,7 @@ class SQLite(Backend):
         return engine
 
     def _begin(self, connection: Connection) -> None:
-        """Begin. A writer takes the lock now, when nothing is lost if another process has it."""
+        """Begin. A writer takes the lock now: nothing is lost yet if another process has it."""
         raw, options = raw_connection(connection), connection.get_execution_options()
         raw.limit(*self.options.statement_limit(bulk=BULK in options))
         connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN"))

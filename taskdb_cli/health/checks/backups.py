@@ -38,7 +38,7 @@ Judge = Callable[[Examination, Backups], Result]
 
 
 def _in_each_place(judge: Judge) -> Callable[[Examination], Result]:
-    """Return a check of all places, whose result is the worst one, of what judges one of them."""
+    """Return a check that judges each place with this function, and returns the worst result."""
 
     @wraps(judge)
     def check(exam: Examination) -> Result:

@@ -69,7 +69,7 @@ def check_drift(exam: Examination) -> Result:
 
 
 def _differences(exam: Examination, check: str) -> list[str]:
-    """Return the differences from the models that a check tells. What was added is told by drift."""
+    """Return the differences from the models that a check reports. `drift` reports what was added."""
     tellers = {"constraint": "constraints", "primary": "constraints", "index": "indexes"}
     constraints = {line.split()[1] for line in exam.differences if line.startswith("constraint ")}
     found = []
@@ -79,7 +79,7 @@ def _differences(exam: Examination, check: str) -> list[str]:
             # The search index itself knows what is wrong with it.
             continue
         added = line.endswith(" is not of taskdb")
-        # A difference of a unique constraint is one of its index, too. An invalid index is told as such.
+        # A difference of a unique constraint is also one of its index. `indexes` reports invalid indexes.
         if kind == "index" and (name in constraints or (added and name in exam.faults("invalid"))):
             continue
         if check == ("drift" if added else tellers.get(kind, "drift")):

@@ -231,7 +231,7 @@ def check_size(exam: Examination) -> Result:
 
 def check_connections(exam: Examination) -> Result:
     """Judge how many of the server's connections are in use, of all databases, in per cent."""
-    # The slots that are reserved for superusers and the like are of no use to us.
+    # taskdb cannot use the slots that are reserved for superusers.
     [(used, most)] = exam.ask(
         "SELECT (SELECT sum(numbackends) FROM pg_stat_database)::int, current_setting('max_connections')::int"
         " - current_setting('superuser_reserved_connections')::int"

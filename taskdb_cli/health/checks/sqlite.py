@@ -31,7 +31,7 @@ class SqliteExamination(Examination, on="sqlite"):
 
     @property
     def size(self) -> int:
-        """The bytes of the file and of what has not been written back to it yet."""
+        """The bytes of the file and of the log that is not written back to it yet."""
         return sum(path.stat().st_size for path in self.files)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Erase a person: the user, what is theirs, and every trace of them in the history."""
+"""Erase a person: the user, their tasks and tokens, and every trace of them in the history."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,7 +57,7 @@ class Erasure:
     """How many other operations no longer name the actor."""
 
     def describe(self) -> str:
-        """Return who goes with what, as a person is told it."""
+        """Return for people who is erased, with which rows."""
         numbers = {"tasks": self.tasks, "tokens": self.tokens, "changes": self.changes}
         tasks, tokens, changes = (
             in_words({name: number}) if number else f"no {name}" for name, number in numbers.items()
@@ -65,7 +65,7 @@ class Erasure:
         return f"{self.person.describe()}, with {tasks}, {tokens} and {changes} in the history"
 
     def report(self) -> dict[str, Any]:
-        """Return what happened, or would, as programs are told it."""
+        """Return for programs what happened, or what would happen."""
         return {
             "user": self.person.id,
             "tasks": self.tasks,
@@ -111,9 +111,9 @@ def _holders(session: Session, address: str) -> list[int]:
 def erase(session: Session, ref: str) -> Erasure:
     """Delete a user, their tasks and tokens, and what the history has of them; raise as `find` does.
 
-    That is every change of the user, and of the tasks and tokens that ever were theirs. Operations that have
-    no other changes go too. Those that the user made keep ERASED_ACTOR in place of the address, or of the
-    name of the token. One operation is added, which says that somebody was erased, and by whom.
+    This deletes every change of the user, and of tasks and tokens that ever belonged to the user. It also
+    deletes operations that have no other changes. In operations that the user made, ERASED_ACTOR replaces the
+    address or the name of the token. One new operation says that somebody was erased, and by whom.
     """
     person = find(session, ref)
     id = person.id
@@ -165,7 +165,7 @@ def wipe(database: Database) -> None:
 
 
 def _forget(session: Session, id: int) -> tuple[int, int]:
-    """Delete the changes of a user and of what ever was theirs; return how many operations and changes."""
+    """Delete the changes of a user and of rows that ever belonged to the user; return the numbers."""
     theirs = sa.or_(_changes.owner_id == id, _changes.new_user_id == id)
     ever = sa.select(_changes.row_id).where(_changes.table_name == "tasks", theirs)
     now = sa.select(_tasks.c.id).where(_tasks.c.user_id == id)

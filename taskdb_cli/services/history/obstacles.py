@@ -198,7 +198,7 @@ def _effective(version: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
 
 
 def _find_external_ids(session: Session) -> None:
-    """Find tasks of which another task of the owner has the external id now, and does not lose it here."""
+    """Find tasks whose external id another task of the owner has now and keeps."""
     old, change, live = OLD_TASKS.alias("old"), CHANGES.c, TASKS.alias("live")
     other, goes = TASKS.alias("other"), OLD_TASKS.alias("goes")
     given = sa.case(

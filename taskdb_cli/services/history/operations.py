@@ -157,8 +157,7 @@ def life(
     """Return one page of the changes of a row, oldest first, each with its operation.
 
     A row that was deleted has its life too. If it is `of` a user, the time in which it was another's is left
-    out. Raises UserNotFound or TaskNotFound for one of which neither the
-    table nor the history knows anything.
+    out. Raises UserNotFound or TaskNotFound if neither the table nor the history knows the row.
     """
     query = _life_of(table, id).where(*_concerning(of))
     page = _page(session, query, order, limit=limit, after=after, fits=fits)
@@ -180,9 +179,9 @@ def stream_life(
 
 
 def stream_owned(session: Session, user: int) -> Generator[Record, None, None]:
-    """Yield the changes of what was a user's, before or after them, each with its operation, oldest first.
+    """Yield the changes of rows that belonged to a user before or after them, with operations, oldest first.
 
-    It takes constant memory. The user's own row is among what is theirs.
+    It takes constant memory. The rows include the user's own row.
     """
     return _changed(pages.stream(session, _with_operation(*_concerning(user)), IN_ORDER))
 
@@ -255,7 +254,7 @@ def _require_row(session: Session, table: str, id: int, ref: object = None) -> N
             if session.scalar(query) is not None:
                 return
         if table == "users":
-            # A deleted user may be known only as the owner of what is recorded.
+            # A deleted user may be known only as the owner of recorded rows.
             owned = select(_changes.owner_id).where(_changes.owner_id == id).limit(1)
             if session.scalar(owned) is not None:
                 return
@@ -302,7 +301,7 @@ def _page(
     after: Position | None,
     fits: Callable[[Record], bool] | None,
 ) -> Page:
-    # Where a page ends is told by the id of a change, which its record does not have.
+    # The cursor needs the id of a change, and the record does not have it.
     may = None if fits is None else lambda row: fits(_change(row))
     page = pages.page(session, query, order, limit=limit, after=after, fits=may)
     return replace(page, records=[_change(row) for row in page.records])

@@ -1,4 +1,4 @@
-"""Everything that is kept of one person: the user, what is theirs, and what the history has of them."""
+"""Everything that is kept of one person: the user, their tasks and tokens, and the history of them."""
 
 from collections.abc import Generator
 from datetime import datetime
@@ -31,8 +31,8 @@ _tasks = Task.metadata.tables["tasks"].c
 def everything(session: Session, ref: str, *, now: datetime) -> Generator[Part, None, None]:
     """Yield what is kept of a user who may be deleted, in parts, at constant memory.
 
-    The history has what changed while it was theirs, before or after the change. `operations` are those that
-    the user made, with the rows of whomever. Raises as `erasing.find` does, before the first part.
+    The history has the changes of rows that belonged to the user before or after the change. `operations` are
+    those that the user made, also on rows of others. Raises as `erasing.find` does, before the first part.
     """
     person = find(session, ref)
     yield "exported_at", now

@@ -27,7 +27,7 @@ class Pruned:
         return f"{in_words({'operations': self.operations})} with {in_words({'changes': self.changes})}"
 
     def report(self, *, dry_run: bool) -> dict[str, object]:
-        """Return what happened, or would, as programs are told it."""
+        """Return for programs what happened, or what would happen."""
         return {"operations": self.operations, "changes": self.changes, "dry_run": dry_run}
 
 

@@ -60,7 +60,7 @@ _INTERNAL = (
 """What says nothing of the work, or says it a second time."""
 
 _NEVER = "0001-01-01T00:00:00Z"
-"""What some versions of `gh` write for a time that there is not."""
+"""The text that some versions of `gh` write for a missing time."""
 
 _PAGE = re.compile(r"https?://[^/\s]+/[^/\s]+/[^/\s]+/(?:issues|pull)/\d+")
 

@@ -1,4 +1,4 @@
-"""Tasks of TickTick's backup: a CSV with lines of its own before the header."""
+"""Tasks of TickTick's backup: a CSV with other lines before the header."""
 
 import re
 from collections import OrderedDict

@@ -26,7 +26,7 @@ _PRIORITIES = {"A": "urgent", "B": "high", "C": "medium"}
 _DATE = r"(?:(\d{4}-\d\d-\d\d) ++)?"
 _BEGINNING = re.compile(rf"(x ++)?(?:\(([A-Z])\) ++)?{_DATE}{_DATE}")
 _LATE_PRIORITY = re.compile(r"^x ++((?:\d{4}-\d\d-\d\d ++){1,2})(\([A-Z]\) ++)")
-"""Some programs write the priority of what is done behind the date of completion."""
+"""Some programs write the priority of a done task after its date of completion."""
 
 _DUE = re.compile(r"(?:^| )due:(\d{4}-\d\d-\d\d)(?= |$)")
 _PRIORITY = re.compile(r"(?:^| )pri:([A-Z])(?= |$)")

@@ -160,7 +160,7 @@ def _number(value: object) -> float:
 
 def _read(text: TextIO) -> Iterator[Found]:
     board, cards, one_card = _Board(), 0, False
-    # A fault of its form is told the second time, behind the cards before it.
+    # A fault in the form is reported when the file is read again, after the cards before the fault.
     with suppress(ValueError):
         for kind, item in read_members(text):
             if isinstance(item, dict):
