@@ -107,7 +107,9 @@ class Caller:
         # the requests behind it wait as well.
         pool = self.database.options.pool
         if pool is not None and time.monotonic() - self._arrived > pool.timeout:
-            raise DatabaseUnavailable(f"the server is busy: no turn for {pool.timeout} s", "try again later")
+            raise DatabaseUnavailable(
+                f"the server is busy: no free thread within {pool.timeout} s", "try again later"
+            )
 
     def _admit(self, session: Session, *, alone: bool = False) -> Access:
         # Not the time of arrival: a token may expire while the request waits for its turn.
@@ -167,9 +169,9 @@ class LastUse:
         try:
             self._database.write(lambda session: note_use(session, token_id, hour=hour))
         except TaskdbError as exc:
-            _log.info("the last use of token %d is not kept: %s", token_id, exc.message)
+            _log.info("the last use of token %d was not recorded: %s", token_id, exc.message)
         except Exception as exc:  # noqa: BLE001 (the boundary of the thread)
-            _log.warning("the last use of token %d is not kept: %s", token_id, type(exc).__name__)
+            _log.warning("the last use of token %d was not recorded: %s", token_id, type(exc).__name__)
 
 
 def impatient(database: Database) -> Database:

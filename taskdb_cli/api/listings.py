@@ -46,7 +46,7 @@ _PLAIN: dict[object, str] = {
 def _field(parameter: Parameter) -> Any:
     rules: dict[str, Any] = {"default": parameter.default, "description": parameter.help}
     if parameter.name == "after":
-        rules["description"] = "The `next` of the page before, with the same filters and sort."
+        rules["description"] = "The `next` of the previous page. Repeat its filters and sort."
     elif parameter.name == "limit":
         rules |= {"ge": 1, "le": MOST_ROWS}
     elif parameter.metavar == "WHEN":

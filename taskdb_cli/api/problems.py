@@ -63,14 +63,14 @@ _HINTS: dict[type[BaseException], str] = {
     errors.TaskNotFound: "GET /tasks lists the tasks",
     errors.OperationNotFound: "GET /history lists the operations",
     errors.EmailTaken: "choose another address",
-    CursorUnusable: "give after with the very filters and sort of the page before, or start without it",
+    CursorUnusable: "repeat the filters and the sort of the previous page, or start without after",
     errors.StaleVersion: "get it again, and send its new ETag as If-Match",
 }
 
 # The errors' own words name hosts, files and databases, so only the server's log has them.
 _FAULTS = {
     "unavailable": "the database cannot be reached or is locked; nothing was changed",
-    "schema": "the tables of the database are not those that this server works on",
+    "schema": "the tables of the database do not match the version of this server",
     "corrupt": "the database is damaged, or a value in it breaks the rules of its table",
     "unknown": "the connection to the database broke while the change was being committed: "
     "check whether it is there before you try again",
@@ -82,7 +82,7 @@ _DETAILS: dict[type[BaseException], str] = {
         "the database is read-only, or its disk is full or broken",
     ),
 }
-_ANY_FAULT = "something went wrong in the server, whose log says more"
+_ANY_FAULT = "something went wrong in the server; its log has the details"
 
 # A client should wait for 5 s before it asks again for what was unavailable.
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}

@@ -100,7 +100,7 @@ class Replica:
         help = "Whether reads go to the replica."
         up = Gauge("taskdb_replica_up", help, registry=None)
         up.set_function(lambda: self._fault is None)
-        help = "How old the rows of the replica were at most when it was looked at last."
+        help = "The highest possible age of the rows of the replica at the last check."
         self._lag = Gauge("taskdb_replica_lag_seconds", help, registry=None)
         self.metrics = (self._reads, up, self._lag)
 

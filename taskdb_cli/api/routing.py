@@ -141,7 +141,7 @@ async def _versions_of(
         Header(
             max_length=2000,
             description='The ETag that the record must have, as `"3"`, or several with commas; '
-            "else the answer is 412. `*` is any, and a weak one is none.",
+            "else the answer is 412. `*` matches any; a weak ETag matches none.",
         ),
     ] = None,
 ) -> Versions:

@@ -130,12 +130,12 @@ _history: dict[str, Any] = {
     "restored_from": Annotated[str | None, Field(description="The archive that replaced everything.")],
     "operation": Id,
     "table": Literal["user", "task", "token"],
-    "owner_id": Annotated[Id | None, Field(description="Whose row it was before the change.")],
+    "owner_id": Annotated[Id | None, Field(description="The owner of the row before the change.")],
     "action": Literal["created", "updated", "deleted"],
     "version_before": _version,
     "version_after": _version,
     "fields": Annotated[
-        dict[str, FieldChange], Field(description="Each field that changed; of a deleted row every field.")
+        dict[str, FieldChange], Field(description="Each field that changed; for a deleted row, every field.")
     ],
 }
 _of_operation, _of_change, _of_life = (
@@ -208,8 +208,8 @@ class ProblemDetails(BaseModel):
     type: str
     title: str
     status: int
-    detail: Annotated[str, Field(description="What happened to what.")]
-    code: Annotated[str, Field(description="What kind of failure it is, for programs.")]
+    detail: Annotated[str, Field(description="What went wrong, with the record or field.")]
+    code: Annotated[str, Field(description="The kind of failure, for programs.")]
     hint: Annotated[str, Field(description="The next step; may be empty.")]
     request_id: Annotated[str, Field(description="The X-Request-ID of the answer, as in the server's log.")]
 
@@ -245,7 +245,7 @@ _POSITION = {
     "name": "Taskdb-Log-Position",
     "in": "header",
     "required": False,
-    "description": "The `Taskdb-Log-Position` of an answer. The read sees that change, or what refused it.",
+    "description": "The `Taskdb-Log-Position` of an answer. The read sees what that request changed.",
     "schema": {"type": "string"},
 }
 _OF_STATUS = {"201": ["Location"], "401": ["WWW-Authenticate"], "503": ["Retry-After"]}

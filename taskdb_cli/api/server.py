@@ -62,7 +62,7 @@ def serve(
         app.state.readiness.check()
     except DatabaseUnavailable as exc:
         away = exc.message
-        say(f"warning: {exc.message}; starting all the same")
+        say(f"warning: {exc.message}; starting anyway")
     place = database.backend.place
     if reader is not None:
         try:
@@ -72,7 +72,7 @@ def serve(
             # That the primary is away has been said.
             if exc.message != away:
                 hint = f" ({exc.hint})" if exc.hint else ""
-                say(f"warning: {exc.message}{hint}; the primary is read meanwhile")
+                say(f"warning: {exc.message}{hint}; reading the primary until then")
     listener = _listen(host, port)
     most = most_connections(listener, options.pool or Pool(), databases=1 if reader is None else 2)
     config = uvicorn.Config(
@@ -197,7 +197,7 @@ def _listen(host: str, port: int) -> socket.socket:
         # This listens too. Two may bind the same address, and only then does the second one fail.
         return socket.create_server(address, family=family, backlog=socket.SOMAXCONN, dualstack_ipv6=is_ipv6)
     except UnicodeError as exc:
-        raise InvalidInput(f"{host!r} is no host name", "give an address with --host") from exc
+        raise InvalidInput(f"{host!r} is not a host name", "give an address with --host") from exc
     except OSError as exc:
         reason = str(exc.strerror).partition(" (")[0]
         raise AddressUnusable(

@@ -23,7 +23,7 @@ router = routing.described_router("users")
 UserPath = Annotated[
     str,
     Path(
-        description="An id or an e-mail address; of an address that holds a `/`, only the id.",
+        description="An id or an e-mail address. If the address contains a `/`, use the id.",
         examples=["ann@example.com"],
     ),
 ]

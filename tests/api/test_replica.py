@@ -640,7 +640,7 @@ def test_what_is_no_replica_at_the_start(start, make_url_of, database, standby):
     assert httpx.get(f"{server.url}/tasks/1", headers=headers, timeout=60).status_code == 200
     assert httpx.get(f"{server.url}/health/ready", headers=headers, timeout=60).json()["status"] == "ok"
     assert server.stop() == 0
-    assert "the primary is read meanwhile" in "".join(server.said)
+    assert "reading the primary until then" in "".join(server.said)
     assert "hidden" not in "".join(server.said)
 
 

@@ -384,7 +384,7 @@ def test_a_database_that_sleeps_is_waited_for(serve):
         assert answer.headers["retry-after"] == "5"
         assert str(port) not in answer.text
     assert server.stop() == 0
-    assert any("starting all the same" in line for line in server.said)
+    assert any("starting anyway" in line for line in server.said)
     assert "hidden" not in "".join(server.said)
 
 
