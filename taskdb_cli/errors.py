@@ -23,8 +23,8 @@ class ExitCode(IntEnum):
     FAILURE = (
         1,
         (
-            "an unexpected fault: a bug, or a disk that is full or read-only; or a new access token could "
-            "not be printed, and is revoked"
+            "an unexpected fault: a bug, a full disk or a read-only disk; or a new access token could not be "
+            "printed and was revoked"
         ),
     )
     USAGE = 2, "an option, an argument, a setting or a file is not right"
@@ -40,15 +40,18 @@ class ExitCode(IntEnum):
     UNAVAILABLE = (
         5,
         (
-            "the database cannot be reached, lets nobody in or is locked, or another backup or migration "
-            "runs; the message says whether to try again"
+            "the database cannot be reached, refuses connections or is locked, or another backup or "
+            "migration runs; the message says whether to try again"
         ),
     )
     SCHEMA = 6, "the tables are older or newer than this version needs, changed by hand, or not taskdb's"
     CORRUPT = 7, "the database or an archive is damaged"
-    INCOMPLETE = 8, "the work is done, but a step after it failed, or stdout could not take the answer"
+    INCOMPLETE = (
+        8,
+        "the work is done, but a step after it failed, or the answer could not be written to stdout",
+    )
     REFUSED = 9, "a confirmation or an answer was needed and was not given"
-    UNKNOWN = 10, "the connection broke during the commit: look before you try again"
+    UNKNOWN = 10, "the connection broke during the commit: check the data before you try again"
     HANGUP = 129, "SIGHUP, as when the terminal is closed; the message says whether a change was made"
     INTERRUPTED = 130, "Ctrl-C (SIGINT); the message says whether a change was made"
     TERMINATED = 143, "SIGTERM; the message says whether a change was made"

@@ -51,13 +51,13 @@ CHECKS = {
     for each in (
         Check(
             "connection",
-            "how long connecting takes; the cold start of a sleeping server is told apart",
+            "how long connecting takes; a second connection shows whether the first was a cold start",
             unit=Unit.SECONDS,
             limits=Limits(0.5, 5),
         ),
         Check(
             "version",
-            "PostgreSQL: how long the major version is still maintained, if taskdb knows that",
+            "PostgreSQL: how long the major version is still supported, if taskdb knows it",
             unit=Unit.SECONDS,
             limits=Limits(180 * DAY, 0, falling=True),
         ),
@@ -65,14 +65,14 @@ CHECKS = {
         Check("revision", "the schema is at the newest revision", judged="critical"),
         Check(
             "drift",
-            "tables and columns are as the models say, and nobody added anything, such as a trigger",
+            "tables and columns are those of the models, and nothing was added, such as a trigger",
             judged="critical for a table; else warning",
             needs_head=True,
         ),
         Check(
             "access",
-            "PostgreSQL: the role may read every table and change all or none; row level security hides no "
-            "row",
+            "PostgreSQL: the role may read every table, and may change all of them or none; row level "
+            "security hides no row",
             judged="critical or warning",
             needs_head=True,
         ),
@@ -191,33 +191,33 @@ CHECKS = {
         ),
         Check(
             "leftovers",
-            "SQLite: a killed restore left nothing beside the file",
+            "SQLite: a restore that was killed left no files beside the database",
             judged="warning",
             offline=True,
         ),
         Check(
             "plans",
-            "the usual lists are planned by an index; from 10,000 tasks on",
+            "the usual lists use an index; checked from 10,000 tasks on",
             judged="warning",
             needs_head=True,
         ),
         Check(
             "backup",
-            "the age of what the last verified backup holds; a warning if there is none yet or it is dated "
-            "in the future; critical if the directory is missing or unusable",
+            "the age of the last verified backup; a warning if there is none yet or if its date is in the "
+            "future; critical if the directory is missing or unusable",
             offline=True,
             unit=Unit.SECONDS,
             limits=Limits(26 * HOUR, 50 * HOUR),
         ),
         Check(
             "backup_archive",
-            "that archive is as it was verified; up to 100 MB all of it is read again",
+            "the archive of that backup has not changed since; up to 100 MB it is read again",
             judged="critical",
             offline=True,
         ),
         Check(
             "drill",
-            "when an archive was last restored as a test; a warning if never",
+            "how long ago an archive last passed a test restore; a warning if never",
             offline=True,
             unit=Unit.SECONDS,
             limits=Limits(35 * DAY, 70 * DAY),
@@ -231,14 +231,14 @@ CHECKS = {
         ),
         Check(
             "backup_space",
-            "free space on the disk of the archives, room for one more, and that it is not read-only",
+            "the disk of the archives has free space, has room for one more archive, and is not read-only",
             offline=True,
             unit=Unit.PERCENT,
             limits=Limits(10, 5, falling=True),
         ),
         Check(
             "backup_strays",
-            "dead runs left nothing among the archives, and every file that looks like an archive is one",
+            "killed runs left no files in the directory, and every file that is named like an archive is one",
             judged="warning",
             offline=True,
         ),

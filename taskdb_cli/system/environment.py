@@ -108,14 +108,14 @@ SETTINGS: Mapping[str, Setting] = {
         default="`taskdb.sqlite3` in your data directory",
     ),
     "TASKDB_DIRECT_URL": Setting(
-        "the direct address of that database, if the above is a connection pooler's; `migrate`, `backup`, "
-        "`restore` and `copy` use it; Neon's follows from the name of the host"
+        "the direct address of that database, if `TASKDB_DATABASE_URL` is that of a pooler; `migrate`, "
+        "`backup`, `restore` and `copy` use it; for Neon, taskdb finds it by the name of the host"
     ),
-    "DATABASE_URL": Setting("the same as `TASKDB_DATABASE_URL`, read if that is not set"),
+    "DATABASE_URL": Setting("the same as `TASKDB_DATABASE_URL`, used if that is not set"),
     "DATABASE_URL_UNPOOLED": Setting("the same as `TASKDB_DIRECT_URL`, for `DATABASE_URL`"),
     "TASKDB_READ_URL": Setting(
-        "the address of a [read replica](growing.md#read-replicas) of that database, named in the same "
-        "place; `serve` reads there, and so do commands with `--replica`"
+        "the address of a [read replica](growing.md#read-replicas) of that database, set in the same "
+        "place; `serve` and commands with `--replica` read there"
     ),
     "TASKDB_READ_LAG": Setting(
         "seconds that the [replica may be behind](growing.md#how-far-behind) without a notice; "
@@ -123,22 +123,22 @@ SETTINGS: Mapping[str, Setting] = {
         float,
     ),
     "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`"),
-    "TASKDB_PROFILE": Setting("the [profile](settings.md#profiles); the other variables win over it"),
+    "TASKDB_PROFILE": Setting("the [profile](settings.md#profiles); the other variables override it"),
     "TASKDB_SCHEMA": Setting(
         "the same as `--schema`: the [PostgreSQL schema](postgresql.md#schemas) of the tables",
         default="the first of the search path",
     ),
     "TASKDB_USER": Setting(
-        "the [default user](interactive.md#the-default-user), an id or e-mail address: whose new tasks "
-        "are, and on a terminal whose are listed"
+        "the [default user](interactive.md#the-default-user), an id or e-mail address: the owner of new "
+        "tasks, and on a terminal of the listed tasks"
     ),
     "TASKDB_ACTOR": Setting(
-        "[who](history.md#who-taskdb_actor) changes rows, as the history names them; one line",
+        "the [name](history.md#who-taskdb_actor) in the history of the person who changes rows; one line",
         longest=200,
         default="the user of the system",
     ),
     "TASKDB_POOLED": Setting(
-        "`1` if a pooler in transaction mode, such as PgBouncer, hands out the sessions",
+        "`1` if a pooler in transaction mode, such as PgBouncer, stands before the server",
         bool,
         most=1,
         default="`1` for Neon's pooler",
@@ -169,8 +169,8 @@ SETTINGS: Mapping[str, Setting] = {
         most=_DAY * 1000,
     ),
     "TASKDB_POOL_SIZE": Setting("connections that `serve` keeps open", int, 1, 1000),
-    "TASKDB_POOL_OVERFLOW": Setting("connections that it opens beyond them", int, 0, 1000),
-    "TASKDB_POOL_TIMEOUT": Setting("seconds that it waits for a free one", int, 1, 600),
+    "TASKDB_POOL_OVERFLOW": Setting("more connections that `serve` may open", int, 0, 1000),
+    "TASKDB_POOL_TIMEOUT": Setting("seconds that a request to `serve` waits for a connection", int, 1, 600),
     "TASKDB_CLIENT_TIMEOUT": Setting(
         "seconds that a [client of `serve`](api.md#time-limits) may stall before it is dropped", int, 1, 600
     ),
@@ -179,11 +179,11 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "TASKDB_BACKUP_LABEL": Setting(
         "the [label](backup.md#identity-label-and-place) of this database's archives",
-        default="its name and where it is",
+        default="its name, and its host or path",
     ),
     "TASKDB_BACKUP_RECIPIENTS": Setting(
-        "a file of [recipients](offsite.md#encryption), for whom archives are encrypted; `--encrypt-to` "
-        "replaces it",
+        "a file of [recipients](offsite.md#encryption), the keys for which archives are encrypted; "
+        "`--encrypt-to` replaces it",
         Path,
         default="archives are not encrypted",
     ),
@@ -206,7 +206,7 @@ SETTINGS: Mapping[str, Setting] = {
         most=1,
         default="`0`",
     ),
-    "TASKDB_LOG_FILE": Setting("the same as `--log-file`: a log besides stderr", Path),
+    "TASKDB_LOG_FILE": Setting("the same as `--log-file`: a log in addition to stderr", Path),
     "TASKDB_LOG_FORMAT": Setting("the same as `--log-format`", words=("text", "json")),
     "TASKDB_PAGER": Setting(
         "the [pager](lists.md#the-pager) of tables; `cat` or nothing turns it off",
