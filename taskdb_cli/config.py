@@ -63,7 +63,8 @@ class Settings:
             raise InvalidConfiguration("no replica of the database is set", self._replica_hint())
         options = self._options(long_lived=long_lived)
         pooled = options.pooled or without_pooler(self.read_url) != self.read_url
-        return Database(self.read_url, replace(options, pooled=pooled))
+        names = [each.name_of(READ_ADDRESS) for each in self.layers.layers if each.address]
+        return Database(self.read_url, replace(options, pooled=pooled, read_address=names[0]))
 
     def direct_replica_database(self) -> Database:
         """Return the replica past a pooler of Neon, for work that takes long; raise as the other does."""

@@ -26,7 +26,6 @@ from taskdb_cli.database.backend import COMPARED
 from taskdb_cli.database.options import Pool
 from taskdb_cli.database.replica import Standing, compare, look, look_at_replica, look_over, require_alike
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
-from taskdb_cli.system.environment import READ_ADDRESS
 
 T = TypeVar("T")
 
@@ -260,7 +259,9 @@ class Replica:
             lag = compare(primary, found)
         if not found.log.in_recovery:
             hint = "set it to a replica, or unset it"
-            raise DatabaseUnavailable(f"{READ_ADDRESS}: {place} is the primary itself", hint)
+            raise DatabaseUnavailable(
+                f"{self.database.options.read_address}: {place} is the primary itself", hint
+            )
         with self._attentive():
             # If the replay holds a lock on these tables, this statement waits, and no request has to.
             self.database.read(lambda session: session.connection().exec_driver_sql(_TOUCH).close())
@@ -274,7 +275,9 @@ class Replica:
     def _attentive(self) -> Iterator[None]:
         """Turn a server away that keeps the body waiting too long: its readers would wait for ever."""
         place = self.database.backend.place
-        silence = DatabaseUnavailable(f"{READ_ADDRESS}: {place} has been silent for {_LOOK_SECONDS:g} s")
+        silence = DatabaseUnavailable(
+            f"{self.database.options.read_address}: {place} has been silent for {_LOOK_SECONDS:g} s"
+        )
 
         def give_up() -> None:
             self._turn_away(silence.message)

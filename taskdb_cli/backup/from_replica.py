@@ -7,7 +7,6 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.replica import look, look_at_replica, look_over, require_alike, require_not_ahead
 from taskdb_cli.errors import DatabaseUnavailable, ReplicaBehind
-from taskdb_cli.system.environment import READ_ADDRESS
 
 
 @contextmanager
@@ -22,7 +21,7 @@ def snapshot_of_replica(primary: Database, replica: Database, *, most_lag: float
     ReplicaBehind if the replica has not replayed all that after `most_lag` seconds, and DatabaseUnavailable
     if it is promoted meanwhile.
     """
-    standing = look_at_replica(replica)
+    standing, name = look_at_replica(replica), replica.options.read_address
     require_alike(look(primary), standing)
     with primary.snapshot() as held:
         goal = _goal(primary, held)
@@ -36,14 +35,14 @@ def snapshot_of_replica(primary: Database, replica: Database, *, most_lag: float
                 require_alike(now, found)
                 require_not_ahead(now, found)
                 if found.log.in_recovery and not is_standby:
-                    message = f"{READ_ADDRESS}: another server answered just before {replica.backend.place}"
+                    message = f"{name}: another server answered just before {replica.backend.place}"
                     raise DatabaseUnavailable(message, "try again")
                 # If this connection is gone, so are the locks.
                 primary.backend.log_end(held.connection)
                 content.address = held.address
                 yield content
         except ReplicaBehind as exc:
-            exc.message = f"{READ_ADDRESS}: {exc.message}"
+            exc.message = f"{name}: {exc.message}"
             exc.hint = "try again later, raise TASKDB_READ_LAG, or back the primary up without --replica"
             raise
 

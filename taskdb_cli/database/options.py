@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from taskdb_cli.system.account import system_user
+from taskdb_cli.system.environment import READ_ADDRESS
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Options:
     """Whether a SQLite file is deleted after use. Then it does not need to survive a crash."""
     secret: bool = False
     """Whether SQLite keeps temporary tables, and what it sorts, in memory and in no temporary file."""
+    read_address: str = READ_ADDRESS
+    """What the setting that names a replica is called where it is set: in a profile it has another name."""
     slow_query_ms: int = 1000
     actor: str = ""
     """Who changes rows; the user of the system if it is empty."""

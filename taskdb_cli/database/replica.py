@@ -19,7 +19,6 @@ from taskdb_cli.errors import (
     SchemaError,
     TaskdbError,
 )
-from taskdb_cli.system.environment import READ_ADDRESS
 
 PATIENCE = 0.5
 """Seconds that a replica may take to replay what its primary had written before it counts as behind."""
@@ -60,7 +59,7 @@ def look_at_replica(replica: Database) -> Standing:
     try:
         return look(replica)
     except TaskdbError as exc:
-        exc.message = f"{READ_ADDRESS}: {exc.message}"
+        exc.message = f"{replica.options.read_address}: {exc.message}"
         if isinstance(exc, SchemaError):
             # It gets its tables from its primary, and from no migration.
             exc.hint = _ANOTHER
@@ -107,15 +106,19 @@ def require_not_ahead(primary: Standing, replica: Standing) -> None:
         replica.log.position > look(primary.database).log.position
     ):
         raise DatabaseUnavailable(
-            f"{READ_ADDRESS}: {replica.database.backend.place} is ahead of {primary.database.backend.place}: "
+            f"{_named(replica)} is ahead of {primary.database.backend.place}: "
             "it follows another server, such as the primary before a failover",
             "build the replica again from the primary, or correct the settings",
         )
 
 
+def _named(replica: Standing) -> str:
+    return f"{replica.database.options.read_address}: {replica.database.backend.place}"
+
+
 def require_alike(primary: Standing, replica: Standing) -> None:
     """Raise as `require_same` does for another database, another revision, and what is no standby."""
-    place, other = primary.database.backend.place, f"{READ_ADDRESS}: {replica.database.backend.place}"
+    place, other = primary.database.backend.place, _named(replica)
     if primary.identity != replica.identity:
         raise InvalidConfiguration(f"{other} belongs to another database, not to {place}", _ANOTHER)
     if primary.revision != replica.revision:

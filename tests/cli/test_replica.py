@@ -218,6 +218,11 @@ def test_a_replica_in_a_profile(both, bare_taskdb, replication, tmp_path, monkey
     [found] = [each for each in settings if each["name"] == "read_url"]
     assert (found["source"], str(path) in found["origin"]) == ("profile", True)
     assert quote(str(replication.standby.directory), safe="") in found["value"]
+    path.write_text(
+        path.read_text() + "[profiles.gone]\n" + lines[0] + "\nread_url = 'postgresql://127.0.0.1:1/x'\n"
+    )
+    failed = bare_taskdb("--profile", "gone", "user", "list", "--replica", expect=ExitCode.UNAVAILABLE).err
+    assert "error: read_url: " in failed
 
 
 @pytest.mark.skipif(PGBOUNCER is None and os.environ.get("CI") != "true", reason="pgbouncer is not installed")
