@@ -1,11 +1,13 @@
-"""The sessions that a server has for a database of the tests."""
+"""The sessions that a server has for a database of the tests, and what they are asked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 
+from taskdb_cli.database import Database
 from tests.conftest import connect
 
 PATIENCE = 10
@@ -38,3 +40,15 @@ def until_waiting(url: URL) -> None:
     with connect(url) as observer:
         while not observer.execute(_WAITING).fetchall():
             assert monotonic() < deadline, "no session waits for a lock"
+
+
+def before_statement(database: Database, words: str, action: Callable[[], None]) -> None:
+    """Do something once, just before the database is asked the first statement with these words."""
+    done = []
+
+    def act(connection, cursor, statement, *_) -> None:
+        if words in statement and not done:
+            done.append(statement)
+            action()
+
+    event.listen(database.engine, "before_cursor_execute", act)

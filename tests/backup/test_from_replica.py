@@ -20,6 +20,7 @@ from tests.proxy import Proxy
 from tests.samples import add_user
 from tests.schemas import execute
 from tests.servers import Replication
+from tests.sessions import before_statement
 
 TASKS = 60_000
 USER = (
@@ -68,18 +69,6 @@ def back_up(shelf) -> Callable[..., create.Backup]:
 
 def content_of(manifest) -> dict[str, tuple[int, str]]:
     return {table.name: (table.rows, table.sha256) for table in manifest.counted}
-
-
-def before_statement(database: Database, words: str, action: Callable[[], None]) -> None:
-    """Do something once, just before the database is asked the first statement with these words."""
-    done = []
-
-    def act(connection, cursor, statement, *_) -> None:
-        if words in statement and not done:
-            done.append(statement)
-            action()
-
-    event.listen(database.engine, "before_cursor_execute", act)
 
 
 def end_sessions(url) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 
 import pytest
-from sqlalchemy import event
 
 from taskdb_cli.backup import create as taking
 from taskdb_cli.backup import restore
@@ -22,6 +20,7 @@ from tests.conftest import NOW, SERVERS, connect, open_database
 from tests.contents import fill, hashes, orphans
 from tests.samples import add_user
 from tests.schemas import execute
+from tests.sessions import before_statement
 from tests.workload import USERS, Writer, address
 
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
@@ -51,18 +50,6 @@ def waiting(url) -> bool:
         return observer.execute(
             f"{sql} AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         ).fetchone() != (0,)
-
-
-def before_statement(database, words: str, action: Callable[[], None]) -> None:
-    """Do something once, just before the database is asked the first statement with these words."""
-    done = []
-
-    def act(connection, cursor, statement, *_) -> None:
-        if words in statement and not done:
-            done.append(statement)
-            action()
-
-    event.listen(database.engine, "before_cursor_execute", act)
 
 
 CHANGES = {
