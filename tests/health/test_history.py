@@ -29,6 +29,7 @@ def test_an_empty_history_is_fine(url):
 def test_the_oldest_operation_is_judged(database, url):
     """The value is its age in seconds, and the message says how many there are."""
     add_user(database)
+    assert check(url).message.replace(",", "").startswith("1 operation ")
     add_user(database, "bob@example.com")
     day = timedelta(days=1).total_seconds()
     fine, old = check(url, warning=30 * day), check(url, warning=29 * day)

@@ -247,7 +247,8 @@ def check_history(exam: Examination) -> Result:
         number = f"about {round(span, -3):,}"
     size = exam.history_bytes()
     takes = "" if size is None else f" in {size / 1e6:,.1f} MB"
-    message = f"{number} operations{takes}, the oldest of {at:%Y-%m-%d %H:%M} UTC"
+    noun = "operation" if span == 1 else "operations"
+    message = f"{number} {noun}{takes}, the oldest of {at:%Y-%m-%d %H:%M} UTC"
     remedy = (
         "'taskdb history prune' deletes old operations by TASKDB_HISTORY_KEEP, and so does a nightly backup"
     )
