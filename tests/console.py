@@ -104,7 +104,7 @@ def is_shown(expected: str, printed: str, *, wrapped: bool = False) -> bool:
 class TerminalShell:
     """A bash in a terminal of 100 columns, with an environment of its own."""
 
-    def __init__(self, directory: Path, home: Path, programs: Path, variables: dict[str, str]) -> None:
+    def __init__(self, directory: Path, home: Path, programs: str, variables: dict[str, str]) -> None:
         environment = {
             "HOME": str(home),
             "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",

@@ -76,13 +76,13 @@ def run_forked(
     `first` is Python that runs before the process looks at its standard streams.
     """
     words, texts = list(map(str, arguments)), dict.fromkeys(("stdout", "stderr"), "")
-    start = _start_anew if SOAK else _start_forked
+    begin = _start_anew if SOAK else _start_forked
     # No files: a process that may write none of that size may still write to a pipe.
     pipes = {name: os.pipe() for name in texts if name not in streams}
     ends = {name: writing for name, (_, writing) in pipes.items()}
     ends |= {name: file.fileno() for name, file in streams.items()}
     with Path(os.devnull).open() as nothing, ThreadPoolExecutor() as readers:
-        status = start(first, code, words, [nothing.fileno(), ends["stdout"], ends["stderr"]])
+        status = begin(first, code, words, [nothing.fileno(), ends["stdout"], ends["stderr"]])
         for _, writing in pipes.values():
             os.close(writing)
         texts |= dict(zip(pipes, readers.map(_read, (reading for reading, _ in pipes.values())), strict=True))
@@ -112,7 +112,7 @@ class ForkedProcess:
         # A process that starts anew gets no descriptor twice.
         with Path(os.devnull).open() as nothing, Path(os.devnull).open("w") as nowhere:
             streams = [nothing.fileno(), nowhere.fileno(), writing]
-            self._process = _fork("", RUN, list(map(str, arguments)), streams, environment)
+            self._process = start("", RUN, list(map(str, arguments)), streams, environment)
         os.close(writing)
         self.pid = self._process.pid
         self.stderr = os.fdopen(reading)
@@ -141,7 +141,7 @@ class _ForkedTerminal(fdspawn):
     def __init__(self, *arguments: object, environment: dict[str, str], size: tuple[int, int]) -> None:
         ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-        self._process = _fork(_TAKE_TERMINAL, RUN, list(map(str, arguments)), [theirs] * 3, environment)
+        self._process = start(_TAKE_TERMINAL, RUN, list(map(str, arguments)), [theirs] * 3, environment)
         os.close(theirs)
         super().__init__(ours, encoding="utf-8", timeout=60)
 
@@ -170,7 +170,7 @@ def start_on_terminal(
 def _start_forked(first: str, code: str, words: list[str], streams: list[int]) -> Callable[[], int]:
     # The first call exchanges the environment for a moment.
     context()
-    process = _fork(first, code, words, streams, dict(os.environ))
+    process = start(first, code, words, streams, dict(os.environ))
 
     def wait() -> int:
         process.join()
@@ -179,10 +179,16 @@ def _start_forked(first: str, code: str, words: list[str], streams: list[int]) -
     return wait
 
 
-def _fork(
-    first: str, code: str, words: list[str], streams: list[int], environment: dict[str, str]
+def start(  # noqa: PLR0917 (as _become)
+    first: str,
+    code: str,
+    words: list[str],
+    streams: list[int],
+    environment: dict[str, str],
+    place: Path | None = None,
 ) -> BaseProcess:
-    given = (first, code, ["-c", *words], environment, Path.cwd(), list(map(_Descriptor, streams)))
+    """Start a process with these streams and this environment, in a directory or here."""
+    given = (first, code, ["-c", *words], environment, place or Path.cwd(), list(map(_Descriptor, streams)))
     process = context().Process(target=_become, args=given, daemon=True)
     process.start()
     return process

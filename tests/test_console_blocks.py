@@ -16,7 +16,9 @@ from sqlalchemy import URL
 from tests.conftest import SERVERS
 from tests.console import HOME, Step, TerminalShell, is_shown, read_steps
 from tests.database.test_database import closed_port
+from tests.forked import SOAK
 from tests.pages import DOCS, blocks
+from tests.stand_in import stand_in
 from tests.test_docs import parse
 
 PAGES = sorted(
@@ -53,7 +55,18 @@ def short_path():
 
 
 @pytest.fixture
-def follow(short_path, request, make_url_of):
+def programs(tmp_path):
+    """The directories with the programs of a page; its commands import nothing anew, except in the soak."""
+    installed = Path(sys.executable).parent
+    if SOAK:
+        yield f"{installed}"
+    else:
+        with stand_in(tmp_path / "bin") as directory:
+            yield f"{directory}:{installed}"
+
+
+@pytest.fixture
+def follow(short_path, request, make_url_of, programs):
     """Runs the commands of a page, and compares what a terminal shows."""
 
     def follow(page: str, engine: str) -> None:
@@ -75,7 +88,7 @@ def follow(short_path, request, make_url_of):
             own.append((f"{host}:{url.port or 5432}/{url.database}", "db.example.com:5432/work"))
         port = closed_port()
         own += [(str(home), HOME), (f":{port}", f":{PORT}")]
-        with TerminalShell(home, home, Path(sys.executable).parent, variables) as shell:
+        with TerminalShell(home, home, programs, variables) as shell:
             for step in read_steps(DOCS / page):
                 if not is_for(step, engine):
                     continue
@@ -104,12 +117,14 @@ def pages_for(*engines: str) -> list[str]:
     ]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("page", pages_for("", "postgresql"))
 def test_the_blocks_of_a_page(follow, page):
     """Each command of a page prints on a terminal what the page shows, on SQLite."""
     follow(page, "sqlite")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("page", pages_for("postgresql", "postgresql only"))
 def test_the_blocks_of_a_page_on_postgresql(follow, page):
     """Each command that is marked so prints on a terminal what the page shows, on PostgreSQL."""

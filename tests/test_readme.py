@@ -41,7 +41,7 @@ def test_the_commands_of_the_readme(tmp_path):
     variables = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pip"
     variables |= {"PIP_CACHE_DIR": str(cache), "PYTEST_ADDOPTS": "-n0 -k test_there_are_commands"}
-    with TerminalShell(clone, home, Path(sys.base_prefix) / "bin", variables) as shell:
+    with TerminalShell(clone, home, f"{sys.base_prefix}/bin", variables) as shell:
         for step in read_steps(clone / "README.md", scripts=True):
             if step.command.strip() == TEST_COMMAND and not SOAK:
                 continue
