@@ -85,10 +85,11 @@ def get_rows_without_versions(url: URL) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def fill(url: URL, *, users: int = 20, tasks: int = 3000) -> None:
-    """Put in many rows that compress badly enough for an archive of some size."""
+def fill(url: URL, *, users: int = 20, tasks: int = 3000, width: int = 1) -> None:
+    """Put in rows, as wide as said, that compress badly enough for an archive of some size."""
     sqlite = url.drivername == "sqlite"
-    random, true = ("hex(randomblob(32))", "1") if sqlite else ("md5(i::text || random()::text)", "true")
+    parts = f"SELECT string_agg(md5(i || '-' || j || random()), '') FROM generate_series(1, {width}) AS j"
+    random, true = (f"hex(randomblob({32 * width}))", "1") if sqlite else (f"({parts})", "true")
     moment = _MOMENT if sqlite else f"{_MOMENT}::timestamptz"
     stamps = f"{moment}, {moment}"
     names = {

@@ -16,7 +16,8 @@ from tests.schemas import execute
 
 ENDS = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-MANY = 12_000
+MANY, WIDE = 1_000, 16
+"""Rows of an archive of several windows, and how wide they are."""
 
 REPLACE = ("--replace", "--yes", "--no-safety-backup")
 
@@ -29,7 +30,7 @@ def back_up(request, taskdb, url, tmp_path, monkeypatch):
 
     def run(directory, **rows):
         monkeypatch.setenv("TASKDB_BACKUP_DIR", str(directory))
-        fill(url, **rows)
+        fill(url, **{"tasks": MANY, "width": WIDE} | rows)
         words = []
         if request.param == "encrypted":
             key = pyrage.x25519.Identity.generate()
@@ -51,7 +52,7 @@ def archive_in(bucket):
 @ENDS
 def test_a_restore_downloads_an_archive_twice(taskdb, url, bucket, middleman, back_up):
     """Once to check its seal, and once to load it, also where other rows are replaced, and in a dry run."""
-    encrypted = back_up(bucket.address, tasks=MANY)
+    encrypted = back_up(bucket.address)
     before = get_rows(url)
     key = archive_in(bucket)
     size = len(bucket.get(key))
@@ -102,7 +103,7 @@ def test_an_archive_that_changes_before_it_is_loaded(  # noqa: PLR0917 (fixtures
     taskdb, url, bucket, middleman, back_up, place, tmp_path, monkeypatch
 ):
     """It is exit 7 if the archive is another one when it is loaded, and every row stays."""
-    back_up(tmp_path / "shelf" if place == "disk" else bucket.address, tasks=MANY)
+    back_up(tmp_path / "shelf" if place == "disk" else bucket.address)
     execute(url, "UPDATE tasks SET title = 'Newer'")
     before, restore = get_rows(url), service.restore
     if place == "bucket that ignores conditions":
@@ -129,7 +130,7 @@ def test_an_archive_that_changes_before_it_is_loaded(  # noqa: PLR0917 (fixtures
 @SQLITE_ONLY
 def test_rows_of_an_encrypted_archive_are_in_no_temporary_file(url, back_up, tmp_path, monkeypatch):
     """Commands that read an encrypted archive make no file in TMPDIR; the same with a plain one does."""
-    encrypted = back_up(tmp_path / "shelf", tasks=MANY)
+    encrypted = back_up(tmp_path / "shelf")
     before, watched = get_rows(url), tmp_path / "temporary"
     watched.mkdir()
     for name in ("TMPDIR", "SQLITE_TMPDIR"):
