@@ -151,8 +151,8 @@ def drop(connection: Connection, place: str) -> None:
 def hides(connection: Connection, text: str, users: Collection[int]) -> bool:
     """Do what `Backend.hides_search_index` says.
 
-    The planner takes each search of the index for equally fast. It takes the longer, the more tasks have the
-    words. A page is found in the usual way after so many rows as there are tasks for each that matches.
+    The planner expects nearly the same time for every search of the index. In truth the time grows with the
+    matches among all tasks. Without the index, each row of a page costs about (tasks / matches) rows.
     """
     theirs, rows = connection.exec_driver_sql(_THEIRS, (list(users),)).one()
     if theirs <= _FEW:
