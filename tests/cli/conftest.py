@@ -3,10 +3,12 @@
 import pytest
 
 from tests.conftest import POOLERS, SERVERS
+from tests.pooler import PGBOUNCER
 
 
-# The newest server stands behind the pooler. Services and the database layer run on it directly.
-@pytest.fixture(params=["sqlite", SERVERS[0], *POOLERS])
+# The newest server stands behind the pooler, where there is one, and an older one is for the soak. Services
+# and the database layer run on both directly.
+@pytest.fixture(params=["sqlite", SERVERS[-1 if PGBOUNCER is None else 0], *POOLERS])
 def engine(request: pytest.FixtureRequest) -> str:
     """The engine that this run of the test is about, or the pooler in front of one."""
     name: str = request.param
