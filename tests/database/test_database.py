@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.sqlite import engine as sqlite
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
 from taskdb_cli.models.task import TaskUpdate
@@ -186,6 +187,7 @@ def test_sqlite_creation_by_several_processes(empty_url, isolated):
 def test_locked_sqlite(database, taskdb, monkeypatch):
     """A database that another process keeps locked is readable, and unavailable to writers."""
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.01)
+    monkeypatch.setenv("TASKDB_RETRY_BUDGET", "1")
     path = database.url.database
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -383,6 +385,7 @@ def test_locked_table(url, taskdb, monkeypatch, limits, reason):
     """A statement that waits longer than the settings allow is worth trying again later."""
     for name, seconds in zip(("TASKDB_LOCK_TIMEOUT", "TASKDB_STATEMENT_TIMEOUT"), limits, strict=True):
         monkeypatch.setenv(name, seconds)
+    monkeypatch.setenv("TASKDB_RETRY_BUDGET", "1")
     with connect(url) as other, other.transaction():
         other.execute("LOCK TABLE users")
         failed = taskdb("user", "list", expect=5)
@@ -391,7 +394,7 @@ def test_locked_table(url, taskdb, monkeypatch, limits, reason):
 
 
 @POSTGRESQL_ONLY
-def test_connection_lost(database):
+def test_connection_lost(database, url):
     """A session that the server ends in the middle is unavailable, and leaves nothing behind."""
 
     def work(session):
@@ -399,7 +402,7 @@ def test_connection_lost(database):
         session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     with pytest.raises(DatabaseUnavailable):
-        database.write(work)
+        open_database(url, Options(retry_budget=1)).write(work)
     assert emails(database) == []
 
 
