@@ -57,6 +57,9 @@ IMPATIENT = Options(lock_timeout=1, retry_budget=3)
 _external = os.environ.get("TASKDB_TEST_DATABASE_URL")
 SERVERS = ("server",) if _external else tuple(f"postgresql{version}" for version in POSTGRESQL_VERSIONS)
 ENGINES = ("sqlite", *SERVERS)
+ENDS = pytest.mark.parametrize("engine", ENGINES if SOAK else ("sqlite", SERVERS[-1]), indirect=True)
+"""For a long test, one engine of each kind; with TASKDB_SOAK=1 all."""
+
 PAIRS = (
     list(itertools.product(ENGINES, repeat=2))
     if SOAK

@@ -24,7 +24,7 @@ from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.user import UserCreate, UserUpdate
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services import task, user
-from tests.conftest import NOW
+from tests.conftest import ENDS, NOW
 from tests.operations import assert_explained
 from tests.samples import task_records, user_records
 
@@ -268,6 +268,7 @@ def kept(database):
 
 
 @pytest.mark.soak
+@ENDS
 def test_services(kept):
     """Whatever is done in whatever order, the database holds what the model does, and the history why."""
 

@@ -22,7 +22,7 @@ from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.services import bulk, task, user
 from taskdb_cli.services.history import undo
 from taskdb_cli.services.listing.query import TaskFilter
-from tests.conftest import NOW, SERVERS
+from tests.conftest import ENDS, NOW, SERVERS
 from tests.forked import context
 from tests.interruption import Places
 from tests.operations import assert_explained
@@ -161,6 +161,7 @@ def write_and_undo(url: str, number: int, steps: int) -> dict[str, int]:
 
 
 @pytest.mark.soak
+@ENDS
 def test_processes(patient):
     """Eight processes that write and undo at once leave a history that explains every row."""
     for number in range(USERS):

@@ -20,6 +20,7 @@ from taskdb_cli.services import bulk
 from taskdb_cli.services.history import undo
 from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.transfer.tasks import import_tasks
+from tests.conftest import ENDS
 from tests.operations import assert_explained
 from tests.services.test_stateful import (
     ADDRESSES,
@@ -223,6 +224,7 @@ class Undoable(Services):
 
 
 @pytest.mark.soak
+@ENDS
 def test_undo(kept):  # noqa: F811 (the fixture)
     """Whatever is undone in whatever order, the database holds what the model does, and the history why."""
 
