@@ -142,8 +142,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if older and not SOAK:
         config.hook.pytest_deselected(items=older)
         items[:] = [item for item in items if not _is_for_the_soak(item)]
-    # The longest test of all, begun at the end, would keep two of three processes waiting.
-    items.sort(key=lambda item: item.path.name != "test_disaster.py")
+    # The longest tests, begun at the end, would keep two of three processes waiting.
+    items.sort(key=lambda item: item.path.name not in {"test_disaster.py", "test_readme.py"})
 
 
 def _is_for_the_soak(item: pytest.Item) -> bool:
