@@ -92,10 +92,11 @@ def test_a_place_that_does_not_answer(filled, shelf, url, monkeypatch):
     filled("user", "show", ANN, expect=3)
 
 
-def test_a_file_that_is_being_read(filled, url):
+def test_a_file_that_is_being_read(filled, url, monkeypatch):
     """Whoever still reads the file keeps the deleted bytes in it, which is told (8)."""
     if url.drivername != "sqlite":
         pytest.skip("a server has no file of ours")
+    monkeypatch.setenv("TASKDB_RETRY_BUDGET", "1")
     with closing(sqlite3.connect(url.database, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM users").fetchall()

@@ -7,13 +7,13 @@ from functools import partial
 
 import pytest
 
-from taskdb_cli.database.options import Origin
+from taskdb_cli.database.options import Options, Origin
 from taskdb_cli.errors import DatabaseUnavailable, ExternalIdTaken, TransactionConflict
 from taskdb_cli.models.task import TaskCreate, TaskUpdate
 from taskdb_cli.models.token import TokenCreate
 from taskdb_cli.models.user import UserCreate, UserUpdate
 from taskdb_cli.services import task, token, user
-from tests.conftest import NOW, SERVERS, connect
+from tests.conftest import NOW, SERVERS, connect, open_database
 from tests.interruption import Places
 from tests.operations import assert_explained, changes, operations
 from tests.samples import add_task, add_user, task_records, titles
@@ -193,7 +193,7 @@ def test_a_lock_that_is_not_given(database, url):
     with connect(url) as holder, holder.transaction():
         holder.execute("SELECT FROM tasks WHERE id = 2 FOR UPDATE")
         with pytest.raises(DatabaseUnavailable):
-            database.write(work)
+            open_database(url, Options(lock_timeout=1, retry_budget=1)).write(work)
     assert (operations(database), task_records(database)) == (before, tasks)
     database.write(work)
     assert_explained(database)
