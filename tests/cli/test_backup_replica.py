@@ -13,7 +13,7 @@ from tests.contents import fill
 from tests.schemas import execute
 from tests.servers import Replication
 
-FEW, MANY = 300, 60_000
+FEW, MANY = 300, 6_000
 COLUMNS = "user_id, title, description, status, priority, version, created_at, updated_at"
 LATE = f"INSERT INTO tasks (id, {COLUMNS}) OVERRIDING SYSTEM VALUE SELECT {{}}, {COLUMNS} FROM tasks LIMIT 1"
 FLUSHING = "pg_logical_emit_message(boolean, text, text, boolean)"
@@ -192,7 +192,7 @@ def test_a_promotion_in_the_middle(bare_taskdb, tmp_path_factory, use_pair, shel
     try:
         url = plain_url(both.primary.url)
         migrate.upgrade(Database(sqlalchemy_url(url)))
-        fill(url, tasks=MANY)
+        fill(url, tasks=MANY, width=10)
         both.catch_up()
         use_pair(url, both.standby_url(url))
 

@@ -26,7 +26,7 @@ from tests.schemas import execute
 from tests.sessions import settle
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
-TASKS = 60_000 if SOAK else 30_000
+TASKS, WIDTH = (60_000, 1) if SOAK else (6_000, 6)
 STOPS = 50 if SOAK else 1
 """How often a backup is stopped in each of the ways; the suite has time for the middle only."""
 WAYS = [("backup",), ("backup", "--file", "-")] if SOAK else [("backup",)]
@@ -49,7 +49,7 @@ def shelf(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 @pytest.fixture
 def large(url: URL, taskdb, shelf) -> URL:
     """The test's database, with many rows and one archive of them."""
-    fill(url, users=2000, tasks=TASKS)
+    fill(url, users=2000, tasks=TASKS, width=WIDTH)
     taskdb("backup")
     return url
 
@@ -223,7 +223,7 @@ def test_a_backup_that_is_interrupted_sooner_or_later(tmp_path, require_stopped,
 def test_an_import_whose_faults_nobody_reads(url, taskdb, tmp_path):
     """An import that is refused says so with its code, even if the reader of its reports goes away."""
     file = tmp_path / "tasks.ndjson"
-    file.write_text('{"user": "nobody@example.com", "title": "Write"}\n' * 20_000)
+    file.write_text('{"user": "nobody@example.com", "title": "Write"}\n' * 4_000)
     with subprocess.Popen(command("task", "import", file), stderr=subprocess.PIPE, pipesize=PIPE) as process:
         process.stderr.read(10)
         process.stderr.close()
