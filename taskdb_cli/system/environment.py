@@ -178,7 +178,7 @@ SETTINGS: Mapping[str, Setting] = {
         "the directory or bucket of archives", default="`backups` in your data directory"
     ),
     "TASKDB_BACKUP_LABEL": Setting(
-        "the [label](backup.md#identity-label-and-place) of this database's archives",
+        "the [label](backup.md#identity-label-and-address) of this database's archives",
         default="its name, and its host or path",
     ),
     "TASKDB_BACKUP_RECIPIENTS": Setting(
@@ -193,7 +193,7 @@ SETTINGS: Mapping[str, Setting] = {
         Path,
     ),
     "TASKDB_HISTORY_KEEP": Setting(
-        "how long `backup` keeps [operations in the history](privacy.md#keep-and-prune), such as `12w`, "
+        "how long `backup` keeps [operations in the history](privacy.md#delete-old-history), such as `12w`, "
         "`1y` or `forever`"
     ),
     "TASKDB_HEALTH_LIMITS": Setting(
