@@ -71,7 +71,7 @@ CHECKS = {
         ),
         Check(
             "access",
-            "PostgreSQL: the role may read every table, and may change all of them or none; row level "
+            "PostgreSQL: the role can read every table, and can write all of them or none; row level "
             "security hides no row",
             judged="critical or warning",
             needs_head=True,
@@ -97,7 +97,7 @@ CHECKS = {
         ),
         Check(
             "identity",
-            "there is a next id, and it is above the highest one",
+            "the next id exists, and is higher than every id in the table",
             judged="critical; on SQLite a warning if it is not above",
             needs_head=True,
         ),
@@ -110,7 +110,7 @@ CHECKS = {
         ),
         Check(
             "rules",
-            "no row breaks a rule that is not in force or was turned off",
+            "no row breaks a rule whose constraint is missing or disabled",
             judged="critical",
             needs_head=True,
             scans=True,
@@ -123,7 +123,7 @@ CHECKS = {
         ),
         Check(
             "long_transactions",
-            "PostgreSQL: the age of the longest transaction at work",
+            "PostgreSQL: the age of the oldest running transaction",
             unit=Unit.SECONDS,
             limits=Limits(5 * 60, HOUR),
         ),

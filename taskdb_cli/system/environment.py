@@ -109,7 +109,8 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "TASKDB_DIRECT_URL": Setting(
         "the direct address of that database, if `TASKDB_DATABASE_URL` is that of a pooler; `migrate`, "
-        "`backup`, `restore` and `copy` use it; for Neon, taskdb finds it by the name of the host"
+        "`backup`, `restore`, `copy`, `search on` and `search off` use it; for Neon, taskdb finds it by the "
+        "name of the host"
     ),
     "DATABASE_URL": Setting("the same as `TASKDB_DATABASE_URL`, used if that is not set"),
     "DATABASE_URL_UNPOOLED": Setting("the same as `TASKDB_DIRECT_URL`, for `DATABASE_URL`"),
@@ -122,7 +123,7 @@ SETTINGS: Mapping[str, Setting] = {
         "`serve` reads the primary above that",
         float,
     ),
-    "TASKDB_ENV_FILE": Setting("the dotenv file", default="the nearest `.env`"),
+    "TASKDB_ENV_FILE": Setting("the `.env` file", default="the nearest `.env`"),
     "TASKDB_PROFILE": Setting("the [profile](settings.md#profiles); the other variables override it"),
     "TASKDB_SCHEMA": Setting(
         "the same as `--schema`: the [PostgreSQL schema](postgresql.md#schemas) of the tables",
