@@ -24,10 +24,10 @@ class Block(NamedTuple):
 
 
 def blocks(page: str, *languages: str) -> Iterator[Block]:
-    """Yield the blocks of a page that have one of the languages, in their order."""
+    """Yield the blocks of a page that have one of the languages, or all, in their order."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for found in _FENCE.finditer(text):
-        if found["language"] in languages:
+        if not languages or found["language"] in languages:
             # A comment of the shell looks like a heading.
             before = _FENCE.sub("", text[: found.start()])
             [*_, heading] = re.findall(r"^#+ (.*)$", before, re.MULTILINE)

@@ -63,9 +63,9 @@ def write_page(text: str, stream: TextIO, commands: Collection[str]) -> None:
     if not stream.isatty():
         stream.write(text)
         return
-    from rich.markdown import Markdown
     from rich.theme import Theme
 
+    from taskdb_cli.output.markdown import Page
     from taskdb_cli.output.tables import console_for
 
     linked = sorted({found[2] for found in _LINK.finditer(text) if found[2]})
@@ -73,7 +73,7 @@ def write_page(text: str, stream: TextIO, commands: Collection[str]) -> None:
     console.width = min(console.width, WIDEST)
     # Rich's own style has a black background.
     console.push_theme(Theme({"markdown.code": "cyan"}))
-    console.print(Markdown(_LINK.sub(r"\1", text), code_theme="ansi_dark"))
+    console.print(Page(_LINK.sub(r"\1", text), code_theme="ansi_dark"), crop=False)
     if linked:
         console.print(f"\nMore: {', '.join(f'taskdb help {named(each, commands)}' for each in linked)}")
 

@@ -9,7 +9,8 @@ import pytest
 from taskdb_cli.cli import topics
 from taskdb_cli.output import manual
 from tests.forked import start_on_terminal
-from tests.pages import DOCS
+from tests.pages import DOCS, blocks
+from tests.terminals import open_terminal
 from tests.test_docs import COMMANDS, GROUPS
 
 PAGES = sorted(page.stem for page in DOCS.glob("*.md"))
@@ -106,10 +107,24 @@ def test_a_terminal_gets_a_formatted_page(columns, widest):
     env.pop("COLUMNS", None)
     child = start_on_terminal("help", "backup.md", env=env, dimensions=(24, columns))
     child.expect(pexpect.EOF)
+    code = "".join(block.text for block in blocks("backup.md")).splitlines()
     lines = re.sub(r"\x1b\[[0-9;]*m", "", child.before).splitlines()
-    assert widest - 30 < max(map(len, lines)) <= widest
+    assert widest - 30 < max(len(line) for line in lines if line not in code) <= widest
     assert [line for line in lines if line.startswith(("```", "|", "#", "<"))] == []
     assert "More: taskdb help " in " ".join(lines)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_can_be_copied_from_a_terminal(page, monkeypatch):
+    """On a narrow terminal every line of code is whole, also in a list, and no cell of a table is cut."""
+    terminal = open_terminal(monkeypatch, "stdout", width=40)
+    text = manual.find(page)
+    manual.write_page(text, terminal, ())
+    # A tab is shown as spaces.
+    shown = [line.split() for line in terminal.lines]
+    code = "".join(block.text for block in blocks(f"{page}.md")).splitlines()
+    assert [line for line in code if line.split() not in shown] == []
+    assert terminal.getvalue().count("…") == text.count("…")
 
 
 @pytest.mark.usefixtures("isolated")
