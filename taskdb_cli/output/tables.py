@@ -141,8 +141,8 @@ def print_lines(lines: Iterable[Text], console: Console) -> None:
 def console_for(stream: TextIO) -> Console:
     """Return a console for the stream. If the stream is no terminal, the console cuts nothing off."""
     console = Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False, markup=False)
-    if console.is_dumb_terminal:
-        # Rich takes it to have 80 columns.
+    if console.is_dumb_terminal or not console.width:
+        # Rich takes a dumb one to have 80 columns, and believes COLUMNS=0.
         console.width = shutil.get_terminal_size().columns
     return console
 

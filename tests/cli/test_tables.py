@@ -20,11 +20,12 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskPriority
 from taskdb_cli.output.formats import TASKS, View
 from taskdb_cli.output.layout import GAP, fit
 from taskdb_cli.output.pager import paged
-from taskdb_cli.output.tables import print_table
+from taskdb_cli.output.tables import console_for, print_table
 from tests.conftest import NOW
 from tests.listings import add_tasks, add_users, make_row
 from tests.processes import command
 from tests.samples import add_token
+from tests.terminals import open_terminal
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 RULE, DOTS = "\N{BOX DRAWINGS LIGHT HORIZONTAL}", "\N{HORIZONTAL ELLIPSIS}"
@@ -211,6 +212,11 @@ def test_addresses_lose_their_middle(screen, monkeypatch):
     assert max(map(cell_len, lines)) <= 30
     assert re.match(rf" *0 +a\.very\S+{DOTS}\S+\.com$", lines[2])
     assert lines[3].endswith(".example")
+
+
+def test_no_columns_mean_that_nobody_knows(monkeypatch):
+    """With COLUMNS=0 the terminal is as wide as the system says, or 80 columns."""
+    assert console_for(open_terminal(monkeypatch, "stdout", width=0)).width > 0
 
 
 @pytest.mark.parametrize("sort", ["due", "-due", "title,-completed", "id"])
