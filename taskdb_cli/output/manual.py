@@ -50,8 +50,8 @@ def find(topic: str) -> str | None:
 def headings() -> Iterator[str]:
     """Yield the name of every heading."""
     for page in pages().values():
-        for line in re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE):
-            yield _name(line)
+        for _, _, name in _headings(page.read_text(encoding="utf-8")):
+            yield name
 
 
 def write_page(text: str, stream: TextIO, commands: Collection[str]) -> None:
@@ -92,16 +92,21 @@ def _name(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
+def _headings(text: str) -> list[tuple[str, int, str]]:
+    """Return the headings of a text: the tag, the number of the line, and the name."""
+    from rich.markdown import Markdown
+
+    lines, tokens = text.splitlines(), Markdown(text).parsed
+    starts = [(each.tag, each.map[0]) for each in tokens if each.type == "heading_open" and each.map]
+    return [(tag, start, _name(lines[start].lstrip("# ").rstrip())) for tag, start in starts]
+
+
 def _sections(text: str, name: str) -> Iterator[str]:
     """Yield the sections of a text that have a heading of that name."""
     if not any(_name(heading) == name for heading in re.findall(r"^#+ (.*)", text, re.MULTILINE)):
         return
-    from rich.markdown import Markdown
-
-    lines = text.splitlines(keepends=True)
-    tokens = Markdown(text).parsed
-    starts = [(each.tag, each.map[0]) for each in tokens if each.type == "heading_open" and each.map]
-    for number, (tag, start) in enumerate(starts):
-        if _name(lines[start].lstrip("# ").rstrip()) == name:
-            end = next((line for other, line in starts[number + 1 :] if other <= tag), len(lines))
+    lines, known = text.splitlines(keepends=True), _headings(text)
+    for number, (tag, start, each) in enumerate(known):
+        if each == name:
+            end = next((line for other, line, _ in known[number + 1 :] if other <= tag), len(lines))
             yield "".join(lines[start:end])

@@ -96,6 +96,7 @@ def test_a_section_ends_where_the_next_begins(tmp_path, monkeypatch):
     assert manual.find("second") == "## Second\n\nno\n"
     assert manual.find("page") == text.replace("<!-- run: true -->\n", "")
     assert manual.find("third") is None
+    assert [*manual.headings()] == ["page", "first", "part", "second"]
 
 
 @pytest.mark.parametrize(("columns", "widest"), [(60, 60), (200, 100)])
