@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from inspect import getdoc
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -130,13 +131,23 @@ class Group(_Readable, TyperGroup):
         super().parse_args(ctx, args)
         words = [*ctx._protected_args, *ctx.args]  # noqa: SLF001
         if words[:1] == ["help"]:
-            named = [word for word in words if word != "help" and not word.startswith("-")]
+            named = self._named(ctx, words)
             if not ctx.resilient_parsing and self._answered(ctx, named):
                 ctx.exit()
             ctx.meta[_HELP] = True
             ctx._protected_args = named[:1]  # noqa: SLF001
             ctx.args = [*named[1:], *([] if ctx.resilient_parsing else ["--help"])]
         return list(ctx.args)
+
+    def _named(self, ctx: Any, words: list[str]) -> list[str]:
+        """Return the words that name what help is asked for: no options, and no values of options."""
+        options = [each for each in ctx.find_root().command.params if not each.is_flag and not each.count]
+        take_values = {"-o", "--output"}.union(*(option.opts for option in options))
+        return [
+            word
+            for before, word in pairwise(["", *words])
+            if word != "help" and not word.startswith("-") and before not in take_values
+        ]
 
     def _answered(self, ctx: Any, named: list[str]) -> bool:
         """Answer `help` itself, or show a topic; return False if a command is named."""

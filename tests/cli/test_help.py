@@ -50,6 +50,8 @@ def test_every_listed_topic_can_be_shown(bare_taskdb):
         (["exit", "codes"], "## Exit codes"),
         (["formats.md#exit-codes"], "## Exit codes"),
         (["-q", "exit-codes"], "## Exit codes"),
+        (["exit", "codes", "-o", "json"], "## Exit codes"),
+        (["--profile", "work", "exit", "codes"], "## Exit codes"),
     ],
 )
 def test_a_topic_is_named_as_in_a_link(bare_taskdb, words, title):
@@ -83,6 +85,7 @@ def test_unknown_topics(bare_taskdb):
     assert "'exit-codes'" in bare_taskdb("help", "exit-cods", expect=2).err
     assert "'taskdb task create'" in bare_taskdb("help", "create", expect=2).err
     assert "'times more'" in bare_taskdb("help", "times", "more", expect=2).err
+    assert "'zzz'" in bare_taskdb("help", "zzz", "-o", "csv", expect=2).err
     for words in (["zzz"], ["../README"], ["times.md#zzz"], ["zzz.md#tls"]):
         assert "topic" in bare_taskdb("help", *words, expect=2).err
 
