@@ -165,12 +165,14 @@ class Group(_Readable, TyperGroup):
         return True
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
-        """Offer commands and options, and behind `taskdb help` topics too."""
+        """Offer commands and options, the word `help`, and behind it topics too."""
         offered: list[CompletionItem] = super().shell_complete(ctx, incomplete)
-        if ctx.parent is None and ctx.meta.get(_HELP):
-            listed = topics(self.commands).items()
+        if ctx.parent is None:
+            more = topics(self.commands) if ctx.meta.get(_HELP) else {"help": "Show a page of the manual."}
             offered += [
-                CompletionItem(name, help=title) for name, title in listed if name.startswith(incomplete)
+                CompletionItem(name, help=title)
+                for name, title in more.items()
+                if name.startswith(incomplete)
             ]
         return offered
 
