@@ -35,7 +35,7 @@ _BY_SQLSTATE: dict[str, tuple[type[errors.TaskdbError], str]] = {
     "25006": (errors.NotWritable, "connect to the primary, or turn default_transaction_read_only off"),
     DEPENDENTS: (errors.TaskdbError, "drop what depends on it, or let it depend on something else"),
     **dict.fromkeys(("42P07", "42701", "42710"), (errors.TaskdbError, ALREADY_THERE)),
-    "42501": (errors.NotPermitted, "grant the role of the database URL what it needs"),
+    "42501": (errors.NotPermitted, "grant what the role lacks: see 'taskdb help roles-on-postgresql'"),
     "2200H": (errors.IdsUsedUp, ""),
     **dict.fromkeys(("42P01", "42703", "3F000"), (errors.TableMissing, "")),
     "XX001": (errors.DataCorrupt, "restore the database from an archive"),
