@@ -137,7 +137,9 @@ def import_file(
     run.rows = sum(counts.values())
     said = [", ".join(f"{number} {what}" for what, number in counts.items())]
     if outcome.without_external_id:
-        said.append(f"{outcome.without_external_id} have no external id: another import creates them again")
+        number = outcome.without_external_id
+        have, them = ("has", "it") if number == 1 else ("have", "them")
+        said.append(f"{number} {have} no external id: another import creates {them} again")
     if source.foreign and source.foreign.remark:
         said.append(source.foreign.remark)
     if source.left_out:

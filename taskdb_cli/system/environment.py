@@ -134,7 +134,8 @@ SETTINGS: Mapping[str, Setting] = {
         "tasks, and on a terminal of the listed tasks"
     ),
     "TASKDB_ACTOR": Setting(
-        "the [name](history.md#who-taskdb_actor) in the history of the person who changes rows; one line",
+        "the [name](history.md#the-name-in-the-history-taskdb_actor) in the history of the person who "
+        "changes rows; one line",
         longest=200,
         default="the user of the system",
     ),
