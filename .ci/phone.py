@@ -1,8 +1,8 @@
 """Look at every page of the built manual in Chromium, as on a phone and on a desk.
 
 `.ci/site DIRECTORY && python .ci/phone.py DIRECTORY` prints a line for each fault, and exits 1 if there is
-one. A fault is a page that is wider than the window, something on it that is cut off, small letters, or a
-request to anything but the site.
+one, or 2 if it can measure nothing. A fault is a page that is wider than the window, something on it that is
+cut off, small letters, or a request to anything but the site.
 """
 
 from __future__ import annotations
@@ -84,6 +84,11 @@ function faults(view, width) {
 """
 
 
+def pages_of(directory: str) -> list[str]:
+    """Return the names of the pages of a built site."""
+    return sorted(page.name for page in Path(directory).glob("*.html") if page.name != "404.html")
+
+
 class Site(SimpleHTTPRequestHandler):
     """The built site, with a page that measures the others and sends what it found."""
 
@@ -94,8 +99,8 @@ class Site(SimpleHTTPRequestHandler):
         if self.path != "/measure":
             super().do_GET()
             return
-        pages = sorted(page.name for page in Path(self.directory).glob("*.html") if page.name != "404.html")
-        text = MEASURE.replace("PAGES", json.dumps(pages)).replace("WIDTHS", json.dumps(WIDTHS)).encode()
+        pages = json.dumps(pages_of(self.directory))
+        text = MEASURE.replace("PAGES", pages).replace("WIDTHS", json.dumps(WIDTHS)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(text)))
@@ -115,6 +120,9 @@ class Site(SimpleHTTPRequestHandler):
 def main() -> int:
     """Measure the pages of the directory on the command line; return the exit code."""
     [directory] = sys.argv[1:]
+    if not pages_of(directory):
+        print(f"{directory} has no pages", file=sys.stderr)
+        return 2
     browser = shutil.which("chromium")
     if browser is None:
         print("chromium is not installed", file=sys.stderr)
