@@ -147,6 +147,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def test_a_site_replaces_nothing_else(tmp_path):
+    """A directory that holds work, and no site, is refused."""
+    (tmp_path / "zensical.toml").touch()
+    built = subprocess.run([ROOT / ".ci/site", tmp_path], check=False, capture_output=True, text=True)
+    assert built.returncode == 2
+    assert str(tmp_path) in built.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["zensical.toml"]
+
+
 class Article(HTMLParser):
     """The elements of the text of a page, the anchors of its headings, and what a browser fetches."""
 
