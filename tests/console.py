@@ -29,7 +29,7 @@ VARIABLE = (
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?", "TIME"),
     (rf"{_DAY},? \d\d? {_MONTH}(?: \d{{4}})?(?: \d\d:\d\d(?::\d\d)?(?: GMT)?)?", "TIME"),
     (rf"\d\d? {_MONTH}(?: \d{{4}})?(?: \d\d:\d\d)?", "TIME"),
-    (r"\d{4}-\d\d-\d\d|\b\d\d:\d\d(?::\d\d)?\b", "TIME"),
+    (r"\d{4}-\d\d-\d\d|(?<= )\d{4}-(?:\d\d|W\d\d)\b|\b\d\d:\d\d(?::\d\d)?\b", "TIME"),
     (r"\b(?:in|for) \d+ (?:second|minute|hour|day|week|month|year)s?\b", "SOON"),
     (r"\b\d+ (?:second|minute|hour|day|week|month|year)s? (?:ago|old)\b", "AGO"),
     (rf"\b(?:today|tomorrow|yesterday|just now|{_DAY})(?= |\)|\n|$)", "SOON"),

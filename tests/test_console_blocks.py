@@ -152,8 +152,8 @@ def test_the_other_blocks_of_a_page(page):
 
 def test_a_difference_is_seen():
     """The comparison forgives times and sizes, and nothing else."""
-    written = "created task 1, due Fri 27 Nov 2026 23:59 (in 5 days)\n…\nbacked up 3 rows to a-…: 16.3 kB\n"
-    printed = "created task 1, due Mon 4 Jan 2027 23:59 (tomorrow)\nx\ny\nbacked up 3 rows to a-b: 7 kB\n"
+    written = "task 1, due Fri 27 Nov 2026 23:59 (in 5 days)\nmonthly 2026-11\n…\nto a-…: 3 rows, 16.3 kB\n"
+    printed = "task 1, due Mon 4 Jan 2027 23:59 (tomorrow)\nmonthly 2027-01\nx\ny\nto a-b: 3 rows, 7 kB\n"
     assert is_shown(written, printed)
     assert not is_shown(written, printed.replace("task 1", "task 2"))
     assert not is_shown(written, printed.replace("3 rows", "4 rows"))
