@@ -101,6 +101,15 @@ def write_files(directory: Path, given: Mapping[str, str]) -> list[str]:
     return crontabs
 
 
+def test_no_key_of_the_manual_is_taken():
+    """A reader who copies a public key from a page gets an error, and no archives that nobody can open."""
+    named = {name for page in DOCS.glob("*.md") for name in re.findall(r"\bage1\w+", page.read_text())}
+    assert named
+    for name in named:
+        with pytest.raises(pyrage.RecipientError):
+            pyrage.x25519.Recipient.from_str(name)
+
+
 @SQLITE_ONLY
 def test_the_jobs_of_cron(values, key, tmp_path):
     """The machine that backs up and the one that verifies do their work, and print nothing."""
