@@ -77,6 +77,11 @@ def test_containers_of_taskdb_may_do_little():
         assert (service["tmpfs"], service["cap_drop"]) == (["/tmp"], ["ALL"])
 
 
+def test_a_missing_backup_is_seen_at_the_first_look():
+    """The nightly container is unhealthy after one failed check, since the next one is an hour away."""
+    assert SERVICES["backup"]["healthcheck"]["retries"] == 1
+
+
 @pytest.mark.parametrize(("now", "seconds"), [(NIGHT - 1, 1), (NIGHT, 86_400), (NIGHT + 3600, 82_800)])
 def test_the_nightly_container_sleeps_until_it_is_time(now, seconds):
     """It wakes at 3:17 UTC, and a backup that ends within the second is not made twice."""
