@@ -16,25 +16,24 @@ from tests.pages import DOCS, ROOT, Shell, blocks
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TEXT = (DOCS / "installation.md").read_text(encoding="utf-8")
-STEPS = {"pip": "~/.local/share/taskdb-venv", "pipx": "pipx", "uv": "uv tool"}
-"""How a line begins that is for this way of installing, where the page has all of them side by side."""
 
 
 def section(heading: str, way: str) -> str:
     """The commands below a heading that are for one way of installing."""
-    text = "".join(block.text for block in blocks("installation.md", "sh") if block.heading == heading)
     if heading == f"With {way}":
-        return text
-    [line] = [line for line in text.splitlines() if STEPS[way] in line]
-    return line
+        return "".join(block.text for block in blocks("installation.md", "sh") if block.heading == heading)
+    text = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    [row] = re.findall(rf"^\| {way} \| (.*) \|$", text, re.MULTILINE)
+    return row.strip("`") if row.startswith("`") else ""
 
 
 def follow(way: str, shell: Shell, home: Path) -> None:
     """Install and remove taskdb as the page says; in between, in the soak only, add extras and upgrade it."""
     user = "~/.local/bin/taskdb user create --email you@example.com --name You --if-not-exists"
-    for heading in (f"With {way}", *(("Extras", "Upgrade") if SOAK else ())):
+    for heading in (f"With {way}", *(["Extras"] if SOAK else ()), "Man pages"):
         shell.paste(section(heading, way))
         assert "you@example.com" in shell.paste(user)
+    assert "taskdb-task.1\n" in shell.paste("ls -L ~/.local/share/man/man1")
     shell.paste(section("Remove", way))
     assert shell.paste("ls ~/.local/bin") == ""
     assert [file.name for file in home.rglob("*.sqlite3")] == ["taskdb.sqlite3"]
@@ -58,7 +57,7 @@ def test_installing_by_pip(tmp_path):
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PYTHONPATH": packages}
     with Shell(variables(tmp_path) | offline, ROOT) as shell:
         follow("pip", shell, tmp_path)
-        assert list((tmp_path / ".local/share").iterdir()) == [tmp_path / ".local/share/taskdb"]
+        assert {path.name for path in (tmp_path / ".local/share").iterdir()} == {"man", "taskdb"}
 
 
 @pytest.mark.soak
