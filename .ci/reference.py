@@ -1,9 +1,9 @@
 """Write what the manual says about commands, settings, exit codes, checks and routes, from the code.
 
 `python .ci/reference.py` writes. With `--check` it exits 1 and names the first file that is not up to date.
-A page of docs/ has the tables between the lines `<!-- generated: NAME -->` and `<!-- end of NAME -->`, and
-NAME is a key of `SECTIONS`. The whole of docs/commands.md, of docs/api-reference.md
-and of `.env.example` is written.
+In docs/, what stands between the lines `<!-- generated: NAME -->` and `<!-- end of NAME -->` is written, and
+NAME is a key of `SECTIONS`. The whole of docs/commands.md, of docs/api-reference.md and of `.env.example` is
+written too.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def command_section(each: Command, shared: Sequence[Row]) -> str:
     return "\n" + "\n\n".join(parts) + "\n"
 
 
-# Tables
+# Tables and lists
 
 
 def table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
@@ -145,13 +145,14 @@ def table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-def settings_table() -> str:
+def settings_list() -> str:
     """Return the variables of the environment."""
-    return table(("variable", "meaning", "default"), (setting_row(*item) for item in SETTINGS.items()))
+    rows = (setting_row(*item) for item in SETTINGS.items())
+    return "".join(f"- {name}: {means}.{usual and f' Default: {usual}.'}\n" for name, means, usual in rows)
 
 
 def setting_row(name: str, setting: Setting) -> Sequence[str]:
-    """Return what the table says of a variable."""
+    """Return the name of a variable, what it means, and its default."""
     meaning = setting.help
     if setting.words:
         meaning += ": " + " or ".join(f"`{word}`" for word in setting.words)
@@ -167,10 +168,17 @@ def exit_codes_table() -> str:
     return table(("code", "name", "when"), rows)
 
 
-def checks_table() -> str:
-    """Return the checks of health and their limits."""
-    rows = ((f"`{name}`", check.looks_at, judgement(check)) for name, check in CHECKS.items())
-    return table(("check", "what it looks at", "warning, critical"), rows)
+def checks_list() -> str:
+    """Return the checks of health: those of both engines, and those of one."""
+    lists: dict[str, str] = {"Both engines": "", "PostgreSQL": "", "SQLite": ""}
+    for name, check in CHECKS.items():
+        engine, colon, looks_at = check.looks_at.partition(": ")
+        if not colon or engine not in lists:
+            engine, looks_at = "Both engines", check.looks_at
+        judged = judgement(check)
+        of_what = "Limits" if judged.endswith("`") or not check.judged else "Fault"
+        lists[engine] += f"- `{name}`: {looks_at}. {of_what}: {judged}.\n"
+    return "\n".join(f"**{engine}**\n\n{lines}" for engine, lines in lists.items())
 
 
 def judgement(check: Check) -> str:
@@ -228,9 +236,9 @@ def aliases_table() -> str:
 
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
-    "settings": settings_table,
+    "settings": settings_list,
     "exit-codes": exit_codes_table,
-    "checks": checks_table,
+    "checks": checks_list,
     "routes": routes_table,
     "fields": fields_list,
     "short-options": short_options_table,

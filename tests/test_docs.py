@@ -102,7 +102,7 @@ def test_every_exit_code_and_check_is_explained():
 def test_limits_are_written_as_they_are_read():
     """What the manual says of the limits of a check can be given to TASKDB_HEALTH_LIMITS."""
     text = (ROOT / "docs/health.md").read_text(encoding="utf-8")
-    written = dict(re.findall(r"^\| `(\w+)` \|.*`([0-9]\w*%?:[0-9]\w*%?)` \|$", text, re.MULTILINE))
+    written = dict(re.findall(r"^- `(\w+)`: .*`([0-9]\w*%?:[0-9]\w*%?)`\.$", text, re.MULTILINE))
     limited = {name: check.limits for name, check in CHECKS.items() if check.limits != Limits()}
     assert parse_limits(" ".join(f"{name}={limits}" for name, limits in written.items())) == limited
 

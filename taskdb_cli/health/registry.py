@@ -29,7 +29,7 @@ class Check:
 
     name: str
     looks_at: str
-    """What it looks at, in Markdown, for the table in docs/health.md."""
+    """What it looks at, in Markdown, for the list in docs/health.md."""
     judged: str = ""
     """What its faults are, if no limits decide that."""
     needs_head: bool = False
