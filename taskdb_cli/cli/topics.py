@@ -42,6 +42,31 @@ ABOUT = {
 SECTIONS = ("start", "exit-codes")
 """The headings that are listed among the topics. Every other one can be named too."""
 
+SYNONYMS = {
+    "age": "encryption",
+    "azure": "azure-blob-storage",
+    "bucket": "offsite",
+    "compose": "docker-compose",
+    "cron": "scheduled",
+    "date": "times",
+    "drill": "test-restores",
+    "encrypt": "encryption",
+    "env": "settings",
+    "gdpr": "privacy",
+    "install": "installation",
+    "metrics": "health",
+    "nagios": "tell-nagios",
+    "neon": "postgresql",
+    "postgres": "postgresql",
+    "prometheus": "tell-prometheus",
+    "retention": "delete-old-archives",
+    "s3": "offsite",
+    "systemd": "scheduled",
+    "taskwarrior": "import",
+    "uninstall": "installation#remove",
+}
+"""Words that people look for, and the page or the heading about each."""
+
 
 def topics_of(path: str, *, takes_times: bool, commands: Collection[str]) -> list[str]:
     """Return what `taskdb help` calls the pages about a command, whose path has no `taskdb`."""
@@ -64,7 +89,7 @@ def topics(commands: Collection[str]) -> dict[str, str]:
 
 def topic_names(commands: Collection[str]) -> list[str]:
     """Return the name of every topic, also of those that are not listed."""
-    return [*topics(commands), *manual.headings()]
+    return [*topics(commands), *SYNONYMS, *manual.headings()]
 
 
 def show_topics(ctx: Any) -> None:
@@ -79,7 +104,8 @@ def show_topic(ctx: Any, words: list[str]) -> bool:
     """Show the page or the section that words name; return whether there is one."""
     from taskdb_cli.output.pager import paged
 
-    text = manual.find("-".join(words).lower())
+    topic = "-".join(words).lower()
+    text = manual.find(SYNONYMS.get(topic, topic))
     if text:
         with paged(sys.stdout) as stream:
             manual.write_page(text, stream, ctx.find_root().command.commands)

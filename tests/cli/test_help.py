@@ -78,6 +78,15 @@ def test_the_help_of_a_command_names_its_pages(bare_taskdb):
     assert {f"taskdb {path}" for path in about} <= {*COMMANDS, *GROUPS}
 
 
+def test_a_word_that_people_look_for_shows_what_is_about_it(bare_taskdb):
+    """Each synonym leads to a page or a section, and no command and no topic has its name."""
+    assert bare_taskdb("help", "cron") == bare_taskdb("help", "scheduled")
+    for word, topic in topics.SYNONYMS.items():
+        assert manual.find(topic), topic
+        assert manual.find(word) is None, word
+        assert f"taskdb {word}" not in {*COMMANDS, *GROUPS}
+
+
 def test_unknown_topics(bare_taskdb):
     """What is no command and no topic is a mistake, with the nearest name."""
     assert "'times'" in bare_taskdb("help", "tims", expect=2).err
