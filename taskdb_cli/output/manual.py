@@ -12,6 +12,8 @@ WIDEST = 100
 
 _HIDDEN = re.compile(r"^<(?:!--.*?--|picture>.*?</picture)>\n+", re.MULTILINE | re.DOTALL)
 """What is for the programs that test the manual and make a site of it."""
+_CODE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
+"""A block of code, whose comments may look like headings."""
 _LINK = re.compile(r"(?<!!)\[([^]]*)\]\((?!\w+:)([\w-]+(?=\.md)|)[^)]*\)")
 """A link within the manual: its text and the name of its page."""
 
@@ -50,8 +52,7 @@ def find(topic: str) -> str | None:
 def headings() -> Iterator[str]:
     """Yield the name of every heading."""
     for page in pages().values():
-        for _, _, name in _headings(page.read_text(encoding="utf-8")):
-            yield name
+        yield from _names(page.read_text(encoding="utf-8"))
 
 
 def write_page(text: str, stream: TextIO, commands: Collection[str]) -> None:
@@ -92,21 +93,21 @@ def _name(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def _headings(text: str) -> list[tuple[str, int, str]]:
-    """Return the headings of a text: the tag, the number of the line, and the name."""
-    from rich.markdown import Markdown
-
-    lines, tokens = text.splitlines(), Markdown(text).parsed
-    starts = [(each.tag, each.map[0]) for each in tokens if each.type == "heading_open" and each.map]
-    return [(tag, start, _name(lines[start].lstrip("# ").rstrip())) for tag, start in starts]
+def _names(text: str) -> list[str]:
+    """Return the names of the headings of a text. Rich would parse it too, but takes long to import."""
+    return [_name(heading) for heading in re.findall(r"^#+ (.*)", _CODE.sub("", text), re.MULTILINE)]
 
 
 def _sections(text: str, name: str) -> Iterator[str]:
     """Yield the sections of a text that have a heading of that name."""
-    if not any(_name(heading) == name for heading in re.findall(r"^#+ (.*)", text, re.MULTILINE)):
+    if name not in _names(text):
         return
-    lines, known = text.splitlines(keepends=True), _headings(text)
-    for number, (tag, start, each) in enumerate(known):
-        if each == name:
-            end = next((line for other, line, _ in known[number + 1 :] if other <= tag), len(lines))
+    from rich.markdown import Markdown
+
+    lines = text.splitlines(keepends=True)
+    tokens = Markdown(text).parsed
+    starts = [(each.tag, each.map[0]) for each in tokens if each.type == "heading_open" and each.map]
+    for number, (tag, start) in enumerate(starts):
+        if _name(lines[start].lstrip("# ").rstrip()) == name:
+            end = next((line for other, line in starts[number + 1 :] if other <= tag), len(lines))
             yield "".join(lines[start:end])

@@ -12,6 +12,7 @@ from tests.forked import start_on_terminal
 from tests.pages import DOCS, blocks
 from tests.terminals import open_terminal
 from tests.test_docs import COMMANDS, GROUPS
+from tests.test_site import anchors
 
 PAGES = sorted(page.stem for page in DOCS.glob("*.md"))
 
@@ -85,6 +86,12 @@ def test_a_word_that_people_look_for_shows_what_is_about_it(bare_taskdb):
         assert manual.find(topic), topic
         assert manual.find(word) is None, word
         assert f"taskdb {word}" not in {*COMMANDS, *GROUPS}
+
+
+def test_headings_are_those_of_the_pages():
+    """The names that may be suggested are the anchors of the pages, and no comments in code."""
+    found = [anchor for page in PAGES for anchor in anchors(DOCS / f"{page}.md")]
+    assert sorted(manual.headings()) == sorted(found)
 
 
 def test_unknown_topics(bare_taskdb):
