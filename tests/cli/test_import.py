@@ -53,20 +53,20 @@ def test_taskwarrior_twice(ann):
     assert tasks(ann) == before
 
 
-ROWS = re.findall(
-    r"^\| `(\w+)` \| `taskdb ([^`]*)`", (DATA.parents[1] / "docs/import.md").read_text(), re.MULTILINE
+LISTED = re.findall(
+    r"^- `(\w+)`: `taskdb ([^`]*)`", (DATA.parents[1] / "docs/import.md").read_text(), re.MULTILINE
 )
 
 
-def test_the_table_of_formats_has_each():
-    """The table in docs/import.md has a row for each format of --from."""
-    assert [name for name, _ in ROWS] == [each for each in FileFormat if each is not FileFormat.AUTO]
+def test_the_list_of_formats_has_each():
+    """docs/import.md lists each format of --from."""
+    assert [name for name, _ in LISTED] == [each for each in FileFormat if each is not FileFormat.AUTO]
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(("format", "command"), ROWS)
-def test_the_table_of_formats(ann, format, command):
-    """Each command of the table imports a sample, and a second import of it changes nothing."""
+@pytest.mark.parametrize(("format", "command"), LISTED)
+def test_the_list_of_formats(ann, format, command):
+    """Each command of the list imports a sample, and a second import of it changes nothing."""
     words = command.replace("you@example.com", "ann@example.com").split()
     shutil.copy(TASKWARRIOR if format == "taskwarrior" else DATA / "import" / words[2], words[2])
     dry = ann(*words, "--dry-run", "-o", "json")
