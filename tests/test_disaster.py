@@ -102,7 +102,9 @@ def test_the_bad_day(lost, shell, bucket, empty_url, engine):
     }
 
     def follow(heading: str) -> str:
-        return "".join(shell.paste(filled_in(step, yours)) for step in steps(heading))
+        # The archives are in the bucket, so what is for a disk is left out.
+        given = [step for step in steps(heading) if "/media/usb" not in step]
+        return "".join(shell.paste(filled_in(step, yours)) for step in given)
 
     follow("2. Say where everything is")
     assert "work-" in follow("3. Look what is there")
@@ -112,7 +114,7 @@ def test_the_bad_day(lost, shell, bucket, empty_url, engine):
     assert hashes(database) == lost
     rows = get_rows_without_versions(database.url)
     assert "total\t30" in follow("6. Check")
-    assert "ok: " in follow("7. Take up backups again")
+    assert "ok: " in follow("7. Start backups again")
     shell.paste(f"taskdb user delete {ANN} --yes")
     assert "10 tasks" in follow("One user was deleted")
     assert get_rows_without_versions(database.url) == rows

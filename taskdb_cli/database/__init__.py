@@ -287,7 +287,7 @@ class Database:
         except (TaskdbError, KeyboardInterrupt) as exc:
             raise errors.OutcomeUnknown(
                 f"the connection to {self.backend.place} broke while the change was being committed",
-                f"check whether it is there before you try again; ask with: {transaction.question}",
+                f"check first whether it is there; ask the server with: {transaction.question}",
             ) from exc
 
     @contextmanager

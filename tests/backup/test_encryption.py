@@ -157,7 +157,7 @@ def test_no_identity_and_one_of_somebody_else_are_told_from_damage():
         pass
     assert "--identity" in refusal.value.hint
     assert refused(data, OTHER).exit_code == ExitCode.USAGE
-    assert "no identity" in refused(data, OTHER).message
+    assert "identities" in refused(data, OTHER).message
 
 
 def test_a_flip_of_any_byte_is_noticed():

@@ -41,7 +41,7 @@ def test_stored_rows_stay(taskdb, url, tmp_path, monkeypatch):
     taskdb("task", "update", "1", "--title", BLANK, expect=2)
     (export := tmp_path / "tasks.csv").write_text(taskdb("task", "export", "-o", "csv").out)
     assert f",{HIDDEN},{HIDDEN}," in export.read_text()
-    assert "line 2: external_id holds only blanks" in taskdb("task", "import", export, expect=2).err
+    assert "line 2: external_id has only blanks" in taskdb("task", "import", export, expect=2).err
     taskdb("backup")
     taskdb("user", "delete", "1", "--yes")
     taskdb("restore", "latest", "--replace", "--yes", "--no-safety-backup")

@@ -54,7 +54,7 @@ def parse_sqlite_url(text: str, source: str) -> URL:
     elif "\0" in path:
         problem = "has a zero byte in its path"
     elif _ELSEWHERE.match(path):
-        problem = "begins with ~ or a drive letter, which taskdb does not expand here"
+        problem = "begins with ~ or a drive letter of Windows, which taskdb does not expand here"
     if problem:
         raise InvalidConfiguration(f"{source} {problem}", FORM)
     return URL.create("sqlite", database=path)
