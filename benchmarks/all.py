@@ -1,7 +1,7 @@
 """Run every benchmark on this machine, and write one page of all figures: `python benchmarks/all.py --quick`.
 
 `--quick` takes ten minutes on two idle cores, with 100 000 and 1 000 000 tasks. `--full` adds 10 000 000 and
-what takes long with 1 000 000: 40 minutes in all. `--try` shows in two minutes that each script still runs.
+what takes long with 1 000 000: half an hour in all. `--try` shows in two minutes that each script still runs.
 The databases are built for it, and are removed at the end.
 
 The page has every ratio with its goal, and marks what misses it. A JSON file beside it has the same for

@@ -21,11 +21,7 @@ from tests.pages import DOCS, blocks
 from tests.stand_in import stand_in
 from tests.test_docs import parse
 
-PAGES = sorted(
-    page.name
-    for page in DOCS.glob("*.md")
-    if "```console" in page.read_text(encoding="utf-8").partition("\n## ")[0]
-)
+PAGES = sorted(page.name for page in DOCS.glob("*.md"))
 DATA = Path(__file__).resolve().parent / "data"
 EXAMPLE_BUCKET = "s3://example-backups/taskdb"
 PORT = "8000"
@@ -143,11 +139,18 @@ def command_lines(page: str) -> list[str]:
     return sorted({line.rstrip("'") if line.count("'") % 2 else line for line in found})
 
 
-@pytest.mark.parametrize("page", sorted(page.name for page in DOCS.glob("*.md")))
+@pytest.mark.parametrize("page", PAGES)
 def test_the_other_blocks_of_a_page(page):
     """Every command and option in a block that cannot be run exists."""
     for line in command_lines(page):
         assert parse(shlex.split(line, comments=True)).startswith("taskdb "), line
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens_with_an_example(page):
+    """Something to type stands before the first section of each page."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert re.search(r"^```(console|sh)$", text.partition("\n## ")[0], re.MULTILINE)
 
 
 def test_a_difference_is_seen():
