@@ -99,14 +99,15 @@ def test_a_killed_index_build_is_finished_by_the_next(url, taskdb):
         process = subprocess.Popen(
             command("migrate"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        waiting = (
+        building = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+            " AND query LIKE 'CREATE INDEX CONCURRENTLY%'"
         )
+        waiting = f"{building} AND wait_event_type = 'Lock'"
         wait_until(lambda: observer.execute(waiting).fetchone() == (1,))
         process.kill()
         process.wait()
-        assert observer.execute(waiting).fetchone() == (1,)
+        assert observer.execute(building).fetchone() == (1,)
         invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
         assert observer.execute(invalid).fetchone() == (1,)
         # What the killed one left goes on only when the older transaction has ended.
