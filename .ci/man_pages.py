@@ -9,7 +9,7 @@ from itertools import groupby
 from command_tree import HELP, Command, Row, shared_rows
 
 from taskdb_cli import __version__
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 
 SIGNS = {"\\": "\\e", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", '"': "\\(dq"}
 """How roff writes the signs that it would read as something else, or print as something prettier."""

@@ -25,7 +25,7 @@ from taskdb_cli.cli.commands import ALIASES, OWN_NAMES
 from taskdb_cli.cli.words import HIDDEN
 from taskdb_cli.config import default_of
 from taskdb_cli.database import Database
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.health.registry import CHECKS, Check, in_units
 from taskdb_cli.output import formats
 from taskdb_cli.system.environment import ONLY_IN_ENVIRONMENT, SETTINGS, Setting

@@ -8,7 +8,8 @@ import pytest
 from taskdb_cli.config import load_settings
 from taskdb_cli.database import Database
 from taskdb_cli.database.url import parse_url
-from taskdb_cli.errors import DatabaseUnavailable, ExitCode, InvalidConfiguration
+from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.system.account import system_user
 
 pytestmark = pytest.mark.usefixtures("isolated")

@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from taskdb_cli.cli.app import app
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.health.registry import CHECKS, parse_limits
 from taskdb_cli.health.report import Limits
 from taskdb_cli.services.listing.query import TASK_QUERY, USER_QUERY

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from taskdb_cli import logging as logs
 from taskdb_cli.database import Database
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.system import logfile
 from tests.conftest import open_database, sqlalchemy_url
 from tests.processes import run_process

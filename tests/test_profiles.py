@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.config import load_settings
-from taskdb_cli.errors import ExitCode, InvalidConfiguration
+from taskdb_cli.errors import InvalidConfiguration
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.system.environment import KEYS
 
 pytestmark = pytest.mark.usefixtures("isolated")

@@ -21,7 +21,8 @@ from taskdb_cli.api.problems import LONGEST_HEAD
 from taskdb_cli.api.replica import Replica
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
-from taskdb_cli.errors import DatabaseUnavailable, ExitCode, InvalidInput, TaskdbError
+from taskdb_cli.errors import DatabaseUnavailable, InvalidInput, TaskdbError
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.system import signals
 
 GRACE = 10

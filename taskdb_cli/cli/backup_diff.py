@@ -11,7 +11,8 @@ from taskdb_cli.cli.archive_argument import complete_archives
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.cli.shelf import OpeningShelf
-from taskdb_cli.errors import ExitCode, InvalidInput
+from taskdb_cli.errors import InvalidInput
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.output.formats import Format
 
 if TYPE_CHECKING:

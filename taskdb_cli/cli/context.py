@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from taskdb_cli.errors import DatabaseMissing, ExitCode, InvalidConfiguration, Refused
+from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, Refused
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import Record
 from taskdb_cli.text.escaping import brief, one_line

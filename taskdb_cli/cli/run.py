@@ -19,6 +19,7 @@ from taskdb_cli.cli.completion import quote_completions
 from taskdb_cli.cli.context import Invocation, write_stderr
 from taskdb_cli.cli.output import StdoutError, prepare_streams
 from taskdb_cli.cli.usage import usage_error
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.output.formats import write_error
 from taskdb_cli.system import signals
 from taskdb_cli.system.clock import time_zone_error
@@ -46,16 +47,16 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
             quote_completions()  # after Typer has registered its own classes
         code = command(args=list(arguments), prog_name="taskdb", standalone_mode=False, obj=this)
         sys.stdout.flush()
-        if code == errors.ExitCode.INTERRUPTED:
+        if code == ExitCode.INTERRUPTED:
             raise KeyboardInterrupt  # noqa: TRY301 (Typer has caught it)
-        return code if isinstance(code, int) else errors.ExitCode.OK
+        return code if isinstance(code, int) else ExitCode.OK
     except (BrokenPipeError, SystemExit) as exc:
         # Typer leaves with 1 when a pipe is closed under it.
         if not any(isinstance(each, BrokenPipeError) for each in (exc, exc.__context__)):
             raise
         # The reader has all that it wanted, as `head` does.
         _drop_unwritten_output()
-        return this.failure_code(errors.ExitCode.OK)
+        return this.failure_code(ExitCode.OK)
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 (the boundary)
         error = exc if isinstance(exc, errors.TaskdbError) else _translate(exc)
         if this.changed and isinstance(exc, StdoutError):

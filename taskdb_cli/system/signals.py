@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from taskdb_cli.errors import ExitCode, Interrupted
+from taskdb_cli.errors import Interrupted
+from taskdb_cli.exit_codes import ExitCode
 
 _received: list[int] = []
 _held = False

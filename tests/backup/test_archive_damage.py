@@ -16,7 +16,8 @@ from taskdb_cli.backup import layout
 from taskdb_cli.backup.archive import MAX_WINDOW, Archive
 from taskdb_cli.backup.layout import MAX_BYTES
 from taskdb_cli.backup.stores.places import file_at
-from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew, ExitCode
+from taskdb_cli.errors import ArchiveCorrupt, ArchiveTooNew
+from taskdb_cli.exit_codes import ExitCode
 from tests.archives import (
     ROWS,
     archive_bytes,

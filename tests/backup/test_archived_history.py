@@ -14,7 +14,7 @@ from taskdb_cli.backup.archive import manifest_of
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import HISTORY_TABLES
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.services import migrate, task, user
 from tests.conftest import NOW, PAIRS, open_database

@@ -16,9 +16,9 @@ from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.errors import (
     Conflict,
-    ExitCode,
     StorageFailed,
 )
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import (
     NAME,
     archive,

@@ -20,11 +20,11 @@ from taskdb_cli.backup.history import Record
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.errors import (
     BackupRunning,
-    ExitCode,
     InvalidInput,
     NotFound,
     StorageFailed,
 )
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import (
     NAME,
     archive,

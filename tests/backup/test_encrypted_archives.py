@@ -17,7 +17,8 @@ from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.history import from_json, to_json
 from taskdb_cli.backup.stores.local import LocalFile
 from taskdb_cli.backup.stores.places import file_at
-from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted, ExitCode
+from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted
+from taskdb_cli.exit_codes import ExitCode
 from tests.archives import archive_bytes, sealed, unsealed
 from tests.backups import proof, visible
 from tests.conftest import NOW, open_database

@@ -15,7 +15,8 @@ import pytest
 from taskdb_cli.backup import encryption
 from taskdb_cli.backup.encryption import decrypted, digest_of
 from taskdb_cli.backup.keys import identities_of, recipients_of
-from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted, ExitCode, StorageFailed
+from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted, StorageFailed
+from taskdb_cli.exit_codes import ExitCode
 
 pyrage = pytest.importorskip("pyrage")
 

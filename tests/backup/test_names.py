@@ -20,9 +20,9 @@ from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql.target import distinction
 from taskdb_cli.database.sqlite.engine import SQLite
 from taskdb_cli.errors import (
-    ExitCode,
     InvalidInput,
 )
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import NAME, put
 from tests.conftest import NOW
 

@@ -16,7 +16,8 @@ from taskdb_cli.backup.archive import ArchiveWriter
 from taskdb_cli.backup.layout import Digest, Origin
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.schema import ARCHIVED_TABLES, revisions
-from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, ExitCode, TaskdbError
+from taskdb_cli.errors import ArchiveCorrupt, Conflict, ConnectionLost, DataCorrupt, TaskdbError
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.services import migrate
 from tests.conftest import ENGINES, FAULT_SERVERS, NOW, SERVERS, open_database
 from tests.contents import COLUMNS, archive_columns, fill, get_rows, hashes

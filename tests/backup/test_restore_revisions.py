@@ -18,7 +18,8 @@ from taskdb_cli.backup.layout import decode
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database import schema
 from taskdb_cli.database.schema import migrations_directory, revisions
-from taskdb_cli.errors import ExitCode, SchemaAhead, SchemaBehind, TaskdbError
+from taskdb_cli.errors import SchemaAhead, SchemaBehind, TaskdbError
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.services import migrate
 from tests.archives import IDENTITY
 from tests.conftest import NOW, PAIRS, open_database

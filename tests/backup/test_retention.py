@@ -18,7 +18,8 @@ from taskdb_cli.backup.file_names import archive_name
 from taskdb_cli.backup.retention import Decision, Policy, decide, delete
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.backup.stores.places import file_at
-from taskdb_cli.errors import ExitCode, Incomplete, InvalidInput
+from taskdb_cli.errors import Incomplete, InvalidInput
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import break_call, put
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -13,7 +13,8 @@ from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.backup.stores.places import file_at
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
-from taskdb_cli.errors import BackupRunning, DatabaseUnavailable, ExitCode
+from taskdb_cli.errors import BackupRunning, DatabaseUnavailable
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.services import migrate
 from tests.archives import verify
 from tests.conftest import NOW, SERVERS, connect, open_database

@@ -11,7 +11,7 @@ import pytest
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import archive, new_archive, old_archive
 from tests.conftest import SERVERS, open_database
 from tests.samples import add_user

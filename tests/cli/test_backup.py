@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import partial_name
 from tests.conftest import TaskdbCommand
 from tests.samples import add_task, add_user

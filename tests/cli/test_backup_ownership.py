@@ -20,7 +20,7 @@ from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import label_of, parse_name
 from taskdb_cli.backup.retention import Policy, decide
 from taskdb_cli.backup.stores.places import file_at
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.services import migrate
 from tests.backups import OLD_ROWS, old_archive, old_record
 from tests.conftest import SERVERS, connect, open_database

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import run_python
 from tests.conftest import SERVERS
 from tests.contents import fill, get_rows

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.errors import ExitCode, TaskdbError
+from taskdb_cli.errors import TaskdbError
+from taskdb_cli.exit_codes import ExitCode
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.vocabulary import CHANGE_FIELDS, LIFE_FIELDS, OPERATION_FIELDS
 from taskdb_cli.system.account import system_user
 from tests.completion import ask_for_words

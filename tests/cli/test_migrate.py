@@ -16,7 +16,7 @@ import pytest
 
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.database.schema import VERSION_TABLE, migrations_directory, revisions
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import TaskdbCommand, connect
 from tests.forked import ForkedProcess, run_forked, start_on_terminal
 from tests.schemas import execute, insert_rows, set_revision, write_revision

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.samples import add_task, add_user, task_records
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.contents import get_rows
 
 DATA = Path(__file__).parents[1] / "data"

@@ -6,7 +6,7 @@ import pytest
 
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.database.schema import VERSION_TABLE, revisions
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import SERVERS, connect
 from tests.contents import fill
 from tests.forked import SOAK

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import OLD_ROWS
 from tests.conftest import NOW, TaskdbCommand
 from tests.contents import fill, get_rows, get_rows_without_versions

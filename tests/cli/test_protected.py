@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.cli.test_history_prune import age
 from tests.conftest import SERVERS, open_database
 from tests.samples import add_task, add_user, emails, titles

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.system.account import system_user
 from tests.conftest import ENGINES, POOLERS

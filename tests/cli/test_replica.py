@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import SERVERS, SOAK, connect, open_database, plain_url
 from tests.pooler import PGBOUNCER, start_pooler
 from tests.samples import add_task, add_user

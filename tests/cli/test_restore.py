@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 from taskdb_cli.backup import restore as service
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import TaskdbCommand, open_database
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user, emails, task_records, titles

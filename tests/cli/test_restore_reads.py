@@ -8,7 +8,7 @@ import pytest
 from taskdb_cli.backup import encryption
 from taskdb_cli.backup import restore as service
 from taskdb_cli.backup.stores.object_files import WINDOW
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import SERVERS
 from tests.contents import fill, get_rows
 from tests.processes import run_process

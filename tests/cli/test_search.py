@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import FAULT_SERVERS, SERVERS, connect
 from tests.database.test_interrupts import interrupted, wait_until
 from tests.pooler import PGBOUNCER, start_pooler

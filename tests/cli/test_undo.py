@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import SERVERS
 from tests.schemas import execute
 from tests.terminals import open_terminal

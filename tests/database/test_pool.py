@@ -17,7 +17,8 @@ from sqlalchemy.pool import Pool as EnginePool
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.database.postgresql import connection as postgresql_connection
-from taskdb_cli.errors import DatabaseUnavailable, ExitCode, TransactionConflict
+from taskdb_cli.errors import DatabaseUnavailable, TransactionConflict
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task, token

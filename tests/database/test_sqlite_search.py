@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from taskdb_cli.database.sqlite import search as index
 from taskdb_cli.database.sqlite.damage import find_damage
-from taskdb_cli.errors import Conflict, ExitCode
+from taskdb_cli.errors import Conflict
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import bulk, migrate, search
 from taskdb_cli.services import task as service

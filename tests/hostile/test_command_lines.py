@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import ENGINES, SERVERS, TaskdbCommand
 from tests.hostile.command_lines import PASSWORD, CommandLines
 from tests.processes import run_process

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.system import trusted
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskdb_cli import logging as logs
-from taskdb_cli.errors import ExitCode
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.system import logfile
 from tests.processes import command, run_process
 from tests.samples import add_user, emails, titles

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 from sqlalchemy import insert, select, text, update
 
-from taskdb_cli.errors import ExitCode, NotFound, NotUndone, OperationNotFound
+from taskdb_cli.errors import NotFound, NotUndone, OperationNotFound
+from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.history import CHANGES, Operation
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserUpdate
