@@ -28,7 +28,7 @@ _LONGEST_TYPE = 200
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")
-_OURS = re.compile(r'"([1-9][0-9]{0,8})"')
+_OURS = re.compile(r'"([1-9][0-9]{0,9})"')
 
 
 class JsonRoute(APIRoute):

@@ -20,6 +20,9 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 MAX_ID = 2**63 - 1
 """The largest identity that either engine can hold."""
 
+MAX_VERSION = 2**31 - 1
+"""The largest version of a row that either engine can hold."""
+
 
 # A listing calls a result processor for each value. So it is a plain function or a look-up, where
 # `process_result_value` would cost three calls.

@@ -24,7 +24,7 @@ from taskdb_cli.database.backend import Plan
 from taskdb_cli.database.statements import explain as explain_queries
 from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, TransactionConflict, UserNotFound
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
-from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.models.types import MAX_ID, MAX_VERSION
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
@@ -262,7 +262,7 @@ def update_tasks(
     Returns the records of the changed ones by id. Raises UserNotFound and ExternalIdTaken.
     """
     changes, differs = change.values, change.differences
-    if not changes:
+    if not changes or (version is not None and not 0 < version <= MAX_VERSION):
         return {}
     values: dict[str, Any] = {**changes, "version": _tasks.c.version + 1, "updated_at": now}
     if "status" in changes:

@@ -116,6 +116,17 @@ def test_if_match(api, database):
     assert api.delete("/tasks/1", headers=stale).status_code == 200
 
 
+def test_the_largest_version(api, database):
+    """An ETag may have any version that a task can have; a larger number matches none."""
+    add_task(database)
+    database.write(lambda session: session.exec(text("UPDATE tasks SET version = 2147483647")))
+    for version in ("2147483648", "9" * 30):
+        answer = api.patch("/tasks/1", json={"title": "x"}, headers={"If-Match": f'"{version}"'})
+        assert_problem(answer, 412, "conflict", "task 1 is at version 2147483647, not")
+    etag = api.get("/tasks/1").headers["etag"]
+    assert api.delete("/tasks/1", headers={"If-Match": etag}).status_code == 200
+
+
 def test_if_match_takes_a_list(api, database):
     """Any strong ETag of a list will do; weak ones and those of others never match."""
     add_task(database)

@@ -197,6 +197,8 @@ def test_update_is_all_or_nothing(taskdb, database):
     assert missing.err == "error: tasks 8, 9 not found ('taskdb task list' shows the tasks)\n"
     stale = taskdb(*update, "1", "2", "--if-version", "1", expect=4)
     assert stale.err.startswith("error: task 2 is at version 2, not 1 (")
+    impossible = taskdb(*update, "1", "2", "--if-version", 10**30, expect=4)
+    assert impossible.err.startswith(f"error: task 1 is at version 1, not {10**30} (")
     assert "external id" in taskdb(*update, "1", "2", "--user", "2", expect=4).err
     assert "user 7 not found" in taskdb(*update, "1", "--user", "7", expect=3).err
     assert taskdb("task", "list", "-o", "json").out == before

@@ -211,10 +211,10 @@ def test_change_several_is_all_or_nothing(database, ann):
 
 
 @pytest.mark.parametrize("ids", [(1,), (1, 2)])
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [1, 3, 2**31, 2**63])
 @pytest.mark.parametrize("title", ["A2", "Other"])
 def test_a_version_that_is_not_the_current_one(database, ann, ids, version, title):
-    """A lower and a higher version are both refused, even where the task has the values already."""
+    """Any other version is refused, also one that no task can have or that needs no change."""
     for number in (1, 2):
         add_task(database, title="A")
         change(database, number, title="A2")

@@ -185,11 +185,13 @@ def test_change_at_version(database):
     assert get(database, "1").name == "B"
 
 
-def test_stale_even_without_a_difference(database):
-    """A wrong version is told also when there is nothing to change."""
+@pytest.mark.parametrize("version", [5, 2**31, 2**63])
+@pytest.mark.parametrize("name", ["Ann", "Other"])
+def test_a_version_that_is_not_the_current_one(database, version, name):
+    """Any other version is refused, also one that no user can have or that needs no change."""
     add_user(database)
     with pytest.raises(StaleVersion):
-        change(database, "1", name="Ann", if_version=5)
+        change(database, "1", name=name, if_version=version)
 
 
 def test_remove(database):
