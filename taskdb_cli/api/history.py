@@ -35,11 +35,11 @@ def list_operations(caller: Authorized, http: Request) -> Response:
 
     def work(session: Session, access: Access) -> Response:
         wanted = request.filter
-        for user in wanted.users if access.user_id is not None else ():
-            access.require_user(session, user)
-        for task in wanted.tasks if access.user_id is not None else ():
-            _require_task(session, access, task)
         if access.user_id is not None:
+            for user in wanted.users:
+                access.require_user(session, user)
+            for task in wanted.tasks:
+                _require_task(session, access, task)
             wanted = replace(wanted, users=(str(access.user_id),))
         return listings.page_response(request, partial(service.find, session, wanted), show=_shown_to(access))
 
