@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from difflib import SequenceMatcher
 from functools import partial
+from itertools import chain, islice
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,7 +16,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from taskdb_cli.models.vocabulary import in_words
-from taskdb_cli.output.formats import Record, View, plain, to_json, to_plain
+from taskdb_cli.output.documents import write_document
+from taskdb_cli.output.formats import Record, View, plain, to_plain
 from taskdb_cli.output.tables import console_for, print_lines
 from taskdb_cli.system.clock import to_local, zone_mark
 from taskdb_cli.text.escaping import escape
@@ -47,7 +49,7 @@ def row_records(differences: Iterable[Difference]) -> Iterator[Record]:
     """Yield one record a row: the fields that one side has or that differ, as objects."""
     for each in differences:
         old, new = (values and plain(values, [*values]) for values in (each.old, each.new))
-        yield {"table": each.table, "id": each.id, "change": each.change, "old": old, "new": new}
+        yield {**_row(each), "old": old, "new": new}
 
 
 def field_records(differences: Iterable[Difference]) -> Iterator[Record]:
@@ -57,40 +59,38 @@ def field_records(differences: Iterable[Difference]) -> Iterator[Record]:
         for name in old or new:
             was, now = old.get(name), new.get(name)
             if was != now and name != "id":
-                row = {"table": each.table, "id": each.id, "change": each.change}
-                yield {**row, "field": name, "old": was, "new": now}
+                yield {**_row(each), "field": name, "old": was, "new": now}
+
+
+def _row(difference: Difference) -> Record:
+    return {"table": difference.table, "id": difference.id, "change": difference.change}
 
 
 def write_comparison(
-    comparison: Comparison, differences: Iterable[Difference] | None, stream: TextIO
+    comparison: Comparison, differences: Iterator[Difference] | None, stream: TextIO
 ) -> None:
     """Write one JSON object: both sides, the `differences` if there are to be any, the counts, and `equal`.
 
     The differences are taken one at a time. If an exception ends them, the object stays open.
     """
-    sides = {"a": _side(comparison.old), "b": _side(comparison.new)}
-    head = to_json({**sides, "same_database": comparison.is_same_database}, indent=2)
-    if differences is not None:
-        head = head.removesuffix("\n}") + ',\n  "details": ['
-        between = "\n    "
-        for record in row_records(differences):
-            stream.write(head + between + to_json(record))
-            head, between = "", ",\n    "
-        head += "]" if head else "\n  ]"
-    else:
-        head = head.removesuffix("\n}")
-    counts = {
-        record["table"]: {name: record[name] for name in COUNTS.fields[1:]}
-        for record in count_records(comparison)
-    }
-    stream.write(
-        head + "," + to_json({**counts, "equal": comparison.is_equal}, indent=2).removeprefix("{") + "\n"
-    )
+    # Nothing is written before the archives could be read.
+    rows = None if differences is None else chain([*islice(differences, 1)], differences)
+
+    def parts() -> Iterator[tuple[str, Any]]:
+        yield "a", _side(comparison.old)
+        yield "b", _side(comparison.new)
+        yield "same_database", comparison.is_same_database
+        if rows is not None:
+            yield "details", ({**_row(each), "old": each.old, "new": each.new} for each in rows)
+        for record in count_records(comparison):
+            yield record["table"], {name: record[name] for name in COUNTS.fields[1:]}
+        yield "equal", comparison.is_equal
+
+    write_document(parts(), stream)
 
 
 def _side(side: Side) -> Record:
-    known = {"source": side.name, "taken_at": side.taken_at, "place": side.place, "identity": side.identity}
-    return plain(known, [*known])
+    return {"source": side.name, "taken_at": side.taken_at, "place": side.place, "identity": side.identity}
 
 
 def print_differences(differences: Iterable[Difference], stream: TextIO) -> None:

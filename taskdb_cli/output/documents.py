@@ -1,6 +1,6 @@
 """One JSON object of any size, written part by part."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from taskdb_cli.output.formats import to_json, to_plain
@@ -27,6 +27,6 @@ def write_document(parts: Iterable[tuple[str, Any]], stream: TextIO) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list) else to_plain(value)
