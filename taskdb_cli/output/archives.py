@@ -7,7 +7,6 @@ from datetime import datetime
 from itertools import product
 from typing import TYPE_CHECKING, TextIO
 
-from rich import box
 from rich.filesize import decimal
 from rich.padding import Padding
 from rich.table import Column, Table
@@ -18,7 +17,7 @@ from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.models.vocabulary import in_one_unit
 from taskdb_cli.output.formats import Record
-from taskdb_cli.output.tables import console_for
+from taskdb_cli.output.tables import console_for, ruled_table
 from taskdb_cli.system.clock import in_minutes
 from taskdb_cli.text.escaping import escape
 
@@ -41,7 +40,7 @@ def print_archives(
     mixed = any(encrypted) and not all(encrypted)
     rows = [_cells(record, name, now, mixed=mixed) for record, name in zip(records, names, strict=True)]
     unlimited = console.options.update(width=10_000)
-    for folded, gap in product((False, True), (1, 0)):
+    for folded, gap in product((False, True), (2, 1)):
         table = _list(rows, gap, folded=folded, mixed=mixed)
         if console.measure(table, options=unlimited).maximum <= console.width:
             console.print(table)
@@ -49,10 +48,10 @@ def print_archives(
     for record, (name, taken, _, size, number, verified, tested, *marks) in zip(records, rows, strict=True):
         age = _ago(record["taken_at"], now)
         console.print(Text.assemble((name.plain, "bold"), "  ", taken, " (", age, ")"))
-        facts = Text.assemble(size, ", ", number, " rows, verified ", verified, ", test restore ", tested)
+        line = Text.assemble(size, ", ", number, " rows, verified ", verified, ", test restore ", tested)
         if marks:
-            facts = Text.assemble(facts, ", encrypted: ", *marks)
-        console.print(Padding(facts, (0, 0, 0, 4)))
+            line = Text.assemble(line, ", encrypted: ", *marks)
+        console.print(Padding(line, (0, 0, 0, 4)))
 
 
 def print_archive(
@@ -74,7 +73,8 @@ def print_archive(
     source = origin or proof
     named = parse_name(file.name)
     taken = origin.created_at if origin else proof.taken_at if proof else named[1] if named else None
-    facts = _table(Column(style="bold", no_wrap=True), Column(overflow="fold"), show_header=False)
+    names, values = Column(style="bold", no_wrap=True), Column(overflow="fold")
+    details = Table(names, values, box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name, value in {
         "archive": file.name,
         "directory": str(store_at(str(file.store))),
@@ -90,9 +90,9 @@ def print_archive(
         "test restore": _moment(known.drilled.at if known.drilled else None, now),
     }.items():
         if value:
-            facts.add_row(name, Text(escape(value)))
-    console.print(facts)
-    tables = _table("Table", Column("Rows", justify="right"), Column("Bytes", justify="right"))
+            details.add_row(name, Text(escape(value)))
+    console.print(details)
+    tables = ruled_table("Table", Column("Rows", justify="right"), Column("Bytes", justify="right"))
     if manifest:
         for table in manifest.tables:
             tables.add_row(Text(escape(table.name)), f"{table.rows:,}", f"{table.bytes:,}")
@@ -124,23 +124,12 @@ def _list(rows: Sequence[Sequence[Text]], gap: int, *, folded: bool, mixed: bool
     right = (Column(name, justify="right", no_wrap=True) for name in ("Age", "Size", "Rows"))
     marks = ("Encrypted",) if mixed else ()
     left = (Column(name, no_wrap=True) for name in ("Verified", "Test restore", *marks))
-    table = _table(Column("Archive", no_wrap=True), Column("Taken", no_wrap=True), *right, *left, gap=gap)
+    begin = (Column(name, no_wrap=True) for name in ("Archive", "Taken"))
+    table = ruled_table(*begin, *right, *left, gap=gap)
     for name, *others in rows:
         label, hyphen, time = name.plain.rpartition("-")
         table.add_row(Text(f"{label}-\n{time}") if folded and hyphen else name, *others)
     return table
-
-
-def _table(*columns: Column | str, show_header: bool = True, gap: int = 1) -> Table:
-    return Table(
-        *columns,
-        box=box.SIMPLE_HEAD if show_header else None,
-        show_edge=False,
-        padding=(0, gap, 0, 0),
-        show_header=show_header,
-        header_style="bold",
-        pad_edge=False,
-    )
 
 
 def _moment(moment: datetime | None, now: datetime, none: str = "never") -> str:

@@ -10,15 +10,14 @@ from itertools import chain, islice
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich import box
 from rich.cells import cell_len, set_cell_size
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.documents import write_document
 from taskdb_cli.output.formats import Record, View, plain, to_plain
-from taskdb_cli.output.tables import console_for, print_lines
+from taskdb_cli.output.tables import console_for, fields_table, print_lines, ruled_table
 from taskdb_cli.system.clock import to_local, zone_mark
 from taskdb_cli.text.escaping import escape
 
@@ -222,29 +221,15 @@ def cut(text: str, room: int | None) -> str:
 def print_counts(comparison: Comparison, stream: TextIO) -> None:
     """Print both sides, how many rows differ, and whether any does."""
     console = console_for(stream)
-    facts = Table(
-        Column(style="bold", no_wrap=True),
-        Column(overflow="fold"),
-        box=None,
-        show_header=False,
-        pad_edge=False,
-    )
+    sides = fields_table()
     for name, side in (("A", comparison.old), ("B", comparison.new)):
         when = (
             f"taken {_shown(side.taken_at.replace(microsecond=0))}" if side.taken_at else "the database now"
         )
-        facts.add_row(name, Text(f"{escape(side.name)}\n{when}"))
+        sides.add_row(name, Text(f"{escape(side.name)}\n{when}"))
     right = (Column(name.title(), justify="right", no_wrap=True) for name in COUNTS.fields[1:])
-    table = Table(
-        "Table",
-        *right,
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-        pad_edge=False,
-    )
+    table = ruled_table("Table", *right)
     for record in count_records(comparison):
         table.add_row(Text(escape(record["table"])), *(f"{record[name]:,}" for name in COUNTS.fields[1:]))
-    for part in (facts, "", table, "", "The rows are equal." if comparison.is_equal else "The rows differ."):
+    for part in (sides, "", table, "", "The rows are equal." if comparison.is_equal else "The rows differ."):
         console.print(part)

@@ -96,15 +96,8 @@ class Grid:
         widths = fit(self._needs, self._room, drop=False) if self._room else self._needs
         # Rich would cut whatever is wider than its console.
         self._console.width = max(self._console.width, sum(widths.values()) + GAP * (len(widths) - 1))
-        table = Table(
-            *(_column(name, width) for name, width in widths.items()),
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-            padding=(0, GAP - 1, 0, 0),
-            show_header=first,
-            header_style="bold",
-            pad_edge=False,
-        )
+        table = ruled_table(*(_column(name, width) for name, width in widths.items()))
+        table.show_header = first
         for row in rows:
             for name in ADDRESSES:
                 if name in row:
@@ -115,8 +108,7 @@ class Grid:
 
 def print_detail(record: Record, stream: TextIO) -> None:
     """Print every field of one record, one below the other."""
-    table = Table(Column(style="bold"), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
-    now = datetime.now(UTC)
+    table, now = fields_table(), datetime.now(UTC)
     for field in record:
         cell = _cell(field, record, now)
         if field == "due_at" and cell.plain:
@@ -124,6 +116,23 @@ def print_detail(record: Record, stream: TextIO) -> None:
             cell.plain = describe(record[field], now)
         table.add_row(field, cell)
     console_for(stream).print(table)
+
+
+def ruled_table(*columns: Column | str, gap: int = GAP) -> Table:
+    """Return a table with bold headings and a line below them, and so many cells between two columns."""
+    return Table(
+        *columns,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, gap - 1, 0, 0),
+        header_style="bold",
+        pad_edge=False,
+    )
+
+
+def fields_table() -> Table:
+    """Return a table for the names and the values of fields, without headings."""
+    return Table(Column(style="bold"), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
 
 
 def print_lines(lines: Iterable[Text], console: Console) -> None:
