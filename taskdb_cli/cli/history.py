@@ -21,7 +21,7 @@ from taskdb_cli.cli.options import (
     refuse_options_before,
     with_option_groups,
 )
-from taskdb_cli.cli.output import Output, show_count, show_records
+from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.output.formats import CHANGES, LIFE, OPERATIONS, Format, Record
 from taskdb_cli.services.listing.query import OPERATION_QUERY
 
@@ -71,13 +71,10 @@ def main(
         begins = run.database.read(service.beginning)
         if begins is not None and since < begins.at:
             run.say(f"{begins}")
-    if count:
-        show_count(run.database.read(lambda session: service.count(session, request.filter)), output)
-    else:
-        # A cursor may be at the end.
-        everything = request.filter == OPERATION_QUERY.filter() and request.after is None
-        nothing = "the history is empty" if everything else "nothing matches"
-        show_list(run, request, view, output, service, page=page, wide=wide, nothing=nothing)
+    # A cursor may be at the end.
+    everything = request.filter == OPERATION_QUERY.filter() and request.after is None
+    nothing = "the history is empty" if everything else "nothing matches"
+    show_list(run, request, view, output, service, page=page, wide=wide, count=count, nothing=nothing)
 
 
 @app.command(epilog="taskdb history show 120\ntaskdb history show 120 -o json")

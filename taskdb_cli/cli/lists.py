@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.cli.output import Output, show_records
+from taskdb_cli.cli.output import Output, show_count, show_records
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import Format, Record, View
 
@@ -47,16 +47,20 @@ def show_list(
     output: Output,
     service: Any,
     *,
-    page: int | None = None,
-    wide: bool = False,
+    page: int | None,
+    wide: bool,
+    count: bool,
     nothing: str = "nothing matches",
     **more: object,
 ) -> None:
-    """Print one page and how to see more, or everything as a stream if the limit is 0.
+    """Print one page and how to see more, everything as a stream if the limit is 0, or only the number.
 
     A person is told `nothing` if there is nothing.
     `service` is the module of the records' service. Its `find` and `stream` get `more` as it is.
     """
+    if count:
+        show_count(run.database.read(lambda session: service.count(session, request.filter)), output)
+        return
     wanted = {"filter": request.filter, "order": request.order, "after": request.after, **more}
     show = partial(show_records, view=view, output=output, wide=wide, equal=request.filter.equal)
     if request.limit == 0:

@@ -16,19 +16,8 @@ from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.history import show_life
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
-from taskdb_cli.cli.output import (
-    Output,
-    show_count,
-    show_plans,
-    show_record,
-)
-from taskdb_cli.cli.owner import (
-    AllUsers,
-    blamed_on_setting,
-    choose_active_user,
-    default_user,
-    users_to_show,
-)
+from taskdb_cli.cli.output import Output, show_plans, show_record
+from taskdb_cli.cli.owner import AllUsers, blamed_on_setting, choose_active_user, default_user, users_to_show
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.cli.task_changes import TaskFields
 from taskdb_cli.errors import InvalidInput
@@ -132,18 +121,20 @@ def list_(
     run = invocation(ctx)
     given["user"] = users_to_show(run, given["user"], all_users=all_users, output=output)
     request = read_request(run, TASK_QUERY, given)
-    wanted, order, limit, after = request.filter, request.order, request.limit, request.after
     require_pages(request, page, count=count, explain=explain)
     view = choose_fields(TASKS, fields)
     if explain:
         explained = partial(
-            services.task.explain, filter=wanted, order=order, limit=limit, after=after, count=count
+            services.task.explain,
+            filter=request.filter,
+            order=request.order,
+            limit=request.limit,
+            after=request.after,
+            count=count,
         )
         show_plans(run.database.read(explained), output)
-    elif count:
-        show_count(run.database.read(lambda session: services.task.count(session, wanted)), output)
     else:
-        show_list(run, request, view, output, services.task, page=page, wide=wide)
+        show_list(run, request, view, output, services.task, page=page, wide=wide, count=count)
 
 
 @app.command(epilog="taskdb task show 7\ntaskdb task show 7-9 12")

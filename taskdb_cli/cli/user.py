@@ -16,7 +16,7 @@ from taskdb_cli.cli.erase import erase
 from taskdb_cli.cli.history import show_life
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
-from taskdb_cli.cli.output import FormatOption, Output, show_count, show_json, show_record
+from taskdb_cli.cli.output import FormatOption, Output, show_json, show_record
 from taskdb_cli.cli.personal import export_everything
 from taskdb_cli.cli.prompts import ask_for_missing, require
 from taskdb_cli.models.vocabulary import Existing
@@ -92,11 +92,17 @@ def list_(
     request, with_counts = read_request(run, USER_QUERY, given), given["with_counts"]
     require_pages(request, page, count=count)
     view = choose_fields(USERS_WITH_COUNTS if with_counts else USERS, fields)
-    if count:
-        show_count(run.database.read(lambda session: services.user.count(session, request.filter)), output)
-    else:
-        show = partial(show_list, run, request, view, output, services.user, page=page, wide=wide)
-        show(with_counts=with_counts)
+    show_list(
+        run,
+        request,
+        view,
+        output,
+        services.user,
+        page=page,
+        wide=wide,
+        count=count,
+        with_counts=with_counts,
+    )
 
 
 @app.command(epilog=("taskdb user show ann@example.com\ntaskdb user show 1 -o json"))
