@@ -12,7 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 from taskdb_cli import services
+from taskdb_cli.cli.answers import due_in_words, is_told
+from taskdb_cli.cli.changes import UPDATE, Way, change_tasks
 from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.output import Output
 from taskdb_cli.cli.prompts import DECLINED, agree, say_error
 from taskdb_cli.errors import (
     ExternalIdTaken,
@@ -144,12 +147,12 @@ def _as_time(moment: datetime | None) -> str:
 # The editor
 
 
-def edit_task(run: Invocation, id: int, change: Callable[..., None]) -> None:
-    """Let a person edit a task, and call `change` with what differs: values, `owner` and `if_version`.
+def edit_task(run: Invocation, id: int, output: Output) -> None:
+    """Let a person edit a task, and change the fields that differ then.
 
     A text that is refused can be edited again. If nothing comes of a changed text, the error names a file
     that keeps it. Raises InvalidInput if there is no terminal, Refused if the editor fails or the person
-    gives up, TaskNotFound, and what `change` raises.
+    gives up, TaskNotFound, and StaleVersion if somebody else has changed the task meanwhile.
     """
     if not run.may_ask:
         why = "--no-input was given" if run.on_terminal else "there is no terminal"
@@ -164,10 +167,10 @@ def edit_task(run: Invocation, id: int, change: Callable[..., None]) -> None:
             run.now = datetime.now(UTC)
             try:
                 values = changes(parse(original), parse(_read(file)), now=run.now)
-                if not values:
+                if values:
+                    _change(run, task, values, output)
+                else:
                     run.say(f"nothing was changed in task {id}")
-                    return
-                change(values, owner=values.pop("user", None), if_version=task["version"])
                 return
             except StaleVersion as exc:
                 exc.message = f"task {id} was changed by somebody else meanwhile"
@@ -176,6 +179,14 @@ def edit_task(run: Invocation, id: int, change: Callable[..., None]) -> None:
                 say_error(exc)
                 if not agree("Edit it again?"):
                     raise Refused(DECLINED) from exc
+
+
+def _change(run: Invocation, task: Record, values: dict[str, Any], output: Output) -> None:
+    owner, due = values.pop("user", None), values.get("due_at")
+    if not is_told(output):
+        run.say_time("due", due, deadline=True)
+    change = partial(change_tasks, run, UPDATE, [task["id"]], values, output=output, way=Way())
+    change(owner=owner, if_version=task["version"], after=due_in_words(run, due))
 
 
 def _find_editor() -> list[str]:

@@ -93,16 +93,7 @@ def edit(ctx: typer.Context, id: options.TaskArgument, *, output: Output) -> Non
     """
     from taskdb_cli.cli.edit import edit_task
 
-    run = invocation(ctx)
-
-    def change(values: dict[str, Any], **more: Any) -> None:
-        due = values.get("due_at")
-        if not is_told(output):
-            run.say_time("due", due, deadline=True)
-        more["after"] = due_in_words(run, due)
-        change_tasks(run, changes.UPDATE, [id], values, output=output, way=Way(), **more)
-
-    edit_task(run, id, change)
+    edit_task(invocation(ctx), id, output)
 
 
 def _status_command(verb: changes.Verb, does: str) -> Callable[..., None]:
