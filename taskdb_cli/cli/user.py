@@ -1,5 +1,6 @@
 """taskdb user: people who own tasks."""
 
+import sys
 from functools import partial
 from itertools import chain
 from typing import Annotated, Any
@@ -17,11 +18,12 @@ from taskdb_cli.cli.history import show_life
 from taskdb_cli.cli.lists import require_pages, show_list
 from taskdb_cli.cli.options import choose_fields, optional, optional_user, read_request
 from taskdb_cli.cli.output import FormatOption, Output, show_json, show_record
-from taskdb_cli.cli.personal import export_everything
 from taskdb_cli.cli.prompts import ask_for_missing, require
+from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.vocabulary import Existing
 from taskdb_cli.output.formats import USERS, USERS_WITH_COUNTS, Format
 from taskdb_cli.services.listing.query import USER_QUERY
+from taskdb_cli.text.escaping import brief
 
 app = Commands(
     help="Create, list, change and delete users.",
@@ -279,9 +281,27 @@ def export(
     """Print all users for an import, or all data of one user."""
     run = invocation(ctx)
     if user is not None or everything:
-        export_everything(ctx, user, everything=everything)
+        _export_everything(ctx, user, everything=everything)
         return
     all_users = read_request(run, USER_QUERY, {"sort": "id"})
     stream = partial(services.user.stream, filter=all_users.filter, order=all_users.order)
     with run.database.stream(stream, bulk=True) as records:
         transfer.print_export(run.counting(records), USERS, output)
+
+
+def _export_everything(ctx: typer.Context, user: str | None, *, everything: bool) -> None:
+    """Print one JSON object with all that is kept of a user; raise InvalidInput for half of the options."""
+    if not everything:
+        hint = "add --everything, or leave the user out"
+        raise InvalidInput(f"one user is exported with --everything only: {brief(user)}", hint)
+    if user is None:
+        raise InvalidInput("--everything needs one user", "name the user by id or address")
+    source = ctx.get_parameter_source("format")
+    if ctx.params["format"] != "json" and source is not None and source.name == "COMMANDLINE":
+        raise InvalidInput("--everything is one JSON object", "leave -o out")
+    from taskdb_cli.output.documents import write_document
+    from taskdb_cli.services.history import personal
+
+    run = invocation(ctx)
+    with run.database.stream(partial(personal.everything, ref=user, now=run.now), bulk=True) as parts:
+        write_document(parts, sys.stdout)
