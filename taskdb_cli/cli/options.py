@@ -16,7 +16,7 @@ from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.offers import complete_list, complete_operations, complete_tasks
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.output.formats import View
-from taskdb_cli.services.listing.query import Filter, ListQuery, Parameter
+from taskdb_cli.services.listing.query import PERIODS, Filter, ListQuery, Parameter
 from taskdb_cli.text.escaping import brief
 from taskdb_cli.times import parse_when
 
@@ -59,8 +59,10 @@ def parse_ids(word: str) -> list[int | range]:
     for part in word.removesuffix(",").split(","):
         if match := _RANGE.fullmatch(part):
             first, last = int(match[1]), int(match[2])
-            if not 0 <= last - first < WIDEST_RANGE:
-                raise ValueError(f"{brief(part)!r} must be a range of 1 to {WIDEST_RANGE:,} ids")
+            if first > last:
+                raise ValueError(f"{brief(part)!r} runs backwards; write {brief(f'{last}-{first}')}")
+            if last - first >= WIDEST_RANGE:
+                raise ValueError(f"{brief(part)!r} has more than {WIDEST_RANGE:,} ids")
             ids.append(range(first, last + 1))
         elif _ID.fullmatch(part):
             ids.append(int(part))
@@ -227,6 +229,11 @@ def read_request(run: Invocation, query: ListQuery[Filter], given: dict[str, Any
     for name, parameter in query.filters.items():
         if parameter.metavar == "WHEN" and parameter.name in request.asked:
             run.say_time(parameter.name.replace("_", " "), getattr(request.filter, name))
+    for names in PERIODS:
+        begin, end = (getattr(request.filter, name, None) for name in names)
+        if begin and end and begin >= end:
+            first, last = (f"--{query.filters[name].name.replace('_', '-')}" for name in names)
+            run.say(f"nothing can match: {first} is not before {last}")
     return request
 
 

@@ -290,6 +290,8 @@ def test_unknown_task_and_owner(taskdb, database):
         (["update", "1", "--due", ""], "'' is not a time"),
         (["update", "x"], "'x' is not an id"),
         (["update", "9" * 5000], "is not an id"),
+        (["done", "1,9-3"], "'9-3' runs backwards; write 3-9"),
+        (["done", "1-10001"], "'1-10001' has more than 10,000 ids"),
         (["update", "--title", "A"], "neither by ids nor by filters"),
         (["update", "1", "--if-version", "-1"], "--if-version takes a whole number from 1 on, not '-1'"),
         (["show", "1.5"], "'1.5' is not an id"),

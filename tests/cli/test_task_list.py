@@ -241,6 +241,26 @@ def test_a_cursor_serves_its_own_listing_only(filled):
         assert result.out == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "begin", "end"),
+    [
+        *(
+            (["task", "list"], f"--{time}-after", f"--{time}-before")
+            for time in ("due", "created", "updated", "completed")
+        ),
+        (["task", "update", "--title", "A", "--yes"], "--where-due-after", "--where-due-before"),
+        (["history"], "--since", "--until"),
+    ],
+)
+def test_a_period_that_ends_before_it_begins(filled, words, begin, end):
+    """The two options are named, unless there is a moment between them or --quiet is given."""
+    period = (begin, "2026-11-02", end, "2026-11-02")
+    backwards = filled(*words, *period)
+    assert f"nothing can match: {begin} is not before {end}\n" in backwards.err
+    assert filled("-q", *words, *period).err == ""
+    assert "nothing can" not in filled(*words, begin, "2126-11-01", end, "2126-11-02").err
+
+
 def test_an_unknown_user_is_not_found(filled):
     """A filter by a user who does not exist exits 3 and prints nothing."""
     for options in ([], ["--count"], ["--limit", "0"], ["--explain"]):

@@ -172,6 +172,15 @@ class OperationFilter:
         return frozenset({"actor"}) if self.actor else frozenset()
 
 
+PERIODS = (
+    ("due_after", "due_before"),
+    ("created_after", "created_before"),
+    ("updated_after", "updated_before"),
+    ("completed_after", "completed_before"),
+    ("since", "until"),
+)
+"""The filters that are the begin and the end of one period."""
+
 Filter = TypeVar("Filter", TaskFilter, UserFilter, OperationFilter)
 
 PAGING = (
