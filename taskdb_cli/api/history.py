@@ -41,7 +41,8 @@ def list_operations(caller: Authorized, http: Request) -> Response:
             for task in wanted.tasks:
                 _require_task(session, access, task)
             wanted = replace(wanted, users=(str(access.user_id),))
-        return listings.page_response(request, partial(service.find, session, wanted), show=_shown_to(access))
+        find = partial(service.find, session, wanted)
+        return listings.page_response(request, find, show=partial(_shown, access))
 
     return caller.read(work)
 
@@ -55,7 +56,7 @@ def get_operation(caller: Authorized, operation: OperationPath, http: Request) -
     request = replace(request, order=service.IN_ORDER)
 
     def work(session: Session, access: Access) -> Response:
-        record, show = service.get(session, operation), _shown_to(access)
+        record, show = service.get(session, operation), partial(_shown, access)
         find = partial(service.changes, session, operation, of=access.user_id)
         if access.user_id is not None and not find(limit=1).records:
             raise OperationNotFound(operation)
@@ -107,7 +108,7 @@ def _life(
 
     def work(session: Session, access: Access) -> Response:
         find = partial(service.life, session, table, require(session, access), of=access.user_id)
-        return listings.page_response(request, find, show=_shown_to(access))
+        return listings.page_response(request, find, show=partial(_shown, access))
 
     return caller.read(work)
 
@@ -118,18 +119,16 @@ def _require_task(session: Session, access: Access, id: int) -> None:
         seen(session, access, id)
 
 
-def _shown_to(access: Access) -> Callable[[Record], Record]:
-    """Return what shows a record to the bearer of a token."""
-
-    def show(record: Record) -> Record:
-        if "rows" in record:
-            return {**record, "rows": None}
-        moved = record["fields"].get("user_id") if record["action"] == "updated" else None
-        if moved is None:
-            return record
-        came = moved["new"] == access.user_id
-        hidden = {"old" if came else "new": None}
-        fields = {name: {**values, **hidden} for name, values in record["fields"].items()}
-        return {**record, "owner_id": None if came else record["owner_id"], "fields": fields}
-
-    return show if access.user_id is not None else lambda record: record
+def _shown(access: Access, record: Record) -> Record:
+    """Return an operation or a change without the values that the bearer of a token must not see."""
+    if access.user_id is None:
+        return record
+    if "rows" in record:
+        return {**record, "rows": None}
+    moved = record["fields"].get("user_id") if record["action"] == "updated" else None
+    if moved is None:
+        return record
+    came = moved["new"] == access.user_id
+    hidden = {"old" if came else "new": None}
+    fields = {name: {**values, **hidden} for name, values in record["fields"].items()}
+    return {**record, "owner_id": None if came else record["owner_id"], "fields": fields}
