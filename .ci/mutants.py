@@ -445,7 +445,7 @@ MUTANTS = (
     Mutant("taskdb_cli/system/profiles.py", "S_IROTH) and _holds_password(text):", "0) and False:", PROFILES),
     Mutant("taskdb_cli/cli/context.py", "return yes and guard is None", "return yes", PROTECTED),
     Mutant(
-        "taskdb_cli/cli/context.py", "answer != guard if guard else", "not answer if guard else", PROTECTED
+        "taskdb_cli/cli/context.py", "answer == guard if guard else", "bool(answer) if guard else", PROTECTED
     ),
     Mutant("taskdb_cli/system/profiles.py", "not table.keys() <= KEYS.keys()", "False", PROTECTED),
     Mutant(

@@ -88,14 +88,10 @@ class Report:
 
     def __post_init__(self) -> None:
         """Read the settings, and look at the database that they name."""
-        from taskdb_cli.config import settings_of
-        from taskdb_cli.system.layers import find_layers
-
         failures: list[InvalidConfiguration] = []
         run = invocation(self.ctx)
         self.options = run.options
-        given = {name: self.options[name] for name in ("database_url", "profile", "env_file")}
-        self.layers = find_layers(os.environ, **given, failures=failures)
+        self.layers = run.find_layers(failures)
         self.troubles += failures
         dotenv = self.layers.dotenv
         odd = [*self.layers.warnings, *(f"the dotenv file {dotenv.path} {each}" for each in dotenv.warnings)]
@@ -105,9 +101,8 @@ class Report:
             # The settings that are left may name another database than a command would use.
             self.problem = failures[0]
             return
-        names = ("database_url", "schema", "log_file", "log_format")
         try:
-            self.settings = settings_of(self.layers, **{name: self.options[name] for name in names})
+            self.settings = run.settings_in(self.layers)
         except InvalidConfiguration as exc:
             self.problem = exc
             self.troubles.append(exc)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from taskdb_cli.system.environment import LogSettings
     from taskdb_cli.system.layers import Layers
     from taskdb_cli.system.steps import Told
+
+DECLINED = "declined: nothing was changed"
 
 
 @dataclass
@@ -132,21 +134,29 @@ class Invocation:
         """
         self.changed, self.look = change, look
 
-    @cached_property
-    def layers(self) -> Layers:
-        """The places that settings come from, read on first use."""
+    def find_layers(self, failures: list[InvalidConfiguration] | None = None) -> Layers:
+        """Read the places that settings come from; raise or collect failures as `find_layers` says."""
         from taskdb_cli.system.layers import find_layers
 
         names = ("database_url", "profile", "env_file")
-        return find_layers(os.environ, **{name: self.options.get(name) for name in names})
+        return find_layers(os.environ, **{name: self.options.get(name) for name in names}, failures=failures)
+
+    def settings_in(self, layers: Layers) -> Settings:
+        """Return the settings that the options and these layers say. Raises InvalidConfiguration."""
+        from taskdb_cli.config import settings_of
+
+        names = ("database_url", "schema", "log_file", "log_format")
+        return settings_of(layers, **{name: self.options.get(name) for name in names})
+
+    @cached_property
+    def layers(self) -> Layers:
+        """The places that settings come from, read on first use."""
+        return self.find_layers()
 
     @cached_property
     def settings(self) -> Settings:
         """The settings, read on first use. From then on warnings at least are logged."""
-        from taskdb_cli.config import settings_of
-
-        names = ("database_url", "schema", "log_file", "log_format")
-        settings = settings_of(self.layers, **{name: self.options.get(name) for name in names})
+        settings = self.settings_in(self.layers)
         self.open_log_of(settings)
         options = replace(settings.options, command=self.command.removeprefix("taskdb "))
         settings = replace(settings, options=options)
@@ -238,16 +248,13 @@ class Invocation:
 
             self.say(f"{name} {describe(moment, self.now)}{', which is in the past' if over else ''}")
 
-    @contextmanager
-    def progress(self) -> Iterator[Told]:
-        """Yield a function that shows on a terminal how far long work has come."""
+    def progress(self) -> AbstractContextManager[Told]:
+        """Return the context of a function that shows on a terminal how far long work has come."""
         if not sys.stderr.isatty() or self.verbosity < 0:
-            yield lambda _: None
-            return
+            return nullcontext(lambda _: None)
         from taskdb_cli.cli.progress import progress_bar
 
-        with progress_bar() as show:
-            yield show
+        return progress_bar()
 
     def agreed(self, *, yes: bool, destroys: bool = True, database: Database | None = None) -> bool:
         """Return whether `confirm` would ask nothing, because --yes or --confirm has answered already.
@@ -289,8 +296,9 @@ class Invocation:
         typer.echo(one_line(f"{action[0].upper()}{action[1:]}{where}?"), err=True, nl=bool(guard))
         typer.echo("Type the name of the profile to go ahead: " if guard else " [y/N] ", err=True, nl=False)
         answer = sys.stdin.readline().strip()
-        if answer != guard if guard else answer.lower() not in ("y", "yes"):
-            raise Refused("declined: nothing was changed")
+        agreed = answer == guard if guard else answer.lower() in ("y", "yes")
+        if not agreed:
+            raise Refused(DECLINED)
 
 
 def write_stderr(text: str) -> None:

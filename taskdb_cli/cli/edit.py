@@ -23,9 +23,9 @@ from typing import Any
 from taskdb_cli import services
 from taskdb_cli.cli.answers import due_in_words, is_told
 from taskdb_cli.cli.changes import UPDATE, Way, change_tasks
-from taskdb_cli.cli.context import Invocation
+from taskdb_cli.cli.context import DECLINED, Invocation
 from taskdb_cli.cli.output import Output
-from taskdb_cli.cli.prompts import DECLINED, agree, say_error
+from taskdb_cli.cli.prompts import agree, say_error
 from taskdb_cli.errors import (
     ExternalIdTaken,
     InvalidConfiguration,

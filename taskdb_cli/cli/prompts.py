@@ -12,7 +12,7 @@ import typer
 from typer._click.exceptions import MissingParameter, UsageError
 from typer.core import TyperCommand
 
-from taskdb_cli.cli.context import write_stderr
+from taskdb_cli.cli.context import DECLINED, write_stderr
 from taskdb_cli.errors import InvalidInput, NotFound, Refused, TaskdbError
 from taskdb_cli.text.escaping import one_line
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from taskdb_cli.models.fields import Given
 
 T = TypeVar("T")
-
-DECLINED = "declined: nothing was changed"
 
 TRIES = 4
 """How often a question is asked before its last answer is the error of the command."""
