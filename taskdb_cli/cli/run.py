@@ -76,17 +76,7 @@ def _translate(error: BaseException) -> errors.TaskdbError:
             hint = "change to another one, or use absolute paths"
             return errors.InvalidConfiguration("the working directory does not exist any more", hint)
         case OSError():
-            where, hint = error.filename or "cannot read or write", ""
-            if error.errno == errno.ENAMETOOLONG:
-                where = brief(where)
-            if isinstance(error, StdoutError):
-                where = "the answer could not be written to stdout"
-            if isinstance(error, StdoutError) and error.errno == errno.EBADF:
-                where, hint = (
-                    "stdout is closed, and the answer cannot be written",
-                    "redirect it to /dev/null if you do not need it",
-                )
-            return errors.StorageFailed(f"{where}: {error.strerror or error}", hint)
+            return _translate_os_error(error)
         case UnicodeEncodeError():
             # Python keeps bytes that are not UTF-8 as surrogates, which no driver accepts.
             hint = "check the arguments and the environment"
@@ -101,6 +91,18 @@ def _translate(error: BaseException) -> errors.TaskdbError:
             detail = str(error).strip().partition("\n")[0]
             hint = "this is a bug; --debug shows where it happened"
             return errors.TaskdbError(f"unexpected {type(error).__name__}: {detail}", hint)
+
+
+def _translate_os_error(error: OSError) -> errors.StorageFailed:
+    if isinstance(error, StdoutError) and error.errno == errno.EBADF:
+        problem = f"stdout is closed, and the answer cannot be written: {error.strerror}"
+        return errors.StorageFailed(problem, "redirect it to /dev/null if you do not need it")
+    if isinstance(error, StdoutError):
+        return errors.StorageFailed(f"the answer could not be written to stdout: {error.strerror}")
+    where = error.filename or "cannot read or write"
+    if error.errno == errno.ENAMETOOLONG:
+        where = brief(where)
+    return errors.StorageFailed(f"{where}: {error.strerror or error}")
 
 
 def _drop_unwritten_output() -> None:
