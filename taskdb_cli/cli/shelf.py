@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -39,9 +39,9 @@ class Shelf:
     given_label: Label = None
 
     def __post_init__(self) -> None:
-        outer: dict[str, Any] = self.ctx.parent.params if self.ctx.parent else {}
-        self.given_directory = self.given_directory or outer.get("given_directory")
-        self.given_label = self.given_label or outer.get("given_label")
+        outer = self.ctx.parent.params if self.ctx.parent else {}
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) or outer.get(each.name))
         if self.given_label:
             from taskdb_cli.backup.file_names import check_label
 
@@ -270,11 +270,6 @@ class OpeningShelf(Shelf):
     """The same for commands that open archives, also those that are encrypted."""
 
     given_identities: IdentityFiles = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        outer: dict[str, Any] = self.ctx.parent.params if self.ctx.parent else {}
-        self.given_identities = self.given_identities or outer.get("given_identities")
 
     @cached_property
     def identities(self) -> Identities:
