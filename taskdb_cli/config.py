@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,11 +188,11 @@ def settings_of(
 
 def default_of(variable: str) -> object:
     """Return the default of the field that a variable sets, or None."""
-    for prefix, kinds in {"": (Options, Settings), "LOG_": (LogSettings,), "POOL_": (Pool,)}.items():
-        for kind in kinds:
-            for each in fields(kind):
-                if f"TASKDB_{prefix}{each.name.upper()}" == variable and each.default is not MISSING:
-                    return each.default
+    for prefix, kind in (("", Options), ("", Settings), ("LOG_", LogSettings), ("POOL_", Pool)):
+        name = variable.removeprefix(f"TASKDB_{prefix}").lower()
+        if name in kind.__dataclass_fields__:
+            # A dataclass has its defaults as attributes.
+            return getattr(kind, name, None)
     return None
 
 
@@ -215,16 +216,7 @@ def choose_urls(option: str | None, layers: Layers) -> Addresses:
         return Addresses(url, without_pooler(url))
     layer = next((each for each in layers.layers if each.address), None)
     if layer is None or layer.address is None:
-        for each in layers.layers:
-            beside = [*ADDRESSES.items(), ("TASKDB_DATABASE_URL", READ_ADDRESS)]
-            for name, other in beside:
-                if other in each.values:
-                    raise InvalidConfiguration(
-                        f"{each.place_of(other)} is set without {name}", f"set {name} beside it"
-                    )
-        # The path goes into the URL as it is: a home directory may have any character in its name.
-        url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
-        return Addresses(url, url)
+        return _default_addresses(layers)
     name, direct_name = layer.address, ADDRESSES[layer.address]
     url = parse_url(layer.values[name], layer.place_of(name))
     read = _replica_of(url, layer) if READ_ADDRESS in layer.values else None
@@ -236,6 +228,18 @@ def choose_urls(option: str | None, layers: Layers) -> Addresses:
         problem = f"{layer.name_of(name)} and {layer.place_of(direct_name)} name two databases"
         raise InvalidConfiguration(problem, hint)
     return Addresses(url, direct, read)
+
+
+def _default_addresses(layers: Layers) -> Addresses:
+    """Return the SQLite file of this user. Raises InvalidConfiguration if only a second address is set."""
+    pairs = [*ADDRESSES.items(), ("TASKDB_DATABASE_URL", READ_ADDRESS)]
+    for layer, (name, other) in product(layers.layers, pairs):
+        if other in layer.values:
+            problem = f"{layer.place_of(other)} is set without {name}"
+            raise InvalidConfiguration(problem, f"set {name} beside it")
+    # The path goes into the URL as it is: a home directory may have any character in its name.
+    url = URL.create("sqlite", database=str(data_directory("TASKDB_DATABASE_URL") / "taskdb.sqlite3"))
+    return Addresses(url, url)
 
 
 def _replica_of(url: URL, layer: Layer) -> URL:
