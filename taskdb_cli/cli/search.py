@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -26,11 +27,7 @@ def on(ctx: typer.Context) -> None:
     from taskdb_cli.services import search as service
 
     run = invocation(ctx)
-    place = run.maintained.backend.place
-
-    def starting() -> None:
-        run.say(f"building the search index of {place}")
-
+    starting = partial(run.say, f"building the search index of {run.maintained.backend.place}")
     _report(run, *service.on(run.maintained, starting=starting))
 
 
