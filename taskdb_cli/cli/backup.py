@@ -106,7 +106,7 @@ def list_(*, shelf: Shelf, output: Output) -> None:
     """
     run, directory = shelf.run, shelf.directory
     found = run.counting(directory.records(shelf.given_label, say=run.say))
-    if output.format_for(sys.stdout) is not Format.TABLE:
+    if output.effective_format is not Format.TABLE:
         show_records(found, ARCHIVES, output)
     elif records := list(found):
         _show_archives(shelf, records)
@@ -150,7 +150,7 @@ def show(
     from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.proving import compare, recorded
 
-    run, format = shelf.run, output.format_for(sys.stdout)
+    run, format = shelf.run, output.effective_format
     file = shelf.find(archive, run.database, offline=True)
     known = shelf.directory_of(file).known_of(file)
     manifest, seal = None, known.verified.seal if known.verified else None

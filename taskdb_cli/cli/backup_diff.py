@@ -74,7 +74,7 @@ def _find(shelf: OpeningShelf, word: str) -> Source:
 def _show(comparison: Comparison, details: bool, output: Output) -> None:
     from taskdb_cli.output import differences as written
 
-    format = output.format_for(sys.stdout)
+    format = output.effective_format
     found = comparison.run(details=details)
     if not details:
         # Nothing is said before both sides are proven.

@@ -50,7 +50,7 @@ def config(
     report = Report(ctx)
     if check:
         report.check_profiles()
-    match output.format_for(sys.stdout):
+    match output.effective_format:
         case Format.TABLE:
             from taskdb_cli.output.config import print_config
 

@@ -84,7 +84,7 @@ def show(ctx: typer.Context, operation: OperationArgument, *, output: Output) ->
     from taskdb_cli.services.history import operations as service
 
     run = invocation(ctx)
-    format = output.format_for(sys.stdout)
+    format = output.effective_format
 
     def read(session: Session) -> Generator[Record, None, None]:
         yield service.get(session, operation)
@@ -114,7 +114,7 @@ def show_life(run: Invocation, table: str, find: Callable[[Session], int], outpu
     from taskdb_cli.output import history as written
     from taskdb_cli.services.history import operations as service
 
-    format = output.format_for(sys.stdout)
+    format = output.effective_format
 
     def read(session: Session) -> Generator[Any, None, None]:
         id = find(session)

@@ -69,7 +69,7 @@ def show_list(
         _say_end(run, shown, nothing=nothing)
         return
     before = ((page or 1) - 1) * request.limit
-    at_terminal = output.format_for(sys.stdout) is Format.TABLE and sys.stdout.isatty()
+    at_terminal = output.effective_format is Format.TABLE and sys.stdout.isatty()
     by_number = at_terminal and request.after is None
 
     def read(session: Session) -> tuple[Page, int]:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,13 +45,14 @@ class Output:
     def __post_init__(self) -> None:
         if self.csv_safe and self.format != Format.CSV:
             raise InvalidInput("--csv-safe works with CSV only", "add -o csv, or leave --csv-safe out")
-        if self.format_for(sys.stdout) is Format.TABLE:
+        if self.effective_format is Format.TABLE:
             # The answer shows local times, and comes after a change.
             require_offset()
 
-    def format_for(self, stream: TextIO) -> Format:
-        """Return the format that was asked for, or else a table for a terminal and TSV for anything else."""
-        return self.format or (Format.TABLE if stream.isatty() else Format.TSV)
+    @property
+    def effective_format(self) -> Format:
+        """The format that was asked for, or else a table on a terminal and TSV elsewhere."""
+        return self.format or (Format.TABLE if sys.stdout.isatty() else Format.TSV)
 
 
 def show_records(
@@ -67,7 +68,7 @@ def show_records(
     A table that is longer than the screen goes through a pager. `wide` is the option of that name, or None if
     the command has none; `equal` are fields that are the same in all records.
     """
-    format = output.format_for(sys.stdout)
+    format = output.effective_format
     if format is Format.TABLE:
         from taskdb_cli.output.pager import paged
         from taskdb_cli.output.tables import print_table
@@ -82,7 +83,7 @@ def show_records(
 
 def show_record(record: Record, view: View, output: Output) -> None:
     """Print one record: JSON is an object, and a table shows every field."""
-    format = output.format_for(sys.stdout)
+    format = output.effective_format
     if format is Format.TABLE:
         from taskdb_cli.output.tables import print_detail
 

@@ -40,7 +40,7 @@ def stats(
     owner = next(iter(users), None)
     collect = partial(services.stats.collect, owner=owner, now=run.now, boundaries=boundaries)
     found = run.database.read(collect)
-    format = output.format_for(sys.stdout)
+    format = output.effective_format
     if format is Format.TABLE:
         from taskdb_cli.output.stats import print_stats
 

@@ -142,7 +142,7 @@ def show(ctx: typer.Context, ids: options.TaskArguments, *, output: Output) -> N
     """Show tasks with every field."""
     wanted = [*chain.from_iterable(ids or [])]
     records = invocation(ctx).database.read(lambda session: services.task.get_all(session, wanted))
-    if output.format_for(sys.stdout) is Format.TABLE:
+    if output.effective_format is Format.TABLE:
         for number, record in enumerate(records):
             sys.stdout.write("\n" if number else "")
             show_record(record, TASKS, output)
