@@ -48,7 +48,7 @@ def back_up(
 
     But a failed test restore is DataCorrupt at once, because the backup is not good.
     """
-    from taskdb_cli.backup import create, retention
+    from taskdb_cli.backup import create
 
     run, began = shelf.run, time.monotonic()
     kept_since = history_begin(run)
@@ -68,7 +68,10 @@ def back_up(
     backups = [each.backup for each in outcomes if each.backup]
     report(shelf, backups, output)
     owner = shelf.owner(backups[0].manifest.origin.identity)
-    failures = [_told(each.failure, each.directory, directories) for each in outcomes if each.failure]
+    several = len(outcomes) > 1
+    failures = [
+        _named(each.failure, each.directory if several else None) for each in outcomes if each.failure
+    ]
     good = [each for each in outcomes if not each.failure]
     if drill:
         with _going_on(failures):
@@ -77,14 +80,10 @@ def back_up(
             drill_archive(shelf, backup, holding)
             if sys.stderr.isatty():
                 run.say(f"{backup.file}: test restore passed")
-    for directory in (each.directory for each in good):
-        if policy is None:
-            break
-        with _going_on(failures, directory, directories):
-            decisions = retention.prune(directory, owner, policy, now=run.now, say=run.say)
-            if suspect := [decision for decision in decisions if decision.suspect]:
-                example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
-                run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
+    if policy:
+        for each in good:
+            with _going_on(failures, each.directory if several else None):
+                _prune(run, each.directory, owner, policy)
     with _going_on(failures):
         prune_after_backup(run, kept_since)
     if metrics_file:
@@ -93,7 +92,7 @@ def back_up(
     if failures:
         reasons = "; ".join(failure.message.rpartition(" is good, but ")[2] for failure in failures)
         places = " and ".join(str(each.directory) for each in outcomes if each.backup)
-        where = f" in {places}" if len(outcomes) > 1 else ""
+        where = f" in {places}" if several else ""
         raise errors.Incomplete(f"the backup{where} is good, but {reasons}", failures[0].hint)
 
 
@@ -177,21 +176,26 @@ def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output, *, rep
         run.rows = written.manifest.rows
 
 
-def _told(
-    failure: errors.TaskdbError, directory: BackupDirectory | None, directories: Sequence[BackupDirectory]
-) -> errors.TaskdbError:
-    """Return an error that names its place, if there are several places."""
-    if directory and len(directories) > 1 and str(directory) not in failure.message:
+def _prune(run: Invocation, directory: BackupDirectory, owner: Owner, policy: Policy) -> None:
+    """Delete the archives that the policy does not keep, and say which it could not judge."""
+    from taskdb_cli.backup import retention
+
+    decisions = retention.prune(directory, owner, policy, now=run.now, say=run.say)
+    if suspect := [decision for decision in decisions if decision.suspect]:
+        example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
+        run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
+
+
+def _named(failure: errors.TaskdbError, directory: BackupDirectory | None) -> errors.TaskdbError:
+    """Return an error that names the directory, if one is given."""
+    if directory and str(directory) not in failure.message:
         failure.message = f"{directory}: {failure.message}"
     return failure
 
 
 @contextmanager
-def _going_on(
-    failures: list[errors.TaskdbError],
-    directory: BackupDirectory | None = None,
-    directories: Sequence[BackupDirectory] = (),
-) -> Iterator[None]:
+def _going_on(failures: list[errors.TaskdbError], directory: BackupDirectory | None = None) -> Iterator[None]:
+    """Add a failure of a step after the backup to the list. Damaged data and an interruption end the run."""
     try:
         yield
     except errors.DataCorrupt as exc:
@@ -200,7 +204,7 @@ def _going_on(
     except errors.Interrupted:
         raise
     except errors.TaskdbError as exc:
-        failures.append(_told(exc, directory, directories))
+        failures.append(_named(exc, directory))
     except OSError as exc:
         failures.append(errors.StorageFailed(f"{exc.filename or 'a file'}: {exc.strerror}"))
 
