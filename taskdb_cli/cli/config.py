@@ -59,7 +59,7 @@ def config(
         case Format.JSON:
             show_json(report.record())
         case _:
-            show_records([*report.rows, *report.facts], SETTINGS_IN_USE, output)
+            show_records([*report.rows, *report.database_rows], SETTINGS_IN_USE, output)
     if check and report.troubles:
         first, *others = report.troubles
         raise InvalidConfiguration("; ".join([first.message, *(each.message for each in others)]), first.hint)
@@ -81,10 +81,10 @@ class Report:
     database: Database | None = None
     about: About | None = None
     """None if the database was not reached."""
+    problem: TaskdbError | None = None
+    """Why the database was not reached, or what is wrong with its schema."""
     recipients: list[str] = field(default_factory=list)
     """The public keys for which backups are encrypted."""
-    problem: TaskdbError | None = None
-    """Why it was not, or what is wrong with its schema."""
 
     def __post_init__(self) -> None:
         """Read the settings, and look at the database that they name."""
@@ -196,9 +196,8 @@ class Report:
             return 1, "option", "--debug"
         if name in ("env_file", "debug"):
             known = layers.dotenv.path if name == "env_file" else os.environ.get(variable)
-            return known, *(
-                ("environment", "environment") if os.environ.get(variable) else ("default", "default")
-            )
+            place = "environment" if os.environ.get(variable) else "default"
+            return known, place, place
         if variable in (values := layers.values()):
             text, layer = values[variable]
             return text, *self._place(layer)
@@ -239,12 +238,12 @@ class Report:
     def _place(self, layer: Layer) -> tuple[str, str]:
         return layer.kind, layer.origin.removeprefix("the ")
 
-    @cached_property
-    def facts(self) -> list[dict[str, Any]]:
+    @property
+    def database_rows(self) -> list[dict[str, Any]]:
         """What is known of the database, as records like those of settings."""
-        known = {f"database.{name}": value for name, value in self.record()["database"].items()}
-        names = SETTINGS_IN_USE.fields
-        return [dict.fromkeys(names) | {"name": name, "value": value} for name, value in known.items()]
+        empty = dict.fromkeys(SETTINGS_IN_USE.fields)
+        known = self.record()["database"].items()
+        return [empty | {"name": f"database.{name}", "value": value} for name, value in known]
 
     def record(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
