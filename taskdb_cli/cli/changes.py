@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import chain
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from taskdb_cli import services
@@ -69,8 +70,6 @@ class Written:
     """
 
     def __init__(self, *, whole: bool, secret: bool = False) -> None:
-        from tempfile import TemporaryFile
-
         self.ids: Sequence[int] = ()
         self.first: Record | None = None
         self._file: IO[bytes] | None = None

@@ -13,7 +13,7 @@ from taskdb_cli.cli.backup_options import Directory
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import FormatOption, show_json
 from taskdb_cli.cli.shelf import Shelf
-from taskdb_cli.errors import HomeMissing, Incomplete, TaskdbError
+from taskdb_cli.errors import HomeMissing, Incomplete, NotFound, TaskdbError
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import Format
 
@@ -58,8 +58,7 @@ def erase(
             failures.append(f"the file may hold deleted bytes: {exc.message}: {remedy}")
     answer(run, f"{'would erase' if dry_run else 'erased'} {done.describe()}")
     if archives:
-        number = len(archives)
-        answer(run, f"{in_words({'archives': number})} may still hold the user:")
+        answer(run, f"{in_words({'archives': len(archives)})} may still hold the user:")
         for archive in archives:
             answer(run, archive)
     if output is Format.JSON:
@@ -100,7 +99,6 @@ def _in_one(
     directory: BackupDirectory, identity: str | None, since: datetime | None, *, chosen: bool
 ) -> list[str]:
     from taskdb_cli.backup.ownership import taken_of
-    from taskdb_cli.errors import NotFound
 
     if directory.store.directory is not None and not directory.store.exists():
         if chosen:
