@@ -156,13 +156,13 @@ MUTANTS = (
     # Versions.
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] > if_version', TASKS),
     Mutant(TASK, 'record["version"] != if_version', 'record["version"] < if_version', TASKS),
-    Mutant(TASK, "_tasks.c.version == version", "_tasks.c.version >= version", TASKS),
-    Mutant(TASK, "_tasks.c.version == version", "_tasks.c.version <= version", TASKS),
-    Mutant(TASK, '"version": _tasks.c.version + 1', '"version": _tasks.c.version', TASKS),
+    Mutant(TASK, "TASKS.c.version == version", "TASKS.c.version >= version", TASKS),
+    Mutant(TASK, "TASKS.c.version == version", "TASKS.c.version <= version", TASKS),
+    Mutant(TASK, '"version": TASKS.c.version + 1', '"version": TASKS.c.version', TASKS),
     Mutant(USER, "user.version != if_version", "user.version > if_version", USERS),
     Mutant(USER, "user.version != if_version", "user.version < if_version", USERS),
     Mutant(USER, '"version": _users.version + 1', '"version": _users.version', USERS),
-    Mutant(USER, '"version": _task_table.c.version + 1', '"version": _task_table.c.version', USERS),
+    Mutant(USER, '"version": TASKS.c.version + 1', '"version": TASKS.c.version', USERS),
     # Undo.
     Mutant(f"{HISTORY}/undo.py", '"version": live.c.version + 1', '"version": live.c.version', UNDOING),
     Mutant(f"{HISTORY}/undo.py", "    give_ids(session, live, old)\n", "", COUNTERS),
@@ -192,8 +192,8 @@ MUTANTS = (
     # What the history has of them.
     Mutant(
         USER,
-        "recording.delete_many(session, _token_table, _token_table",
-        "(lambda _: None)(_token_table",
+        "recording.delete_many(session, TOKENS, TOKENS",
+        "(lambda _: None)(TOKENS",
         RECORDED,
     ),
     Mutant(RECORDING, "if self.rows != self._written:", "if False:", RECORDED),
@@ -208,8 +208,8 @@ MUTANTS = (
     Mutant(TASK, "    lock_tasks(session, wanted)\n    changed", "    changed", LOCKS),
     Mutant(BULK, "query.with_for_update()", "query", LOCKS),
     Mutant(TASK, "    if len(wanted) > 1:\n        lock_tasks(session, wanted)\n", "", LOCKS),
-    Mutant(TASK, ".order_by(_tasks.c.id).with_for_update()", ".with_for_update()", LOCKS),
-    Mutant(TASK, "order_by(_tasks.c.id).with_for", "order_by(_tasks.c.id.desc()).with_for", LOCKS),
+    Mutant(TASK, ".order_by(TASKS.c.id).with_for_update()", ".with_for_update()", LOCKS),
+    Mutant(TASK, "order_by(TASKS.c.id).with_for", "order_by(TASKS.c.id.desc()).with_for", LOCKS),
     Mutant(
         USER, "involved(session, refs, reassign_to, lock=True)", "involved(session, refs, reassign_to)", LOCKS
     ),
@@ -257,8 +257,8 @@ MUTANTS = (
     Mutant(BULK, "seal != shown.seal", "False", BULKS),
     Mutant(BULK, "query = query.where(_tasks.id <= shown.last)", "pass", BULKS),
     Mutant(BULK, "or_(false(), *change.differences.values())", "_tasks.id > 0", BULKS),
-    Mutant(TASK, "or_(*differs.values())", "_tasks.c.id > 0", TASKS),
-    Mutant(TASK, 'case((differs["status"], completed), else_=_tasks.c.completed_at)', "completed", TASKS),
+    Mutant(TASK, "or_(*differs.values())", "TASKS.c.id > 0", TASKS),
+    Mutant(TASK, 'case((differs["status"], completed), else_=TASKS.c.completed_at)', "completed", TASKS),
     Mutant(USER, "if heir is not None and heir.id in users:", "if False:", USERS),
     Mutant(TOKEN, "if token.is_active is False:", "if token.is_active is None:", TOKENS),
     Mutant(TOKEN, "users.get_id(session, ref) != self.user_id", "False", TOKENS),

@@ -18,10 +18,10 @@ from taskdb_cli.backup.target_file import Damaged, open_target
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
 from taskdb_cli.database.options import Origin
-from taskdb_cli.database.recording import OPERATIONS, Recorder
+from taskdb_cli.database.recording import Recorder
 from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision, revisions
 from taskdb_cli.database.scratch import scratch_database
-from taskdb_cli.models.history import PLACE_LENGTH
+from taskdb_cli.models.history import OPERATIONS, PLACE_LENGTH
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
 from taskdb_cli.text.escaping import escape

@@ -19,9 +19,7 @@ from taskdb_cli.database.alike import Parts, execute_alike
 from taskdb_cli.database.backend import Backend
 from taskdb_cli.database.changes import Expressions, bound, created, deleted, labelled, updated, updating
 from taskdb_cli.database.options import Origin
-from taskdb_cli.models.history import CHANGES, Operation
-
-OPERATIONS: sa.Table = Operation.__table__  # type: ignore[attr-defined]
+from taskdb_cli.models.history import CHANGES, OPERATIONS
 
 Rows = Sequence[tuple[Any, ...]]
 

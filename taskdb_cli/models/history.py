@@ -8,8 +8,8 @@ from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
 from taskdb_cli.models import fields, types
-from taskdb_cli.models.task import Task
-from taskdb_cli.models.user import User
+from taskdb_cli.models.task import TASKS, Task
+from taskdb_cli.models.user import USERS, User
 
 COMMAND_LENGTH = 200
 VERSION_LENGTH = 100
@@ -46,9 +46,9 @@ class Operation(SQLModel, table=True):
     """The archive that replaced everything. No older operation can be undone."""
 
 
-AGES = ("old", "new")
+OPERATIONS = Operation.metadata.tables["taskdb_operations"]
 
-_TABLES: dict[str, Table] = {name: Operation.metadata.tables[name] for name in ("users", "tasks")}
+AGES = ("old", "new")
 
 RECORDED_FIELDS: dict[str, tuple[str, ...]] = {
     User.__tablename__: ("email", "name", "is_active", "created_at", "updated_at"),
@@ -72,8 +72,8 @@ RECORDED_FIELDS: dict[str, tuple[str, ...]] = {
 
 def _kept_columns() -> list[Column[Any]]:
     types_of: dict[str, Any] = {}
-    for name, table in _TABLES.items():
-        types_of |= {field: table.c[field].type for field in RECORDED_FIELDS[name]}
+    for table in (USERS, TASKS):
+        types_of |= {field: table.c[field].type for field in RECORDED_FIELDS[table.name]}
     columns = []
     for name, of in types_of.items():
         for age in AGES:

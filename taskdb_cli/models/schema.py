@@ -12,10 +12,10 @@ from sqlmodel import Field, SQLModel
 
 from taskdb_cli.models import types
 from taskdb_cli.models.history import CHANGES
-from taskdb_cli.models.task import Task
+from taskdb_cli.models.task import TASKS
 from taskdb_cli.models.vocabulary import OPEN_STATUSES
 
-_tasks = Task.metadata.tables["tasks"].c
+_tasks = TASKS.c
 _open = _tasks.status.in_(sorted(OPEN_STATUSES))
 
 INDEXES = (

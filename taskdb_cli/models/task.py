@@ -53,6 +53,9 @@ class Task(SQLModel, table=True):
     updated_at: datetime = Field(sa_column=Column(types.timestamp_type(), nullable=False))
 
 
+TASKS = Task.metadata.tables["tasks"]
+
+
 class TaskCreate(fields.Given):
     """What a caller gives to create a task. The owner is given apart from it."""
 

@@ -50,6 +50,9 @@ class AccessToken(SQLModel, table=True):
     """The beginning of the hour of the last use."""
 
 
+TOKENS = AccessToken.metadata.tables["access_tokens"]
+
+
 def _refuse_number(name: str) -> str:
     """Return the name; raise ValueError if it looks like a number, also with marks between the digits."""
     text = name.strip().lstrip("+-\N{MINUS SIGN}")

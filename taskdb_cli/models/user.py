@@ -37,6 +37,9 @@ class User(SQLModel, table=True):
     updated_at: datetime = Field(sa_column=Column(types.timestamp_type(), nullable=False))
 
 
+USERS = User.metadata.tables["users"]
+
+
 class UserCreate(fields.Given):
     """What a caller gives to create a user."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, false, or_, select
 from sqlmodel import Session
 
 from taskdb_cli.errors import MatchesChanged
-from taskdb_cli.models.task import Task, TaskUpdate
+from taskdb_cli.models.task import TASKS, TaskUpdate
 from taskdb_cli.services.listing.filters import task_conditions
 from taskdb_cli.services.listing.pages import STREAM_ROWS, Record
 from taskdb_cli.services.listing.query import TaskFilter
@@ -22,7 +22,7 @@ from taskdb_cli.services.task import IDS_AT_ONCE, Change, delete_tasks, get_all,
 FIRST = 10
 """How many of the tasks a preview has the records of."""
 
-_tasks = Task.metadata.tables["tasks"].c
+_tasks = TASKS.c
 
 
 @dataclass(frozen=True)

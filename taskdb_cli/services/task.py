@@ -23,8 +23,9 @@ from taskdb_cli.database import recording
 from taskdb_cli.database.backend import Plan
 from taskdb_cli.database.statements import explain as explain_queries
 from taskdb_cli.errors import ExternalIdTaken, StaleVersion, TaskNotFound, TransactionConflict, UserNotFound
-from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
+from taskdb_cli.models.task import TASKS, TaskCreate, TaskUpdate
 from taskdb_cli.models.types import MAX_ID, MAX_VERSION
+from taskdb_cli.models.user import USERS
 from taskdb_cli.models.vocabulary import TASK_FIELDS, TaskStatus
 from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
@@ -33,9 +34,8 @@ from taskdb_cli.services.listing.filters import TASK_RECORDS, task_count_query, 
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import TaskFilter
 
-_tasks, _users = (Task.metadata.tables[name] for name in ("tasks", "users"))
-_owner = select(_users.c.email).where(_users.c.id == literal_column("tasks.user_id")).scalar_subquery()
-_RECORD = [_owner.label("user") if field == "user" else _tasks.c[field] for field in TASK_FIELDS]
+_owner = select(USERS.c.email).where(USERS.c.id == literal_column("tasks.user_id")).scalar_subquery()
+_RECORD = [_owner.label("user") if field == "user" else TASKS.c[field] for field in TASK_FIELDS]
 """What INSERT, UPDATE and DELETE return."""
 
 Ids = Sequence[int | range]
@@ -64,7 +64,7 @@ class Change:
     @property
     def differences(self) -> dict[str, ColumnElement[bool]]:
         """For each value the condition that a task has another one."""
-        return {name: _tasks.c[name].is_distinct_from(value) for name, value in self.values.items()}
+        return {name: TASKS.c[name].is_distinct_from(value) for name, value in self.values.items()}
 
 
 def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
@@ -78,9 +78,9 @@ def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) ->
         "created_at": given.created_at or now,
         "updated_at": given.updated_at or now,
     }
-    bound = [literal(value, _tasks.c[name].type) for name, value in values.items()]
-    row = select(_users.c.id, *bound).where(users.is_user(owner))
-    statement = insert(_tasks).from_select(["user_id", *values], row)
+    bound = [literal(value, TASKS.c[name].type) for name, value in values.items()]
+    row = select(USERS.c.id, *bound).where(users.is_user(owner))
+    statement = insert(TASKS).from_select(["user_id", *values], row)
     with explained(
         tasks_user_id_external_id_key=ExternalIdTaken(given.external_id, owner),
         tasks_user_id_fkey=UserNotFound(owner),
@@ -146,11 +146,11 @@ def find_by_prefix(
     session: Session, digits: str, *, statuses: Collection[TaskStatus], limit: int
 ) -> list[tuple[int, str]]:
     """Return ids that begin with these digits, the highest first, with titles; no statuses mean all."""
-    query = select(_tasks.c.id, _tasks.c.title).order_by(_tasks.c.id.desc()).limit(limit)
+    query = select(TASKS.c.id, TASKS.c.title).order_by(TASKS.c.id.desc()).limit(limit)
     if statuses:
-        query = query.where(_tasks.c.status.in_(statuses))
+        query = query.where(TASKS.c.status.in_(statuses))
     if digits:
-        ranges = [_tasks.c.id.between(*span) for span in users.ids_beginning(digits)]
+        ranges = [TASKS.c.id.between(*span) for span in users.ids_beginning(digits)]
         if not ranges:
             return []
         query = query.where(or_(*ranges))
@@ -239,7 +239,7 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
         with session.begin_nested():
             return create(session, owner, given, now=now), True
     except ExternalIdTaken as exc:
-        named = users.is_user(owner), _tasks.c.external_id == given.external_id
+        named = users.is_user(owner), TASKS.c.external_id == given.external_id
         found = _records(session, _rows(session, TASK_RECORDS.where(*named)))
         if not found:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
@@ -249,9 +249,7 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
 def lock_tasks(session: Session, ids: Sequence[int]) -> None:
     """Lock tasks in the order of their ids, as every writer of several does: two of them cannot deadlock."""
     for some in _at_once(sorted(ids)):
-        session.execute(
-            select(_tasks.c.id).where(_tasks.c.id.in_(some)).order_by(_tasks.c.id).with_for_update()
-        )
+        session.execute(select(TASKS.c.id).where(TASKS.c.id.in_(some)).order_by(TASKS.c.id).with_for_update())
 
 
 def update_tasks(
@@ -264,16 +262,16 @@ def update_tasks(
     changes, differs = change.values, change.differences
     if not changes or (version is not None and not 0 < version <= MAX_VERSION):
         return {}
-    values: dict[str, Any] = {**changes, "version": _tasks.c.version + 1, "updated_at": now}
+    values: dict[str, Any] = {**changes, "version": TASKS.c.version + 1, "updated_at": now}
     if "status" in changes:
-        completed = literal(now if changes["status"] is TaskStatus.DONE else None, _tasks.c.completed_at.type)
-        values["completed_at"] = case((differs["status"], completed), else_=_tasks.c.completed_at)
+        completed = literal(now if changes["status"] is TaskStatus.DONE else None, TASKS.c.completed_at.type)
+        values["completed_at"] = case((differs["status"], completed), else_=TASKS.c.completed_at)
     conditions = [or_(*differs.values())]
     if version is not None:
-        conditions.append(_tasks.c.version == version)
+        conditions.append(TASKS.c.version == version)
 
     def write(some: Sequence[int]) -> recording.Rows:
-        return recording.update(session, _tasks, values, _is_one_of(some), *conditions, returning=_RECORD)
+        return recording.update(session, TASKS, values, _is_one_of(some), *conditions, returning=_RECORD)
 
     with explained(
         tasks_user_id_external_id_key=ExternalIdTaken(None, change.owner),
@@ -286,7 +284,7 @@ def delete_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
     """Delete those of the tasks that exist. Returns what they were by id."""
 
     def write(some: Sequence[int]) -> recording.Rows:
-        return recording.delete(session, _tasks, _is_one_of(some), returning=_RECORD)
+        return recording.delete(session, TASKS, _is_one_of(some), returning=_RECORD)
 
     return _each(session, ids, write)
 
@@ -317,7 +315,7 @@ def _at_once(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _is_one_of(ids: Sequence[int]) -> ColumnElement[bool]:
     # One id is the most frequent, and costs less without a list.
-    return _tasks.c.id == ids[0] if len(ids) == 1 else _tasks.c.id.in_(ids)
+    return TASKS.c.id == ids[0] if len(ids) == 1 else TASKS.c.id.in_(ids)
 
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
@@ -346,5 +344,5 @@ def _records(session: Session, rows: recording.Rows) -> dict[int, Record]:
     for record in records:
         # A statement that waited for a task to get another owner does not see an owner who is newer than it.
         if record["user"] is None:
-            record["user"] = session.scalar(select(_users.c.email).where(_users.c.id == record["user_id"]))
+            record["user"] = session.scalar(select(USERS.c.email).where(USERS.c.id == record["user_id"]))
     return {record["id"]: record for record in records}

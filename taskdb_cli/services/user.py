@@ -12,10 +12,10 @@ from sqlmodel import Session, col, select
 from taskdb_cli import errors
 from taskdb_cli.database import recording
 from taskdb_cli.models.fields import EMAIL_LENGTH, domain_fault, normalize_email
-from taskdb_cli.models.task import Task
-from taskdb_cli.models.token import AccessToken
+from taskdb_cli.models.task import TASKS, Task
+from taskdb_cli.models.token import TOKENS
 from taskdb_cli.models.types import MAX_ID
-from taskdb_cli.models.user import User, UserCreate, UserUpdate
+from taskdb_cli.models.user import USERS, User, UserCreate, UserUpdate
 from taskdb_cli.models.vocabulary import USER_FIELDS, in_words
 from taskdb_cli.services import explained
 from taskdb_cli.services.listing import pages
@@ -23,10 +23,7 @@ from taskdb_cli.services.listing.filters import user_count_query, user_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import UserFilter
 
-_user_table, _task_table, _token_table = (
-    each.metadata.tables[each.__tablename__] for each in (User, Task, AccessToken)
-)
-_users = _user_table.c
+_users = USERS.c
 
 _RECORD = [_users[field] for field in USER_FIELDS]
 
@@ -69,7 +66,7 @@ def create(session: Session, given: UserCreate, *, now: datetime, special_domain
     """Make a user; raise EmailTaken when another user has the address, and as `require_domain` does."""
     require_domain(given.email, special_domains=special_domains)
     times = {"created_at": given.created_at or now, "updated_at": given.updated_at or now}
-    statement = insert(_user_table).values(**given.model_dump() | times, version=1)
+    statement = insert(USERS).values(**given.model_dump() | times, version=1)
     with explained(users_email_key=errors.EmailTaken(given.email)):
         [row] = recording.insert(session, statement, _RECORD)
     return _user(row)
@@ -209,7 +206,7 @@ def change(
         return user
     values |= {"version": _users.version + 1, "updated_at": now}
     with explained(users_email_key=errors.EmailTaken(values.get("email", user.email))):
-        [row] = recording.update(session, _user_table, values, _users.id == user.id, returning=_RECORD)
+        [row] = recording.update(session, USERS, values, _users.id == user.id, returning=_RECORD)
     return _user(row)
 
 
@@ -259,16 +256,16 @@ def remove(session: Session, refs: Refs, *, now: datetime, reassign_to: str | No
     users, heir = involved(session, refs, reassign_to, lock=True)
     ids = [user.id for user in users]
     tasks = select(Task.id).where(col(Task.user_id).in_(ids)).order_by(col(Task.id)).with_for_update()
-    concerned = _task_table.c.id.in_(tasks)
+    concerned = TASKS.c.id.in_(tasks)
     if heir is None:
         # ON DELETE CASCADE would delete them too, but nobody would know which.
-        number = recording.delete_many(session, _task_table, concerned)
+        number = recording.delete_many(session, TASKS, concerned)
     else:
-        changes = {"user_id": heir.id, "version": _task_table.c.version + 1, "updated_at": now}
+        changes = {"user_id": heir.id, "version": TASKS.c.version + 1, "updated_at": now}
         with explained(tasks_user_id_external_id_key=errors.ExternalIdTaken(None, heir.email)):
-            number = recording.update_many(session, _task_table, changes, concerned)
-    recording.delete_many(session, _token_table, _token_table.c.user_id.in_(ids))
-    recording.delete_many(session, _user_table, _users.id.in_(ids))
+            number = recording.update_many(session, TASKS, changes, concerned)
+    recording.delete_many(session, TOKENS, TOKENS.c.user_id.in_(ids))
+    recording.delete_many(session, USERS, _users.id.in_(ids))
     return Deletion(users, number, heir)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import ValidationError
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
 from taskdb_cli.database import recording
 from taskdb_cli.database.statements import bulk_insert, many_inserted
@@ -34,9 +34,9 @@ class Outcome:
 
 
 class Staging:
-    """The temporary table that the records of a model go through.
+    """The temporary table through which records go into the `target`.
 
-    It has the fields of the model's Create schema, and for each that can be NULL whether it was given.
+    It has the fields of the Create schema, and for each that can be NULL whether it was given.
     A field that was not given keeps its value in an existing row, and gets the schema's default in a new one.
     `known` are the fields that a file may have. Those that the schema does not have are left out. The `key`
     tells which record is which.
@@ -44,13 +44,13 @@ class Staging:
 
     def __init__(
         self,
-        model: type[SQLModel],
+        target: sa.Table,
         schema: type[Given],
         known: Iterable[str],
         *more: sa.Column[Any],
         key: str,
     ) -> None:
-        self.target: sa.Table = model.__table__  # type: ignore[attr-defined]
+        self.target = target
         self.known = tuple(known)
         self._key = key
         self._fields = schema.model_fields
@@ -63,7 +63,7 @@ class Staging:
         self._words = [at for at, of in enumerate(types.values()) if isinstance(of, EnumValue)]
         self._flags = [name for name in types if self.target.c[name].nullable and name != key]
         columns = [sa.Column("number", BigNumber, primary_key=True, autoincrement=False), *more]
-        # The model's own flag has a constraint, which a temporary table does not need.
+        # The flag of the target has a constraint, which a temporary table does not need.
         columns += [sa.Column(name, Flag() if isinstance(of, Flag) else of) for name, of in types.items()]
         columns += [sa.Column(f"{name}_given", Flag) for name in self._flags]
         self.table = sa.Table("taskdb_import", sa.MetaData(), *columns, prefixes=["TEMPORARY"])

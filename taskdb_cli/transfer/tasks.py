@@ -4,13 +4,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Column, Table, case, func, literal, select
+from sqlalchemy import Column, case, func, literal, select
 from sqlmodel import Session
 
 from taskdb_cli.models.fields import normalize_email
-from taskdb_cli.models.task import Task, TaskCreate
+from taskdb_cli.models.task import TASKS, TaskCreate
 from taskdb_cli.models.types import text_type, timestamp_type
-from taskdb_cli.models.user import User
+from taskdb_cli.models.user import USERS
 from taskdb_cli.models.vocabulary import TASK_FIELDS, Existing, TaskStatus
 from taskdb_cli.services import user as users
 from taskdb_cli.text.escaping import described
@@ -19,8 +19,7 @@ from taskdb_cli.transfer.foreign import Note
 from taskdb_cli.transfer.problems import InvalidRecord
 from taskdb_cli.transfer.staging import Outcome, Staging, count
 
-_owners: Table = User.__table__  # type: ignore[attr-defined]
-STAGING = Staging(Task, TaskCreate, TASK_FIELDS, Column("email", text_type()), key="external_id")
+STAGING = Staging(TASKS, TaskCreate, TASK_FIELDS, Column("email", text_type()), key="external_id")
 
 
 def read_tasks(batch: Batch, *, owned: bool, now: datetime | None = None) -> None:
@@ -74,10 +73,10 @@ def import_tasks(
     its value then. Raises UserNotFound for `owner`, and InvalidRecords, having reported each, when a
     record is invalid, names an unknown user, or repeats the external id of another.
     """
-    new, old, owners = STAGING.table.c, STAGING.target.c, _owners.c
+    new, old, owners = STAGING.table.c, STAGING.target.c, USERS.c
     of_owner = owners.email == new.email
     same = of_owner & (old.user_id == owners.id) & (old.external_id == new.external_id)
-    owned = STAGING.table.join(_owners, of_owner)
+    owned = STAGING.table.join(USERS, of_owner)
     email = users.get(session, owner).email if owner is not None else None
     rows = ((number, email or named, *rest) for number, named, *rest in batch.rows())
     with STAGING.filled(session, rows):
@@ -86,7 +85,7 @@ def import_tasks(
         count(session, known.order_by(owners.id).with_for_update())
         strangers = (
             select(new.number, new.email)
-            .outerjoin_from(STAGING.table, _owners, of_owner)
+            .outerjoin_from(STAGING.table, USERS, of_owner)
             .where(owners.id.is_(None))
             .order_by(new.number)
         )

@@ -9,12 +9,12 @@ from sqlmodel import Session
 from taskdb_cli.database.statements import lock_table
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import SPECIAL_DOMAINS, domain_fault
-from taskdb_cli.models.user import User, UserCreate
+from taskdb_cli.models.user import USERS, UserCreate
 from taskdb_cli.models.vocabulary import USER_FIELDS, Existing
 from taskdb_cli.transfer.batch import Batch
 from taskdb_cli.transfer.staging import Outcome, Staging
 
-STAGING = Staging(User, UserCreate, (*USER_FIELDS, "tasks"), key="email")
+STAGING = Staging(USERS, UserCreate, (*USER_FIELDS, "tasks"), key="email")
 
 
 def read_users(batch: Batch, *, special_domains: bool = False) -> None:
@@ -52,7 +52,7 @@ def import_users(
     when a record is invalid or repeats the address of another, or when a new address is in one of the
     special domains without `special_domains`.
     """
-    new, users = STAGING.table, STAGING.target
+    new, users = STAGING.table, USERS
     with STAGING.filled(session, batch.rows()):
         refused = 0
         if not special_domains:

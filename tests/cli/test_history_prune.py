@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from taskdb_cli.database.recording import OPERATIONS
+from taskdb_cli.models.history import OPERATIONS
 from tests.conftest import connect, open_database
 
 TOO_OLD = timedelta(days=91)

@@ -8,11 +8,14 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.recording import OPERATIONS, Recorder
+from taskdb_cli.database.recording import Recorder
 from taskdb_cli.database.retry import persist
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import normalize_email
-from taskdb_cli.models.history import CHANGES, ERASURE
+from taskdb_cli.models.history import CHANGES, ERASURE, OPERATIONS
+from taskdb_cli.models.task import TASKS
+from taskdb_cli.models.token import TOKENS
+from taskdb_cli.models.user import USERS
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import user as users
 from taskdb_cli.services.history import operations
@@ -21,8 +24,6 @@ from taskdb_cli.text.escaping import brief
 ERASED_ACTOR = "erased user"
 """What stands in the history in place of the addresses of a user who was erased."""
 
-_TABLES = CHANGES.metadata.tables
-_users, _tasks, _tokens = _TABLES["users"], _TABLES["tasks"], _TABLES["access_tokens"]
 _changes, _operations = CHANGES.c, OPERATIONS.c
 
 
@@ -88,7 +89,7 @@ def find(session: Session, ref: str) -> Person:
         several = " and ".join(f"user {id}" for id in ids)
         raise InvalidInput(f"{brief(ref)} is or was the address of {several}", "name one of them by id")
     [id] = ids
-    found = session.execute(sa.select(_users.c.email, _users.c.created_at).where(_users.c.id == id)).first()
+    found = session.execute(sa.select(USERS.c.email, USERS.c.created_at).where(USERS.c.id == id)).first()
     about = (_changes.table_name == "users", _changes.row_id == id)
     told = sa.select(_changes.old_email, _changes.new_email).where(*about).order_by(_changes.id)
     known = [email for row in session.execute(told) for email in row if email]
@@ -118,17 +119,17 @@ def erase(session: Session, ref: str) -> Erasure:
     person = find(session, ref)
     id = person.id
     # Nobody can give them a task from here on, or change one that they have.
-    locked = sa.select(_users.c.id).where(_users.c.id == id).with_for_update()
+    locked = sa.select(USERS.c.id).where(USERS.c.id == id).with_for_update()
     present = session.scalar(locked) is not None
-    mine = sa.select(_tasks.c.id).where(_tasks.c.user_id == id)
-    owned = mine.order_by(_tasks.c.id).with_for_update().subquery()
+    mine = sa.select(TASKS.c.id).where(TASKS.c.user_id == id)
+    owned = mine.order_by(TASKS.c.id).with_for_update().subquery()
     tasks = session.scalar(sa.select(sa.func.count()).select_from(owned)) or 0
     actors = made_by(session, person)
     gone, changes = _forget(session, id)
     connection = session.connection()
-    connection.execute(sa.delete(_tasks).where(_tasks.c.user_id == id))
-    tokens = connection.execute(sa.delete(_tokens).where(_tokens.c.user_id == id)).rowcount
-    connection.execute(sa.delete(_users).where(_users.c.id == id))
+    connection.execute(sa.delete(TASKS).where(TASKS.c.user_id == id))
+    tokens = connection.execute(sa.delete(TOKENS).where(TOKENS.c.user_id == id)).rowcount
+    connection.execute(sa.delete(USERS).where(USERS.c.id == id))
     _note(session, rows=present + tasks + tokens)
     renamed = connection.execute(sa.update(OPERATIONS).where(actors).values(actor=ERASED_ACTOR)).rowcount
     return Erasure(person, tasks, tokens, changes, gone, renamed)
@@ -139,9 +140,9 @@ def made_by(session: Session, person: Person) -> sa.ColumnElement[bool]:
 
     Those with an address that somebody else has now count as made by them.
     """
-    others = sa.select(_users.c.email).where(_users.c.email.in_(person.addresses), _users.c.id != person.id)
+    others = sa.select(USERS.c.email).where(USERS.c.email.in_(person.addresses), USERS.c.id != person.id)
     addresses = person.addresses.difference(session.scalars(others))
-    names = sa.select(_tokens.c.name).where(_tokens.c.user_id == person.id)
+    names = sa.select(TOKENS.c.name).where(TOKENS.c.user_id == person.id)
     former = sa.select(_changes.old_name).where(
         _changes.table_name == "access_tokens", _changes.owner_id == person.id, _changes.old_name.is_not(None)
     )
@@ -168,7 +169,7 @@ def _forget(session: Session, id: int) -> tuple[int, int]:
     """Delete the changes of a user and of rows that ever belonged to the user; return the numbers."""
     theirs = sa.or_(_changes.owner_id == id, _changes.new_user_id == id)
     ever = sa.select(_changes.row_id).where(_changes.table_name == "tasks", theirs)
-    now = sa.select(_tasks.c.id).where(_tasks.c.user_id == id)
+    now = sa.select(TASKS.c.id).where(TASKS.c.user_id == id)
     # An index finds the rows of each part.
     traces = sa.union_all(
         *(

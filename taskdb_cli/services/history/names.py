@@ -4,26 +4,29 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, case, func, literal, select
 
-from taskdb_cli.models.history import AGES, CHANGES, Operation
+from taskdb_cli.models.history import AGES, CHANGES
+from taskdb_cli.models.task import TASKS
+from taskdb_cli.models.token import TOKENS
+from taskdb_cli.models.user import USERS
 
-_TABLES = Operation.metadata.tables
-_users, _changes = _TABLES["users"].c, CHANGES.c
+_changes = CHANGES.c
 
-_NAMES = {"tasks": "title", "users": "email", "access_tokens": "name"}
+_NAMES = {TASKS: "title", USERS: "email", TOKENS: "name"}
 """The column that tells a person which row it is."""
 
 
 def with_names(query: Select[Any]) -> Select[Any]:
     """Add the names that rows have now, or had when they were deleted last, and the addresses of owners."""
     now = [
-        (_changes.table_name == table, _value_of(_TABLES[table].c[name], _changes.row_id))
+        (_changes.table_name == table.name, _value_of(table.c[name], _changes.row_id))
         for table, name in _NAMES.items()
     ]
     title = func.coalesce(case(*now), _last_name(_changes.table_name, _changes.row_id)).label("title")
-    owners = [
-        func.coalesce(_value_of(_users.email, id), _last_name(literal("users"), id)).label(f"{age}_owner")
-        for age, id in ((age, _changes[f"{age}_user_id"]) for age in AGES)
-    ]
+    owners = []
+    for age in AGES:
+        id = _changes[f"{age}_user_id"]
+        address = func.coalesce(_value_of(USERS.c.email, id), _last_name(literal(USERS.name), id))
+        owners.append(address.label(f"{age}_owner"))
     return query.add_columns(title, *owners)
 
 

@@ -11,15 +11,13 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from taskdb_cli.models.history import CHANGES, RECORDED_FIELDS
-from taskdb_cli.models.task import Task
-from taskdb_cli.models.token import AccessToken
+from taskdb_cli.models.task import TASKS
+from taskdb_cli.models.token import TOKENS
 from taskdb_cli.models.types import BigNumber
-from taskdb_cli.models.user import User
+from taskdb_cli.models.user import USERS
 from taskdb_cli.text.escaping import brief
 
 CREATED, UPDATED, DELETED = "created", "updated", "deleted"
-
-USERS, TASKS, TOKENS = (each.metadata.tables[each.__tablename__] for each in (User, Task, AccessToken))
 
 AT_ONCE = 1000
 

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlmodel import Session
 
-from taskdb_cli.database.recording import OPERATIONS
 from taskdb_cli.errors import NotFound, OperationNotFound, TaskNotFound, UserNotFound
 from taskdb_cli.models.fields import normalize_email
-from taskdb_cli.models.history import AGES, CHANGES, RECORDED_FIELDS, Operation
+from taskdb_cli.models.history import AGES, CHANGES, OPERATIONS, RECORDED_FIELDS
 from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.models.user import USERS
 from taskdb_cli.models.vocabulary import LIFE_FIELDS
 from taskdb_cli.services import user as users
 from taskdb_cli.services.history.names import with_names
@@ -26,9 +26,7 @@ from taskdb_cli.services.listing.filters import (
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record, SortKey
 from taskdb_cli.services.listing.query import OperationFilter
 
-_TABLES = Operation.metadata.tables
-_users = _TABLES["users"].c
-_operations, _changes = OPERATIONS.c, CHANGES.c
+_users, _operations, _changes = USERS.c, OPERATIONS.c, CHANGES.c
 
 NEWEST_FIRST = Order.parse("-id", OPERATION_SORT_KEYS)
 """The order of operations."""
@@ -248,7 +246,7 @@ def _require_known(session: Session, filter: OperationFilter) -> None:
 def _require_row(session: Session, table: str, id: int, ref: object = None) -> None:
     """Raise UserNotFound or TaskNotFound unless the row is there or the history tells of it."""
     if 0 < id <= MAX_ID:
-        rows = _TABLES[table].c
+        rows = CHANGES.metadata.tables[table].c
         recorded = select(_changes.row_id).where(_changes.table_name == table, _changes.row_id == id)
         for query in (select(rows.id).where(rows.id == id), recorded.limit(1)):
             if session.scalar(query) is not None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlmodel import Session
 
-from taskdb_cli.database.recording import OPERATIONS
-from taskdb_cli.models.task import Task
+from taskdb_cli.models.history import OPERATIONS
+from taskdb_cli.models.task import TASKS
 from taskdb_cli.models.user import User, user_record
 from taskdb_cli.services import token
 from taskdb_cli.services.history import operations
@@ -25,8 +25,6 @@ from taskdb_cli.services.listing.query import OperationFilter
 Part = tuple[str, Any]
 """A name and a value, or records that are to be taken before the next part."""
 
-_tasks = Task.metadata.tables["tasks"].c
-
 
 def everything(session: Session, ref: str, *, now: datetime) -> Generator[Part, None, None]:
     """Yield what is kept of a user who may be deleted, in parts, at constant memory.
@@ -40,7 +38,7 @@ def everything(session: Session, ref: str, *, now: datetime) -> Generator[Part, 
     yield "addresses", sorted(person.addresses)
     user = session.get(User, person.id)
     yield "user", user and user_record(user)
-    owned = TASK_RECORDS.where(_tasks.user_id == person.id)
+    owned = TASK_RECORDS.where(TASKS.c.user_id == person.id)
     yield "tasks", pages.stream(session, owned, Order.parse("id", TASK_SORT_KEYS))
     yield "tokens", [each for each in token.find(session) if each["user_id"] == person.id]
     yield "history", operations.stream_owned(session, person.id)

@@ -7,8 +7,7 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from taskdb_cli.database import Database
-from taskdb_cli.database.recording import OPERATIONS
-from taskdb_cli.models.history import CHANGES
+from taskdb_cli.models.history import CHANGES, OPERATIONS
 from taskdb_cli.models.vocabulary import in_words
 
 AT_ONCE = 5_000

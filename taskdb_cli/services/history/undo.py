@@ -11,12 +11,14 @@ from sqlmodel import Session, col, select
 
 from taskdb_cli import errors
 from taskdb_cli.database import recording
-from taskdb_cli.database.recording import OPERATIONS, Recorder
+from taskdb_cli.database.recording import Recorder
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
-from taskdb_cli.models.history import CHANGES, ERASURE, RECORDED_FIELDS, Operation
+from taskdb_cli.models.history import CHANGES, ERASURE, OPERATIONS, RECORDED_FIELDS, Operation
+from taskdb_cli.models.task import TASKS
+from taskdb_cli.models.user import USERS
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services.history import obstacles, operations
-from taskdb_cli.services.history.obstacles import CREATED, DELETED, KINDS, TASKS, USERS
+from taskdb_cli.services.history.obstacles import CREATED, DELETED, KINDS
 from taskdb_cli.text.escaping import brief
 
 FIRST = 10

@@ -14,10 +14,10 @@ from taskdb_cli.database.backend import Backend
 from taskdb_cli.database.search_index import PATIENCE, LowerWithoutIndex
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.models.fields import TITLE_LENGTH, is_one_line
-from taskdb_cli.models.history import CHANGES, Operation
-from taskdb_cli.models.task import Task
+from taskdb_cli.models.history import CHANGES, OPERATIONS
+from taskdb_cli.models.task import TASKS
 from taskdb_cli.models.types import MAX_ID
-from taskdb_cli.models.user import User
+from taskdb_cli.models.user import USERS
 from taskdb_cli.models.vocabulary import (
     OPEN_STATUSES,
     OPERATION_FIELDS,
@@ -37,8 +37,7 @@ from taskdb_cli.services.listing.query import (
 )
 
 # Statements are made of tables: with the classes of the ORM, SQLAlchemy takes longer for each of them.
-_tasks, _users = Task.metadata.tables["tasks"].c, User.metadata.tables["users"].c
-_operations, _changes = Operation.metadata.tables["taskdb_operations"].c, CHANGES.c
+_tasks, _users, _operations, _changes = TASKS.c, USERS.c, OPERATIONS.c, CHANGES.c
 _ESCAPE = "/"
 # A trigram of a shorter word is in half of all tasks: to look them up takes longer than to read all.
 _WORD = re.compile(r"[^\W_]{3}")
@@ -90,7 +89,7 @@ SORT_KEYS: dict[type[TaskFilter | UserFilter | OperationFilter], dict[str, SortK
 
 TASK_RECORDS = select(
     *[_users.email.label("user") if name == "user" else _tasks[name] for name in TASK_FIELDS]
-).join_from(Task.metadata.tables["tasks"], User.metadata.tables["users"])
+).join_from(TASKS, USERS)
 """The query of the records of all tasks."""
 
 
@@ -126,7 +125,7 @@ def task_count_query(
     filter: TaskFilter, owners: Sequence[int], session: Session | None = None, most: int | None = None
 ) -> Select[Any]:
     """Return the query of how many tasks match, at most so many; the session is as for `task_query`."""
-    matching = select(literal(1)).select_from(Task.metadata.tables["tasks"])
+    matching = select(literal(1)).select_from(TASKS)
     return _count(matching.where(*task_conditions(filter, owners, session, whole=most is None)), most)
 
 
@@ -141,7 +140,7 @@ def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
 
 def user_count_query(filter: UserFilter, most: int | None = None) -> Select[Any]:
     """Return the query of how many users match, at most so many."""
-    matching = select(literal(1)).select_from(User.metadata.tables["users"])
+    matching = select(literal(1)).select_from(USERS)
     return _count(matching.where(*_user_conditions(filter)), most)
 
 
@@ -156,7 +155,7 @@ def operation_count_query(
     filter: OperationFilter, users: Collection[int], most: int | None = None
 ) -> Select[Any]:
     """Return the query of how many operations match, at most so many."""
-    matching = select(literal(1)).select_from(Operation.metadata.tables["taskdb_operations"])
+    matching = select(literal(1)).select_from(OPERATIONS)
     return _count(matching.where(*_operation_conditions(filter, users)), most)
 
 

@@ -5,8 +5,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from taskdb_cli.database.recording import OPERATIONS
-from taskdb_cli.models.history import CHANGES
+from taskdb_cli.models.history import CHANGES, OPERATIONS
 from taskdb_cli.services import user
 from taskdb_cli.services.history import pruning
 from tests.conftest import NOW

@@ -9,12 +9,11 @@ from sqlalchemy import insert, select, text, update
 from taskdb_cli.errors import NotFound, NotUndone, OperationNotFound
 from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.models.history import CHANGES, Operation
-from taskdb_cli.models.task import TaskUpdate
+from taskdb_cli.models.task import TASKS, TaskUpdate
 from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.services import bulk, task, token, user
 from taskdb_cli.services.history import undo as service
-from taskdb_cli.services.history.obstacles import TASKS
 from taskdb_cli.services.listing.query import TaskFilter
 from tests.conftest import NOW
 from tests.samples import add_task, add_token, add_user, task_records, user_records
@@ -259,8 +258,7 @@ class TestObstacles:
     def test_other_values(self, database, people):
         """A value that plain SQL wrote without a new version is not lost."""
         id = do(database, task.change, [1, 2], TaskUpdate(title="New"), now=NOW)
-        tasks = CHANGES.metadata.tables["tasks"]
-        plain = update(tasks).where(tasks.c.id == 1).values(title="Plain")
+        plain = update(TASKS).where(TASKS.c.id == 1).values(title="Plain")
         database.write(lambda session: session.execute(plain))
         assert refused(database, id)[1] == [("task", 1, "has other values than at version 2")]
         undo(database, id, skip_changed=True)
