@@ -1,6 +1,7 @@
 """Operations of the history, newest first, and how each of them changed rows."""
 
 from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -137,8 +138,7 @@ def stream_changes(
     the name of the token, as the row is now or was last, or None. And it has `owners`: the `old` and the
     `new` one of a task that moved, by their addresses, or None for one who is gone.
     """
-    query = _changes_of(id)
-    return _changed(pages.stream(session, with_names(query) if named else query, IN_ORDER, after=after))
+    return _stream(session, _changes_of(id), after=after, named=named)
 
 
 def life(
@@ -172,8 +172,7 @@ def stream_life(
     If they are to be `named`, they are as those of `stream_changes` are.
     """
     _require_row(session, table, id)
-    query = _life_of(table, id)
-    return _changed(pages.stream(session, with_names(query) if named else query, IN_ORDER, after=after))
+    return _stream(session, _life_of(table, id), after=after, named=named)
 
 
 def stream_owned(session: Session, user: int) -> Generator[Record, None, None]:
@@ -181,7 +180,7 @@ def stream_owned(session: Session, user: int) -> Generator[Record, None, None]:
 
     It takes constant memory. The rows include the user's own row.
     """
-    return _changed(pages.stream(session, _with_operation(*_concerning(user)), IN_ORDER))
+    return _stream(session, _with_operation(*_concerning(user)))
 
 
 def find_user(session: Session, ref: str) -> int:
@@ -305,12 +304,13 @@ def _page(
     return replace(page, records=[_change(row) for row in page.records])
 
 
-def _changed(rows: Generator[Record, None, None]) -> Generator[Record, None, None]:
-    try:
+def _stream(
+    session: Session, query: Select[Any], *, after: Position | None = None, named: bool = False
+) -> Generator[Record, None, None]:
+    query = with_names(query) if named else query
+    with closing(pages.stream(session, query, IN_ORDER, after=after)) as rows:
         for row in rows:
             yield _change(row)
-    finally:
-        rows.close()
 
 
 def _ages_of(name: str, row: Record) -> dict[str, Any]:
