@@ -40,7 +40,7 @@ _REASONS = {
 }
 
 
-def _undone(name: str) -> sa.Table:
+def _temporary_table(name: str) -> sa.Table:
     columns: list[sa.Column[Any]] = [
         sa.Column("change_id", BigNumber, primary_key=True, autoincrement=False),
         sa.Column("id", BigNumber, index=True),
@@ -60,7 +60,7 @@ def _undone(name: str) -> sa.Table:
     return sa.Table(f"taskdb_undone_{name}", sa.MetaData(), *columns, prefixes=["TEMPORARY"])
 
 
-OLD_USERS, OLD_TASKS = _undone("users"), _undone("tasks")
+OLD_USERS, OLD_TASKS = _temporary_table("users"), _temporary_table("tasks")
 
 KINDS = (("user", OLD_USERS, USERS), ("task", OLD_TASKS, TASKS))
 
@@ -68,6 +68,11 @@ KINDS = (("user", OLD_USERS, USERS), ("task", OLD_TASKS, TASKS))
 def changed_values(name: str, of: sa.FromClause = CHANGES) -> sa.ColumnElement[bool]:
     """Return the condition that a change has an old or a new value of a field."""
     return of.c[f"old_{name}"].is_not(None) | of.c[f"new_{name}"].is_not(None)
+
+
+def joined(old: sa.FromClause, live: sa.FromClause) -> sa.Join:
+    """Return the rows of a temporary table with their changes, and with what the live table has of each."""
+    return old.join(CHANGES, CHANGES.c.id == old.c.change_id).outerjoin(live, live.c.id == old.c.id)
 
 
 def restored_fields(table: sa.Table) -> list[str]:
@@ -128,8 +133,7 @@ def left_rows(session: Session, most: int | None = None) -> Iterator[Sequence[di
             if live is USERS
             else sa.func.coalesce(change.old_external_id, TASKS.c.external_id)
         )
-        rows = old.join(CHANGES, change.id == old.c.change_id).outerjoin(live, live.c.id == old.c.id)
-        query = sa.select(old, change.version_after, named.label("name")).select_from(rows)
+        query = sa.select(old, change.version_after, named.label("name")).select_from(joined(old, live))
         query = query.where(old.c.obstacle.is_not(None)).order_by(old.c.id, old.c.change_id).limit(most)
         with session.connection().execute(query, execution_options={"yield_per": AT_ONCE}) as found:
             for some in found.mappings().partitions():
@@ -203,7 +207,6 @@ def _find_external_ids(session: Session) -> None:
         ((old.c.action == DELETED) | changed_values("external_id"), change.old_external_id),
         else_=live.c.external_id,
     )
-    rows = old.join(CHANGES, change.id == old.c.change_id).outerjoin(live, live.c.id == old.c.id)
     taken = (
         (other.c.user_id == sa.func.coalesce(change.old_user_id, live.c.user_id))
         & (other.c.external_id == given)
@@ -216,7 +219,7 @@ def _find_external_ids(session: Session) -> None:
     changed = change.old_user_id.is_not(None) | change.old_external_id.is_not(None)
     found = (
         sa.select(old.c.change_id, other.c.id.label("holder"))
-        .select_from(rows.join(other, taken))
+        .select_from(joined(old, live).join(other, taken))
         .where(old.c.obstacle.is_(None), old.c.action != CREATED, changed, ~gone.correlate(other))
         .subquery("found")
     )

@@ -18,7 +18,7 @@ from taskdb_cli.models.task import TASKS
 from taskdb_cli.models.user import USERS
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services.history import obstacles, operations
-from taskdb_cli.services.history.obstacles import CREATED, DELETED, KINDS
+from taskdb_cli.services.history.obstacles import CREATED, DELETED, KINDS, OLD_TASKS, OLD_USERS
 from taskdb_cli.text.escaping import brief
 
 FIRST = 10
@@ -116,7 +116,7 @@ def _find(session: Session, id: int, *, skip_changed: bool, note: Note | None, l
     obstacles.find_obstacles(session, id)
     counts = {kind: _counts(session, old) for kind, old, _ in KINDS}
     missing = operation.rows_changed - sum(kept.values())
-    left = sum(each.pop("") for each in counts.values()) + max(missing, 0)
+    left = sum(each.pop("left") for each in counts.values()) + max(missing, 0)
     redoes = session.exec(select(Operation.command).where(Operation.id == operation.undoes)).first()
     tokens = kept.get("access_tokens", 0)
     found = Undoing(operation, counts["user"], counts["task"], tokens, left, redoes=redoes)
@@ -126,7 +126,7 @@ def _find(session: Session, id: int, *, skip_changed: bool, note: Note | None, l
     if left:
         found = replace(found, named=_named(session, left, missing))
     if left and not (skip_changed and possible):
-        raise _not_undone(session, found, possible=possible, tense="was" if lock else "would")
+        raise _not_undone(session, found, possible=possible, verb="was not" if lock else "would not be")
     return found
 
 
@@ -178,11 +178,11 @@ def _one_before(session: Session, operation: Operation) -> str:
 
 
 def _counts(session: Session, old: sa.Table) -> dict[str, int]:
-    """Return how many rows are deleted, come back and are changed, and under '' how many are left."""
+    """Return how many rows are deleted, come back and are changed, and how many are left."""
     which = sa.case((old.c.obstacle.is_(None), old.c.action), else_="")
     query = sa.select(which, sa.func.count()).group_by(which)
     found = {row[0]: row[1] for row in session.execute(query)}
-    names = {CREATED: "deleted", DELETED: "restored", obstacles.UPDATED: "changed", "": ""}
+    names = {CREATED: "deleted", DELETED: "restored", obstacles.UPDATED: "changed", "": "left"}
     return {name: found.get(action, 0) for action, name in names.items()}
 
 
@@ -197,7 +197,7 @@ def _named(session: Session, left: int, missing: int) -> list[str]:
     return named
 
 
-def _not_undone(session: Session, found: Undoing, *, possible: bool, tense: str) -> errors.NotUndone:
+def _not_undone(session: Session, found: Undoing, *, possible: bool, verb: str) -> errors.NotUndone:
     id = found.operation.id
     hint = "--skip-changed undoes the others"
     if not possible:
@@ -210,7 +210,6 @@ def _not_undone(session: Session, found: Undoing, *, possible: bool, tense: str)
         if row and row["reason"] == obstacles.OWNS:
             shown = f"'taskdb task list --user {row['id']}' and 'taskdb token list' show them"
             hint = f"{shown}; 'taskdb user delete {row['id']}' deletes all"
-    verb = "was not" if tense == "was" else "would not be"
     return errors.NotUndone(f"operation {id} {verb} undone: {'; '.join(found.named)}", hint)
 
 
@@ -233,7 +232,7 @@ def _first(session: Session) -> list[dict[str, Any]]:
     for kind, old, live in KINDS:
         name = "email" if live is USERS else "title"
         shown = sa.func.coalesce(live.c[name], CHANGES.c[f"old_{name}"])
-        rows = old.join(CHANGES, CHANGES.c.id == old.c.change_id).outerjoin(live, live.c.id == old.c.id)
+        rows = obstacles.joined(old, live)
         query = sa.select(old.c.id, old.c.action, shown.label("name")).select_from(rows)
         query = query.where(old.c.obstacle.is_(None)).order_by(old.c.id).limit(FIRST - len(first))
         first += [
@@ -245,15 +244,14 @@ def _first(session: Session) -> list[dict[str, Any]]:
 
 def _write(session: Session, found: Undoing, now: datetime) -> None:
     """Write users and tasks, in an order in which no task is ever without its owner."""
-    old_tasks, old_users = (old for _, old, _ in reversed(KINDS))
     if found.tasks["deleted"]:
-        recording.delete_many(session, TASKS, TASKS.c.id.in_(_ids(old_tasks, CREATED)))
-    _bring_back(session, old_users, USERS, found.users["restored"])
-    _change_back(session, old_users, USERS, found.users["changed"], now)
-    _change_back(session, old_tasks, TASKS, found.tasks["changed"], now)
-    _bring_back(session, old_tasks, TASKS, found.tasks["restored"])
+        recording.delete_many(session, TASKS, TASKS.c.id.in_(_ids(OLD_TASKS, CREATED)))
+    _bring_back(session, OLD_USERS, USERS, found.users["restored"])
+    _change_back(session, OLD_USERS, USERS, found.users["changed"], now)
+    _change_back(session, OLD_TASKS, TASKS, found.tasks["changed"], now)
+    _bring_back(session, OLD_TASKS, TASKS, found.tasks["restored"])
     if found.users["deleted"]:
-        recording.delete_many(session, USERS, USERS.c.id.in_(_ids(old_users, CREATED)))
+        recording.delete_many(session, USERS, USERS.c.id.in_(_ids(OLD_USERS, CREATED)))
 
 
 def _undone(old: sa.Table, action: str) -> sa.ColumnElement[bool]:
