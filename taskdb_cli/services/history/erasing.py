@@ -98,8 +98,9 @@ def find(session: Session, ref: str) -> Person:
     first = sa.select(sa.func.min(_changes.old_created_at), sa.func.min(_operations.at))
     times = session.execute(first.select_from(CHANGES.join(OPERATIONS)).where(*about)).one()
     since = min((time for time in (*times, found and found.created_at) if time), default=None)
-    email = found.email if found else known[-1] if known else None
-    return Person(id, email, frozenset([*known, *([found.email] if found else [])]), since)
+    if found:
+        known.append(found.email)
+    return Person(id, known[-1] if known else None, frozenset(known), since)
 
 
 def _holders(session: Session, address: str) -> list[int]:

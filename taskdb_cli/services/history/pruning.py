@@ -67,5 +67,5 @@ def prune_some(session: Session, *, before: datetime, most: int = AT_ONCE) -> Pr
     return Pruned(operations, changes)
 
 
-def _older(before: datetime) -> sa.Select[tuple[int]]:
+def _older(before: datetime) -> sa.Select[int]:
     return sa.select(OPERATIONS.c.id).where(OPERATIONS.c.at < before).order_by(OPERATIONS.c.id)
