@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +20,7 @@ from taskdb_cli.models.vocabulary import TOKEN_FIELDS, TokenScope
 from taskdb_cli.services import explained
 from taskdb_cli.services import user as users
 from taskdb_cli.services.listing.pages import Record
+from taskdb_cli.system.clock import in_utc
 
 PREFIX = "taskdb_"
 """How every token begins, so that people and scanners recognize a leaked one."""
@@ -78,7 +79,7 @@ def create(
     """
     if given.expires_at is not None and given.expires_at <= now:
         raise errors.InvalidInput(
-            f"the token would expire at {_in_utc(given.expires_at)}, which is not in the future",
+            f"the token would expire at {in_utc(given.expires_at)}, which is not in the future",
             "give a later time, such as 90d",
         )
     user = users.get(session, owner, lock=True) if owner is not None else None
@@ -137,7 +138,7 @@ def recognize(session: Session, secret: str, *, now: datetime, alone: bool = Fal
         raise errors.Unauthorized("the access token is unknown or was revoked")
     if token.expires_at is not None and token.expires_at <= now:
         raise errors.Unauthorized(
-            f"the access token expired at {_in_utc(token.expires_at)}", "ask for a new one"
+            f"the access token expired at {in_utc(token.expires_at)}", "ask for a new one"
         )
     if token.is_active is False:
         raise errors.Unauthorized("the user of the access token is not active")
@@ -161,7 +162,3 @@ def _record(user: ColumnElement[Any]) -> list[ColumnElement[Any]]:
 
 def _hash(secret: str) -> str:
     return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _in_utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -43,6 +43,11 @@ def in_minutes(moment: datetime) -> str:
     return local.replace(tzinfo=None).isoformat(" ", "minutes") + zone_mark(local)
 
 
+def in_utc(moment: datetime) -> str:
+    """Return a time in UTC, to the second, such as 2026-12-01T17:00:00Z."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def describe(moment: datetime, now: datetime) -> str:
     """Return what was understood, such as "Fri 27 Nov 2026 17:00 (tomorrow)"."""
     local = to_local(moment)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -26,6 +26,7 @@ from taskdb_cli.services.listing.filters import (
 )
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record, SortKey
 from taskdb_cli.services.listing.query import OperationFilter
+from taskdb_cli.system.clock import in_utc
 
 _users, _operations, _changes = USERS.c, OPERATIONS.c, CHANGES.c
 
@@ -49,8 +50,7 @@ class Beginning:
     at: datetime
 
     def __str__(self) -> str:
-        at = self.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return f"the history begins at {at}, with operation {self.id}"
+        return f"the history begins at {in_utc(self.at)}, with operation {self.id}"
 
 
 def beginning(session: Session) -> Beginning | None:
