@@ -17,7 +17,7 @@ from taskdb_cli.models.task import TASKS, TaskUpdate
 from taskdb_cli.services.listing.filters import task_conditions
 from taskdb_cli.services.listing.pages import STREAM_ROWS, Record
 from taskdb_cli.services.listing.query import TaskFilter
-from taskdb_cli.services.task import IDS_AT_ONCE, Change, delete_tasks, get_all, owners, update_tasks
+from taskdb_cli.services.task import Change, at_once, delete_tasks, get_all, owners, update_tasks
 
 FIRST = 10
 """How many of the tasks a preview has the records of."""
@@ -112,7 +112,7 @@ def _locked(
     ids, seal = _read(session, query.with_for_update())
     if shown is not None and seal != shown.seal:
         raise MatchesChanged
-    return (ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE))
+    return at_once(ids)
 
 
 def _in_order(conditions: Sequence[ColumnElement[bool]]) -> Select[int, int]:

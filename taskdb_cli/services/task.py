@@ -248,7 +248,7 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
 
 def lock_tasks(session: Session, ids: Sequence[int]) -> None:
     """Lock tasks in the order of their ids, as every writer of several does: two of them cannot deadlock."""
-    for some in _at_once(sorted(ids)):
+    for some in at_once(sorted(ids)):
         session.execute(select(TASKS.c.id).where(TASKS.c.id.in_(some)).order_by(TASKS.c.id).with_for_update())
 
 
@@ -309,7 +309,8 @@ def _in_order(ids: Ids, found: Mapping[int, Record]) -> list[Record]:
     return [*wanted.values()]
 
 
-def _at_once(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def at_once(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield the ids in parts, one for each statement."""
     return (ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE))
 
 
@@ -334,7 +335,7 @@ def _each(
 ) -> dict[int, Record]:
     """Run a statement that returns records on the tasks with these ids, some at a time."""
     found: dict[int, Record] = {}
-    for some in _at_once(ids):
+    for some in at_once(ids):
         found |= _records(session, run(some))
     return found
 

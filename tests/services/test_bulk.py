@@ -20,7 +20,7 @@ DONE = TaskUpdate(status=TaskStatus.DONE)
 @pytest.fixture
 def owners(database, monkeypatch):
     """Two users who have the same seven tasks, one done; two tasks are changed at a time."""
-    monkeypatch.setattr(service, "IDS_AT_ONCE", 2)
+    monkeypatch.setattr(task, "IDS_AT_ONCE", 2)
     for owner in ("ann@example.com", "bob@example.com"):
         add_user(database, owner)
         for number in range(7):
