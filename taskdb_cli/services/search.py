@@ -37,14 +37,14 @@ class SearchStatus:
         index, tasks = self.index, f"{self.tasks:,} tasks".replace(",", " ")
         if index.state == "incomplete":
             return f"it is faulty: {index.problem}; {MEND}"
-        cost = f"it makes adding a task take about {self.write_factor:g} times as long"
+        cost = f"makes adding a task take about {self.write_factor:g} times as long"
         if index.state == "on" and self.pays:
             share = f", {index.bytes / index.tasks_bytes:.0%} of their table" if index.tasks_bytes else ""
-            return f"it takes {index.bytes / 1e6:,.1f} MB{share}, and {cost.removeprefix('it ')}"
+            return f"it takes {index.bytes / 1e6:,.1f} MB{share}, and {cost}"
         if self.pays:
-            return f"'taskdb search on' would speed up searches in {tasks}; {cost}"
+            return f"'taskdb search on' would speed up searches in {tasks}; it {cost}"
         few = f"{tasks} are too few to need it"
-        return f"{few}, and {cost}" if index.state == "on" else few
+        return f"{few}, and it {cost}" if index.state == "on" else few
 
 
 def on(database: Database, *, starting: Callable[[], None] = lambda: None) -> tuple[SearchIndex, SearchIndex]:
