@@ -595,9 +595,7 @@ MUTANTS = (
         f"{TRANSFER}/json_records.py", '            elif mark == "\\\\":\n                at += 1\n', "", JSON
     ),
     Mutant(f"{TRANSFER}/json_records.py", "        self.skip()\n        at_end", "        at_end", JSON),
-    Mutant(
-        f"{TRANSFER}/json_records.py", "(text.isascii() or find_undecoded(text) is None)", "True", READING
-    ),
+    Mutant(f"{TRANSFER}/json_records.py", "find_undecoded(text) is None", "True", READING),
     Mutant(f"{TRANSFER}/decoding.py", "not (needs_mark and head)", "True", READING),
     Mutant("taskdb_cli/times/__init__.py", "day + timedelta(days=1), time.min", "day, time.min", VALUES),
     Mutant(f"{TRANSFER}/problems.py", "elif len(self._kinds) < MOST_KINDS:", "elif True:", PROBLEMS),

@@ -39,13 +39,13 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
             while line and line[-1] not in "\r\n":
                 line = readline(LONGEST_RECORD)
             continue
-        fault = "" if line.isascii() else undecodable(line, number, encoding)
+        fault = undecodable(line, number, encoding)
         if '"' in line:
             cells, reason = quoted.read(line)
             fault = fault or reason
             for more in quoted.taken:
                 number += 1
-                fault = fault or ("" if more.isascii() else undecodable(more, number, encoding))
+                fault = fault or undecodable(more, number, encoding)
         elif record := line.rstrip("\r\n"):
             cells = record.split(delimiter)
         if quoted.vain > _MOST_VAIN and quoted.again:

@@ -92,7 +92,7 @@ def read_objects(text: TextIO, *, separator: str) -> Iterator[Found]:
                 rest = text.readline(CHUNK)
             yield number, TOO_LONG
         elif record := line.rstrip(" \t\r\n").removesuffix(separator):
-            if fault := "" if record.isascii() else undecodable(record, number, text.encoding or "utf-8"):
+            if fault := undecodable(record, number, text.encoding or "utf-8"):
                 yield number, fault
                 continue
             try:
@@ -163,7 +163,7 @@ class _Array:
             value, end = _JSON.raw_decode(self._buffer, self.position)
             text = self._buffer[self.position : end]
             is_whole = end < len(self._buffer) or self._ended
-            if is_whole and (text.isascii() or find_undecoded(text) is None):
+            if is_whole and find_undecoded(text) is None:
                 self.position = end
                 return value
         except (ValueError, RecursionError):

@@ -40,6 +40,8 @@ def find_undecoded(text: str) -> int | None:
 
     Such bytes are lone surrogates, which the error handler KEEP_BYTES of `decoding` makes.
     """
+    if text.isascii():
+        return None  # Most texts are, and to encode them takes longer.
     try:
         text.encode()
     except UnicodeEncodeError as exc:

@@ -110,8 +110,8 @@ def _components(text: TextIO) -> Iterator[tuple[int, str, str, str]]:
             kind, calendar = "", calendar if name == kind else 0
         elif kind in ("VTODO", "VTIMEZONE") and content.tell() <= LONGEST_RECORD:
             content.write(line.rstrip("\r\n") + "\r\n" if whole else line)
-            if kind == "VTODO" and not (bad_byte or line.isascii()):
-                bad_byte = undecodable(line, number, text.encoding)
+            if kind == "VTODO":
+                bad_byte = bad_byte or undecodable(line, number, text.encoding)
     if kind or calendar:
         cut = kind or "VCALENDAR"
         yield begin if kind else calendar, cut, "", f"is cut off: the file ends before END:{cut}"
