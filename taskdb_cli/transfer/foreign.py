@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from taskdb_cli.models.fields import DESCRIPTION_LENGTH, EXTERNAL_ID_LENGTH, TITLE_LENGTH
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS, FileFormat
+from taskdb_cli.text.escaping import brief
 from taskdb_cli.transfer.csv_records import named_twice
 from taskdb_cli.transfer.csv_rows import read_cells, wrong_number
 from taskdb_cli.transfer.lines import CHUNK, Found, HeaderFaults
@@ -96,9 +97,9 @@ class ForeignFormat:
         task["title"], cut = _title(whole) if isinstance(whole, str) else (whole, False)
         above = [whole if cut else None, task.get("description")]
         lines = "\n".join(f"{name}: {words(value)}" for name, value in others.items())
-        lines_kept = _cut(lines, DESCRIPTION_LENGTH // 2)
+        lines_kept = brief(lines, DESCRIPTION_LENGTH // 2)
         text = "\n\n".join(words(part) for part in above if part)
-        text_kept = _cut(text, DESCRIPTION_LENGTH - len(lines_kept) - 2)
+        text_kept = brief(text, DESCRIPTION_LENGTH - len(lines_kept) - 2)
         if (text_kept, lines_kept) != (text, lines):
             note(f"the text is longer than {DESCRIPTION_LENGTH} characters, and its end was not kept")
         task["description"] = "\n\n".join(part for part in (text_kept, lines_kept) if part) or None
@@ -123,9 +124,7 @@ class ForeignFormat:
 
     def in_their_words(self, fault: str) -> str:
         """Return a fault of one of our fields, whose name comes first, with the program's name for it."""
-        field = re.match(r"\w*", fault)
-        assert field is not None
-        return self.their_name(field[0]) + fault[field.end() :]
+        return re.sub(r"\A\w*", lambda field: self.their_name(field[0]), fault)
 
 
 def load(format: FileFormat | None) -> ForeignFormat | None:
@@ -203,10 +202,6 @@ def in_utc(text: str) -> str:
 def digest(text: str) -> str:
     """Return 32 characters that stand for a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _title(text: str) -> tuple[str, bool]:
