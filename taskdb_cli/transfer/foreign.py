@@ -199,6 +199,15 @@ def in_utc(text: str) -> str:
         return text
 
 
+def is_time(text: str) -> bool:
+    """Return whether a text is an ISO 8601 date or time that the calendar has."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def digest(text: str) -> str:
     """Return 32 characters that stand for a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

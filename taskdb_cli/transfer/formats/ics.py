@@ -5,14 +5,14 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, tzinfo
 from io import StringIO
 from typing import Any, TextIO
 
 from taskdb_cli.errors import ExtraMissing
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.text.escaping import brief
-from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, in_utc, words
+from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, in_utc, is_time, words
 from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines, undecodable
 from taskdb_cli.transfer.record_ids import record_ids
 
@@ -274,7 +274,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
         task["external_id"] = f"{task['external_id']}/{words(recurrence)}"
     if rest.pop(_BINARY, None):
         note("attached files were not kept")
-    if not all(map(_is_time, rest.get("DTSTART", []))):
+    if not all(map(is_time, rest.get("DTSTART", []))):
         note("DTSTART is not a time, or its time zone is unknown: it was kept as text")
     for nested in dict.fromkeys(rest.pop(_NESTED, [])):
         note("the reminder (VALARM) was not kept" if nested == "VALARM" else f"{nested} was not kept")
@@ -282,12 +282,6 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
         del rest[name]
         note(f"{brief(name)} was not kept")
     return {name.lower(): text for name in sorted(rest) if (text := _in_words(rest[name]).strip())}
-
-
-def _is_time(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(datetime.fromisoformat(text))
-    return False
 
 
 def _name(task: dict[str, Any], note: Note) -> None:

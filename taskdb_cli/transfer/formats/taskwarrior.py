@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from datetime import datetime
 from typing import Any, TextIO
 
 from taskdb_cli.models.vocabulary import TaskStatus
@@ -66,18 +64,9 @@ def _take_status(task: dict[str, Any], rest: dict[str, Any]) -> TaskStatus:
     return status
 
 
-def _is_date(value: object) -> bool:
-    """Return whether a value is a date as Taskwarrior writes it."""
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        return False
-    with suppress(ValueError):
-        return bool(datetime.fromisoformat(value))
-    return False
-
-
 def _in_words(value: object) -> str:
-    if _is_date(value):
-        return in_utc(words(value))
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        return in_utc(value)
     if isinstance(value, list):
         return ", ".join(map(_in_words, value))
     if isinstance(value, dict) and value.keys() == {"entry", "description"}:

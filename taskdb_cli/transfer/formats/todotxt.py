@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from datetime import date
 from typing import Any, TextIO
 
 from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
-from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, headers
+from taskdb_cli.transfer.foreign import ForeignFormat, Note, Sample, headers, is_time
 from taskdb_cli.transfer.lines import LONGEST_RECORD, TOO_LONG, Found, read_lines, undecodable
 from taskdb_cli.transfer.record_ids import record_ids
 
@@ -52,7 +50,7 @@ def _adapt(task: dict[str, Any], _: dict[str, Any], note: Note) -> Mapping[str, 
     found = _BEGINNING.match(line)
     assert found is not None
     done, letter, *dates = found.groups()
-    first, second = (each if each and _is_date(each) else None for each in dates)
+    first, second = (each if each and is_time(each) else None for each in dates)
     # Two dates stand behind x only, and a date that no calendar has is text.
     if first != dates[0] or second != dates[1] or (second and not done):
         first = second = None
@@ -60,7 +58,7 @@ def _adapt(task: dict[str, Any], _: dict[str, Any], note: Note) -> Mapping[str, 
     task["status"] = "done" if done else "todo"
     task["completed_at"] = first if done else None
     task["created_at"] = second if done else first
-    if (due := _DUE.search(text)) and _is_date(due[1]):
+    if (due := _DUE.search(text)) and is_time(due[1]):
         task["due_at"], text = due[1], text[: due.start()] + text[due.end() :]
     elif re.search(r"(?:^| )due:", text):
         note("due: is not a date such as 2026-12-01: it was kept in the title")
@@ -72,12 +70,6 @@ def _adapt(task: dict[str, Any], _: dict[str, Any], note: Note) -> Mapping[str, 
             note("a priority below D became low, as D does")
     task["title"] = text.strip() or line
     return {}
-
-
-def _is_date(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(date.fromisoformat(text))
-    return False
 
 
 def _recognises(sample: Sample) -> bool:
