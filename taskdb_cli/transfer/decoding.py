@@ -17,7 +17,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_UNMARKED = {
+_UNMARKED: dict[tuple[bool, ...], str] = {
     (False, True, False, True): "utf-16-le",
     (True, False, True, False): "utf-16-be",
     (False, True, True, True): "utf-32-le",
@@ -94,8 +94,8 @@ def find_encoding(head: bytes, name: str, given: str | None) -> str:
     needs_mark = given in ("utf-16", "utf-32")
     if given and not (needs_mark and head):
         return given
-    zeros = [2 * head[first::4].count(0) > len(head) // 4 for first in range(4)]
-    if unmarked := _UNMARKED.get((zeros[0], zeros[1], zeros[2], zeros[3])):
+    zeros = tuple(2 * head[first::4].count(0) > len(head) // 4 for first in range(4))
+    if unmarked := _UNMARKED.get(zeros):
         raise InvalidInput(
             f"{name} is not UTF-8, but {unmarked.upper()} without a mark", f"add --encoding {unmarked}"
         )
