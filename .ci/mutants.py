@@ -251,7 +251,7 @@ MUTANTS = (
     ),
     Mutant(f"{TRANSFER}/formats/github.py", "or unmerged", "", PROGRAMS),
     Mutant(f"{TRANSFER}/formats/trello.py", 'or in_list.get("closed")', "", PROGRAMS),
-    Mutant(f"{TRANSFER}/csv_records.py", "if not columns.faults(header):", "if False:", READING),
+    Mutant(f"{TRANSFER}/csv_records.py", "if not any(columns.faults(header)):", "if False:", READING),
     # All or nothing, and who may.
     Mutant(TASK, "    if missing:\n", "    if not wanted:\n", TASKS),
     Mutant(BULK, "seal != shown.seal", "False", BULKS),

@@ -40,16 +40,13 @@ class Columns:
         known = {*self.known}
         return [found.get(name, name if name in known else None) for name in header]
 
-    def faults(self, header: Sequence[str]) -> list[str]:
-        """Return all that is wrong with a header."""
-        return [*self._faults(header, self.fields(header))]
-
-    def _faults(self, header: Sequence[str], fields: Sequence[str | None]) -> Iterator[str]:
+    def faults(self, header: Sequence[str]) -> Iterator[str]:
+        """Yield all that is wrong with a header."""
+        fields = self.fields(header)
         pairs = [*zip(header, fields, strict=True)]
         if not self.ignore_unknown:
-            yield from self._unknown(
-                [name for name, field in pairs if field is None and name], all_names=not any(fields)
-            )
+            if unknown := [name for name, field in pairs if field is None and name]:
+                yield self._unknown(unknown, all_names=not any(fields))
             if nameless := [str(number) for number, name in enumerate(header, 1) if not name]:
                 more = " …" if nameless[_MOST_NAMES:] else ""
                 numbers = f"{', '.join(nameless[:_MOST_NAMES])}{more}"
@@ -69,25 +66,23 @@ class Columns:
             named = [f"{name!r}{_HINTS.get(name, '')}" for name in missing]
             yield f"must name a column {' and a column '.join(named)}"
 
-    def _unknown(self, names: Sequence[str], *, all_names: bool) -> Iterator[str]:
-        if not names:
-            return
+    def _unknown(self, names: Sequence[str], *, all_names: bool) -> str:
+        likely = [
+            (f"{brief(name, 40)!r}", get_close_matches(name[:100].lower(), self.known, n=1, cutoff=0.75))
+            for name in names[:_MOST_NAMES]
+        ]
+        [(name, near), *_] = likely
+        if len(names) == 1 and near:
+            return f"{name} is not a known field, did you mean {near[0]!r}?"
         told: list[str] = []
-        strange = False
-        for name in names[:_MOST_NAMES]:
-            if len("".join(told)) > _LONGEST_NAMES:
-                break
-            near = get_close_matches(name[:100].lower(), self.known, n=1, cutoff=0.75)
-            strange = strange or not near
-            told.append(f"{brief(name, 40)!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        if len(names) == 1 and not strange:
-            yield f"{brief(names[0], 40)!r} is not a known field, did you mean {near[0]!r}?"
-            return
+        for name, near in likely:
+            if len("".join(told)) <= _LONGEST_NAMES:
+                told.append(f"{name} (did you mean {near[0]!r}?)" if near else name)
         more = f" and {len(names) - len(told):,} more" if len(names) > len(told) else ""
         are = "is not a known field" if len(names) == 1 else "are not known fields"
         # A file without any of our names may be no CSV at all.
         other = "; --from names another format" if all_names else ""
-        yield (
+        return (
             f"{', '.join(told)}{more} {are} (these are: {', '.join(self.known)}; "
             f"--map 'NAME=FIELD' renames, --ignore-unknown leaves out{other})"
         )
@@ -110,7 +105,7 @@ def find_delimiter(beginning: str, columns: Columns) -> tuple[str, bool]:
     for delimiter in _DELIMITERS:
         _, header = next(read_cells(StringIO(beginning, newline=""), delimiter), (1, ""))
         if not isinstance(header, str):
-            if not columns.faults(header):
+            if not any(columns.faults(header)):
                 return delimiter, False
             known = sum(field is not None for field in columns.fields(header))
             headers[delimiter] = known, len(header)
@@ -130,8 +125,7 @@ def read_rows(
     if said:
         next(rows)
     number, header = next(rows, (1, list[str]()))
-    faults = [header] if isinstance(header, str) else columns.faults(header)
-    if faults:
+    if faults := [header] if isinstance(header, str) else [*columns.faults(header)]:
         yield number, HeaderFaults(faults + [unread(f"line {line}") for line, _ in islice(rows, 1)])
         return
     fields = columns.fields(header)
