@@ -147,46 +147,70 @@ class Staging:
 
         `changed` and `created` say which fields of such rows differ from the file's values and the defaults.
         """
-        new, old, moment = self.table.c, self.target.c, sa.literal(now, timestamp_type())
         updated = 0
         if existing is Existing.UPDATE:
-            contents: dict[str, sa.ColumnElement[Any]] = {
-                name: sa.case((new[f"{name}_given"], new[name]), else_=old[name])
-                if name in self._flags
-                else sa.func.coalesce(new[name], old[name])
-                for name in self._fields
-                if name not in (self._key, "created_at", "updated_at")
-            }
-            contents |= changed or {}
-            different = same & sa.or_(
-                *(old[name].is_distinct_from(value) for name, value in contents.items())
-            )
-            # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
-            locked = sa.select(old.id).where(different).order_by(old.id).with_for_update(of=self.target)
-            updated = count(session, locked)
-            if updated and not dry_run:
-                contents |= {"version": old.version + 1, "updated_at": moment}
-                updated = recording.update_many(session, self.target, contents, different)
+            updated = self._update(session, same, changed or {}, now=now, dry_run=dry_run)
+        inserted = self._insert(session, rows, same, created or {}, now=now, dry_run=dry_run)
+        unnamed = count(session, sa.select(self.table.c.number).where(self.table.c[self._key].is_(None)))
+        return Outcome(inserted, updated, batch.valid - inserted - updated, unnamed)
+
+    def _update(
+        self,
+        session: Session,
+        same: sa.ColumnElement[bool],
+        changed: Mapping[str, sa.ColumnElement[Any]],
+        *,
+        now: datetime,
+        dry_run: bool,
+    ) -> int:
+        new, old = self.table.c, self.target.c
+        contents: dict[str, sa.ColumnElement[Any]] = {
+            name: sa.case((new[f"{name}_given"], new[name]), else_=old[name])
+            if name in self._flags
+            else sa.func.coalesce(new[name], old[name])
+            for name in self._fields
+            if name not in (self._key, "created_at", "updated_at")
+        }
+        contents |= changed
+        different = same & sa.or_(*(old[name].is_distinct_from(value) for name, value in contents.items()))
+        # In the order of ids, as every writer of several rows, so that two of them cannot deadlock.
+        locked = sa.select(old.id).where(different).order_by(old.id).with_for_update(of=self.target)
+        number = count(session, locked)
+        if dry_run or not number:
+            return number
+        contents |= {"version": old.version + 1, "updated_at": sa.literal(now, timestamp_type())}
+        return recording.update_many(session, self.target, contents, different)
+
+    def _insert(
+        self,
+        session: Session,
+        rows: sa.FromClause,
+        same: sa.ColumnElement[bool],
+        created: Mapping[str, sa.ColumnElement[Any]],
+        *,
+        now: datetime,
+        dry_run: bool,
+    ) -> int:
+        new, old = self.table.c, self.target.c
         defaults = self._defaults | {"created_at": now, "updated_at": now}
-        taken: dict[str, sa.ColumnElement[Any]] = {
+        contents: dict[str, sa.ColumnElement[Any]] = {
             name: sa.func.coalesce(new[name], sa.literal(defaults[name], old[name].type))
             if name in defaults
             else new[name]
             for name in self._fields
         }
-        taken |= {"version": sa.literal(1), **(created or {})}
+        contents |= {"version": sa.literal(1), **created}
         there = sa.select(old.id).where(same).correlate_except(self.target).exists()
-        query: sa.Select[Any] = sa.select(*taken.values()).select_from(rows).where(~there)
-        inserted = count(session, query)
-        if inserted:
-            # An INSERT of no row asks whether the role may insert.
-            query = query.where(sa.false()) if dry_run else query.order_by(new.number)
-            statement = sa.insert(self.target).from_select(list(taken), query)
-            with many_inserted(session, self.target, 0 if dry_run else inserted):
-                done = recording.insert_many(session, statement)
-            inserted = inserted if dry_run else done
-        unnamed = count(session, sa.select(new.number).where(new[self._key].is_(None)))
-        return Outcome(inserted, updated, batch.valid - inserted - updated, unnamed)
+        query: sa.Select[Any] = sa.select(*contents.values()).select_from(rows).where(~there)
+        number = count(session, query)
+        if not number:
+            return 0
+        # An INSERT of no row asks whether the role may insert.
+        query = query.where(sa.false()) if dry_run else query.order_by(new.number)
+        statement = sa.insert(self.target).from_select(list(contents), query)
+        with many_inserted(session, self.target, 0 if dry_run else number):
+            inserted = recording.insert_many(session, statement)
+        return number if dry_run else inserted
 
 
 def count(session: Session, query: sa.Select[Any]) -> int:
