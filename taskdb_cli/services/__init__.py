@@ -1,8 +1,7 @@
 """What taskdb does with rows, for the command line, the API and programs alike.
 
-A service is a function of a session and keyword arguments. Committing, printing and asking are the
-caller's, and so are the time and the settings; services that maintain a whole database take the
-`Database` instead.
+A service is a function of a session and keyword arguments. The caller commits, prints and asks, and gives
+the time and the settings. Services that maintain a whole database take the `Database` instead.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """All tasks that match a filter: change or delete them in one transaction.
 
-Their ids are kept in memory, eight bytes each. Of their records there are some at a time.
+All of their ids are in memory, eight bytes each, and some of their records at a time.
 """
 
 from array import array
@@ -20,7 +20,7 @@ from taskdb_cli.services.listing.query import TaskFilter
 from taskdb_cli.services.task import Change, at_once, delete_tasks, get_all, owners, update_tasks
 
 FIRST = 10
-"""How many of the tasks a preview has the records of."""
+"""The most tasks whose records a preview holds."""
 
 _tasks = TASKS.c
 

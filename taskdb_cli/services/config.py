@@ -1,4 +1,4 @@
-"""What a database is, as far as somebody needs to know who asks which one is used."""
+"""Which engine, version, size and revision the database in use has."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class About:
 
 
 def describe(database: Database) -> About:
-    """Return what a database is; change nothing.
+    """Return what is known of a database; change nothing.
 
     Raises DatabaseMissing, DatabaseUnavailable and DataCorrupt. A schema of another revision is no error.
     """

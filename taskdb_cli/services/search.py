@@ -15,7 +15,7 @@ from taskdb_cli.models.task import Task
 from taskdb_cli.services.migrate import require_head
 
 PAYS_FROM = 20_000
-"""How many tasks it takes until somebody notices how long a search through all of them takes."""
+"""The number of tasks from which on a search without the index is noticeably slow."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SearchStatus:
 
     @property
     def pays(self) -> bool:
-        """Whether searches take so long without the index that it is worth what it costs."""
+        """Whether searches without the index are so slow that it is worth its cost."""
         return self.tasks >= PAYS_FROM
 
     def advice(self) -> str:
@@ -84,7 +84,7 @@ def _change(
             raise
         raise Interrupted(f"interrupted; {_what_is_left(database)}") from exc
     except Exception as exc:
-        # What a damaged file needs, its error says.
+        # The error of a damaged file says what the file needs.
         if before is not None and not isinstance(exc, DataCorrupt):
             exc.add_note(_what_is_left(database))
         raise

@@ -68,7 +68,7 @@ class Change:
 
 
 def create(session: Session, owner: str, given: TaskCreate, *, now: datetime) -> Record:
-    """Make a task of a user; a task made as done is completed now unless it says when.
+    """Make a task of a user. A task that is done was completed `now` unless it says when.
 
     Raises UserNotFound, or ExternalIdTaken when the user has a task of that external id.
     """

@@ -40,7 +40,7 @@ _ALONE = select(*_SHOWN, null().label("is_active")).where(_HAS_HASH)
 
 @dataclass(frozen=True)
 class Access:
-    """What the bearer of a token may do; without a user, it is everybody's rows."""
+    """What the bearer of a token may do, with the rows of one user or, without a `user_id`, of all."""
 
     token_id: int
     token_name: str
@@ -119,7 +119,8 @@ def revoke(session: Session, ref: str) -> Record:
 def recognize(session: Session, secret: str, *, now: datetime, alone: bool = False) -> Access:
     """Return what a token allows.
 
-    Looked up `alone`, a token without a user costs the database least, and one of a user a statement more.
+    With `alone` the token is looked up without its user. That costs the database least, but a token that has
+    a user takes one more statement.
     Raises Unauthorized for one that is unknown, was revoked, has expired by `now`, or belongs to a user
     who is not active.
     """
@@ -133,7 +134,7 @@ def recognize(session: Session, secret: str, *, now: datetime, alone: bool = Fal
     token = look_up(_ALONE if alone else _BY_HASH)
     if alone and token is not None and token.user_id is not None:
         token = look_up(_BY_HASH)
-    # The index compares the bytes of hashes one after another, which tells nothing; but this decides.
+    # How long the index takes to compare hashes tells nothing of the token. This comparison decides.
     if token is None or not hmac.compare_digest(token.token_hash, digest):
         raise errors.Unauthorized("the access token is unknown or was revoked")
     if token.expires_at is not None and token.expires_at <= now:
@@ -150,7 +151,7 @@ def recognize(session: Session, secret: str, *, now: datetime, alone: bool = Fal
 
 
 def note_use(session: Session, id: int, *, hour: datetime) -> None:
-    """Keep the hour in which a token was used, given by its beginning, unless it or a later one is kept."""
+    """Store the beginning of the hour in which a token was used, unless that or a later one is stored."""
     last_used_at = TOKENS.c.last_used_at
     is_news = or_(last_used_at.is_(None), last_used_at < hour)
     session.execute(update(TOKENS).where(TOKENS.c.id == id, is_news).values(last_used_at=hour))

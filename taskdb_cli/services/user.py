@@ -33,20 +33,20 @@ Refs = Sequence[str | range]
 
 @dataclass(frozen=True)
 class Deletion:
-    """Which users go, and what becomes of how many tasks."""
+    """The users who are deleted, and how many tasks are deleted or reassigned with them."""
 
     users: list[User]
     tasks: int
     reassigned_to: User | None = None
 
     def describe(self) -> str:
-        """Return for people who is deleted, with how many tasks."""
+        """Say who is deleted, with how many tasks."""
         who, tasks = ", ".join(user.email for user in self.users), in_words({"tasks": self.tasks})
         heir = self.reassigned_to
         return f"{who} and {tasks}" if heir is None else f"{who}, giving {tasks} to {heir.email}"
 
     def report(self, *, dry_run: bool) -> dict[str, object]:
-        """Return for programs what happened, or what would happen."""
+        """Return what happened, or would happen, as programs read it."""
         moved = self.reassigned_to is not None
         return {
             "users": [user.id for user in self.users],
@@ -122,7 +122,7 @@ def ids_beginning(digits: str) -> list[tuple[int, int]]:
 
 
 def is_user(ref: str) -> ColumnElement[bool]:
-    """Return the condition that a user has that id or e-mail address; raise UserNotFound for neither."""
+    """Return the condition that a user has that id or e-mail address; raise UserNotFound if it is neither."""
     id = to_id(ref)
     try:
         return _users.email == normalize_email(ref) if id is None else _users.id == id
@@ -175,7 +175,7 @@ def count(session: Session, filter: UserFilter, *, most: int | None = None) -> i
 
 
 def find_by_prefix(session: Session, prefix: str, *, limit: int) -> list[User]:
-    """Return the first users, by address, whose e-mail address begins so."""
+    """Return the first users, by address, whose e-mail address begins with the prefix."""
     if len(prefix) > EMAIL_LENGTH:
         return []
     query = select(User).where(col(User.email).startswith(prefix.lower(), autoescape=True))
@@ -211,7 +211,7 @@ def change(
 
 
 def preview_deletion(session: Session, refs: Refs, *, reassign_to: str | None = None) -> Deletion:
-    """Return what `remove` would do to how many tasks, without changing anything; raise as it does."""
+    """Return what `remove` would do, and change nothing; raise as it does."""
     users, heir = involved(session, refs, reassign_to)
     owned = col(Task.user_id).in_([user.id for user in users])
     count = session.exec(select(func.count()).select_from(Task).where(owned)).one()

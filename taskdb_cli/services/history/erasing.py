@@ -29,7 +29,7 @@ _changes, _operations = CHANGES.c, OPERATIONS.c
 
 @dataclass(frozen=True)
 class Person:
-    """A user who is there, or whom only the history knows."""
+    """A user who exists, or who was deleted and is known from the history."""
 
     id: int
     email: str | None
@@ -37,7 +37,7 @@ class Person:
     addresses: frozenset[str]
     """All addresses that are known."""
     since: datetime | None
-    """When the user was created or first changed; None if nothing tells."""
+    """When the user was created or first changed; None if that is unknown."""
 
     def describe(self) -> str:
         """Return the id and the address."""
@@ -46,19 +46,19 @@ class Person:
 
 @dataclass(frozen=True)
 class Erasure:
-    """Who was erased, and how many rows went."""
+    """Who was erased, and with how many rows."""
 
     person: Person
     tasks: int
     tokens: int
     changes: int
     operations: int
-    """How many operations went, because they were about nobody else."""
+    """How many operations were deleted, because they were about nobody else."""
     renamed: int
     """How many other operations no longer name the actor."""
 
     def describe(self) -> str:
-        """Return for people who is erased, with which rows."""
+        """Say who is erased, with how many rows."""
         numbers = {"tasks": self.tasks, "tokens": self.tokens, "changes": self.changes}
         tasks, tokens, changes = (
             in_words({name: number}) if number else f"no {name}" for name, number in numbers.items()
@@ -66,7 +66,7 @@ class Erasure:
         return f"{self.person.describe()}, with {tasks}, {tokens} and {changes} in the history"
 
     def report(self) -> dict[str, Any]:
-        """Return for programs what happened, or what would happen."""
+        """Return what happened, or would happen, as programs read it."""
         return {
             "user": self.person.id,
             "tasks": self.tasks,
@@ -139,7 +139,7 @@ def erase(session: Session, ref: str) -> Erasure:
 def made_by(session: Session, person: Person) -> sa.ColumnElement[bool]:
     """Return the condition that an operation was made by the person.
 
-    Those with an address that somebody else has now count as made by them.
+    An address that another user has now stands for that user, not for the person.
     """
     others = sa.select(USERS.c.email).where(USERS.c.email.in_(person.addresses), USERS.c.id != person.id)
     addresses = person.addresses.difference(session.scalars(others))
@@ -154,7 +154,7 @@ def made_by(session: Session, person: Person) -> sa.ColumnElement[bool]:
 
 
 def wipe(database: Database) -> None:
-    """Let nothing that was deleted stay in the files of the database, as far as its engine can do that.
+    """Remove deleted rows from the files of the database for good, as far as its engine can do that.
 
     Raises DatabaseUnavailable while others use the file, and StorageFailed without room for a copy of it.
     """
@@ -191,13 +191,13 @@ def _forget(session: Session, id: int) -> tuple[int, int]:
         .values(rows_changed=_operations.rows_changed - lost.c.number)
     )
     changes = connection.execute(sa.delete(CHANGES).where(_changes.id.in_(sa.select(traces.c.id)))).rowcount
-    # Only these and whole restores are about no row.
-    nothing = (
+    # Erasures and whole restores never have changes, so they stay.
+    empty = (
         _operations.rows_changed == 0,
         _operations.command != ERASURE,
         _operations.restored_from.is_(None),
     )
-    return connection.execute(sa.delete(OPERATIONS).where(*nothing)).rowcount, changes
+    return connection.execute(sa.delete(OPERATIONS).where(*empty)).rowcount, changes
 
 
 def _note(session: Session, *, rows: int) -> None:

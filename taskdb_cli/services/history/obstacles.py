@@ -1,7 +1,7 @@
 """The rows of an operation that is to be undone, in temporary tables, and what stands in the way of each.
 
-A row has changed since if it is at another version, or has other values than the operation gave it. Versions
-that have the same values count as the same: those that an undo went back to.
+A row has changed since if it is at another version, or has other values than the operation gave it. A version
+that an undo made counts as the older version whose values it has.
 """
 
 from collections.abc import Iterator, Sequence
@@ -109,7 +109,7 @@ def find_obstacles(session: Session, id: int) -> None:
         again = sa.select(old.c.id).group_by(old.c.id).having(sa.func.count() > 1)
         _block(session, old, _TWICE, old.c.id.in_(again))
     _find_external_ids(session)
-    # What stays behind of a user's tasks keeps the user.
+    # A user keeps existing while a task or a token of theirs stays.
     there, goes = TASKS.alias("there"), OLD_TASKS.alias("goes")
     leaves = goes.c.obstacle.is_(None) & ((goes.c.action == CREATED) | goes.c.owner.is_not(None))
     away = sa.exists().where(goes.c.id == there.c.id, leaves).correlate(there)

@@ -1,4 +1,4 @@
-"""Forget operations of the history that are older than it is to be kept."""
+"""Delete old operations from the history."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,12 +26,12 @@ class Pruned:
         return f"{in_words({'operations': self.operations})} with {in_words({'changes': self.changes})}"
 
     def report(self, *, dry_run: bool) -> dict[str, object]:
-        """Return for programs what happened, or what would happen."""
+        """Return what happened, or would happen, as programs read it."""
         return {"operations": self.operations, "changes": self.changes, "dry_run": dry_run}
 
 
 def count_older(session: Session, *, before: datetime) -> Pruned:
-    """Return how many operations were before a time, and how many changes they have."""
+    """Count the operations before a time, and their changes."""
     older = OPERATIONS.c.at < before
     operations = sa.select(sa.func.count()).select_from(OPERATIONS).where(older)
     changes = sa.select(sa.func.count()).select_from(CHANGES).join(OPERATIONS).where(older)

@@ -1,4 +1,4 @@
-"""Undo an operation: give all rows back what it took, in one transaction."""
+"""Undo an operation: give all its rows their old values back, in one transaction."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,8 +34,8 @@ Note = Callable[[Rows], object]
 class Undoing:
     """What it means to undo an operation.
 
-    `users` and `tasks` say how many are deleted because they were created, come back, and get old values
-    back. `tokens` is how many access tokens the operation made or revoked, which stay as they are.
+    `users` and `tasks` say how many are deleted, restored and changed. `tokens` is how many access tokens the
+    operation made or revoked. They stay as they are.
     """
 
     operation: Operation
@@ -131,7 +131,7 @@ def _find(session: Session, id: int, *, skip_changed: bool, note: Note | None, l
 
 
 def _require_undoable(session: Session, operation: Operation) -> dict[str, int]:
-    """Return how many changes of each table are kept; raise NotUndone if undo cannot be about them."""
+    """Return how many changes of each table are kept; raise NotUndone if none can be undone."""
     what = f"operation {operation.id} cannot be undone"
     later = select(Operation).where(
         col(Operation.id) >= operation.id, col(Operation.restored_from).is_not(None)

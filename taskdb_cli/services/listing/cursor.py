@@ -90,7 +90,7 @@ class ListRequest(Generic[Filter]):
         parse_time: Callable[..., datetime],
         **path: object,
     ) -> Self:
-        """Return the request that these values of the query's parameters make; None is not given.
+        """Return the request that these values of the query's parameters make. None counts as not given.
 
         `path` is what else a cursor is bound to. Raises InvalidInput for a cursor that is damaged or another
         list's and for a word that is not known, and what `parse_time` raises.
@@ -125,7 +125,7 @@ def _checksum(body: bytes, listing: object) -> bytes:
 
 
 def _decode_time(text: str) -> datetime:
-    """Return a point in time in UTC; raise OverflowError if it is not one between the years 1 and 9999."""
+    """Return a point in time in UTC; raise ValueError or OverflowError for anything else."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)

@@ -50,7 +50,7 @@ def fold(text: str) -> str:
 
 
 def _accepts(field: str, value: Any) -> bool:
-    """Return whether a record can have that value, which a cursor brought, in that field."""
+    """Return whether a record can have that value of a cursor in that field."""
     if field in ("title", "name", "email", "user"):
         return isinstance(value, str) and len(value) <= TITLE_LENGTH and is_one_line(value)
     if field == "status":
@@ -107,9 +107,9 @@ def task_query(
 def task_page_queries(
     filter: TaskFilter, owners: Sequence[int], session: Session, *, whole: bool = False
 ) -> tuple[Select[Any], Callable[[], Select[Any]] | None]:
-    """Return the query of a page of the matching tasks' records, and what to call if it raises NothingSoon.
+    """Return the query of a page of the matching tasks' records, and a function if it may raise NothingSoon.
 
-    That returns another query of the same records, which may use the search index. None: it does not raise.
+    The function returns another query of the same records, which may use the search index.
     """
     by_index = partial(task_query, filter, owners, session, whole=whole)
     if (

@@ -151,7 +151,7 @@ class Page:
     next: Position | None
     """The position after which more follow, or None if none do."""
     query: Select[Any]
-    """What found the last of them."""
+    """The query that found the last of them."""
 
 
 def page(
@@ -167,7 +167,7 @@ def page(
 ) -> Page:
     """Return the first `limit` records after a position and after `skip` more records.
 
-    If the query raises NothingSoon, `slow` returns another one of the same records, which finds the others.
+    If the query raises NothingSoon, `slow` returns another one, which finds the rest of the same records.
 
     The page ends before the first record that does not fit, and few of the rows behind it are read. `fits` is
     asked about one record after the other, and must accept the first, so that each page makes progress.

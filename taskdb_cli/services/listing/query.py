@@ -195,7 +195,7 @@ class ListQuery(Generic[Filter]):
 
     filter: type[Filter]
     sorts: Mapping[str, str]
-    """The sort keys, each with the field of a record that it sorts by. None: nothing is sorted."""
+    """The sort keys, each with the field of a record that it sorts by. A list in one fixed order has none."""
     sort: str
     """The order of a list that names none."""
     more: tuple[Parameter, ...] = PAGING
