@@ -39,7 +39,7 @@ _VISIBLE = re.compile(f"[^{BLANK}]")
 _STATUSES = frozenset(TaskStatus)
 
 SPECIAL_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion")
-"""Of IANA's special-use domain names those that only a setting allows. Others, such as `test`, always are."""
+"""The special-use domain names of IANA that need a setting. Others, such as `test`, are always allowed."""
 
 
 def is_one_line(value: str) -> bool:
@@ -86,7 +86,7 @@ def normalize_email(value: str) -> str:
     _refuse(value, EMAIL_LENGTH, _CONTROL)
     import email_validator
 
-    # They are stored, so they must be found. `domain_fault` tells them.
+    # Such addresses may be stored, so they must be found. `domain_fault` finds fault with new ones.
     email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
     has_dot = value.rpartition("@")[2].lower() not in SPECIAL_DOMAINS
     try:
@@ -169,7 +169,7 @@ Email = Annotated[
 ]
 Name = Annotated[str, _one_line(NAME_LENGTH), _text(NAME_LENGTH, _LINE)]
 Title = Annotated[str, _one_line(TITLE_LENGTH), _text(TITLE_LENGTH, _LINE)]
-# A row from before may show nothing.
+# A row of an older version may have invisible characters only.
 StoredName = Annotated[str, _text(NAME_LENGTH, _STORED_LINE)]
 StoredTitle = Annotated[str, _text(TITLE_LENGTH, _STORED_LINE)]
 StoredExternalId = Annotated[str, _text(EXTERNAL_ID_LENGTH, _STORED_LINE)]

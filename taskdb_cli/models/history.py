@@ -121,7 +121,7 @@ CHANGES = Table(
 )
 """How an operation changed each row.
 
-An update keeps the old and the new value of each field that changed. For a field that did not change both are
-NULL, and so are they for a field that the table of the row does not have. A deletion keeps the whole row as
-old values, and a creation only the id.
+An update keeps the old and the new value of each field that changed. Both are NULL for a field that did not
+change, or that the table of the row does not have. A deletion keeps the whole row as old values, and a
+creation only the id.
 """

@@ -34,12 +34,12 @@ _moved = _changes.new_user_id.is_not(None)
 
 HISTORY_INDEXES = (
     Index("taskdb_changes_operation", _changes.operation_id, _changes.id),
-    # By the table first, SQLite without statistics would take it for the changes of an operation.
+    # With the table first, SQLite without statistics would use it to find the changes of an operation.
     Index("taskdb_changes_row", _changes.row_id, _changes.table_name),
     Index("taskdb_changes_owner", _changes.owner_id),
     Index("taskdb_changes_new_owner", _changes.new_user_id, postgresql_where=_moved, sqlite_where=_moved),
 )
-"""The indexes of the history: what an operation changed, in order, the life of a row, and what was whose."""
+"""The indexes of the history: what an operation changed, in order, the life of a row, and who owned it."""
 
 
 class DatabaseIdentity(SQLModel, table=True):

@@ -27,7 +27,7 @@ MAX_VERSION = 2**31 - 1
 # A listing calls a result processor for each value. So it is a plain function or a look-up, where
 # `process_result_value` would cost three calls.
 class _Known(dict[Any, Any]):
-    """What the values of a column mean."""
+    """The members of an enumeration by their stored values."""
 
     def __init__(self, noun: str, meanings: Iterable[Enum]) -> None:
         super().__init__({None: None, **{each.value: each for each in meanings}})

@@ -33,7 +33,7 @@ INVISIBLE = (
 """Default_Ignorable_Code_Point in DerivedCoreProperties.txt of Unicode 17, as in a class of a pattern."""
 
 BLANK = f"\\s{INVISIBLE}\u2800\ufff9-\ufffb\U00013430-\U00013442\U0001d159"
-"""The same, white space, and blanks and marks of layout that have neither property, such as braille's."""
+"""INVISIBLE, white space, and blanks and marks of layout that are neither, such as braille's."""
 
 _UNSEEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 
@@ -68,7 +68,7 @@ def brief(value: object, longest: int = LONGEST_ECHO) -> str:
 
 
 def visible(ref: object) -> str:
-    """Return what a caller named something by, as an error repeats it: in quotes if it would not be seen."""
+    """Return a caller's reference as an error repeats it: in quotes if nothing of it would be visible."""
     return brief(ref) if str(ref).strip() else repr(ref)
 
 

@@ -1,4 +1,4 @@
-"""Words that phrases for times are made of, and the phrases that may have been meant by others."""
+"""The words of phrases for times, and guesses of what an unknown phrase means."""
 
 import re
 from collections.abc import Iterator

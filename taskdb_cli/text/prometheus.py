@@ -15,7 +15,7 @@ class _Families(list[Any]):
 
 
 def gauges(families: Iterable[tuple[str, str, Samples]]) -> str:
-    """Return gauges in the text format: a name, a help text and samples of each that has samples."""
+    """Return gauges in the text format, from a name, a help text and samples each; skip empty ones."""
     from prometheus_client import generate_latest
     from prometheus_client.core import GaugeMetricFamily
 

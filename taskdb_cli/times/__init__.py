@@ -29,8 +29,8 @@ _LONGEST_WORDS = 100
 def parse_when(text: str, *, now: datetime, end_of_day: bool, forward: bool = True) -> datetime:
     """Return the point in time that a person means, in UTC.
 
-    Without a time of day it is the last second of the local day if `end_of_day`, else its first. What
-    names no side of `now`, such as a weekday, is the next one if `forward`, else the latest.
+    Without a time of day it is the last second of the local day if `end_of_day`, else its first. A phrase
+    that may be before or after `now`, such as a weekday, is the next one if `forward`, else the latest.
     Raises InvalidInput, naming the text, what is accepted, and what may have been meant.
     """
     words = " ".join(text.lower().split()) if len(text) <= _LONGEST_WORDS and text.isascii() else ""
@@ -73,7 +73,7 @@ def parse_expiry(text: str, *, now: datetime) -> datetime:
 
 
 def parse_keeping(text: str, *, now: datetime) -> datetime | None:
-    """Return when what is kept for so long begins, such as 90d or 1y; None if everything is kept.
+    """Return the time since which history is kept, for a length such as 90d or 1y; None if all is kept.
 
     A year has 365 days. Raises InvalidInput, naming the text and what is accepted.
     """
@@ -94,7 +94,7 @@ def parse_keeping(text: str, *, now: datetime) -> datetime | None:
 def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> datetime:
     """Return an ISO 8601 date or date-time of the extended form in UTC.
 
-    What names no zone is in the one given, or else in the local one. Raises ValueError for anything else.
+    A text without a zone is in `zone`, or in the local one if that is None. Raises ValueError for other text.
     """
     match = _ISO.fullmatch(text)
     if match is None:
@@ -112,7 +112,7 @@ def parse_iso(text: str, *, end_of_day: bool, zone: tzinfo | None = None) -> dat
 def parse_written(value: object, *, end_of_day: bool) -> datetime:
     """Return the point in time that another program wrote into a file: ISO 8601 of any form, in UTC.
 
-    What names no zone is in the local one. A fraction is cut to microseconds. 24:00 is the end of a day.
+    A text without a zone is in the local one. A fraction is cut to microseconds. 24:00 is the end of a day.
     Raises ValueError, naming the value, for anything else.
     """
     text = value if isinstance(value, str) else ""
@@ -141,7 +141,7 @@ def parse_written(value: object, *, end_of_day: bool) -> datetime:
 
 
 def _to_utc(moment: datetime, *, day_alone: bool) -> datetime:
-    """Return a time in UTC, a local one if it has no zone; raise ValueError or OverflowError for none."""
+    """Return a time in UTC. Without a zone it is local. Raise ValueError or OverflowError if none exists."""
     try:
         return moment.astimezone(UTC)
     except (ValueError, OverflowError):

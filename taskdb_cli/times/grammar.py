@@ -173,7 +173,7 @@ _PHRASES: tuple[tuple[str, Callable[[re.Match[str], Context], _Meaning]], ...] =
     ("end of (?P<unit>day|week|month|year)|eo(?P<letter>[dwmy])", _end),
     ("", lambda _, context: [context.today, context.today + timedelta(1 if context.forward else -1)]),
 )
-"""The forms of a phrase, each with what it means. A time of day may follow all that mean a day."""
+"""The forms of a phrase, each with what it means. A time of day may follow every form that means a day."""
 
 
 def parse_phrase(words: str, context: Context) -> datetime:
