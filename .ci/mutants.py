@@ -240,7 +240,7 @@ MUTANTS = (
     # Files of other programs.
     Mutant(f"{TRANSFER}/csv_rows.py", "again += reversed(self.taken)", "again += self.taken", CSV_ROWS),
     Mutant(f"{TRANSFER}/csv_rows.py", "csv.field_size_limit(before)", "pass", CSV_ROWS),
-    Mutant(f"{TRANSFER}/csv_rows.py", "self.vain += self._size", "pass", CSV_ROWS),
+    Mutant(f"{TRANSFER}/csv_rows.py", "self.reread += self._size", "pass", CSV_ROWS),
     Mutant(f"{TRANSFER}/json_records.py", " and _is_deep(value)", " and False", JSON),
     Mutant(f"{TRANSFER}/csv_rows.py", "if fault or any(cells):", "if fault or cells:", CSV_ROWS),
     Mutant(f"{TRANSFER}/formats/trello.py", "with suppress(ValueError):", "if True:", PROGRAMS),

@@ -16,10 +16,10 @@ from taskdb_cli.transfer.options import listed, resolve
 
 _DELIMITERS = ",;\t|"
 _MOST_NAMES, _LONGEST_NAMES = 8, 150
-"""How many columns at fault are named, and after how many characters no more of them."""
+"""How many columns at fault are named at most, and with how many characters."""
 
 _HINTS = {"user": " (add --user)"}
-"""What stands in for a column that is missing."""
+"""What a file without this column needs instead."""
 
 # Excel writes such a line and hides it.
 _SEPARATOR = re.compile(r'\ufeff?"?sep=([^"\r\n])"?[\r\n]', re.IGNORECASE)

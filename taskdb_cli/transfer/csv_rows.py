@@ -14,8 +14,8 @@ _BAD_QUOTE = (
     "is not valid CSV: there is text after the closing quote of a cell "
     "(write a quote inside a quoted cell twice)"
 )
-_MOST_VAIN = 16 * LONGEST_RECORD
-"""How many characters are read for the ends of cells that are never closed, before reading stops."""
+_MOST_REREAD = 16 * LONGEST_RECORD
+"""How many characters are read again, because quotes are never closed, before reading stops."""
 
 _limit = Lock()
 
@@ -23,10 +23,9 @@ _limit = Lock()
 def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[str] | str]]:
     """Yield the cells of each record, or what is wrong with it, and the line in which it begins.
 
-    Lines without any character, and records without any in a cell, are skipped. The text must keep its line
-    ends (newline=""), of which any kind will do. A record with a bad quote ends at its first line, and
-    reading goes on with the next one.
-    If that would take very long, because quotes are never closed, it stops and says so.
+    Empty lines, and records of empty cells, are skipped. The text must keep its line ends (newline=""), which
+    may be of any kind. A record with a bad quote ends at its first line, and reading goes on with the next
+    one. If that would take very long, because quotes are never closed, it stops and says so.
     """
     readline, number = text.readline, 0
     encoding = text.encoding or "utf-8"
@@ -48,7 +47,7 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
                 fault = fault or undecodable(more, number, encoding)
         elif record := line.rstrip("\r\n"):
             cells = record.split(delimiter)
-        if quoted.vain > _MOST_VAIN and quoted.again:
+        if quoted.reread > _MOST_REREAD and quoted.again:
             yield first, f"{fault}; {unread(f'line {first + 1}')}"
             return
         # Spreadsheets leave rows of delimiters behind.
@@ -57,7 +56,7 @@ def read_cells(text: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[s
 
 
 def wrong_number(cells: int, columns: int) -> str:
-    """Return what is wrong with a record that has another number of cells than there are columns."""
+    """Say that a record has more or fewer cells than there are columns."""
     there = "is 1 column" if columns == 1 else f"are {columns} columns"
     return f"has too {'few' if cells < columns else 'many'} cells: {cells}, but there {there}"
 
@@ -70,7 +69,7 @@ class _Quoted:
         """Lines that must be read again, the next one at the end."""
         self.taken: list[str] = []
         """The lines of the record behind its first one."""
-        self.vain = 0
+        self.reread = 0
         """How many characters had to be read again."""
         self._readline = readline
         self._delimiter = delimiter
@@ -95,7 +94,7 @@ class _Quoted:
         return line
 
     def _put_back(self) -> None:
-        self.vain += self._size
+        self.reread += self._size
         self.again += reversed(self.taken)
         self.taken.clear()
 

@@ -13,7 +13,7 @@ from taskdb_cli.transfer.decoding import KEEP_BYTES, decode_head, find_encoding,
 from taskdb_cli.transfer.foreign import ForeignFormat, Sample, load, recognise
 from taskdb_cli.transfer.json_records import UNFINISHED, read_array, read_objects
 from taskdb_cli.transfer.lines import CHUNK, Found
-from taskdb_cli.transfer.options import FOUND, ReadOptions, listed, resolve
+from taskdb_cli.transfer.options import NO_OPTIONS, ReadOptions, listed, resolve
 
 _EXTENSIONS = {
     ".csv": FileFormat.CSV,
@@ -43,7 +43,7 @@ class Source:
 
     @classmethod
     def open(
-        cls, file: IO[bytes], name: str, format: FileFormat | None, options: ReadOptions = FOUND
+        cls, file: IO[bytes], name: str, format: FileFormat | None, options: ReadOptions = NO_OPTIONS
     ) -> Self:
         """Look at the beginning of a seekable file; without a format, find out which it is.
 

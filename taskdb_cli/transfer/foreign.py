@@ -17,7 +17,7 @@ from taskdb_cli.transfer.csv_rows import read_cells, wrong_number
 from taskdb_cli.transfer.lines import CHUNK, Found, HeaderFaults
 
 MOST_LINES = 20
-"""How far down the header of a foreign CSV is looked for."""
+"""In how many lines the header of a foreign CSV is looked for."""
 
 OWN = (FileFormat.AUTO, FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON)
 
@@ -40,7 +40,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Sample:
-    """What tells the format of a file: its name in small letters, its first characters, its first record."""
+    """What a format is recognised by: the name of a file in small letters, and how the file begins."""
 
     name: str
     head: str
@@ -56,9 +56,9 @@ class Sample:
 class ForeignFormat:
     """The tasks that another program exports. A module of `formats` has one, named FORMAT.
 
-    `fields` maps their fields to ours, whose values `adapt` turns into ours. It takes out of the other
-    fields what it uses, notes what cannot be kept, and returns the rest, which becomes text of the
-    description, or None if the record is not a task. It raises ValueError for an invalid value.
+    `fields` maps their fields to ours, and `adapt` turns the values into ours. It removes what it uses from
+    the other fields, notes what cannot be kept, and returns the rest, which becomes text of the description,
+    or None if the record is not a task. It raises ValueError for an invalid value.
     """
 
     fields: Mapping[str, str]
@@ -78,9 +78,9 @@ class ForeignFormat:
     """What the summary of an import says."""
 
     def to_task(self, values: Mapping[str, Any], note: Note) -> dict[str, Any] | None:
-        """Return our fields of a record, or None if it is not a task. What has no field becomes text.
+        """Return a record in our fields, or None if it is not a task. Values without a field become text.
 
-        A field that is empty or blank there is None. Raises ValueError for an invalid value.
+        A field that is empty or blank in the record is None. Raises ValueError for an invalid value.
         """
         rest = {
             name: value

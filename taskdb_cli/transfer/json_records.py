@@ -167,10 +167,10 @@ class _Array:
                 self.position = end
                 return value
         except (ValueError, RecursionError):
-            # It may only go on behind what has been read.
+            # The value may go on behind what has been read.
             pass
         if self.position > _FAR:
-            # Python counts the lines before an error.
+            # The decoder counts the lines before an error, so leave few of them.
             self._forget()
         self._begun = self.line
         end, reason = self._find_end()

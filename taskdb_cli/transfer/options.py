@@ -1,4 +1,4 @@
-"""What a caller says of a file that its beginning does not tell."""
+"""How a file is to be read, where its beginning does not tell."""
 
 import codecs
 from collections.abc import Collection, Iterable, Sequence
@@ -79,8 +79,8 @@ class ReadOptions:
         return found
 
 
-FOUND = ReadOptions()
-"""The beginning of the file tells all."""
+NO_OPTIONS = ReadOptions()
+"""The beginning of the file tells everything."""
 
 
 def _encoding(name: str) -> str:
@@ -103,7 +103,7 @@ def _encoding(name: str) -> str:
 def resolve(names: Collection[str], wanted: dict[str, str], known: Sequence[str]) -> dict[str, str]:
     """Return the field that each of the names stands for, as far as the `wanted` names say it.
 
-    A name that is not there exactly is the only other one that differs in case and blanks at most.
+    A wanted name that is not among the names means the one that differs from it in case and blanks only.
     """
     found = {}
     for name, field in wanted.items():

@@ -66,6 +66,6 @@ def test_quotes_cost_linear_time(line):
 
 def test_quotes_that_are_never_closed_stop_reading(monkeypatch):
     """When each of many lines opens a quote that is never closed, the rest is not read."""
-    monkeypatch.setattr(csv_rows, "_MOST_VAIN", 99_000)
+    monkeypatch.setattr(csv_rows, "_MOST_REREAD", 99_000)
     text = io.TextIOWrapper(io.BytesIO(20_000 * b'x","\n'), newline="")
     assert [*read_cells(text)] == [(1, f"{csv_rows._NEVER_CLOSED}; {unread('line 2')}")]

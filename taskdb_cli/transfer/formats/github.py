@@ -39,7 +39,7 @@ _TEXTS = {
     "closedBy": "login",
     "mergedBy": "login",
 }
-"""What of an object, or of each of a list, becomes text. The rest of it says nothing of the work."""
+"""The part of an object, or of each object in a list, that becomes text. The rest is not of interest."""
 
 _INTERNAL = (
     *("activeLockReason", "assignee", "authorAssociation", "commentsUrl", "eventsUrl", "fullDatabaseId"),
@@ -57,7 +57,7 @@ _INTERNAL = (
     ),
     *("repositoryUrl", "score", "subIssuesSummary", "timelineUrl"),
 )
-"""What says nothing of the work, or says it a second time."""
+"""Fields that say nothing of the work, or repeat another field."""
 
 _NEVER = "0001-01-01T00:00:00Z"
 """The text that some versions of `gh` write for a missing time."""
@@ -112,7 +112,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
 
 
 def _status(task: Mapping[str, Any], rest: dict[str, Any], pull: object) -> TaskStatus:
-    """Return the status by whatever was asked for: the state, whether it is closed, or when it was."""
+    """Return the status by the fields that the export has: the state, whether it is closed, or since when."""
     reason, closed = words(rest.pop("stateReason", "")).lower(), rest.pop("closed", False)
     implied = "closed" if closed or reason in _REASONS or task["completed_at"] else "open"
     state = words(task["status"] or implied).strip().lower()
@@ -126,7 +126,7 @@ def _status(task: Mapping[str, Any], rest: dict[str, Any], pull: object) -> Task
 
 
 def _text(value: object, part: str) -> str:
-    """Return a part of an object, or of each of a list."""
+    """Return a part of an object, or of each object in a list, as text."""
     if isinstance(value, list):
         return ", ".join(text for each in value if (text := _text(each, part)))
     if not isinstance(value, dict):

@@ -45,7 +45,7 @@ _RULE = re.compile(
     r"|BYDAY=(?:[-+]?[1-5])?[A-Z]{2}|BYMONTHDAY=-?(?:[1-9]|1\d|2[0-8])(?:,-?\d\d?){0,6})(?:;|$))+",
     re.IGNORECASE,
 )
-"""A rule of a time zone for a day in a month of each year. Others take as long as their author likes."""
+"""A rule of a time zone for a day in a month of each year. To compute others can take any time."""
 
 _LONGEST_ZONE = 1 << 16
 _MOST_RULES = 20
@@ -155,7 +155,7 @@ class _Reader:
     def properties(self, content: str, id_of: Callable[[str], str]) -> dict[str, Any]:
         """Return the properties of a VTODO by their names, with times of ISO 8601.
 
-        One that has no field here is a list of what it stands for. Raises ValueError, saying all faults.
+        A property without a field of ours has a list of its values. Raises ValueError that says all faults.
         """
         from icalendar.parser import Contentline
 
@@ -238,7 +238,7 @@ class _Reader:
 
 
 def _add_end(values: dict[str, list[Any]]) -> None:
-    """Give a VTODO that has a start and a duration the time when it is due."""
+    """Set the due time of a VTODO that has a start and a duration instead."""
     start = values.get("DTSTART", [None])[0]
     if "DUE" in values or "DURATION" not in values or not isinstance(start, date):
         return

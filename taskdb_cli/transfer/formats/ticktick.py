@@ -30,7 +30,7 @@ _STATUSES = {"": "todo", "0": "todo", "1": "done", "2": "done", "-1": "cancelled
 _PRIORITIES = {"": "medium", "0": "medium", "1": "low", "3": "medium", "5": "high"}
 _VIEW = ("Order", "Column Order", "View Mode", "Is Check list", "projectKind")
 _ORDINARY = {"Kind": ("TEXT", "CHECKLIST"), "Is Floating": ("false",)}
-"""What nearly every task has, and nobody needs to read."""
+"""Values that nearly every task has. They are left out."""
 
 _MOST_PARENTS = 10_000
 _UNTITLED = "(no title)"

@@ -23,9 +23,9 @@ _FIELDS = {
 _COLUMNS = ("TYPE", "CONTENT", "PRIORITY")
 _PRIORITIES = {"1": "urgent", "2": "high", "3": "medium", "4": "low"}
 _TEXTS = ("section", "parent", "RESPONSIBLE", "AUTHOR", "date", "DEADLINE", "DURATION", "DURATION_UNIT")
-"""What becomes text, in this order; other columns follow."""
+"""The columns that become text, in this order. Others follow."""
 
-_UNSAID = ("INDENT", "DATE_LANG", "DUE_DATE_LANG", "DEADLINE_LANG", "IS_COLLAPSED")
+_LEFT_OUT = ("INDENT", "DATE_LANG", "DUE_DATE_LANG", "DEADLINE_LANG", "IS_COLLAPSED")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?P<clock>[T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?(?P<zone>Z|[+-]\d\d(:?\d\d)?)?")
 _WORDS = re.compile(
     r"(?:(?P<day>\d\d?) (?P<month>[a-z]{3,9})|(?P<month2>[a-z]{3,9}) (?P<day2>\d\d?))(?:,? (?P<year>\d{4}))?"
@@ -72,7 +72,7 @@ def _read(text: TextIO) -> Iterator[Found]:
 def _comment(row: Mapping[str, str]) -> str:
     by = ", ".join(filter(None, (row.get("AUTHOR", ""), row.get("DATE", ""))))
     comment = f"{by}: {row['CONTENT']}" if by else row["CONTENT"]
-    said = ("TYPE", "CONTENT", "AUTHOR", "DATE", "TIMEZONE", "DURATION_UNIT", *_UNSAID)
+    said = ("TYPE", "CONTENT", "AUTHOR", "DATE", "TIMEZONE", "DURATION_UNIT", *_LEFT_OUT)
     others = [f"{_label(name)}: {cell}" for name, cell in row.items() if cell.strip() and name not in said]
     return "\n".join([comment, *others])
 
@@ -86,7 +86,7 @@ def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[st
     if kind != "task":
         _note_loss(kind, task, note)
         return None
-    for name in _UNSAID:
+    for name in _LEFT_OUT:
         rest.pop(name, None)
     zone = rest.pop("TIMEZONE", "")
     if "DURATION" not in rest:

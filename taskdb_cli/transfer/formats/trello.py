@@ -31,7 +31,7 @@ _TEXTS = (
     "attachments",
     "shortUrl",
 )
-"""What becomes a line of the description, in this order."""
+"""The fields that become lines of the description, in this order."""
 
 _LOSSES = {
     "idMembersVoted": "votes were not kept",
@@ -47,10 +47,10 @@ _INTERNAL = (
     *("mirrorSourceId", "nodeId", "originalDesc", "originalName", "pinned", "pos", "shortLink"),
     *("staticMapUrl", "subscribed", "url", "urlSource"),
 )
-"""What says nothing of the work, or says it a second time."""
+"""Fields that say nothing of the work, or repeat another field."""
 
 _BOARD = re.compile(r'"(?:(?:url|shortUrl)"\s*:\s*"https://trello\.com/b/|idBoard"\s*:\s*"[0-9a-f]{24}")')
-"""What a board says, or one card, which is refused."""
+"""What only an export of a board contains, or of one card, which is refused."""
 
 _ID = re.compile("[0-9a-f]{24}")
 
