@@ -1,13 +1,13 @@
 """The statements of lists: matching records, how many there are, and what they can be sorted by."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, bindparam, false, func, literal, or_, select
+from sqlalchemy import Column, ColumnElement, Select, Table, bindparam, false, func, literal, or_, select
 from sqlmodel import Session
 
 from taskdb_cli.database.backend import Backend
@@ -125,8 +125,7 @@ def task_count_query(
     filter: TaskFilter, owners: Sequence[int], session: Session | None = None, most: int | None = None
 ) -> Select[Any]:
     """Return the query of how many tasks match, at most so many; the session is as for `task_query`."""
-    matching = select(literal(1)).select_from(TASKS)
-    return _count(matching.where(*task_conditions(filter, owners, session, whole=most is None)), most)
+    return _count(TASKS, task_conditions(filter, owners, session, whole=most is None), most)
 
 
 def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
@@ -140,8 +139,7 @@ def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
 
 def user_count_query(filter: UserFilter, most: int | None = None) -> Select[Any]:
     """Return the query of how many users match, at most so many."""
-    matching = select(literal(1)).select_from(USERS)
-    return _count(matching.where(*_user_conditions(filter)), most)
+    return _count(USERS, _user_conditions(filter), most)
 
 
 def operation_query(filter: OperationFilter, users: Collection[int]) -> Select[Any]:
@@ -155,11 +153,11 @@ def operation_count_query(
     filter: OperationFilter, users: Collection[int], most: int | None = None
 ) -> Select[Any]:
     """Return the query of how many operations match, at most so many."""
-    matching = select(literal(1)).select_from(OPERATIONS)
-    return _count(matching.where(*_operation_conditions(filter, users)), most)
+    return _count(OPERATIONS, _operation_conditions(filter, users), most)
 
 
-def _count(matching: Select[Any], most: int | None) -> Select[Any]:
+def _count(table: Table, conditions: Iterable[ColumnElement[bool]], most: int | None) -> Select[Any]:
+    matching = select(literal(1)).select_from(table).where(*conditions)
     if most is None:
         return matching.with_only_columns(func.count(), maintain_column_froms=True)
     return select(func.count()).select_from(matching.limit(most).subquery())
