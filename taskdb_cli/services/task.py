@@ -150,10 +150,7 @@ def find_by_prefix(
     if statuses:
         query = query.where(TASKS.c.status.in_(statuses))
     if digits:
-        ranges = [TASKS.c.id.between(*span) for span in users.ids_beginning(digits)]
-        if not ranges:
-            return []
-        query = query.where(or_(*ranges))
+        query = query.where(users.begins_with(TASKS.c.id, digits))
     return [(id, title) for id, title in session.execute(query)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert
+from sqlalchemy import ColumnElement, false, func, insert, or_
 from sqlmodel import Session, col, select
 
 from taskdb_cli import errors
@@ -114,11 +114,11 @@ def to_id(ref: str) -> int | None:
     return id if id <= MAX_ID else 0
 
 
-def ids_beginning(digits: str) -> list[tuple[int, int]]:
-    """Return the ranges of ids that begin with these digits, the lowest first."""
+def begins_with(id: ColumnElement[int], digits: str) -> ColumnElement[bool]:
+    """Return the condition that an id begins with these digits."""
     widths = [10**zeros for zeros in range(len(str(MAX_ID)) + 1 - len(digits))]
     spans = [(int(digits) * width, int(digits) * width + width - 1) for width in widths]
-    return [(low, min(high, MAX_ID)) for low, high in spans if 0 < low <= MAX_ID]
+    return or_(false(), *[id.between(low, min(high, MAX_ID)) for low, high in spans if 0 < low <= MAX_ID])
 
 
 def is_user(ref: str) -> ColumnElement[bool]:

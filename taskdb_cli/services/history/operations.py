@@ -211,10 +211,7 @@ def find_by_prefix(session: Session, digits: str, *, limit: int) -> list[Record]
     """Return the newest operations whose ids begin with these digits."""
     query = operation_query(OperationFilter(), ()).order_by(_operations.id.desc()).limit(limit)
     if digits:
-        ranges = users.ids_beginning(digits)
-        if not ranges:
-            return []
-        query = query.where(or_(*[_operations.id.between(*each) for each in ranges]))
+        query = query.where(users.begins_with(_operations.id, digits))
     return [row._asdict() for row in session.execute(query)]
 
 
