@@ -95,7 +95,7 @@ def _to_change(session: Session, filter: TaskFilter, change: Change) -> list[Col
 
 
 def _preview(session: Session, conditions: Sequence[ColumnElement[bool]]) -> Preview:
-    ids, seal = _read(session, _in_order(conditions))
+    ids, seal = _read(session, _ids_and_versions(conditions))
     return Preview(len(ids), get_all(session, ids[:FIRST]), max(ids, default=0), seal)
 
 
@@ -106,7 +106,7 @@ def _locked(
 
     Raises MatchesChanged.
     """
-    query = _in_order(conditions)
+    query = _ids_and_versions(conditions)
     if shown is not None:
         query = query.where(_tasks.id <= shown.last)
     ids, seal = _read(session, query.with_for_update())
@@ -115,7 +115,7 @@ def _locked(
     return at_once(ids)
 
 
-def _in_order(conditions: Sequence[ColumnElement[bool]]) -> Select[int, int]:
+def _ids_and_versions(conditions: Sequence[ColumnElement[bool]]) -> Select[int, int]:
     return select(_tasks.id, _tasks.version).where(*conditions).order_by(_tasks.id)
 
 

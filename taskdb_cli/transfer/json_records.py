@@ -119,7 +119,7 @@ class _Array:
 
     def _forget(self) -> None:
         """Drop what is before the position."""
-        self._line, self._column = self._place(self.position)
+        self._line, self._column = self._line_and_column(self.position)
         self._buffer, self.position = self._buffer[self.position :], 0
 
     def _read_on(self) -> None:
@@ -127,7 +127,7 @@ class _Array:
         chunk = self._text.read(CHUNK)
         self._buffer, self._ended = self._buffer + chunk, not chunk
 
-    def _place(self, position: int) -> tuple[int, int]:
+    def _line_and_column(self, position: int) -> tuple[int, int]:
         """Return the line of a position, and the characters before it in this line."""
         if lines := self._buffer.count("\n", 0, position):
             return self._line + lines, position - self._buffer.rfind("\n", 0, position) - 1
@@ -136,15 +136,15 @@ class _Array:
     @property
     def line(self) -> int:
         """The line of the position."""
-        return self._place(self.position)[0]
+        return self._line_and_column(self.position)[0]
 
     @property
     def place(self) -> str:
         """Where the position is, for a person."""
-        return self._said(self.position)
+        return self._in_words(self.position)
 
-    def _said(self, position: int) -> str:
-        line, column = self._place(position)
+    def _in_words(self, position: int) -> str:
+        line, column = self._line_and_column(position)
         return f"line {line}, character {column + 1}"
 
     def next_character(self) -> str:
@@ -176,7 +176,7 @@ class _Array:
         end, reason = self._find_end()
         text = self._buffer[self.position : end]
         if not reason and (at := find_undecoded(text)) is not None:
-            reason = undecoded(text[at], *self._place(self.position + at), self._encoding)
+            reason = undecoded(text[at], *self._line_and_column(self.position + at), self._encoding)
         if not reason:
             try:
                 value, length = _JSON.raw_decode(text)
@@ -246,7 +246,7 @@ class _Array:
         return TOO_LONG
 
     def _reason(self, error: Exception, unfinished: str, begin: int = 0) -> str:
-        return json_fault(error, lambda at: self._said(self.position + at - begin), unfinished)
+        return json_fault(error, lambda at: self._in_words(self.position + at - begin), unfinished)
 
 
 def read_array(text: TextIO) -> Iterator[Found]:
