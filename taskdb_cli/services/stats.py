@@ -73,12 +73,13 @@ def collect(session: Session, owner: str | None, *, now: datetime, boundaries: S
         by_status[status] += number
         by_priority[priority] += number
 
+    weeks = list(pairwise(boundaries))
+
     def count_weeks(moment: Any) -> list[int]:
         counts = [func.count(case(((moment >= start) & (moment < end), 1))) for start, end in weeks]
         within = (moment >= boundaries[0], moment < boundaries[-1])
         return list(session.execute(select(*counts).where(*whose, *within)).one())
 
-    weeks = list(pairwise(boundaries))
     created, completed = count_weeks(Task.created_at), count_weeks(Task.completed_at)
     return Stats(
         by_status,
