@@ -56,7 +56,7 @@ class Settings:
         return Database(self.database_url, self._options(long_lived=long_lived))
 
     def replica_database(self, *, long_lived: bool = False) -> Database:
-        """Return the replica of the database, not connected yet; `long_lived` is that of `database`.
+        """Return the replica of the database, not connected yet; `long_lived` means the same as above.
 
         Raises InvalidConfiguration if no replica is named where the database is.
         """
@@ -68,7 +68,7 @@ class Settings:
         return Database(self.read_url, replace(options, pooled=pooled, read_address=names[0]))
 
     def direct_replica_database(self) -> Database:
-        """Return the replica past a pooler of Neon, for work that takes long; raise as the other does."""
+        """Return the replica past a pooler of Neon, for long work; raise as `replica_database` does."""
         replica = self.replica_database()
         direct = without_pooler(replica.url)
         pooled = self.options.pooled and direct == replica.url

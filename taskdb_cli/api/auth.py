@@ -53,7 +53,7 @@ class Caller:
         self.admitted = False
         """Whether the token was found in force, and allows what the method asks for."""
         self.position = 0
-        """The position of the log behind what a change has met; 0 if there was none, or without a replica."""
+        """The position of the log after a change or a conflict; 0 without either, or without a replica."""
         self._arrived = time.monotonic()
         self._last_use, self._secret, self._writing = last_use, secret, writing
         self._replica, self._given = replica, given
@@ -175,7 +175,7 @@ class LastUse:
 
 
 def impatient(database: Database) -> Database:
-    """Return the database without its pool and its retries, whose steps take 5 s at most, and locks 1 s."""
+    """Return the database without pool and retries, with 5 s for each step and 1 s for a lock."""
     options = replace(
         database.options,
         pool=None,

@@ -109,10 +109,10 @@ def page_response(
     items: str = "items",
     of: Record | None = None,
 ) -> Response:
-    """Return a page as JSON, with the cursor of the next one, and with the fields of what it is a page `of`.
+    """Return a page as JSON, with the cursor of the next one, behind the fields of the record `of`.
 
-    `find` is that of a service, without the parameters that say where the page begins and ends. `show` makes
-    the record that is shown of each.
+    `find` is the function of a service. It is called with the parameters that say where the page begins and
+    ends. `show` turns each record into the one that is shown.
     """
     written: list[bytes] = []
     before = to_json(of)[:-1] + b"," if of else b"{"

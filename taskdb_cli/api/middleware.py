@@ -117,11 +117,11 @@ class Observer:
 
 
 class Guard:
-    """Let no request in that is too large or has no token, and no answer out before the token was looked up.
+    """Refuse a request that is too large or has no token, and send no answer before the token was looked up.
 
-    A request that may have a body is refused before any of it is read. Otherwise work on the database looks
-    the token up by itself. What came about without the database, an answer of a route that needs none or the
-    refusal of a malformed request, waits here until the token was looked up.
+    The token of a request that may have a body is looked up before any of it is read. Otherwise work on the
+    database looks it up. An answer without such work, such as the refusal of a malformed request, waits here
+    until the token was looked up.
     """
 
     def __init__(self, app: ASGIApp, database: Database, last_use: LastUse, replica: Replica | None) -> None:
@@ -176,8 +176,8 @@ class Guard:
 class Turns:
     """Let searches use less than half of the threads, and lists with filters or a sort as many.
 
-    Each of them may read every row. The other threads serve all other requests meanwhile. Of these, changes
-    have no turns: they may wait for a lock, and nothing else should wait with them.
+    Each of them may read every row. The other threads serve all other requests meanwhile. Changes take no
+    turns: they may wait for a lock, and nothing else should wait with them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -221,7 +221,7 @@ def _require_short_head(scope: Scope) -> None:
 
 
 def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """Return what receives no more of a body than allowed, whether its length is announced or not.
+    """Return a `receive` that refuses a body that is too long, whether its length is announced or not.
 
     FastAPI's `max_body_size` answers in plain text.
     """

@@ -1,4 +1,4 @@
-"""What those who run the server ask it: whether it lives, whether it is ready, and its metrics."""
+"""Routes for monitoring: whether the server lives, whether it is ready, and its metrics."""
 
 from datetime import UTC, datetime
 from functools import partial

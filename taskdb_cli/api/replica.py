@@ -1,7 +1,7 @@
-"""Reads from a replica: as long as it is sound, and never behind what this server has committed.
+"""Reads from a replica, while it is sound, and never behind what this server has committed.
 
-A replica that fails in any way costs a read on the primary, and no error. It is looked at by one thread, and
-only while somebody reads, so that a server without requests asks nothing.
+If the replica fails in any way, the primary answers the read. One thread looks at the replica, and only while
+requests read, so that a server without requests asks nothing.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Replica:
         return self._primary.read(work)
 
     def _require_alike(self, connection: Connection) -> None:
-        """Raise unless a connection leads to a replica of the database, which is found out once."""
+        """Raise unless a connection leads to a replica of the database. Each connection is compared once."""
         primary = self._standing
         assert primary
         if connection.info.get(COMPARED) != (name := (primary.identity, primary.revision)):
@@ -273,7 +273,7 @@ class Replica:
 
     @contextmanager
     def _attentive(self) -> Iterator[None]:
-        """Turn a server away that keeps the body waiting too long: its readers would wait for ever."""
+        """Stop reading from a server that is silent for too long in the body: readers would wait for ever."""
         place = self.database.backend.place
         silence = DatabaseUnavailable(
             f"{self.database.options.read_address}: {place} has been silent for {_LOOK_SECONDS:g} s"

@@ -44,9 +44,9 @@ def back_up(
     drill: bool,
     output: Output,
 ) -> None:
-    """Take a backup, then do what the options ask for. Raise Incomplete at the end for all that failed then.
+    """Take a backup, then do what the options ask for. In the end, raise Incomplete for steps that failed.
 
-    But a failed test restore is DataCorrupt at once, because the backup is not good.
+    A failed test restore raises DataCorrupt at once, because the backup is not good.
     """
     from taskdb_cli.backup import create
 
@@ -283,9 +283,9 @@ def drill_archive(
 def recording_damage(
     directories: Sequence[BackupDirectory], file: StoredFile, now: datetime
 ) -> Iterator[None]:
-    """Record the damage that is found, so that pruning does not take the archive for good.
+    """Record the damage that is found, so that pruning does not count the archive as a good one.
 
-    The first directory is the one of the archive. The others hold the same bytes, which may be good there.
+    The archive is in the first directory. The others hold the same bytes, which may be good there.
     """
     try:
         yield

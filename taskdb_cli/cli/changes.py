@@ -64,9 +64,9 @@ DELETE = Verb("delete {}", "deleted {}", destroys=True)
 
 
 class Written:
-    """The tasks that a change wrote: their ids, and if the `whole` is asked for their records.
+    """The ids of the tasks that a change wrote, and with `whole` their records too.
 
-    These are in a temporary file, or in memory if they are `secret`.
+    The records are in a temporary file, or in memory if they are `secret`.
     """
 
     def __init__(self, *, whole: bool, secret: bool = False) -> None:
@@ -95,7 +95,7 @@ class Written:
             self._file.seek(0)
         for records in written:
             self.first = self.first or records[0]
-            # What would get a new id has none.
+            # In a dry run, a row that would get a new id has none.
             ids.extend(record["id"] for record in records if record["id"] is not None)
             if self._file:
                 with temporary_storage("nothing was changed"):

@@ -31,7 +31,7 @@ SHORT = {
     "--limit": "-n",
     "--search": "-S",
 }
-"""The short form of an option, whichever command has it."""
+"""The short form of an option, in every command that has the option."""
 
 ALIASES: dict[str, dict[str, list[str]]] = {
     "": {"add": ["create"], "new": ["create"], "ls": ["list"], "rm": ["delete"], "modify": ["update"]},
@@ -42,7 +42,7 @@ ALIASES: dict[str, dict[str, list[str]]] = {
 """Words of other tools and what they mean: in any group that has the command, and in one group."""
 
 OWN_NAMES = {"backup": "create", "history": "list"}
-"""Words for what a group does when no command is named."""
+"""The names of what groups do when no command is named."""
 
 _HELP = "taskdb help"
 """Marks a context whose words begin with `help`."""
@@ -127,7 +127,7 @@ class Group(_Readable, TyperGroup):
         self.params = _with_more_names(self.params)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `help` in front of commands for --help behind them."""
+        """Read `help` before commands as --help after them."""
         super().parse_args(ctx, args)
         words = [*ctx._protected_args, *ctx.args]  # noqa: SLF001
         if words[:1] == ["help"]:
@@ -140,7 +140,7 @@ class Group(_Readable, TyperGroup):
         return list(ctx.args)
 
     def _named(self, ctx: Any, words: list[str]) -> list[str]:
-        """Return the words that name what help is asked for: no options, and no values of options."""
+        """Return the words that name a command or a topic, without options and their values."""
         options = [each for each in ctx.find_root().command.params if not each.is_flag and not each.count]
         take_values = {"-o", "--output"}.union(*(option.opts for option in options))
         return [
@@ -185,7 +185,7 @@ class Group(_Readable, TyperGroup):
         return super().get_command(ctx, name)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands, also of the list that the group is by itself."""
+        """Return the names of the commands, and `list` if the group itself lists."""
         # `backup create` is an alias.
         own = ["list"] if OWN_NAMES.get(self.name or "") == "list" else []
         return [*own, *super().list_commands(ctx)]
@@ -243,7 +243,7 @@ class HelpfulGroup(Group):
     """A group of commands that shows its help when none is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take nothing at all for --help."""
+        """Show the help if there are no arguments."""
         return super().parse_args(ctx, args or ["--help"])
 
 

@@ -94,7 +94,7 @@ def down(
 def _safety_backup(
     ctx: typer.Context, no_backup: bool, encrypt_to: list[str] | None
 ) -> Callable[[Database], None] | None:
-    """Return what backs the database up before a migration, or None if nothing shall.
+    """Return a function that backs the database up before a migration, or None with --no-backup.
 
     Raises InvalidInput for keys that cannot be used.
     """

@@ -1,4 +1,4 @@
-"""Questions to a person at a terminal, and what is said of options and arguments that are missing."""
+"""Questions to a person at a terminal, and the usage error for missing options and arguments."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ TRIES = 4
 
 
 def ask(question: str, check: Callable[[str], T]) -> T:
-    """Return what `check` makes of the answer to a question, which is asked again if `check` refuses it.
+    """Ask a question until `check` accepts the answer, and return what `check` returns.
 
-    `check` raises InvalidInput or NotFound. The last of several raises what it raised. Raises Refused
-    for the end of input.
+    `check` refuses an answer by InvalidInput or NotFound, which is raised after the last try. Raises Refused
+    at the end of input.
     """
     for _ in range(TRIES - 1):
         try:
@@ -76,7 +76,7 @@ def _read_answer(question: str) -> str:
         line = sys.stdin.buffer.readline()
     finally:
         if not line.endswith(b"\n"):
-            # The cursor stands behind the question still.
+            # The cursor is still behind the question.
             typer.echo(err=True)
     if not line:
         raise Refused(DECLINED)
@@ -95,7 +95,7 @@ class CompleteCommand(TyperCommand):
     """A command whose usage error names every option and argument that is missing, not only the first."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as ever."""
+        """Parse as Typer does, but look for everything that is missing."""
         try:
             return super().parse_args(ctx, [*args])
         except MissingParameter:

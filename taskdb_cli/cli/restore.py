@@ -125,7 +125,7 @@ def copy(
 
 
 def _safety_backup(shelf: Shelf, target: Database, recipients: Recipients) -> Callable[..., None]:
-    """Return what backs up the rows that are replaced."""
+    """Return a function that backs up the rows that will be replaced."""
     from taskdb_cli.backup.file_names import SAFETY_SUFFIX, default_label
 
     # The label names the database whose rows are replaced, whatever archive is restored.
@@ -136,7 +136,7 @@ def _safety_backup(shelf: Shelf, target: Database, recipients: Recipients) -> Ca
 def _history_backup(
     save: Callable[..., None], shelf: Shelf, options: Replacing, notes: list[str]
 ) -> Callable[[Content], None]:
-    """Return what backs up a history whose users and tasks are gone. What it says is added to the notes."""
+    """Return a function that backs up a history without users and tasks, and notes its message."""
 
     def back_up(content: Content) -> None:
         # Most databases without rows have no history either, and then no key is needed.

@@ -93,7 +93,7 @@ class Shelf:
         from taskdb_cli.backup.stores.places import store_at
 
         if place.lower().startswith(("postgres:", "postgresql:", "postgresql+")):
-            # Directories would be made whose names hold its password.
+            # Directories would be made with its password in their names.
             what = "the backup directory is the address of a database"
             raise InvalidInput(what, "name a directory or a bucket")
         return BackupDirectory(store_at(place, patient=patient))
@@ -147,8 +147,8 @@ class Shelf:
     ) -> StoredFile:
         """Return the path of the archive that a person means; 'latest' is the newest one of the database.
 
-        The label decides for a database that is new, or that nobody may open (None), and with `offline` also
-        for one that cannot be reached. A caller that will `read_anyway` checks the seal itself.
+        The label decides if the database is new, or None because it must not be opened, and with `offline`
+        also if it cannot be reached. A caller that will `read_anyway` checks the seal itself.
         """
         from taskdb_cli.backup.stores.places import file_at
 

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in words for people instead of Typer's and pydantic's."""
+"""Messages about mistakes on the command line, in place of those of Typer and pydantic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskdb_cli.text.escaping import LONGEST_ECHO, brief
 
 
 def usage_error(error: TyperException) -> InvalidInput:
-    """Return our error for one of Typer's: what is wrong with which option, and whose help says more."""
+    """Translate an error of Typer: name the option, the mistake, and the command whose help says more."""
     context: Any = getattr(error, "ctx", None)
     if isinstance(error, BadOptionUsage) and error.option_name in _names(context.find_root()):
         context = context.find_root()

@@ -17,16 +17,16 @@ from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.escaping import brief
 
 HIDDEN = {"--yes": "--force", "--version": "-V"}
-"""What else an option is called, for people who bring the name along from another tool."""
+"""Other names of options, which people know from other tools."""
 
 _GLOBAL = "global "
 
 _ONE_WORD = {"USER", "PRIORITY", "FORMAT", "URL", "CURSOR", "KEYS", "NAMES"}
-"""What stands for a value without spaces."""
+"""The names of values that have no spaces."""
 
 
 def close_matches(word: str, words: Sequence[str]) -> list[str]:
-    """Return the words of which this one may be a slip, the closest first, or the only one that it begins."""
+    """Return the words that a mistyped one may mean, the closest first, or the only one that it begins."""
     begun = {each for each in words if each.startswith(word)}
     return get_close_matches(word, words, cutoff=0.75) or ([*begun] if len(begun) == 1 else [])
 
@@ -42,7 +42,7 @@ class Words(OptionParser):
         self.text = text
         """The argument that all words which are no options belong to, if they must stand together."""
         self.joined: dict[int, str] = {}
-        """The option before a word, by the word's number: how it takes the words up to the next option.
+        """How to type the option before a word so that it takes this word too, by the word's number.
 
         This is empty for an option that takes no such value.
         """

@@ -66,7 +66,7 @@ def print_archive(
 ) -> None:
     """Print where an archive is from, what is known of it, and what it holds.
 
-    Without its manifest, what the record says of it is all that is known.
+    Without its manifest, only the record of it is known.
     """
     console, proof, none = console_for(stream), known.verified, "unknown"
     origin = manifest.origin if manifest else None

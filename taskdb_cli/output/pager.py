@@ -70,7 +70,7 @@ class _ReaderLeft(Exception):
 
 
 class _Paging:
-    """What print_table writes to: it holds the first screen back, and starts the pager when there is more."""
+    """A stream that holds the first screen back, and starts the pager when there is more."""
 
     encoding = "utf-8"
 

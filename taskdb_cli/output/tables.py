@@ -53,10 +53,10 @@ def print_table(
 ) -> None:
     """Print one row a record, fitted to the terminal's width, at constant memory.
 
-    A terminal shows no column that is empty or the same in every row: that is said above the table, as is the
-    name of a column for which there is no room, with the `hint` how to see it. If the table is `wide`, or the
-    stream is no terminal, nothing is left out or cut. Many records are compared only if they are a list; else
-    just those fields are left out that the caller knows to be `equal`. Without rows nothing is printed.
+    A terminal shows no column that is empty or the same in every row, and none without room. A line above the
+    table names these columns, with the `hint` how to see those without room. If the table is `wide`, or the
+    stream is no terminal, nothing is left out or cut. Many records are compared only if they are a list;
+    otherwise only the fields that are `equal` are left out. Without rows nothing is printed.
     """
     console, now = console_for(stream), datetime.now(UTC)
     fitted, rest = stream.isatty() and not wide, iter(records)
