@@ -146,6 +146,23 @@ def _history_backup(
     return back_up
 
 
+def _loss(held: Held, place: str, *, replace: bool) -> str:
+    """Return what replacing does to the content of the target, or nothing if it is empty.
+
+    Without `replace`, raises Conflict for a damaged target, and TargetNotEmpty for one with rows.
+    """
+    if (damaged := held.damaged) is not None:
+        if not replace:
+            hint = f"--replace keeps it as {damaged.kept.name} and makes a new file in its place"
+            raise Conflict(f"{place} is damaged: {damaged.what}", hint)
+        return f"move the damaged {damaged.path} to {damaged.kept}"
+    if not held.rows:
+        return ""
+    if not replace:
+        raise TargetNotEmpty(place, in_words(held.rows))
+    return f"delete {in_words(held.rows)} of {place}"
+
+
 def _load(
     shelf: Shelf,
     target: Database,
@@ -160,23 +177,14 @@ def _load(
 ) -> None:
     """Ask whether what the target holds may be replaced, then load the rows; say what was or would be done.
 
-    Raises TargetNotEmpty, Conflict or Refused if nothing may be replaced. Rows that are inserted into an
+    Raises as `_loss` does, and Refused if the answer is no. Rows that are inserted into an
     empty target after this are not replaced, because nobody was asked.
     """
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.archive import Archive
 
-    run, place, loss, notes = shelf.run, target.backend.place, "", list[str]()
-    if (damaged := held.damaged) is not None:
-        loss = f"move the damaged {damaged.path} to {damaged.kept}"
-        if not options.replace:
-            hint = f"--replace keeps it as {damaged.kept.name} and makes a new file in its place"
-            raise Conflict(f"{place} is damaged: {damaged.what}", hint)
-    elif held.rows:
-        loss = f"delete {in_words(held.rows)} of {place}"
-        if not options.replace:
-            raise TargetNotEmpty(place, in_words(held.rows))
-
+    run, place, damaged, notes = shelf.run, target.backend.place, held.damaged, list[str]()
+    loss = _loss(held, place, replace=options.replace)
     doing, done = ("restore", "restored") if isinstance(source, Archive) else ("copy", "copied")
     origin = source.place if isinstance(source, Archive) else source.backend.place
     if options.dry_run:
