@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from tempfile import TemporaryFile
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from taskdb_cli.transfer.batch import Batch
+    from taskdb_cli.transfer.files import Source
     from taskdb_cli.transfer.problems import Problem, Problems
     from taskdb_cli.transfer.staging import Outcome
 
@@ -135,16 +136,7 @@ def import_file(
             outcome = _bring_in(run, batch, bring_in, dry_run=dry_run)
     counts = {"created": outcome.created, "updated": outcome.updated, "unchanged": outcome.unchanged}
     run.rows = sum(counts.values())
-    said = [", ".join(f"{number} {what}" for what, number in counts.items())]
-    if outcome.without_external_id:
-        number = outcome.without_external_id
-        have, them = ("has", "it") if number == 1 else ("have", "them")
-        said.append(f"{number} {have} no external id: another import creates {them} again")
-    if source.foreign and source.foreign.remark:
-        said.append(source.foreign.remark)
-    if source.left_out:
-        said.append(f"left out: {listed(source.left_out)}")
-    run.say(f"{'dry run: ' if dry_run else ''}{'; '.join(said)}")
+    run.say(("dry run: " if dry_run else "") + _summary(counts, outcome.without_external_id, source))
     # Other formats note only a few kinds of things that they cannot keep, so all of them are printed.
     for note in batch.notes.most_frequent(MOST_KINDS)[0]:
         run.say(_told(note, name))
@@ -176,6 +168,19 @@ def _bring_in(
             run.say(f"would create {run.database.backend.place}")
             return outcome
     return run.database_made_if_missing().write(work, dry_run=dry_run, bulk=True)
+
+
+def _summary(counts: Mapping[str, int], without_external_id: int, source: Source) -> str:
+    """Return how many records were imported, and what is lost or will be imported twice."""
+    parts = [", ".join(f"{number} {what}" for what, number in counts.items())]
+    if without_external_id:
+        have, them = ("has", "it") if without_external_id == 1 else ("have", "them")
+        parts.append(f"{without_external_id} {have} no external id: another import creates {them} again")
+    if source.foreign and source.foreign.remark:
+        parts.append(source.foreign.remark)
+    if source.left_out:
+        parts.append(f"left out: {listed(source.left_out)}")
+    return "; ".join(parts)
 
 
 @contextmanager
