@@ -21,6 +21,7 @@ from taskdb_cli.output.formats import COPIES, PLANNED_COPIES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from taskdb_cli.backup.copying import Copy
     from taskdb_cli.backup.history import Record
     from taskdb_cli.backup.stores import StoredFile
 
@@ -87,17 +88,7 @@ def copy_archives(
         if not each.known:
             run.say(f"{each.target}: its content was not checked, because no identity was given to open it")
     if output.format is not None or dry_run:
-        records = (
-            {
-                "archive": str(each.source),
-                "copy": str(each.target),
-                "size": each.size,
-                "copied": each.made,
-                "would_copy": each.made,
-            }
-            for each in copies
-        )
-        show_records(records, PLANNED_COPIES if dry_run else COPIES, output)
+        show_records(map(_record, copies), PLANNED_COPIES if dry_run else COPIES, output)
     elif sys.stderr.isatty():
         others = len(copies) - len(made)
         there = f"; {others} {'was' if others == 1 else 'were'} there already" if others else ""
@@ -108,6 +99,16 @@ def copy_archives(
             number = f"{len(failures)} of {len(copies) + len(failures)} archives were not copied"
             worst.message = "; ".join([number, *(each.message for each in failures[:5])])
         raise worst
+
+
+def _record(copy: Copy) -> dict[str, object]:
+    return {
+        "archive": str(copy.source),
+        "copy": str(copy.target),
+        "size": copy.size,
+        "copied": copy.made,
+        "would_copy": copy.made,
+    }
 
 
 def _find(shelf: OpeningShelf, archive: str) -> tuple[StoredFile, Record]:
