@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.cli.completion import settings_of
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.models.vocabulary import in_one_unit
 
 
@@ -27,9 +27,9 @@ def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
 
     ctx.obj, now = Invocation(), datetime.now(UTC)
     ctx.obj.settings = settings_of(ctx)
-    shelf = Shelf(ctx, ctx.params.get("given_directory"), ctx.params.get("given_label"))
-    entries = shelf.directory.entries()
-    _, names = short_names([entry.name for entry in entries], shelf.label)
+    location = BackupLocation(ctx, ctx.params.get("given_directory"), ctx.params.get("given_label"))
+    entries = location.directory.entries()
+    _, names = short_names([entry.name for entry in entries], location.label)
     offered = [("latest", "the newest good archive")] if entries else []
     days = set[date]()
     for entry, name in zip(reversed(entries), reversed(names), strict=True):

@@ -21,11 +21,11 @@ from taskdb_cli.cli.backup_create import (
     write_to_stdout,
 )
 from taskdb_cli.cli.backup_diff import diff
+from taskdb_cli.cli.backup_location import BackupLocation, LocationWithKeys
 from taskdb_cli.cli.backup_options import EncryptTo, Keep
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
-from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record, to_plain
 from taskdb_cli.text.escaping import hide_secrets
@@ -54,7 +54,7 @@ Drill = Annotated[
 @with_option_groups
 def main(
     *,
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     file: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Write one archive to this new file; - is stdout, not verified."),
@@ -74,8 +74,8 @@ def main(
     output: Output,
 ) -> None:
     """Back up the database, and verify the archive."""
-    if shelf.ctx.invoked_subcommand is not None:
-        shelf.refuse_other_options()
+    if location.ctx.invoked_subcommand is not None:
+        location.refuse_other_options()
         return
     policy = keep.policy()
     if file is not None and (policy or drill or metrics_file):
@@ -83,41 +83,41 @@ def main(
             "--file cannot be combined with --keep-…, --drill or --metrics-file", "leave them out"
         )
     if file is not None:
-        shelf.refuse_several()
-    recipients = shelf.recipients(encrypt_to)
+        location.refuse_several()
+    recipients = location.recipients(encrypt_to)
     if drill:
-        shelf.require_identity_of(recipients)
+        location.require_identity_of(recipients)
     if check_config:
-        keys = shelf.recipient_texts(encrypt_to)
-        _show_configuration(shelf, policy, metrics_file, keys, output, replica=replica)
+        keys = location.recipient_texts(encrypt_to)
+        _show_configuration(location, policy, metrics_file, keys, output, replica=replica)
     elif file == "-":
-        write_to_stdout(shelf, recipients, output, replica=replica)
+        write_to_stdout(location, recipients, output, replica=replica)
     elif file is not None:
-        back_up_to_file(shelf, file, recipients, output, replica=replica)
+        back_up_to_file(location, file, recipients, output, replica=replica)
     else:
-        back_up(shelf, policy, metrics_file, recipients, replica=replica, drill=drill, output=output)
+        back_up(location, policy, metrics_file, recipients, replica=replica, drill=drill, output=output)
 
 
 @app.command("list", epilog=("taskdb backup list\ntaskdb backup list --label neondb -o json"))
-def list_(*, shelf: Shelf, output: Output) -> None:
+def list_(*, location: BackupLocation, output: Output) -> None:
     """List the archives of the directory, oldest first.
 
     Each is shown with its last verification and test restore.
     """
-    run, directory = shelf.run, shelf.directory
-    found = run.counting(directory.records(shelf.given_label, say=run.say))
+    run, directory = location.run, location.directory
+    found = run.counting(directory.records(location.given_label, say=run.say))
     if output.effective_format is not Format.TABLE:
         show_records(found, ARCHIVES, output)
     elif records := list(found):
-        _show_archives(shelf, records)
+        _show_archives(location, records)
     elif directory.store.exists():
-        of_label = f" of {shelf.given_label}" if shelf.given_label else ""
+        of_label = f" of {location.given_label}" if location.given_label else ""
         run.say(f"there are no archives{of_label} in {directory}")
     if not directory.store.exists():
         run.say(f"there is no directory {directory}")
 
 
-def _show_archives(shelf: Shelf, records: list[Record]) -> None:
+def _show_archives(location: BackupLocation, records: list[Record]) -> None:
     from taskdb_cli.backup.encryption import is_encrypted
     from taskdb_cli.backup.naming import short_names
     from taskdb_cli.output.archives import print_archives
@@ -125,14 +125,14 @@ def _show_archives(shelf: Shelf, records: list[Record]) -> None:
 
     label = ""
     with suppress(errors.InvalidConfiguration):
-        label = shelf.label
+        label = location.label
     begin, names = short_names([record["archive"] for record in records], label)
     encrypted = sum(is_encrypted(record["archive"]) for record in records)
     some = f", {'all' if encrypted == len(records) else encrypted} encrypted," if encrypted else ""
-    heading = f"{in_words({'archives': len(records)})}{some} in {shelf.directory}"
+    heading = f"{in_words({'archives': len(records)})}{some} in {location.directory}"
     heading += f"; names begin with {begin}" if begin else ""
     with paged(sys.stdout) as stream:
-        print_archives(records, names, heading, stream, now=shelf.run.now)
+        print_archives(records, names, heading, stream, now=location.run.now)
 
 
 @app.command(epilog=("taskdb backup show latest\ntaskdb backup show latest --user ann@example.com -o json"))
@@ -140,7 +140,7 @@ def show(
     archive: ArchiveArgument,
     *,
     user: Annotated[str | None, optional_user("List the tasks of this user instead.")] = None,
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     output: Output,
 ) -> None:
     """Show what an archive contains, or its tasks of one user.
@@ -150,19 +150,19 @@ def show(
     from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.proving import compare, recorded
 
-    run, format = shelf.run, output.effective_format
-    file = shelf.find(archive, run.database, offline=True)
-    known = shelf.directory_of(file).known_of(file)
+    run, format = location.run, output.effective_format
+    file = location.find(archive, run.database, offline=True)
+    known = location.directory_of(file).known_of(file)
     manifest, seal = None, known.verified.seal if known.verified else None
     try:
-        with Archive.open(file, shelf.identities) as found:
+        with Archive.open(file, location.identities) as found:
             if user is not None:
                 _show_user(run, found, file, user, output)
                 return
             manifest, size, seal = found.manifest, found.size, found.seal
             encrypted, contents = found.encrypted, manifest.record()
     except errors.ArchiveEncrypted as exc:
-        if shelf.identities or user is not None:
+        if location.identities or user is not None:
             raise
         if proof := known.verified:
             compare(file, proof)
@@ -206,7 +206,7 @@ def _show_user(run: Invocation, archive: Archive, file: StoredFile, ref: str, ou
 def verify(
     archives: ArchiveArguments,
     *,
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     drill: Drill = False,
     drill_url: Annotated[
         str | None,
@@ -220,7 +220,7 @@ def verify(
     failures: list[errors.TaskdbError] = []
     for archive in archives:
         try:
-            _verify(shelf, archive, drill=drill, drill_url=drill_url)
+            _verify(location, archive, drill=drill, drill_url=drill_url)
         except (
             errors.NotFound,
             errors.ArchiveEncrypted,
@@ -230,7 +230,7 @@ def verify(
         ) as exc:
             if len(archives) == 1:
                 raise
-            shelf.run.say(exc.message)
+            location.run.say(exc.message)
             failures.append(exc)
     if failures:
         worst = next((each for each in failures if isinstance(each, errors.DataCorrupt)), failures[0])
@@ -238,20 +238,20 @@ def verify(
         raise worst
 
 
-def _verify(shelf: OpeningShelf, archive: str, *, drill: bool, drill_url: str | None) -> None:
+def _verify(location: LocationWithKeys, archive: str, *, drill: bool, drill_url: str | None) -> None:
     from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.create import verified
 
-    run = shelf.run
-    file = shelf.find(archive, run.database, offline=True, read_anyway=True)
-    directory = shelf.directory_of(file)
+    run = location.run
+    file = location.find(archive, run.database, offline=True, read_anyway=True)
+    directory = location.directory_of(file)
     with ExitStack() as stack:
         with recording_damage([directory], file, run.now):
             try:
-                opening = Archive.open(file, shelf.identities, all_bytes=False)
+                opening = Archive.open(file, location.identities, all_bytes=False)
                 opened = stack.enter_context(opening)
             except errors.ArchiveEncrypted:
-                if drill or drill_url or shelf.identities:
+                if drill or drill_url or location.identities:
                     raise
                 _verify_by_record(run, directory, file)
                 return
@@ -259,7 +259,7 @@ def _verify(shelf: OpeningShelf, archive: str, *, drill: bool, drill_url: str | 
         run.say(f"{file}: {in_words({'rows': backup.manifest.rows})} verified")
         directory.note_archive(file, backup.proof(run.now))
         if drill or drill_url:
-            drill_archive(shelf, backup, [directory], drill_url, opened=opened)
+            drill_archive(location, backup, [directory], drill_url, opened=opened)
             run.say(f"{file}: test restore passed")
 
 
@@ -285,7 +285,7 @@ app.command(epilog="taskdb backup diff 2026-11-25 latest\ntaskdb backup diff lat
         "taskdb backup prune --keep-last 10 --dry-run\ntaskdb backup prune --keep-daily 7 --keep-weekly 5"
     )
 )
-def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) -> None:
+def prune(*, location: BackupLocation, keep: Keep, dry_run: DryRun = False, output: Output) -> None:
     """Delete archives of the database that no --keep rule keeps.
 
     It prints for each archive why it is kept or deleted.
@@ -293,11 +293,11 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
     from taskdb_cli.backup import retention
     from taskdb_cli.services.migrate import identify
 
-    run, policy = shelf.run, retention.Policy(*astuple(keep))
-    owner = shelf.owner(identify(run.database)[0])
-    decisions = retention.prune(shelf.directory, owner, policy, now=run.now, dry_run=dry_run, say=run.say)
+    run, policy = location.run, retention.Policy(*astuple(keep))
+    owner = location.owner(identify(run.database)[0])
+    decisions = retention.prune(location.directory, owner, policy, now=run.now, dry_run=dry_run, say=run.say)
     if all(decision.suspect for decision in decisions):
-        run.say(f"{shelf.directory} has no archive of {owner.label} that counts for this database")
+        run.say(f"{location.directory} has no archive of {owner.label} that counts for this database")
     if (deleted := sum(not decision.keep for decision in decisions)) and not dry_run:
         run.did(f"deleted {in_words({'archives': deleted})}", look="taskdb backup list")
     decided = (
@@ -314,7 +314,7 @@ def prune(*, shelf: Shelf, keep: Keep, dry_run: DryRun = False, output: Output) 
 
 
 def _show_configuration(
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     policy: Policy | None,
     metrics_file: Path | None,
     recipients: list[str],
@@ -323,15 +323,15 @@ def _show_configuration(
     replica: bool,
 ) -> None:
     values = {
-        "database": shelf.run.maintained.backend.place,
-        **({"read from": shelf.run.settings.direct_replica_database().backend.place} if replica else {}),
-        "directory": ", ".join(map(str, shelf.directories())),
-        "label": shelf.label,
+        "database": location.run.maintained.backend.place,
+        **({"read from": location.run.settings.direct_replica_database().backend.place} if replica else {}),
+        "directory": ", ".join(map(str, location.directories())),
+        "label": location.label,
         "policy": policy.in_words() if policy else "keep everything",
-        "history": f"keep {shelf.run.settings.history_keep}",
+        "history": f"keep {location.run.settings.history_keep}",
         "metrics file": metrics_file.absolute() if metrics_file else "none",
         "encrypted to": ", ".join(recipients) or "nobody: archives are not encrypted",
-        "identity": ", ".join(map(str, shelf.identity_files)) or "none",
+        "identity": ", ".join(map(str, location.identity_files)) or "none",
     }
     figures = ({"figure": name, "value": hide_secrets(str(value))} for name, value in values.items())
     show_records(figures, FIGURES, output)

@@ -10,11 +10,11 @@ import typer
 
 from taskdb_cli import errors
 from taskdb_cli.cli.archive_argument import ARCHIVE_HELP, complete_archives
+from taskdb_cli.cli.backup_location import LocationWithKeys
 from taskdb_cli.cli.backup_options import EncryptTo, complete_directories
 from taskdb_cli.cli.options import DryRun
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.cli.shelf import OpeningShelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import COPIES, PLANNED_COPIES
 
@@ -34,7 +34,7 @@ def copy_archives(
         ),
     ] = None,
     *,
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     to: Annotated[
         str,
         typer.Option(
@@ -55,10 +55,10 @@ def copy_archives(
     from taskdb_cli.backup.copying import Copy, Target
     from taskdb_cli.backup.stores.places import require_distinct
 
-    run, directory = shelf.run, shelf.directory_at(to)
+    run, directory = location.run, location.directory_at(to)
     if not archives:
-        require_distinct([shelf.directory.store, directory.store])
-    recipients, identities = shelf.recipients(encrypt_to), shelf.identities
+        require_distinct([location.directory.store, directory.store])
+    recipients, identities = location.recipients(encrypt_to), location.identities
     copies, failures, done = list[Copy](), list[errors.TaskdbError](), 0
     with run.progress() as show:
         advance = in_bytes(show, "copying")
@@ -69,9 +69,9 @@ def copy_archives(
             advance(done)
 
         target = Target(directory, now=run.now, recipients=recipients, identities=identities, progress=count)
-        for named in _chosen(shelf, archives):
+        for named in _chosen(location, archives):
             try:
-                file, known = named if isinstance(named, tuple) else _find(shelf, named)
+                file, known = named if isinstance(named, tuple) else _find(location, named)
                 copies.append(target.copy(file, known, dry_run=dry_run))
             except (errors.StoreUnavailable, errors.BackupRunning, errors.Interrupted):
                 # It would be the same with the next one.
@@ -111,19 +111,21 @@ def _record(copy: Copy) -> dict[str, object]:
     }
 
 
-def _find(shelf: OpeningShelf, archive: str) -> tuple[StoredFile, Record]:
-    file = shelf.find(archive, shelf.run.database, offline=True, read_anyway=True)
-    return file, shelf.directory_of(file).known_of(file)
+def _find(location: LocationWithKeys, archive: str) -> tuple[StoredFile, Record]:
+    file = location.find(archive, location.run.database, offline=True, read_anyway=True)
+    return file, location.directory_of(file).known_of(file)
 
 
-def _chosen(shelf: OpeningShelf, archives: list[str] | None) -> Iterator[str | tuple[StoredFile, Record]]:
+def _chosen(
+    location: LocationWithKeys, archives: list[str] | None
+) -> Iterator[str | tuple[StoredFile, Record]]:
     """Yield what was named, or else all archives of the database with what is known of each."""
     if archives:
         yield from archives
         return
-    holdings = shelf.holdings(shelf.run.database, offline=True)
+    holdings = location.holdings(location.run.database, offline=True)
     entries = sorted([*holdings.own, *holdings.unreadable], key=lambda entry: entry.taken_at)
     if not entries:
-        shelf.run.say(f"there are no archives of {shelf.label} in {shelf.directory}")
+        location.run.say(f"there are no archives of {location.label} in {location.directory}")
     for entry in entries:
         yield entry.file, holdings.record.of(entry.name)

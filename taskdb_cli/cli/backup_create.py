@@ -12,10 +12,10 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from taskdb_cli import errors
+from taskdb_cli.cli.backup_location import BackupLocation, LocationWithKeys
 from taskdb_cli.cli.history_prune import history_begin, prune_after_backup
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import BACKUPS
 from taskdb_cli.system.paths import is_same, reserved
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def back_up(
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     policy: Policy | None,
     metrics_file: Path | None,
     recipients: Recipients,
@@ -50,14 +50,14 @@ def back_up(
     """
     from taskdb_cli.backup import create
 
-    run, began = shelf.run, time.monotonic()
+    run, began = location.run, time.monotonic()
     kept_since = history_begin(run)
-    directories = shelf.directories()
+    directories = location.directories()
     with run.progress() as show, _snapshot(run, replica=replica) as content:
         outcomes = create.take_everywhere(
             content,
             directories,
-            label=shelf.label,
+            label=location.label,
             now=run.now,
             recipients=recipients,
             progress=in_bytes(show, "backing up"),
@@ -66,8 +66,8 @@ def back_up(
         outcomes[0].result()
     seconds = time.monotonic() - began
     backups = [each.backup for each in outcomes if each.backup]
-    report(shelf, backups, output)
-    owner = shelf.owner(backups[0].manifest.origin.identity)
+    report(location, backups, output)
+    owner = location.owner(backups[0].manifest.origin.identity)
     several = len(outcomes) > 1
     failures = [
         _named(each.failure, each.directory if several else None) for each in outcomes if each.failure
@@ -77,7 +77,7 @@ def back_up(
         with _going_on(failures):
             holding = [each.directory for each in good or outcomes if each.backup]
             backup = next(each for each in backups if each.file.store == holding[0].store)
-            drill_archive(shelf, backup, holding)
+            drill_archive(location, backup, holding)
             if sys.stderr.isatty():
                 run.say(f"{backup.file}: test restore passed")
     if policy:
@@ -88,7 +88,7 @@ def back_up(
         prune_after_backup(run, kept_since)
     if metrics_file:
         with _going_on(failures):
-            _write_metrics(metrics_file, shelf.label, outcomes, owner, seconds)
+            _write_metrics(metrics_file, location.label, outcomes, owner, seconds)
     if failures:
         reasons = "; ".join(failure.message.rpartition(" is good, but ")[2] for failure in failures)
         places = " and ".join(str(each.directory) for each in outcomes if each.backup)
@@ -108,7 +108,7 @@ def _snapshot(run: Invocation, *, replica: bool) -> AbstractContextManager[Conte
 
 
 def back_up_to_file(
-    shelf: Shelf, file: str, recipients: Recipients, output: Output, *, replica: bool
+    location: BackupLocation, file: str, recipients: Recipients, output: Output, *, replica: bool
 ) -> None:
     """Back up to a new file outside the directory of archives.
 
@@ -132,25 +132,27 @@ def back_up_to_file(
         raise missing(f"there is no directory {path.parent}", "make it, or choose another place")
     if reason := reserved(path):
         raise errors.InvalidInput(f"{path} is refused: {reason}", "choose another name")
-    run = shelf.run
+    run = location.run
     with run.progress() as show, _snapshot(run, replica=replica) as content:
         advance = in_bytes(show, "backing up")
         backup = create.save(
             content,
             file_at(str(path)),
-            label=shelf.label,
+            label=location.label,
             now=run.now,
             recipients=recipients,
             progress=advance,
         )
-        report(shelf, [backup], output)
+        report(location, [backup], output)
 
 
-def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output, *, replica: bool) -> None:
+def write_to_stdout(
+    location: BackupLocation, recipients: Recipients, output: Output, *, replica: bool
+) -> None:
     """Write an archive to stdout. It cannot be read back, so it is not verified."""
     from taskdb_cli.backup import create
 
-    run, stdout = shelf.run, sys.stdout
+    run, stdout = location.run, sys.stdout
     if stdout.isatty():
         raise errors.InvalidInput("refusing to write a binary archive to a terminal", "redirect stdout")
     if output.format is not None:
@@ -163,7 +165,7 @@ def write_to_stdout(shelf: Shelf, recipients: Recipients, output: Output, *, rep
             written = create.write(
                 content,
                 stdout.buffer,
-                label=shelf.label,
+                label=location.label,
                 now=run.now,
                 recipients=recipients,
                 progress=advance,
@@ -225,9 +227,9 @@ def _write_metrics(path: Path, label: str, outcomes: Sequence[Outcome], owner: O
     write_metrics(path.absolute(), label, measured)
 
 
-def report(shelf: Shelf, backups: Sequence[Backup], output: Output) -> None:
+def report(location: BackupLocation, backups: Sequence[Backup], output: Output) -> None:
     """Say where a backup is: one record, or a list of them if it is in several places."""
-    run, place, manifest = shelf.run, shelf.run.maintained.backend.place, backups[0].manifest
+    run, place, manifest = location.run, location.run.maintained.backend.place, backups[0].manifest
     run.rows, files = manifest.rows, " and ".join(str(each.file) for each in backups)
     run.did(f"backed up {place} to {files}", look=f"taskdb backup show {quote(str(backups[0].file))}")
     # Cron sends a mail with everything that a job prints.
@@ -248,14 +250,14 @@ def report(shelf: Shelf, backups: Sequence[Backup], output: Output) -> None:
             }
             for each in backups
         ]
-        if len(shelf.given_directory or ()) > 1:
+        if len(location.given_directory or ()) > 1:
             show_records(records, BACKUPS, output)
         else:
             show_record(records[0], BACKUPS, output)
 
 
 def drill_archive(
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     backup: Backup,
     directories: Sequence[BackupDirectory],
     url: str | None = None,
@@ -269,11 +271,11 @@ def drill_archive(
     from taskdb_cli.backup import history, restore
 
     file, identity = backup.file, backup.manifest.origin.identity
-    target = shelf.run.settings.other_database(url, "--drill-url") if url else None
-    with shelf.run.progress() as show, recording_damage(directories, file, shelf.run.now):
+    target = location.run.settings.other_database(url, "--drill-url") if url else None
+    with location.run.progress() as show, recording_damage(directories, file, location.run.now):
         advance = in_bytes(show, "test restore")
-        restore.drill(opened or file, target=target, identities=shelf.identities, progress=advance)
-    drill = history.Drill(file.name, shelf.run.now, identity)
+        restore.drill(opened or file, target=target, identities=location.identities, progress=advance)
+    drill = history.Drill(file.name, location.run.now, identity)
     directories[0].note_archive(file, drill)
     for directory in directories[1:]:
         directory.note_archive(directory.file(file.name), drill)

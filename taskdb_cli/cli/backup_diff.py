@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli.archive_argument import complete_archives
+from taskdb_cli.cli.backup_location import LocationWithKeys
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.cli.shelf import OpeningShelf
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.output.formats import Format
@@ -35,7 +35,7 @@ def diff(
     a: Annotated[str, _side("The older side: an archive as 'backup show' takes it, or 'live'.")],
     b: Annotated[str, _side("The newer side: an archive, or 'live' for the database as it is now.")],
     *,
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     details: Annotated[bool, typer.Option("--details", help="Show each row that differs, and how.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 4 if there is a difference.")] = False,
     output: Output,
@@ -48,10 +48,10 @@ def diff(
 
     if a == b == LIVE:
         raise InvalidInput("both sides are the database", "compare it with an archive, such as 'latest'")
-    run = shelf.run
-    sides = _find(shelf, a), _find(shelf, b)
+    run = location.run
+    sides = _find(location, a), _find(location, b)
     # A bar between lines of details on the same terminal would be in the way.
-    with run.progress() as show, comparing(*sides, shelf.identities) as comparison:
+    with run.progress() as show, comparing(*sides, location.identities) as comparison:
         sizes = comparison.old.size, comparison.new.size
         if not (details and sys.stdout.isatty()):
             total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -66,9 +66,11 @@ def diff(
         raise typer.Exit(ExitCode.CONFLICT)
 
 
-def _find(shelf: OpeningShelf, word: str) -> Source:
-    run = shelf.run
-    return run.maintained if word == LIVE else shelf.find(word, run.database, offline=True, read_anyway=True)
+def _find(location: LocationWithKeys, word: str) -> Source:
+    run = location.run
+    return (
+        run.maintained if word == LIVE else location.find(word, run.database, offline=True, read_anyway=True)
+    )
 
 
 def _show(comparison: Comparison, details: bool, output: Output) -> None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import Output, show_json, show_records
-from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.errors import (
     DatabaseMissing,
     HomeMissing,
@@ -133,11 +133,11 @@ class Report:
         run.settings = settings
         parse_limits(settings.health_limits)
         history_begin(run)
-        shelf = Shelf(self.ctx)
+        location = BackupLocation(self.ctx)
         with suppress(HomeMissing):
-            _ = shelf.chosen_label, shelf.directory
-        if shelf.recipients(None):
-            self.recipients = shelf.recipient_texts(None)
+            _ = location.chosen_label, location.directory
+        if location.recipients(None):
+            self.recipients = location.recipient_texts(None)
 
     def _look(self, settings: Settings) -> None:
         from taskdb_cli.services.config import describe

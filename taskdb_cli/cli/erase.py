@@ -9,10 +9,10 @@ import typer
 
 from taskdb_cli.cli import options
 from taskdb_cli.cli.answers import answer
+from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.cli.backup_options import Directory
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import FormatOption, show_json
-from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.errors import HomeMissing, Incomplete, NotFound, TaskdbError
 from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import Format
@@ -41,7 +41,7 @@ def erase(
 
     run = invocation(ctx)
     person = run.database.read(partial(erasing.find, ref=user))
-    archives, unread = _archives(run, Shelf(ctx, directory), person.since)
+    archives, unread = _archives(run, BackupLocation(ctx, directory), person.since)
     # By now somebody else may have the address.
     work = partial(erasing.erase, ref=str(person.id))
     if not (dry_run or run.agreed(yes=yes)):
@@ -72,7 +72,9 @@ def erase(
         run.say(failure)
 
 
-def _archives(run: Invocation, shelf: Shelf, since: datetime | None) -> tuple[list[str], dict[str, str]]:
+def _archives(
+    run: Invocation, location: BackupLocation, since: datetime | None
+) -> tuple[list[str], dict[str, str]]:
     """Return the archives that may hold a user, and why a directory cannot tell.
 
     They are those that were taken since then, of a database with this identity or with one that is not known.
@@ -82,9 +84,9 @@ def _archives(run: Invocation, shelf: Shelf, since: datetime | None) -> tuple[li
     archives: list[str] = []
     unread: dict[str, str] = {}
     identity, _ = identify(run.database)
-    chosen = bool(shelf.given_directory or run.settings.backup_dir)
+    chosen = bool(location.given_directory or run.settings.backup_dir)
     try:
-        directories = shelf.directories(patient=False)
+        directories = location.directories(patient=False)
     except HomeMissing as exc:
         return [], {"the backup directory": exc.message}
     for directory in directories:

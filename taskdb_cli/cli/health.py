@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.cli.backup_options import Directory
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.offers import complete_checks
-from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.errors import HomeMissing, InvalidInput
 from taskdb_cli.health import TIMEOUT
 
@@ -61,11 +61,11 @@ def health(
     run = invocation(ctx)
     for name in sorted(DROPPED.intersection([*(only or ()), *(skip or ())])):
         run.say(f"the check {name} was dropped; leave it out")
-    shelf, backups = Shelf(ctx, directory), list[Backups]()
+    location, backups = BackupLocation(ctx, directory), list[Backups]()
     # Only the checks of backups need the directory, and they report that there is none.
     with suppress(HomeMissing):
-        chosen, owner = bool(directory or run.settings.backup_dir), shelf.owner(None)
-        backups = [Backups(each, owner, chosen) for each in shelf.directories(patient=False)]
+        chosen, owner = bool(directory or run.settings.backup_dir), location.owner(None)
+        backups = [Backups(each, owner, chosen) for each in location.directories(patient=False)]
     check = partial(
         runner.run,
         run.database,

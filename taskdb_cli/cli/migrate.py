@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.cli.backup_options import EncryptTo
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.context import invocation
 from taskdb_cli.cli.options import Confirm, Yes
 from taskdb_cli.cli.output import Output, show_json, show_records
-from taskdb_cli.cli.shelf import Shelf
 from taskdb_cli.output.formats import REVISIONS, Format
 from taskdb_cli.system import signals
 
@@ -102,11 +102,13 @@ def _safety_backup(
     outer = ctx.parent.params if ctx.parent else {}
     if no_backup or outer.get("no_backup"):
         return None
-    shelf = Shelf(ctx)
-    recipients = shelf.recipients(encrypt_to or outer.get("encrypt_to"))
+    location = BackupLocation(ctx)
+    recipients = location.recipients(encrypt_to or outer.get("encrypt_to"))
 
     def save(database: Database) -> None:
-        shelf.save(database, database.backend.place, label=shelf.label, recipients=recipients, guarded=True)
+        location.save(
+            database, database.backend.place, label=location.label, recipients=recipients, guarded=True
+        )
 
     return save
 

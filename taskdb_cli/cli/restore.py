@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskdb_cli.cli.archive_argument import ArchiveArgument
+from taskdb_cli.cli.backup_location import BackupLocation, LocationWithKeys
 from taskdb_cli.cli.backup_options import Directory, EncryptTo
 from taskdb_cli.cli.options import Confirm, DryRun, Yes
 from taskdb_cli.cli.partial_restore import Only, RowsOutput, bring_back
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.cli.shelf import OpeningShelf, Shelf
 from taskdb_cli.errors import Conflict, InvalidInput, TargetNotEmpty
 from taskdb_cli.models.vocabulary import in_words
 
@@ -40,16 +40,16 @@ class Replacing:
     dry_run: DryRun = False
     encrypt_to: EncryptTo = None
 
-    def recipients(self, shelf: Shelf) -> Recipients:
+    def recipients(self, location: BackupLocation) -> Recipients:
         """Return for whom the safety backup is encrypted; raise InvalidInput for keys that cannot be used."""
         needed = self.replace and not self.no_safety_backup
-        return shelf.recipients(self.encrypt_to) if needed or self.encrypt_to else ()
+        return location.recipients(self.encrypt_to) if needed or self.encrypt_to else ()
 
 
 def restore(
     archive: ArchiveArgument,
     *,
-    shelf: OpeningShelf,
+    location: LocationWithKeys,
     from_other_database: Annotated[
         bool, typer.Option("--from-other-database", help="Accept an archive of another database.")
     ] = False,
@@ -65,43 +65,43 @@ def restore(
     from taskdb_cli.backup.archive import Archive
     from taskdb_cli.backup.target_file import find_damaged
 
-    run, target = shelf.run, shelf.run.maintained
-    save, keys = _safety_backup(shelf, target, options.recipients(shelf)), shelf.identities
+    run, target = location.run, location.run.maintained
+    save, keys = _safety_backup(location, target, options.recipients(location)), location.identities
     if only:
-        with Archive.open(shelf.find(archive, target), keys) as opened:
+        with Archive.open(location.find(archive, target), keys) as opened:
             identity = service.look_at(target).identity
             # A database without tables is refused later. Any other one keeps its identity.
             if identity and not from_other_database:
-                _identity_to_adopt(shelf, archive, opened.manifest.origin, identity, occupied=True)
+                _identity_to_adopt(location, archive, opened.manifest.origin, identity, occupied=True)
             bring_back(run, target, opened, only, options=options, output=output, save=save)
         return
     if output.format is not None:
         raise InvalidInput("-o works with --only-user and --only-task only", "leave it out")
     # This comes first, because opening a damaged file may change it.
     damaged = find_damaged(target, run.now)
-    file = shelf.find(archive, None if damaged else target)
+    file = location.find(archive, None if damaged else target)
     looking = service.preview(target, file, damaged=damaged, trial=options.dry_run, identities=keys)
     with looking as (opened, held):
         manifest, identity = opened.manifest, None
         origin, occupied = manifest.origin, bool(held.rows)
         if not from_other_database:
-            identity = _identity_to_adopt(shelf, archive, origin, held.identity, occupied=occupied)
+            identity = _identity_to_adopt(location, archive, origin, held.identity, occupied=occupied)
         rows, total = manifest.counts(), sum(table.bytes for table in manifest.tables)
-        _load(shelf, target, opened, held, options, save=save, rows=rows, identity=identity, total=total)
+        _load(location, target, opened, held, options, save=save, rows=rows, identity=identity, total=total)
     if identity:
         verb = "would take" if options.dry_run else "took"
         run.say(f"{target.backend.place} {verb} over the identity of {origin.place}")
 
 
 def _identity_to_adopt(
-    shelf: Shelf, archive: str, origin: Origin, identity: str | None, *, occupied: bool
+    location: BackupLocation, archive: str, origin: Origin, identity: str | None, *, occupied: bool
 ) -> str | None:
     """Return the identity that the database with this one takes over; raise as `Holdings` does."""
     from taskdb_cli.backup.ownership import Holdings
 
     if identity == origin.identity:
         return None
-    mine = Holdings(shelf.directory_of(archive), shelf.owner(identity))
+    mine = Holdings(location.directory_of(archive), location.owner(identity))
     return mine.identity_to_adopt(origin, occupied=occupied)
 
 
@@ -116,31 +116,31 @@ def copy(
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.target_file import find_damaged
 
-    shelf = Shelf(ctx, directory)
-    shelf.refuse_several()
-    source, target = shelf.run.maintained, shelf.run.settings.other_database(to, "--to")
-    save = _safety_backup(shelf, target, options.recipients(shelf))
-    damaged, rows = find_damaged(target, shelf.run.now), service.require_copyable(source, target)
-    _load(shelf, target, source, service.look_at(target, damaged), options, save=save, rows=rows)
+    location = BackupLocation(ctx, directory)
+    location.refuse_several()
+    source, target = location.run.maintained, location.run.settings.other_database(to, "--to")
+    save = _safety_backup(location, target, options.recipients(location))
+    damaged, rows = find_damaged(target, location.run.now), service.require_copyable(source, target)
+    _load(location, target, source, service.look_at(target, damaged), options, save=save, rows=rows)
 
 
-def _safety_backup(shelf: Shelf, target: Database, recipients: Recipients) -> Callable[..., None]:
+def _safety_backup(location: BackupLocation, target: Database, recipients: Recipients) -> Callable[..., None]:
     """Return a function that backs up the rows that will be replaced."""
     from taskdb_cli.backup.file_names import SAFETY_SUFFIX, default_label
 
     # The label names the database whose rows are replaced, whatever archive is restored.
     label = default_label(target.backend.name, target.backend.distinction) + SAFETY_SUFFIX
-    return partial(shelf.save, what="the rows to be replaced", label=label, recipients=recipients)
+    return partial(location.save, what="the rows to be replaced", label=label, recipients=recipients)
 
 
 def _history_backup(
-    save: Callable[..., None], shelf: Shelf, options: Replacing, notes: list[str]
+    save: Callable[..., None], location: BackupLocation, options: Replacing, notes: list[str]
 ) -> Callable[[Content], None]:
     """Return a function that backs up a history without users and tasks, and notes its message."""
 
     def back_up(content: Content) -> None:
         # Most databases without rows have no history either, and then no key is needed.
-        keys = shelf.recipients(options.encrypt_to)
+        keys = location.recipients(options.encrypt_to)
         save(content, what="the history to be replaced", recipients=keys, say=notes.append)
 
     return back_up
@@ -164,7 +164,7 @@ def _loss(held: Held, place: str, *, replace: bool) -> str:
 
 
 def _load(
-    shelf: Shelf,
+    location: BackupLocation,
     target: Database,
     source: Archive | Database,
     held: Held,
@@ -183,7 +183,7 @@ def _load(
     from taskdb_cli.backup import restore as service
     from taskdb_cli.backup.archive import Archive
 
-    run, place, damaged, notes = shelf.run, target.backend.place, held.damaged, list[str]()
+    run, place, damaged, notes = location.run, target.backend.place, held.damaged, list[str]()
     loss = _loss(held, place, replace=options.replace)
     doing, done = ("restore", "restored") if isinstance(source, Archive) else ("copy", "copied")
     origin = source.place if isinstance(source, Archive) else source.backend.place
@@ -196,7 +196,7 @@ def _load(
     else:
         if loss:
             run.confirm(loss, yes=options.yes, database=target)
-        safety = save if held.rows else _history_backup(save, shelf, options, notes)
+        safety = save if held.rows else _history_backup(save, location, options, notes)
         with run.progress() as show:
             rows = service.restore(
                 target,

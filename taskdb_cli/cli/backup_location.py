@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Shelf:
+class BackupLocation:
     """Where archives are, and their label, by the options of a command or its group; raise InvalidInput."""
 
     ctx: typer.Context
@@ -266,8 +266,8 @@ class Shelf:
 
 
 @dataclass
-class OpeningShelf(Shelf):
-    """The same for commands that open archives, also those that are encrypted."""
+class LocationWithKeys(BackupLocation):
+    """A location for commands that open archives, with the secret keys of encrypted ones."""
 
     given_identities: IdentityFiles = None
 
