@@ -104,29 +104,21 @@ class _Quoted:
         self._put_back()
         return f"{TOO_LONG}, or a quote is never closed" if too_long else _NEVER_CLOSED
 
-    def _begin(self, first: str) -> None:
+    def read(self, first: str, *, any_size: bool = False) -> tuple[list[str], str]:
+        """Return the cells of the record that begins with this line, or what is wrong with it."""
         self.taken.clear()
         self._first, self._size = first, 0
-
-    def read(self, first: str) -> tuple[list[str], str]:
-        """Return the cells of the record that begins with this line, or what is wrong with it."""
-        self._begin(first)
         try:
             return next(self._reader), ""
         except EOFError:
             return [], self._never_closed()
         except csv.Error:
             self._put_back()
+        if any_size:
+            return [], _BAD_QUOTE
         # A cell may only be longer than the csv module takes.
-        self._begin(first)
-        try:
-            with _cells_of_any_size():
-                return next(self._reader), ""
-        except EOFError:
-            return [], self._never_closed()
-        except csv.Error:
-            self._put_back()
-        return [], _BAD_QUOTE
+        with _cells_of_any_size():
+            return self.read(first, any_size=True)
 
 
 @contextmanager
