@@ -8,8 +8,9 @@ from sqlalchemy.sql.expression import column
 from sqlmodel import Field, SQLModel
 
 from taskdb_cli.models import fields, types
-from taskdb_cli.models.task import TASKS, Task
-from taskdb_cli.models.user import USERS, User
+from taskdb_cli.models.task import TASKS
+from taskdb_cli.models.user import USERS
+from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 
 COMMAND_LENGTH = 200
 VERSION_LENGTH = 100
@@ -50,20 +51,12 @@ OPERATIONS = Operation.metadata.tables["taskdb_operations"]
 
 AGES = ("old", "new")
 
+_OTHERWISE_KEPT = ("id", "user", "version")
+"""Fields that are not a column of the table, or that a change has in columns of its own."""
+
 RECORDED_FIELDS: dict[str, tuple[str, ...]] = {
-    User.__tablename__: ("email", "name", "is_active", "created_at", "updated_at"),
-    Task.__tablename__: (
-        "user_id",
-        "external_id",
-        "title",
-        "description",
-        "status",
-        "priority",
-        "due_at",
-        "completed_at",
-        "created_at",
-        "updated_at",
-    ),
+    "users": tuple(name for name in USER_FIELDS if name not in _OTHERWISE_KEPT),
+    "tasks": tuple(name for name in TASK_FIELDS if name not in _OTHERWISE_KEPT),
     # Only the name: a token that comes back would give access again.
     "access_tokens": ("name",),
 }
