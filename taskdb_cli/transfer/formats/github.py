@@ -43,19 +43,9 @@ _TEXTS = {
 
 _INTERNAL = (
     *("activeLockReason", "assignee", "authorAssociation", "commentsUrl", "eventsUrl", "fullDatabaseId"),
-    *(
-        "headRepository",
-        "headRepositoryOwner",
-        "id",
-        "issueDependenciesSummary",
-        "isCrossRepository",
-        "isPullRequest",
-        "labelsUrl",
-        "locked",
-        "nodeId",
-        "performedViaGithubApp",
-    ),
-    *("repositoryUrl", "score", "subIssuesSummary", "timelineUrl"),
+    *("headRepository", "headRepositoryOwner", "id", "issueDependenciesSummary", "isCrossRepository"),
+    *("isPullRequest", "labelsUrl", "locked", "nodeId", "performedViaGithubApp", "repositoryUrl", "score"),
+    *("subIssuesSummary", "timelineUrl"),
 )
 """Fields that say nothing of the work, or repeat another field."""
 

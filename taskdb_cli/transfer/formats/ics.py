@@ -187,7 +187,10 @@ class _Reader:
             raise ValueError("; ".join(faults))
         if not values.get("UID", [""])[0].strip():
             values["UID"] = [id_of(content)]
-        texts = {name: [_iso(each) for each in given] for name, given in values.items()}
+        texts = {
+            name: [each.isoformat() if isinstance(each, date) else each for each in given]
+            for name, given in values.items()
+        }
         once = {name: texts[name][0] for name in (*_FIELDS, "DTSTAMP") if name in texts}
         again = {f"{name} again": texts[name][1:] for name in once}
         return {**texts, **once, **again}
@@ -250,10 +253,6 @@ def _add_end(values: dict[str, list[Any]]) -> None:
     except (ValueError, ArithmeticError):
         what = "is not a length of time such as P1D, or ends behind the year 9999"
         raise ValueError(f"DURATION {what}: {brief(text)!r}") from None
-
-
-def _iso(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, date) else value
 
 
 def _adapt(task: dict[str, Any], rest: dict[str, Any], note: Note) -> Mapping[str, Any] | None:
