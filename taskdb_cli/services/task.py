@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     case,
     insert,
     literal,
@@ -237,7 +236,7 @@ def _create_or_find(session: Session, owner: str, given: TaskCreate, now: dateti
             return create(session, owner, given, now=now), True
     except ExternalIdTaken as exc:
         named = users.is_user(owner), TASKS.c.external_id == given.external_id
-        found = _records(session, _rows(session, TASK_RECORDS.where(*named)))
+        found = _records(session, session.execute(TASK_RECORDS.where(*named)).all())
         if not found:
             raise TransactionConflict(f"{exc.message}, which is being deleted", "try again later") from exc
         return next(iter(found.values())), False
@@ -318,13 +317,9 @@ def _is_one_of(ids: Sequence[int]) -> ColumnElement[bool]:
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
     def read(some: Sequence[int]) -> recording.Rows:
-        return _rows(session, TASK_RECORDS.where(_is_one_of(some)))
+        return session.execute(TASK_RECORDS.where(_is_one_of(some))).all()
 
     return _each(session, ids, read)
-
-
-def _rows(session: Session, query: Select[Any]) -> recording.Rows:
-    return [tuple(row) for row in session.execute(query)]
 
 
 def _each(
