@@ -265,24 +265,24 @@ def update_tasks(
     conditions = [or_(*differs.values())]
     if version is not None:
         conditions.append(TASKS.c.version == version)
-
-    def write(some: Sequence[int]) -> recording.Rows:
-        return recording.update(session, TASKS, values, _is_one_of(some), *conditions, returning=_RECORD)
-
+    changed: dict[int, Record] = {}
     with explained(
         tasks_user_id_external_id_key=ExternalIdTaken(None, change.owner),
         tasks_user_id_fkey=UserNotFound(change.owner),
     ):
-        return _each(session, ids, write)
+        for some in at_once(ids):
+            which = _is_one_of(some), *conditions
+            rows = recording.update(session, TASKS, values, *which, returning=_RECORD)
+            changed |= _records(session, rows)
+    return changed
 
 
 def delete_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
     """Delete those of the tasks that exist. Returns what they were by id."""
-
-    def write(some: Sequence[int]) -> recording.Rows:
-        return recording.delete(session, TASKS, _is_one_of(some), returning=_RECORD)
-
-    return _each(session, ids, write)
+    gone: dict[int, Record] = {}
+    for some in at_once(ids):
+        gone |= _records(session, recording.delete(session, TASKS, _is_one_of(some), returning=_RECORD))
+    return gone
 
 
 def _possible(ids: Ids) -> list[int]:
@@ -316,19 +316,9 @@ def _is_one_of(ids: Sequence[int]) -> ColumnElement[bool]:
 
 
 def _read_tasks(session: Session, ids: Sequence[int]) -> dict[int, Record]:
-    def read(some: Sequence[int]) -> recording.Rows:
-        return session.execute(TASK_RECORDS.where(_is_one_of(some))).all()
-
-    return _each(session, ids, read)
-
-
-def _each(
-    session: Session, ids: Sequence[int], run: Callable[[Sequence[int]], recording.Rows]
-) -> dict[int, Record]:
-    """Run a statement that returns records on the tasks with these ids, some at a time."""
     found: dict[int, Record] = {}
     for some in at_once(ids):
-        found |= _records(session, run(some))
+        found |= _records(session, session.execute(TASK_RECORDS.where(_is_one_of(some))).all())
     return found
 
 
