@@ -152,7 +152,7 @@ class Batch:
         """Announce a phase whose statements write all rows at once."""
         self._progress(Step("writing"))
 
-    def require_all_valid(self, refused: int = 0) -> None:
+    def require_all_valid(self, refused: int) -> None:
         """Raise InvalidRecords if a header or a record was invalid, or if the database `refused` some."""
         invalid = self.invalid + refused
         what = f"{invalid} {'record is' if invalid == 1 else 'records are'} invalid"

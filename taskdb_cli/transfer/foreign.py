@@ -47,7 +47,7 @@ class Sample:
     first: Mapping[str, Any]
     """The first object of a JSON array or of JSON lines; else it is empty."""
 
-    def has_columns(self, names: Collection[str], *, within: int = 1) -> bool:
+    def has_columns(self, names: Collection[str], *, within: int) -> bool:
         """Return whether one of the first lines is a header of CSV with these columns."""
         return any({*names} <= {*cells} for _, cells in headers(self.head, within))
 

@@ -25,6 +25,7 @@ ENCODINGS = (
 """The encodings that files of other programs mostly have."""
 
 _TAB = ("tab", "\\t")
+_MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,8 @@ def _folded(name: str) -> str:
     return "".join(name.casefold().split())
 
 
-def listed(names: Iterable[str], most: int = 8) -> str:
+def listed(names: Iterable[str]) -> str:
     """Return names of a file in quotes, the first of them if there are many, and how many more there are."""
     every = [*names]
-    shown = ", ".join(f"{brief(name, 40)!r}" for name in every[:most])
-    return f"{shown} and {len(every) - most:,} more" if len(every) > most else shown
+    shown = ", ".join(f"{brief(name, 40)!r}" for name in every[:_MOST_LISTED])
+    return f"{shown} and {len(every) - _MOST_LISTED:,} more" if len(every) > _MOST_LISTED else shown

@@ -129,16 +129,14 @@ def changes(
     return _page(session, query, order, limit=limit, after=after, fits=fits)
 
 
-def stream_changes(
-    session: Session, id: int, *, after: Position | None = None, named: bool = False
-) -> Generator[Record, None, None]:
+def stream_changes(session: Session, id: int, *, named: bool = False) -> Generator[Record, None, None]:
     """Yield the changes of an operation at constant memory.
 
     If they are to be `named`, each record has a `title` too: that of the task, the address of the user or
     the name of the token, as the row is now or was last, or None. And it has `owners`: the `old` and the
     `new` one of a task that moved, by their addresses, or None for one who is gone.
     """
-    return _stream(session, _changes_of(id), after=after, named=named)
+    return _stream(session, _changes_of(id), named=named)
 
 
 def life(
@@ -165,14 +163,14 @@ def life(
 
 
 def stream_life(
-    session: Session, table: str, id: int, *, after: Position | None = None, named: bool = False
+    session: Session, table: str, id: int, *, named: bool = False
 ) -> Generator[Record, None, None]:
     """Yield the changes of a row, oldest first, at constant memory; raise as `life` does.
 
     If they are to be `named`, they are as those of `stream_changes` are.
     """
     _require_row(session, table, id)
-    return _stream(session, _life_of(table, id), after=after, named=named)
+    return _stream(session, _life_of(table, id), named=named)
 
 
 def stream_owned(session: Session, user: int) -> Generator[Record, None, None]:
@@ -301,11 +299,9 @@ def _page(
     return replace(page, records=[_change(row) for row in page.records])
 
 
-def _stream(
-    session: Session, query: Select[Any], *, after: Position | None = None, named: bool = False
-) -> Generator[Record, None, None]:
+def _stream(session: Session, query: Select[Any], *, named: bool = False) -> Generator[Record, None, None]:
     query = with_names(query) if named else query
-    with closing(pages.stream(session, query, IN_ORDER, after=after)) as rows:
+    with closing(pages.stream(session, query, IN_ORDER)) as rows:
         for row in rows:
             yield _change(row)
 

@@ -122,13 +122,13 @@ def task_page_queries(
 
 
 def task_count_query(
-    filter: TaskFilter, owners: Sequence[int], session: Session | None = None, most: int | None = None
+    filter: TaskFilter, owners: Sequence[int], session: Session, most: int | None = None
 ) -> Select[Any]:
     """Return the query of how many tasks match, at most so many; the session is as for `task_query`."""
     return _count(TASKS, task_conditions(filter, owners, session, whole=most is None), most)
 
 
-def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
+def user_query(filter: UserFilter, *, with_counts: bool) -> Select[Any]:
     """Return the query of the matching users' records, in no order, with their numbers of tasks if asked."""
     columns: list[ColumnElement[Any]] = [_users[name] for name in USER_FIELDS]
     if with_counts:
@@ -137,7 +137,7 @@ def user_query(filter: UserFilter, *, with_counts: bool = False) -> Select[Any]:
     return select(*columns).where(*_user_conditions(filter))
 
 
-def user_count_query(filter: UserFilter, most: int | None = None) -> Select[Any]:
+def user_count_query(filter: UserFilter, most: int | None) -> Select[Any]:
     """Return the query of how many users match, at most so many."""
     return _count(USERS, _user_conditions(filter), most)
 
@@ -149,9 +149,7 @@ def operation_query(filter: OperationFilter, users: Collection[int]) -> Select[A
     return select(*columns).where(*_operation_conditions(filter, users))
 
 
-def operation_count_query(
-    filter: OperationFilter, users: Collection[int], most: int | None = None
-) -> Select[Any]:
+def operation_count_query(filter: OperationFilter, users: Collection[int], most: int | None) -> Select[Any]:
     """Return the query of how many operations match, at most so many."""
     return _count(OPERATIONS, _operation_conditions(filter, users), most)
 
@@ -164,7 +162,7 @@ def _count(table: Table, conditions: Iterable[ColumnElement[bool]], most: int | 
 
 
 def task_conditions(
-    filter: TaskFilter, owners: Collection[int], session: Session | None = None, *, whole: bool = False
+    filter: TaskFilter, owners: Collection[int], session: Session | None, *, whole: bool
 ) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions that must all hold; the session and `whole` are as for `task_query`.
 
