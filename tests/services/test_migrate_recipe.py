@@ -54,9 +54,9 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(root / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(root / "alembic.ini", checkout)
     model = checkout / "taskdb_cli" / "models" / "task.py"
-    before, class_, after = model.read_text().partition("\n\nclass TaskCreate")
+    before, table, after = model.read_text().partition("\n\nTASKS = ")
     column = "    estimate: int | None = Field(default=None, sa_column=Column(Integer))\n"
-    model.write_text(f"{before.rstrip()}\n{column}\n{class_}{after}")
+    model.write_text(f"{before.rstrip()}\n{column}\n{table}{after}")
     rule = 'types.check("tasks", "estimate_positive", column("estimate") > 0)'
     replace(
         model,
