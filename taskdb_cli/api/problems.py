@@ -53,6 +53,8 @@ _STATUSES: dict[type[BaseException], int] = {
     errors.SchemaError: 503,
     errors.StorageFailed: 503,
     errors.Interrupted: 503,
+    # Not 503, which says that nothing was changed, and which clients try again by themselves.
+    errors.OutcomeUnknown: 504,
     errors.Refused: 403,
     errors.Unauthorized: 401,
 }
@@ -63,6 +65,7 @@ _HINTS: dict[type[BaseException], str] = {
     errors.TaskNotFound: "GET /tasks lists the tasks",
     errors.OperationNotFound: "GET /history lists the operations",
     errors.EmailTaken: "choose another address",
+    errors.OutcomeUnknown: "get what it changes before you send it again without If-Match or external_id",
     CursorUnusable: "repeat the filters and the sort of the previous page, or start without after",
     errors.StaleVersion: "get it again, and send its new ETag as If-Match",
 }
@@ -72,8 +75,8 @@ _FAULTS = {
     "unavailable": "the database cannot be reached or is locked; nothing was changed",
     "schema": "the tables of the database do not match the version of this server",
     "corrupt": "the database is damaged, or a value in it breaks the rules of its table",
-    "unknown": "the connection to the database broke while the change was being committed: "
-    "check whether it is there before you try again",
+    "unknown": "the connection to the database broke while the change was being committed, and it is not "
+    "known whether it was made",
 }
 _DETAILS: dict[type[BaseException], str] = {
     errors.TimedOut: "the request took longer than the server allows; nothing was changed",
@@ -115,7 +118,8 @@ def error_response(error: TaskdbError, request_id: str) -> Response:
     status, code = status_and_code(type(error))
     detail, hint = error.message, _HINTS.get(type(error), error.hint)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        detail, hint = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT), ""
+        detail = _DETAILS.get(type(error)) or _FAULTS.get(code, _ANY_FAULT)
+        hint = _HINTS.get(type(error), "")
     elif isinstance(error, errors.Violation):
         # These are the engine's own words, because no service expected the error.
         detail = "the database refused the change"

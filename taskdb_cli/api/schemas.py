@@ -226,6 +226,7 @@ _WORDS = {
     431: "The request line and the headers are too long.",
     500: "Something went wrong in the server. Its log says what.",
     503: "The database cannot be reached or written to, is locked, or has tables of another version.",
+    504: "It is not known whether the change was made: the connection to the database broke at its commit.",
 }
 _CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -281,7 +282,7 @@ def complete(app: FastAPI) -> None:
 def _complete(operation: dict[str, Any], *, changes: bool) -> None:
     """Leave out the problems that the operation cannot end in, and describe the headers of its answers."""
     takes_body = "requestBody" in operation
-    for status in [*([] if takes_body else ["415"]), *([] if changes else ["409", "412", "413"])]:
+    for status in [*([] if takes_body else ["415"]), *([] if changes else ["409", "412", "413", "504"])]:
         del operation["responses"][status]
     for status, answer in operation["responses"].items():
         schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
