@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.segment import Segments
+from rich.segment import Segment, Segments
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -142,9 +142,16 @@ def print_lines(lines: Iterable[Text], console: Console) -> None:
     """
     rest = iter(lines)
     while some := list(islice(rest, _CHUNK)):
-        text = Text("\n").join(some)
-        text.expand_tabs()
-        console.print(Segments(text.render(console, end="\n")), soft_wrap=True, end="")
+        segments = [segment for line in some for segment in _segments(line, console)]
+        console.print(Segments(segments), soft_wrap=True, end="")
+
+
+def _segments(line: Text, console: Console) -> Iterable[Segment]:
+    # Most lines have one style, for which Rich's way takes three times as long.
+    if line.spans or "\t" in line.plain:
+        line.expand_tabs()
+        return line.render(console, end="\n")
+    return Segment(line.plain, console.get_style(line.style)), Segment.line()
 
 
 def console_for(stream: TextIO) -> Console:
