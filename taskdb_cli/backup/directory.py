@@ -25,7 +25,7 @@ from taskdb_cli.errors import (
     StoreUnavailable,
     TaskdbError,
 )
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import brief
 
 _log = logging.getLogger("taskdb.backup")

@@ -10,7 +10,7 @@ from taskdb_cli.backup import encryption
 from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.file_names import SUFFIX
 from taskdb_cli.errors import InvalidInput
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import brief
 
 Span = tuple[datetime, datetime]

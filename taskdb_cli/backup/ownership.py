@@ -35,7 +35,7 @@ from taskdb_cli.errors import (
     StoreUnavailable,
     TaskdbError,
 )
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_words
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from taskdb_cli.database.recording import Recorder
 from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision, revisions
 from taskdb_cli.database.scratch import scratch_database
 from taskdb_cli.models.history import OPERATIONS, PLACE_LENGTH
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import migrate
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import escape
 
 _log = logging.getLogger("taskdb.restore")
@@ -344,7 +344,7 @@ def _load_rows(rows: Rows, content: Content, progress: Progress = silent) -> dic
                     found.update(chunk)
             if (found.rows, found.sha256) != (expected.rows, expected.sha256):
                 raise errors.DataCorrupt(
-                    f"{layout.table} has {found.rows} rows after {expected.rows} were loaded",
+                    f"{layout.table} has {in_words({'rows': found.rows})}, not the {expected.rows:,} loaded",
                     "nothing was changed; use another archive",
                 )
     return {layout.table: digest.rows for layout, digest in loaded.items() if layout.is_counted}

@@ -15,7 +15,7 @@ from taskdb_cli.backup.entry import Entry
 from taskdb_cli.backup.ownership import Holdings, Owner
 from taskdb_cli.backup.recheck import Recheck
 from taskdb_cli.errors import ArchiveEncrypted, Incomplete, InvalidInput, StorageFailed
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_words
 
 _RULES: dict[str, Callable[[datetime, int], str]] = {
     "last": lambda _, number: str(number),

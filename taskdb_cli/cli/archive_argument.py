@@ -10,7 +10,7 @@ import typer
 from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.cli.completion import settings_of
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.models.vocabulary import in_one_unit
+from taskdb_cli.text.amounts import in_one_size, in_one_unit
 
 
 def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -19,8 +19,6 @@ def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
     What is typed may also begin a time, a whole name, or `today` or `yesterday` if an archive is of that day.
     """
     from datetime import UTC, date, datetime
-
-    from rich.filesize import decimal
 
     from taskdb_cli.backup.naming import short_names
     from taskdb_cli.system.clock import to_local
@@ -37,7 +35,7 @@ def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
         words = (name, taken.isoformat(timespec="seconds"), entry.name)
         word = next((word for word in words if word.startswith(incomplete)), entry.name)
         age = in_one_unit(max(now - entry.taken_at, timedelta()))
-        offered.append((word, f"{taken.isoformat(' ', 'seconds')}, {age} ago, {decimal(entry.size)}"))
+        offered.append((word, f"{taken.isoformat(' ', 'seconds')}, {age} ago, {in_one_size(entry.size)}"))
         days.add(taken.date())
     today = to_local(now).date()
     recent = {"today": today, "yesterday": today - timedelta(days=1)}

@@ -26,8 +26,8 @@ from taskdb_cli.cli.backup_options import EncryptTo, Keep
 from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.options import DryRun, optional, optional_user, with_option_groups
 from taskdb_cli.cli.output import Output, show_json, show_records
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import ARCHIVES, CONTENTS, DECISIONS, FIGURES, TASKS, Format, Record, to_plain
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:

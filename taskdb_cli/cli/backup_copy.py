@@ -15,8 +15,8 @@ from taskdb_cli.cli.backup_options import EncryptTo, complete_directories
 from taskdb_cli.cli.options import DryRun
 from taskdb_cli.cli.output import Output, show_records
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import COPIES, PLANNED_COPIES
+from taskdb_cli.text.amounts import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,9 @@ from taskdb_cli.cli.backup_location import BackupLocation, LocationWithKeys
 from taskdb_cli.cli.history_prune import history_begin, prune_after_backup
 from taskdb_cli.cli.output import Output, show_record, show_records
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import BACKUPS
 from taskdb_cli.system.paths import is_same, reserved
+from taskdb_cli.text.amounts import in_one_size, in_words
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -234,9 +234,7 @@ def report(location: BackupLocation, backups: Sequence[Backup], output: Output) 
     run.did(f"backed up {place} to {files}", look=f"taskdb backup show {quote(str(backups[0].file))}")
     # Cron sends a mail with everything that a job prints.
     if sys.stderr.isatty():
-        from rich.filesize import decimal
-
-        size, rows = decimal(backups[0].size), in_words({"rows": manifest.rows})
+        size, rows = in_one_size(backups[0].size), in_words({"rows": manifest.rows})
         run.say(f"backed up {rows} of {place} to {files}: {size}, verified")
     if output.format is not None:
         origin = manifest.origin

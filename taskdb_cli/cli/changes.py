@@ -23,6 +23,7 @@ from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.output.formats import TASKS, Format, Record
 from taskdb_cli.services.listing.query import ListQuery, TaskFilter
 from taskdb_cli.system.paths import temporary_storage
+from taskdb_cli.text.amounts import in_words
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -152,7 +153,7 @@ def change_tasks(
         with Written(whole=wants_record(run, output)) as written:
             _write_matching(run, verb, look, work, written, way=way, after=after)
             if written.ids and not way.dry_run:
-                run.did(f"updated {_count(len(written.ids))}", look="taskdb task list")
+                run.did(f"updated {in_words({'tasks': len(written.ids)})}", look="taskdb task list")
             if way.dry_run or is_told(output):
                 rest = "" if written.ids else _untouched(run, verb, tasks)
                 _tell(run, verb, written.ids, written.first, way=way, after=after, rest=rest)
@@ -190,7 +191,7 @@ def delete_tasks(run: Invocation, tasks: Named, output: Output, way: Way) -> Non
         with Written(whole=False) as written:
             _write_matching(run, DELETE, look, partial(services.bulk.remove, filter=tasks), written, way=way)
         ids, first = written.ids, written.first
-        gone = f"{_count(len(ids))} ({listed(ids)})" if ids else "no task: none matches"
+        gone = f"{in_words({'tasks': len(ids)})} ({listed(ids)})" if ids else "no task: none matches"
     else:
         if not (way.dry_run or run.agreed(yes=way.yes)):
             found = run.database.read(partial(services.task.get_all, ids=tasks))
@@ -215,7 +216,7 @@ def _ask_about(records: Sequence[Record]) -> str:
         return _describe(records)
     if len(records) == 1:
         return f'task {records[0]["id"]} "{records[0]["title"]}"'
-    return f"{_count(len(records))} ({listed(_ids(records))})"
+    return f"{in_words({'tasks': len(records)})} ({listed(_ids(records))})"
 
 
 def _write_matching(
@@ -236,7 +237,7 @@ def _write_matching(
             _show_first(run, shown)
             if after:
                 run.say(after)
-            run.confirm(verb.do.format(_count(shown.count)), yes=way.yes, destroys=verb.destroys)
+            run.confirm(verb.do.format(in_words({"tasks": shown.count})), yes=way.yes, destroys=verb.destroys)
     write = partial(run.database.write, dry_run=way.dry_run, bulk=True)
     write(lambda session: written.take(work(session, shown=shown)))
 
@@ -255,7 +256,7 @@ def _untouched(run: Invocation, verb: Verb, filter: TaskFilter) -> str:
     count = run.database.read(lambda session: services.task.count(session, filter), bulk=True)
     if count == 0:
         return "no task matches"
-    return f"{_count(count)} {'was' if count == 1 else 'were'} {verb.was} already"
+    return f"{in_words({'tasks': count})} {'was' if count == 1 else 'were'} {verb.was} already"
 
 
 def _tell(
@@ -277,11 +278,7 @@ def _tell(
     if first and len(ids) == 1:
         answer(run, f"{before}task {ids[0]}", first["title"], end)
     else:
-        answer(run, f"{before}{_count(len(ids))} ({listed(ids)}){end}")
-
-
-def _count(tasks: int) -> str:
-    return f"{tasks:,} task{'' if tasks == 1 else 's'}"
+        answer(run, f"{before}{in_words({'tasks': len(ids)})} ({listed(ids)}){end}")
 
 
 def _ids(records: Sequence[Record]) -> list[int]:
@@ -291,4 +288,4 @@ def _ids(records: Sequence[Record]) -> list[int]:
 def _describe(records: Sequence[Record]) -> str:
     if len(records) == 1:
         return f"task {records[0]['id']}, {records[0]['title']!r}"
-    return f"{len(records)} tasks ({', '.join(str(record['id']) for record in records)})"
+    return f"{in_words({'tasks': len(records)})} ({', '.join(str(record['id']) for record in records)})"

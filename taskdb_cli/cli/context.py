@@ -16,8 +16,8 @@ import typer
 
 from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, Refused
 from taskdb_cli.exit_codes import ExitCode
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import Record
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import brief, one_line
 
 if TYPE_CHECKING:

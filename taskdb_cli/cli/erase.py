@@ -14,8 +14,8 @@ from taskdb_cli.cli.backup_options import Directory
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import FormatOption, show_json
 from taskdb_cli.errors import HomeMissing, Incomplete, NotFound, TaskdbError
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import Format
+from taskdb_cli.text.amounts import in_words
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -97,7 +97,7 @@ def show_list(
         of = f"{total:,}" if 0 < total <= COUNTED else f"more than {least:,}"
         run.say(f"{some} of {of} \u00b7 --limit 0 shows all \u00b7 --page {(page or 1) + 1}")
     else:
-        run.say(f"{number} shown, more follow; --limit 0 shows all")
+        run.say(f"{number:,} shown, more follow; --limit 0 shows all")
         run.say(f"next: --after {request.cursor(found)}")
 
 
@@ -115,7 +115,7 @@ def _count(session: Session, service: Any, filter: Any) -> int:
 def _say_end(run: Invocation, shown: Format, before: int = 0, *, nothing: str) -> None:
     number = run.rows or 0
     if shown is Format.TABLE:
-        some = f"{before + 1:,}\u2013{before + number:,}" if before else f"{number} shown"
+        some = f"{before + 1:,}\u2013{before + number:,}" if before else f"{number:,} shown"
         run.say(f"{some}, and that is all" if number else nothing)
 
 

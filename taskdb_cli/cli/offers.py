@@ -63,8 +63,8 @@ def complete_operations(ctx: typer.Context, incomplete: str) -> list[tuple[str, 
 
     Raise TaskdbError if there is no database.
     """
-    from taskdb_cli.models.vocabulary import in_words
     from taskdb_cli.services.history import operations as service
+    from taskdb_cli.text.amounts import in_words
     from taskdb_cli.text.escaping import brief
 
     if incomplete and not (incomplete.isascii() and incomplete.isdecimal()):

@@ -15,8 +15,8 @@ from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.options import optional, parse_ids, parse_users
 from taskdb_cli.cli.output import CsvSafe, Output, format_option, show_records
 from taskdb_cli.cli.progress import in_bytes
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import RESTORED_ROWS, Format
+from taskdb_cli.text.amounts import in_words
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.archive import Archive

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from taskdb_cli.system.steps import Step, Told
+from taskdb_cli.text.amounts import in_one_size, in_words
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -75,15 +76,13 @@ def in_bytes(show: Told, doing: str, *, total: int | None = None, then: str = ""
 
 def _pace(task: Task) -> str:
     """Return how much is done, how fast, and how long it takes yet or has taken."""
-    from rich.filesize import decimal
-
     step: Step = task.fields["step"]
     seconds, words = task.elapsed or 0, list[str]()
     if step.done and seconds:
         if step.rows is None:
-            words += decimal(step.done), f"{decimal(round(step.done / seconds))}/s"
+            words += in_one_size(step.done), f"{in_one_size(step.done / seconds)}/s"
         else:
-            words += f"{step.rows} rows", f"{step.rows / seconds:.0f} rows/s"
+            words += in_words({"rows": step.rows}), f"{step.rows / seconds:,.0f} rows/s"
     if step.total is None:
         words.append(str(timedelta(seconds=int(seconds))))
     elif words:

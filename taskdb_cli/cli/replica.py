@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from taskdb_cli.errors import DatabaseUnavailable, TaskdbError
-from taskdb_cli.models.vocabulary import in_one_unit
+from taskdb_cli.text.amounts import in_one_unit
 
 if TYPE_CHECKING:
     from taskdb_cli.cli.context import Invocation
@@ -53,5 +52,5 @@ def open_replica(run: Invocation) -> Database:
     elif lag == math.inf:
         run.say("the replica is behind; it is not known how far")
     elif lag > settings.read_lag:
-        run.say(f"as of {in_one_unit(timedelta(seconds=lag))} ago: the replica is behind")
+        run.say(f"as of {in_one_unit(lag)} ago: the replica is behind")
     return replica

@@ -16,7 +16,7 @@ from taskdb_cli.cli.options import Confirm, DryRun, Yes
 from taskdb_cli.cli.partial_restore import Only, RowsOutput, bring_back
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.errors import Conflict, InvalidInput, TargetNotEmpty
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_words
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.archive import Archive

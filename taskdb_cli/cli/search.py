@@ -11,6 +11,7 @@ from taskdb_cli.cli.commands import Commands, Group
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.output import Output, show_record
 from taskdb_cli.output.formats import SEARCH_INDEX
+from taskdb_cli.text.amounts import in_one_size
 
 if TYPE_CHECKING:
     from taskdb_cli.database.search_index import SearchIndex
@@ -45,7 +46,7 @@ def off(ctx: typer.Context) -> None:
 
 def _report(run: Invocation, before: SearchIndex, after: SearchIndex) -> None:
     already = " already" if before == after else ""
-    size = f", and takes {after.bytes / 1e6:,.1f} MB" if after.bytes else ""
+    size = f", and takes {in_one_size(after.bytes)}" if after.bytes else ""
     run.say(f"the search index of {run.maintained.backend.place} is {after.state}{already}{size}")
 
 

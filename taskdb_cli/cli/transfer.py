@@ -20,6 +20,7 @@ from taskdb_cli.models.vocabulary import Existing, FileFormat
 from taskdb_cli.output.formats import Format, Record, View
 from taskdb_cli.system import signals
 from taskdb_cli.system.paths import temporary_storage
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import one_line
 from taskdb_cli.times import parse_written
 from taskdb_cli.transfer.options import ENCODINGS, ReadOptions, listed
@@ -141,7 +142,7 @@ def import_file(
     for note in batch.notes.most_frequent(MOST_KINDS)[0]:
         run.say(_told(note, name))
     if not dry_run and (outcome.created or outcome.updated):
-        run.did(f"imported: {outcome.created} created, {outcome.updated} updated", look=look)
+        run.did(f"imported: {outcome.created:,} created, {outcome.updated:,} updated", look=look)
     if output is Format.JSON:
         show_json(counts)
 
@@ -172,7 +173,7 @@ def _bring_in(
 
 def _summary(counts: Mapping[str, int], without_external_id: int, source: Source) -> str:
     """Return how many records were imported, and what is lost or will be imported twice."""
-    parts = [", ".join(f"{number} {what}" for what, number in counts.items())]
+    parts = [", ".join(f"{number:,} {what}" for what, number in counts.items())]
     if without_external_id:
         have, them = ("has", "it") if without_external_id == 1 else ("have", "them")
         parts.append(f"{without_external_id} {have} no external id: another import creates {them} again")
@@ -202,7 +203,7 @@ def _tell(problems: Problems, name: str) -> None:
         write_stderr(_told(each, name))
     if more:
         what = "problem of another kind" if more == 1 else "problems of other kinds"
-        write_stderr(one_line(f"{name}: {more} more {what} (-o json lists all)"))
+        write_stderr(one_line(f"{name}: {more:,} more {what} (-o json lists all)"))
 
 
 def _told(problem: Problem, name: str) -> str:
@@ -211,7 +212,7 @@ def _told(problem: Problem, name: str) -> str:
         return one_line(f"{name}:{problem.first}: {problem.reason}{more}")
     like = " like this" if problem.varies else ""
     places = f"first in {problem.first}, last in {problem.last}"
-    return one_line(f"{name}: {problem.records} records{like}: {problem.reason}; {places}")
+    return one_line(f"{name}: {in_words({'records': problem.records})}{like}: {problem.reason}; {places}")
 
 
 def print_export(records: Iterable[Record], view: View, output: ExportOutput) -> None:

@@ -17,9 +17,9 @@ from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.offers import complete_operations
 from taskdb_cli.cli.output import FormatOption, show_json
 from taskdb_cli.errors import NotUndone
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.formats import UNDONE_ROWS, Format, timestamp
 from taskdb_cli.system.paths import temporary_storage
+from taskdb_cli.text.amounts import in_words
 
 if TYPE_CHECKING:
     from taskdb_cli.services.history.undo import Undoing

@@ -14,6 +14,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.search_index import SearchIndex
 from taskdb_cli.errors import InvalidConfiguration, TaskdbError
+from taskdb_cli.text.amounts import in_words
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -72,7 +73,7 @@ class Plan:
 
     def summary(self) -> str:
         """Say in one line how each table was reached and whether rows were sorted."""
-        sort = "no sort" if self.sorted_rows is None else f"sorts {self.sorted_rows:,} rows".replace(",", " ")
+        sort = "no sort" if self.sorted_rows is None else f"sorts {in_words({'rows': self.sorted_rows})}"
         return "; ".join([*self.reached, sort])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
 from enum import IntEnum, StrEnum
 
 USER_FIELDS = ("id", "email", "name", "is_active", "version", "created_at", "updated_at")
@@ -37,10 +35,6 @@ CHANGE_FIELDS = ("table", "id", "owner_id", "action", "version_before", "version
 
 LIFE_FIELDS = ("operation", "at", "actor", "command", *CHANGE_FIELDS)
 """The fields of the record of a change in the life of a row; `operation` is the id of the operation."""
-
-
-_DAY = 86_400
-_UNITS = {"y": 365 * _DAY, "mo": 30 * _DAY, "w": 7 * _DAY, "d": _DAY, "h": 3600, "min": 60}
 
 
 class TaskStatus(StrEnum):
@@ -103,18 +97,6 @@ class Existing(StrEnum):
 
     UPDATE = "update"
     SKIP = "skip"
-
-
-def in_words(rows: Mapping[str, int]) -> str:
-    """Return how many rows tables have, as a person would say it: 1 user and 147 tasks."""
-    return " and ".join(f"{number} {table if number != 1 else table[:-1]}" for table, number in rows.items())
-
-
-def in_one_unit(length: timedelta) -> str:
-    """Return a length of time as a whole number of the largest unit that fits twice, such as 4 d."""
-    seconds = length.total_seconds()
-    words = (f"{seconds // size:,.0f} {unit}" for unit, size in _UNITS.items() if seconds >= 2 * size)
-    return next(words, f"{seconds:.0f} s")
 
 
 class TokenScope(StrEnum):

@@ -7,7 +7,6 @@ from datetime import datetime
 from itertools import product
 from typing import TYPE_CHECKING, TextIO
 
-from rich.filesize import decimal
 from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
@@ -15,10 +14,10 @@ from rich.text import Text
 from taskdb_cli.backup.encryption import is_encrypted
 from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.stores.places import store_at
-from taskdb_cli.models.vocabulary import in_one_unit
 from taskdb_cli.output.formats import Record
 from taskdb_cli.output.tables import console_for, ruled_table
 from taskdb_cli.system.clock import in_minutes
+from taskdb_cli.text.amounts import in_one_size, in_one_unit
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def print_archive(
         "archive": file.name,
         "directory": str(store_at(str(file.store))),
         "taken": _moment(taken, now, none),
-        "size": decimal(size),
+        "size": in_one_size(size),
         "encrypted": "yes" if encrypted else "",
         "database": (source and source.place) or none,
         "label": origin.label if origin else named[0] if named else none,
@@ -111,7 +110,7 @@ def _cells(record: Record, name: str, now: datetime, *, mixed: bool) -> list[Tex
         Text(escape(name)),
         Text(in_minutes(taken)),
         Text("future", "red") if taken > now else Text(in_one_unit(now - taken)),
-        Text(decimal(record["size"])),
+        Text(in_one_size(record["size"])),
         Text("unknown", "red") if rows is None else Text(f"{rows:,}"),
         _ago(record["verified_at"], now, "yellow"),
         _ago(record["drilled_at"], now, "dim"),

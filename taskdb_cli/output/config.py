@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
 from taskdb_cli.output.tables import console_for
+from taskdb_cli.text.amounts import in_one_size
 from taskdb_cli.text.escaping import escape
 
 
@@ -44,7 +44,7 @@ def _database(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "Profile", f"{name}, protected" if found["protected_by"] else name
     if found["engine"]:
         yield "Engine", f"{found['engine']} {found['version']}"
-        yield "Size", decimal(found["size"])
+        yield "Size", in_one_size(found["size"])
         newest = found["newest_revision"]
         at = found["revision"] or "none"
         yield "Revision", f"{at}, the newest" if at == newest else f"{at}; the newest is {newest}"

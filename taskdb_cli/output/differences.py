@@ -14,11 +14,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Column
 from rich.text import Text
 
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.output.documents import write_document
 from taskdb_cli.output.formats import Record, View, plain, to_plain
 from taskdb_cli.output.tables import console_for, fields_table, print_lines, ruled_table
 from taskdb_cli.system.clock import to_local, zone_mark
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:

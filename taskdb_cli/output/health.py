@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from taskdb_cli.health.report import EXIT_CODES, Report, Result, Status
 from taskdb_cli.output.formats import timestamp, write_json
+from taskdb_cli.text.amounts import in_one_size, in_one_unit
 from taskdb_cli.text.escaping import hide_secrets, one_line
 from taskdb_cli.text.prometheus import Samples, gauges
 
@@ -114,8 +115,6 @@ def _prometheus(report: Report) -> str:
 _STYLES = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown": "magenta", "skipped": "dim"}
 """How a table shows each status."""
 
-_TIMES = ((86_400, "d"), (3600, "h"), (60, "min"))
-
 
 def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO, *, every: bool = True) -> None:
     """Show one report after the other in the same place, so many seconds apart, until interrupted.
@@ -187,25 +186,20 @@ def _summary(report: Report, hint: str = "") -> Text:
 
     numbers = Counter(str(check.status) for check in report.checks)
     counts = ", ".join(f"{numbers[status]} {status}" for status in _STYLES if numbers[status])
-    length, clock = f"{report.seconds * 1000:.0f} ms", f"{report.at.astimezone():%H:%M:%S}"
+    length, clock = in_one_unit(report.seconds), f"{report.at.astimezone():%H:%M:%S}"
     said = f": {one_line(report.place)}: {counts or 'nothing was measured'} in {length} at {clock}{hint}"
     return Text.assemble((report.status, _STYLES[report.status]), said)
 
 
 def _value(check: Result) -> str:
-    from rich import filesize
-
     value = check.value
     if value is None:
         return ""
     match check.unit:
         case "s":
-            if abs(value) < 1:
-                return f"{value * 1000:.0f} ms"
-            words = (f"{value / size:,.0f} {name}" for size, name in _TIMES if abs(value) >= 2 * size)
-            return next(words, f"{value:.0f} s")
+            return in_one_unit(value)
         case "B":
-            return filesize.decimal(int(value))
+            return in_one_size(value)
         case "%":
             return f"{value:.1f} %"
     return f"{value:,.0f}"

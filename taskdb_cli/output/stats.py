@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from taskdb_cli.output.tables import STYLES, console_for
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def print_stats(stats: Stats, stream: TextIO, *, owner: str | None) -> None:
         console.print(f"nothing was created or completed in the last {len(stats.weeks)} weeks")
     if stats.oldest_open is not None:
         age = max((datetime.now(UTC) - stats.oldest_open["created_at"]).days, 0)
-        line = f"oldest open: task {stats.oldest_open['id']}, {age:,} day{'' if age == 1 else 's'} old, "
+        line = f"oldest open: task {stats.oldest_open['id']}, {in_words({'days': age})} old, "
         console.print(Text(escape(line + stats.oldest_open["title"])), no_wrap=True, overflow="ellipsis")
 
 

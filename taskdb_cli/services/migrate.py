@@ -171,7 +171,7 @@ def preview_downgrade(database: Database, *, to: str = "-1") -> SchemaStatus:
             with suppress(errors.TableMissing, errors.TimedOut), connection.begin_nested():
                 amount = connection.exec_driver_sql(query).scalar_one() if query else None
             if amount != 0:
-                losses.append(loss + ("" if amount is None else f" ({amount:,})".replace(",", " ")))
+                losses.append(loss + ("" if amount is None else f" ({amount:,})"))
     return replace(found, end=_below(steps[-1]) if steps else found.current, losses=losses)
 
 

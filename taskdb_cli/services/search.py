@@ -13,6 +13,7 @@ from taskdb_cli.database.search_index import MEND, SearchIndex
 from taskdb_cli.errors import DataCorrupt, Interrupted, TaskdbError
 from taskdb_cli.models.task import Task
 from taskdb_cli.services.migrate import require_head
+from taskdb_cli.text.amounts import in_one_size, in_words
 
 PAYS_FROM = 20_000
 """The number of tasks from which on a search without the index is noticeably slow."""
@@ -34,16 +35,16 @@ class SearchStatus:
 
     def advice(self) -> str:
         """Say in one line what the index costs and whether it would pay."""
-        index, tasks = self.index, f"{self.tasks:,} tasks".replace(",", " ")
+        index, tasks = self.index, in_words({"tasks": self.tasks})
         if index.state == "incomplete":
             return f"it is faulty: {index.problem}; {MEND}"
         cost = f"makes adding a task take about {self.write_factor:g} times as long"
         if index.state == "on" and self.pays:
             share = f", {index.bytes / index.tasks_bytes:.0%} of their table" if index.tasks_bytes else ""
-            return f"it takes {index.bytes / 1e6:,.1f} MB{share}, and {cost}"
+            return f"it takes {in_one_size(index.bytes)}{share}, and {cost}"
         if self.pays:
             return f"'taskdb search on' would speed up searches in {tasks}; it {cost}"
-        few = f"{tasks} are too few to need it"
+        few = f"{tasks} {'is' if self.tasks == 1 else 'are'} too few to need it"
         return f"{few}, and it {cost}" if index.state == "on" else few
 
 

@@ -16,12 +16,13 @@ from taskdb_cli.models.task import TASKS, Task
 from taskdb_cli.models.token import TOKENS
 from taskdb_cli.models.types import MAX_ID
 from taskdb_cli.models.user import USERS, User, UserCreate, UserUpdate
-from taskdb_cli.models.vocabulary import USER_FIELDS, in_words
+from taskdb_cli.models.vocabulary import USER_FIELDS
 from taskdb_cli.services import explained
 from taskdb_cli.services.listing import pages
 from taskdb_cli.services.listing.filters import user_count_query, user_query
 from taskdb_cli.services.listing.pages import Order, Page, Position, Record
 from taskdb_cli.services.listing.query import UserFilter
+from taskdb_cli.text.amounts import in_words
 
 _users = USERS.c
 

@@ -78,6 +78,8 @@ def _reason(detail: dict[str, Any], place: str, known: tuple[str, ...]) -> str:
     if kind == "value_error":
         # One of our own validators.
         return f"{field} {brief(detail['msg'].removeprefix('Value error, '))}".strip()
+    if context.get("min_length") == 1 and kind.endswith("too_short"):
+        return f"{field} is empty".strip()
     if kind in _WITHOUT_VALUE:
         return f"{field} {_WITHOUT_VALUE[kind].format(**context)}".strip()
     value = described(detail["input"])

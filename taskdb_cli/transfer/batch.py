@@ -14,6 +14,7 @@ from sqlmodel import Session
 from taskdb_cli.errors import InvalidRecords
 from taskdb_cli.system.paths import temporary_storage
 from taskdb_cli.system.steps import Step, Told
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.faults import NOT_KNOWN
 from taskdb_cli.transfer.files import Source
 from taskdb_cli.transfer.lines import HeaderFaults
@@ -155,7 +156,7 @@ class Batch:
     def require_all_valid(self, refused: int) -> None:
         """Raise InvalidRecords if a header or a record was invalid, or if the database `refused` some."""
         invalid = self.invalid + refused
-        what = f"{invalid} {'record is' if invalid == 1 else 'records are'} invalid"
+        what = f"{in_words({'records': invalid})} {'is' if invalid == 1 else 'are'} invalid"
         if self._bad_header:
             what = "the header is invalid"
         if invalid or self._bad_header:

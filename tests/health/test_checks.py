@@ -212,7 +212,9 @@ def test_an_orphan(url, engine):
     past = [] if engine == "sqlite" else ["SET session_replication_role = replica"]
     execute(url, *past, "DELETE FROM users")
     assert look(url) == {"orphans": "critical"}
-    assert check(url, "orphans").value == 1
+    found = check(url, "orphans")
+    assert found.value == 1
+    assert found.message == "1 row of tasks refers to a missing row of users"
 
 
 @ON_SERVERS
@@ -262,7 +264,7 @@ def test_a_row_past_the_rules(url):
     past = "PRAGMA ignore_check_constraints = ON"
     execute(url, past, "UPDATE tasks SET priority = 9, due_at = '2026-02-30T00:00:00.000000Z'")
     assert look(url) == {"rules": "critical"}
-    broken = ["1 break tasks_due_at_timestamp", "1 break tasks_priority_known"]
+    broken = ["1 row breaks tasks_due_at_timestamp", "1 row breaks tasks_priority_known"]
     assert check(url, "rules").message.partition(": ")[2].split("; ") == broken
     execute(url, "PRAGMA journal_mode = DELETE")
     open_database(url).backend.path.chmod(0o400)
@@ -286,7 +288,7 @@ def test_a_row_from_before_the_rules(url):
         " (due_at >= '0001-01-01 00:00:00+00' AND due_at < '10000-01-01 00:00:00+00') NOT VALID",
     )
     assert look(url) == {"constraints": "warning", "rules": "critical"}
-    broken = ["1 break tasks_due_at_timestamp", "1 break tasks_status_known"]
+    broken = ["1 row breaks tasks_due_at_timestamp", "1 row breaks tasks_status_known"]
     assert check(url, "rules").message.partition(": ")[2].split("; ") == broken
 
 
@@ -308,7 +310,9 @@ def test_a_session_idle_in_transaction(url, session):
     sleeper.execute("SELECT 1")
     assert look(url, thresholds=limits) == {"idle_in_transaction": "warning"}
     assert look(url) == {}
-    remedy = check(url, "idle_in_transaction", thresholds=limits).remedy
+    found = check(url, "idle_in_transaction", thresholds=limits)
+    assert found.message.startswith("1 session is idle")
+    remedy = found.remedy
     assert str(sleeper.info.backend_pid) in remedy
     execute(url, remedy)
     until(lambda: look(url, thresholds=limits) == {})
@@ -321,7 +325,7 @@ def test_a_session_that_nobody_tracks(url, session):
     for name in ("idle_in_transaction", "long_transactions"):
         found = check(url, name)
         assert found.status is Status.SKIPPED
-        assert "track_activities" in found.message
+        assert "track_activities is off in 1 session:" in found.message
     assert look(url) == {}
 
 
@@ -356,7 +360,9 @@ def test_a_blocked_session(url, session):
     waiter.pgconn.send_query(f"BEGIN; {lock}".encode())
     limits = {"blocked": AT_ONCE}
     until(lambda: look(url, thresholds=limits) == {"blocked": "warning"})
-    assert str(holder.info.backend_pid) in check(url, "blocked", thresholds=limits).remedy
+    found = check(url, "blocked", thresholds=limits)
+    assert str(holder.info.backend_pid) in found.remedy
+    assert found.message.startswith("1 session waits for a lock")
 
 
 @ON_SERVERS

@@ -113,7 +113,7 @@ def test_a_full_disk_under_a_file(url, tmp_path, logged):
         told = disk.taskdb(*place, "health", "-o", "nagios", "--skip", "backup")
         written = disk.taskdb(*place, "user", "create", "--email", "ann@example.com", "--name", "Ann")
     assert told.returncode == 2
-    assert ("is full" if logged else "disk critical: 0 of 4 MB are free") in told.stdout
+    assert ("is full" if logged else "disk critical: 0 bytes of 4.") in told.stdout
     assert written.returncode == 1
     assert "is full (make room" in written.stderr
     assert "damaged" not in told.stdout + written.stderr

@@ -35,7 +35,7 @@ def test_the_oldest_operation_is_judged(database, url):
     fine, old = check(url, warning=30 * day), check(url, warning=29 * day)
     assert (fine.status, fine.value, fine.unit) == (Status.OK, 30 * day, "s")
     assert fine.message.startswith("2 operations")
-    assert (" MB, " in fine.message) == (url.drivername != "sqlite")
+    assert (" kB, " in fine.message) == (url.drivername != "sqlite")
     assert (old.status, "history prune" in old.remedy) == (Status.WARNING, True)
 
 

@@ -499,9 +499,9 @@ def test_what_a_downgrade_loses_is_told(database, url, chain):
     migrate.upgrade(database)
     many = "SELECT t.title FROM tasks t" + "".join(f", ({ten}) AS t{n}" for n, ten in enumerate([TEN] * 4))
     execute(url, f"INSERT INTO labels {many}")
-    assert migrate.preview_downgrade(database).losses == ["all labels (10 000)", "a habit"]
+    assert migrate.preview_downgrade(database).losses == ["all labels (10,000)", "a habit"]
     found = migrate.preview_downgrade(database, to="base").losses
-    assert found[:2] == ["all labels (10 000)", "a habit"]
+    assert found[:2] == ["all labels (10,000)", "a habit"]
     assert found[-2:] == ["all users (1)", "all tasks (1)"]
     for word in ("identity", "backups"):
         assert any(word in loss for loss in found), word

@@ -44,6 +44,7 @@ from taskdb_cli.database.sqlite.indexes import build_indexes, drop_indexes, more
 from taskdb_cli.database.sqlite.locks import lock_holder
 from taskdb_cli.database.sqlite.url import FORM
 from taskdb_cli.errors import InvalidConfiguration, TaskdbError
+from taskdb_cli.text.amounts import in_words
 
 _log = logging.getLogger("taskdb.migrate")
 
@@ -269,7 +270,8 @@ class SQLite(Backend):
                     yield connection, connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
                 if broken:
-                    raise errors.DataCorrupt(f"the migration would leave {len(broken)} rows without a parent")
+                    rows = in_words({"rows": len(broken)})
+                    raise errors.DataCorrupt(f"the migration would leave {rows} without a parent")
             if self.options.disposable:
                 return
 

@@ -18,7 +18,7 @@ from taskdb_cli.errors import (
 from taskdb_cli.health.archives import Backups
 from taskdb_cli.health.examination import Examination, failed
 from taskdb_cli.health.report import Result, Status, Unit, Unmeasured, none_of, shortened
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_one_size, in_words
 
 REREAD_AT_MOST = 100_000_000
 """Archives up to this size in bytes are read again by every run of health; larger ones take too long."""
@@ -146,7 +146,7 @@ def check_backup(exam: Examination, backups: Backups) -> Result:
 def _age(exam: Examination, backups: Backups) -> Result:
     if backups.record.verified is None:
         if number := len(backups.holdings.own):
-            message = f"none of {number} archives has a record of a verification"
+            message = f"no record says that one of {in_words({'archives': number})} was verified"
             return Result(Status.WARNING, message, remedy=_VERIFY)
         reasons = ["no backup has been taken and verified yet"]
         reasons += backups.holdings.count_others()
@@ -234,7 +234,8 @@ def check_shrinkage(exam: Examination, backups: Backups) -> Result:
     rows, before = sum(proof.rows.values()), sum(previous.rows.values())
     pairs = ((rows, before), (proof.bytes, previous.bytes))
     lost = max(100 * (old - new) / old if old > new else 0.0 for new, old in pairs)
-    message = f"{rows:,} rows now, {before:,} before; {proof.bytes:,} bytes now, {previous.bytes:,} before"
+    sizes = f"{in_one_size(proof.bytes)} now, {in_one_size(previous.bytes)} before"
+    message = f"{in_words({'rows': rows})} now, {before:,} before; {sizes}"
     return exam.judged(lost, message, f"find out who deleted them; keep {previous.archive}")
 
 
@@ -248,7 +249,7 @@ def check_backup_space(exam: Examination, backups: Backups) -> Result:
     disk = os.statvfs(next(place for place in (directory, *directory.parents) if place.exists()))
     free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     percent = 100 * free / total if total else 0.0
-    message = f"{free / 1e6:,.0f} of {total / 1e6:,.0f} MB are free under {directory}"
+    message = f"{in_one_size(free)} of {in_one_size(total)} are free under {directory}"
     remedy = "make room, or keep fewer archives: taskdb backup prune"
     problem, proof = "", backups.record.verified
     if disk.f_flag & os.ST_RDONLY:

@@ -20,6 +20,7 @@ from taskdb_cli.models.task import Task
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, task_query
 from taskdb_cli.services.listing.pages import Order
 from taskdb_cli.services.listing.query import TaskFilter
+from taskdb_cli.text.amounts import in_one_size, in_one_unit, in_words
 
 FEWEST_TASKS = 10_000
 """A planner is right to read a smaller table from end to end."""
@@ -44,9 +45,9 @@ def check_connection(exam: Examination) -> Result:
         exam.database.engine.raw_connection().close()
         again = time.perf_counter() - begun
         if exam.check.limits.judge(again) is Status.OK:
-            took = f"the first connection took {seconds * 1000:.0f} ms, a second one {again * 1000:.0f} ms"
+            took = f"the first connection took {in_one_unit(seconds)}, a second one {in_one_unit(again)}"
             return exam.judged(again, f"a cold start: {took}")
-    message = f"{exam.database.backend.place} answered in {seconds * 1000:.0f} ms"
+    message = f"{exam.database.backend.place} answered in {in_one_unit(seconds)}"
     return exam.judged(seconds, message, "look at the network and at the server's load")
 
 
@@ -133,7 +134,8 @@ def check_orphans(exam: Examination) -> Result:
             if number:
                 total += number
                 remedy = f"DELETE FROM {table.name} WHERE {column} NOT IN (SELECT id FROM {parent})"
-                found[f"{number:,} rows of {table.name} refer to missing rows of {parent}"] = remedy
+                refer = "refers to a missing row" if number == 1 else "refer to missing rows"
+                found[f"{in_words({'rows': number})} of {table.name} {refer} of {parent}"] = remedy
     if not found:
         return Result(Status.OK, "every foreign key finds its row", 0)
     remedy = f"restore an archive into a new database, or {'; '.join(found.values())}"
@@ -215,7 +217,9 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
             query = select(*counts).select_from(table)
             numbers = exam.connection.execute(query).one()
             yield from (
-                f"{number:,} break {name}" for name, number in zip(doubtful, numbers, strict=True) if number
+                f"{in_words({'rows': number})} {'breaks' if number == 1 else 'break'} {name}"
+                for name, number in zip(doubtful, numbers, strict=True)
+                if number
             )
         uniques = [rule for rule in rules if isinstance(rule, UniqueConstraint)]
         keys = [list(rule.columns) for rule in uniques if str(rule.name) in suspect]
@@ -228,7 +232,8 @@ def _broken_rules(exam: Examination) -> Iterator[str]:
             number = exam.connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
             if number:
                 names = ", ".join(column.name for column in columns)
-                yield f"{number:,} values of {names} of {table.name} occur more than once"
+                occur = "occurs" if number == 1 else "occur"
+                yield f"{in_words({'values': number})} of {names} of {table.name} {occur} more than once"
 
 
 def check_history(exam: Examination) -> Result:
@@ -241,14 +246,14 @@ def check_history(exam: Examination) -> Result:
         return exam.judged(0, "the history is empty")
     at, span = oldest.at, newest[0] - oldest.id + 1
     if span < COUNTED_OPERATIONS:
-        number = f"{exam.connection.execute(select(func.count()).select_from(Operation)).scalar_one():,}"
+        number = exam.connection.execute(select(func.count()).select_from(Operation)).scalar_one()
+        operations = in_words({"operations": number})
     else:
         # Pruning deletes the oldest, and hardly an id between is missing.
-        number = f"about {round(span, -3):,}"
+        operations = f"about {in_words({'operations': round(span, -3)})}"
     size = exam.history_bytes()
-    takes = "" if size is None else f" in {size / 1e6:,.1f} MB"
-    noun = "operation" if span == 1 else "operations"
-    message = f"{number} {noun}{takes}, the oldest of {at:%Y-%m-%d %H:%M} UTC"
+    takes = "" if size is None else f" in {in_one_size(size)}"
+    message = f"{operations}{takes}, the oldest of {at:%Y-%m-%d %H:%M} UTC"
     remedy = (
         "'taskdb history prune' deletes old operations by TASKDB_HISTORY_KEEP, and so does a nightly backup"
     )
@@ -259,7 +264,7 @@ def check_plans(exam: Examination) -> Result:
     """Ask for the plans of the usual forms of `task list`, without running them."""
     exam.require_all_rows()
     if (tasks := exam.count_tasks()) < FEWEST_TASKS:
-        raise Unmeasured(f"{tasks:,} tasks are too few for a plan to matter")
+        raise Unmeasured(f"{in_words({'tasks': tasks})}: too few for a plan to matter")
     # The newest task has an owner, who has at least this task.
     newest = select(col(Task.user_id)).order_by(col(Task.id).desc()).limit(1)
     owner = exam.connection.execute(newest).scalar_one()

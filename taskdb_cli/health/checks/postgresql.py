@@ -22,6 +22,7 @@ from taskdb_cli.health.examination import Examination, Identity
 from taskdb_cli.health.report import Result, Status, Unmeasured, none_of
 from taskdb_cli.models import metadata
 from taskdb_cli.models.types import MAX_ID
+from taskdb_cli.text.amounts import in_one_size, in_one_unit, in_words
 
 LAST_RELEASES = {
     13: date(2025, 11, 13),
@@ -225,7 +226,7 @@ def check_size(exam: Examination) -> Result:
     parts = "".join(f", pg_total_relation_size('{table}')" for table in tables)
     [(whole, *sizes)] = exam.ask(f"SELECT pg_database_size(current_database()){parts}")
     named = zip(["the database has", *tables], [whole, *sizes], strict=True)
-    message = "; ".join(f"{name} {bytes / 1e6:,.1f} MB" for name, bytes in named)
+    message = "; ".join(f"{name} {in_one_size(bytes)}" for name, bytes in named)
     return exam.judged(whole, message, "archive or delete old tasks")
 
 
@@ -237,7 +238,7 @@ def check_connections(exam: Examination) -> Result:
         " - current_setting('superuser_reserved_connections')::int"
         " - coalesce(current_setting('reserved_connections', true)::int, 0)"
     )
-    message = f"{used} of {most} connections are in use"
+    message = f"{used:,} of {most:,} connections are in use"
     return exam.judged(
         100 * used / most, message, "use a pooler, close idle sessions, or raise max_connections"
     )
@@ -260,13 +261,15 @@ def _judge_sessions(exam: Examination, state: str, since: str) -> Result:
     if exam.check.limits.judge(longest) is Status.OK:
         if hidden:
             remedy = "GRANT pg_read_all_stats TO the role of the database URL"
-            raise Unmeasured(f"the role may not look at {hidden} sessions of others", remedy)
+            raise Unmeasured(f"the role may not look at {in_words({'sessions': hidden})} of others", remedy)
         if untracked:
-            reason = f"track_activities is off in {untracked} sessions: what they do is not known"
+            sessions, they = in_words({"sessions": untracked}), "it does" if untracked == 1 else "they do"
+            reason = f"track_activities is off in {sessions}: what {they} is not known"
             raise Unmeasured(reason, "turn track_activities on")
     if not pids:
         return exam.judged(longest, f"no session is {state}")
-    message = f"{len(pids)} sessions are {state}, process {pids[0]} for {longest:.0f} s"
+    sessions = f"{in_words({'sessions': len(pids)})} {'is' if len(pids) == 1 else 'are'}"
+    message = f"{sessions} {state}, process {pids[0]} for {in_one_unit(longest)}"
     return exam.judged(longest, message, f"SELECT pg_terminate_backend({pids[0]})")
 
 
@@ -283,4 +286,5 @@ def check_blocked(exam: Examination) -> Result:
     # There is no holder if the lock was released just now.
     holder = next((pid for pid in holders if pid), None)
     remedy = f"SELECT pg_terminate_backend({holder})" if holder else ""
-    return exam.judged(longest, f"{number} sessions wait for a lock, one for {longest:.0f} s", remedy)
+    wait = f"{in_words({'sessions': number})} {'waits' if number == 1 else 'wait'} for a lock"
+    return exam.judged(longest, f"{wait}, the longest for {in_one_unit(longest)}", remedy)

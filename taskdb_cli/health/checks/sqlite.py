@@ -12,6 +12,7 @@ from taskdb_cli.database.sqlite import damage
 from taskdb_cli.database.sqlite.files import sidecars
 from taskdb_cli.health.examination import Examination, Identity
 from taskdb_cli.health.report import Result, Status, none_of
+from taskdb_cli.text.amounts import in_one_size
 
 
 class SqliteExamination(Examination, on="sqlite"):
@@ -70,7 +71,7 @@ def check_version(exam: SqliteExamination) -> Result:
 
 def check_size(exam: SqliteExamination) -> Result:
     """Tell the size of the file; there is no limit unless one is set."""
-    message = f"the database has {exam.size / 1e6:,.1f} MB"
+    message = f"the database has {in_one_size(exam.size)}"
     return exam.judged(exam.size, message, "archive or delete old tasks")
 
 
@@ -92,7 +93,7 @@ def check_permissions(exam: SqliteExamination) -> Result:
 def check_disk(exam: SqliteExamination) -> Result:
     """Judge how much of the disk under the file is free for this user, in per cent."""
     usage = shutil.disk_usage(Path(exam.database.backend.place).parent)
-    message = f"{usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free"
+    message = f"{in_one_size(usage.free)} of {in_one_size(usage.total)} are free"
     return exam.judged(100 * usage.free / usage.total, message, "make room on the disk")
 
 

@@ -9,7 +9,7 @@ from taskdb_cli.database.replica import require_same
 from taskdb_cli.errors import ConnectionFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.report import Result, Status, Unmeasured
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_one_size, in_one_unit, in_words
 
 PATIENCE = 0.5
 """Seconds that a standby may take to replay what was written before it counts as behind."""
@@ -86,10 +86,11 @@ def check_replica_lag(exam: Examination) -> Result:
     if state.seconds is None:
         raise Unmeasured(f"{place} has replayed no transaction since it was started", status=Status.UNKNOWN)
     seconds, remedy = max(0.0, state.seconds), "look at its load, at its network, and at long queries there"
+    age = f"{in_one_unit(seconds)} old"
     if behind:
-        message = f"the newest rows of {place} are {seconds:.0f} s old, and newer changes are waiting"
+        message = f"the newest rows of {place} are {age}, and newer changes are waiting"
     else:
-        message = f"{place} is not connected, and the last transaction that it has is {seconds:.0f} s old"
+        message = f"{place} is not connected, and the last transaction that it has is {age}"
     return exam.judged(seconds, message, remedy)
 
 
@@ -98,7 +99,7 @@ def check_replica_backlog(exam: Examination) -> Result:
     place, state, behind = _behind(exam)
     if not (behind or state.is_connected or exam.replica):
         raise Unmeasured(f"{place} is not connected, so it is not known what it lacks", status=Status.UNKNOWN)
-    return exam.judged(behind, f"{place} has {behind:,} bytes to replay", "find out what delays it")
+    return exam.judged(behind, f"{place} has {in_one_size(behind)} to replay", "find out what delays it")
 
 
 def check_replica_conflicts(exam: Examination) -> Result:
@@ -109,7 +110,7 @@ def check_replica_conflicts(exam: Examination) -> Result:
         name.removeprefix("confl_"): number for name, number in found.items() if name.startswith("confl_")
     }
     total = sum(kinds.values())
-    each = ", ".join(f"{kind} {number}" for kind, number in kinds.items() if number)
+    each = ", ".join(f"{kind} {number:,}" for kind, number in kinds.items() if number)
     message = f"{place} has cancelled {in_words({'statements': total})} that blocked the replay"
     message += (f" ({each})" if each else "") + (f" since {since}" if since else "")
     remedy = "set hot_standby_feedback = on there, or raise max_standby_streaming_delay"

@@ -16,9 +16,9 @@ from taskdb_cli.models.history import CHANGES, ERASURE, OPERATIONS
 from taskdb_cli.models.task import TASKS
 from taskdb_cli.models.token import TOKENS
 from taskdb_cli.models.user import USERS
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services import user as users
 from taskdb_cli.services.history import operations
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import brief
 
 ERASED_ACTOR = "erased user"

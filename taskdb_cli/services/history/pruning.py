@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from taskdb_cli.database import Database
 from taskdb_cli.models.history import CHANGES, OPERATIONS
-from taskdb_cli.models.vocabulary import in_words
+from taskdb_cli.text.amounts import in_words
 
 AT_ONCE = 5_000
 """How many operations are deleted in one transaction."""

@@ -16,9 +16,9 @@ from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inser
 from taskdb_cli.models.history import CHANGES, ERASURE, OPERATIONS, RECORDED_FIELDS, Operation
 from taskdb_cli.models.task import TASKS
 from taskdb_cli.models.user import USERS
-from taskdb_cli.models.vocabulary import in_words
 from taskdb_cli.services.history import obstacles, operations
 from taskdb_cli.services.history.obstacles import CREATED, DELETED, KINDS, OLD_TASKS, OLD_USERS
+from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import brief
 
 FIRST = 10

@@ -71,7 +71,7 @@ def fill_analysed(database):
 
 @pytest.fixture(params=[*ENGINES, "sqlite without ANALYZE"])
 def large(request, shared):
-    """A database of 30 000 tasks, half of which belong to one user."""
+    """A database of 30,000 tasks, half of which belong to one user."""
     engine, _, unanalysed = request.param.partition(" ")
     return shared(engine, fill_unanalysed if unanalysed else fill_analysed)
 
