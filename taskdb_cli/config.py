@@ -16,6 +16,8 @@ from taskdb_cli.errors import HomeMissing, InvalidConfiguration
 from taskdb_cli.system.environment import KEYS, READ_ADDRESS, LogSettings, read_settings
 from taskdb_cli.system.layers import ADDRESSES, Layer, Layers, find_layers
 
+_OPTION = "--database-url"
+
 
 class Addresses(NamedTuple):
     """Where one database is reached, and where it is read."""
@@ -60,12 +62,13 @@ class Settings:
 
         Raises InvalidConfiguration if no replica is named where the database is.
         """
-        if self.read_url is None:
+        layer = self.layers.addressing
+        if self.read_url is None or layer is None:
             raise InvalidConfiguration("no replica of the database is set", self._replica_hint())
         options = self._options(long_lived=long_lived)
         pooled = options.pooled or without_pooler(self.read_url) != self.read_url
-        names = [each.name_of(READ_ADDRESS) for each in self.layers.layers if each.address]
-        return Database(self.read_url, replace(options, pooled=pooled, read_address=names[0]))
+        name, source = layer.name_of(READ_ADDRESS), layer.place_of(READ_ADDRESS)
+        return Database(self.read_url, replace(options, pooled=pooled, source=source, read_address=name))
 
     def direct_replica_database(self) -> Database:
         """Return the replica past a pooler of Neon, for long work; raise as `replica_database` does."""
@@ -93,7 +96,10 @@ class Settings:
         if self.options.pooled and self.direct_url == self.database_url:
             hint = "set TASKDB_DIRECT_URL to it in the same place as TASKDB_DATABASE_URL"
             raise InvalidConfiguration("this needs the direct address of the database, past the pooler", hint)
-        return Database(self.direct_url, replace(self.options, pooled=False))
+        layer, source = self.layers.addressing, self.options.source
+        if layer and layer.direct_address and source != _OPTION:
+            source = layer.place_of(layer.direct_address)
+        return Database(self.direct_url, replace(self.options, pooled=False, source=source))
 
     def profile_of(self, database: Database) -> str | None:
         """Return the name of the profile of this run, if the database is the one that it is used for."""
@@ -129,8 +135,8 @@ class Settings:
         The schema of these settings does not apply to it. `source` says in an error where the URL came
         from. Raises InvalidConfiguration.
         """
-        direct = without_pooler(parse_url(url, source))
-        return Database(direct, replace(self.options, pooled=False, schema=None))
+        direct = _direct(parse_url(url, source), source)
+        return Database(direct, replace(self.options, pooled=False, schema=None, source=source))
 
 
 def load_settings(
@@ -163,7 +169,10 @@ def settings_of(
     log_format: str | None = None,
 ) -> Settings:
     """Return the settings that options and layers say; raise as `load_settings` does."""
-    chosen = choose_urls(database_url, layers)
+    chosen, layer = choose_urls(database_url, layers), layers.addressing
+    source = layer.place_of(layer.address) if layer and layer.address else ""
+    if database_url is not None:
+        source = _OPTION
     values = layers.values()
     # Only one of the addresses is used, and it is checked where it is parsed.
     addresses = {*ADDRESSES, *ADDRESSES.values(), READ_ADDRESS}
@@ -179,7 +188,7 @@ def settings_of(
         Settings,
         texts,
         **chosen._asdict(),
-        options=read_settings(Options, texts, schema=schema),
+        options=read_settings(Options, texts, schema=schema, source=source),
         pool=read_settings(Pool, texts, "POOL_"),
         log=read_settings(LogSettings, texts, "LOG_", file=log_file, format=log_format),
         layers=layers,
@@ -212,17 +221,19 @@ def choose_urls(option: str | None, layers: Layers) -> Addresses:
     They are never mixed from two layers: what is restored must be what is read.
     """
     if option is not None:
-        url = parse_url(option, "--database-url")
-        return Addresses(url, without_pooler(url))
-    layer = next((each for each in layers.layers if each.address), None)
+        url = parse_url(option, _OPTION)
+        return Addresses(url, _direct(url, _OPTION))
+    layer = layers.addressing
     if layer is None or layer.address is None:
         return _default_addresses(layers)
-    name, direct_name = layer.address, ADDRESSES[layer.address]
+    name, direct_name = layer.address, layer.direct_address
     url = parse_url(layer.values[name], layer.place_of(name))
+    past_pooler = _direct(url, layer.place_of(name))
     read = _replica_of(url, layer) if READ_ADDRESS in layer.values else None
-    if direct_name not in layer.values:
-        return Addresses(url, without_pooler(url), read)
+    if direct_name is None:
+        return Addresses(url, past_pooler, read)
     direct = parse_url(layer.values[direct_name], layer.place_of(direct_name))
+    _direct(direct, layer.place_of(direct_name))
     if not may_be_same(url, direct):
         hint = f"make them the pooled and the direct address of one, or unset {layer.name_of(direct_name)}"
         problem = f"{layer.name_of(name)} and {layer.place_of(direct_name)} name two databases"
@@ -242,15 +253,20 @@ def _default_addresses(layers: Layers) -> Addresses:
     return Addresses(url, url)
 
 
-def _replica_of(url: URL, layer: Layer) -> URL:
-    place = layer.place_of(READ_ADDRESS)
-    read = parse_url(layer.values[READ_ADDRESS], place)
+def _direct(url: URL, place: str) -> URL:
+    """Return the URL past a pooler; raise InvalidConfiguration that names the place of one libpq refuses."""
     try:
-        possible = may_replicate(url, read)
+        return without_pooler(url)
     except InvalidConfiguration as exc:
         exc.message = f"{place}: {exc.message}"
         raise
-    if not possible:
+
+
+def _replica_of(url: URL, layer: Layer) -> URL:
+    place = layer.place_of(READ_ADDRESS)
+    read = parse_url(layer.values[READ_ADDRESS], place)
+    _direct(read, place)
+    if not may_replicate(url, read):
         problem = f"{place} names a replica, which only a PostgreSQL server has"
         raise InvalidConfiguration(problem, f"unset {layer.name_of(READ_ADDRESS)}")
     return read

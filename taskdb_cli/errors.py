@@ -103,9 +103,12 @@ class OperationNotFound(NotFound):
 class DatabaseMissing(NotFound):
     """The SQLite file does not exist, or is empty."""
 
-    def __init__(self, path: object) -> None:
-        hint = "'taskdb migrate' or 'taskdb user create' makes one; for another place, set "
-        super().__init__(f"no database at {path}", f"{hint}TASKDB_DATABASE_URL or --database-url")
+    def __init__(self, path: object, source: str = "") -> None:
+        place = f"the path comes from {source}"
+        if not source:
+            place = "for another place, set TASKDB_DATABASE_URL or --database-url"
+        hint = f"'taskdb migrate' or 'taskdb user create' makes one; {place}"
+        super().__init__(f"no database at {path}", hint)
 
 
 class Conflict(TaskdbError, exit_code=ExitCode.CONFLICT):

@@ -218,7 +218,7 @@ class Report:
             if not self.incomplete:
                 url = getattr(choose_urls(self.options["database_url"], self.layers), name)
                 value = None if url is None else shown(url)
-        layer = next((each for each in self.layers.layers if each.address), None)
+        layer = self.layers.addressing
         given: Mapping[str, str] = {}
         direct_name = ""
         if self.options["database_url"] is not None:

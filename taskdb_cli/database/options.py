@@ -1,6 +1,6 @@
 """How a database is reached, for how long anything may take, and what a new row may be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taskdb_cli.system.account import system_user
 from taskdb_cli.system.environment import READ_ADDRESS
@@ -53,6 +53,8 @@ class Options:
     """Whether a SQLite file is deleted after use. Then it does not need to survive a crash."""
     secret: bool = False
     """Whether SQLite keeps temporary tables, and what it sorts, in memory and in no temporary file."""
+    source: str = field(default="", compare=False)
+    """The setting that names the database, and its place, as errors name them; empty if there is none."""
     read_address: str = READ_ADDRESS
     """What the setting that names a replica is called where it is set: in a profile it has another name."""
     slow_query_ms: int = 1000
@@ -67,6 +69,10 @@ class Options:
     def origin(self) -> Origin:
         """Who changes rows, and by what, unless a unit of work says it."""
         return Origin(self.actor or system_user(), self.command)
+
+    def with_source(self, hint: str) -> str:
+        """Return the hint of an error about the address of the database, with where that comes from."""
+        return "; ".join(filter(None, [hint, self.source and f"the address comes from {self.source}"]))
 
     def statement_limit(self, *, bulk: bool) -> tuple[float, str]:
         """Return how long a statement may take, and the setting that says so."""

@@ -34,6 +34,12 @@ class Layer:
         """The variable that names a database here, or None."""
         return next((name for name in ADDRESSES if name in self.values), None)
 
+    @property
+    def direct_address(self) -> str | None:
+        """The variable that names the direct address of that database here, or None."""
+        name = ADDRESSES.get(self.address or "", "")
+        return name if name in self.values else None
+
     def name_of(self, variable: str) -> str:
         """Return what a setting is called here."""
         return variable.removeprefix("TASKDB_").lower() if self.kind.endswith("profile") else variable
@@ -61,6 +67,11 @@ class Layers:
     """Whether the run works on the database of the profile, or on one that no profile names."""
     warnings: tuple[str, ...]
     """What is odd about names in the environment and the dotenv file, and about the file of profiles."""
+
+    @property
+    def addressing(self) -> Layer | None:
+        """The layer whose database is used, unless an option names another one."""
+        return next((each for each in self.layers if each.address), None)
 
     def values(self) -> dict[str, tuple[str, Layer]]:
         """Return the text of each setting that is set, and the layer that decides about it."""

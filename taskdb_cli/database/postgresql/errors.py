@@ -146,7 +146,9 @@ def translate_connecting(
     text = str(cause)
     last = _reason(text)
     if isinstance(cause, psycopg.ProgrammingError) or text.startswith("connection is bad: invalid "):
-        return errors.InvalidConfiguration(f"the database URL is not usable: {last}", "check its parameters")
+        return errors.InvalidConfiguration(
+            f"the database URL is not usable: {last}", options.with_source("check its parameters")
+        )
     attempts = [
         (f"{host}:{port}".replace("'", ""), _reason(words)) for host, port, words in _ATTEMPT.findall(text)
     ]
@@ -166,7 +168,7 @@ def translate_connecting(
     each = [f"{host}: {reason}" for host, reason in dict.fromkeys(attempts)] or [_first_line(text)]
     return errors.ConnectionFailed(
         f"cannot connect to PostgreSQL at {place}: {'; '.join(each) if several else main}",
-        hint,
+        options.with_source(hint),
         passing=passing.issuperset(hints),
         cost=options.connect_timeout * len(reasons) if "timeout" in last else 0,
     )

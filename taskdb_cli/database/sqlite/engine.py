@@ -120,7 +120,7 @@ class SQLite(Backend):
 
     def require(self) -> None:
         """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for no file."""
-        require_file(self.path)
+        require_file(self.path, self.options)
 
     def create(self) -> bool:
         """Make the file, for its owner alone; return False if it holds something already.
@@ -131,7 +131,7 @@ class SQLite(Backend):
         try:
             self.require()
         except errors.DatabaseMissing:
-            make_file(self.path)
+            make_file(self.path, self.options)
             return True
         return False
 
@@ -171,7 +171,7 @@ class SQLite(Backend):
     def translate(self, error: Exception) -> TaskdbError:
         """Classify by SQLite's result code."""
         of_index = search.explain_failure(faults.driver_error(error), self.place, self.path)
-        return of_index or faults.translate(error, self.place, self.path)
+        return of_index or faults.translate(error, self.place, self.path, self.options.source)
 
     def bulk_insert(
         self, connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]

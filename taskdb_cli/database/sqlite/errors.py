@@ -48,8 +48,11 @@ def is_of_storage(error: BaseException) -> bool:
     return family(error) in _STORAGE_FAULTS
 
 
-def translate(error: Exception, place: str, path: Path) -> TaskdbError:
-    """Return ours for an error of the driver; errors show the `place` for the `path`."""
+def translate(error: Exception, place: str, path: Path, source: str) -> TaskdbError:
+    """Return ours for an error of the driver; errors show the `place` for the `path`.
+
+    `source` is the setting that names the path, or empty.
+    """
     cause = driver_error(error)
     code = family(cause)
     if isinstance(cause, TaskdbError):
@@ -57,7 +60,7 @@ def translate(error: Exception, place: str, path: Path) -> TaskdbError:
     if isinstance(cause, LimitExceeded):
         return errors.TimedOut(f"{place} was too slow: {cause}", f"raise {cause.setting}, or {_LATER}")
     if code == sqlite3.SQLITE_NOTADB:
-        hint = _RESTORE if was_database(path) else "check the path in --database-url"
+        hint = _RESTORE if was_database(path) else f"check the path in {source or '--database-url'}"
         return errors.SchemaForeign(f"{place} is not a SQLite database", hint)
     # Text that is damaged, of a row or in the library's own message, is an error of Python's without a code.
     undecodable = isinstance(cause, UnicodeDecodeError) or "Could not decode to UTF-8" in str(cause)

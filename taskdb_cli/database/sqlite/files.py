@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 from urllib.parse import quote
 
+from taskdb_cli.database.options import Options
 from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, StorageFailed
 from taskdb_cli.system.paths import SIDECARS
 
@@ -14,28 +15,29 @@ def sidecars(path: Path) -> list[Path]:
     return [path.with_name(path.name + ending) for ending in SIDECARS]
 
 
-def require_file(path: Path) -> None:
+def require_file(path: Path, options: Options) -> None:
     """Raise DatabaseMissing for a file that is absent or empty, InvalidConfiguration for no file."""
     try:
         found = os.stat(path)  # noqa: PTH116 (before each unit of work: pathlib takes longer)
     except (FileNotFoundError, NotADirectoryError):
-        raise DatabaseMissing(path) from None
+        raise DatabaseMissing(path, options.source) from None
     except OSError as exc:
-        raise StorageFailed(f"{path} cannot be opened: {exc.strerror}") from exc
+        raise StorageFailed(f"{path} cannot be opened: {exc.strerror}", options.with_source("")) from exc
     if not stat.S_ISREG(found.st_mode):
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-        raise InvalidConfiguration(f"{path} is {kind}", "name a file: sqlite:///directory/taskdb.sqlite3")
+        hint = options.with_source("name a file: sqlite:///directory/taskdb.sqlite3")
+        raise InvalidConfiguration(f"{path} is {kind}", hint)
     if found.st_size == 0:
-        raise DatabaseMissing(path)
+        raise DatabaseMissing(path, options.source)
 
 
-def make_file(path: Path) -> None:
+def make_file(path: Path, options: Options) -> None:
     """Make an empty file for its owner alone, and the directories above it; raise StorageFailed."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as exc:
-        hint = "choose another place with --database-url"
+        hint = f"choose another place with {options.source or '--database-url'}"
         raise StorageFailed(f"{path} cannot be created: {exc.strerror}", hint) from exc
 
 
