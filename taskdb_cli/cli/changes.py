@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import chain
-from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any
 
 from taskdb_cli import services
 from taskdb_cli.cli import options
@@ -70,21 +68,13 @@ class Written:
     The records are in a temporary file, or in memory if they are `secret`.
     """
 
-    def __init__(self, *, whole: bool, secret: bool = False) -> None:
+    def __init__(self, run: Invocation, *, whole: bool, secret: bool = False) -> None:
         self.ids: Sequence[int] = ()
         self.first: Record | None = None
         self._file: IO[bytes] | None = None
         if whole:
-            self._file = BytesIO() if secret else TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+            self._file = BytesIO() if secret else run.temporary_file()
         self._parts = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file:
-            with suppress(OSError):  # what is still buffered may find no room either
-                self._file.close()
 
     def take(self, written: Iterable[Sequence[Record]]) -> None:
         """Take all records, in place of those of an earlier attempt; raise StorageFailed without room."""
@@ -150,15 +140,15 @@ def change_tasks(
             raise InvalidInput("no change is given", "give a new value, such as --priority high")
         look = partial(services.bulk.preview_change, filter=tasks, given=given, owner=owner)
         work = partial(services.bulk.change, filter=tasks, given=given, owner=owner, now=run.now)
-        with Written(whole=wants_record(run, output)) as written:
-            _write_matching(run, verb, look, work, written, way=way, after=after)
-            if written.ids and not way.dry_run:
-                run.did(f"updated {in_words({'tasks': len(written.ids)})}", look="taskdb task list")
-            if way.dry_run or is_told(output):
-                rest = "" if written.ids else _untouched(run, verb, tasks)
-                _tell(run, verb, written.ids, written.first, way=way, after=after, rest=rest)
-            if wants_record(run, output):
-                show_records(run.counting(written.records()), TASKS, output)
+        written = Written(run, whole=wants_record(run, output))
+        _write_matching(run, verb, look, work, written, way=way, after=after)
+        if written.ids and not way.dry_run:
+            run.did(f"updated {in_words({'tasks': len(written.ids)})}", look="taskdb task list")
+        if way.dry_run or is_told(output):
+            rest = "" if written.ids else _untouched(run, verb, tasks)
+            _tell(run, verb, written.ids, written.first, way=way, after=after, rest=rest)
+        if wants_record(run, output):
+            show_records(run.counting(written.records()), TASKS, output)
         return
     change = partial(services.task.change, ids=tasks, given=given, owner=owner, if_version=if_version)
     records = run.database.write(partial(change, now=run.now), dry_run=way.dry_run)
@@ -188,8 +178,8 @@ def delete_tasks(run: Invocation, tasks: Named, output: Output, way: Way) -> Non
     ids: Sequence[int]
     if isinstance(tasks, TaskFilter):
         look = partial(services.bulk.preview_removal, filter=tasks)
-        with Written(whole=False) as written:
-            _write_matching(run, DELETE, look, partial(services.bulk.remove, filter=tasks), written, way=way)
+        written = Written(run, whole=False)
+        _write_matching(run, DELETE, look, partial(services.bulk.remove, filter=tasks), written, way=way)
         ids, first = written.ids, written.first
         gone = f"{in_words({'tasks': len(ids)})} ({listed(ids)})" if ids else "no task: none matches"
     else:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -224,6 +224,19 @@ class Invocation:
         for row in rows:
             self.rows += 1
             yield row
+
+    def temporary_file(self) -> IO[bytes]:
+        """Return a file that is closed and gone when the run ends."""
+        from tempfile import TemporaryFile
+
+        file = TemporaryFile()  # noqa: SIM115 (closed by `close`)
+
+        def close() -> None:
+            with suppress(OSError):  # the rest of a file that has found no room
+                file.close()
+
+        self.opened.callback(close)
+        return file
 
     @property
     def on_terminal(self) -> bool:

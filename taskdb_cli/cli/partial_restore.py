@@ -76,7 +76,8 @@ def bring_back(
     place, file = target.backend.place, archive.place
     users, tasks = ([*chain.from_iterable(words or [])] for words in (only.only_user, only.only_task))
     whole = output.format is not None
-    with Written(whole=whole, secret=archive.encrypted) as written, ExitStack() as opened:
+    written = Written(run, whole=whole, secret=archive.encrypted)
+    with ExitStack() as opened:
         with run.progress() as show:
             progress = in_bytes(show, "reading")
             selecting = open_selection(target, archive, users=users, tasks=tasks, progress=progress)

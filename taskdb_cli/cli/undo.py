@@ -6,8 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Annotated, Any, Self
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,24 +27,16 @@ if TYPE_CHECKING:
 class Left:
     """The rows that cannot be undone, with the reason of each: in a temporary file if they are to be kept."""
 
-    def __init__(self, *, keep: bool) -> None:
-        self._keep = keep
+    def __init__(self, run: Invocation, *, keep: bool) -> None:
+        self._run, self._keep = run, keep
         self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The error has yet to be written.
-        if self._file and not (kind and issubclass(kind, NotUndone)):
-            self._file.close()
 
     def take(self, rows: Iterable[Sequence[Mapping[str, Any]]]) -> None:
         """Take all rows, in place of those of an earlier attempt; raise StorageFailed without room."""
         if not self._keep:
             return
         with temporary_storage("nothing was undone"):
-            self._file = self._file or TemporaryFile()  # noqa: SIM115 (closed by __exit__ or `rows`)
+            self._file = self._file or self._run.temporary_file()
             self._file.seek(0)
             self._file.truncate()
             for some in rows:
@@ -53,11 +44,10 @@ class Left:
             self._file.flush()
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows, to be read once."""
+        """Yield the rows."""
         if self._file:
-            with self._file as file:
-                file.seek(0)
-                yield from map(json.loads, file)
+            self._file.seek(0)
+            yield from map(json.loads, self._file)
 
 
 def undo(
@@ -92,20 +82,20 @@ def undo(
     database, id = run.database, operation
     if id is None:
         id = database.read(partial(service.last, actor=database.options.origin.actor))
-    with Left(keep=output is Format.JSON) as left:
-        found = _undo(run, id, left, skip_changed=skip_changed, yes=yes, dry_run=dry_run)
-        _tell(run, found, dry_run=dry_run)
-        if output is Format.JSON:
-            report = {
-                "operation": found.undone_by,
-                "undoes": id,
-                "users": found.users,
-                "tasks": found.tasks,
-                "tokens_left": found.tokens,
-                "left": [*left.rows()],
-                "dry_run": dry_run,
-            }
-            show_json(report)
+    left = Left(run, keep=output is Format.JSON)
+    found = _undo(run, id, left, skip_changed=skip_changed, yes=yes, dry_run=dry_run)
+    _tell(run, found, dry_run=dry_run)
+    if output is Format.JSON:
+        report = {
+            "operation": found.undone_by,
+            "undoes": id,
+            "users": found.users,
+            "tasks": found.tasks,
+            "tokens_left": found.tokens,
+            "left": [*left.rows()],
+            "dry_run": dry_run,
+        }
+        show_json(report)
 
 
 def _undo(run: Invocation, id: int, left: Left, *, skip_changed: bool, yes: bool, dry_run: bool) -> Undoing:
