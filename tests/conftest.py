@@ -175,8 +175,9 @@ def _place_for_files() -> str:
 def _start_servers(root: Path, stops: list[Callable[[], None]]) -> dict[str, str]:
     root.chmod(0o755)
     urls = {}
-    # The data is thrown away: it need not survive a power cut.
-    settings = "fsync = off\nfull_page_writes = off\nmax_connections = 200\n"
+    # The data is thrown away: it need not survive a power cut. Autovacuum, which comes when it likes, would
+    # hold locks, change plans and be one session more.
+    settings = "fsync = off\nfull_page_writes = off\nmax_connections = 200\nautovacuum = off\n"
     for version in POSTGRESQL_VERSIONS:
         server = start_server(root / f"pg{version}", version, settings)
         stops.append(server.cleanup)

@@ -115,7 +115,7 @@ class Replication:
 
     def __init__(self, directory: Path) -> None:
         """Start both, of the version whose package has pg_basebackup; end them with `stop`."""
-        settings = "fsync = off\nwal_level = replica\nmax_connections = 50\n"
+        settings = "fsync = off\nwal_level = replica\nmax_connections = 50\nautovacuum = off\n"
         self.primary = PostgresServer(PROGRAMS[17], directory / "primary", settings)
         self.standby = PostgresServer(PROGRAMS[17], directory / "standby", "", origin=self.primary)
 
