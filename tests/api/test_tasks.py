@@ -1,7 +1,6 @@
 """/tasks and /users/{user}/tasks, by HTTP."""
 
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -17,6 +16,7 @@ from tests.api.test_users import assert_problem
 from tests.conftest import NOW
 from tests.forgery import forged
 from tests.samples import add_task, add_user, task_records, titles
+from tests.sessions import until_waiting
 
 TASK = {
     "title": "Renew [it]",
@@ -260,7 +260,7 @@ def test_list_refuses_bad_words(api, query):
 
 
 @pytest.mark.parametrize("how", ["change", "delete", "done"])
-def test_a_task_that_is_given_away(connect_as, database, engine, how):
+def test_a_task_that_is_given_away(connect_as, database, url, engine, how):
     """Who had a task cannot change it any more once the transaction that gives it away is committed."""
     add_user(database, "bob@example.com")
     add_task(database, "ann@example.com")
@@ -274,19 +274,10 @@ def test_a_task_that_is_given_away(connect_as, database, engine, how):
         connection.execution_options(**database.backend.write_options)
         connection.execute(text("UPDATE tasks SET user_id = 2"))
         answer = threads.submit(ask[how])
-        wait_until_one_waits(database, engine)
+        if engine != "sqlite":
+            # SQLite does not tell who waits.
+            until_waiting(url)
         connection.commit()
         assert_problem(answer.result(), 404, "not_found")
     [task] = task_records(database)
     assert (task["user_id"], task["title"], task["status"]) == (2, "Write", "todo")
-
-
-def wait_until_one_waits(database, engine):
-    """Wait until somebody waits for a lock of PostgreSQL; SQLite does not tell."""
-    asked = text(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    waiting = threading.Event()
-    while engine != "sqlite" and not database.read(lambda session: session.execute(asked).scalar()):
-        waiting.wait(0.05)

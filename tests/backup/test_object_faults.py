@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,6 +24,7 @@ from taskdb_cli.errors import (
 from tests.azurite import KEY
 from tests.buckets import Bucket
 from tests.s3 import Middleman, on_each_service
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -258,10 +258,7 @@ def renewed(monkeypatch, middleman):
 
     def wait():
         done = len(middleman.requests)
-        limit = time.monotonic() + 10
-        while sum(each.endswith(".lock") for each in middleman.requests[done:]) < 2:
-            assert time.monotonic() < limit
-            time.sleep(0.01)
+        wait_until(lambda: sum(each.endswith(".lock") for each in middleman.requests[done:]) >= 2)
 
     return wait
 

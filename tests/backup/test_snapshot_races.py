@@ -12,6 +12,7 @@ from taskdb_cli.backup import restore
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.stores.local import LocalStore
 from taskdb_cli.backup.stores.places import file_at
+from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.errors import BackupRunning, DatabaseUnavailable
 from taskdb_cli.exit_codes import ExitCode
@@ -22,6 +23,7 @@ from tests.contents import fill, hashes, orphans
 from tests.samples import add_user
 from tests.schemas import execute
 from tests.sessions import before_statement
+from tests.waiting import PATIENCE, wait_until
 from tests.workload import USERS, Writer, address
 
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
@@ -81,7 +83,7 @@ def test_a_table_that_is_emptied_during_a_backup(url, database, filled, shelf, c
                 pass
 
     backup = taking.take(database, shelf, label="work", now=NOW, progress=begin)
-    others.join(30)
+    others.join(PATIENCE)
     assert sessions
     assert content_of(backup.manifest) == filled
 
@@ -138,10 +140,10 @@ def test_a_migration_waits_for_a_backup(url, database, filled, monkeypatch):
     with ThreadPoolExecutor() as pool:
         with database.snapshot() as content:
             migrating = pool.submit(migrate.upgrade, open_database(url))
-            assert looked.wait(30)
+            assert looked.wait(PATIENCE)
             assert not migrating.done()
             assert content.counts()["tasks"] == 3000
-        migrating.result(30)
+        migrating.result(PATIENCE)
 
 
 def test_a_backup_during_a_restore(url, database, filled, shelf, engine):
@@ -230,7 +232,8 @@ def test_writers_during_a_backup(url, database, shelf, new_url):
     """However much is written meanwhile, what is restored is one state, without an orphan."""
     for number in range(USERS):
         add_user(database, address(number))
-    fill_tasks = [Writer(open_database(url), number) for number in range(3)]
+    # They wait for each other, on a busy machine for long.
+    writers = [Writer(open_database(url, Options()), number) for number in range(3)]
     stop = Event()
 
     def write(writer: Writer) -> None:
@@ -238,10 +241,11 @@ def test_writers_during_a_backup(url, database, shelf, new_url):
             writer.work(1)
 
     with ThreadPoolExecutor() as pool:
-        busy = [pool.submit(write, writer) for writer in fill_tasks]
+        busy = [pool.submit(write, writer) for writer in writers]
         try:
-            while any(not writer.tally.created for writer in fill_tasks):
-                assert not any(each.done() for each in busy)
+            wait_until(
+                lambda: any(each.done() for each in busy) or all(each.tally.created for each in writers)
+            )
             backups = [
                 taking.take(database, shelf, label="work", now=NOW.replace(microsecond=number))
                 for number in range(5)
@@ -249,7 +253,7 @@ def test_writers_during_a_backup(url, database, shelf, new_url):
         finally:
             stop.set()
         for each in busy:
-            each.result(60)
+            each.result(PATIENCE)
     target = new_url()
     for backup in backups:
         restore.restore(open_database(target), backup.file, replace=True)

@@ -18,6 +18,7 @@ from tests.processes import command, run_process
 from tests.proxy import Proxy
 from tests.schemas import execute, set_revision
 from tests.terminals import open_terminal
+from tests.waiting import PATIENCE
 
 ON_FILES = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 ON_A_SERVER = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
@@ -300,7 +301,7 @@ def test_watching_in_a_terminal(taskdb, url):
         while os.read(control, 65536):
             pass
     os.close(control)
-    assert process.wait(timeout=10) == 130
+    assert process.wait(PATIENCE) == 130
     assert process.stderr.read() == b"error: interrupted\n"
     process.stderr.close()
     assert b"identity_left" in shown

@@ -13,10 +13,10 @@ import pytest
 
 from taskdb_cli.database.schema import revisions
 from tests.conftest import SERVERS, connect
-from tests.database.test_interrupts import wait_until
 from tests.forked import run_forked
 from tests.processes import command
 from tests.schemas import execute, insert_rows
+from tests.waiting import wait_until
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 HEAD = revisions().get_current_head()

@@ -11,10 +11,11 @@ import pytest
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK
 from taskdb_cli.exit_codes import ExitCode
 from tests.conftest import FAULT_SERVERS, SERVERS, connect
-from tests.database.test_interrupts import interrupted, wait_until
+from tests.database.test_interrupts import interrupted
 from tests.pooler import PGBOUNCER, start_pooler
 from tests.processes import command
 from tests.schemas import execute, insert_rows
+from tests.waiting import wait_until
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 WITH_TRIGRAMS = FAULT_SERVERS[len(SERVERS) :] if SOAK else FAULT_SERVERS[len(SERVERS) :][-1:]

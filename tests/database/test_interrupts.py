@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
-from time import monotonic
 
 import pexpect
 import pytest
@@ -15,6 +14,8 @@ import pytest
 from tests.conftest import SERVERS, connect
 from tests.processes import command
 from tests.samples import add_user, emails
+from tests.sessions import settle, until_waiting
+from tests.waiting import PATIENCE, wait_until
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
@@ -46,13 +47,6 @@ def start(taskdb, monkeypatch) -> Callable[..., subprocess.Popen[str]]:
         process.communicate()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Look again and again until something is so; fail when it takes unreasonably long."""
-    deadline = monotonic() + 30
-    while not condition():
-        assert monotonic() < deadline, "it never came to that"
-
-
 def is_asleep(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
 
@@ -60,7 +54,7 @@ def is_asleep(pid: int) -> bool:
 def interrupted(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
     """Send the signal, and return what the process leaves behind."""
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
@@ -69,13 +63,14 @@ def interrupted(process: subprocess.Popen[str], number: int) -> tuple[int, str, 
 def test_waiting_for_a_lock(url, database, start, number, code):
     """A statement that waits for a lock is cancelled on the server at once."""
     add_user(database)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     with connect(url) as other, connect(url) as observer, other.transaction():
         other.execute("SELECT FROM users FOR UPDATE")
         process = start("user", "update", "1", "--name", "Bob")
-        wait_until(lambda: observer.execute(f"{waiting} AND wait_event_type = 'Lock'").fetchone() == (1,))
+        until_waiting(url)
         assert interrupted(process, number) == (code, "", "error: interrupted; the change was not made\n")
-        wait_until(lambda: observer.execute(f"{waiting} AND application_name = 'taskdb'").fetchone() == (0,))
+        ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        ours += " AND application_name = 'taskdb'"
+        wait_until(lambda: observer.execute(ours).fetchone() == (0,))
         assert other.execute("SELECT name FROM users").fetchone() == ("Ann",)
 
 
@@ -138,7 +133,7 @@ def test_a_terminal_that_is_closed(url, database, start, ignored):
         if not ignored:
             process.wait()
         other.execute("ROLLBACK")
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == (0 if ignored else 129), err
     assert ("error: interrupted; the change was not made" in err) != ignored
     assert len(emails(database)) == ignored
@@ -149,7 +144,7 @@ def test_waiting_for_an_answer(database, taskdb, number, code):
     """A command that asks before it destroys something can be left, and holds no connection meanwhile."""
     add_user(database)
     words = command("user", "delete", "1")
-    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=30)
+    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=PATIENCE)
     child.expect(r"\[y/N\] ")
     # A signal between the prompt and the read behind it would wait for the answer, as Python handles them.
     wait_until(lambda: is_asleep(child.pid))
@@ -166,11 +161,9 @@ def test_no_connection_while_asking(url, database, taskdb):
     """No connection is held while a person thinks."""
     add_user(database)
     words = command("user", "delete", "1")
-    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=30)
+    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=PATIENCE)
     child.expect(r"\[y/N\] ")
-    with connect(url) as observer:
-        held = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskdb'"
-        wait_until(lambda: observer.execute(f"{held} AND datname = current_database()").fetchone() == (0,))
+    settle(url)
     child.sendline("n")
     child.expect(pexpect.EOF)
     child.close()

@@ -27,6 +27,7 @@ from tests.processes import command
 from tests.proxy import Proxy
 from tests.samples import add_task, add_token, add_user, emails
 from tests.schemas import execute
+from tests.sessions import CLIENTS, settle
 
 POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 NEON_SUSPENDS = 300
@@ -56,15 +57,8 @@ def opened():
 
 def sessions(url) -> list[int]:
     """The server's processes that serve the database, the one that asks apart."""
-    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     with connect(url) as observer:
-        return [pid for (pid,) in observer.execute(query, (url.database,))]
-
-
-def until_sessions(url, number: int) -> None:
-    """Return as soon as the database has so many sessions: a closed one ends a moment later."""
-    while len(sessions(url)) != number:
-        pass
+        return [pid for (pid,) in observer.execute(f"SELECT pid FROM {CLIENTS} AND pid <> pg_backend_pid()")]
 
 
 def test_exhausted_pool(pooled):
@@ -206,7 +200,7 @@ def is_closed(connection) -> bool:
 def test_no_session_is_left(url, database):
     """Between two units of work the server has no session of ours."""
     add_user(database)
-    until_sessions(url, 0)
+    settle(url)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +231,7 @@ def test_no_connection_while_asking(url, taskdb, database):
     words = command("user", "delete", "1")
     child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60)
     child.expect_exact("[y/N] ")
-    until_sessions(url, 0)
+    settle(url)
     assert emails(database) == ["ann@example.com"]
     child.sendline("y")
     child.expect_exact("deleted ann@example.com")

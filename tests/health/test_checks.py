@@ -11,7 +11,6 @@ from threading import Event, Timer
 import psycopg
 import pytest
 from sqlalchemy import make_url
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
@@ -26,6 +25,7 @@ from tests.processes import WITHOUT_PRIVILEGE, run_process
 from tests.proxy import Proxy
 from tests.samples import add_task, add_user
 from tests.schemas import STAMP, execute, insert_rows, rebuild, set_revision
+from tests.waiting import wait_until
 
 ON_SERVERS = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 ON_A_SERVER = pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
@@ -48,13 +48,6 @@ def check(url, name, **options):
     """What one check found."""
     [found] = run(open_database(url), **{"now": NOW} | options, only=[name]).checks
     return found
-
-
-def until(condition):
-    """Wait for what another session is about to do."""
-    Retrying(retry=retry_if_result(lambda done: not done), stop=stop_after_delay(10), wait=wait_fixed(0.02))(
-        condition
-    )
 
 
 @pytest.fixture
@@ -315,7 +308,7 @@ def test_a_session_idle_in_transaction(url, session):
     remedy = found.remedy
     assert str(sleeper.info.backend_pid) in remedy
     execute(url, remedy)
-    until(lambda: look(url, thresholds=limits) == {})
+    wait_until(lambda: look(url, thresholds=limits) == {})
 
 
 @ON_SERVERS
@@ -348,7 +341,7 @@ def test_a_long_transaction(url, session):
     """A statement that runs on and on is another matter than idling."""
     limits = {"long_transactions": AT_ONCE, "idle_in_transaction": AT_ONCE}
     session(autocommit=True).pgconn.send_query(b"SELECT pg_sleep(60)")
-    until(lambda: look(url, thresholds=limits) == {"long_transactions": "warning"})
+    wait_until(lambda: look(url, thresholds=limits) == {"long_transactions": "warning"})
 
 
 @ON_SERVERS
@@ -359,7 +352,7 @@ def test_a_blocked_session(url, session):
     holder.execute(lock)
     waiter.pgconn.send_query(f"BEGIN; {lock}".encode())
     limits = {"blocked": AT_ONCE}
-    until(lambda: look(url, thresholds=limits) == {"blocked": "warning"})
+    wait_until(lambda: look(url, thresholds=limits) == {"blocked": "warning"})
     found = check(url, "blocked", thresholds=limits)
     assert str(holder.info.backend_pid) in found.remedy
     assert found.message.startswith("1 session waits for a lock")
@@ -372,7 +365,7 @@ def test_a_locked_table(url, session):
     holder.execute("LOCK TABLE tasks")
     waiter.pgconn.send_query(b"SELECT count(*) FROM tasks")
     limits = {"blocked": AT_ONCE}
-    until(lambda: check(url, "blocked", thresholds=limits).status is Status.WARNING)
+    wait_until(lambda: check(url, "blocked", thresholds=limits).status is Status.WARNING)
     report = run(open_database(url), now=NOW, thresholds=limits, timeout=1)
     found = {each.name: each for each in report.checks}
     assert str(holder.info.backend_pid) in found["blocked"].remedy
@@ -543,19 +536,23 @@ def test_a_statement_that_waits(url, session):
     report = run(open_database(url), now=NOW, timeout=1, only=["version", "orphans"])
     assert [found.status for found in report.checks] == ["ok", "unknown"]
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
-    until(lambda: execute(url, waiting) == [(0,)])
+    wait_until(lambda: execute(url, waiting) == [(0,)])
 
 
 @ON_FILES
 def test_imports_take_none_of_the_time(url, monkeypatch):
     """The time begins when everything is imported, however long that takes."""
+    clock, late = time.monotonic, []
 
     def slow(module):
-        time.sleep(0.6)
+        late.append(module)
         return import_module(module)
 
     monkeypatch.setattr("taskdb_cli.health.runner.import_module", slow)
+    # Each import takes a minute.
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 60 * len(late))
     assert run(open_database(url), now=NOW, timeout=1, only=["version"]).exit_code == 0
+    assert late
 
 
 @ON_FILES

@@ -6,7 +6,6 @@ import socket
 import psycopg
 import pytest
 from psycopg import sql
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from taskdb_cli.health.checks import standby as checks
 from taskdb_cli.health.report import Limits, Status, Unit
@@ -14,6 +13,7 @@ from taskdb_cli.health.runner import run
 from tests.conftest import NOW, connect, open_database
 from tests.samples import add_user
 from tests.schemas import execute
+from tests.waiting import wait_until
 
 NAMES = ["replica", "replica_lag", "replica_backlog", "replica_conflicts"]
 FINE = dict.fromkeys(NAMES, Status.OK)
@@ -56,20 +56,12 @@ def configure(standby, replication):
             before.setdefault(name, old)
             connection.execute(sql.SQL(f"ALTER SYSTEM SET {name} = {{}}").format(sql.Literal(value)))
             connection.execute("SELECT pg_reload_conf()")
-            until(lambda: connection.execute(f"SHOW {name}").fetchone() == (value,))
+            wait_until(lambda: connection.execute(f"SHOW {name}").fetchone() == (value,))
 
     yield set_to
     for name, value in list(before.items()):
         set_to(name, value)
     replication.catch_up()
-
-
-def until(condition):
-    """Wait for what a server is about to do."""
-    patiently = Retrying(
-        retry=retry_if_result(lambda done: not done), stop=stop_after_delay(30), wait=wait_fixed(0.02)
-    )
-    patiently(condition)
 
 
 def statuses(found):
@@ -97,7 +89,7 @@ def test_a_paused_replay(look, standby, paused):
     """A standby that does not replay is a warning; its lag is judged by the limits, in seconds and bytes."""
     add_user(open_database(standby[0]))
     # What the standby has received is known a moment later.
-    until(lambda: look()["replica_backlog"].value)
+    wait_until(lambda: look()["replica_backlog"].value)
     found = look(thresholds={"replica_lag": Limits(0, 1e9), "replica_backlog": Limits(1e9, 1)})
     assert statuses(found) == {
         "replica": Status.WARNING,
@@ -113,7 +105,7 @@ def test_a_paused_replay(look, standby, paused):
 def test_a_standby_that_replays_again(look, standby, paused, replication, monkeypatch):
     """A standby that catches up within a moment has no lag, although the last transaction is old."""
     add_user(open_database(standby[0]))
-    until(lambda: look()["replica_backlog"].value)
+    wait_until(lambda: look()["replica_backlog"].value)
     monkeypatch.setattr(checks, "PATIENCE", 60)
     monkeypatch.setattr(checks.time, "sleep", lambda _: replication.resume())
     assert look(thresholds={"replica_lag": Limits(0, 0)}, only=["replica_lag"])["replica_lag"].value == 0
@@ -122,7 +114,7 @@ def test_a_standby_that_replays_again(look, standby, paused, replication, monkey
 def test_a_standby_that_is_cut_off(look, standby, configure):
     """A standby that receives nothing is a warning, and its rows count as old as its last transaction."""
     configure("primary_conninfo", "")
-    until(lambda: look()["replica"].status is Status.WARNING)
+    wait_until(lambda: look()["replica"].status is Status.WARNING)
     assert "not connected" in look()["replica"].message
     add_user(open_database(standby[0]))
     assert look(thresholds={"replica_lag": Limits(0, 1e9)})["replica_lag"].status is Status.WARNING
@@ -142,7 +134,7 @@ def test_a_cancelled_query(look, standby, replication, configure):
         replication.catch_up()
         with pytest.raises(psycopg.OperationalError, match="conflict with recovery"):
             reader.execute("SELECT * FROM users")
-    until(lambda: look()["replica_conflicts"].value)
+    wait_until(lambda: look()["replica_conflicts"].value)
     found = look(thresholds={"replica_conflicts": Limits(0, 100)})["replica_conflicts"]
     assert (found.status, found.unit) == (Status.WARNING, Unit.COUNT)
     assert "snapshot 1" in found.message

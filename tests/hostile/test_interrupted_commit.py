@@ -8,9 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
-from time import monotonic
 
 import pytest
 
@@ -19,6 +17,7 @@ from tests.interruption import Places, Stopped
 from tests.processes import command
 from tests.samples import add_user, emails, titles
 from tests.sessions import settle
+from tests.waiting import PATIENCE, wait_until
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 PLACES = 150 if SOAK else 1
@@ -125,7 +124,7 @@ def test_while_an_import_is_read(taskdb, database, dry_run):
         # More than a pipe holds: when it is written, the import has begun to read.
         process.stdin.write(b'{"title": "x"}\n' * 100_000)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert err.decode().strip() == ("error: interrupted" if dry_run else NOT_MADE)
     assert titles(database) == []
@@ -143,13 +142,6 @@ def test_a_migration_that_is_done(taskdb, url, database, tmp_path):
     assert stopped.code == 130
     assert MADE in stopped.err
     taskdb("migrate", "check")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Look again and again until something is so; fail when it takes unreasonably long."""
-    deadline = monotonic() + 30
-    while not condition():
-        assert monotonic() < deadline, "it never came to that"
 
 
 # A process of its own: SQLite does not see the locks of a writer through a process that holds a lock itself.
@@ -190,7 +182,7 @@ def test_within_the_commit(taskdb, url, database, monkeypatch, number, lets_go):
             process.send_signal(number)
             if lets_go:
                 reader.communicate("stop\n")
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=PATIENCE)
         reader.communicate()
     stopped = Stopped(process.returncode, out, err)
     require_true(stopped, number, before=[], after=emails(database), complete=["bob@example.com"])

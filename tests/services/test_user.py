@@ -21,6 +21,7 @@ from taskdb_cli.services import task as tasks
 from taskdb_cli.services import user as service
 from tests.conftest import NOW, open_database
 from tests.samples import add_task, add_user, emails, titles, user_records
+from tests.waiting import PATIENCE
 
 LATER = NOW + timedelta(days=1)
 
@@ -320,7 +321,7 @@ def run_overlapping(database, first, second):
     def held(session):
         first(session)
         worked.set()
-        assert other.wait(30)
+        assert other.wait(PATIENCE)
 
     held.__name__ = first.__name__
 
@@ -331,14 +332,14 @@ def run_overlapping(database, first, second):
     racing.__name__ = second.__name__
     holder = threading.Thread(target=run, args=(held,))
     holder.start()
-    assert worked.wait(30)
+    assert worked.wait(PATIENCE)
     racer = threading.Thread(target=run, args=(racing,))
     racer.start()
     # A writer on SQLite begins only when no other one is at work.
     if database.backend.dialect == "sqlite":
         other.set()
-    holder.join(30)
-    racer.join(30)
+    holder.join(PATIENCE)
+    racer.join(PATIENCE)
     return outcomes
 
 

@@ -27,6 +27,7 @@ from taskdb_cli.transfer.tasks import import_tasks, read_tasks
 from taskdb_cli.transfer.users import import_users, read_users
 from tests.conftest import NOW, SERVERS, open_database
 from tests.schemas import execute
+from tests.waiting import PATIENCE
 
 ANN = "ann@example.com"
 
@@ -285,7 +286,7 @@ def test_a_second_import_waits_for_the_first(ann, url):
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(lambda: open_database(url).write(slow))
-        inside.wait(30)
+        inside.wait(PATIENCE)
         second = pool.submit(bring_in_tasks, open_database(url), numbered(5, "other"))
         assert astuple(first.result()) == (5, 0, 0, 0)
         assert astuple(second.result()) == (0, 5, 0, 0)
