@@ -7,6 +7,7 @@ from datetime import datetime
 
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.output import Output
+from taskdb_cli.output.formats import Record, View
 from taskdb_cli.system.clock import describe
 from taskdb_cli.text.escaping import escape
 
@@ -37,6 +38,15 @@ def answer(run: Invocation, before: str, title: str | None = None, after: str = 
         before, after, width = escape(before), escape(after), shutil.get_terminal_size().columns
         middle = "" if title is None else f' "{_cut(escape(title), width - len(before) - len(after) - 3)}"'
         sys.stdout.write(f"{before}{middle}{after}\n")
+
+
+def show_first(run: Invocation, records: Sequence[Record], view: View, total: int) -> None:
+    """Print the first of the records that a change is about on stderr, and say how many more there are."""
+    from taskdb_cli.output.tables import print_table
+
+    print_table(records, view, sys.stderr)
+    if more := total - len(records):
+        run.say(f"and {more:,} more")
 
 
 def due_in_words(run: Invocation, moment: object) -> str:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from taskdb_cli import services
 from taskdb_cli.cli import options
-from taskdb_cli.cli.answers import answer, is_told, listed, wants_record
+from taskdb_cli.cli.answers import answer, is_told, listed, show_first, wants_record
 from taskdb_cli.cli.context import Invocation
 from taskdb_cli.cli.options import read_request
 from taskdb_cli.cli.output import Output, show_json, show_record, show_records
@@ -224,21 +224,13 @@ def _write_matching(
     if not (way.dry_run or run.agreed(yes=way.yes, destroys=verb.destroys)):
         shown = run.database.read(look, bulk=True)
         if shown.count:
-            _show_first(run, shown)
+            if run.may_ask:
+                show_first(run, shown.first, TASKS, shown.count)
             if after:
                 run.say(after)
             run.confirm(verb.do.format(in_words({"tasks": shown.count})), yes=way.yes, destroys=verb.destroys)
     write = partial(run.database.write, dry_run=way.dry_run, bulk=True)
     write(lambda session: written.take(work(session, shown=shown)))
-
-
-def _show_first(run: Invocation, shown: Preview) -> None:
-    if run.may_ask:
-        from taskdb_cli.output.tables import print_table
-
-        print_table(shown.first, TASKS, sys.stderr)
-        if more := shown.count - len(shown.first):
-            run.say(f"and {more:,} more")
 
 
 def _untouched(run: Invocation, verb: Verb, filter: TaskFilter) -> str:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskdb_cli.cli import options
-from taskdb_cli.cli.answers import answer
+from taskdb_cli.cli.answers import answer, show_first
 from taskdb_cli.cli.context import Invocation, invocation
 from taskdb_cli.cli.offers import complete_operations
 from taskdb_cli.cli.output import FormatOption, show_json
@@ -158,13 +158,11 @@ def _show(run: Invocation, found: Undoing) -> None:
     operation = found.operation
     at = timestamp(operation.at.replace(microsecond=0))
     if sys.stderr.isatty():
-        from taskdb_cli.output.tables import print_table
         from taskdb_cli.system.clock import describe
 
         at = describe(operation.at, run.now)
-        print_table(found.first, UNDONE_ROWS, sys.stderr)
-        if more := sum([*found.users.values(), *found.tasks.values()]) - len(found.first):
-            run.say(f"and {more:,} more")
+        total = sum([*found.users.values(), *found.tasks.values()])
+        show_first(run, found.first, UNDONE_ROWS, total)
     rows = in_words({"rows": operation.rows_changed})
     command = operation.command if operation.undoes is None else f"undo of {_undone(found)}"
     run.say(f"operation {operation.id}: {command} by {operation.actor}, {at}, {rows}")
