@@ -27,7 +27,7 @@ class AzureServer(ObjectServer):
     def __init__(self, program: str, directory: Path) -> None:
         how = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
         command = ["env", f"AZURITE_ACCOUNTS={ACCOUNT}:{KEY}", program, "--blobHost", "127.0.0.1"]
-        super().__init__("Azurite", *command, *how, "--blobPort", cwd=directory)
+        super().__init__(*command, *how, "--blobPort", cwd=directory)
 
     @property
     def url(self) -> str:

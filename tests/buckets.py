@@ -1,8 +1,6 @@
 """What tests have of any object storage: a server in a process of its own, and a bucket there."""
 
-import socket
 import subprocess
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPResponse
@@ -12,28 +10,30 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from tests.processes import start_on_free_port
+
 Answer = tuple[HTTPResponse, bytes]
 
 
 class ObjectServer(ABC):
     """A server in a process of its own, and requests past all of taskdb."""
 
-    def __init__(self, name: str, *command: str, cwd: Path | None = None) -> None:
+    def __init__(self, *command: str, cwd: Path | None = None) -> None:
         """Start it; the command is completed by a port."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._process = subprocess.Popen(
-            [*command, str(self.port)], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                self.request("GET", "/")
-                return
-            except OSError:
-                assert self._process.poll() is None, f"{name} has ended"
-                time.sleep(0.05)
-        pytest.fail(f"{name} did not start")
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+        def start(port: int) -> subprocess.Popen[bytes]:
+            self.port = port
+            return subprocess.Popen([*command, str(port)], cwd=cwd, **streams)
+
+        _, self._process = start_on_free_port(start, lambda _: self._answers())
+
+    def _answers(self) -> bool:
+        try:
+            self.request("GET", "/")
+        except OSError:
+            return False
+        return True
 
     @property
     def url(self) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 from sqlalchemy import URL
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from tests.processes import start_on_free_port
+from tests.waiting import PATIENCE
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 OPENSSL = shutil.which("openssl")
@@ -53,37 +54,35 @@ def start_pooler(
     user = owner.stat() if os.geteuid() == 0 else None
     if user is not None:
         os.chown(home, user.st_uid, user.st_gid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    configuration = home / "pgbouncer.ini"
-    text = CONFIGURATION.format(server=_connection_string(server), port=port, log=home / "pgbouncer.log")
+    text = ""
     if openssl is not None:
         files = {"key": home / "key.pem", "certificate": home / "certificate.pem"}
         _make_certificate(openssl, **files)
         if user is not None:
             os.chown(files["key"], user.st_uid, user.st_gid)
-        text += ENCRYPTION.format(**files)
-    configuration.write_text(text)
-    process = subprocess.Popen(
-        [program, "-q", str(configuration)],
-        user=user and user.st_uid,
-        group=user and user.st_gid,
-        extra_groups=user and [],
-        stdin=subprocess.DEVNULL,
-    )
+        text = ENCRYPTION.format(**files)
+
+    def start(port: int) -> subprocess.Popen[bytes]:
+        where = {"server": _connection_string(server), "port": port, "log": home / "pgbouncer.log"}
+        (home / "pgbouncer.ini").write_text(CONFIGURATION.format(**where) + text)
+        return subprocess.Popen(
+            [program, "-q", str(home / "pgbouncer.ini")],
+            user=user and user.st_uid,
+            group=user and user.st_gid,
+            extra_groups=user and [],
+            stdin=subprocess.DEVNULL,
+        )
+
+    def url_of(port: int) -> URL:
+        return URL.create("postgresql", host="127.0.0.1", port=port, database=server.database)
+
+    port, process = start_on_free_port(start, lambda port: _answers(url_of(port)))
 
     def stop() -> None:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(PATIENCE)
 
-    url = URL.create("postgresql", host="127.0.0.1", port=port, database=server.database)
-    try:
-        _await(url)
-    except BaseException:
-        stop()
-        raise
-    return url, stop
+    return url_of(port), stop
 
 
 def _make_certificate(openssl: str, *, key: Path, certificate: Path) -> None:
@@ -105,11 +104,9 @@ def _connection_string(server: URL) -> str:
     return " ".join(f"{name}={value}" for name, value in parts.items() if value)
 
 
-def _await(url: URL) -> None:
-    patiently = Retrying(
-        retry=retry_if_exception_type(psycopg.OperationalError),
-        stop=stop_after_delay(10),
-        wait=wait_fixed(0.05),
-        reraise=True,
-    )
-    patiently(psycopg.connect, url.render_as_string(), connect_timeout=5).close()
+def _answers(url: URL) -> bool:
+    try:
+        psycopg.connect(url.render_as_string(), connect_timeout=PATIENCE).close()
+    except psycopg.OperationalError:
+        return False
+    return True

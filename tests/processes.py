@@ -2,10 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+from tests.waiting import wait_until
 
 # The superuser may read and write everything: give that up, as one program's start allows.
 WITHOUT_PRIVILEGE = """
@@ -93,3 +96,30 @@ def run_lines(lines: Sequence[Sequence[object]], *, enter: Sequence[str] = ()) -
     outcomes = [Outcome(*each) for each in json.loads(done.stdout)]
     assert not any("Traceback" in each.err for each in outcomes), outcomes
     return outcomes
+
+
+def free_port() -> int:
+    """Return a port that is free, as long as nobody else gets it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start_on_free_port(
+    start: Callable[[int], subprocess.Popen[bytes]], answers: Callable[[int], bool]
+) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start a server that has to be told its port, and return both as soon as it answers.
+
+    One that ends at once has lost its port to another process meanwhile, and is started on another port.
+    """
+    for _ in range(3):
+        port = free_port()
+        process = start(port)
+        try:
+            wait_until(lambda port=port, process=process: process.poll() is not None or answers(port))
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if process.poll() is None:
+            return port, process
+    raise AssertionError(f"{process.args} does not stay")

@@ -28,7 +28,7 @@ class MotoServer(ObjectServer):
 
     def __init__(self) -> None:
         code = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])"
-        super().__init__("moto's server", sys.executable, "-c", code)
+        super().__init__(sys.executable, "-c", code)
 
     def request(self, method: str, path: str, body: bytes = b"", **query: str) -> Answer:
         """Send a request that nobody has signed."""

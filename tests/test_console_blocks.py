@@ -15,9 +15,9 @@ from sqlalchemy import URL
 
 from tests.conftest import SERVERS
 from tests.console import HOME, Step, TerminalShell, is_shown, read_steps
-from tests.database.test_database import closed_port
 from tests.forked import SOAK
 from tests.pages import DOCS, blocks
+from tests.processes import free_port
 from tests.stand_in import stand_in
 from tests.test_docs import parse
 
@@ -82,7 +82,7 @@ def follow(short_path, request, make_url_of, programs):
                 url = url.update_query_dict({"host": str(host)})
             variables["TASKDB_DATABASE_URL"] = url.render_as_string(hide_password=False)
             own.append((f"{host}:{url.port or 5432}/{url.database}", "db.example.com:5432/work"))
-        port = closed_port()
+        port = free_port()
         own += [(str(home), HOME), (f":{port}", f":{PORT}")]
         with TerminalShell(home, home, programs, variables) as shell:
             for step in read_steps(DOCS / page):

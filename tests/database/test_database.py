@@ -4,7 +4,8 @@ import os
 import socket
 import sqlite3
 import subprocess
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -319,18 +320,20 @@ def test_read_only_directory(tmp_path, isolated):
         assert failed.stderr.startswith(f"error: {path} cannot be created: Permission denied (")
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 def test_refused_connection(bare_taskdb):
     """A server that is not there is reported with host and port."""
-    port = closed_port()
-    failed = bare_taskdb(
-        "--database-url", f"postgresql://me:s3cret@127.0.0.1:{port}/work", "user", "list", expect=5
-    )
+    with closed_port() as port:
+        failed = bare_taskdb(
+            "--database-url", f"postgresql://me:s3cret@127.0.0.1:{port}/work", "user", "list", expect=5
+        )
     assert failed.err.startswith(f"error: cannot connect to PostgreSQL at 127.0.0.1:{port}/work: ")
     assert failed.err.count("\n") == 1
     assert "s3cret" not in failed.err
