@@ -26,13 +26,15 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import DatabaseUnavailable, OutcomeUnknown, SchemaBehind
 from taskdb_cli.services import migrate, token
+from tests import web
 from tests.api.conftest import Api
-from tests.api.test_server import Server, serving, wait_until
+from tests.api.test_server import Server, serving
 from tests.conftest import IMPATIENT, SERVERS, connect, open_database, plain_url
 from tests.pooler import PGBOUNCER, start_pooler
 from tests.proxy import Proxy
 from tests.samples import add_task, add_token, add_user
 from tests.servers import PostgresServer, Replication
+from tests.waiting import wait_until
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 WRITES, CLIENTS = (10_000 if SOAK else 200), 4
@@ -62,6 +64,13 @@ def served(primary: Database, other: URL, *, most_lag: float = 60, pooled: bool 
         portal.wrap_async_context_manager(app.router.lifespan_context(app)),
     ):
         yield Api(app, portal, add_token(primary, f"client {id(app)}", scope="write"))
+
+
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch) -> None:
+    """A look at the standby may take long, and counts for long."""
+    monkeypatch.setattr(replicas, "_LOOK_SECONDS", 60)
+    monkeypatch.setattr(replicas, "SOUND_FOR", 60)
 
 
 @pytest.fixture
@@ -145,11 +154,13 @@ def test_reads_go_to_the_replica(api, database, replication):
     assert "taskdb_replica_connections_in_use 0.0" in shown
 
 
-def test_own_writes_are_seen(api, replication):
+def test_own_writes_are_seen(api, replication, monkeypatch):
     """What was committed over the server is read at once: on the replica, or on the primary if that waits."""
-    rename(api, "New")
-    assert title(api) == "New"
-    assert outcomes(api) == {"replica": 1}
+    with monkeypatch.context() as patient:
+        patient.setattr(replicas, "PATIENCE", 60)
+        rename(api, "New")
+        assert title(api) == "New"
+        assert outcomes(api) == {"replica": 1}
     replication.pause()
     for number in range(3):
         rename(api, f"New {number}")
@@ -161,8 +172,9 @@ def test_own_writes_are_seen(api, replication):
     assert outcomes(api) == {"replica": 2, "behind": 3}
 
 
-def test_an_idle_server_asks_nothing(api, statements):
+def test_an_idle_server_asks_nothing(api, statements, monkeypatch):
     """Once the replica is known to have replayed the last commit, the next read begins as on the primary."""
+    monkeypatch.setattr(replicas, "PATIENCE", 60)
     api.app.state.replica.begin()
     stop_looking(api)
     rename(api, "New")
@@ -422,18 +434,17 @@ def silenced(replication: Replication, url: URL) -> Iterator[None]:
 
 def test_a_standby_that_is_silent(api, standby, replication, monkeypatch, caplog):
     """Whoever waits for a server that answers nothing is answered by the primary, and the log says why."""
+    assert is_read(api)
     monkeypatch.setattr(replicas, "_LOOK_SECONDS", 0.3)
     monkeypatch.setattr(replicas, "LOOK_EVERY", 0)
-    assert is_read(api)
     with silenced(replication, standby[1]):
         assert title(api) == "Old"
     assert "silent" in caplog.records[0].message
     wait_until(lambda: is_read(api))
 
 
-def test_a_standby_that_nobody_reaches(api, standby, replication, monkeypatch):
+def test_a_standby_that_nobody_reaches(api, standby, replication):
     """Whoever waits for an answer is told at once when no connection can be opened any more."""
-    monkeypatch.setattr(replicas, "_LOOK_SECONDS", 60)
     reader, begun = api.app.state.replica, Event()
     reader.database.engine.dispose()
 
@@ -578,8 +589,9 @@ def test_an_address_that_leads_elsewhere(standby, replication, start_pooling, po
 
 
 @pytest.mark.soak
-def test_no_read_is_stale(api):
+def test_no_read_is_stale(api, monkeypatch):
     """Many clients at once each read what they have just written."""
+    monkeypatch.setattr(replicas, "PATIENCE", 60)
     ids = [api.post("/users/1/tasks", json={"title": "Mine"}).json()["id"] for _ in range(CLIENTS)]
 
     def work(id: int) -> list[str]:
@@ -609,7 +621,7 @@ def test_two_processes(start, database, replication):
     replication.catch_up()
     first, second = start(), start()
     assert "and its replica" in first.said[-1]
-    with httpx.Client(headers=headers, timeout=60) as client:
+    with web.Client(headers=headers) as client:
         for number in range(50):
             changed = client.patch(f"{first.url}/tasks/1", json={"title": f"New {number}"})
             position = {HEADER: changed.headers[HEADER]}
@@ -637,8 +649,8 @@ def test_what_is_no_replica_at_the_start(start, make_url_of, database, standby):
     itself.stop()
     server = start(TASKDB_READ_URL="postgresql://ann:hidden@127.0.0.1:1/work")
     headers = {"Authorization": f"Bearer {add_token(database, 'all')}"}
-    assert httpx.get(f"{server.url}/tasks/1", headers=headers, timeout=60).status_code == 200
-    assert httpx.get(f"{server.url}/health/ready", headers=headers, timeout=60).json()["status"] == "ok"
+    assert web.get(f"{server.url}/tasks/1", headers=headers).status_code == 200
+    assert web.get(f"{server.url}/health/ready", headers=headers).json()["status"] == "ok"
     assert server.stop() == 0
     assert "reading the primary until then" in "".join(server.said)
     assert "hidden" not in "".join(server.said)

@@ -20,20 +20,22 @@ import pytest
 from sqlalchemy import text
 
 from taskdb_cli.services import migrate
+from tests import web
 from tests.conftest import POSTGRESQL_VERSIONS, SERVERS, open_database, plain_url, sqlalchemy_url
+from tests.database.test_database import closed_port
 from tests.forked import ForkedProcess
 from tests.pages import ROOT
 from tests.processes import command
 from tests.samples import add_task, add_token, add_user, emails, user_records
 from tests.schemas import set_revision
 from tests.servers import control_server, start_server
+from tests.sessions import until_waiting
+from tests.waiting import PATIENCE, wait_until
 
 SOAK = os.environ.get("TASKDB_SOAK") == "1"
 CLIENTS = 4
 LATE_BODIES = 5000 if SOAK else 240
 """How many requests have their head and their body sent at different times."""
-
-PATIENCE = 60
 
 
 class Server:
@@ -106,11 +108,9 @@ def test_it_serves_until_it_is_told_to_stop(serve, url, database, number):
     """Started on an address that is told, it answers, and ends by a signal as it should: with 0."""
     server = serve(url)
     headers = bearer(database, scope="write") | {"X-Request-ID": "my-id.1"}
-    made = httpx.post(
-        f"{server.url}/users", json={"email": "ann@example.com", "name": "Ann"}, headers=headers
-    )
+    made = web.post(f"{server.url}/users", json={"email": "ann@example.com", "name": "Ann"}, headers=headers)
     assert (made.status_code, made.headers["x-request-id"]) == (201, "my-id.1")
-    ready = httpx.get(f"{server.url}/health/ready", headers=headers).json()
+    ready = web.get(f"{server.url}/health/ready", headers=headers).json()
     assert ready["status"] == "ok"
     assert [check["name"] for check in ready["checks"]] == ["connection", "revision", "connections"]
     assert all(check.keys() == {"name", "status"} for check in ready["checks"])
@@ -130,7 +130,7 @@ def test_it_serves_until_it_is_told_to_stop(serve, url, database, number):
 def test_the_body_of_an_answer_follows_its_head_at_once(serve, url, database):
     """It does not wait until the client has confirmed the head, which its system puts off for 40 ms."""
     server = serve(url)
-    with httpx.Client() as client:
+    with web.Client() as client:
         seconds = [client.get(f"{server.url}/health/live").elapsed.total_seconds() for _ in range(60)]
     assert min(seconds[-20:]) < 0.035
 
@@ -144,9 +144,7 @@ def test_running_requests_are_finished(serve, url, database, engine):
     )
     with ThreadPoolExecutor() as threads:
         with locked(database):
-            answer = threads.submit(
-                httpx.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers, timeout=PATIENCE
-            )
+            answer = threads.submit(web.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers)
             wait_until_busy(database, engine, server, headers)
             server.process.send_signal(signal.SIGTERM)
             # It takes no more connections, and has not left.
@@ -162,7 +160,7 @@ def test_a_second_ctrl_c_does_not_wait(serve, url, database, engine):
     add_user(database)
     server, headers = serve(url, TASKDB_LOCK_TIMEOUT="30"), bearer(database, scope="write")
     with ThreadPoolExecutor() as threads, locked(database):
-        changed = threads.submit(httpx.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers)
+        changed = threads.submit(web.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers)
         wait_until_busy(database, engine, server, headers)
         server.process.send_signal(signal.SIGINT)
         wait_until(lambda: refuses(server.url))
@@ -180,7 +178,7 @@ def test_a_request_that_outlasts_the_grace(serve, url, database, engine):
     hurry += "; runpy.run_module('taskdb_cli', None, '__main__')"
     server, headers = serve(url, first=hurry, TASKDB_LOCK_TIMEOUT="30"), bearer(database, scope="write")
     with ThreadPoolExecutor() as threads, locked(database):
-        changed = threads.submit(httpx.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers)
+        changed = threads.submit(web.patch, f"{server.url}/users/1", json={"name": "B"}, headers=headers)
         wait_until_busy(database, engine, server, headers)
         assert server.stop() == 1
         assert isinstance(changed.exception(), httpx.TransportError)
@@ -218,30 +216,17 @@ def locked(database):
         connection.rollback()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Ask again and again, and give up after a while."""
-    waiting = threading.Event()
-    for _ in range(PATIENCE * 20):
-        if condition():
-            return
-        waiting.wait(0.05)
-    pytest.fail("it never came about")
-
-
 def wait_until_busy(database, engine, server, headers) -> None:
     """Wait until a request of the server waits for the lock."""
 
     def busy() -> bool:
-        if engine == "sqlite":
-            shown = httpx.get(f"{server.url}/metrics", headers=headers).text
-            return "taskdb_pool_connections_in_use 1.0" in shown
-        asked = (
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        return bool(database.read(lambda session: session.execute(text(asked)).scalar()))
+        shown = web.get(f"{server.url}/metrics", headers=headers).text
+        return "taskdb_pool_connections_in_use 1.0" in shown
 
-    wait_until(busy)
+    if engine == "sqlite":
+        wait_until(busy)
+    else:
+        until_waiting(plain_url(database.url.render_as_string(hide_password=False)))
 
 
 def refuses(url: str) -> bool:
@@ -264,7 +249,7 @@ def test_a_client_that_goes_away_has_made_its_change(serve, url, database, engin
             connection.sendall(b"".join(change_of_a_name(headers, "Changed")))
             wait_until_busy(database, engine, server, headers)
         # The server has seen that the client left when it has answered somebody who came later.
-        assert httpx.get(f"{server.url}/health/live").status_code == 200
+        assert web.get(f"{server.url}/health/live").status_code == 200
     wait_until(lambda: [user["name"] for user in user_records(database)] == ["Changed"])
     assert server.stop() == 0
     assert "Traceback" not in "".join(server.said)
@@ -373,16 +358,15 @@ def test_a_database_that_sleeps_is_waited_for(serve):
     """The server starts without its database, lives, and says only that it is not ready."""
     from sqlalchemy import make_url
 
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    server = serve(make_url(f"postgresql://ann:hidden@127.0.0.1:{port}/work"))
-    headers = {"Authorization": "Bearer taskdb_" + "A" * 43}
-    assert httpx.get(f"{server.url}/health/live").status_code == 200
-    for path in ("/health/ready", "/users"):
-        answer = httpx.get(f"{server.url}{path}", headers=headers, timeout=PATIENCE)
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-        assert answer.headers["retry-after"] == "5"
-        assert str(port) not in answer.text
+    with closed_port() as port:
+        server = serve(make_url(f"postgresql://ann:hidden@127.0.0.1:{port}/work"))
+        headers = {"Authorization": "Bearer taskdb_" + "A" * 43}
+        assert web.get(f"{server.url}/health/live").status_code == 200
+        for path in ("/health/ready", "/users"):
+            answer = web.get(f"{server.url}{path}", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"] == "5"
+            assert f":{port}" not in answer.text
     assert server.stop() == 0
     assert any("starting anyway" in line for line in server.said)
     assert "hidden" not in "".join(server.said)
@@ -437,10 +421,10 @@ def test_large_bodies_over_a_socket(serve, url, database):
 
     with contextlib.suppress(httpx.TransportError):
         # A client that is still sending may miss the answer.
-        assert httpx.post(f"{server.url}/users", content=b" " * 1_100_000, headers=headers).status_code == 413
+        assert web.post(f"{server.url}/users", content=b" " * 1_100_000, headers=headers).status_code == 413
     with contextlib.suppress(httpx.TransportError):
-        assert httpx.post(f"{server.url}/users", content=chunks(), headers=headers).status_code == 413
-    assert httpx.get(f"{server.url}/health/ready", headers=headers).status_code == 200
+        assert web.post(f"{server.url}/users", content=chunks(), headers=headers).status_code == 413
+    assert web.get(f"{server.url}/health/ready", headers=headers).status_code == 200
     assert server.stop() == 0
     assert [event["status"] for event in server.events()] == [413, 413, 200]
     assert emails(database) == []
@@ -455,12 +439,12 @@ def test_a_database_that_is_away(serve, tmp_path_factory):
         headers = bearer(open_database(url))
         limits = {"POOL_SIZE": "1", "POOL_OVERFLOW": "0", "POOL_TIMEOUT": "1", "RETRY_BUDGET": "2"}
         server = serve(sqlalchemy_url(url), **{f"TASKDB_{name}": value for name, value in limits.items()})
-        assert httpx.get(f"{server.url}/tasks", headers=headers).status_code == 200
+        assert web.get(f"{server.url}/tasks", headers=headers).status_code == 200
         control_server(postgres, "stop", "-m", "immediate")
         with ThreadPoolExecutor(8) as clients:
             jobs = [
-                clients.submit(ask, f"{server.url}/tasks/1", headers=headers, timeout=PATIENCE)
-                for ask in [httpx.get, httpx.delete] * 4
+                clients.submit(ask, f"{server.url}/tasks/1", headers=headers)
+                for ask in [web.get, web.delete] * 4
             ]
             answers = [job.result() for job in jobs]
         assert {answer.status_code for answer in answers} == {503}
@@ -480,10 +464,10 @@ def test_a_database_that_restarts(serve, tmp_path_factory):
         database = open_database(url)
         add_user(database)
         server, headers = serve(sqlalchemy_url(url)), bearer(database)
-        assert httpx.get(f"{server.url}/users/1", headers=headers).status_code == 200
+        assert web.get(f"{server.url}/users/1", headers=headers).status_code == 200
         control_server(postgres, "restart", "-m", "immediate")
         for _ in range(20):
-            assert httpx.get(f"{server.url}/users/1", headers=headers, timeout=PATIENCE).status_code == 200
+            assert web.get(f"{server.url}/users/1", headers=headers).status_code == 200
         assert server.stop() == 0
     finally:
         postgres.cleanup()

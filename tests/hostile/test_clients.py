@@ -25,10 +25,12 @@ from taskdb_cli.database import Database
 from taskdb_cli.models.task import TaskCreate
 from taskdb_cli.services import task
 from taskdb_cli.services.listing.filters import TASK_SORT_KEYS, USER_SORT_KEYS
+from tests import web
 from tests.api.conftest import ANY_ENGINE, Api
-from tests.api.test_server import PATIENCE, SOAK, Server, bearer, locked, serving, wait_until
+from tests.api.test_server import SOAK, Server, bearer, locked, serving
 from tests.conftest import NOW, SERVERS, _urls_key, isolate, open_database
 from tests.samples import add_task, add_user, emails
+from tests.waiting import PATIENCE, wait_until
 
 PAGE = 1024 * 1024
 PRIORITIES = ("low", "medium", "high", "urgent")
@@ -134,9 +136,7 @@ class Shared(NamedTuple):
     def settled(self) -> int:
         """Return how many lines the log has, when all that was done so far is in it."""
         marker = uuid4().hex
-        httpx.get(
-            f"{self.server.url}/users/1", headers=self.headers | {"X-Request-ID": marker}, timeout=PATIENCE
-        )
+        web.get(f"{self.server.url}/users/1", headers=self.headers | {"X-Request-ID": marker})
         wait_until(lambda: any(event["request"] == marker for event in self.server.events()))
         return len(self.server.said)
 
@@ -197,7 +197,7 @@ def creation(headers: dict[str, str], length: str) -> bytes:
 
 
 def assert_serves(server: Server) -> None:
-    assert httpx.get(f"{server.url}/health/live", timeout=PATIENCE).status_code == 200
+    assert web.get(f"{server.url}/health/live").status_code == 200
 
 
 def test_an_unfinished_request_is_dropped(shared, connect):

@@ -14,15 +14,17 @@ from taskdb_cli.api.problems import LARGEST_BODY, LONGEST_HEAD, LONGEST_QUERY
 from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.user import UserUpdate
 from taskdb_cli.services import task, user
+from tests import web
 from tests.api.conftest import ANY_ENGINE
 from tests.api.servers import running
 from tests.api.test_access import BODIES, ROUTES
-from tests.api.test_server import PATIENCE, bearer
+from tests.api.test_server import bearer
 from tests.api.test_users import assert_problem
 from tests.conftest import NOW, SERVERS
 from tests.samples import add_task, add_token, add_user, emails, task_records, user_records
 from tests.schemas import execute
 from tests.sessions import until_waiting
+from tests.waiting import PATIENCE
 
 TWO_ENGINES = pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 READABLE = [path for method, path in ROUTES if method == "GET"]
@@ -57,14 +59,14 @@ def test_head_is_get_without_the_body(app, database, rows):
     with running(app) as url:
         for token in (everything, one_user, "taskdb_" + "A" * 43, None):
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE) as client:
+            with web.Client(base_url=url, headers=headers) as client:
                 for path in paths:
                     read, head = client.get(path), client.head(path)
                     assert head_of(head) == head_of(read), path
                     assert head.content == b""
                     assert int(head.headers["content-length"]) > 0
-        assert httpx.head(f"{url}/health/live").status_code == 200
-        counted = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {everything}"}).text
+        assert web.head(f"{url}/health/live").status_code == 200
+        counted = web.get(f"{url}/metrics", headers={"Authorization": f"Bearer {everything}"}).text
     for route in ("/users/{user}", "/health/live"):
         assert f'taskdb_http_requests_total{{method="HEAD",route="{route}",status="200"}}' in counted
     assert all("head" not in operations for operations in app.openapi()["paths"].values())
@@ -343,14 +345,14 @@ def test_the_limits_are_the_real_ones(serve, url, database):
     assert exchange(server.url, request_of(headers, LONGEST_HEAD * 3)) in (400, 431)
     target = "/users?active=true&after="
     target += "a" * (LONGEST_QUERY - len(target) + len("/users?"))
-    at, beyond = (httpx.get(f"{server.url}{each}", headers=headers) for each in (target, target + "a"))
+    at, beyond = (web.get(f"{server.url}{each}", headers=headers) for each in (target, target + "a"))
     assert "query is too long" not in at.text
     assert "query is too long" in beyond.text
     for size, status in ((LARGEST_BODY, 422), (LARGEST_BODY + 1, 413)):
         whole = request_of(headers, 1000, method="POST", body=b" " * size)
         assert exchange(server.url, whole[:1000], whole[1000 : LARGEST_BODY + 1000]) == status
     for limit, status in ((1000, 200), (1001, 422)):
-        assert httpx.get(f"{server.url}/users?limit={limit}", headers=headers).status_code == status
+        assert web.get(f"{server.url}/users?limit={limit}", headers=headers).status_code == status
     assert server.stop() == 0
 
 
@@ -363,7 +365,7 @@ def test_nobody_waits_for_a_hostile_request(serve, url, database):
     long = f"a{marks * 64_000}@example.com"
 
     def attack():
-        with httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE) as client:
+        with web.Client(base_url=server.url, headers=headers) as client:
             found = [
                 client.post("/users", json={"email": long, "name": "A"}),
                 client.patch("/tasks/1", json={"user": long}),
@@ -378,7 +380,7 @@ def test_nobody_waits_for_a_hostile_request(serve, url, database):
     slowest = 0.0
     with (
         ThreadPoolExecutor(1) as threads,
-        httpx.Client(base_url=server.url, headers=headers, timeout=PATIENCE) as client,
+        web.Client(base_url=server.url, headers=headers) as client,
     ):
         attacker = threads.submit(attack)
         while not attacker.done():
@@ -405,7 +407,7 @@ def test_nobody_waits_for_tiny_chunks(serve, url):
             return answers.read()
 
     slowest = 0.0
-    with ThreadPoolExecutor(1) as threads, httpx.Client(base_url=server.url) as client:
+    with ThreadPoolExecutor(1) as threads, web.Client(base_url=server.url) as client:
         assert client.get("/health/live").status_code == 200
         attacker = threads.submit(attack)
         while not attacker.done():

@@ -13,7 +13,6 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 import anyio
-import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
@@ -27,6 +26,7 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.errors import InvalidConfiguration, TimedOut
 from taskdb_cli.services import migrate
+from tests import web
 from tests.api.conftest import Api
 from tests.api.servers import running
 from tests.conftest import POOLERS, SERVERS, connect
@@ -292,7 +292,7 @@ def test_expensive_searches_of_many_clients(limited_app, url, token, statements)
     # The API has a limit of its own. One of its two threads is for searches.
     limits = {"API_STATEMENT_TIMEOUT": "0.5", "STATEMENT_TIMEOUT": "0"}
     app = limited_app(POOL_SIZE="2", POOL_OVERFLOW="0", **limits)
-    with running(app) as address, httpx.Client(base_url=address, headers=token, timeout=60) as client:
+    with running(app) as address, web.Client(base_url=address, headers=token) as client:
         path = f"/tasks?s%65arch={EXPENSIVE}"
         with ThreadPoolExecutor(CLIENTS) as pool:
             searches = [pool.submit(client.get, path) for _ in range(CLIENTS)]
@@ -323,7 +323,7 @@ def test_lists_and_searches_of_many_clients(limited_app, url, database, token):
     ]
     with (
         running(app) as address,
-        httpx.Client(base_url=address, headers=token, timeout=60) as client,
+        web.Client(base_url=address, headers=token) as client,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         with database.engine.begin() as lock:
@@ -363,7 +363,7 @@ def test_a_search_that_nobody_waits_for_ends(limited_app, url, token):
             with closing(socket.create_connection((place.hostname, place.port))) as client:
                 head = f"GET /tasks?search={EXPENSIVE} HTTP/1.1\r\nHost: api\r\n"
                 client.sendall(f"{head}Authorization: {token['Authorization']}\r\n\r\n".encode())
-        assert httpx.get(f"{address}/tasks/1", headers=token, timeout=60).status_code == 200
+        assert web.get(f"{address}/tasks/1", headers=token).status_code == 200
 
 
 @SERVERS_AND_POOLER
