@@ -388,7 +388,8 @@ def test_nobody_waits_for_a_hostile_request(serve, url, database):
             assert client.get("/users/1").status_code == 200
             slowest = max(slowest, time.perf_counter() - begun)
         attacker.result()
-    assert slowest < 5
+    # Far more than a busy machine takes, and less than it takes to normalize the long address.
+    assert slowest < 20
     assert server.stop() == 0
 
 
@@ -406,13 +407,13 @@ def test_nobody_waits_for_tiny_chunks(serve, url):
             connection.sendall(request + last)
             return answers.read()
 
-    slowest = 0.0
+    answered = 0
     with ThreadPoolExecutor(1) as threads, web.Client(base_url=server.url) as client:
         assert client.get("/health/live").status_code == 200
         attacker = threads.submit(attack)
         while not attacker.done():
-            begun = time.perf_counter()
             assert client.get("/health/live").status_code == 200
-            slowest = max(slowest, time.perf_counter() - begun)
+            answered += 1
         assert attacker.result().count(b"HTTP/1.1 ") == 2
-    assert slowest < 0.3
+    # Some 30, on a slow machine too; of a body that is parsed in one go, one before it and one after it.
+    assert answered > 10
