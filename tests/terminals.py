@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from taskdb_cli.cli import progress
+
 
 class Terminal(io.StringIO):
     """What was written to a terminal."""
@@ -25,4 +27,6 @@ def open_terminal(monkeypatch: pytest.MonkeyPatch, stream: str, *, width: int = 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(width))
+    # A bar would show on a slow machine only.
+    monkeypatch.setattr(progress, "PATIENCE", 3600.0)
     return terminal

@@ -522,8 +522,8 @@ def test_an_import_makes_the_embedded_database(bare_taskdb, tmp_path):
 @pytest.mark.parametrize(("patience", "shown"), [(-1.0, True), (3600.0, False)])
 def test_progress_on_a_terminal(bare_taskdb, monkeypatch, patience, shown):
     """A terminal shows a progress bar once the import takes a while; the messages stay readable."""
-    monkeypatch.setattr(progress, "PATIENCE", patience)
     terminal = open_terminal(monkeypatch, "stderr")
+    monkeypatch.setattr(progress, "PATIENCE", patience)
     bare_taskdb("user", "import", file("email,name\nann@example.com,Ann\n"))
     assert ("━" in terminal.getvalue()) is shown
     assert "1 created, 0 updated, 0 unchanged\n" in terminal.getvalue()
