@@ -442,7 +442,7 @@ MUTANTS = (
     # Settings, and what a protected profile asks for.
     Mutant("taskdb_cli/system/layers.py", '{"option": 0, "environment": 1}', '{"option": 1}', PROFILES),
     Mutant("taskdb_cli/system/layers.py", "if not is_its_database:", "if False:", PROFILES),
-    Mutant("taskdb_cli/system/profiles.py", "S_IROTH) and _holds_password(text):", "0) and False:", PROFILES),
+    Mutant("taskdb_cli/system/profiles.py", "is_open(status) and holds_password(text):", "False:", PROFILES),
     Mutant("taskdb_cli/cli/context.py", "return yes and guard is None", "return yes", PROTECTED),
     Mutant(
         "taskdb_cli/cli/context.py", "answer == guard if guard else", "bool(answer) if guard else", PROTECTED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -60,6 +60,8 @@ def config(
             show_json(report.record())
         case _:
             show_records([*report.rows, *report.database_rows], SETTINGS_IN_USE, output)
+    for warning in report.warnings:
+        run.say(f"warning: {warning}")
     if check and report.troubles:
         first, *others = report.troubles
         raise InvalidConfiguration("; ".join([first.message, *(each.message for each in others)]), first.hint)
@@ -164,6 +166,19 @@ class Report:
             except InvalidConfiguration as exc:
                 if exc.message not in [each.message for each in self.troubles]:
                     self.troubles.append(exc)
+
+    @property
+    def warnings(self) -> Iterator[str]:
+        """Which files hold a secret that others may read. Commands run with them nevertheless."""
+        from taskdb_cli.system.trusted import is_open
+
+        dotenv, key = self.layers.dotenv, self.settings and self.settings.backup_identity
+        advice = "and others may read it; run 'chmod 600' on it"
+        if dotenv.exposes_password:
+            yield f"the dotenv file {dotenv.path} holds a password, {advice}"
+        with suppress(OSError, ValueError):
+            if key and is_open(key.stat()):
+                yield f"the identity file {key} holds a secret key, {advice}"
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taskdb_cli.errors import InvalidConfiguration
-from taskdb_cli.system.trusted import Untrusted, read_text
+from taskdb_cli.system.trusted import Untrusted, holds_password, is_open, read_text
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,13 @@ class DotenvFile:
     values: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     refused: bool = False
+    open: bool = False
+    """Whether others than its owner may read it."""
+
+    @property
+    def exposes_password(self) -> bool:
+        """Whether others may read a password in it."""
+        return self.open and any(map(holds_password, self.values.values()))
 
     def log(self, *, use: bool) -> None:
         """Log the warnings, and with `use` which file is used."""
@@ -55,7 +62,8 @@ def read_dotenv_file(named: Path | None) -> DotenvFile:
     who, may_write = ("everybody", stat.S_IWOTH) if named else ("its group", stat.S_IWGRP)
     if stat.S_ISREG(status.st_mode) and status.st_mode & may_write:
         warnings.append(f"can be changed by {who}: run 'chmod go-w' on it")
-    return DotenvFile(path, {name: value for name, value in values.items() if value}, tuple(warnings))
+    given = {name: value for name, value in values.items() if value}
+    return DotenvFile(path, given, tuple(warnings), open=is_open(status))
 
 
 def _nearest() -> Path | None:

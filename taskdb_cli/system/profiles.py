@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from stat import S_IRGRP, S_IROTH, S_IWGRP
+from stat import S_IWGRP
 from typing import Any
-from urllib.parse import unquote
 
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.system.environment import KEYS, SETTINGS, Setting, likely
-from taskdb_cli.system.trusted import Untrusted, read_text
-from taskdb_cli.text.escaping import brief, hide_secrets
+from taskdb_cli.system.trusted import Untrusted, holds_password, is_open, read_text
+from taskdb_cli.text.escaping import brief
 
 NAME = "config.toml"
 PROTECTED = "protected"
@@ -111,7 +110,7 @@ def read_profiles_file() -> ProfilesFile:
         return ProfilesFile(path)
     try:
         text, status = read_text(path, named=False)
-        if status.st_mode & (S_IRGRP | S_IROTH) and _holds_password(text):
+        if is_open(status) and holds_password(text):
             raise Untrusted(f"it holds a password, and others may read it; run {quote(f'chmod 600 {path}')}")
     except (OSError, ValueError) as exc:
         problem = f"cannot be read: {exc.strerror}" if isinstance(exc, OSError) else f"is refused: {exc}"
@@ -119,10 +118,6 @@ def read_profiles_file() -> ProfilesFile:
     default, tables = _parse(text, path)
     warning = f"the file of profiles {path} can be changed by its group; run 'chmod go-w' on it"
     return ProfilesFile(path, default, tables, (warning,) if status.st_mode & S_IWGRP else ())
-
-
-def _holds_password(text: str) -> bool:
-    return any(hide_secrets(each) != each for each in (text, unquote(text)))
 
 
 def _parse(text: str, path: Path) -> tuple[str | None, Mapping[str, Mapping[str, Any]]]:

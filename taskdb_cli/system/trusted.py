@@ -4,6 +4,9 @@ import os
 import select
 import stat
 from pathlib import Path
+from urllib.parse import unquote
+
+from taskdb_cli.text.escaping import hide_secrets
 
 LARGEST = 256_000
 """Bytes of such a file."""
@@ -31,6 +34,16 @@ def read_text(path: Path, *, named: bool) -> tuple[str, os.stat_result]:
         if not named:
             _require_trusted(path, status)
         return _read(file.fileno()), status
+
+
+def is_open(status: os.stat_result) -> bool:
+    """Return whether others than its owner may read a regular file."""
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+def holds_password(text: str) -> bool:
+    """Return whether there is a password in a text, also if the text is percent-encoded."""
+    return any(hide_secrets(each) != each for each in (text, unquote(text)))
 
 
 def _require_trusted(path: Path, status: os.stat_result) -> None:

@@ -136,6 +136,34 @@ def test_check_looks_at_the_dotenv_file(bare_taskdb, line):
     bare_taskdb("config")
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o604])
+@pytest.mark.parametrize("named", [False, True])
+def test_check_warns_of_secrets_that_others_may_read(bare_taskdb, tmp_path, mode, named):
+    """A dotenv file with a password and a file of a secret key are warned of; that is no failure."""
+    dotenv, key = tmp_path / "odd.env" if named else Path(".env").absolute(), tmp_path / "key.txt"
+    key.touch()
+    dotenv.write_text(f"TASKDB_BACKUP_IDENTITY={key}\nOTHER=postgresql://u:{CANARY}@h/d\n")
+    for file in (dotenv, key):
+        file.chmod(mode)
+    options = ("--env-file", dotenv) if named else ()
+    checked = bare_taskdb(*options, "config", "--check")
+    advice = "and others may read it; run 'chmod 600' on it"
+    warnings = [
+        f"warning: the dotenv file {dotenv} holds a password, {advice}",
+        f"warning: the identity file {key} holds a secret key, {advice}",
+    ]
+    assert checked.err.splitlines() == ([] if mode == 0o600 else warnings)
+    assert json.loads(bare_taskdb(*options, "config", "-o", "json").out)["troubles"] == []
+    assert bare_taskdb("-q", *options, "config", "--check").err == ""
+
+
+def test_an_open_file_without_a_secret(bare_taskdb):
+    """A dotenv file that holds no password may be read by everybody."""
+    Path(".env").write_text("TASKDB_DATABASE_URL=postgresql://u@127.0.0.1:1/d\n")
+    Path(".env").chmod(0o644)
+    assert "warning" not in bare_taskdb("config").err
+
+
 def test_files_that_are_refused_are_shown(bare_taskdb, file):
     """The table names a file that is refused, and does not say that there is none."""
     path = file(f"[profiles.dev]\ndatabase_url = 'postgresql://u:{CANARY}@h/d'\n")
