@@ -11,7 +11,9 @@ LABEL org.opencontainers.image.title="taskdb" \
       org.opencontainers.image.description="Administer a database of users and tasks, on SQLite or PostgreSQL" \
       org.opencontainers.image.licenses="MIT"
 # The number never changes, because files of volumes and bind mounts belong to it.
-RUN useradd --no-log-init --uid 10001 --user-group --home-dir /data --create-home --shell /usr/sbin/nologin taskdb
+# /backups is there for a second volume: Docker gives a new one the owner that the directory has in the image.
+RUN useradd --no-log-init --uid 10001 --user-group --home-dir /data --create-home --shell /usr/sbin/nologin taskdb && \
+    install --directory --mode=0700 --owner=taskdb --group=taskdb /backups
 COPY --from=build /opt/taskdb /opt/taskdb
 # The only directory that taskdb writes to: a SQLite file and its archives, unless the settings name other places.
 ENV PATH=/opt/taskdb/bin:$PATH HOME=/data XDG_DATA_HOME=/data

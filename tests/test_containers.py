@@ -77,6 +77,14 @@ def test_containers_of_taskdb_may_do_little():
         assert (service["tmpfs"], service["cap_drop"]) == (["/tmp"], ["ALL"])
 
 
+def test_a_new_volume_belongs_to_the_user_of_the_image():
+    """Docker gives it the owner of the directory in the image, so each place of the page is one there."""
+    page = (ROOT / "docs/installation.md").read_text(encoding="utf-8")
+    places = set(re.findall(r"--volume [\w-]+:(/\w+)", page))
+    made = re.search(r"useradd .*--home-dir (\S+) --create-home.* install .*=taskdb (/\w+)", DOCKERFILE)
+    assert places == {"/data", "/backups"} == set(made.groups())
+
+
 def test_a_missing_backup_is_seen_at_the_first_look():
     """The nightly container is unhealthy after one failed check, since the next one is an hour away."""
     assert SERVICES["backup"]["healthcheck"]["retries"] == 1
