@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from taskdb_cli.exit_codes import ExitCode
 from tests.backups import archives
 from tests.conftest import SERVERS, open_database
 from tests.pages import DOCS, ROOT, blocks
@@ -135,6 +136,12 @@ def test_the_units_of_systemd(name, command):
     assert (hardened["User"], hardened["EnvironmentFile"]) == ("taskdb", SETTINGS)
     for timer in UNITS.glob("*.timer"):
         assert timer.with_suffix(".service").is_file()
+
+
+def test_a_faulty_setting_is_not_tried_again():
+    """The API is started again after a failure, but not if it exits 2."""
+    serve = read_unit("taskdb-serve.service")["Service"]
+    assert (serve["Restart"], serve["RestartPreventExitStatus"]) == ("on-failure", str(int(ExitCode.USAGE)))
 
 
 def test_the_page_shows_the_unit_of_the_backup():
