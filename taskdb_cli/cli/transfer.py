@@ -127,7 +127,7 @@ def import_file(
     problems = Problems(keep=output is Format.JSON)
     with (
         # Outside of the progress bar, which is gone by then.
-        _telling(problems, name, output),
+        _printing_problems(problems, name, output),
         _opened(path) as file,
         run.progress() as show,
     ):
@@ -140,7 +140,7 @@ def import_file(
     run.say(("dry run: " if dry_run else "") + _summary(counts, outcome.without_external_id, source))
     # Other formats note only a few kinds of things that they cannot keep, so all of them are printed.
     for note in batch.notes.most_frequent(MOST_KINDS)[0]:
-        run.say(_told(note, name))
+        run.say(_in_one_line(note, name))
     if not dry_run and (outcome.created or outcome.updated):
         run.did(f"imported: {outcome.created:,} created, {outcome.updated:,} updated", look=look)
     if output is Format.JSON:
@@ -185,28 +185,28 @@ def _summary(counts: Mapping[str, int], without_external_id: int, source: Source
 
 
 @contextmanager
-def _telling(problems: Problems, name: str, output: Format | None) -> Iterator[None]:
+def _printing_problems(problems: Problems, name: str, output: Format | None) -> Iterator[None]:
     """Before a failure is reported, print what is wrong with the records. In JSON the error has it."""
     try:
         yield
     except TaskdbError as exc:
         if output is not Format.JSON:
-            _tell(problems, name)
+            _print_problems(problems, name)
         elif details := problems.details():
             exc.details = details
         raise
 
 
-def _tell(problems: Problems, name: str) -> None:
+def _print_problems(problems: Problems, name: str) -> None:
     kinds, more = problems.most_frequent(MOST_PROBLEMS)
     for each in kinds:
-        write_stderr(_told(each, name))
+        write_stderr(_in_one_line(each, name))
     if more:
         what = "problem of another kind" if more == 1 else "problems of other kinds"
         write_stderr(one_line(f"{name}: {more:,} more {what} (-o json lists all)"))
 
 
-def _told(problem: Problem, name: str) -> str:
+def _in_one_line(problem: Problem, name: str) -> str:
     if problem.records == 1:
         more = ", and others like this" if problem.varies else ""
         return one_line(f"{name}:{problem.first}: {problem.reason}{more}")
