@@ -139,7 +139,7 @@ class LastUse:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = impatient(database)
+        self._database = hasty_database(database)
         self._thread = ThreadPoolExecutor(1, "last-use")
         self._lock = Lock()
         self._tried: dict[int, tuple[datetime, float]] = {}
@@ -174,7 +174,7 @@ class LastUse:
             _log.warning("the last use of token %d was not recorded: %s", token_id, type(exc).__name__)
 
 
-def impatient(database: Database) -> Database:
+def hasty_database(database: Database) -> Database:
     """Return the database without pool and retries, with 5 s for each step and 1 s for a lock."""
     options = replace(
         database.options,

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from sqlalchemy import QueuePool
 
 from taskdb_cli import __version__
-from taskdb_cli.api.auth import Authorized, impatient
+from taskdb_cli.api.auth import Authorized, hasty_database
 from taskdb_cli.api.replica import Replica
 from taskdb_cli.api.routing import described_router, json_response
 from taskdb_cli.api.schemas import LIVE, READY
@@ -73,7 +73,7 @@ class Readiness:
     """Find out whether the database answers, without the threads and the pool that may be busy or stuck."""
 
     def __init__(self, database: Database) -> None:
-        self.database = impatient(database)
+        self.database = hasty_database(database)
         self.threads = CapacityLimiter(2)
 
     def check(self) -> Report:

@@ -254,7 +254,7 @@ class Replica:
     def _examine(self, primary: Standing) -> float:
         """Return the time at which a look at the replica began; raise why it cannot be read."""
         begun, place, self._standing = time.monotonic(), self.database.backend.place, primary
-        with self._attentive():
+        with self._watchdog():
             found = look_at_replica(self.database)
             lag = compare(primary, found)
         if not found.log.in_recovery:
@@ -262,7 +262,7 @@ class Replica:
             raise DatabaseUnavailable(
                 f"{self.database.options.read_address}: {place} is the primary itself", hint
             )
-        with self._attentive():
+        with self._watchdog():
             # If the replay holds a lock on these tables, this statement waits, and no request has to.
             self.database.read(lambda session: session.connection().exec_driver_sql(_TOUCH).close())
         self._lag.set(lag)
@@ -272,7 +272,7 @@ class Replica:
         return begun
 
     @contextmanager
-    def _attentive(self) -> Iterator[None]:
+    def _watchdog(self) -> Iterator[None]:
         """Stop reading from a server that is silent for too long in the body: readers would wait for ever."""
         place = self.database.backend.place
         silence = DatabaseUnavailable(
