@@ -35,7 +35,7 @@ class FilesLimited(TaskdbError):
     """The process may open too few files to serve anybody."""
 
 
-def most_connections(listener: socket.socket, pool: Pool, *, databases: int = 1) -> int:
+def most_connections(listener: socket.socket, pool: Pool, *, databases: int) -> int:
     """Return how many connections a listener may accept beside everything else that needs open files.
 
     Raises FilesLimited if there can be none.

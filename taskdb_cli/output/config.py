@@ -12,7 +12,7 @@ from taskdb_cli.text.amounts import in_one_size
 from taskdb_cli.text.escaping import escape
 
 
-def print_config(report: Mapping[str, Any], stream: TextIO, *, refused: Collection[str] = ()) -> None:
+def print_config(report: Mapping[str, Any], stream: TextIO, *, refused: Collection[str]) -> None:
     """Print what `taskdb config -o json` has; what decides most comes last, next to the prompt.
 
     `refused` names the files that could not be used.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def write_report(report: Report, format: str, stream: TextIO, *, every: bool = True) -> None:
+def write_report(report: Report, format: str, stream: TextIO, *, every: bool) -> None:
     """Write a report for people, or as "json", "nagios" or "prometheus".
 
     Unless it is to show `every` check, a terminal shows those that are not ok, and counts the others.
@@ -116,7 +116,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown"
 """How a table shows each status."""
 
 
-def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO, *, every: bool = True) -> None:
+def watch_reports(collect: Callable[[], Report], pause: float, stream: TextIO, *, every: bool) -> None:
     """Show one report after the other in the same place, so many seconds apart, until interrupted.
 
     Each shows `every` check or those that are not ok. What is wrong comes first, because what does not fit on
