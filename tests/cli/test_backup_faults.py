@@ -17,7 +17,7 @@ from taskdb_cli.backup.archive import Archive, ArchiveWriter
 from taskdb_cli.backup.directory import BackupDirectory
 from taskdb_cli.backup.layout import Digest
 from taskdb_cli.backup.stores.local import LocalStore, NewLocalFile
-from taskdb_cli.cli.shelf import Shelf
+from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.database.schema import ARCHIVED_TABLES
 from tests.backups import archives, break_call, is_directory, leftovers
 from tests.conftest import SERVERS, connect, open_database
@@ -365,14 +365,14 @@ def test_a_file_where_the_directory_should_be(taskdb, filled, tmp_path):
 @pytest.mark.parametrize("words", [("backup", "show"), ("backup", "verify"), ("restore",)])
 def test_an_archive_that_goes_away(taskdb, filled, held, monkeypatch, words):
     """An archive that somebody removes after it was found: 3, and nothing is changed."""
-    find = Shelf.find
+    find = BackupLocation.find
 
     def found_and_gone(self, name, database, **options):
         file = find(self, name, database, **options)
         file.path.unlink()
         return file
 
-    monkeypatch.setattr(Shelf, "find", found_and_gone)
+    monkeypatch.setattr(BackupLocation, "find", found_and_gone)
     empty(held)
     failed = taskdb("--database-url", text(held), *words, "latest", expect=3)
     assert failed.err.count("\n") == 1
