@@ -255,6 +255,12 @@ class Backend(ABC):
         on the first. Leaving without an error commits everything.
         """
 
+    def require_migratable(self, connection: Connection, statements: Callable[[], str]) -> None:  # noqa: B027
+        """Raise NotPermitted if it is sure that the server will refuse these statements of a migration.
+
+        The connection is the second one of `migration`. A file that can only be read is refused before that.
+        """
+
     def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
         """Run revisions on the first connection of `migration`; wait for locks that others hold."""
         work()

@@ -93,9 +93,11 @@ def _move(
         with database.migration(create=up) as (connection, observer):
             found = _status(observer)
             if steps := _steps(found.current, to, up=up):
+                way = [found.current, *(step.revision if up else _below(step) for step in steps)]
                 if before and _holds_rows(observer):
+                    _require_migratable(database, observer, way)
                     before(database)
-                stops = [found.current, *(step.revision if up else _below(step) for step in steps)]
+                stops = way
                 run = command.upgrade if up else command.downgrade
                 move = partial(run, alembic_config(connection=connection), stops[-1] or "base")
                 database.backend.run_revisions(connection, move)
@@ -108,6 +110,12 @@ def _move(
             exc.add_note(_how_far(database, stops))
         raise
     return replace(found, end=stops[-1] if stops else found.current)
+
+
+def _require_migratable(database: Database, connection: Connection, way: Sequence[str | None]) -> None:
+    """Raise NotPermitted for a migration that will fail, before a backup takes long."""
+    backend, ends = database.backend, f"{way[0] or 'base'}:{way[-1] or 'base'}"
+    backend.require_migratable(connection, lambda: offline_sql(backend.dialect, revision_range=ends))
 
 
 def _steps(current: str | None, to: str, *, up: bool) -> list[Script]:

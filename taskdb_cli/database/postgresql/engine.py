@@ -19,7 +19,7 @@ from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options
 from taskdb_cli.database.postgresql import connection as sessions
 from taskdb_cli.database.postgresql import errors as faults
-from taskdb_cli.database.postgresql import plans, replication, schema, search, transactions
+from taskdb_cli.database.postgresql import plans, replication, rights, schema, search, transactions
 from taskdb_cli.database.postgresql.locks import migration_lock
 from taskdb_cli.database.postgresql.target import Host, Target, distinction
 from taskdb_cli.database.postgresql.url import DRIVER
@@ -261,6 +261,10 @@ class PostgreSQL(Backend):
                 event.listen(connection, "begin", _wait_briefly)
                 yield connection, guard
                 connection.commit()
+
+    def require_migratable(self, connection: Connection, statements: Callable[[], str]) -> None:
+        """Compare them with the rights of the role."""
+        rights.require_migratable(connection, self.place, statements())
 
     def run_revisions(self, connection: Connection, work: Callable[[], None]) -> None:
         """Run them again from where they stand while somebody's lock is in the way of one."""
