@@ -41,6 +41,8 @@ class SearchIndex:
     """What is wrong with one that is incomplete, so that no search uses it."""
     tasks_bytes: int | None = None
     """What the table of the tasks takes without any index; None if the engine does not know."""
+    only_ascii: bool = False
+    """Whether words help only if they have letters from A to Z or digits, by the database's locale."""
     harmful: bool = False
     """Whether tasks cannot be written because of it, or searches may miss some."""
 

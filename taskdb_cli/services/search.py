@@ -39,6 +39,8 @@ class SearchStatus:
         if index.state == "incomplete":
             return f"it is faulty: {index.problem}; {MEND}"
         cost = f"makes adding a task take about {self.write_factor:g} times as long"
+        if index.only_ascii:
+            cost += "; it does not help to find words with letters other than A to Z, because of LC_CTYPE C"
         if index.state == "on" and self.pays:
             share = f", {index.bytes / index.tasks_bytes:.0%} of their table" if index.tasks_bytes else ""
             return f"it takes {in_one_size(index.bytes)}{share}, and {cost}"

@@ -8,7 +8,7 @@ from alembic import command
 from taskdb_cli.database.schema import alembic_config
 from taskdb_cli.errors import SchemaError
 from taskdb_cli.services import migrate, search
-from tests.conftest import FAULT_SERVERS, SERVERS
+from tests.conftest import FAULT_SERVERS, SERVERS, connect, open_database, plain_url
 
 WITH_TRIGRAMS = FAULT_SERVERS[len(SERVERS) :]
 """The servers that have pg_trgm: a server from elsewhere may have it or not."""
@@ -29,6 +29,27 @@ def test_on_and_off(database):
         assert (before.state, after.state) == states
         migrate.check(database)
     assert search.off(database)[1].bytes == 0
+
+
+@pytest.fixture
+def in_ascii(urls, engine, make_url_of):
+    """A database of the locale C."""
+    url = make_url_of(engine, migrated=False)
+    with connect(plain_url(urls[engine])) as connection:
+        connection.autocommit = True
+        connection.execute(f'DROP DATABASE "{url.database}"')
+        connection.execute(f"CREATE DATABASE \"{url.database}\" TEMPLATE template0 LOCALE 'C' ENCODING UTF8")
+    found = open_database(url)
+    migrate.upgrade(found)
+    return found
+
+
+@pytest.mark.parametrize("engine", SERVERS, indirect=True)
+def test_a_locale_that_knows_ascii_only(in_ascii, database, monkeypatch):
+    """Where the index does not help for Cyrillic, the advice says so, and nowhere else."""
+    monkeypatch.setattr(search, "PAYS_FROM", 0)
+    assert "LC_CTYPE" in in_ascii.read(search.status).advice()
+    assert "LC_CTYPE" not in database.read(search.status).advice()
 
 
 @pytest.mark.parametrize("engine", WITHOUT, indirect=True)

@@ -53,6 +53,11 @@ WHERE relname = ANY (%s)
   AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('tasks'))
 """
 
+# pg_trgm asks the locale of the database what a letter is, also if the database sorts by another one.
+_TABLE = """
+SELECT pg_table_size(to_regclass('tasks')), datctype FROM pg_database WHERE datname = current_database()
+"""
+
 _RIGHTS = """
 SELECT quote_ident(current_user), quote_ident(pg_get_userbyid(relowner)), pg_has_role(relowner, 'USAGE'),
     quote_ident(nspname), has_schema_privilege(nspname, 'CREATE')
@@ -87,12 +92,13 @@ class _Part(NamedTuple):
 def find(connection: Connection) -> SearchIndex:
     """Return what the database has of the index."""
     parts = _parts(connection)
-    table = connection.exec_driver_sql("SELECT pg_table_size(to_regclass('tasks'))").scalar_one()
+    table, locale = connection.exec_driver_sql(_TABLE).one()
+    only_ascii = locale in ("C", "POSIX")
     if not parts:
-        return SearchIndex("off", tasks_bytes=table)
+        return SearchIndex("off", tasks_bytes=table, only_ascii=only_ascii)
     size = sum(part.bytes for part in parts.values())
     faults = list(filter(None, (_fault(name, parts.get(name)) for name in SEARCH_INDEXES)))
-    return SearchIndex("incomplete" if faults else "on", size, "; ".join(faults), table)
+    return SearchIndex("incomplete" if faults else "on", size, "; ".join(faults), table, only_ascii)
 
 
 def build(connection: Connection, place: str, slow_query_ms: int) -> None:
