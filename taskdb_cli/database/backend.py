@@ -193,7 +193,7 @@ class Backend(ABC):
     def give_ids(self, connection: Connection, table: str, rows: str) -> None:
         """Do what `database.give_ids` says."""
 
-    def lock_table(self, connection: Connection, table: Table) -> None:  # noqa: B027 (SQLite has one lock)
+    def lock_table(self, connection: Connection, table: str) -> None:  # noqa: B027 (SQLite has one lock)
         """Keep other transactions from changing the table until the connection's one ends."""
 
     def wipe(self, connection: Connection) -> None:  # noqa: B027 (a server's files are its administrator's)

@@ -1,7 +1,7 @@
 """Statements that differ by engine, run in the transaction of a session."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import Select, Table
@@ -21,11 +21,10 @@ def bulk_insert(
         backend.bulk_insert(session.connection(), table, columns, rows)
 
 
-@contextmanager
-def many_inserted(session: Session, table: Table, rows: int) -> Iterator[None]:
+def many_inserted(session: Session, table: Table, rows: int) -> AbstractContextManager[None]:
     """Make ready for a statement that inserts so many rows into a table."""
-    with session.info[Backend].many_inserted(session.connection(), table, rows):
-        yield
+    backend: Backend = session.info[Backend]
+    return backend.many_inserted(session.connection(), table, rows)
 
 
 def insert_with_ids(session: Session, table: Table, rows: Select[Any]) -> None:
@@ -48,7 +47,7 @@ def give_ids(session: Session, table: Table, rows: Table) -> None:
 
 def lock_table(session: Session, table: Table) -> None:
     """Keep other transactions from changing the table until this one ends; they can read it."""
-    session.info[Backend].lock_table(session.connection(), table)
+    session.info[Backend].lock_table(session.connection(), table.name)
 
 
 def explain(session: Session, queries: Sequence[Select[Any]]) -> list[Plan]:

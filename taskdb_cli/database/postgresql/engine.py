@@ -174,17 +174,13 @@ class PostgreSQL(Backend):
         )
         if connection.exec_driver_sql(behind, (table,)).first():
             # While others may take ids, the sequence could be set back behind one that was just taken.
-            self._lock(connection, table)
+            self.lock_table(connection, table)
             connection.exec_driver_sql(f"SELECT setval(sequence, highest) FROM ({behind}) AS found", (table,))  # noqa: S608
         new = "nextval(pg_get_serial_sequence(%s, 'id'))"
         connection.exec_driver_sql(f"UPDATE {rows} SET new_id = {new} WHERE new_id IS NULL", (table,))  # noqa: S608
 
-    def lock_table(self, connection: Connection, table: Table) -> None:
+    def lock_table(self, connection: Connection, table: str) -> None:
         """Take the lock that writers wait for, but not those who only lock rows."""
-        self._lock(connection, table.name)
-
-    @staticmethod
-    def _lock(connection: Connection, table: str) -> None:
         connection.exec_driver_sql(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
 
     def size(self, connection: Connection) -> int:
