@@ -38,8 +38,7 @@ def updated(table: sa.Table, values: Mapping[str, Any], same_as: sa.ColumnElemen
     if same_as is not None:
         recorded["same_as"] = same_as
     for name in _recorded_of(table, values):
-        old, new = table.c[name], bound(table, name, values[name])
-        recorded |= {f"old_{name}": _if_differs(old, new, old), f"new_{name}": _if_differs(old, new, new)}
+        recorded |= _if_differs(name, table.c[name], bound(table, name, values[name]))
     return recorded
 
 
@@ -74,8 +73,7 @@ def updating(
     if same_as is not None:
         recorded["same_as"] = before.c.same_as
     for name in names:
-        old, now = before.c[f"old_{name}"], table.c[name]
-        recorded |= {f"old_{name}": _if_differs(old, now, old), f"new_{name}": _if_differs(old, now, now)}
+        recorded |= _if_differs(name, before.c[f"old_{name}"], table.c[name])
     return statement, recorded
 
 
@@ -89,10 +87,10 @@ def bound(table: sa.Table, name: str, value: Any) -> sa.ColumnElement[Any]:
     return value if isinstance(value, sa.ColumnElement) else sa.literal(value, table.c[name].type)
 
 
-def _if_differs(
-    old: sa.ColumnElement[Any], new: sa.ColumnElement[Any], value: sa.ColumnElement[Any]
-) -> sa.ColumnElement[Any]:
-    return sa.case((old.is_distinct_from(new), value))
+def _if_differs(name: str, old: sa.ColumnElement[Any], new: sa.ColumnElement[Any]) -> Expressions:
+    """Return what is recorded of a column: both values if they differ, and else NULL twice."""
+    differs = old.is_distinct_from(new)
+    return {f"old_{name}": sa.case((differs, old)), f"new_{name}": sa.case((differs, new))}
 
 
 def labelled(values: Expressions) -> list[sa.Label[Any]]:
