@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from taskdb_cli import errors
-from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Transaction
+from taskdb_cli.database.backend import BULK, MIGRATED, Backend, Transaction, closed_after_failure
 from taskdb_cli.database.content import Content
 from taskdb_cli.database.options import Options, Origin
 from taskdb_cli.database.recording import Recorder
@@ -151,7 +151,7 @@ class Database:
         Migrations and restores are kept out until it is closed, unless the caller is `guarded` from them
         already. `options` mean the same as to `read`. Raises DatabaseUnavailable when one is running.
         """
-        with self.connect(bulk=True) as connection, _gone_after_failure(connection):
+        with self.connect(bulk=True) as connection, closed_after_failure(connection):
             content = self.backend.content(connection)
             content.begin_snapshot(options or self.backend.read_options, guarded=guarded)
             yield content
@@ -172,7 +172,7 @@ class Database:
             signals.note_change(made=False)
         with self._session(self.backend.write_options, patient=True, bulk=True) as session:
             connection = session.connection()
-            with _gone_after_failure(connection):
+            with closed_after_failure(connection):
                 content = self.backend.content(connection)
                 content.trial = dry_run
                 content.begin_replacement()
@@ -256,7 +256,7 @@ class Database:
             # Without a transaction that can be looked up later, a signal waits until the commit is over.
             with nullcontext() if transaction else signals.held():
                 # A connection whose commit failed is in an unknown state, and must not go back to the pool.
-                with _gone_after_failure(connection):
+                with closed_after_failure(connection):
                     session.commit()
                 if not self.options.disposable:
                     signals.note_change(made=True)
@@ -343,18 +343,4 @@ def _naming(seconds: float, setting: str) -> Iterator[None]:
         yield
     except errors.TimedOut as exc:
         exc.hint = exc.hint or hint
-        raise
-
-
-@contextmanager
-def _gone_after_failure(connection: Connection) -> Iterator[None]:
-    """Close the connection if anything fails, without sending anything to the server.
-
-    Sending could wait for ever. The transaction and its locks end with the connection, even if a statement
-    is still running.
-    """
-    try:
-        yield
-    except BaseException as exc:
-        connection.invalidate(exc)
         raise

@@ -315,3 +315,17 @@ class Backend(ABC):
 def literal_sql(connection: Connection, query: ClauseElement) -> str:
     """Return the SQL with its values written in, as it can be pasted into the engine's own shell."""
     return str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+
+
+@contextmanager
+def closed_after_failure(connection: Connection) -> Iterator[None]:
+    """Close the connection if anything fails, without sending anything to the server.
+
+    Sending could wait for ever. The transaction and its locks end with the connection, even if a statement
+    is still running.
+    """
+    try:
+        yield
+    except BaseException as exc:
+        connection.invalidate(exc)
+        raise

@@ -9,6 +9,7 @@ import psycopg
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
+from taskdb_cli.database.backend import closed_after_failure
 from taskdb_cli.database.content import Content, Layout, joined, keys_and_indexes, present_tables
 from taskdb_cli.database.postgresql.connection import driver_connection, identifier
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_taken
@@ -161,13 +162,13 @@ class PostgreSQLContent(Content):
     def chunks(self, layout: Layout) -> Iterator[Iterator[bytes]]:
         """Let the server write the lines."""
         statement = f"COPY (SELECT {_names(layout)} FROM {layout.table} ORDER BY id) TO STDOUT"  # noqa: S608 (quoted)
-        with self._raw.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-            try:
-                yield joined(copy)
-            except BaseException as exc:
-                # psycopg would wait for the end of the COPY. The server ends a session without a client.
-                self.connection.invalidate(exc)
-                raise
+        with (
+            self._raw.cursor() as cursor,
+            cursor.copy(statement.encode()) as copy,
+            # psycopg would wait for the end of the COPY. The server ends a session without a client.
+            closed_after_failure(self.connection),
+        ):
+            yield joined(copy)
 
     def referring_tables(self) -> list[str]:
         """Look at foreign keys of every schema, and at tables that inherit from ours."""
