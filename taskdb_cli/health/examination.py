@@ -79,10 +79,10 @@ class Examination(ABC):
     """When all checks must have ended, on the clock of `time.monotonic`."""
     backups: Sequence[Backups] = ()
     """The archives in each place."""
-    replica: Database | None = None
-    """The replica that the settings name, if there is one."""
     counted: dict[Backups, Backups] = field(default_factory=dict)
     """Those of them that count for the database, once that is known."""
+    replica: Database | None = None
+    """The replica that the settings name, if there is one."""
     check: Check = CHECKS["connection"]
     """The running check, with the limits that count."""
     connecting_seconds: float = 0.0

@@ -56,16 +56,14 @@ def run(
         pool=None,
         slow_query_ms=0,
     )
-    examination = EXAMINATIONS[database.backend.dialect]
     if replica:
         share = timeout / REPLICA_SHARE
         limit = max(1, min(options.connect_timeout, math.ceil(share)))
-        given = replace(options, connect_timeout=limit, statement_timeout=share)
-        replica = Database(
-            replica.url,
-            replace(given, pooled=replica.options.pooled),
-        )
-    exam = examination(Database(database.url, options), now, begun + timeout, backups, replica)
+        pooled = replica.options.pooled
+        given = replace(options, connect_timeout=limit, statement_timeout=share, pooled=pooled)
+        replica = Database(replica.url, given)
+    examination = EXAMINATIONS[database.backend.dialect]
+    exam = examination(Database(database.url, options), now, begun + timeout, backups, replica=replica)
     found: dict[str, Result | None] = {}
     thread = Thread(target=_make_all, args=(exam, chosen, found), name="taskdb-health", daemon=True)
     thread.start()

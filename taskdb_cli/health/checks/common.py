@@ -108,11 +108,8 @@ def check_indexes(exam: Examination) -> Result:
     """
     invalid = {f"{name} is invalid": remedy for name, remedy in exam.faults("invalid").items()}
     found = invalid | dict.fromkeys(_differences(exam, "indexes"), _RECREATE)
-    search, bad, status = (
-        exam.database.backend.search_index(exam.connection),
-        "queries will be slow",
-        Status.WARNING,
-    )
+    bad, status = "queries will be slow", Status.WARNING
+    search = exam.database.backend.search_index(exam.connection)
     if search.problem:
         found[f"search index: {search.problem}"] = MEND
     if search.harmful:

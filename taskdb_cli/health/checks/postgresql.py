@@ -1,14 +1,10 @@
 """The checks of a PostgreSQL database, and what it answers the checks of both engines."""
 
-import os
-import socket
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import cached_property
 from ipaddress import ip_address
 
-import psycopg
-
+from taskdb_cli.database.postgresql.connection import shut
 from taskdb_cli.database.postgresql.errors import sqlstate
 from taskdb_cli.database.schema import HISTORY_TABLES, OUR_TABLES
 from taskdb_cli.errors import TaskdbError
@@ -122,8 +118,7 @@ class PostgresqlExamination(Examination, on="postgresql"):
 
     def sever(self) -> None:
         """Shut the socket, which works even when nobody answers at its other end."""
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.raw.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
+        shut(self.raw)
 
     @cached_property
     def catalog(self) -> list[tuple[str, str, str]]:

@@ -5,14 +5,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from taskdb_cli.database.replica import require_same
+from taskdb_cli.database.replica import PATIENCE, require_same
 from taskdb_cli.errors import ConnectionFailed, TaskdbError
 from taskdb_cli.health.examination import Examination
 from taskdb_cli.health.report import Result, Status, Unmeasured
 from taskdb_cli.text.amounts import in_one_size, in_one_unit, in_words
-
-PATIENCE = 0.5
-"""Seconds that a standby may take to replay what was written before it counts as behind."""
 
 _GRANT = "GRANT pg_read_all_stats TO the role of the database URL"
 
