@@ -4,11 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
-from queue import Empty, SimpleQueue
-from threading import Thread
 
 from taskdb_cli.backup.history import Proof
 from taskdb_cli.backup.proving import compare
+from taskdb_cli.backup.stores.calls import Call
 from taskdb_cli.errors import (
     ArchiveEncrypted,
     FileMissing,
@@ -88,23 +87,12 @@ def _counted(exam: Examination, backups: Backups) -> Backups:
     if the archives may be several databases'.
     """
     if backups not in exam.counted:
-        answers, seconds = SimpleQueue[Backups | Exception](), max(0.0, exam.seconds / WAITING_SHARE)
-
-        def look() -> None:
-            try:
-                answers.put(backups.looked_at())
-            except Exception as exc:  # noqa: BLE001 (it is raised where it is waited for)
-                answers.put(exc)
-
-        Thread(target=look, name="taskdb-health-backups", daemon=True).start()
-        try:
-            answer = answers.get(timeout=seconds)
-        except Empty:
+        seconds = max(0.0, exam.seconds / WAITING_SHARE)
+        found = Call(backups.looked_at).result_within(seconds)
+        if found is None:
             fault = StoreUnavailable(f"{backups.directory} did not answer within {seconds:.1f} s")
-            answer = replace(backups, fault=fault)
-        if isinstance(answer, Exception):
-            raise answer
-        exam.counted[backups] = answer
+            found = replace(backups, fault=fault)
+        exam.counted[backups] = found
     return exam.counted[backups]
 
 
