@@ -15,7 +15,7 @@ from taskdb_cli.backup.stores import objects
 from taskdb_cli.backup.stores.addresses import is_endpoint
 from taskdb_cli.backup.stores.connections import Patience
 from taskdb_cli.backup.stores.object_files import PART
-from taskdb_cli.backup.stores.objects import object_store
+from taskdb_cli.backup.stores.objects import ObjectStore
 from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.errors import InvalidConfiguration, StorageFailed, StoreUnavailable
 from tests.s3 import on_each_service
@@ -78,7 +78,7 @@ def test_the_wrong_protocol_or_certificate(request, bucket, monkeypatch, endpoin
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"{endpoint}:{port}")
         for ask in (lambda store: store.list_files(), lambda store: store.size("x")):
             with pytest.raises(error, match=r"certificate|HTTPS") as refused:
-                ask(object_store(bucket.address))
+                ask(ObjectStore.at(bucket.address))
             assert type(refused.value) is error
 
 
@@ -88,7 +88,7 @@ def test_credentials_that_cannot_be_any(bucket, monkeypatch, variable, value):
     """The variable is named, and its value is not."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidConfiguration, match=variable) as refused:
-        object_store(bucket.address).list_files()
+        ObjectStore.at(bucket.address).list_files()
     assert "hid" not in refused.value.message
 
 
@@ -100,14 +100,14 @@ def test_a_bundle_without_certificates(bucket, monkeypatch, tmp_path, text):
     (tmp_path / "bundle").write_text(text)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "bundle"))
     with pytest.raises(InvalidConfiguration, match="AWS_CA_BUNDLE"):
-        object_store(bucket.address).list_files()
+        ObjectStore.at(bucket.address).list_files()
 
 
 def test_half_a_pair_of_keys(bucket, monkeypatch):
     """The one that is missing is named."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(InvalidConfiguration, match="without AWS_ACCESS_KEY_ID"):
-        object_store(bucket.address).list_files()
+        ObjectStore.at(bucket.address).list_files()
 
 
 @pytest.mark.parametrize("host", ["a b", "a..b", ".a", "a,b", ""])
@@ -200,7 +200,7 @@ def test_a_profile_with_everything(bucket, middleman, profile, section):
         seen = profile(*keys, "services = of-mine", more=("[services of-mine]", "s3 =", f"  {endpoint}"))
     else:
         seen = profile(*keys, endpoint)
-    store = object_store(bucket.address)
+    store = ObjectStore.at(bucket.address)
     store.update("record", 10, lambda _: b"1")
     assert store.read("record", 10) == b"1"
     assert {each[1:] for each in seen} == {("AKIAMINE", "mytoken")}
@@ -230,7 +230,7 @@ def test_credentials_that_are_renewed_in_an_upload(bucket, middleman, profile, t
     """Each request is signed by those that are valid when it is sent."""
     endpoint = f"endpoint_url = {middleman.url}"
     seen = profile(f"credential_process = {_program(tmp_path)}", endpoint)
-    _upload(object_store(bucket.address))
+    _upload(ObjectStore.at(bucket.address))
     assert bucket.keys() == ["backups/file"]
     begun = next(key for what, key, _ in seen if "?uploads" in what)
     completed = next(key for what, key, _ in seen if what.startswith("POST") and "uploadId" in what)
@@ -242,7 +242,7 @@ def test_credentials_that_cannot_be_renewed(bucket, middleman, profile, tmp_path
     endpoint = f"endpoint_url = {middleman.url}"
     profile(f"credential_process = {_program(tmp_path, until=5)}", endpoint)
     with pytest.raises(StorageFailed, match="renewed") as refused:
-        _upload(object_store(bucket.address))
+        _upload(ObjectStore.at(bucket.address))
     assert "hidden" not in refused.value.message
     assert bucket.keys() == []
 
@@ -260,7 +260,7 @@ def test_a_program_that_gives_no_usable_credentials(bucket, profile, tmp_path, s
         program.chmod(0o755)
     profile(f"credential_process = {program}")
     with pytest.raises(InvalidConfiguration):
-        object_store(bucket.address).list_files()
+        ObjectStore.at(bucket.address).list_files()
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def silent(monkeypatch):
 def test_an_answer_that_does_not_come_in_time(bucket, silent, beginning):
     """Whether nothing comes, or a byte now and then, the wait ends."""
     silent[0] = beginning
-    store = object_store(bucket.address)
+    store = ObjectStore.at(bucket.address)
     with pytest.raises(StoreUnavailable):
         store.list_files()
     if beginning.endswith(b"\n"):

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskdb_cli.backup.directory import BackupDirectory
-from taskdb_cli.backup.stores import LeftoversUnknown, azure, lease, objects
+from taskdb_cli.backup.stores import LeftoversUnknown, lease, objects
 from taskdb_cli.backup.stores.connections import Patience
 from taskdb_cli.backup.stores.object_files import PART
-from taskdb_cli.backup.stores.objects import ObjectStore, object_store
+from taskdb_cli.backup.stores.objects import ObjectStore
 from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.errors import (
     ArchiveCorrupt,
@@ -29,8 +29,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def store(middleman: Middleman, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    for module in (objects, azure):
-        monkeypatch.setattr(module, "PATIENT", Patience(1, 5, 5, 2, 5))
+    monkeypatch.setattr(objects, "PATIENT", Patience(1, 5, 5, 2, 5))
     return store_at(bucket.address)
 
 
@@ -82,7 +81,7 @@ def test_a_program_that_gives_no_credentials(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_PROFILE", "odd")
     with pytest.raises(InvalidConfiguration) as refused:
-        object_store("s3://bucket").list_files()
+        ObjectStore.at("s3://bucket").list_files()
     assert "secret" not in refused.value.message
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from taskdb_cli.backup.stores import objects
 from taskdb_cli.backup.stores.connections import Patience
 from taskdb_cli.backup.stores.object_files import PART
-from taskdb_cli.backup.stores.objects import object_store
+from taskdb_cli.backup.stores.objects import ObjectStore
 from taskdb_cli.errors import StoreUnavailable
 from tests.proxy import Link, Proxy
 from tests.samples import add_task, add_user
@@ -137,7 +137,7 @@ def test_reading_over_a_connection_that_breaks(taskdb, database, bucket, cutter,
 def test_an_upload_in_parts_that_breaks(bucket, cutter):
     """The object is whole or not there, and the sweep of the next run leaves no part of it."""
     data = os.urandom(2 * PART + 9)
-    store = object_store(bucket.address)
+    store = ObjectStore.at(bucket.address)
     _upload(store, data)
     cutter.restart()
     store.delete("file")

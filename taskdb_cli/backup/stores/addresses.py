@@ -17,7 +17,7 @@ _SECRETS = {
 }
 
 
-def parse_address(address: str, wanted: str = "s3") -> tuple[str, str]:
+def parse_address(address: str, wanted: str) -> tuple[str, str]:
     """Return the bucket and the prefix of an address of that scheme.
 
     Raises InvalidInput for what cannot be one. The error never repeats the address, which may hold a secret.

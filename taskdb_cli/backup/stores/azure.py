@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from taskdb_cli.backup.stores import Found, Leftover
-from taskdb_cli.backup.stores.addresses import is_endpoint, parse_address
-from taskdb_cli.backup.stores.connections import HASTY, PATIENT, options
+from taskdb_cli.backup.stores.addresses import is_endpoint
+from taskdb_cli.backup.stores.connections import options
 from taskdb_cli.backup.stores.objects import ObjectStore
 from taskdb_cli.errors import ExtraMissing, InvalidConfiguration
 
@@ -158,8 +158,3 @@ class Container(ObjectStore):
             return self.objects
         url = f"{self.endpoint}/{self.bucket}?{self.account.sas}"
         return HTTPStore.from_url(url, **options(self.endpoint, self.patience, self.patience.answering))
-
-
-def container(address: str, *, patient: bool = True) -> Container:
-    """Return the store at an address such as `az://container/prefix`; raise as `object_store` does."""
-    return Container(*parse_address(address, "az"), PATIENT if patient else HASTY)

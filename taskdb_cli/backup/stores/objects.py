@@ -8,7 +8,7 @@ from functools import cached_property
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypeVar
 
 from taskdb_cli.backup.stores import Found, Leftover, LeftoversUnknown
 from taskdb_cli.backup.stores.addresses import parse_address
@@ -55,6 +55,11 @@ class ObjectStore:
     prefix: str
     patience: Patience = field(default=PATIENT, compare=False)
     directory: Path | None = field(default=None, init=False)
+
+    @classmethod
+    def at(cls, address: str, *, patient: bool = True) -> Self:
+        """Return the store at an address such as `s3://bucket/prefix`; raise as `store_at` does."""
+        return cls(*parse_address(address, cls.scheme), PATIENT if patient else HASTY)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}" + f"/{self.prefix}" * bool(self.prefix)
@@ -342,11 +347,3 @@ class ObjectStore:
         if isinstance(error, FileNotFoundError) and code not in NO_BUCKET:
             return FileMissing(location)
         return failure(location, status, code, endpoint=self.endpoint)
-
-
-def object_store(address: str, *, patient: bool = True) -> ObjectStore:
-    """Return the store at an address such as `s3://bucket/prefix`; nothing is looked at yet.
-
-    Without patience it tells soon that a bucket cannot be reached. Raises InvalidInput for any other address.
-    """
-    return ObjectStore(*parse_address(address), PATIENT if patient else HASTY)

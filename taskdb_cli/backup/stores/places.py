@@ -28,12 +28,12 @@ def store_at(place: str, *, patient: bool = True) -> Store:
     if is_address(place):
         # The imports for buckets take long, so only a bucket pays for them.
         if place.lower().startswith("az:"):
-            from taskdb_cli.backup.stores.azure import container
+            from taskdb_cli.backup.stores.azure import Container
 
-            return container(place, patient=patient)
-        from taskdb_cli.backup.stores.objects import object_store
+            return Container.at(place, patient=patient)
+        from taskdb_cli.backup.stores.objects import ObjectStore
 
-        return object_store(place, patient=patient)
+        return ObjectStore.at(place, patient=patient)
     if half := re.match(r"(s3|az):", place, re.IGNORECASE):
         # Somebody would believe that the archives are off the machine.
         what = f"{brief(place)!r} may be the address of a bucket or a path"
