@@ -20,7 +20,7 @@ from taskdb_cli.backup import layout
 from taskdb_cli.backup.encryption import MAGIC, DecryptedFile, decrypted, is_encrypted
 from taskdb_cli.backup.keys import Identities
 from taskdb_cli.backup.layout import ArchivedColumn, Digest, Manifest, Member, Origin, TableContent
-from taskdb_cli.backup.stores import ReadableFile, Sink, StoredFile
+from taskdb_cli.backup.stores import ReadableFile, Sink, StoredFile, write_all
 from taskdb_cli.errors import ArchiveCorrupt
 
 # Rows resemble the rows just before them: long matches in a short window, whose tables stay in the
@@ -90,9 +90,7 @@ class ArchiveWriter:
 
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
-        # An unbuffered stream may take a part; one that says nothing has taken everything.
-        while data and (taken := self._stream.write(data)) is not None:
-            data = data[taken:]
+        write_all(self._stream, data)
 
 
 def _compressed(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from typing import Self
 
 from taskdb_cli.backup import layout
 from taskdb_cli.backup.keys import Identities, Recipients, load_pyrage
-from taskdb_cli.backup.stores import ReadableFile, Sink
+from taskdb_cli.backup.stores import ReadableFile, Sink, write_all
 from taskdb_cli.errors import ArchiveCorrupt, ArchiveEncrypted
 from taskdb_cli.system.piping import PIECE, Filter, Output, Pipe
 
@@ -70,9 +70,7 @@ class Encryption:
     def _pass_on(self) -> None:
         data = self._filter.take()
         self._hash.update(data)
-        # An unbuffered stream may take a part; one that says nothing has taken everything.
-        while data and (taken := self._stream.write(data)) is not None:
-            data = data[taken:]
+        write_all(self._stream, data)
 
 
 def is_encrypted(name: str) -> bool:

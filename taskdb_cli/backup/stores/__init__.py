@@ -75,6 +75,12 @@ class Sink(Protocol):
         """Take some of the bytes and return their number, or all and return None."""
 
 
+def write_all(sink: Sink, data: bytes) -> None:
+    """Write all of the bytes, however many a sink takes at once."""
+    while data and (taken := sink.write(data)) is not None:
+        data = data[taken:]
+
+
 class Store(Protocol):
     """A place for files, each of which is there complete or not at all.
 
