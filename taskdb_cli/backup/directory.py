@@ -227,7 +227,7 @@ class BackupDirectory:
 
         A proof without a tag gets the one that its file has now.
         """
-        now = max(each.verified_at if isinstance(each, Proof) else each.at for each in news)
+        now = max(each.at for each in news)
 
         def changed(data: bytes | None) -> bytes:
             try:
@@ -247,22 +247,21 @@ class BackupDirectory:
 
     def known_of(self, file: StoredFile) -> Record:
         """Return what is known of an archive: nothing if it is not in this directory."""
-        for entry in self.entries():
-            if entry.file.is_same(file):
-                return self.record(entry.label).of(entry.name)
-        return Record()
+        entry = next(self._entries_of(file), None)
+        return self.record(entry.label).of(entry.name) if entry else Record()
 
     def note_damage(self, file: StoredFile, what: str, now: datetime) -> None:
         """Record that an archive is damaged, if it is in this directory."""
-        for entry in self.entries():
-            if entry.file.is_same(file):
-                self.note(entry.label, Damage(entry.name, what, now, entry.size, entry.tag))
+        for entry in self._entries_of(file):
+            self.note(entry.label, Damage(entry.name, what, now, entry.size, entry.tag))
 
     def note_archive(self, file: StoredFile, news: Proof | Drill) -> None:
         """Record the same of an archive, if it is in this directory."""
-        for entry in self.entries():
-            if entry.file.is_same(file):
-                self.note(entry.label, replace(news, archive=entry.name))
+        for entry in self._entries_of(file):
+            self.note(entry.label, replace(news, archive=entry.name))
+
+    def _entries_of(self, file: StoredFile) -> Iterator[Entry]:
+        return (entry for entry in self.entries() if entry.file.is_same(file))
 
     def remove(self, entry: Entry) -> None:
         """Delete one of these archives, whose label must be locked; one that is gone already is no error.

@@ -53,6 +53,11 @@ class Proof:
     tag: Annotated[str, _IF_ANY] = ""
     digest: Annotated[str, _IF_ANY] = ""
 
+    @property
+    def at(self) -> datetime:
+        """When it became known, as a damage and a drill say it."""
+        return self.verified_at
+
 
 @dataclass(frozen=True)
 class Damage:

@@ -48,7 +48,7 @@ class Recheck:
         """
         if not days:
             return []
-        read_at = {entry: _read_at(known) for entry in entries if (known := self._known.get(entry))}
+        read_at = {entry: known.at for entry in entries if (known := self._known.get(entry))}
         since = self._now - timedelta(days=days)
         late = [entry for entry, at in read_at.items() if not since < at <= self._now]
         return sorted(late, key=lambda entry: read_at[entry])[: ceil(len(entries) / days)]
@@ -77,7 +77,3 @@ class Recheck:
             raise
         except TaskdbError as exc:
             return Damage(entry.name, exc.message, self._now, entry.size, entry.tag)
-
-
-def _read_at(known: Proof | Damage) -> datetime:
-    return known.at if isinstance(known, Damage) else known.verified_at
