@@ -1,5 +1,6 @@
 """An archive in its directory, and what is known of it without reading it whole."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,8 @@ from taskdb_cli.backup.stores import StoredFile
 from taskdb_cli.errors import StoreUnavailable, TaskdbError
 
 OriginAndRows = tuple[Origin | Proof, int]
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,12 @@ class Entry:
     def encrypted(self) -> bool:
         """Whether only its recipients can read it."""
         return encryption.is_encrypted(self.name)
+
+
+def first_names(entries: Sequence[Entry]) -> str:
+    """Return the names of the first few archives, and how many more there are."""
+    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    return ", ".join(entry.name for entry in entries[:_SHOWN]) + more
 
 
 def origin_of(entry: Entry, record: Record) -> OriginAndRows:

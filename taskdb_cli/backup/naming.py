@@ -7,7 +7,7 @@ from datetime import datetime
 from difflib import SequenceMatcher
 
 from taskdb_cli.backup import encryption
-from taskdb_cli.backup.entry import Entry
+from taskdb_cli.backup.entry import Entry, first_names
 from taskdb_cli.backup.file_names import SUFFIX
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.text.amounts import in_words
@@ -18,7 +18,6 @@ Span = tuple[datetime, datetime]
 
 _TIME_LENGTHS = (len("20261122T1230"), len("20261122T123015"), len("20261122T123015.123456Z"))
 """Where the time in a short name may end: the first of these at which all names differ."""
-_SHOWN = 5
 _NEAREST = 3
 _COMPARED = 200
 _ALIKE = 0.6
@@ -41,9 +40,7 @@ def matching(
 
 def several(word: str, found: Sequence[Entry]) -> InvalidInput:
     """Return the error of a word that may mean several archives."""
-    names = [entry.name for entry in reversed(found)]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    what = f"{brief(word)!r} fits {in_words({'archives': len(names)})}: {', '.join(names[:_SHOWN])}{more}"
+    what = f"{brief(word)!r} fits {in_words({'archives': len(found)})}: {first_names([*reversed(found)])}"
     return InvalidInput(what, "name one of them by more of its name, or by day and time")
 
 

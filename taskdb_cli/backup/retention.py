@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from taskdb_cli.backup.directory import BackupDirectory
-from taskdb_cli.backup.entry import Entry
+from taskdb_cli.backup.entry import Entry, first_names
 from taskdb_cli.backup.ownership import Holdings, Owner
 from taskdb_cli.backup.recheck import Recheck
 from taskdb_cli.errors import ArchiveEncrypted, Incomplete, InvalidInput, StorageFailed
@@ -29,8 +29,6 @@ _RULES: dict[str, Callable[[datetime, int], str]] = {
 
 A rule keeps the newest archive of each period.
 """
-
-_SHOWN = 5
 
 _log = logging.getLogger("taskdb.backup")
 
@@ -123,12 +121,9 @@ def prune(
         finally:
             recheck.note()
     if dry_run:
-        if names := [entry.name for entry in [*unknown, *due]]:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            what = in_words({"archives": len(names)})
-            say(
-                f"would read {what} first, and keep those that are damaged: {', '.join(names[:_SHOWN])}{more}"
-            )
+        if first := [*unknown, *due]:
+            what = in_words({"archives": len(first)})
+            say(f"would read {what} first, and keep those that are damaged: {first_names(first)}")
         for lock in directory.stale_locks(labels, now):
             say(f"would remove {lock}, a lock that no run renews")
     reasons = {entry: f"of {name}" for entry, name in found.others.items()}
