@@ -317,8 +317,8 @@ MUTANTS = (
     # Archives, backups and restores.
     Mutant(
         f"{BACKUP}/partial_restore.py",
-        "else_=versions[1]) + 1",
-        "else_=versions[1])",
+        "else_=old.c.version) + 1",
+        "else_=old.c.version)",
         "tests/cli/test_partial_restore.py -k 'sqlite and differs'",
     ),
     Mutant(

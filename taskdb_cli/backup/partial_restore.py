@@ -23,6 +23,7 @@ from taskdb_cli.backup.create import Progress, silent
 from taskdb_cli.backup.matching import LEFT, REPLACED, RESTORED
 from taskdb_cli.backup.restore import rows_at_head
 from taskdb_cli.database import Database, recording
+from taskdb_cli.database.changes import labelled
 from taskdb_cli.database.schema import compare_revision
 from taskdb_cli.database.statements import give_ids, insert_with_ids, many_inserted
 from taskdb_cli.models.history import CHANGES
@@ -241,10 +242,10 @@ def _decide(
     different = sa.or_(*(live.c[name].is_distinct_from(value) for name, value in values.items()))
     differs = sa.select(live.c.id).where(live.c.id == old.c.live_id, different).correlate(old).exists()
     session.execute(sa.update(old).where(among).values(differs=differs))
-    outcome = sa.case((old.c.live_id.is_(None), RESTORED), else_=LEFT)
+    cases: list[tuple[sa.ColumnElement[bool], str]] = [(old.c.live_id.is_(None), RESTORED)]
     if replace:
-        outcome = sa.case((old.c.live_id.is_(None), RESTORED), (old.c.differs, REPLACED), else_=LEFT)
-    session.execute(sa.update(old).where(among).values(outcome=outcome))
+        cases.append((old.c.differs, REPLACED))
+    session.execute(sa.update(old).where(among).values(outcome=sa.case(*cases, else_=LEFT)))
 
 
 def _values(
@@ -264,15 +265,13 @@ def _write(session: Session, now: datetime) -> None:
         (OLD_USERS, USERS, {}),
         (OLD_TASKS, TASKS, {"user_id": OLD_TASKS.c.owner}),
     ):
-        versions = live.c.version, old.c.version
-        version = sa.case((versions[0] > versions[1], versions[0]), else_=versions[1]) + 1
+        version = sa.case((live.c.version > old.c.version, live.c.version), else_=old.c.version) + 1
         replaced = (old.c.outcome == REPLACED) & (live.c.id == old.c.live_id)
         values = _values(old, live, changed) | {"version": version, "updated_at": moment}
         recording.update_many(session, live, values, replaced)
         new = {"id": old.c.new_id, "version": _unused_version(old, live)}
         given: dict[str, Any] = {each.name: old.c[each.name] for each in live.c} | changed | new
-        rows = sa.select(*(value.label(name) for name, value in given.items()))
-        rows = rows.where(old.c.outcome == RESTORED)
+        rows = sa.select(*labelled(given)).where(old.c.outcome == RESTORED)
         if restored := _count(session, rows):
             with many_inserted(session, live, restored):
                 for some in _batches(session, old):
