@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -146,16 +146,15 @@ class BackupDirectory:
                 found.append(f"{self.store.location(each.name)} (a lock that no run renews)")
         return sorted(found)
 
-    def stale_locks(self, labels: Iterable[str], now: datetime) -> list[str]:
+    def stale_locks(self, labels: Collection[str], now: datetime) -> list[str]:
         """Return the locks of these labels in a bucket that nobody renews; the next run removes them."""
-        names = {_lock_name(label) for label in labels}
-        found = (each for each in self.store.list_files() if each.name in names)
+        found = (each for each in self.store.list_files() if each.locked in labels)
         return sorted(self.store.location(each.name) for each in found if self._is_stale_lock(each, now))
 
     def _is_stale_lock(self, file: Found, now: datetime) -> bool:
-        is_lock = file.name.startswith(".") and file.name.endswith(".lock")
         # A lock on a disk is no longer held when the process has ended, and its file stays.
-        return is_lock and not self.store.directory and now - file.changed > timedelta(seconds=EXPIRY)
+        is_old = now - file.changed > timedelta(seconds=EXPIRY)
+        return file.locked is not None and not self.store.directory and is_old
 
     def sweep(self, label: str) -> None:
         """Remove what dead runs left unfinished under a label.
@@ -216,11 +215,9 @@ class BackupDirectory:
 
     def blocked(self, label: str) -> list[str]:
         """Return the files that a run on a label locks, and that cannot be locked."""
-        locks = {_lock_name(label), f".{_record_name(label)}+.lock"}
-        found = self.store.list_files()
-        return sorted(
-            self.store.location(each.name) for each in found if each.name in locks and not each.regular
-        )
+        locked = {label, f"{_record_name(label)}+"}
+        found = (each for each in self.store.list_files() if each.locked in locked and not each.regular)
+        return sorted(self.store.location(each.name) for each in found)
 
     def note(self, label: str, *news: News) -> None:
         """Record what was found of archives, all of it at once, or raise Incomplete. Backups may run.
@@ -281,10 +278,6 @@ def _tagged(news: News, tags: Mapping[str, str]) -> News:
 
 def _record_name(label: str) -> str:
     return f"{check_label(label)}{RECORD_SUFFIX}"
-
-
-def _lock_name(label: str) -> str:
-    return f".{check_label(label)}.lock"
 
 
 def _is_there(file: StoredFile) -> bool:

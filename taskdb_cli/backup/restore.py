@@ -19,7 +19,7 @@ from taskdb_cli.database import Database
 from taskdb_cli.database.content import Column, Content, Layout, with_ids_left
 from taskdb_cli.database.options import Origin
 from taskdb_cli.database.recording import Recorder
-from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision, revisions
+from taskdb_cli.database.schema import adopt_identity, compare_revision, current_revision
 from taskdb_cli.database.scratch import scratch_database
 from taskdb_cli.models.history import OPERATIONS, PLACE_LENGTH
 from taskdb_cli.services import migrate
@@ -260,7 +260,7 @@ def rows_at_head(source: Archive | Database) -> Iterator[Rows]:
         return
     require_known(source.manifest)
     revision, rows = source.manifest.origin.revision, archived_rows(source)
-    if revision == revisions().get_current_head():
+    if not compare_revision(revision):
         yield rows
         return
     with scratch_database(secret=source.encrypted) as scratch:
@@ -276,7 +276,7 @@ def rows_at_head(source: Archive | Database) -> Iterator[Rows]:
 def require_known(manifest: Manifest) -> None:
     """Raise SchemaAhead for an archive of a revision that is not known."""
     revision = manifest.origin.revision
-    if revision not in {known.revision for known in revisions().walk_revisions()}:
+    if isinstance(compare_revision(revision), errors.SchemaAhead):
         raise errors.SchemaAhead(
             f"the archive is of revision {revision}, which this version does not know",
             f"restore it with {manifest.tool}, which wrote it, or a later version",

@@ -18,6 +18,11 @@ class LeftoversUnknown(StorageFailed):
     """A bucket does not tell which uploads are unfinished."""
 
 
+def lock_name(name: str) -> str:
+    """Return the name of the file by which a store locks what has this name."""
+    return f".{name}.lock"
+
+
 class Found(NamedTuple):
     """A file as the list of its store shows it: its size in bytes, and its last change by the store's clock.
 
@@ -30,6 +35,12 @@ class Found(NamedTuple):
     changed: datetime
     tag: str = ""
     regular: bool = True
+
+    @property
+    def locked(self) -> str | None:
+        """The name of what this file locks; None for a file that is no lock."""
+        is_lock = self.name.startswith(".") and self.name.endswith(".lock")
+        return self.name[1 : -len(".lock")] if is_lock else None
 
 
 class Leftover(NamedTuple):
@@ -138,7 +149,7 @@ class Store(Protocol):
     def lock(self, name: str) -> AbstractContextManager[Callable[[], None]]:
         """Keep others from what has this name, until the context is left or the process ends.
 
-        The lock is a file `.NAME.lock`.
+        The lock is a file of the name `lock_name(name)`.
 
         Yields a function that raises BackupRunning if the lock was lost; call it before what cannot be
         undone. Raises BackupRunning at once if another run has the lock.

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taskdb_cli.backup.stores import lock_name
 from taskdb_cli.backup.stores.faults import RequestUnknown
 from taskdb_cli.errors import (
     BackupRunning,
@@ -50,7 +51,7 @@ class Lease:
     """The lock on a name in a bucket. Its object `.NAME.lock` says which process has it."""
 
     def __init__(self, store: ObjectStore, name: str) -> None:
-        self._store, self._name, self._object = store, name, f".{name}.lock"
+        self._store, self._name, self._object = store, name, lock_name(name)
         self._owner = {**_this_process(), "run": secrets.token_hex(16)}
         self._renewals = 0
         self._tag = ""

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from taskdb_cli.backup import atomic
 from taskdb_cli.backup.atomic import storage
-from taskdb_cli.backup.stores import Found, Leftover
+from taskdb_cli.backup.stores import Found, Leftover, lock_name
 from taskdb_cli.errors import BackupRunning, FileMissing, NotFound, StorageFailed
 
 
@@ -148,7 +148,7 @@ class LocalStore:
 
         A file that cannot be read counts as an empty one.
         """
-        with self._flock(name, f".{name}+.lock", fcntl.LOCK_EX):
+        with self._flock(name, lock_name(f"{name}+"), fcntl.LOCK_EX):
             try:
                 data = self.read(name, limit)
             except StorageFailed:
@@ -158,7 +158,7 @@ class LocalStore:
     @contextmanager
     def lock(self, name: str) -> Iterator[Callable[[], None]]:
         """Lock a file by flock, which the system undoes when the process ends."""
-        with self._flock(name, f".{name}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with self._flock(name, lock_name(name), fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield lambda: None
 
     @contextmanager

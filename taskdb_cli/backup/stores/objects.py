@@ -281,11 +281,9 @@ class ObjectStore:
     def _locked(self) -> tuple[str, ...]:
         """Return the names whose locks somebody renews, with what follows a name in those of archives."""
         return tuple(
-            f"{file.name[1 : -len('.lock')]}-"
+            f"{file.locked}-"
             for file, now in self._listed()
-            if file.name.startswith(".")
-            and file.name.endswith(".lock")
-            and now - file.changed < timedelta(seconds=EXPIRY)
+            if file.locked is not None and now - file.changed < timedelta(seconds=EXPIRY)
         )
 
     def discard(self, leftover: Leftover) -> None:
