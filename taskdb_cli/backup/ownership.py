@@ -8,7 +8,7 @@ its label, now or with 0.1.0, if no other database in the directory uses that la
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,12 +113,12 @@ class Holdings:
     ) -> StoredFile:
         """Return the newest archive of the database that is verified and not dated in the future.
 
-        Its bytes are compared with its record, unless the caller will `read_anyway`. In a bucket its tag is,
-        which differs whenever the bytes do. An archive without a record is read and verified here; if it is
-        encrypted, an identity must open it. `say` gets one line
-        for each archive that is skipped. Raises NotFound if there is no such archive, InvalidInput if the
-        database has archives under other labels only, and the error of the newest archive that is damaged or
-        cannot be opened if none is good.
+        Its bytes are compared with its record, unless the caller will `read_anyway`. In a bucket its tag is
+        compared, which differs whenever the bytes do. An archive without a record is read and verified here;
+        if it is encrypted, an identity must open it. `say` gets one line for each archive that is skipped.
+
+        Raises NotFound if there is no such archive, InvalidInput if the database has archives under other
+        labels only, and the error of the newest archive that is damaged or cannot be opened if none is good.
         """
         skipped: list[str] = []
         damage: TaskdbError | None = None
@@ -127,16 +127,8 @@ class Holdings:
                 skipped.append(f"{entry.file} is dated in the future")
                 continue
             known = self.record.of(entry.name)
-            proof = known.verified
             try:
-                error, origin = self.unreadable.get(entry), None
-                if error and not (identities and isinstance(error, ArchiveEncrypted)):
-                    raise error
-                if error or proof is None:
-                    origin = read_back(entry.file, identities).manifest.origin
-                elif known.damaged or not _is_tagged(entry, proof):
-                    # A flipped bit changes neither the size nor the text of the seal.
-                    compare(entry.file, proof, seconds=-1 if read_anyway else math.inf)
+                origin = self._prove(entry, known, identities, read_anyway=read_anyway)
                 if origin and not self._owns(entry.label, origin):
                     who = _describe(entry.label, origin, self._owner.place)
                     skipped.append(f"{entry.file} is of {who}")
@@ -150,17 +142,35 @@ class Holdings:
             if origin:
                 say(f"{entry.file} had not been verified here; it was verified now")
             return entry.file
-        labels, reasons = self.other_labels(), skipped + self.count_others()
+        raise self._no_good_archive(skipped, damage)
+
+    def _prove(
+        self, entry: Entry, known: Record, identities: Identities, *, read_anyway: bool
+    ) -> Origin | None:
+        """Raise unless an archive is good; return where it is from if no record says that."""
+        error, proof = self.unreadable.get(entry), known.verified
+        if error and not (identities and isinstance(error, ArchiveEncrypted)):
+            raise error
+        if error or proof is None:
+            return read_back(entry.file, identities).manifest.origin
+        if known.damaged or not _is_tagged(entry, proof):
+            # A flipped bit changes neither the size nor the text of the seal.
+            compare(entry.file, proof, seconds=-1 if read_anyway else math.inf)
+        return None
+
+    def _no_good_archive(self, skipped: Sequence[str], damage: TaskdbError | None) -> TaskdbError:
+        """Return the error of `latest`, by the reasons why archives were skipped and the first damage."""
+        labels, reasons = self.other_labels(), [*skipped, *self.count_others()]
         if labels:
             reasons.append(f"this database has archives under the label {', '.join(labels)}")
         nothing = f"there is no good archive of {self._owner.label} in {self._directory}"
         message = "; ".join([nothing, *reasons[:5]])
         if damage:
             damage.message = message
-            raise damage
+            return damage
         if labels and self._owner.former_labels:
-            raise InvalidInput(message, "choose one with --label")
-        raise NotFound(message, "'taskdb backup list' shows all archives; name one of them")
+            return InvalidInput(message, "choose one with --label")
+        return NotFound(message, "'taskdb backup list' shows all archives; name one of them")
 
     def identity_to_adopt(self, origin: Origin, *, occupied: bool) -> str | None:
         """Return the identity that the database takes over with the rows of an archive, or None.
