@@ -42,12 +42,10 @@ class Setting:
             raise InvalidConfiguration(f"{name} must be a {kind} from {self.least} to {self.most}")
         if self.longest:
             text = text.strip(" ")
-        if self.longest and not (
-            len(text) <= self.longest and text == escape(text) and re.search(f"[^{BLANK}]", text)
-        ):
-            what = f"1 to {self.longest} characters, none of them a control character or invisible"
-            hint = f"without it, it is {self.default}"
-            raise InvalidConfiguration(f"{name} must be one line of {what}", hint)
+            if len(text) > self.longest or text != escape(text) or not re.search(f"[^{BLANK}]", text):
+                what = f"1 to {self.longest} characters, none of them a control character or invisible"
+                hint = f"without it, it is {self.default}"
+                raise InvalidConfiguration(f"{name} must be one line of {what}", hint)
         if self.words and text not in self.words:
             raise InvalidConfiguration(f"{name} must be {' or '.join(self.words)}")
         return bool(int(text)) if self.type is bool else self.type(text)

@@ -231,14 +231,14 @@ class PostgreSQLContent(Content):
         """Let the server read the lines; rows of a table made empty just now are frozen at once."""
         frozen = " WITH (FREEZE)" if layout.table in self._truncated else ""
         statement = f"COPY {layout.table} ({_names(layout)}) FROM STDIN{frozen}".encode()
-        with _believing(layout.table), self._raw.cursor() as cursor, cursor.copy(statement) as copy:
+        with _refusing(layout.table), self._raw.cursor() as cursor, cursor.copy(statement) as copy:
             for chunk in chunks:
                 copy.write(chunk)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
         """Build what was dropped, set the identities, and gather statistics, all before rows are read."""
-        with _believing("the tables"):
+        with _refusing("the tables"):
             for definition in reversed(self._definitions):
                 self._execute(definition)
         for layout in self.layouts:
@@ -306,7 +306,8 @@ class PostgreSQLContent(Content):
 
 
 @contextmanager
-def _believing(what: str) -> Iterator[None]:
+def _refusing(what: str) -> Iterator[None]:
+    """Raise DataCorrupt for rows that the server refuses, or Conflict if a rule of others refuses one."""
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError) as exc:

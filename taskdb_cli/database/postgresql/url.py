@@ -78,9 +78,9 @@ def written_hosts(url: URL) -> tuple[URL, str]:
 
 
 def _written(name: str) -> str:
-    return (
-        f"[{name}]" if re.search("^[^/@].*:|^:", name) else quote(name, safe="") if name[:1] in "/@" else name
-    )
+    if re.search("^[^/@].*:|^:", name):
+        return f"[{name}]"
+    return quote(name, safe="") if name[:1] in "/@" else name
 
 
 def parameters(url: URL) -> dict[str, str]:

@@ -61,7 +61,7 @@ class SQLiteContent(Content):
         cursor = self._raw.execute(f"SELECT {values} FROM {layout.table} ORDER BY id")  # noqa: S608 (our names)
         with closing(cursor):
             pieces = (written(found, writers) for found in iter(lambda: cursor.fetchmany(500), []))
-            yield _sound(layout.table, joined(pieces))
+            yield _decodable(layout.table, joined(pieces))
 
     def referring_tables(self) -> list[str]:
         """Look at every foreign key of the file."""
@@ -114,7 +114,7 @@ class SQLiteContent(Content):
         statement = f"INSERT INTO {layout.table} ({names}) VALUES ({marks})"  # noqa: S608 (our own names)
         self._raw.execute("PRAGMA ignore_check_constraints = ON")
         try:
-            with _believing(layout.table):
+            with _refusing(layout.table):
                 self._raw.executemany(statement, rows(layout.table, chunks, converters))
         finally:
             self._raw.execute("PRAGMA ignore_check_constraints = OFF")
@@ -171,7 +171,7 @@ class SQLiteContent(Content):
         for layout in broken:
             # An UPDATE that changes nothing is refused with the name of the rule.
             same = ", ".join(f"{name} = {name}" for name in layout.names)
-            with _believing(layout.table):
+            with _refusing(layout.table):
                 self._raw.execute(f"UPDATE {layout.table} SET {same}")  # noqa: S608 (our own names)
                 raise sqlite3.IntegrityError("CHECK constraint failed")
 
@@ -217,7 +217,8 @@ def _quoted(name: str) -> str:
 
 
 @contextmanager
-def _believing(table: str) -> Iterator[None]:
+def _refusing(table: str) -> Iterator[None]:
+    """Raise DataCorrupt for rows that the engine refuses."""
     try:
         yield
     except sqlite3.IntegrityError as exc:
@@ -227,7 +228,7 @@ def _believing(table: str) -> Iterator[None]:
         ) from exc
 
 
-def _sound(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _decodable(table: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Pass chunks of whole rows on; raise DataCorrupt for a text that could never be loaded again."""
     for chunk in chunks:
         try:

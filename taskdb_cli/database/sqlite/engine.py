@@ -106,7 +106,7 @@ class SQLite(Backend):
             **pooling,
         )
         event.listen(engine, "begin", self._begin)
-        event.listen(engine, "before_cursor_execute", _be_patient)
+        event.listen(engine, "before_cursor_execute", _set_patience)
         return engine
 
     def _begin(self, connection: Connection) -> None:
@@ -311,8 +311,9 @@ class SQLite(Backend):
         return search.condition(raw_connection(session.connection()), text, users, whole=whole)
 
 
-def _be_patient(_: Connection, cursor: Any, *given: Any) -> None:
-    context = given[-2]
+def _set_patience(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, *_: Any
+) -> None:
     cursor.patience = context.execution_options.get(PATIENCE, math.inf)
 
 
