@@ -482,17 +482,9 @@ MUTANTS = (
     Mutant(f"{DATABASE}/sql_log.py", "logging.INFO if long else logging.WARNING", "logging.WARNING", LOGS),
     # Backups from a replica, and what health says of one.
     Mutant(f"{BACKUP}/from_replica.py", "options_after(goal,", "options_after(0,", OF_REPLICAS),
+    Mutant(f"{BACKUP}/from_replica.py", "require_replica(now, found)", "pass", OF_REPLICAS),
     Mutant(
-        f"{BACKUP}/from_replica.py",
-        "require_alike(now, found)",
-        "pass",
-        OF_REPLICAS,
-    ),
-    Mutant(
-        f"{BACKUP}/from_replica.py",
-        "require_not_ahead(now, found)",
-        "pass",
-        "tests/cli/test_replica.py -k failover",
+        f"{DATABASE}/replica.py", "if is_ahead and", "if False and", "tests/cli/test_replica.py -k failover"
     ),
     Mutant(f"{BACKUP}/from_replica.py", "found.log.in_recovery and not is_standby", "False", OF_REPLICAS),
     Mutant(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.content import Content
-from taskdb_cli.database.replica import look, look_at_replica, look_over, require_alike, require_not_ahead
+from taskdb_cli.database.replica import look, look_at_replica, look_over, require_alike, require_replica
 from taskdb_cli.errors import DatabaseUnavailable, ReplicaBehind
 
 
@@ -32,8 +32,7 @@ def snapshot_of_replica(primary: Database, replica: Database, *, most_lag: float
             with replica.snapshot(options=options) as content:
                 found = look_over(content.connection, replica)
                 now = look_over(held.connection, primary)
-                require_alike(now, found)
-                require_not_ahead(now, found)
+                require_replica(now, found)
                 if found.log.in_recovery and not is_standby:
                     message = f"{name}: another server answered just before {replica.backend.place}"
                     raise DatabaseUnavailable(message, "try again")

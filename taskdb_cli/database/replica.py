@@ -73,38 +73,18 @@ def require_same(primary: Database, replica: Database) -> None:
     DatabaseUnavailable for a server that takes writes of its own, unless it is the primary itself, and for a
     standby of another server.
     """
-    first, second = look(primary), look_at_replica(replica)
-    require_alike(first, second)
-    require_not_ahead(first, second)
+    require_replica(look(primary), look_at_replica(replica))
 
 
-def measure_lag(primary: Database, replica: Database) -> float:
-    """Return how many seconds old the replica's rows are at most, compared with those of the primary.
-
-    That is 0 while the replica has replayed everything that the primary has written, however long ago that
-    was, and else the age of the last transaction that it has replayed. It is infinite if that is not known.
-    """
-    return _lag(look(primary), look_at_replica(replica))
-
-
-def compare(primary: Standing, replica: Standing) -> float:
-    """Do what `require_same` does, and return what `measure_lag` returns. The primary was looked at first."""
+def require_replica(primary: Standing, replica: Standing) -> None:
+    """Raise as `require_same` does. The primary was looked at first."""
     require_alike(primary, replica)
-    require_not_ahead(primary, replica)
-    return _lag(primary, replica)
-
-
-def require_not_ahead(primary: Standing, replica: Standing) -> None:
-    """Raise DatabaseUnavailable for a standby that has replayed what this primary has not written.
-
-    It follows a server that was the primary before, so its rows are no longer those of the database.
-    """
-    if not replica.log.in_recovery or primary.log.in_recovery:
-        return
+    # A standby that is ahead follows a server that was the primary before. Its rows are no longer those of
+    # the database.
+    is_standby = replica.log.in_recovery and not primary.log.in_recovery
+    is_ahead = is_standby and replica.log.position > primary.log.position
     # The primary may have written since it was looked at.
-    if replica.log.position > primary.log.position and (
-        replica.log.position > look(primary.database).log.position
-    ):
+    if is_ahead and replica.log.position > look(primary.database).log.position:
         raise DatabaseUnavailable(
             f"{_named(replica)} is ahead of {primary.database.backend.place}: "
             "it follows another server, such as the primary before a failover",
@@ -133,12 +113,15 @@ def require_alike(primary: Standing, replica: Standing) -> None:
         )
 
 
-def _lag(primary: Standing, replica: Standing) -> float:
-    """Return the lag of a replica behind the position of its primary.
+def compare(primary: Standing, replica: Standing) -> float:
+    """Do what `require_replica` does, and return how many seconds old the replica's rows are at most.
 
+    That is 0 while the replica has replayed everything that the primary has written, however long ago that
+    was, and else the age of the last transaction that it has replayed. It is infinite if that is not known.
     On an idle database, the last transaction is old when the next one has just been written, so a replica
     that seems far behind may catch up at once.
     """
+    require_replica(primary, replica)
 
     def is_behind(log: LogState) -> bool:
         return log.in_recovery and log.position < primary.log.position

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import URL
 
 from taskdb_cli.database import Database, replica
-from taskdb_cli.database.replica import compare, look, measure_lag, require_same
+from taskdb_cli.database.replica import compare, look, require_same
 from taskdb_cli.errors import DatabaseUnavailable, InvalidConfiguration, SchemaBehind, TransactionConflict
 from taskdb_cli.services import migrate
 from tests.conftest import ENGINES, SERVERS, connect, open_database, plain_url
@@ -22,6 +22,11 @@ def pair(standby: tuple[URL, URL]) -> tuple[Database, Database]:
     """A database on its primary, and the same one on the standby."""
     primary, other = standby
     return open_database(primary), open_database(other)
+
+
+def measure_lag(primary: Database, other: Database) -> float:
+    """How many seconds the replica is behind."""
+    return compare(look(primary), look(other))
 
 
 @pytest.fixture
