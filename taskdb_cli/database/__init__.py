@@ -75,10 +75,10 @@ class Database:
     ) -> T:
         """Run `work` in one transaction that only reads, and return what it returns.
 
-        On a passing fault it is run again, while the retry budget lasts. Statements of `bulk` work, which is
-        that on any number of rows, have a limit of their own, and no slow one is warned about. `options` are
-        those of the backend for another beginning. Raises DatabaseMissing, DatabaseUnavailable and the other
-        errors of `taskdb_cli.errors`.
+        After a passing fault it is run again, while the retry budget lasts. `bulk` work is about any number
+        of rows: its statements have a limit of their own, and a slow one is no warning. `options` are
+        execution options of the backend that begin the transaction in another way. Raises DatabaseMissing,
+        DatabaseUnavailable and the other errors of `taskdb_cli.errors`.
         """
 
         def attempt() -> T:
@@ -101,14 +101,14 @@ class Database:
     ) -> T:
         """Run `work` in one transaction and commit it; return what it returns.
 
-        What it does through `database.recording` is one operation of the history, which has that `origin`, or
-        else that of the options. A dry run is none.
+        What it changes through `database.recording` is one operation of the history, with this `origin`, or
+        else that of the options. A dry run records nothing.
 
-        Any exception rolls everything back, and so does `dry_run` at the end. On a passing fault it
-        is run again, so that `work` must have no effect outside its session; but never after a commit
-        that may have taken effect. `bulk` means the same as to `read`. Work that needs the temporary tables
-        of a connection runs `over` it, and is run again only while that connection lasts. Raises as `read`
-        does, and OutcomeUnknown.
+        Any exception rolls everything back, and so does `dry_run` at the end. After a passing fault it is run
+        again, so `work` must have no effect outside its session; but never after a commit that may have
+        taken effect. `bulk` means the same as to `read`. Work that needs the temporary tables of a connection
+        runs `over` it, and is run again only while that connection lasts. Raises as `read` does, and
+        OutcomeUnknown.
         """
         options = self.backend.write_options
 
@@ -131,10 +131,10 @@ class Database:
     def stream(
         self, work: Callable[[Session], Generator[T, None, None]], *, bulk: bool = False
     ) -> Iterator[Iterator[T]]:
-        """Open one transaction that only reads, in which what `work` yields can be taken row by row.
+        """Open one transaction that only reads, and yield an iterator of what `work` yields.
 
-        Rows that were not read are given up on leaving, before the transaction ends. Opening the connection
-        is tried again on a passing fault; what is being taken is not. `bulk` means the same as to `read`.
+        Rows that were not taken are given up on leaving, before the transaction ends. After a passing fault
+        only the connection is opened again. `bulk` means the same as to `read`.
         """
         with (
             self._session(self.backend.read_options, patient=True, bulk=bulk) as session,
@@ -184,7 +184,7 @@ class Database:
     def connect(self, *, bulk: bool = False) -> Iterator[Connection]:
         """Open a connection whose errors are ours; nothing is committed unless the caller does it.
 
-        Opening it is tried again on a passing fault. `bulk` means the same as to `read`.
+        Opening it is tried again after a passing fault. `bulk` means the same as to `read`.
         """
         self.backend.require()
         limit = self.options.statement_limit(bulk=bulk)

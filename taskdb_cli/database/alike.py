@@ -1,6 +1,6 @@
-"""Make a statement once, and run it with the values of each that is like it.
+"""Build a statement once, and run it again with the values of others that are like it.
 
-To make a statement of many columns takes SQLAlchemy longer than to run it.
+SQLAlchemy takes longer to build a statement of many columns than to run it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from taskdb_cli.database.backend import REPEATED
 
 Parts = Sequence[sa.ClauseElement]
-"""Everything that a statement is made of, and that has its values."""
+"""The clauses that a statement is made of, with its values."""
 
 _KEPT = 200
 """How many statements are kept."""

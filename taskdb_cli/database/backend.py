@@ -97,13 +97,13 @@ class Backend(ABC):
     """How many threads of one process may be let read a page at the same time."""
 
     keeps_plans: ClassVar[bool] = False
-    """Whether a session keeps plans, which it forgets when it rolls back, also what could only read."""
+    """Whether a session keeps plans. It forgets them in a rollback, so what only reads is committed too."""
 
     returns_into_queries: ClassVar[bool] = True
-    """Whether a query can be about what an INSERT, UPDATE or DELETE in it returns."""
+    """Whether a query can contain an INSERT, UPDATE or DELETE, and read what that returns."""
 
     overriding: ClassVar[str] = ""
-    """What an INSERT says behind the columns to give the ids itself."""
+    """What stands behind the columns of an INSERT that sets the ids itself."""
 
     search_write_factor: ClassVar[float] = 2
     """How many times as long it takes to add a task, or to change its text, with the search index.
@@ -145,7 +145,7 @@ class Backend(ABC):
 
     @abstractmethod
     def whereabouts(self) -> set[object]:
-        """Return what all addresses of the database share something of; connect to nothing."""
+        """Return a set that overlaps with that of any other address of the database; connect to nothing."""
 
     @abstractmethod
     def size(self, connection: Connection) -> int:
@@ -191,7 +191,7 @@ class Backend(ABC):
 
     @abstractmethod
     def give_ids(self, connection: Connection, table: str, rows: str) -> None:
-        """Do what `database.give_ids` says."""
+        """Do what `database.statements.give_ids` says."""
 
     def lock_table(self, connection: Connection, table: str) -> None:  # noqa: B027 (SQLite has one lock)
         """Keep other transactions from changing the table until the connection's one ends."""
@@ -306,8 +306,8 @@ class Backend(ABC):
     def hides_search_index(self, connection: Connection, text: str, users: Collection[int]) -> bool:
         """Return whether a search among the tasks of users is faster without the index than a planner thinks.
 
-        The text is a pattern of LIKE, without the % around it, in which / escapes. A planner looks for no
-        index for a condition that IS TRUE, but knows its statistics.
+        The text is a pattern of LIKE, without the % around it, in which / escapes. The caller then says that
+        the condition IS TRUE: a planner looks for no index for that, but knows its statistics.
         """
         return False
 
