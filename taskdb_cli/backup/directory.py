@@ -127,12 +127,12 @@ class BackupDirectory:
         message = f"there is no archive {brief(name)!r}, neither here nor in {self}"
         raise NotFound(message, "'taskdb backup list' shows the archives")
 
-    def strays(self, now: datetime | None = None) -> list[str]:
+    def strays(self, now: datetime) -> list[str]:
         """Return files that look like a part or a copy of an archive, in the order of their names.
 
-        These are files that no run writes any more, and whatever has the suffix of an archive without being
-        a regular file of such a name. With `now` they are also locks in a bucket that nobody renews. Raises
-        LeftoversUnknown if the store does not tell what runs have left.
+        These are files that no run writes any more, whatever has the suffix of an archive without being a
+        regular file of such a name, and locks in a bucket that nobody renews. Raises LeftoversUnknown if the
+        store does not tell what runs have left.
         """
         found = []
         for left in self.store.leftovers():
@@ -142,7 +142,7 @@ class BackupDirectory:
         for each in self.store.list_files():
             if each.name.endswith(SUFFIXES) and not (parse_name(each.name) and each.regular):
                 found.append(self.store.location(each.name))
-            elif now and self._is_stale_lock(each, now):
+            elif self._is_stale_lock(each, now):
                 found.append(f"{self.store.location(each.name)} (a lock that no run renews)")
         return sorted(found)
 

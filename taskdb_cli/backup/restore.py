@@ -33,7 +33,7 @@ Rows = Mapping[Layout, Callable[[], Generator[bytes, None, None]]]
 
 
 Source = Archive | StoredFile | Database
-"""What rows are loaded from: an archive, which may be open, or a database."""
+"""What rows are loaded from: an archive, which is open if it is encrypted, or a database."""
 
 
 class Held(NamedTuple):
@@ -80,7 +80,6 @@ def restore(
     *,
     replace: bool = False,
     damaged: Damaged | None = None,
-    identities: Identities = (),
     safety: Callable[[Content], object] | None = None,
     identity: str | None = None,
     progress: Progress = silent,
@@ -102,7 +101,7 @@ def restore(
     something keeps rows from being deleted; OutcomeUnknown; and what `preview` and `require_copyable` raise.
     """
     place = target.backend.place
-    with _opened(source, identities) as opened, rows_at_head(opened) as rows, ExitStack() as stack:
+    with _opened(source) as opened, rows_at_head(opened) as rows, ExitStack() as stack:
         if isinstance(opened, Archive) and opened.encrypted:
             target = target.keeping_secrets()
         database = stack.enter_context(open_target(target, dry_run=dry_run, damaged=damaged))
@@ -243,8 +242,8 @@ def _lacks_tables(target: Database) -> bool:
     return current is None
 
 
-def _opened(source: Source, identities: Identities) -> AbstractContextManager[Archive | Database]:
-    return Archive.open(source, identities) if isinstance(source, StoredFile) else nullcontext(source)
+def _opened(source: Source) -> AbstractContextManager[Archive | Database]:
+    return Archive.open(source) if isinstance(source, StoredFile) else nullcontext(source)
 
 
 @contextmanager

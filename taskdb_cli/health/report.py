@@ -24,6 +24,8 @@ EXIT_CODES = {Status.CRITICAL: 2, Status.UNKNOWN: 3, Status.WARNING: 1, Status.O
 MANY = 4
 """If at least this many checks say the same, the table shows them as one."""
 
+_SHOWN = 5
+
 
 class Unit(StrEnum):
     """The unit of a value, as monitoring plugins write it."""
@@ -88,10 +90,10 @@ def none_of(faults: Mapping[str, str], fine: str, bad: str, *, status: Status = 
     return Result(status, f"{bad}: {shortened([*faults])}", len(faults), remedy=remedy)
 
 
-def shortened(names: Sequence[str], most: int = 5) -> str:
+def shortened(names: Sequence[str]) -> str:
     """Return the first few names, and how many more there are."""
-    more = len(names) - most
-    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
+    more = len(names) - _SHOWN
+    return "; ".join(names[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)

@@ -287,7 +287,7 @@ def test_a_killed_run_leaves_a_whole_file_or_none(directory):
         with directory.lock("tasks"):
             assert len(directory.store.leftovers()) == (calls < 4)
             directory.sweep("tasks")
-        assert directory.strays() == []
+        assert directory.strays(NOW) == []
     assert names == [0, 0, 1, 2, 3, 4]
 
 

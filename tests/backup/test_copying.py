@@ -77,7 +77,7 @@ def test_a_damaged_archive_is_not_copied(backup, near, far, recorded, position):
     with pytest.raises(ArchiveCorrupt):
         Target(far, now=NOW).copy(backup.file, near.record("work") if recorded else Record())
     assert far.entries() == []
-    assert far.strays() == []
+    assert far.strays(NOW) == []
 
 
 def test_what_is_stored_is_compared(backup, near, far, monkeypatch):

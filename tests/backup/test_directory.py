@@ -67,12 +67,12 @@ def test_only_regular_files_are_archives(directory, tmp_path):
     (directory.store.directory / archive_name("tasks", NOW + timedelta(1))).mkdir()
     os.mkfifo(directory.store.directory / archive_name("tasks", NOW + timedelta(2)))
     assert directory.entries() == []
-    assert len(directory.strays()) == 3
+    assert len(directory.strays(NOW)) == 3
 
 
 def test_a_missing_directory_is_empty(tmp_path):
     missing = BackupDirectory(LocalStore(tmp_path / "none"))
-    assert missing.entries() == missing.strays() == []
+    assert missing.entries() == missing.strays(NOW) == []
     assert missing.record("tasks") == Record()
     with pytest.raises(NotFound, match=str(tmp_path / "none")) as caught, missing.lock("tasks"):
         pass
@@ -266,6 +266,6 @@ def test_strays_are_parts_that_nobody_writes_and_what_only_looks_like_an_archive
     with open_partial(directory.store.directory / NAME) as stream:
         written_now = Path(stream.name)
         expected = [put(directory, name) for name in names]
-        assert directory.strays() == sorted(map(str, expected))
+        assert directory.strays(NOW) == sorted(map(str, expected))
     written_now.touch()
-    assert directory.strays() == sorted(map(str, [*expected, written_now]))
+    assert directory.strays(NOW) == sorted(map(str, [*expected, written_now]))

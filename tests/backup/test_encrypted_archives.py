@@ -94,7 +94,8 @@ def test_age_opens_an_archive_and_one_that_age_encrypted_is_opened(taken, source
     assert (opened.manifest, opened.seal) == (taken.manifest, taken.seal)
     subprocess.run(["age", "-r", str(RECIPIENTS[0]), "-o", again, plain], check=True)
     assert create.read_back(file_at(again), (SECRET,)).seal == taken.seal
-    restore.restore(target, file_at(again), identities=(SECRET,))
+    with Archive.open(file_at(again), (SECRET,)) as archive:
+        restore.restore(target, archive)
     assert hashes(target) == hashes(source)
 
 

@@ -188,7 +188,7 @@ def test_uploads_that_may_not_be_listed(store, middleman):
         middleman, "answers", [(403, "AccessDenied")] if "uploads" in path else []
     )
     with pytest.raises(LeftoversUnknown):
-        directory.strays()
+        directory.strays(datetime.now(UTC))
     with directory.lock("label"):
         directory.sweep("label")
 

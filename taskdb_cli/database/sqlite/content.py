@@ -39,7 +39,7 @@ class SQLiteContent(Content):
     A `private` file is used by this process only, and is deleted if anything fails.
     """
 
-    def __init__(self, connection: Connection, place: str, *, private: Path | None = None) -> None:
+    def __init__(self, connection: Connection, place: str, private: Path | None) -> None:
         super().__init__(connection, place)
         self._private = private
 

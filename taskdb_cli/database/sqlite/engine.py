@@ -250,7 +250,7 @@ class SQLite(Backend):
         """Return the content of the file."""
         from taskdb_cli.database.sqlite.content import SQLiteContent
 
-        return SQLiteContent(connection, self.place, private=self.path if self.options.disposable else None)
+        return SQLiteContent(connection, self.place, self.path if self.options.disposable else None)
 
     @contextmanager
     def migration(self, connect: Callable[[], Connection]) -> Iterator[tuple[Connection, Connection]]:
