@@ -31,8 +31,9 @@ def _archived(name: str) -> sa.Table:
         sa.Column("asked", Flag()),
         # The user in the database who owns the task.
         sa.Column("owner", BigNumber),
-        # The row of the database that is the same, and the id for one that has none.
+        # The id of the same row in the database.
         sa.Column("live_id", BigNumber, index=True),
+        # The id that the row has or gets there; NULL until it is given one.
         sa.Column("new_id", BigNumber),
         sa.Column("differs", Flag()),
         sa.Column("outcome", sa.Text),

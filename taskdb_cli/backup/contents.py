@@ -10,7 +10,7 @@ from taskdb_cli.models.vocabulary import TASK_FIELDS, USER_FIELDS
 
 
 def open_user(archived: Rows, ref: str, archive: object) -> tuple[Values, Generator[Values, None, None]]:
-    """Return the record of a user, and one that yields the records of their tasks in the order of the ids.
+    """Return the record of a user, and a generator of the records of their tasks in the order of the ids.
 
     Each table is read once, and at constant memory. Raises NotFound with addresses that are like the one
     that is missing, and DataCorrupt, at the latest after the last task.

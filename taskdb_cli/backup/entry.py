@@ -46,8 +46,8 @@ def first_names(entries: Sequence[Entry]) -> str:
 def origin_of(entry: Entry, record: Record) -> OriginAndRows:
     """Return where an archive is from, and the number of its rows.
 
-    The proof of an archive that was verified says it; else its manifest is read. That of an encrypted archive
-    says it also if the file may have changed: then its digest tells. Raises as `manifest_of`.
+    The proof of an archive that was verified says it; else its manifest is read. For an encrypted archive the
+    proof counts even if the file may have changed, because its digest would tell. Raises as `manifest_of`.
     """
     proof = record.of(entry.name).verified if entry.encrypted else proof_of(entry, record)
     # Proofs of taskdb 0.1.0 name no place.

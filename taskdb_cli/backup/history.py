@@ -217,7 +217,7 @@ def from_json(text: str | bytes) -> Record:
 
 
 class Measured(NamedTuple):
-    """What is known of the archives in one place, and how many seconds the backup took, if one is there."""
+    """What is known of the archives in one place, and how many seconds a backup to it took, if one did."""
 
     record: Record
     seconds: float | None

@@ -67,9 +67,9 @@ def _is_unmatched(old: sa.Table, live: sa.Table) -> sa.ColumnElement[bool]:
 def find_holder(
     session: Session, old: sa.Table, live: sa.Table, holds: sa.ColumnElement[bool]
 ) -> sa.Row[Any] | None:
-    """Return an archived row, and the `holder` of a unique value of it; first one that is to be written.
+    """Return an archived row, and the id of the `holder`, another row that has a unique value of it now.
 
-    A row that gets other values itself makes room for one that comes back.
+    A row that is to be written comes first. A holder that gets other values itself is in nobody's way.
     """
     others = old.alias().c
     gives = sa.select(others.id).where(others.live_id == live.c.id, others.outcome == REPLACED)

@@ -140,8 +140,9 @@ def open_selection(
 def _find_users(session: Session, *, replace: bool, write: bool) -> str:
     """Find the users that are in the database already, and keep them as they are until the commit.
 
-    The same user has the same id and time of creation, or else the same address. Returns why one that differs
-    cannot be replaced; raises Conflict for one that is to be written and cannot be.
+    Two users are the same if they have the same id and time of creation, or else the same address. Returns
+    why a user that differs cannot be replaced. Raises Conflict for a user that is to be written, and cannot
+    be.
     """
     old, live = OLD_USERS.c, USERS.c
     same, same_address = (live.id == old.id) & (live.created_at == old.created_at), live.email == old.email
@@ -174,7 +175,8 @@ def _find_users(session: Session, *, replace: bool, write: bool) -> str:
 def _find_tasks(session: Session, *, replace: bool, write: bool) -> str:
     """Find the tasks that are in the database already. Return and raise as `_find_users`.
 
-    The same task has the same id and time of creation, or else the same owner and external id, or is alike.
+    Two tasks are the same if they have the same id and time of creation, or else the same owner and external
+    id, or are alike.
     """
     old, live = OLD_TASKS.c, TASKS.c
     owner = sa.select(sa.func.coalesce(OLD_USERS.c.live_id, OLD_USERS.c.new_id))

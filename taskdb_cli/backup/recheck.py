@@ -43,8 +43,8 @@ class Recheck:
     def due(self, entries: Collection[Entry], days: int) -> list[Entry]:
         """Return which of these archives to read again, so that each is read once in so many nights.
 
-        It is the share of one night at most, and none that was read in the last so many days. Those that were
-        read longest ago come first. A damaged archive takes its turn like any other.
+        At most the share of one night is returned, and no archive that was read in the last so many days. The
+        archives that were read longest ago come first. A damaged archive takes its turn like any other.
         """
         if not days:
             return []

@@ -46,9 +46,9 @@ def execute_alike(
     parts: Parts | None,
     named: Mapping[str, Any],
 ) -> sa.CursorResult[Any]:
-    """Run the statement that `make` makes of these parts, or the kept one that was made of such parts.
+    """Run the statement that `make` builds of these parts, or a kept one that was built of parts like them.
 
-    Without parts it is made anew and not kept. `named` are the values of parameters by their names.
+    Without parts it is built anew and not kept. `named` are the values of parameters by their names.
     """
     if parts is None:
         return connection.execute(make(), named)

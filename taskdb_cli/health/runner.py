@@ -73,7 +73,7 @@ def run(
     reason = f"timed out: all {timeout:g} s were spent before it was measured"
     timed_out = Result(Status.UNKNOWN, reason, remedy="raise --timeout, or leave slow checks out with --skip")
     results = tuple(found.get(each.name) or replace(timed_out, name=each.name) for each in chosen)
-    # Of several hosts that is the one that has answered.
+    # With several hosts, the place names the one that has answered.
     return Report(exam.database.backend.place, now, time.monotonic() - begun, results)
 
 
@@ -119,7 +119,7 @@ def _make_all(exam: Examination, chosen: list[Check], found: dict[str, Result | 
     others.sort(key=lambda check: (check.scans, check.needs_head))
     for check in offline:
         found[check.name] = exam.make(check)
-    # Only the database knows its identity, by which archives count as its own.
+    # Only the database knows its identity, which decides what archives are its own.
     again = offline if offline and exam.backups and _learn_identity(exam) else []
     for check in [*again, *others]:
         found[check.name] = exam.make(check)

@@ -86,7 +86,7 @@ def unknown_variables(names: Iterable[str], origin: str) -> list[str]:
 def read_settings(kind: Callable[..., T], values: Mapping[str, str], prefix: str = "", **given: object) -> T:
     """Return a dataclass of settings. The variable TASKDB_{prefix}NAME sets its field `name`.
 
-    An option that is not None wins, and its variable is not read. An empty variable is as good as none.
+    An option that is not None wins, and its variable is not read. An empty variable counts as not set.
     Raises InvalidConfiguration.
     """
     for field in fields(cast("Any", kind)):

@@ -1,7 +1,7 @@
 """Containers of Azure Blob Storage as stores, and who we are to them.
 
 The account, its key or a shared access signature (SAS), and the endpoint come from the variables of Azure's
-tools, never from an address. Other ways to sign in need services that nothing here proves: there are none.
+tools, never from an address. There are no other ways to sign in: they need services that no test here has.
 """
 
 import os

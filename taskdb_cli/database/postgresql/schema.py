@@ -118,6 +118,6 @@ write_rules(
 
 @compiles(LowerWithoutIndex, "postgresql")
 def _write_lower(element: LowerWithoutIndex, compiler: SQLCompiler, **options: Any) -> str:
-    # POSIX is another name of the collation C, which the columns have. So neither the index is found nor its
-    # statistics, by which a planner takes such a text to be rarer than it is.
+    # POSIX is another name of the collation C, which the columns have. So the planner finds neither the index
+    # nor its statistics, from which it would conclude that such a text is rarer than it is.
     return f'lower({compiler.process(element.clauses, **options)} COLLATE "POSIX")'

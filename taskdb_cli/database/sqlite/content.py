@@ -21,12 +21,12 @@ from taskdb_cli.database.sqlite.indexes import build_indexes, drop_indexes, more
 from taskdb_cli.database.sqlite.locks import WITHOUT_LOCKS
 from taskdb_cli.errors import Conflict, DataCorrupt
 
-# The library has a row for a table that has ever had one.
-_GIVEN = """
+# SQLite has a sequence for each table that has ever had a row.
+_ADD_SEQUENCE = """
 INSERT INTO sqlite_sequence (name, seq)
 SELECT ?1, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)
 """
-_RAISE = """
+_RAISE_SEQUENCE = """
 UPDATE sqlite_sequence
 SET seq = max(seq, coalesce((SELECT max(row_id) FROM taskdb_changes WHERE table_name = ?1), 0))
 WHERE name = ?1
@@ -130,8 +130,8 @@ class SQLiteContent(Content):
         build_indexes(self._raw, self._indexes)
         if self.keeps_history:
             for table in COUNTED_TABLES:
-                self._raw.execute(_GIVEN, (table,))
-                self._raw.execute(_RAISE, (table,))
+                self._raw.execute(_ADD_SEQUENCE, (table,))
+                self._raw.execute(_RAISE_SEQUENCE, (table,))
 
     @contextmanager
     def _checking(self) -> Iterator[None]:
