@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,7 @@ from taskdb_cli.errors import (
     TaskdbError,
 )
 from taskdb_cli.output.formats import SETTINGS_IN_USE, Format
+from taskdb_cli.system.clock import require_zone
 from taskdb_cli.text.escaping import hide_secrets
 
 if TYPE_CHECKING:
@@ -109,10 +110,11 @@ class Report:
             self.problem = exc
             self.troubles.append(exc)
             return
-        try:
-            self._check(run, self.settings)
-        except InvalidInput as exc:
-            self.troubles.append(exc)
+        for check in (require_zone, partial(self._check, run, self.settings)):
+            try:
+                check()
+            except InvalidInput as exc:
+                self.troubles.append(exc)
         try:
             self._look(self.settings)
         except TaskdbError as exc:

@@ -14,9 +14,10 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import typer
 
-from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, Refused
+from taskdb_cli.errors import DatabaseMissing, InvalidConfiguration, InvalidInput, Refused
 from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.output.formats import Record
+from taskdb_cli.system.clock import require_zone
 from taskdb_cli.text.amounts import in_words
 from taskdb_cli.text.escaping import brief, one_line
 
@@ -162,6 +163,12 @@ class Invocation:
         settings = replace(settings, options=options)
         for warning in self.layers.warnings:
             self.say(f"warning: {warning}")
+        if sys.stdout.isatty() and self.verbosity >= 0:
+            # A person sees local times, and a program those of UTC.
+            try:
+                require_zone()
+            except InvalidInput as exc:
+                self.say(f"warning: {exc.message}, so times are those of UTC ({exc.hint})")
         return settings
 
     def open_log_of(self, settings: Settings) -> None:

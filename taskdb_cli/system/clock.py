@@ -68,7 +68,9 @@ def time_zone_error() -> InvalidInput:
 
 def require_zone() -> None:
     """Raise InvalidInput for a TZ that the C library does not know, and would take for UTC."""
-    if name := os.environ.get("TZ", ""):
+    name = os.environ.get("TZ", "")
+    # No file is needed for UTC, and some containers have none.
+    if name not in ("", "UTC"):
         from io import BytesIO
         from pathlib import Path
         from zoneinfo import ZoneInfo

@@ -107,6 +107,7 @@ TROUBLE = {
     "directory": ({"TASKDB_BACKUP_DIR": f"postgresql://u:{CANARY}@h/d"}, "directory"),
     "dotenv": ({"TASKDB_ENV_FILE": "nowhere"}, "nowhere"),
     "profile": ({"TASKDB_PROFILE": "nope"}, "nope"),
+    "time zone": ({"TZ": "Mars/Base"}, "Mars/Base"),
 }
 
 

@@ -89,6 +89,17 @@ def make_record(id=1, **fields):
 
 
 @SQLITE_ONLY
+def test_a_time_zone_that_is_not_known(show, fill, taskdb, monkeypatch):
+    """On a terminal one warning says that times are those of UTC; --quiet leaves it out."""
+    fill(make_row())
+    monkeypatch.setenv("TZ", "Mars/Base")
+    warning, *others = show("task", "list")[1].splitlines()
+    assert warning.startswith("warning: TZ is no time zone: 'Mars/Base', so times are those of UTC (")
+    assert "TZ" not in str(others)
+    assert "TZ" not in show("--quiet", "task", "list")[1] + taskdb("task", "list").err
+
+
+@SQLITE_ONLY
 def test_columns_that_say_nothing_are_left_out(show, fill):
     """A column that is empty or the same in every row is named above the table, and only there."""
     fill(make_row(), make_row(priority=4))
