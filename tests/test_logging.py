@@ -256,7 +256,7 @@ def test_a_person_is_warned_in_a_sentence(taskdb, monkeypatch, log_file):
     terminal = open_terminal(monkeypatch, "stderr")
     taskdb("--log-file", log_file, "task", "import", "t.ndjson", "--user", "1")
     assert terminal.lines == [
-        "5000 created, 0 updated, 0 unchanged; 5000 have no external id: another import creates them again"
+        "5,000 created, 0 updated, 0 unchanged; 5,000 have no external id: another import creates them again"
     ]
     assert re.search(r" INFO taskdb.sql \[\w+\] slow query: \d+ ms: INSERT", log_file.read_text())
     taskdb("--log-file", log_file, "task", "done", "--search", "t", "--yes")

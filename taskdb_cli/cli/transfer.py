@@ -176,7 +176,7 @@ def _summary(counts: Mapping[str, int], without_external_id: int, source: Source
     parts = [", ".join(f"{number:,} {what}" for what, number in counts.items())]
     if without_external_id:
         have, them = ("has", "it") if without_external_id == 1 else ("have", "them")
-        parts.append(f"{without_external_id} {have} no external id: another import creates {them} again")
+        parts.append(f"{without_external_id:,} {have} no external id: another import creates {them} again")
     if source.foreign and source.foreign.remark:
         parts.append(source.foreign.remark)
     if source.left_out:
