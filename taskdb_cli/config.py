@@ -120,10 +120,9 @@ class Settings:
         for name in filter(profiles.may_protect, profiles.tables):
             try:
                 values = profiles.get(name, "").values
-                for key in Addresses._fields:
-                    text = values.get(KEYS[key])
-                    if text and own & Database(parse_url(text, key)).backend.whereabouts():
-                        return name
+                given = [(key, values[KEYS[key]]) for key in Addresses._fields if values.get(KEYS[key])]
+                if any(own & Database(parse_url(text, key)).backend.whereabouts() for key, text in given):
+                    return name
             except InvalidConfiguration as exc:
                 problem = f"the profile {name} may protect {database.backend.place}, but {exc.message}"
                 raise InvalidConfiguration(problem, exc.hint) from exc
