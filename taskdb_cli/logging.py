@@ -38,14 +38,16 @@ def configure(
     root = logging.getLogger()
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     lines = _Lines(run, as_json=as_json)
-    handlers: list[logging.Handler] = [_Sentences(advice) if advice else logging.StreamHandler(sys.stderr)]
-    handlers[0].setLevel(level)
-    handlers[0].setFormatter(_Sentence() if advice else lines)
+    stderr = _Sentences(advice) if advice else logging.StreamHandler(sys.stderr)
+    stderr.setLevel(level)
+    stderr.setFormatter(_Sentence() if advice else lines)
+    handlers: list[logging.Handler] = [stderr]
     if file is not None:
         from taskdb_cli.system.logfile import open_log_file
 
-        handlers.append(open_log_file(file, min(level, logging.INFO)))
-        handlers[1].setFormatter(lines)
+        log_file = open_log_file(file, min(level, logging.INFO))
+        log_file.setFormatter(lines)
+        handlers.append(log_file)
     for handler in handlers:
         root.addHandler(handler)
     logging.getLogger("taskdb").setLevel(min(handler.level for handler in handlers))
