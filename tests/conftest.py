@@ -42,7 +42,11 @@ SOAK = os.environ.get("TASKDB_SOAK") == "1"
 
 POSTGRESQL_VERSIONS = (16, 18)
 WHERE_VERSIONS_DIFFER = ("database", "backup", "services", "health")
-"""Directories whose tests run on every version; the others run on the older ones with TASKDB_SOAK=1 only."""
+WHERE_THEY_DO_NOT = "services/history"
+"""Directories whose tests run on every version, and one in them whose tests do not.
+
+All others run on the older ones with TASKDB_SOAK=1 only.
+"""
 
 TEMPLATE = "taskdb_template"
 MEMORY = Path("/dev/shm")
@@ -148,11 +152,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_for_the_soak(item: pytest.Item) -> bool:
     call = getattr(item, "callspec", None)
-    return (
-        call is not None
-        and call.params.get("engine") in SERVERS[:-1]
-        and item.path.relative_to(Path(__file__).parent).parts[0] not in WHERE_VERSIONS_DIFFER
-    )
+    if call is None or call.params.get("engine") not in SERVERS[:-1]:
+        return False
+    place = item.path.relative_to(Path(__file__).parent)
+    return place.parts[0] not in WHERE_VERSIONS_DIFFER or place.is_relative_to(WHERE_THEY_DO_NOT)
 
 
 def pytest_configure_node(node: Any) -> None:
