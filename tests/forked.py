@@ -144,6 +144,10 @@ class _ForkedTerminal(fdspawn):
         self._process = start(_TAKE_TERMINAL, RUN, list(map(str, arguments)), [theirs] * 3, environment)
         os.close(theirs)
         super().__init__(ours, encoding="utf-8", timeout=60)
+        self.pid = self._process.pid
+
+    def kill(self, number: int) -> None:
+        os.kill(self.pid, number)
 
     def close(self, *, force: bool = False) -> None:
         if force:

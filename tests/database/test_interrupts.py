@@ -12,9 +12,10 @@ import pexpect
 import pytest
 
 from tests.conftest import SERVERS, connect
+from tests.forked import start_on_terminal
 from tests.processes import command
 from tests.samples import add_user, emails
-from tests.sessions import settle, until_waiting
+from tests.sessions import until_waiting
 from tests.waiting import PATIENCE, wait_until
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -143,8 +144,7 @@ def test_a_terminal_that_is_closed(url, database, start, ignored):
 def test_waiting_for_an_answer(database, taskdb, number, code):
     """A command that asks before it destroys something can be left, and holds no connection meanwhile."""
     add_user(database)
-    words = command("user", "delete", "1")
-    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=PATIENCE)
+    child = start_on_terminal("user", "delete", "1")
     child.expect(r"\[y/N\] ")
     # A signal between the prompt and the read behind it would wait for the answer, as Python handles them.
     wait_until(lambda: is_asleep(child.pid))
@@ -154,17 +154,3 @@ def test_waiting_for_an_answer(database, taskdb, number, code):
     assert child.before.split() == ["error:", "interrupted"]
     assert child.exitstatus == code
     assert emails(database) == ["ann@example.com"]
-
-
-@POSTGRESQL_ONLY
-def test_no_connection_while_asking(url, database, taskdb):
-    """No connection is held while a person thinks."""
-    add_user(database)
-    words = command("user", "delete", "1")
-    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=PATIENCE)
-    child.expect(r"\[y/N\] ")
-    settle(url)
-    child.sendline("n")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 9

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from threading import Barrier, Event
 
-import pexpect
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.pool import Pool as EnginePool
@@ -23,7 +22,7 @@ from taskdb_cli.models.task import TaskUpdate
 from taskdb_cli.models.vocabulary import TaskStatus
 from taskdb_cli.services import task, token
 from tests.conftest import NOW, SERVERS, connect, sqlalchemy_url
-from tests.processes import command
+from tests.forked import start_on_terminal
 from tests.proxy import Proxy
 from tests.samples import add_task, add_token, add_user, emails
 from tests.schemas import execute
@@ -228,8 +227,7 @@ def test_a_command_without_data_opens_none(taskdb, opened):
 def test_no_connection_while_asking(url, taskdb, database):
     """While a command waits for an answer it holds no connection; then it goes on."""
     add_user(database)
-    words = command("user", "delete", "1")
-    child = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=60)
+    child = start_on_terminal("user", "delete", "1")
     child.expect_exact("[y/N] ")
     settle(url)
     assert emails(database) == ["ann@example.com"]
