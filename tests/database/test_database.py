@@ -382,7 +382,7 @@ def test_read_only_server(url, taskdb):
 
 @POSTGRESQL_ONLY
 @pytest.mark.parametrize(
-    ("limits", "reason"), [(("1", "0"), "lock timeout"), (("0", "1"), "statement timeout")]
+    ("limits", "reason"), [(("1", "0"), "lock timeout"), (("0", "0.2"), "statement timeout")]
 )
 def test_locked_table(url, taskdb, monkeypatch, limits, reason):
     """A statement that waits longer than the settings allow is worth trying again later."""

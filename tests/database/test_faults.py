@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from taskdb_cli.database import Database
+from taskdb_cli.database import Database, retry
 from taskdb_cli.database.options import Options
 from taskdb_cli.errors import ConnectionFailed
 from taskdb_cli.models.user import User, UserCreate
@@ -34,6 +34,12 @@ def proxy(url) -> Iterator[Proxy]:
     """A proxy in front of the test's database."""
     with Proxy(url) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch) -> None:
+    """The wait in which a budget ends is a short one."""
+    monkeypatch.setattr(retry, "LONGEST_WAIT", 0.1)
 
 
 @pytest.fixture
@@ -328,11 +334,11 @@ def test_no_connection_left(only_one, url, taskdb, monkeypatch, on_retry):
     taskdb("user", "list")
 
 
-@pytest.mark.parametrize("setting", ["LOCK", "STATEMENT"])
-def test_locked_row(url, taskdb, database, monkeypatch, setting):
+@pytest.mark.parametrize(("setting", "seconds"), [("LOCK", "1"), ("STATEMENT", "0.2")])
+def test_locked_row(url, taskdb, database, monkeypatch, setting, seconds):  # noqa: PLR0917 (fixtures)
     """A write that waits longer than it may for a lock changes nothing and says so."""
     monkeypatch.setenv("TASKDB_LOCK_TIMEOUT", "0")
-    monkeypatch.setenv(f"TASKDB_{setting}_TIMEOUT", "1")
+    monkeypatch.setenv(f"TASKDB_{setting}_TIMEOUT", seconds)
     monkeypatch.setenv("TASKDB_RETRY_BUDGET", "1")
     add_user(database)
     with connect(url) as other, other.transaction():

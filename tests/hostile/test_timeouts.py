@@ -140,7 +140,7 @@ def test_the_limit_of_a_statement_does_not_end_bulk_work(taskdb, url, tmp_path, 
 @pytest.mark.parametrize("engine", ["sqlite", SERVERS[-1]], indirect=True)
 def test_every_kind_of_bulk_work_has_the_limit(database):
     """Each way to read or write all rows has the limit of bulk work and no other one."""
-    limited = with_limits(database, statement_timeout=0.2, bulk_timeout=0.4)
+    limited = with_limits(database, statement_timeout=0.1, bulk_timeout=0.2)
 
     def work(session):
         yield session.execute(text(ENDLESS)).scalar()
