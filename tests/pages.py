@@ -46,6 +46,21 @@ def filled_in(text: str, given: Mapping[str, str]) -> str:
     return re.sub("'[^'\n]*'", fill_in, text)
 
 
+def run_as_job(words: list[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run a program in /, with these variables only; return its code, and all that it prints."""
+    done = subprocess.run(
+        words,
+        env=dict(environment),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 class Shell:
     """A shell in a terminal that stays open; it ends with the first command that fails."""
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from textwrap import dedent, indent
 
+import psycopg
 from sqlalchemy import URL
 
 from taskdb_cli.database.schema import VERSION_TABLE, read_revisions
@@ -38,6 +39,17 @@ def rebuild(url: URL, table: str, pattern: str, replacement: str) -> None:
         f"DROP TABLE {table}",
         f"ALTER TABLE rebuilt RENAME TO {table}",
     )
+
+
+def drop_checks(connection: psycopg.Connection, pattern: str) -> None:
+    """Drop the CHECK constraints whose names match a regular expression."""
+    drops = connection.execute(
+        "SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname)"
+        " FROM pg_constraint WHERE contype = 'c' AND conname ~ %s",
+        (pattern,),
+    )
+    for [drop] in drops.fetchall():
+        connection.execute(drop)
 
 
 def set_revision(url: URL, revision: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from tests.contents import fill
-from tests.pages import DOCS, blocks
+from tests.pages import DOCS, blocks, run_as_job
 from tests.test_docs import parse
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -73,17 +72,8 @@ def values(bucket, url, key) -> dict[str, str]:
 
 def run(command: str, shell: str, environment: dict[str, str]) -> tuple[int, str]:
     """Run a command in a shell; return its code, and all that it prints."""
-    done = subprocess.run(
-        [*shell.split(), command],
-        env={"PATH": f"{BIN}:/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8", **environment},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    variables = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8", **environment}
+    return run_as_job([*shell.split(), command], variables)
 
 
 def write_files(directory: Path, given: Mapping[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 from taskdb_cli.exit_codes import ExitCode
 from tests.backups import archives
 from tests.conftest import SERVERS, open_database
-from tests.pages import DOCS, ROOT, blocks
+from tests.pages import DOCS, ROOT, blocks, run_as_job
 from tests.samples import add_user
 from tests.test_docs import parse
 
@@ -81,16 +81,7 @@ def machine(url, tmp_path):
         for there, name in here.items():
             command = command.replace(there, str(tmp_path / name).rstrip("/"))
         assert not re.search(r"/(opt|etc|var)/", command.replace(str(tmp_path), "")), command
-        done = subprocess.run(
-            ["/usr/bin/env", "-i", *variables, *shell.split(), command],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout
+        return run_as_job([*shell.split(), command], dict(each.split("=", 1) for each in variables))
 
     return run
 

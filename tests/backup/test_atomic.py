@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import functools
 import os
 import signal
 from datetime import timedelta
@@ -44,12 +43,6 @@ def umask():
 
 def mode(path):
     return path.stat().st_mode & 0o7777
-
-
-@pytest.fixture
-def broken(monkeypatch):
-    """Breaks a system call."""
-    return functools.partial(break_call, monkeypatch)
 
 
 def test_a_file_gets_its_name_when_it_is_finished(directory):

@@ -1,7 +1,6 @@
 """What is known of the archives of a label, whatever happens to the file that says it."""
 
 import errno
-import functools
 import json
 import logging
 import os
@@ -22,7 +21,6 @@ from tests.backups import (
     NAME,
     OLD,
     archive,
-    break_call,
     is_directory,
     partial_name,
     proof,
@@ -31,12 +29,6 @@ from tests.backups import (
     visible,
 )
 from tests.conftest import NOW
-
-
-@pytest.fixture
-def broken(monkeypatch):
-    """Breaks a system call."""
-    return functools.partial(break_call, monkeypatch)
 
 
 def test_what_is_recorded_is_read_again(directory):

@@ -112,16 +112,6 @@ def test_writes_are_read_committed(taskdb, url, use):
         assert connection.execute(show).scalar() == "read committed"
 
 
-@ON_SERVERS
-def test_a_database_that_may_only_be_read(taskdb, url):
-    """Reading goes on, and a write is refused with one line that says what was set."""
-    with connect(url) as connection:
-        connection.execute(f'ALTER DATABASE "{url.database}" SET default_transaction_read_only = on')
-    taskdb("task", "list")
-    refused = taskdb("user", "create", "--email", "ann@example.com", "--name", "Ann", expect=1)
-    assert "default_transaction_read_only" in refused.err
-
-
 @pytest.mark.parametrize("engine", SERVERS, indirect=True)
 def test_an_idle_session_keeps_the_lock_of_migrations(bare_taskdb, use, empty_url):
     """A limit for idle sessions does not end the one that keeps others from migrating."""

@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from tests.conftest import ENGINES, connect
+from tests.schemas import drop_checks
 
 BROKEN = [
     ("status", "'we\x1bird'", "status"),
@@ -38,11 +39,7 @@ def spoil(url, taskdb):
                 connection.execute(sql)
             return
         with connect(url) as connection:
-            for [drop] in connection.execute(
-                "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)"
-                " FROM pg_constraint WHERE contype = 'c' AND conname ~ 'timestamp|known'"
-            ).fetchall():
-                connection.execute(drop)
+            drop_checks(connection, "timestamp|known")
             connection.execute(sql)
 
     return change

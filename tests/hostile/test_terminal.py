@@ -24,6 +24,7 @@ from taskdb_cli.text.escaping import escape, escape_json
 from tests.api.conftest import ANY_ENGINE
 from tests.conftest import ENGINES, NOW, connect
 from tests.processes import run_process
+from tests.schemas import drop_checks
 
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
@@ -149,11 +150,7 @@ def spoil_server(url):
     """Return the URL of the database by its new name and another role, and what drops both."""
     role, database, admin = f"{NAME}{os.getpid()}", f"{url.database}\"\u202e'", url.set(database="postgres")
     with connect(url) as connection:
-        for [drop] in connection.execute(
-            "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)"
-            " FROM pg_constraint WHERE contype = 'c' AND conname ~ 'one_line|length|lower'"
-        ).fetchall():
-            connection.execute(drop)
+        drop_checks(connection, "one_line|length|lower")
         for sql, values in ROWS:
             connection.execute(sql, values)
         connection.execute(f"ALTER TABLE tasks ADD CONSTRAINT {quoted(NAME)} CHECK (id > 0) NOT VALID")

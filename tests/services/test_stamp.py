@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import inspect
 
-from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE, revisions
+from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
 from taskdb_cli.errors import (
     DatabaseUnavailable,
     InvalidInput,
@@ -20,11 +20,9 @@ from taskdb_cli.services.stamp import stamp
 from tests.conftest import NOW, SERVERS, connect, open_database
 from tests.contents import fill
 from tests.schemas import execute
-from tests.services.test_migrate import DRIFTS, rebuild
+from tests.services.test_migrate import CHAIN, DRIFTS, HEAD, rebuild
 from tests.services.test_migrate_locks import hearing, patient
 
-HEAD = revisions().get_current_head()
-CHAIN = [step.revision for step in revisions().walk_revisions()][::-1]
 LOOKING = (migrate.status, migrate.history, migrate.check, migrate.upgrade, migrate.downgrade)
 DROP = f"DROP TABLE {VERSION_TABLE}"
 EMPTY = f"DELETE FROM {VERSION_TABLE}"
