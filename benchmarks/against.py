@@ -157,12 +157,13 @@ WRITES = {"create": _creations, "change": _changes, "delete": _deletions}
 def _prepare(database: Database) -> None:
     database.backend.create()
     migrate.upgrade(database)
-    database.write(_fill)
+    database.write(partial(fill, tasks=KEPT))
 
 
-def _fill(session: Session) -> None:
+def fill(session: Session, *, tasks: int) -> None:
+    """Make a user with so many tasks."""
     user.create(session, UserCreate(email=OWNER, name="Ann"), now=NOW)
-    for number in range(KEPT):
+    for number in range(tasks):
         task.create(session, OWNER, TaskCreate(title=f"Task {number}"), now=NOW)
 
 

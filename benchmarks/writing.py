@@ -38,8 +38,8 @@ from sqlmodel import Session, select
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Options, Pool
 from taskdb_cli.models.task import Task, TaskCreate, TaskUpdate
-from taskdb_cli.models.user import User, UserCreate
-from taskdb_cli.services import migrate, task, user
+from taskdb_cli.models.user import User
+from taskdb_cli.services import migrate, task
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TASKS = 1000
@@ -302,13 +302,7 @@ def prepare(database: Database, *, own: bool) -> None:
     if not database.backend.create() and migrate.status(database).current is not None:
         sys.exit(f"error: {database.backend.place} holds something already")
     migrate.upgrade(database)
-    database.write(_fill)
-
-
-def _fill(session: Session) -> None:
-    user.create(session, UserCreate(email=OWNER, name="Ann"), now=NOW)
-    for number in range(TASKS):
-        task.create(session, OWNER, TaskCreate(title=f"Task {number}"), now=NOW)
+    database.write(partial(against.fill, tasks=TASKS))
 
 
 def main() -> None:
