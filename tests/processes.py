@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 # The superuser may read and write everything: give that up, as one program's start allows.
 WITHOUT_PRIVILEGE = """
@@ -90,7 +90,7 @@ def run_lines(lines: Sequence[Sequence[object]], *, enter: Sequence[str] = ()) -
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     outcomes = [Outcome(*each) for each in json.loads(done.stdout)]

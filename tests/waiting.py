@@ -6,8 +6,8 @@ from collections.abc import Callable
 from threading import Event
 from time import monotonic
 
-PATIENCE = 60
-"""Seconds after which what has not come about never will."""
+PATIENCE = 90
+"""Seconds after which what has not come about never will: longer than the watchdog lets a command hang."""
 
 
 def wait_until(condition: Callable[[], object]) -> None:

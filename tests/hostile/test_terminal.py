@@ -25,6 +25,7 @@ from tests.api.conftest import ANY_ENGINE
 from tests.conftest import ENGINES, NOW, connect
 from tests.processes import run_process
 from tests.schemas import drop_checks
+from tests.waiting import PATIENCE
 
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
@@ -376,7 +377,7 @@ def on_a_terminal(code, *arguments, answers=b""):
         while chunk := os.read(control, 65536):
             shown += chunk
     os.close(control)
-    assert process.wait(timeout=30) == 0, shown
+    assert process.wait(PATIENCE) == 0, shown
     # The terminal itself ends its lines with a carriage return, and echoes what is typed.
     return shown.decode().replace("\r\n", "\n")
 
