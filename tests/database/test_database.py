@@ -405,7 +405,7 @@ def test_connection_lost(database, url):
         session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     with pytest.raises(DatabaseUnavailable):
-        open_database(url, Options(retry_budget=1)).write(work)
+        open_database(url, Options(retry_budget=0.2)).write(work)
     assert emails(database) == []
 
 

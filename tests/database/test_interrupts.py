@@ -12,14 +12,15 @@ import pexpect
 import pytest
 
 from tests.conftest import SERVERS, connect
-from tests.forked import start_on_terminal
+from tests.forked import SOAK, start_on_terminal
 from tests.processes import command
 from tests.samples import add_user, emails
 from tests.sessions import until_waiting
 from tests.waiting import PATIENCE, wait_until
 
 SQLITE_ONLY = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-POSTGRESQL_ONLY = pytest.mark.parametrize("engine", SERVERS, indirect=True)
+# The suite has time for one server.
+SOME_SERVERS = pytest.mark.parametrize("engine", SERVERS if SOAK else SERVERS[-1:], indirect=True)
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 CREATE = ("user", "create", "--email", "bob@example.com", "--name", "Bob")
 
@@ -59,7 +60,7 @@ def interrupted(process: subprocess.Popen[str], number: int) -> tuple[int, str, 
     return process.returncode, out, err
 
 
-@POSTGRESQL_ONLY
+@SOME_SERVERS
 @SIGNALS
 def test_waiting_for_a_lock(url, database, start, number, code):
     """A statement that waits for a lock is cancelled on the server at once."""
