@@ -17,21 +17,21 @@ _SECRETS = {
 }
 
 
-def parse_address(address: str, wanted: str) -> tuple[str, str]:
+def parse_address(address: str, scheme: str) -> tuple[str, str]:
     """Return the bucket and the prefix of an address of that scheme.
 
     Raises InvalidInput for what cannot be one. The error never repeats the address, which may hold a secret.
     """
-    scheme, _, rest = address.partition("://")
-    if scheme.lower() != wanted:
-        message = f"archives cannot be kept in {brief(scheme.lower())}://"
+    given, _, rest = address.partition("://")
+    if given.lower() != scheme:
+        message = f"archives cannot be kept in {brief(given.lower())}://"
         raise InvalidInput(message, f"name a directory, or a bucket as {' or '.join(_FORMS.values())}")
-    form = _FORMS[wanted]
+    form = _FORMS[scheme]
     bucket, _, path = rest.partition("/")
     if not rest.isprintable() or any(each in rest for each in "?#") or any(each in bucket for each in "@:"):
         message = f"the address of a bucket is {form}, without user, password, query and fragment"
-        raise InvalidInput(message, _SECRETS[wanted])
-    if not _BUCKETS[wanted].fullmatch(bucket):
+        raise InvalidInput(message, _SECRETS[scheme])
+    if not _BUCKETS[scheme].fullmatch(bucket):
         raise InvalidInput("this address does not name a bucket", f"write {form}")
     prefix = path.rstrip("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
