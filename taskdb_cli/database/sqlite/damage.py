@@ -3,7 +3,7 @@
 import os
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from taskdb_cli.database.schema import VERSION_TABLE
@@ -38,6 +38,11 @@ def find_damage(path: Path) -> str:
             if mode == "rw" or family(exc) != sqlite3.SQLITE_READONLY:
                 return _meaning(exc, path)
     raise AssertionError
+
+
+def open_to_look(path: Path) -> AbstractContextManager[sqlite3.Connection]:
+    """Open a file for reading, without waiting for a lock; raise sqlite3.Error."""
+    return closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0))
 
 
 def check(connection: sqlite3.Connection, size: int) -> list[str]:

@@ -2,15 +2,15 @@
 
 import re
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
 from taskdb_cli import errors
 from taskdb_cli.database.schema import ALREADY_THERE
-from taskdb_cli.database.sqlite.damage import family, was_database
-from taskdb_cli.database.sqlite.files import obstacle, uri
+from taskdb_cli.database.sqlite.damage import family, open_to_look, was_database
+from taskdb_cli.database.sqlite.files import obstacle
 from taskdb_cli.database.sqlite.locks import lock_holder
 from taskdb_cli.errors import TaskdbError
 from taskdb_cli.models import metadata
@@ -106,10 +106,7 @@ def _storage_fault(cause: BaseException, place: str, path: Path) -> TaskdbError:
         # SQLite reports the same for a full disk and for an INSERT into a table whose ids are used up.
         # A single change may use up the last four billion.
         query = "SELECT name FROM sqlite_sequence WHERE seq >= ? ORDER BY name"
-        with (
-            suppress(sqlite3.Error),
-            closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection,
-        ):
+        with suppress(sqlite3.Error), open_to_look(path) as connection:
             if tables := [name for (name,) in connection.execute(query, (2**63 - 2**32,))]:
                 return errors.IdsUsedUp(f"{place} has no id left for another row of {' or '.join(tables)}")
     reason, hint = obstacle(path) or (str(cause), hint)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from math import ceil, isqrt
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from sqlalchemy import ColumnElement, and_, column, select, table
 
 from taskdb_cli.database.search_index import MEND, SearchIndex
 from taskdb_cli.database.sqlite.connection import LimitedConnection
-from taskdb_cli.database.sqlite.damage import family
-from taskdb_cli.database.sqlite.files import uri
+from taskdb_cli.database.sqlite.damage import family, open_to_look
 from taskdb_cli.errors import Conflict, DataCorrupt, SchemaError
 from taskdb_cli.models import metadata
 
@@ -102,10 +101,7 @@ def explain_failure(error: BaseException, place: str, path: Path) -> DataCorrupt
     code = getattr(error, "sqlite_errorcode", None)
     if code not in _OF_INDEX or "no such module" in str(error):
         return None
-    with (
-        suppress(sqlite3.Error),
-        closing(sqlite3.connect(uri(path, "mode=ro"), uri=True, timeout=0)) as connection,
-    ):
+    with suppress(sqlite3.Error), open_to_look(path) as connection:
         if (index := find(connection)).harmful:
             return DataCorrupt(f"the search index of {place} is damaged: {index.problem}", MEND)
     return None
