@@ -32,13 +32,10 @@ def read_tasks(batch: Batch, *, owned: bool, now: datetime | None = None) -> Non
     foreign = batch.source.foreign
 
     def to_row(values: dict[str, Any]) -> tuple[Any, ...] | None:
-        if foreign is None:
-            return own_row(values)
-        task = foreign.to_task(values, note)
-        return own_row(task) if task is not None else None
-
-    def own_row(values: dict[str, Any]) -> tuple[Any, ...]:
-        owner, faults = None if owned else values.get("user"), []
+        task = foreign.to_task(values, note) if foreign else values
+        if task is None:
+            return None
+        owner, faults = None if owned else task.get("user"), []
         if isinstance(owner, str):
             try:
                 owner = address(owner.strip())
@@ -48,7 +45,7 @@ def read_tasks(batch: Batch, *, owned: bool, now: datetime | None = None) -> Non
             what = "is missing" if owner is None else f"must be text, not {described(owner)}"
             faults.append(f"user {what} (add --user)")
         try:
-            row = STAGING.row(values, batch.parse_time)
+            row = STAGING.row(task, batch.parse_time)
         except InvalidRecord as exc:
             faults += [foreign.in_their_words(fault) for fault in exc.faults] if foreign else exc.faults
         if faults:
