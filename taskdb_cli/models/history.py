@@ -64,11 +64,9 @@ RECORDED_FIELDS: dict[str, tuple[str, ...]] = {
 
 
 def _kept_columns() -> list[Column[Any]]:
-    types_of: dict[str, Any] = {}
-    for table in (USERS, TASKS):
-        types_of |= {field: table.c[field].type for field in RECORDED_FIELDS[table.name]}
+    kept = {name: table.c[name].type for table in (USERS, TASKS) for name in RECORDED_FIELDS[table.name]}
     columns = []
-    for name, of in types_of.items():
+    for name, of in kept.items():
         for age in AGES:
             rule = f"taskdb_changes_{age}_{name}_flag"
             kind = types.Flag(create_constraint=True, name=rule) if name == "is_active" else of
