@@ -93,7 +93,7 @@ class FileFormat(StrEnum):
 
 
 class Existing(StrEnum):
-    """What an import does with a record that is there already but differs."""
+    """What an import does with a record that exists already but differs."""
 
     UPDATE = "update"
     SKIP = "skip"

@@ -71,11 +71,11 @@ class ForeignFormat:
     left_out: tuple[str, ...] = ()
     """Fields that say nothing, because the program computes them."""
     prefix: str = ""
-    """What an external id begins with, so that the ids of two programs differ."""
+    """The beginning of each external id, so that the ids of two programs differ."""
     unit: str = ""
-    """What the place of a record is called: by default the record of a JSON array, or the line."""
+    """The word for the place of a record: by default "record" in a JSON array, else "line"."""
     remark: str = ""
-    """What the summary of an import says."""
+    """A remark for the summary of an import."""
 
     def to_task(self, values: Mapping[str, Any], note: Note) -> dict[str, Any] | None:
         """Return a record in our fields, or None if it is not a task. Values without a field become text.

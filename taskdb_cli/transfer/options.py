@@ -30,7 +30,7 @@ _MOST_LISTED = 8
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a file is read. Nothing is given where its beginning tells it.
+    """How to read a file. The beginning of the file tells what is not given.
 
     `delimiter` is that of CSV. `map` has a name of a field for each name in the file, as `Task name=title`.
     With `ignore_unknown` fields that are not known are left out. Raises InvalidInput for a value of no use.

@@ -25,7 +25,7 @@ _MOST_FIELDS = 100
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an import did to how many records. Those without an external id are among the created."""
+    """How many records an import created, updated or left alone. Without an external id all are created."""
 
     created: int
     updated: int

@@ -72,8 +72,8 @@ def find(
 ) -> Page:
     """Return one page of matching operations' records, which ends early where a record does not fit.
 
-    The first `skip` records are passed over. Users and tasks may be deleted by now. Raises UserNotFound and
-    TaskNotFound for those of whom neither the tables nor the history know anything.
+    The first `skip` records are passed over. Users and tasks may be deleted by now. Raises UserNotFound or
+    TaskNotFound if neither the tables nor the history know one.
     """
     query = operation_query(filter, owners(session, filter.users))
     found = pages.page(session, query, order, limit=limit, after=after, skip=skip, fits=fits)

@@ -32,7 +32,7 @@ Note = Callable[[Rows], object]
 
 @dataclass(frozen=True)
 class Undoing:
-    """What it means to undo an operation.
+    """The undoing of an operation, planned or done.
 
     `users` and `tasks` say how many are deleted, restored and changed. `tokens` is how many access tokens the
     operation made or revoked. They stay as they are.

@@ -201,7 +201,7 @@ class ListQuery(Generic[Filter]):
     more: tuple[Parameter, ...] = PAGING
     """The parameters that do not change which records there are."""
     prefix: str = ""
-    """What the names of the filters' parameters begin with."""
+    """The beginning of the names of the filters' parameters."""
 
     @cached_property
     def filters(self) -> dict[str, Parameter]:

@@ -56,7 +56,7 @@ _ID = re.compile("[0-9a-f]{24}")
 
 
 class _Board:
-    """What cards refer to by id. It is read before the cards are, because it follows them in the file."""
+    """The objects to which cards refer by id. They follow the cards in the file, so they are read first."""
 
     def __init__(self) -> None:
         self._lists: dict[object, Mapping[str, Any]] = {}
