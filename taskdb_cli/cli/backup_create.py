@@ -185,7 +185,8 @@ def _prune(run: Invocation, directory: BackupDirectory, owner: Owner, policy: Po
     decisions = retention.prune(directory, owner, policy, now=run.now, say=run.say)
     if suspect := [decision for decision in decisions if decision.suspect]:
         example = f"{suspect[-1].entry.name} is {'; '.join(suspect[-1].reasons)}"
-        run.say(f"kept {in_words({'archives': len(suspect)})} that no rule counts: {example}")
+        kept = in_words({"archives": len(suspect)})
+        run.say(f"kept {kept} besides, to which no rule applies: {example}")
 
 
 def _named(failure: errors.TaskdbError, directory: BackupDirectory | None) -> errors.TaskdbError:

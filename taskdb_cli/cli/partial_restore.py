@@ -107,16 +107,24 @@ def _say(run: Invocation, report: Report, file: object, place: str, *, dry_run: 
         parts.append(f"{'would replace' if dry_run else 'replaced'} {replaced}")
     parts[-1] += f" from {file} into {place}"
     if left := in_words(_without_zeros(report.left)):
-        differing = in_words(_without_zeros(report.differing))
-        way = f"they cannot be replaced: {report.obstacle}" if report.obstacle else "--replace"
-        hint = f"; these differ from the archive: {differing} ({way})" if differing else ""
-        parts.append(f"{'would leave' if dry_run else 'left'} existing rows: {left}{hint}")
+        parts.append(f"{'would leave' if dry_run else 'left'} {left} that the database has already")
+    if differing := in_words(_without_zeros(report.differing)):
+        way = "--replace restores the archived values"
+        if report.obstacle:
+            way = f"the archived values cannot be restored: {report.obstacle}"
+        parts.append(f"of what was left, {differing} differ{_s(report.differing)} from the archive; {way}")
     if renumbered := in_words(_without_zeros(report.new_ids)):
-        parts.append(f"new ids for {renumbered} (-o json shows which)")
+        gets = "would get" if dry_run else "got"
+        parts.append(f"{renumbered} {gets} a new id, because the archived one is taken (-o json shows both)")
     said = "; ".join(parts)
     run.say(said)
     if not dry_run and (any(report.restored.values()) or any(report.replaced.values())):
         run.did(said, look="taskdb task list")
+
+
+def _s(counts: dict[str, int]) -> str:
+    """Return the ending of a verb behind these counts."""
+    return "s" if sum(counts.values()) == 1 else ""
 
 
 def _without_zeros(counts: dict[str, int]) -> dict[str, int]:

@@ -90,7 +90,8 @@ def restore(
         _load(location, target, opened, held, options, save=save, rows=rows, identity=identity, total=total)
     if identity:
         verb = "would take" if options.dry_run else "took"
-        run.say(f"{target.backend.place} {verb} over the identity of {origin.place}")
+        taken = f"{target.backend.place} {verb} over the identity of {origin.place}"
+        run.say(f"{taken}: the archives of that database count as its own")
 
 
 def _identity_to_adopt(

@@ -136,7 +136,7 @@ def _describe(found: Undoing, tense: str = "") -> str:
 
 def _left(found: Undoing) -> str:
     """Return which rows are left, and why."""
-    return f"{in_words({'rows': found.left})} left: {'; '.join(found.named)}"
+    return f"{in_words({'rows': found.left})} left unchanged: {'; '.join(found.named)}"
 
 
 def _undone(found: Undoing) -> str:
@@ -175,5 +175,5 @@ def _tell(run: Invocation, found: Undoing, *, dry_run: bool) -> None:
     if found.left:
         text += f"; {_left(found)}"
     if found.tokens:
-        text += f"; access tokens stay as they are ({found.tokens})"
+        text += f"; not undone: {in_words({'changes': found.tokens})} of access tokens"
     answer(run, text)

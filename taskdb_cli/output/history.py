@@ -65,8 +65,10 @@ def print_operation(operation: Record, changes: Iterable[Record], stream: TextIO
     rest = iter(changes)
     first = next(rest, None)
     if first is None:
-        what = "erased" if operation["restored_from"] is None else "all replaced"
-        console.print(f"The history has no rows of it: they were {what}.")
+        what = "What it changed was erased from the history."
+        if operation["restored_from"] is not None:
+            what = "It replaced all rows, and the history does not list them."
+        console.print(what)
         return
     print_lines(chain.from_iterable(_row_lines(each, room) for each in chain([first], rest)), console)
 

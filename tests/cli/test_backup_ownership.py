@@ -402,7 +402,7 @@ def test_a_file_whose_manifest_cannot_be_read_is_nobodys(taskdb, url, shelf):
         taskdb("backup")
     first = archives(shelf)[0]
     (shelf / first).write_bytes(b"nothing")
-    assert f"kept 1 archive that no rule counts: {first}" in taskdb("backup", *KEEP_ONE).err
+    assert f"kept 1 archive besides, to which no rule applies: {first}" in taskdb("backup", *KEEP_ONE).err
     assert first in taskdb("backup", "prune", *KEEP_ONE).out
     assert first in taskdb("backup", "list").err
     assert archives(shelf)[0] == first

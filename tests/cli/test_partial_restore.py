@@ -76,7 +76,7 @@ def test_what_differs_is_left_or_replaced(taskdb, database, archived, shelf):
     taskdb("task", "update", "1", "--title", "Changed again")
     taskdb("user", "update", ANN, "--name", "Other")
     left = taskdb("restore", "latest", "--only-user", ANN)
-    assert "differ from the archive: 1 user and 1 task" in left.err
+    assert "1 user and 1 task differ from the archive; --replace restores" in left.err
     asked = taskdb("restore", "latest", "--only-user", ANN, "--replace", expect=ExitCode.REFUSED)
     assert "replace 1 user and 1 task" in asked.err
     assert titles(database)[0] == "Changed again"

@@ -174,7 +174,7 @@ def test_changed_since(taskdb, people):
     assert "would not be undone" in taskdb("undo", id, "--dry-run", expect=ExitCode.CONFLICT).err
     result = taskdb("undo", id, "--yes", "--skip-changed", "-o", "json")
     assert json.loads(result.out)["left"] == details
-    assert f"1 row left: task 2 {details[0]['reason']}" in result.err
+    assert f"1 row left unchanged: task 2 {details[0]['reason']}" in result.err
     assert [task["title"] for task in records(taskdb, "task")] == ["One", "Newer"]
 
 
@@ -250,7 +250,7 @@ def test_asked_about_what_is_left(taskdb, people, monkeypatch):
     before = contents(taskdb)
     code, text = type_in(monkeypatch, "n\n", "undo", str(id), "--skip-changed")
     assert code == ExitCode.REFUSED
-    told, question = text.split("12 rows left: ")[1].split("Undo operation")
+    told, question = text.split("12 rows left unchanged: ")[1].split("Undo operation")
     assert told.count("task ") == 10
     assert "2 more" in told
     assert "12 rows left" in question

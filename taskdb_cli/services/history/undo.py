@@ -191,7 +191,7 @@ def _named(session: Session, left: int, missing: int) -> list[str]:
     rows = islice(chain.from_iterable(obstacles.left_rows(session, FIRST)), FIRST)
     named = [f"{row['kind']} {row['id']} {row['reason']}" for row in rows]
     if missing > 0:
-        named.append(f"the history no longer has {in_words({'rows': missing})} of it")
+        named.append(f"the history no longer has {in_words({'rows': missing})} that it changed")
     elif left > FIRST:
         named.append(f"and {left - FIRST:,} more, which -o json lists")
     return named
@@ -199,7 +199,7 @@ def _named(session: Session, left: int, missing: int) -> list[str]:
 
 def _not_undone(session: Session, found: Undoing, *, possible: bool, verb: str) -> errors.NotUndone:
     id = found.operation.id
-    hint = "--skip-changed undoes the others"
+    hint = "--skip-changed leaves these rows and undoes the rest"
     if not possible:
         if by := _undone_by(session, id):
             what = f"operation {id} was undone already, by operation {by}"
