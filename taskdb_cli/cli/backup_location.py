@@ -83,9 +83,22 @@ class BackupLocation:
 
         chosen = self.given_directory or [self.run.settings.backup_dir or ""]
         default = "" if all(chosen) else str(data_directory("TASKDB_BACKUP_DIR") / "backups")
-        found = [self.directory_at(each or default, patient=patient) for each in chosen]
+        source = self._source
+        try:
+            found = [self.directory_at(each or default, patient=patient) for each in chosen]
+        except InvalidInput as exc:
+            exc.hint += source and f"; the address comes from {source}"
+            raise
+        if source:
+            self.run.sources[str(found[0].store)] = source
         require_distinct([each.store for each in found])
         return found
+
+    @property
+    def _source(self) -> str:
+        """The setting that names the directory, and its place; empty if an option or nothing does."""
+        _, layer = self.run.settings.layers.values().get("TASKDB_BACKUP_DIR", ("", None))
+        return layer.place_of("TASKDB_BACKUP_DIR") if layer and not self.given_directory else ""
 
     def directory_at(self, place: str, *, patient: bool = True) -> BackupDirectory:
         """Return the directory at a path or an address; raise InvalidInput for the address of a database."""

@@ -58,6 +58,8 @@ class Invocation:
     """The profile that --confirm names."""
     replica: bool = False
     """Whether --replica was given."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """The directories and buckets that settings name, each with its setting, for errors about them."""
     opened: ExitStack = field(default_factory=ExitStack)
     """What is closed when the run ends."""
     id: str = field(default_factory=lambda: os.urandom(4).hex())

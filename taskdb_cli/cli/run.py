@@ -62,6 +62,9 @@ def _run(arguments: Sequence[str], this: Invocation) -> int:
         if this.changed and isinstance(exc, StdoutError):
             hint = f"do not run it again; see '{this.look}'"
             error = errors.Incomplete(f"{this.changed}, but {error.message}", hint)
+        for place, source in this.sources.items():
+            if isinstance(error, errors.StorageFailed) and place in error.message:
+                error.hint = "; ".join(filter(None, [error.hint, f"the address comes from {source}"]))
         return this.failure_code(_report(error, exc, arguments))
 
 

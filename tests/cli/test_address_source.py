@@ -83,6 +83,19 @@ def test_the_direct_address(bare_taskdb, monkeypatch, variable):
     assert failed.endswith(f"; the address comes from {variable} in the environment)\n")
 
 
+@pytest.mark.parametrize("place", ["file", "az://x", "s3:/x", f"s3://{PASSWORD}@b/x", NOBODY])
+def test_the_place_of_archives(bare_taskdb, place):
+    """A directory that cannot be read, or an address that cannot be one, is traced back to its setting."""
+    dotenv = Path(".env").absolute()
+    dotenv.write_text(f"TASKDB_DATABASE_URL=work.db\nTASKDB_BACKUP_DIR={place}\n")
+    Path("file").touch()
+    failed = bare_taskdb("backup", "list", expect=None)
+    assert failed.code in (1, 2)
+    assert failed.err.endswith(f"; the address comes from TASKDB_BACKUP_DIR in the dotenv file {dotenv})\n")
+    assert PASSWORD not in failed.err
+    assert "the address comes from" not in bare_taskdb("backup", "--dir", place, "list", expect=None).err
+
+
 def test_other_databases(bare_taskdb, monkeypatch):
     """The target of a copy or of a test restore is traced back to its option."""
     monkeypatch.setenv("TASKDB_DATABASE_URL", "work.db")
