@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from taskdb_cli.api import auth
 from taskdb_cli.api.app import create_app
 from taskdb_cli.database import Database
 from taskdb_cli.database.options import Pool
@@ -24,6 +25,19 @@ from tests.schemas import STAMP, execute
 def engine(request):
     """A file and one server: nothing here differs between the versions of PostgreSQL."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def one_moment(monkeypatch):
+    """For the application time stands still, so that no hour begins during a test."""
+    begun = datetime.now(UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, _zone=None):
+            return begun
+
+    monkeypatch.setattr(auth, "datetime", Clock)
 
 
 COUNT = "INSERT INTO writes VALUES (NEW.id);"
