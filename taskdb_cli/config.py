@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -181,15 +182,16 @@ def settings_of(
             raise InvalidConfiguration(problem, "write the value out")
     behind_pooler = without_pooler(chosen.database_url) != chosen.database_url
     texts = {"TASKDB_POOLED": f"{behind_pooler:d}"} | {name: values[name][0] for name in values}
+    read = partial(read_settings, places={name: layer.place_of(name) for name, (_, layer) in values.items()})
     # A replica counts only where it is named beside its database.
     texts.pop(READ_ADDRESS, None)
-    return read_settings(
+    return read(
         Settings,
         texts,
         **chosen._asdict(),
-        options=read_settings(Options, texts, schema=schema, source=source),
-        pool=read_settings(Pool, texts, "POOL_"),
-        log=read_settings(LogSettings, texts, "LOG_", file=log_file, format=log_format),
+        options=read(Options, texts, schema=schema, source=source),
+        pool=read(Pool, texts, "POOL_"),
+        log=read(LogSettings, texts, "LOG_", file=log_file, format=log_format),
         layers=layers,
     )
 

@@ -83,16 +83,23 @@ def unknown_variables(names: Iterable[str], origin: str) -> list[str]:
     ]
 
 
-def read_settings(kind: Callable[..., T], values: Mapping[str, str], prefix: str = "", **given: object) -> T:
+def read_settings(
+    kind: Callable[..., T],
+    values: Mapping[str, str],
+    prefix: str = "",
+    *,
+    places: Mapping[str, str] | None = None,
+    **given: object,
+) -> T:
     """Return a dataclass of settings. The variable TASKDB_{prefix}NAME sets its field `name`.
 
     An option that is not None wins, and its variable is not read. An empty variable counts as not set.
-    Raises InvalidConfiguration.
+    Raises InvalidConfiguration, which says where a variable is set if `places` does.
     """
     for field in fields(cast("Any", kind)):
         name = f"TASKDB_{prefix}{field.name.upper()}"
         if given.get(field.name) is None and name in SETTINGS and values.get(name):
-            given[field.name] = SETTINGS[name].parse(name, values[name])
+            given[field.name] = SETTINGS[name].parse((places or {}).get(name, name), values[name])
     return kind(**{name: value for name, value in given.items() if value is not None})
 
 

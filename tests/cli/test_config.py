@@ -165,6 +165,16 @@ def test_an_open_file_without_a_secret(bare_taskdb):
     assert "warning" not in bare_taskdb("config").err
 
 
+@pytest.mark.parametrize("name", ["TASKDB_CONNECT_TIMEOUT", "TASKDB_LOG_FORMAT", "TASKDB_POOL_SIZE"])
+def test_a_wrong_value_has_a_place(bare_taskdb, monkeypatch, name):
+    """The error of a value that is not accepted says where it is set."""
+    Path(".env").write_text(f"{name}=odd\n")
+    place = f"{name} in the dotenv file {Path('.env').absolute()}"
+    assert bare_taskdb("task", "list", expect=2).err.startswith(f"error: {place} must be ")
+    monkeypatch.setenv(name, "odder")
+    assert f"{name} in the environment must be " in bare_taskdb("config").err
+
+
 def test_files_that_are_refused_are_shown(bare_taskdb, file):
     """The table names a file that is refused, and does not say that there is none."""
     path = file(f"[profiles.dev]\ndatabase_url = 'postgresql://u:{CANARY}@h/d'\n")
