@@ -1,9 +1,9 @@
 """Time `taskdb health`: `python benchmarks/health.py --engine postgresql --tasks 1000000`.
 
-A round of all checks stands beside a bare connection of the driver that asks for one number, in turn.
-Then each check alone, over a connection that is open, and the slowest of the statements that it sends through
-SQLAlchemy, which on SQLite not all are. On PostgreSQL one of them sets the time that is left. What several
-checks need is counted for the first of them: so it is with SQLite's quick_check, which `rules` runs first.
+A round of all checks takes turns with a bare connection of the driver that asks for one number. Then each
+check is timed alone, over a connection that is open, and so is the slowest of its statements, of those that
+go through SQLAlchemy: on SQLite some do not. On PostgreSQL one of them sets the limit of time. What several
+checks need counts for the first of them, as SQLite's quick_check does for `rules`.
 The databases are those of build.py.
 """
 
