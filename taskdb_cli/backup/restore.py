@@ -23,7 +23,7 @@ from taskdb_cli.database.schema import adopt_identity, compare_revision, current
 from taskdb_cli.database.scratch import scratch_database
 from taskdb_cli.models.history import OPERATIONS, PLACE_LENGTH
 from taskdb_cli.services import migrate
-from taskdb_cli.text.amounts import in_words
+from taskdb_cli.text.amounts import in_words, without_zeros
 from taskdb_cli.text.escaping import escape
 
 _log = logging.getLogger("taskdb.restore")
@@ -113,7 +113,7 @@ def restore(
             rehearse(database)
         with database.replacement(dry_run=dry_run) as content:
             require_same_layout(rows, content)
-            held = _without_zeros(content.counts())
+            held = without_zeros(content.counts())
             if held and not replace:
                 raise errors.TargetNotEmpty(place, in_words(held))
             if held:
@@ -223,11 +223,7 @@ def look_at(target: Database, damaged: Damaged | None = None) -> Held:
         return Held({}, None, damaged)
     with target.connect(bulk=True) as connection:
         content = target.backend.content(connection)
-        return Held(_without_zeros(content.counts()), content.identity, None)
-
-
-def _without_zeros(counts: dict[str, int]) -> dict[str, int]:
-    return {table: number for table, number in counts.items() if number}
+        return Held(without_zeros(content.counts()), content.identity, None)
 
 
 def _lacks_tables(target: Database) -> bool:

@@ -16,7 +16,7 @@ from taskdb_cli.cli.options import optional, parse_ids, parse_users
 from taskdb_cli.cli.output import CsvSafe, Output, format_option, show_records
 from taskdb_cli.cli.progress import in_bytes
 from taskdb_cli.output.formats import RESTORED_ROWS, Format
-from taskdb_cli.text.amounts import in_words
+from taskdb_cli.text.amounts import in_words, without_zeros
 
 if TYPE_CHECKING:
     from taskdb_cli.backup.archive import Archive
@@ -87,7 +87,7 @@ def bring_back(
             report = work(replace=options.replace, dry_run=True)
         else:
             replaced = work(replace=True, dry_run=True).replaced if options.replace else {}
-            if loss := in_words(_without_zeros(replaced)):
+            if loss := in_words(without_zeros(replaced)):
                 run.confirm(f"replace {loss} of {place}", yes=options.yes, database=target)
             safety = None if options.no_safety_backup else partial(save, target)
             # Nobody was asked about rows that differ since then.
@@ -99,21 +99,21 @@ def bring_back(
 
 def _say(run: Invocation, report: Report, file: object, place: str, *, dry_run: bool) -> None:
     """Say how many rows came back, were replaced, were left and got a new id."""
-    back, replaced = (in_words(_without_zeros(rows)) for rows in (report.restored, report.replaced))
+    back, replaced = (in_words(without_zeros(rows)) for rows in (report.restored, report.replaced))
     parts = []
     if back or not replaced:
         parts.append(f"{'would bring' if dry_run else 'brought'} back {back or 'nothing'}")
     if replaced:
         parts.append(f"{'would replace' if dry_run else 'replaced'} {replaced}")
     parts[-1] += f" from {file} into {place}"
-    if left := in_words(_without_zeros(report.left)):
+    if left := in_words(without_zeros(report.left)):
         parts.append(f"{'would leave' if dry_run else 'left'} {left} that the database has already")
-    if differing := in_words(_without_zeros(report.differing)):
+    if differing := in_words(without_zeros(report.differing)):
         way = "--replace restores the archived values"
         if report.obstacle:
             way = f"the archived values cannot be restored: {report.obstacle}"
         parts.append(f"of what was left, {differing} differ{_s(report.differing)} from the archive; {way}")
-    if renumbered := in_words(_without_zeros(report.new_ids)):
+    if renumbered := in_words(without_zeros(report.new_ids)):
         gets = "would get" if dry_run else "got"
         parts.append(f"{renumbered} {gets} a new id, because the archived one is taken (-o json shows both)")
     said = "; ".join(parts)
@@ -125,7 +125,3 @@ def _say(run: Invocation, report: Report, file: object, place: str, *, dry_run: 
 def _s(counts: dict[str, int]) -> str:
     """Return the ending of a verb behind these counts."""
     return "s" if sum(counts.values()) == 1 else ""
-
-
-def _without_zeros(counts: dict[str, int]) -> dict[str, int]:
-    return {table: number for table, number in counts.items() if number}

@@ -13,6 +13,11 @@ def in_words(rows: Mapping[str, int]) -> str:
     return " and ".join(f"{number:,} {noun if number != 1 else noun[:-1]}" for noun, number in rows.items())
 
 
+def without_zeros(rows: Mapping[str, int]) -> dict[str, int]:
+    """Return only those of which there are any."""
+    return {noun: number for noun, number in rows.items() if number}
+
+
 def in_one_size(size: float) -> str:
     """Return bytes in the largest decimal unit that fits, such as 62.1 kB."""
     words = (f"{size / one:,.1f} {unit}" for unit, one in _SIZES.items() if size >= one)
