@@ -40,3 +40,45 @@ def test_the_roles(bare_taskdb, role_urls, tmp_path):
     bare_taskdb(*reader, "backup", "--drill", "--dir", tmp_path / "archives")
     bare_taskdb(*reader, "health", "--only", "constraints")
     assert "permission denied" in bare_taskdb(*reader, "task", "start", "1", expect=1).err
+
+
+@pytest.mark.parametrize("engine", SERVERS[-1:], indirect=True)
+def test_the_reader(bare_taskdb, role_urls, tmp_path, monkeypatch):
+    """The reader runs every command that changes nothing, and each other one says what is not permitted."""
+    reader = ("--database-url", role_urls[1].render_as_string(hide_password=False))
+    monkeypatch.setenv("TASKDB_BACKUP_DIR", str(tmp_path))
+    for command in (
+        ["user", "list"],
+        ["user", "show", "1"],
+        ["user", "history", "1"],
+        ["user", "export", ANN, "--everything"],
+        ["task", "show", "1"],
+        ["task", "history", "1"],
+        ["task", "export"],
+        ["task", "list", "--explain"],
+        ["token", "list"],
+        ["stats"],
+        ["history"],
+        ["history", "show", "1"],
+        ["search", "status"],
+        ["migrate", "status"],
+        ["migrate", "check"],
+        ["backup"],
+        ["backup", "verify", "latest"],
+        ["health", "--only", "identity", "--only", "identity_left", "--only", "rules", "--only", "access"],
+    ):
+        assert "permission" not in bare_taskdb(*reader, *command).err
+    for command, words in (
+        (["task", "delete", "1", "--yes"], "permission denied for table tasks"),
+        (
+            ["user", "create", "--email", "bob@example.com", "--name", "Bob"],
+            "permission denied for table users",
+        ),
+        (["undo", "--yes"], "permission denied"),
+        (["search", "on"], "may not change the indexes"),
+        (["migrate", "down", "--yes"], "does not own"),
+        (["restore", "latest", "--replace", "--yes"], "it lacks INSERT ON users"),
+    ):
+        told = bare_taskdb(*reader, *command, expect=1).err
+        assert words in told
+        assert "backed up" not in told
