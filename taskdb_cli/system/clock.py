@@ -18,6 +18,8 @@ LAST_SECOND = time(23, 59, 59)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (what a clock shows)
 _SECOND = timedelta(seconds=1)
 _DAY = 86400
+_LARGEST = 1_000_000
+"""Bytes of a file that describes a time zone."""
 _NAME, _SHIFT = r"(?:[A-Za-z]{3,}|<[+\-A-Za-z0-9]{3,}>)", r"[+-]?\d{1,3}(?::[0-5]\d){0,2}"
 _CHANGE = rf",(?:M(?:0?[1-9]|1[0-2])\.[1-5]\.[0-6]|J?\d{{1,3}})(?:/{_SHIFT})?"
 _ZONE_BY_RULE = re.compile(f"{_NAME}{_SHIFT}(?:{_NAME}(?:{_SHIFT})?(?:{_CHANGE}{_CHANGE})?)?", re.ASCII)
@@ -78,7 +80,9 @@ def require_zone() -> None:
         name = name.removeprefix(":")
         try:
             if name.startswith("/"):
-                zone = ZoneInfo.from_file(BytesIO(Path(name).read_bytes()))
+                with Path(name).open("rb") as file:
+                    # A device may have no end.
+                    zone = ZoneInfo.from_file(BytesIO(file.read(_LARGEST)))
             else:
                 zone = ZoneInfo(name)
         except (LookupError, OSError, ValueError):

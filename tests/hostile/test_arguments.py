@@ -232,7 +232,7 @@ def test_a_device_as_dotenv_file(taskdb):
 @pytest.mark.parametrize(
     "zone",
     [
-        *("nonsense", ":", "\udcff", "/dev/null", "x" * 5000, "\x1b[31m"),
+        *("nonsense", ":", "\udcff", "/dev/null", "/dev/zero", "x" * 5000, "\x1b[31m"),
         *("CET-1junk junk", "CET-1CEST,garbage", "CET-1xyz!!", "ABC1:60", "CET-1CEST,M13.1.0,M3.1.0"),
     ],
 )
