@@ -8,6 +8,7 @@ from taskdb_cli.backup.file_names import parse_name
 from taskdb_cli.backup.history import Record
 from taskdb_cli.backup.ownership import Holdings, Owner, presumed
 from taskdb_cli.errors import NotFound, StorageFailed, StoreUnavailable
+from taskdb_cli.text.escaping import brief
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Backups:
             for name in [each.archive for each in record.proofs] + [each.archive for each in record.drills]:
                 # A path instead of a name might point outside the directory.
                 if (parse_name(name) or ("",))[0] != label:
-                    return f"the record names {name!r}, which is not an archive of {label}"
+                    return f"the record names {brief(name)!r}, which is not an archive of {label}"
         return ""
 
     @cached_property

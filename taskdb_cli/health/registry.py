@@ -7,6 +7,7 @@ from typing import Any
 
 from taskdb_cli.errors import InvalidConfiguration
 from taskdb_cli.health.report import Limits, Result, Status, Unit
+from taskdb_cli.text.escaping import brief
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -265,20 +266,20 @@ def parse_limits(text: str) -> dict[str, Limits]:
             continue
         if name not in known:
             hint = f"there are {', '.join(known)}"
-            raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: no limits for {name!r}", hint)
+            raise InvalidConfiguration(f"TASKDB_HEALTH_LIMITS: no limits for {brief(name)!r}", hint)
         units = _UNITS[known[name].unit]
         try:
             warning, critical = (_quantity(value, units) for value in values.split(":"))
         except ValueError as exc:
             raise InvalidConfiguration(
-                f"TASKDB_HEALTH_LIMITS: {word!r} is not {name}=WARNING:CRITICAL",
+                f"TASKDB_HEALTH_LIMITS: {brief(word)!r} is not {name}=WARNING:CRITICAL",
                 f"the units are {' '.join(filter(None, units))}, as in 'connection=200ms:2s disk=10%:5%'",
             ) from exc
         limits = Limits(warning, critical, known[name].limits.falling)
         if warning is not None and limits.judge(warning) is Status.CRITICAL:
             worse, (first, second) = "less" if limits.falling else "more", values.split(":")
             raise InvalidConfiguration(
-                f"TASKDB_HEALTH_LIMITS: {word!r} would be critical before it warns",
+                f"TASKDB_HEALTH_LIMITS: {brief(word)!r} would be critical before it warns",
                 f"{worse} is worse here, so turn them round: {name}={second}:{first}",
             )
         given[name] = limits

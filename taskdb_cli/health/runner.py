@@ -18,6 +18,7 @@ from taskdb_cli.health.archives import Backups
 from taskdb_cli.health.examination import EXAMINATIONS, Examination
 from taskdb_cli.health.registry import CHECKS, DROPPED, Check
 from taskdb_cli.health.report import Limits, Report, Result, Status, Unmeasured
+from taskdb_cli.text.escaping import brief
 
 REPLICA_SHARE = 4
 """The share of the time that the replica may take to answer, once."""
@@ -86,7 +87,7 @@ def choose(
     """
     for name in (*only, *skip):
         if name not in CHECKS and name not in DROPPED:
-            raise InvalidInput(f"there is no check {name!r}", f"the checks are {', '.join(CHECKS)}")
+            raise InvalidInput(f"there is no check {brief(name)!r}", f"the checks are {', '.join(CHECKS)}")
     chosen = {name: each for name, each in CHECKS.items() if (not only or name in only) and name not in skip}
     if not chosen and DROPPED.isdisjoint(only):
         raise InvalidInput("no check is left", "name one with --only, and skip fewer")

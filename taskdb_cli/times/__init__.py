@@ -67,9 +67,9 @@ def parse_expiry(text: str, *, now: datetime) -> datetime:
         signed = text if text.startswith(("+", "-")) else f"+{text}"
         return _offset(signed, now) or parse_iso(text, end_of_day=False, zone=UTC)
     except OverflowError:
-        raise InvalidInput(f"{text!r} ends after the year 9999", EXPIRIES) from None
+        raise InvalidInput(f"{brief(text)!r} ends after the year 9999", EXPIRIES) from None
     except ValueError:
-        raise InvalidInput(f"{text!r} is not a time", EXPIRIES) from None
+        raise InvalidInput(f"{brief(text)!r} is not a time", EXPIRIES) from None
 
 
 def parse_keeping(text: str, *, now: datetime) -> datetime | None:
@@ -83,7 +83,7 @@ def parse_keeping(text: str, *, now: datetime) -> datetime | None:
     if match is None:
         raise InvalidInput(f"{brief(text)!r} does not say how long to keep the history", KEEPING)
     if int(match[1]) == 0:
-        raise InvalidInput(f"{text!r} would keep no history", f"{KEEPING}; 1h is the least")
+        raise InvalidInput(f"{brief(text)!r} would keep no history", f"{KEEPING}; 1h is the least")
     days = {"h": 1 / 24, "d": 1, "w": 7, "y": 365}[match[2]]
     try:
         return now - timedelta(days=days * int(match[1]))
