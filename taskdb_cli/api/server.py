@@ -24,9 +24,13 @@ from taskdb_cli.database.options import Pool
 from taskdb_cli.errors import DatabaseUnavailable, InvalidInput, TaskdbError
 from taskdb_cli.exit_codes import ExitCode
 from taskdb_cli.system import signals
+from taskdb_cli.text.escaping import brief
 
 GRACE = 10
 """Seconds that requests may still take when the server is told to stop."""
+
+_LONGEST_HOST = 253
+"""Characters of a host name."""
 
 _log = logging.getLogger("taskdb.server")
 _clients = logging.getLogger("taskdb.clients")
@@ -191,14 +195,18 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    no_host = InvalidInput(f"{brief(host)!r} is not a host name", "give an address with --host")
+    # Python would encode a long text for seconds, until it finds out that it is too long.
+    if len(host) > _LONGEST_HOST:
+        raise no_host
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         is_ipv6 = family is socket.AF_INET6
         # This listens too. Two may bind the same address, and only then does the second one fail.
         return socket.create_server(address, family=family, backlog=socket.SOMAXCONN, dualstack_ipv6=is_ipv6)
-    except UnicodeError as exc:
-        raise InvalidInput(f"{host!r} is not a host name", "give an address with --host") from exc
+    except UnicodeError:
+        raise no_host from None
     except OSError as exc:
         reason = str(exc.strerror).partition(" (")[0]
         raise AddressUnusable(

@@ -278,7 +278,17 @@ LINES = [
     (("stats", "--user"), 3),
     (("token", "create", "--name"), 2),
     (("token", "create", "--name", "t", "--user"), 3),
+    (("token", "create", "--name", "t", "--expires"), 2),
     (("token", "revoke"), 3),
+    (("health", "--only"), 3),
+    (("health", "--skip"), 3),
+    (("history", "show"), 2),
+    (("history", "--since"), 2),
+    (("history", "prune", "--keep"), 2),
+    (("undo",), 2),
+    (("migrate", "down"), 2),
+    (("serve", "--host"), 2),
+    (("help",), 2),
     (("backup", "--dir", "backups", "--label"), 2),
 ]
 
@@ -293,6 +303,19 @@ def test_long_values_on_the_command_line(taskdb, database, rows):
         assert result.err.count("\n") == 1, line
         assert result.err.count("\u0301") <= LONGEST_ECHO, line
     assert emails(database) == ["ann@example.com"]
+
+
+def test_long_hosts(bare_taskdb, monkeypatch):
+    """A host name that is too long is refused at once, wherever a host can be named."""
+    host = LONG.replace("@", ".")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{host}")
+    for line in (
+        ("stats", "--database-url", f"postgresql://u@{host}/d"),
+        ("stats", "--database-url", f"postgresql:///d?host=localhost&hostaddr={host}"),
+        ("backup", "list", "--dir", "s3://bucket"),
+    ):
+        with soon():
+            assert len(bare_taskdb(*line, expect=2).err) < 2000
 
 
 @TWO_ENGINES

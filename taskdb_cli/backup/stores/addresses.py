@@ -11,6 +11,7 @@ _BUCKETS = {
     "s3": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"),
     "az": re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
 }
+_LONGEST_ENDPOINT = 2000
 _SECRETS = {
     "s3": "the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile",
     "az": "the key belongs in AZURE_STORAGE_ACCOUNT_KEY",
@@ -41,6 +42,9 @@ def parse_address(address: str, scheme: str) -> tuple[str, str]:
 
 def is_endpoint(text: str) -> bool:
     """Return whether a text is the address of a service, without user, password and query."""
+    # A host name has 253 characters at most. urlsplit would normalize a long text for seconds.
+    if len(text) > _LONGEST_ENDPOINT:
+        return False
     try:
         parts = urlsplit(text)
         host = parts.hostname or ""

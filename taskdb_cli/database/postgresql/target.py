@@ -37,7 +37,8 @@ _ROOTS = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 DEFAULT_PORT = "5432"
 _HIGHEST_PORT = 65535
-_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{0,253}")
+_LONGEST_HOST = 253
+_HOST_NAME = re.compile(rf"[A-Za-z0-9_.-]{{0,{_LONGEST_HOST}}}")
 _NEON = re.compile(r".+\.neon\.tech\.?", re.IGNORECASE)
 _LOCAL_SOCKETS = {"", "the local socket", "/run/postgresql", "/var/run/postgresql", "/tmp"}  # noqa: S108
 _HASH = 6
@@ -282,6 +283,9 @@ def _require_sound(found: Mapping[str, str], hosts: tuple[Host, ...]) -> None:
 
 def _may_exist(host: Host) -> bool:
     """Return whether a server can have this name or directory of its socket, and numeric address."""
+    # Python would encode a long text for seconds, until it finds out that it is too long.
+    if max(len(host.name), len(host.address)) > _LONGEST_HOST:
+        return False
     try:
         if host.address:
             socket.getaddrinfo(host.address, None, flags=socket.AI_NUMERICHOST)
