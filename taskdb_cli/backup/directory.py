@@ -192,9 +192,15 @@ class BackupDirectory:
         self._locked[label]()
 
     def record(self, label: str) -> Record:
-        """Return what is known of a label's archives; a damaged record counts as missing, with a warning."""
+        """Return what is known of a label's archives; raise StoreUnavailable.
+
+        A damaged record counts as missing, with a warning.
+        """
         try:
             return self.load_record(label)
+        except StoreUnavailable:
+            # A record that cannot be read now would be taken for archives that nobody has verified.
+            raise
         except StorageFailed as exc:
             _log.warning("the record of the archives is not used: %s", exc.message)
             return Record()
@@ -243,7 +249,7 @@ class BackupDirectory:
             raise Incomplete(f"{read}, but {exc.message}", exc.hint) from exc
 
     def known_of(self, file: StoredFile) -> Record:
-        """Return what is known of an archive: nothing if it is not in this directory."""
+        """Return what is known of an archive: nothing if it is not here. Raises StoreUnavailable."""
         entry = next(self._entries_of(file), None)
         return self.record(entry.label).of(entry.name) if entry else Record()
 
