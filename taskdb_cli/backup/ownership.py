@@ -117,8 +117,9 @@ class Holdings:
         compared, which differs whenever the bytes do. An archive without a record is read and verified here;
         if it is encrypted, an identity must open it. `say` gets one line for each archive that is skipped.
 
-        Raises NotFound if there is no such archive, InvalidInput if the database has archives under other
-        labels only, and the error of the newest archive that is damaged or cannot be opened if none is good.
+        Raises StoreUnavailable, NotFound if there is no such archive, InvalidInput if the database has
+        archives under other labels only, and the error of the newest archive that is damaged or cannot be
+        opened if none is good.
         """
         skipped: list[str] = []
         damage: TaskdbError | None = None
@@ -133,6 +134,9 @@ class Holdings:
                     who = _describe(entry.label, origin, self._owner.place)
                     skipped.append(f"{entry.file} is of {who}")
                     continue
+            except StoreUnavailable:
+                # An older archive would be taken for the newest.
+                raise
             except TaskdbError as exc:
                 skipped.append(exc.message)
                 damage = damage or exc

@@ -83,3 +83,14 @@ def test_an_encrypted_archive_whose_record_cannot_be_read_now(offsite, fail, tmp
         fail(RECORD, first)
         assert "no record" not in offsite("backup", "verify", "latest", expect=5).err
     assert "no record" not in offsite("backup", "list", expect=None).err
+
+
+def test_the_newest_archive_cannot_be_read_now(offsite, bucket, fail):
+    """An older one is not restored in its place."""
+    offsite("backup")
+    newest = max(key for key in bucket.keys() if key.endswith(".zip"))  # noqa: SIM118
+    bucket.server.request("DELETE", f"/{bucket.name}/backups/{RECORD}")
+    fail(newest, 2)
+    failed = offsite("restore", "latest", "--replace", "--yes", "--no-safety-backup", expect=5)
+    assert "503 SlowDown" in failed.err
+    assert "skipped" not in failed.err
