@@ -1,5 +1,6 @@
 """The locks of SQLite files: how to do without them, and which process holds one."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ of another kind, and on some systems (BSD, macOS, network file systems) SQLite w
 def lock_holder(path: Path) -> str:
     """Name the process that holds the write lock, or say "another process" where the system does not tell."""
     # In WAL mode a writer locks the byte 120 of the shared memory, in other modes the file itself.
-    shared = path.with_name(f"{path.name}-shm")
+    shared = Path(f"{os.path.realpath(path)}-shm")
     with suppress(OSError):
         in_wal = shared.exists()
         inode = str((shared if in_wal else path).stat().st_ino)

@@ -1,5 +1,6 @@
 """The checks of a SQLite file, and what it answers the checks of both engines."""
 
+import os
 import shlex
 import shutil
 import sqlite3
@@ -24,11 +25,17 @@ class SqliteExamination(Examination, on="sqlite"):
     # It reads the file's first page, which opening a file does not, and refuses UTF-16.
     first_statement = "SELECT count(*) FROM sqlite_master"
 
+    @cached_property
+    def file(self) -> Path:
+        """The file itself: SQLite follows links to it, and puts the others beside it."""
+        path = self.database.backend.file()
+        assert path
+        return path
+
     @property
     def files(self) -> list[Path]:
         """The file and what is beside it."""
-        path = Path(self.database.backend.place)
-        return [path, *(sidecar for sidecar in sidecars(path) if sidecar.exists())]
+        return [self.file, *(sidecar for sidecar in sidecars(self.file) if sidecar.exists())]
 
     @property
     def size(self) -> int:
@@ -83,8 +90,12 @@ def check_quick_check(exam: SqliteExamination) -> Result:
 
 
 def check_permissions(exam: SqliteExamination) -> Result:
-    """Demand that not everybody may write to the file, to its sidecar files or to its directory."""
-    places = [*exam.files, exam.files[0].parent]
+    """Demand that not everybody may write to the file, to its sidecar files or to its directory.
+
+    Nor to the directory of a link to it, which could be made to lead elsewhere.
+    """
+    named = Path(os.path.realpath(Path(exam.database.backend.place).parent))
+    places = dict.fromkeys([*exam.files, exam.file.parent, named])
     found = [str(path) for path in places if path.stat().st_mode & stat.S_IWOTH]
     faults = dict.fromkeys(found, f"chmod o-w {shlex.join(found)}")
     return none_of(faults, "not everybody may write to the file", "anyone may write to")
@@ -92,14 +103,13 @@ def check_permissions(exam: SqliteExamination) -> Result:
 
 def check_disk(exam: SqliteExamination) -> Result:
     """Judge how much of the disk under the file is free for this user, in per cent."""
-    usage = shutil.disk_usage(Path(exam.database.backend.place).parent)
+    usage = shutil.disk_usage(exam.file.parent)
     message = f"{in_one_size(usage.free)} of {in_one_size(usage.total)} are free"
     return exam.judged(100 * usage.free / usage.total, message, "make room on the disk")
 
 
 def check_leftovers(exam: SqliteExamination) -> Result:
     """Look for temporary files that a killed restore left beside the file."""
-    file = Path(exam.database.backend.place)
-    left = [str(path) for path in atomic.leftovers(file)] if file.parent.is_dir() else []
+    left = [str(path) for path in atomic.leftovers(exam.file)] if exam.file.parent.is_dir() else []
     fine, bad = "no killed restore left files beside the database", "a restore was killed and left"
     return none_of(dict.fromkeys(left, "delete them when no restore runs"), fine, bad, status=Status.WARNING)
