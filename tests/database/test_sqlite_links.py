@@ -115,3 +115,36 @@ def test_who_holds_a_lock(taskdb, named, file, monkeypatch):
         other.execute("BEGIN IMMEDIATE")
         failed = taskdb("--database-url", f"sqlite:///{named.database}", *add, expect=5)
     assert f"is locked by process {os.getpid()} " in failed.err
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "words", [("migrate",), ("restore", "{archive}", "--yes"), ("copy", "--to", "sqlite:///{link}")]
+)
+def test_a_missing_directory_behind_a_link(taskdb, database, tmp_path, kind, words):
+    """A database that is made by a link that leads nowhere is where the link leads, and nowhere else."""
+    add_user(database)
+    taskdb("backup", "--file", tmp_path / "archive.taskdb.zip")
+    real = tmp_path / "missing" / "deep" / "real.db"
+    link = link_to(real, kind, tmp_path / "links")
+    before = sorted(link.parent.iterdir()) if kind != "middle" else []
+    place = ("--database-url", f"sqlite:///{link}")
+    told = taskdb(*place, "user", "list", expect=3).err
+    assert f"no database at {link}" in told
+    assert (f"leads to {real}" in told) == (kind != "middle")
+    words = [word.format(archive=tmp_path / "archive.taskdb.zip", link=link) for word in words]
+    taskdb(*([] if "--to" in words else place), *words)
+    assert [path.name for path in real.parent.iterdir()] == ["real.db"]
+    assert kind == "middle" or sorted(link.parent.iterdir()) == before
+    taskdb(*place, "migrate", "check")
+
+
+@pytest.mark.parametrize("kind", ["absolute"])
+@pytest.mark.parametrize("name", ["x" * 248, f"{'x' * 250}/{'y' * 250}/z.db"])
+@pytest.mark.usefixtures("engine")
+def test_a_path_that_is_too_long_behind_a_link(taskdb, tmp_path, kind, name):
+    """It is refused as it is without a link, and nothing is made."""
+    link = link_to(tmp_path / name, kind, tmp_path / "links")
+    failed = taskdb("--database-url", f"sqlite:///{link}", "migrate", expect=2)
+    assert "too long" in failed.err
+    assert not os.path.lexists(tmp_path / name)

@@ -84,8 +84,11 @@ class SQLite(Backend):
             raise InvalidConfiguration("a SQLite file has no schemas", "leave out --schema and TASKDB_SCHEMA")
         # Symbolic links and ".." are kept: behind a link, ".." is the parent of the link's target.
         self.path = Path(url.database).absolute()
-        # The names of the files beside it are longer by up to 8 bytes.
-        if len(os.fsencode(self.path.name)) > 255 - 8 or len(os.fsencode(self.path)) > 512 - 8:
+        # The names of the files beside it are longer by up to 8 bytes. SQLite follows links to it first.
+        if any(
+            len(os.fsencode(path.name)) > 255 - 8 or len(os.fsencode(path)) > 512 - 8
+            for path in (self.path, self.file())
+        ):
             hint = "SQLite takes 504 bytes in all, and 247 in the name of the file"
             raise InvalidConfiguration("the path of a SQLite file is too long", hint)
         self.place = str(self.path)

@@ -20,7 +20,9 @@ def require_file(path: Path, options: Options) -> None:
     try:
         found = os.stat(path)  # noqa: PTH116 (before each unit of work: pathlib takes longer)
     except (FileNotFoundError, NotADirectoryError):
-        raise DatabaseMissing(path, options.source) from None
+        real = os.path.realpath(path)
+        leads = f", which leads to {real}" if os.path.lexists(path) else ""
+        raise DatabaseMissing(f"{path}{leads}", options.source) from None
     except OSError as exc:
         raise StorageFailed(f"{path} cannot be opened: {exc.strerror}", options.with_source("")) from exc
     if not stat.S_ISREG(found.st_mode):
@@ -34,7 +36,9 @@ def require_file(path: Path, options: Options) -> None:
 def make_file(path: Path, options: Options) -> None:
     """Make an empty file for its owner alone, and the directories above it; raise StorageFailed."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A link may lead to a place whose directory is missing.
+        for file in (Path(os.path.realpath(path)), path):
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as exc:
         hint = f"choose another place with {options.source or '--database-url'}"
