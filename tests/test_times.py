@@ -5,6 +5,7 @@ import os
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -17,7 +18,15 @@ from taskdb_cli.models.vocabulary import TaskPriority, TaskStatus
 from taskdb_cli.output.formats import TASKS, timestamp
 from taskdb_cli.output.tables import _cell, print_detail, print_table
 from taskdb_cli.system.clock import describe, in_minutes
-from taskdb_cli.times import ACCEPTED, parse_exact, parse_iso, parse_keeping, parse_when, parse_written
+from taskdb_cli.times import (
+    ACCEPTED,
+    parse_exact,
+    parse_expiry,
+    parse_iso,
+    parse_keeping,
+    parse_when,
+    parse_written,
+)
 
 # A Sunday.
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
@@ -249,13 +258,22 @@ NO_TIMES = [
 ]
 
 
+@pytest.mark.parametrize("day", ["2026-02-30", "2026-13-01", "0000-01-01"])
+@pytest.mark.parametrize("clock", ["", "T10:00", " 10:00Z"])
+def test_a_day_that_does_not_exist(zone, day, clock):
+    """The message about a date of the right form names the day that the calendar does not have."""
+    for parse in (when, partial(parse_exact, now=NOW), partial(parse_expiry, now=NOW)):
+        with pytest.raises(InvalidInput, match=f"there is no day {day}"):
+            parse(day + clock)
+
+
 @pytest.mark.parametrize("text", NO_TIMES)
 def test_refused(zone, text):
     """What is not a time is refused and never guessed; the message repeats it and offers what is accepted."""
     for forward in (True, False):
         with pytest.raises(InvalidInput) as refusal:
             when(text, forward=forward)
-        assert refusal.value.message == f"{text!r} is not a time"
+        assert refusal.value.message.startswith(f"{text!r} is not a time")
         near, _, accepted = refusal.value.hint.partition("; accepted are ")
         assert accepted == ACCEPTED
         for example in near.removeprefix("try ").split(" or "):

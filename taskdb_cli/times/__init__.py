@@ -1,7 +1,7 @@
 """Points in time as people and programs write them, as docs/times.md says."""
 
 import re
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from taskdb_cli.errors import InvalidInput
 from taskdb_cli.system.clock import LAST_SECOND, day_bound, readings_of
@@ -41,8 +41,7 @@ def parse_when(text: str, *, now: datetime, end_of_day: bool, forward: bool = Tr
         what = f"{brief(text)!r} is not between the years 1 and 9999"
         raise InvalidInput(what, "choose a time between them") from None
     except ValueError:
-        hint = f"try {nearest_phrases(words, context)}; accepted are {ACCEPTED}"
-        raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
+        raise _no_time(text, f"try {nearest_phrases(words, context)}; accepted are {ACCEPTED}") from None
 
 
 def parse_exact(text: str, *, now: datetime, **_: object) -> datetime:
@@ -54,8 +53,7 @@ def parse_exact(text: str, *, now: datetime, **_: object) -> datetime:
     try:
         return _offset(text, now) or parse_iso(text, end_of_day=False, zone=UTC)
     except (ValueError, OverflowError):
-        hint = "try 2026-12-01, 2026-12-01T17:00:00Z or -2w"
-        raise InvalidInput(f"{brief(text)!r} is not a time", hint) from None
+        raise _no_time(text, "try 2026-12-01, 2026-12-01T17:00:00Z or -2w") from None
 
 
 def parse_expiry(text: str, *, now: datetime) -> datetime:
@@ -69,7 +67,7 @@ def parse_expiry(text: str, *, now: datetime) -> datetime:
     except OverflowError:
         raise InvalidInput(f"{brief(text)!r} ends after the year 9999", EXPIRIES) from None
     except ValueError:
-        raise InvalidInput(f"{brief(text)!r} is not a time", EXPIRIES) from None
+        raise _no_time(text, EXPIRIES) from None
 
 
 def parse_keeping(text: str, *, now: datetime) -> datetime | None:
@@ -138,6 +136,17 @@ def parse_written(value: object, *, end_of_day: bool) -> datetime:
     except (ValueError, OverflowError):
         real = "a real point in time between the years 1 and 9999"
         raise ValueError(f"is not {real}: {described(value)}") from None
+
+
+def _no_time(text: str, hint: str) -> InvalidInput:
+    """Return the error for a text that is not a time. It says so if only the day does not exist."""
+    reason = ""
+    if text.isascii() and _ISO.fullmatch(text):
+        try:
+            date.fromisoformat(text[:10])
+        except ValueError:
+            reason = f": there is no day {text[:10]}"
+    return InvalidInput(f"{brief(text)!r} is not a time{reason}", hint)
 
 
 def _to_utc(moment: datetime, *, day_alone: bool) -> datetime:
