@@ -75,6 +75,24 @@ def test_crash_while_reading(database, crash_once):
     assert database.read(work) == ["ann@example.com"]
 
 
+def test_a_server_that_does_not_come_back(server, database):
+    """The error says that the connection broke, that there is no other, and that nothing was changed."""
+    patient = Database(database.url, Options(retry_budget=1))
+
+    def work(session):
+        user.create(session, UserCreate(email="ann@example.com", name="Ann"), now=NOW)
+        control_server(server, "stop", "-m", "immediate")
+        session.execute(text("SELECT 1"))
+
+    try:
+        with pytest.raises(ConnectionLost, match=r"broke: .*; then: cannot connect") as failure:
+            patient.write(work)
+        assert "nothing was changed" in failure.value.hint
+    finally:
+        control_server(server, "restart")
+    assert emails(database) == []
+
+
 def test_crash_before_the_commit(database, crash_once):
     """A write that the crash undid is made again, and once, even if the server forgot its transaction."""
 
