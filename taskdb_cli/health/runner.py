@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from threading import Thread
+from typing import Any
 
 from taskdb_cli.database import Database
 from taskdb_cli.database.schema import read_identity
@@ -50,18 +51,13 @@ def run(
     # The time to import a driver is not the database's.
     begun = time.monotonic()
     # A pool's connections say nothing about connecting, and a second try would hide the first.
-    options = replace(
-        database.options,
-        connect_timeout=max(1, min(database.options.connect_timeout, math.ceil(timeout))),
-        retry_budget=0,
-        pool=None,
-        slow_query_ms=0,
-    )
+    once: dict[str, Any] = {"retry_budget": 0, "pool": None, "slow_query_ms": 0}
+    patience = max(1, min(database.options.connect_timeout, math.ceil(timeout)))
+    options = replace(database.options, connect_timeout=patience, **once)
     if replica:
         share = timeout / REPLICA_SHARE
-        limit = max(1, min(options.connect_timeout, math.ceil(share)))
-        pooled = replica.options.pooled
-        given = replace(options, connect_timeout=limit, statement_timeout=share, pooled=pooled)
+        limit = max(1, min(patience, math.ceil(share)))
+        given = replace(replica.options, connect_timeout=limit, statement_timeout=share, **once)
         replica = Database(replica.url, given)
     examination = EXAMINATIONS[database.backend.dialect]
     exam = examination(Database(database.url, options), now, begun + timeout, backups, replica=replica)

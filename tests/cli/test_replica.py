@@ -106,6 +106,8 @@ def test_a_replica_that_is_gone(both, bare_taskdb, monkeypatch):
     bare_taskdb("user", "list")
     error = json.loads(bare_taskdb("user", "list", "--replica", "-o", "json", expect=5).err)
     assert "TASKDB_READ_URL" in error["error"]["message"]
+    [check] = json.loads(bare_taskdb("health", "--only", "replica", "-o", "json", expect=None).out)["checks"]
+    assert "TASKDB_READ_URL" in check["remedy"]
 
 
 def test_a_replica_of_the_primary_before_a_failover(both, bare_taskdb, fork, monkeypatch, tmp_path):
