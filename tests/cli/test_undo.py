@@ -274,7 +274,7 @@ def test_asked(taskdb, people, monkeypatch):
 @ON_SQLITE
 def test_what_is_not_there(taskdb):
     """Without an operation there is nothing to undo, and a number that is none is a bad argument."""
-    taskdb("undo", "--yes", expect=ExitCode.NOT_FOUND)
+    assert "is empty" in taskdb("undo", "--yes", expect=ExitCode.NOT_FOUND).err
     for number in (1, 0, 2**63, 10**30):
         taskdb("undo", number, "--yes", expect=ExitCode.NOT_FOUND)
     taskdb("undo", "x", expect=ExitCode.USAGE)

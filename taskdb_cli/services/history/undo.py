@@ -59,10 +59,9 @@ def last(session: Session, actor: str) -> int:
     newest = select(Operation.id).where(Operation.actor == actor).order_by(col(Operation.id).desc())
     id = session.exec(newest.limit(1)).first()
     if id is None:
-        raise errors.NotFound(
-            f"the history has no operation of {brief(actor)}",
-            "'taskdb history' shows the operations; name one",
-        )
+        some = session.exec(select(Operation.id).limit(1)).first()
+        what = "the history is empty" if some is None else f"the history has no operation of {brief(actor)}"
+        raise errors.NotFound(what, "'taskdb history' shows the operations; name one" if some else "")
     return id
 
 
