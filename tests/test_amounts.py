@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import taskdb_cli
-from taskdb_cli.text.amounts import in_one_size, in_one_unit, in_words
+from taskdb_cli.text.amounts import in_age, in_one_size, in_one_unit, in_words
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,21 @@ def test_sizes(size, words):
         (119, "119 s"),
         (120, "2 min"),
         (timedelta(days=13), "13 d"),
+        (timedelta(days=20), "3 w"),
         (-7200, "-2 h"),
         (timedelta(days=400), "13 mo"),
+        (timedelta(days=1447), "4 y"),
     ],
 )
 def test_lengths_of_time(length, words):
-    """A length of time is a whole number of one unit."""
+    """A length of time is a whole number of one unit, the nearest one."""
     assert in_one_unit(length) == words
+
+
+def test_ages():
+    """An age has no milliseconds."""
+    assert in_age(timedelta(milliseconds=95)) == "0 s"
+    assert in_age(timedelta(days=4)) == "4 d"
 
 
 ABOVE_ONE = {"len(archives)", "len(copies) + len(failures)"}

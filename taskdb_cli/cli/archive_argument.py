@@ -10,7 +10,7 @@ import typer
 from taskdb_cli.cli.backup_location import BackupLocation
 from taskdb_cli.cli.completion import settings_of
 from taskdb_cli.cli.context import Invocation
-from taskdb_cli.text.amounts import in_one_size, in_one_unit
+from taskdb_cli.text.amounts import in_age, in_one_size
 
 
 def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -34,7 +34,7 @@ def complete_archives(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
         taken = to_local(entry.taken_at).replace(tzinfo=None)
         words = (name, taken.isoformat(timespec="seconds"), entry.name)
         word = next((word for word in words if word.startswith(incomplete)), entry.name)
-        age = in_one_unit(max(now - entry.taken_at, timedelta()))
+        age = in_age(max(now - entry.taken_at, timedelta()))
         offered.append((word, f"{taken.isoformat(' ', 'seconds')}, {age} ago, {in_one_size(entry.size)}"))
         days.add(taken.date())
     today = to_local(now).date()

@@ -17,7 +17,7 @@ from taskdb_cli.backup.stores.places import store_at
 from taskdb_cli.output.formats import Record
 from taskdb_cli.output.tables import console_for, ruled_table
 from taskdb_cli.system.clock import in_minutes
-from taskdb_cli.text.amounts import in_one_size, in_one_unit
+from taskdb_cli.text.amounts import in_age, in_one_size
 from taskdb_cli.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def print_archives(
     for record, (name, taken, _, size, number, verified, tested, *marks) in zip(records, rows, strict=True):
         age = _ago(record["taken_at"], now)
         console.print(Text.assemble((name.plain, "bold"), "  ", taken, " (", age, ")"))
-        line = Text.assemble(size, ", ", number, " rows, verified ", verified, ", test restore ", tested)
+        noun = " row" if record["rows"] == 1 else " rows"
+        line = Text.assemble(size, ", ", number, noun, ", verified ", verified, ", test restore ", tested)
         if marks:
             line = Text.assemble(line, ", encrypted: ", *marks)
         console.print(Padding(line, (0, 0, 0, 4)))
@@ -109,7 +110,7 @@ def _cells(record: Record, name: str, now: datetime, *, mixed: bool) -> list[Tex
     return [
         Text(escape(name)),
         Text(in_minutes(taken)),
-        Text("future", "red") if taken > now else Text(in_one_unit(now - taken)),
+        Text("future", "red") if taken > now else Text(in_age(now - taken)),
         Text(in_one_size(record["size"])),
         Text("unknown", "red") if rows is None else Text(f"{rows:,}"),
         _ago(record["verified_at"], now, "yellow"),
@@ -138,4 +139,4 @@ def _moment(moment: datetime | None, now: datetime, none: str = "never") -> str:
 def _ago(moment: datetime | None, now: datetime, never: str = "") -> Text:
     if moment is None:
         return Text("never", never)
-    return Text(f"{in_one_unit(now - moment)} ago" if moment <= now else "future")
+    return Text(f"{in_age(now - moment)} ago" if moment <= now else "future")

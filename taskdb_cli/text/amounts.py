@@ -25,9 +25,14 @@ def in_one_size(size: float) -> str:
 
 
 def in_one_unit(length: timedelta | float) -> str:
-    """Return a length of time, or seconds, as a whole number of the largest unit that fits twice: 4 d."""
+    """Return a length of time, or seconds, in the largest unit that fits twice, to the nearest one: 4 d."""
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
     if 0 < abs(seconds) < 1:
         return f"{seconds * 1000:.0f} ms"
-    words = (f"{int(seconds / one):,} {unit}" for unit, one in _TIMES.items() if abs(seconds) >= 2 * one)
+    words = (f"{seconds / one:,.0f} {unit}" for unit, one in _TIMES.items() if abs(seconds) >= 2 * one)
     return next(words, f"{seconds:.0f} s")
+
+
+def in_age(length: timedelta) -> str:
+    """Return how old something is. Of less than a second nobody wants to know more: 0 s."""
+    return in_one_unit(int(length.total_seconds()))

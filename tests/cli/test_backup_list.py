@@ -68,7 +68,7 @@ def test_a_list_is_whole_on_each_terminal(show, shelf, taskdb, width):
     assert text.count(LABEL) == 1
     assert "sha256" not in text.lower()
     for words in (
-        ("20261013T1230", "2026-10-13 21:30", "5 w", "21"),
+        ("20261013T1230", "2026-10-13 21:30", "6 w", "21"),
         ("20261119T1230", "2026-11-19 21:30", "3 d", "kB", "21", "3 d ago", "3 d ago"),
         ("before-restore-", "2026-11-22 16:30", "5 h", "kB", "21", "never", "never"),
     ):

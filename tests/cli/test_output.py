@@ -196,6 +196,7 @@ def test_terminal_gets_a_table(taskdb, database):
 @SQLITE_ONLY
 def test_a_narrow_terminal_shows_whole_archives(taskdb, database, tmp_path):
     """Where a terminal is narrow, an archive takes more lines, and its name and verification are shown."""
+    taskdb("task", "delete", "1", "2", "--yes")
     taskdb("backup", "--dir", tmp_path, "--label", "a-label-that-is-longer-than-others")
     [archive] = tmp_path.glob("*.zip")
     shown, code = terminal("backup", "list", "--dir", tmp_path, NO_COLOR="1")
@@ -203,7 +204,7 @@ def test_a_narrow_terminal_shows_whole_archives(taskdb, database, tmp_path):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
     [name] = [line.split()[0] for line in lines if line.startswith("a-label")]
     assert archive.name.startswith(name)
-    assert re.search(r"verified \d+ \w+ ago, test restore never", " ".join(shown.split()))
+    assert re.search(r", 1 row, verified \d+ \w+ ago, test restore never", " ".join(" ".join(lines).split()))
     assert max(map(len, lines)) <= 60
 
 
