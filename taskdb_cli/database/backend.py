@@ -105,8 +105,8 @@ class Backend(ABC):
     overriding: ClassVar[str] = ""
     """What stands behind the columns of an INSERT that sets the ids itself."""
 
-    search_write_factor: ClassVar[float] = 2
-    """How many times as long it takes to add a task, or to change its text, with the search index.
+    search_write_factor: ClassVar[float] = 1.5
+    """How many times as long it takes to add many tasks at once with the search index.
 
     It is what `benchmarks/search.py` measured."""
 

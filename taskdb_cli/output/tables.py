@@ -20,6 +20,7 @@ from taskdb_cli.models.vocabulary import OPEN_STATUSES, TaskPriority, TaskStatus
 from taskdb_cli.output.formats import Format, Record, View, to_plain
 from taskdb_cli.output.layout import ADDRESSES, FOLDED, GAP, fit
 from taskdb_cli.system.clock import describe, in_minutes, to_local, zone_mark
+from taskdb_cli.text.amounts import in_one_size
 from taskdb_cli.text.escaping import escape
 
 _CHUNK = 500
@@ -254,6 +255,8 @@ def _cell(field: str, record: Record, now: datetime) -> Text:
     if isinstance(value, datetime):
         overdue = value < now and record["status"] in OPEN_STATUSES
         return Text(_humanize(value, now), style="red" if overdue else "")
+    if field in ("size", "tasks_size"):
+        return Text(in_one_size(value))
     style = STYLES.get(field, {}).get(value, "")
     # A description may have several lines. Other text has them only if it breaks a rule of its table.
     return Text(escape(str(to_plain(value)), lines=field == "description"), style=style)

@@ -26,7 +26,7 @@ class SearchStatus:
     index: SearchIndex
     tasks: int
     write_factor: float
-    """How many times as long it takes to add a task, or to change its text, with the index."""
+    """How many times as long it takes to add many tasks at once with the index."""
 
     @property
     def pays(self) -> bool:
@@ -38,7 +38,7 @@ class SearchStatus:
         index, tasks = self.index, in_words({"tasks": self.tasks})
         if index.state == "incomplete":
             return f"it is faulty: {index.problem}; {MEND}"
-        cost = f"makes adding a task take about {self.write_factor:g} times as long"
+        cost = f"makes adding many tasks take about {self.write_factor:g} times as long"
         if index.only_ascii:
             cost += "; it does not help to find words with letters other than A to Z, because of LC_CTYPE C"
         if index.state == "on" and self.pays:
