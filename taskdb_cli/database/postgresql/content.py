@@ -102,6 +102,12 @@ FROM unnest(%(tables)s::text[]) AS name, pg_get_serial_sequence(name, 'id') AS s
     unnest('{SELECT,UPDATE}'::text[]) AS privilege
 WHERE NOT has_sequence_privilege(sequence, privilege)
 """
+_ROLE_AND_OWNER = """
+SELECT quote_ident(current_user), quote_ident(pg_get_userbyid(relowner))
+FROM pg_class WHERE oid = 'users'::regclass
+"""
+_FEW = 5
+"""The most rights that an error names with a GRANT for each."""
 
 
 class PostgreSQLContent(Content):
@@ -152,10 +158,12 @@ class PostgreSQLContent(Content):
         """Raise TaskdbError, which says what to grant, if the role may not replace the rows of tables."""
         found = self.connection.exec_driver_sql(_MISSING_PRIVILEGES, {"tables": tables}).scalars().all()
         if found:
-            [(role,)] = self._query("SELECT quote_ident(current_user)")
+            [(role, owner)] = self._query(_ROLE_AND_OWNER)
             raise TaskdbError(
                 f"the role {role} may not replace the rows of {self.place}: it lacks {', '.join(found)}",
-                "; ".join(f"GRANT {privilege} TO {role}" for privilege in found),
+                "; ".join(f"GRANT {privilege} TO {role}" for privilege in found)
+                if len(found) <= _FEW
+                else f"run it as {owner}, which owns the tables",
             )
 
     @contextmanager
