@@ -88,10 +88,9 @@ def restore(
             identity = _identity_to_adopt(location, archive, origin, held.identity, occupied=occupied)
         rows, total = manifest.counts(), sum(table.bytes for table in manifest.tables)
         _load(location, target, opened, held, options, save=save, rows=rows, identity=identity, total=total)
-    if identity:
-        verb = "would take" if options.dry_run else "took"
-        taken = f"{target.backend.place} {verb} over the identity of {origin.place}"
-        run.say(f"{taken}: the archives of that database count as its own")
+    if identity and origin.place != target.backend.place:
+        verb = "would count" if options.dry_run else "now count"
+        run.say(f"the archives of {origin.place} {verb} as those of {target.backend.place}")
 
 
 def _identity_to_adopt(

@@ -291,8 +291,8 @@ def test_a_new_server(bare_taskdb, url, new_url, shelf, monkeypatch):
         if migrated:
             make_anew(target)
         here = ("--database-url", text(target))
-        assert "would take over" in bare_taskdb(*here, "restore", "latest", "--dry-run").err
-        assert "took over" in bare_taskdb(*here, "restore", "latest").err
+        assert "would count as those of" in bare_taskdb(*here, "restore", "latest", "--dry-run").err
+        assert "now count as those of" in bare_taskdb(*here, "restore", "latest").err
         assert identity_of(target) == identity
         assert HEALTHY.search(bare_taskdb(*here, "health", *BACKUP_CHECKS).out)
         bare_taskdb(*here, "backup", "--keep-last", 3)
