@@ -49,6 +49,9 @@ class ExitCode(IntEnum):
     )
     REFUSED = 9, "a confirmation or an answer was needed and was not given"
     UNKNOWN = 10, "the connection broke during the commit: check the data before you try again"
-    HANGUP = 129, "SIGHUP, as when the terminal is closed; the message says whether a change was made"
-    INTERRUPTED = 130, "Ctrl-C (SIGINT); the message says whether a change was made"
-    TERMINATED = 143, "SIGTERM; the message says whether a change was made"
+    HANGUP = (
+        129,
+        "SIGHUP, as when the terminal is closed; no change was made, unless the message says otherwise",
+    )
+    INTERRUPTED = 130, "Ctrl-C (SIGINT); no change was made, unless the message says otherwise"
+    TERMINATED = 143, "SIGTERM; no change was made, unless the message says otherwise"
