@@ -11,6 +11,10 @@ _BUCKETS = {
     "s3": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"),
     "az": re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*"),
 }
+_NAMES = {
+    "s3": "the name of a bucket has two or more letters, digits, dots and hyphens",
+    "az": "the name of a container has 3 to 63 small letters, digits and single hyphens",
+}
 _LONGEST_ENDPOINT = 2000
 _SECRETS = {
     "s3": "the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile",
@@ -33,7 +37,7 @@ def parse_address(address: str, scheme: str) -> tuple[str, str]:
         message = f"the address of a bucket is {form}, without user, password, query and fragment"
         raise InvalidInput(message, _SECRETS[scheme])
     if not _BUCKETS[scheme].fullmatch(bucket):
-        raise InvalidInput("this address does not name a bucket", f"write {form}")
+        raise InvalidInput("this address does not name a bucket", f"write {form}; {_NAMES[scheme]}")
     prefix = path.rstrip("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
         raise InvalidInput("an address of a bucket has no empty, '.' or '..' parts", f"write {form}")
