@@ -302,5 +302,5 @@ def test_a_future_archive_that_is_gone_is_forgotten(directory):
 def test_reading_a_record_changes_nothing(directory):
     directory.record("tasks")
     directory.entries()
-    directory.strays()
+    directory.strays(NOW)
     assert visible(directory) == []
