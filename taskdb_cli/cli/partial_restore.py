@@ -112,7 +112,7 @@ def _say(run: Invocation, report: Report, file: object, place: str, *, dry_run: 
         way = "--replace restores the archived values"
         if report.obstacle:
             way = f"the archived values cannot be restored: {report.obstacle}"
-        parts.append(f"of what was left, {differing} differ{_s(report.differing)} from the archive; {way}")
+        parts.append(f"of these, {differing} differ{_s(report.differing)} from the archive; {way}")
     if renumbered := in_words(without_zeros(report.new_ids)):
         gets = "would get" if dry_run else "got"
         parts.append(f"{renumbered} {gets} a new id, because the archived one is taken (-o json shows both)")
