@@ -41,7 +41,7 @@ def erase(
 
     run = invocation(ctx)
     person = run.database.read(partial(erasing.find, ref=user))
-    archives, unread = _archives(run, BackupLocation(ctx, directory), person.since)
+    archives, unread, looked = _archives(run, BackupLocation(ctx, directory), person.since)
     # By now somebody else may have the address.
     work = partial(erasing.erase, ref=str(person.id))
     if not (dry_run or run.agreed(yes=yes)):
@@ -61,6 +61,8 @@ def erase(
         answer(run, f"{in_words({'archives': len(archives)})} may still hold the user:")
         for archive in archives:
             answer(run, archive)
+    elif looked:
+        answer(run, f"no archive in {', '.join(looked)} can hold the user; other places were not looked at")
     if output is Format.JSON:
         places = [{"place": place, "reason": reason} for place, reason in unread.items()]
         show_json({**done.report(), "archives": archives, "unread": places, "dry_run": dry_run})
@@ -74,8 +76,8 @@ def erase(
 
 def _archives(
     run: Invocation, location: BackupLocation, since: datetime | None
-) -> tuple[list[str], dict[str, str]]:
-    """Return the archives that may hold a user, and why a directory cannot tell.
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """Return the archives that may hold a user, why a directory cannot tell, and those that were looked at.
 
     They are those that were taken since then, of a database with this identity or with one that is not known.
     """
@@ -88,13 +90,13 @@ def _archives(
     try:
         directories = location.directories(patient=False)
     except HomeMissing as exc:
-        return [], {"the backup directory": exc.message}
+        return [], {"the backup directory": exc.message}, []
     for directory in directories:
         try:
             archives += _in_one(directory, identity, since, chosen=chosen)
         except TaskdbError as exc:
             unread[str(directory)] = exc.message
-    return archives, unread
+    return archives, unread, [place for place in map(str, directories) if place not in unread]
 
 
 def _in_one(

@@ -69,6 +69,18 @@ def test_archives_are_named(filled, shelf, tmp_path):
     assert str(first) not in told
 
 
+def test_where_no_archive_was_found_is_told(filled, shelf, tmp_path):
+    """Without an archive of the user, the places that were looked at are named."""
+    filled("user", "create", "--email", "eve@example.com", "--name", "Eve")
+    assert f"no archive in {shelf} " in filled("user", "erase", "eve@example.com", "--dry-run").err
+    missing = tmp_path / "missing"
+    told = filled("user", "erase", ANN, "--yes", "--dir", shelf, "--dir", missing, expect=8).err
+    assert f"no archive in {shelf} " in told
+    assert f"{missing} may hold the user too" in told
+    filled("backup")
+    assert "no archive" not in filled("user", "erase", "eve@example.com", "--yes").err
+
+
 def test_archives_of_another_database_are_not_named(filled, shelf, new_url, use):
     """An archive of a database with another identity holds nothing of the user."""
     filled("backup")
