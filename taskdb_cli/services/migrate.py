@@ -91,12 +91,17 @@ def _move(
     stops: list[str | None] = []
     try:
         with database.migration(create=up) as (connection, observer):
-            found = _status(observer)
+            try:
+                found = _status(observer)
+            except errors.NotPermitted:
+                _require_migratable(database, observer, [None, head_revision()])
+                raise
             if steps := _steps(found.current, to, up=up):
                 way = [found.current, *(step.revision if up else _below(step) for step in steps)]
-                if before and _holds_rows(observer):
+                if before and found.current:
                     _require_migratable(database, observer, way)
-                    before(database)
+                    if _holds_rows(observer):
+                        before(database)
                 stops = way
                 run = command.upgrade if up else command.downgrade
                 move = partial(run, alembic_config(connection=connection), stops[-1] or "base")

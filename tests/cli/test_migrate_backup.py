@@ -107,6 +107,24 @@ def test_a_role_without_rights_is_refused_before_the_backup(taskdb, url, role, s
 
 @ON_A_SERVER
 @pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("unread", ["ALL TABLES IN SCHEMA public", "taskdb_alembic_version", "users"])
+@pytest.mark.parametrize("words", [("down", "0001", "--yes"), ("up",)])
+def test_a_role_that_may_not_read_is_told_the_owner(taskdb, url, role, words, unread):
+    """Who may not even read a table is refused as who may not change it, and nothing is changed."""
+    if words == ("up",):
+        taskdb("migrate", "down", "0001", "--yes", "--no-backup")
+    before = taskdb("migrate", "status").out
+    with connect(url) as connection:
+        connection.execute(f'REVOKE SELECT ON {unread} FROM "{role}"')
+    reader = url.set(username=role).render_as_string(hide_password=False)
+    told = taskdb("--database-url", reader, "migrate", *words, expect=ExitCode.FAILURE).err
+    assert f"the role {role} may not migrate" in told
+    assert "run it as postgres" in told
+    assert taskdb("migrate", "status").out == before
+
+
+@ON_A_SERVER
+@pytest.mark.usefixtures("filled")
 def test_an_owner_who_may_not_create_is_refused_before_the_backup(taskdb, url, role, shelf):
     """A privilege on the schema that the migration needs is named, with what grants it."""
     taskdb("migrate", "down", "0001", "--yes", "--no-backup")
