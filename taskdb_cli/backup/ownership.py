@@ -282,8 +282,8 @@ def _describe(label: str, origin: Origin | Proof, here: str | None) -> str:
         return f"a database that taskdb 0.1.0 called {label}, perhaps another database"
     if origin.place != here:
         return f"another database, {origin.place}"
-    # The database was made anew, or a downgrade has dropped its identity.
-    return f"a database with {'another' if origin.identity else 'no'} identity at the same place, {here}"
+    # A downgrade has dropped the identity of the one or the other.
+    return f"a database with another identity at {here} (made anew, downgraded, or on another machine)"
 
 
 def _owners(origins: Mapping[Entry, Origin | Proof], chosen: str) -> list[Owner]:

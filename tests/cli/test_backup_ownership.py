@@ -172,6 +172,16 @@ def test_a_rename(taskdb, url, shelf, monkeypatch):
     assert archives(shelf) == [before[-1], new]
 
 
+def test_a_downgrade_drops_the_identity(taskdb, url, shelf):
+    """Archives from before a downgrade are told in one phrase, which says what may have happened."""
+    add_user(open_database(url))
+    taskdb("backup")
+    taskdb("migrate", "down", "0002", "--yes")
+    told = taskdb("health", "--only", "backup", "-o", "json", expect=1).out
+    assert "2 archives of a database with another identity at " in told
+    assert "downgraded" in told
+
+
 def test_a_database_made_anew(taskdb, url, shelf):
     """A new database of the same name and place counts and deletes nothing of the old one's, and says so."""
     database = open_database(url)
