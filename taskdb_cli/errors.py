@@ -154,9 +154,11 @@ class TokenNameTaken(Conflict):
 class ExternalIdTaken(Conflict):
     """The user has a task with this external id."""
 
-    def __init__(self, external_id: str | None, user: object) -> None:
+    def __init__(self, external_id: str | None, user: object, *, differs: Iterable[str] = ()) -> None:
         name = "one of these external ids" if external_id is None else f"external id {brief(external_id)}"
         message = f"user {brief(user)} has a task with {name} already"
+        if names := ", ".join(differs):
+            message += f", with another {names}"
         super().__init__(message, "an external id is unique per user")
 
 

@@ -84,7 +84,7 @@ async def _refuse(request: Request, error: Exception) -> NoReturn:
 async def _answer_unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "usage")
-    answer = problem_response(request.scope[REQUEST_ID], error.status_code, code, error.detail)
+    answer = problem_response(request.scope[REQUEST_ID], error.status_code, code, error.detail, SCHEMA_HINT)
     answer.headers.update(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         routes = [route for route in request.app.router.routes if isinstance(route, Route)]

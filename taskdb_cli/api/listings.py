@@ -88,7 +88,8 @@ class Listing(Generic[Filter]):
         try:
             given = self._model.model_validate(values)
         except ValidationError as exc:
-            raise InvalidInput("; ".join(reasons(exc)), SCHEMA_HINT) from exc
+            found = reasons(exc, known=tuple(self._model.model_fields), not_known="is not a known parameter")
+            raise InvalidInput("; ".join(found), SCHEMA_HINT) from exc
         request = ListRequest.read(self._query, dict(given), now=now, parse_time=parse_exact, **path)
         return request, given
 

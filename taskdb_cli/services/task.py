@@ -102,8 +102,8 @@ def create_once(session: Session, owner: str, given: TaskCreate, *, now: datetim
     """
     record, made = _create_or_find(session, owner, given, now)
     wanted = {} if made else given.model_dump(exclude_unset=True)
-    if any(record[field] != value for field, value in wanted.items()):
-        raise ExternalIdTaken(given.external_id, record["user"])
+    if differs := [field for field, value in wanted.items() if record[field] != value]:
+        raise ExternalIdTaken(given.external_id, record["user"], differs=differs)
     return record, made
 
 

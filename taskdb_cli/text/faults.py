@@ -52,14 +52,19 @@ class NotJson(ValueError):
     """Python reads a value that JSON does not have."""
 
 
-def reasons(error: Any, *, skip: int = 0, known: tuple[str, ...] = ()) -> list[str]:
+def reasons(
+    error: Any, *, skip: int = 0, known: tuple[str, ...] = (), not_known: str = NOT_KNOWN
+) -> list[str]:
     """Return one phrase for each field at fault: its name and why; of many, the last says how many more.
 
     The error is a ValidationError, or one of its form. The first `skip` parts of a place are left out.
-    For a field that does not exist, the likely one of those `known` is named.
+    Of a field that does not exist it says `not_known`, and names the likely one of those `known`.
     """
     details = error.errors()
-    named = [_reason(each, ".".join(map(str, each["loc"][skip:])), known) for each in details[:_MOST_REASONS]]
+    named = [
+        _reason(each, ".".join(map(str, each["loc"][skip:])), known, not_known)
+        for each in details[:_MOST_REASONS]
+    ]
     more = len(details) - len(named)
     return [*named[:-1], f"{named[-1]}; and {more} more"] if more else named
 
@@ -71,10 +76,10 @@ def _likely(field: str, known: tuple[str, ...]) -> str:
     return f", did you mean {near[0]}?" if near else ""
 
 
-def _reason(detail: dict[str, Any], place: str, known: tuple[str, ...]) -> str:
+def _reason(detail: dict[str, Any], place: str, known: tuple[str, ...], not_known: str) -> str:
     field, kind, context = brief(place), detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{field} {NOT_KNOWN}{_likely(field, known)}"
+        return f"{field} {not_known}{_likely(field, known)}"
     if kind == "value_error":
         # One of our own validators.
         return f"{field} {brief(detail['msg'].removeprefix('Value error, '))}".strip()

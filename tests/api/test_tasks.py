@@ -49,8 +49,9 @@ def test_create_is_idempotent(api, database):
     again = api.post("/users/1/tasks", json=TASK)
     assert (again.status_code, again.headers["location"], again.headers["etag"]) == (200, "/tasks/1", '"2"')
     assert again.json()["created_at"] == made.json()["created_at"]
-    other = api.post("/users/1/tasks", json=TASK | {"title": "Else"})
-    assert_problem(other, 409, "conflict", "a task with external id cert already")
+    other = api.post("/users/1/tasks", json=TASK | {"title": "Else", "priority": "low"})
+    words = "a task with external id cert already, with another title, priority"
+    assert_problem(other, 409, "conflict", words)
     for _ in range(2):
         assert api.post("/users/1/tasks", json={"title": "Twice"}).status_code == 201
     assert titles(database) == ["Renew [it]", "Twice", "Twice"]
@@ -77,7 +78,7 @@ def test_create_refuses_bad_input(api, body, words):
 
 
 def test_missing(api):
-    """A task or a user that does not exist is not found."""
+    """A task, a user or a path that does not exist is not found."""
     for method, path in [
         ("GET", "/tasks/9"),
         ("PATCH", "/tasks/9"),
@@ -88,6 +89,9 @@ def test_missing(api):
         assert_problem(api.request(method, path, **body), 404, "not_found", "task 9 not found")
     assert_problem(api.post("/users/9/tasks", json=TASK), 404, "not_found", "user 9 not found")
     assert_problem(api.get("/tasks?user=9"), 404, "not_found", "user 9 not found")
+    unrouted = api.get("/nope")
+    assert_problem(unrouted, 404, "not_found")
+    assert "/openapi.json" in unrouted.json()["hint"]
     for path in ("/tasks/0", f"/tasks/{2**63}", "/tasks/x"):
         assert_problem(api.get(path), 422, "usage", "id: ")
 

@@ -212,7 +212,8 @@ def test_list(api, database):
         ("limit=x", "limit: "),
         ("sort=nonsense", "cannot sort by nonsense"),
         ("after=nonsense", "the cursor is damaged"),
-        ("colour=red", "colour is not a known field"),
+        ("colour=red", "colour is not a known parameter"),
+        ("serach=ann", "serach is not a known parameter, did you mean search?"),
         ("search=%00", "not valid UTF-8"),
     ],
 )
