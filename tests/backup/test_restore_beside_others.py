@@ -9,7 +9,7 @@ import pytest
 
 from taskdb_cli.backup import restore
 from taskdb_cli.database.schema import ARCHIVED_TABLES
-from taskdb_cli.errors import Conflict, TaskdbError
+from taskdb_cli.errors import Conflict, NotPermitted, TaskdbError
 from taskdb_cli.services import migrate
 from tests.conftest import SERVERS, TaskdbCommand, open_database
 from tests.contents import fill, hashes
@@ -418,3 +418,31 @@ def test_a_role_that_owns_nothing(url, source, nothing):
             restore.restore(database, source, replace=True)
     finally:
         execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
+@POSTGRESQL_ONLY
+def test_a_role_that_owns_some_tables(url, source):
+    """A role that may delete the rows, but not make the keys again, is refused as one without a right."""
+    fill(url, users=20, tasks=500)
+    role = f"taskdb_{url.database}"
+    execute(
+        url,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        f"ALTER TABLE tasks OWNER TO {role}",
+    )
+    before = hashes(open_database(url))
+    try:
+        limited = open_database(url.set(username=role))
+        with pytest.raises(NotPermitted, match="permission denied for schema") as failure:
+            restore.restore(limited, source, replace=True, safety=lambda _: pytest.fail("too late"))
+        assert "nothing was changed" in failure.value.hint
+        assert hashes(open_database(url)) == before
+    finally:
+        execute(
+            url,
+            f'REASSIGN OWNED BY "{role}" TO CURRENT_USER',
+            f'DROP OWNED BY "{role}"',
+            f'DROP ROLE "{role}"',
+        )

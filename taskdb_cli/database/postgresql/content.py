@@ -15,10 +15,10 @@ from taskdb_cli.database.postgresql.connection import driver_connection, identif
 from taskdb_cli.database.postgresql.locks import MIGRATION_LOCK, lock_taken
 from taskdb_cli.database.postgresql.schema import SEARCH_INDEXES
 from taskdb_cli.database.schema import OUR_TABLES, VERSION_TABLE
-from taskdb_cli.errors import Conflict, DataCorrupt, TaskdbError
+from taskdb_cli.errors import Conflict, DataCorrupt, NotPermitted, TaskdbError
 
 _TYPES = {Boolean: "boolean", Integer: "integer", Text: "text", DateTime: "timestamp"}
-_ANOTHER_WAY = "nothing was changed; remove that, or restore into another database"
+_ANOTHER_WAY = "nothing was changed; remove the cause, or restore into another database"
 
 # The SQLSTATEs of errors that do not depend on the statement: no connection, a full disk, a cancel, a lock.
 _TROUBLE = ("08", "40", "53", "57", "58", "XX", "55P03")
@@ -194,8 +194,11 @@ class PostgreSQLContent(Content):
         except psycopg.Error as exc:
             if _is_trouble(exc):
                 raise
-            reason = exc.diag.message_primary
-            raise Conflict(f"the rows of {self.place} cannot be replaced: {reason}", _ANOTHER_WAY) from exc
+            message = f"the rows of {self.place} cannot be replaced: {exc.diag.message_primary}"
+            if isinstance(exc, psycopg.errors.InsufficientPrivilege):
+                hint = "nothing was changed; run it as the owner of the tables, with CREATE on the schema"
+                raise NotPermitted(message, hint) from exc
+            raise Conflict(message, _ANOTHER_WAY) from exc
 
     def clear(self) -> None:
         """Also drop the keys, unique constraints and indexes that come back as they were."""
