@@ -468,7 +468,7 @@ MUTANTS = (
     ),
     # Migrations.
     Mutant(MIGRATE, "if not even_ahead:", "if False:", MIGRATIONS),
-    Mutant(MIGRATE, "if before and found.current:", "if False:", MIGRATIONS),
+    Mutant(MIGRATE, "if before and holds_rows:", "if False:", MIGRATIONS),
     Mutant(STAMP, "if unknown and to is None:", "if False:", MIGRATIONS),
     # How a command line is read.
     Mutant(f"{CLI}/words.py", '"--yes": "--force"', '"--replace": "--force"', WORDS_TYPED),

@@ -93,15 +93,15 @@ def _move(
         with database.migration(create=up) as (connection, observer):
             try:
                 found = _status(observer)
+                holds_rows = bool(before and found.current) and _holds_rows(observer)
             except errors.NotPermitted:
                 _require_migratable(database, observer, [None, head_revision()])
                 raise
             if steps := _steps(found.current, to, up=up):
                 way = [found.current, *(step.revision if up else _below(step) for step in steps)]
-                if before and found.current:
+                if before and holds_rows:
                     _require_migratable(database, observer, way)
-                    if _holds_rows(observer):
-                        before(database)
+                    before(database)
                 stops = way
                 run = command.upgrade if up else command.downgrade
                 move = partial(run, alembic_config(connection=connection), stops[-1] or "base")

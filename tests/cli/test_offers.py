@@ -105,7 +105,7 @@ def test_archives(offer, shelf, tmp_path):
         names, helps = zip(*offer(*words, ""), strict=True)
         assert names == ("latest", *reversed(times))
         ages = [help.partition(", ")[2] for help in helps[1:]]
-        assert ages == ["2 d ago, 7 bytes", "9 d ago, 7 bytes", "2 w ago, 7 bytes"]
+        assert ages == ["2 d ago, 7 bytes", "9 d ago, 7 bytes", "3 w ago, 7 bytes"]
     assert offer("restore", times[1][:10])[0][0] == times[1]
     assert [name for name, _ in offer("restore", "work-")] == [path.name for path in reversed(paths)]
     assert [name for name, _ in offer("restore", "late")] == ["latest"]
