@@ -13,6 +13,7 @@ three counts. If it is still worse, its name is printed, and the exit code is 1.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import shutil
 import subprocess
@@ -206,6 +207,8 @@ def main() -> None:
     parser.add_argument("--compare", action="store_true", help="compare with the last page, and write none")
     given = parser.parse_args()
     mode = MODES[given.mode]
+    # An installed program has bytecode. A checkout may have none, if PYTHONDONTWRITEBYTECODE is set.
+    compileall.compile_dir(HERE.parent / "taskdb_cli", quiet=1)
     chosen = [step for step in steps(mode) if not given.only or step.name in given.only]
     scripts = figures_page.read(given.output)
     if given.compare:
