@@ -115,7 +115,9 @@ class Replication:
 
     def __init__(self, directory: Path) -> None:
         """Start both, of the version whose package has pg_basebackup; end them with `stop`."""
-        settings = "fsync = off\nwal_level = replica\nmax_connections = 50\nautovacuum = off\n"
+        # A checkpoint deletes the log that it needs no more, which a busy standby may not have read yet.
+        keep = "wal_keep_size = 512MB\n"
+        settings = f"fsync = off\nwal_level = replica\nmax_connections = 50\nautovacuum = off\n{keep}"
         self.primary = PostgresServer(PROGRAMS[17], directory / "primary", settings)
         self.standby = PostgresServer(PROGRAMS[17], directory / "standby", "", origin=self.primary)
 
