@@ -32,7 +32,7 @@ def persist(
         except on as error:
             if time.monotonic() - begin + error.cost >= budget or not error.passing:
                 if lost and isinstance(error, ConnectionFailed):
-                    hint = "nothing was changed; run it again when the server answers"
+                    hint = "the transaction was rolled back; try again when the server answers"
                     raise ConnectionLost(f"{lost.message}; then: {error.message}", hint) from error
                 raise
             lost = error if isinstance(error, ConnectionLost) else lost

@@ -76,7 +76,7 @@ def test_crash_while_reading(database, crash_once):
 
 
 def test_a_server_that_does_not_come_back(server, database):
-    """The error says that the connection broke, that there is no other, and that nothing was changed."""
+    """The error says that the connection broke, that there is no other, and that the change is undone."""
     patient = Database(database.url, Options(retry_budget=1))
 
     def work(session):
@@ -87,7 +87,7 @@ def test_a_server_that_does_not_come_back(server, database):
     try:
         with pytest.raises(ConnectionLost, match=r"broke: .*; then: cannot connect") as failure:
             patient.write(work)
-        assert "nothing was changed" in failure.value.hint
+        assert "rolled back" in failure.value.hint
     finally:
         control_server(server, "restart")
     assert emails(database) == []
