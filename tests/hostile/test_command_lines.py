@@ -75,7 +75,8 @@ def wrong(line: list[str], code: int, out: str, err: str) -> Iterator[str]:
             yield f"{word}: {shown}"
     if errors > 1 or (errors and code == ExitCode.OK):
         yield f"{errors} errors: {shown}"
-    if errors and out and code == ExitCode.USAGE:
+    # config --check shows all settings, and then says what is wrong with them.
+    if errors and out and code == ExitCode.USAGE and "config" not in line:
         yield f"output with an error of usage: {shown}"
     if not errors and code not in (ExitCode.OK, *OF_HEALTH):
         yield f"no error: {shown}"
